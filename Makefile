@@ -1,0 +1,59 @@
+# make demo   sets everything up in .venv and shows completions by the real server
+# make test   sets everything up in .venv and runs the tests
+# Both may be run again at any time; what is done already is not done twice.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench clean
+
+help:
+	@echo "make demo     set up, then show ghost text from the real server (about 2 minutes the first time)"
+	@echo "make test     set up, then run the tests"
+	@echo "make lint     ruff and mypy, as CI runs them"
+	@echo "make format   let ruff put the code in shape"
+	@echo "make bench    speed of our decoding beside transformers' generate"
+	@echo "make clean    remove .venv and caches"
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "== making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.product: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "== installing starcoder-lsp and what it needs (torch is the large one)"
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.product
+	@echo "== installing what the tests need"
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.product
+
+demo: $(VENV)/.product
+	@$(BIN)/starcoder-lsp demo
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.product
+	@$(BIN)/python -m benchmarks.decode
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,1 @@
+"""Dialogues: messages to prompt ids, in the format that the model was trained on."""

@@ -1,0 +1,176 @@
+"""The contract between those who ask for text and those who hold a model.
+
+Token ids go in, a stream of chunks comes out. Special tokens are ids that the caller places; text
+of a user is always encoded with special tokens off (see `engine.tokenizer`). Nothing here imports
+torch, so the language server and the tests of its parts start at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from engine.tokenizer import Tokenizer
+
+
+class Priority(IntEnum):
+    """Who goes first when several requests wait: the smaller number."""
+
+    COMPLETION = 0
+    CHAT = 1
+
+
+class FinishReason(StrEnum):
+    """Why an answer ended, in OpenAI's words."""
+
+    STOP = "stop"
+    """A stop id or stop text was reached; neither is part of the text."""
+    LENGTH = "length"
+    """`max_new_tokens` or the end of the context window was reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next id is chosen from the logits. The default is greedy."""
+
+    temperature: float = 0.0
+    """0 takes the likeliest id; larger values flatten the distribution before drawing."""
+    top_p: float = 1.0
+    """Draw from the smallest set of ids whose probability reaches this share, in (0, 1]."""
+    top_k: int = 0
+    """Draw from this many likeliest ids; 0 means all."""
+    repetition_penalty: float = 1.0
+    """Divide the logits of ids already in prompt or answer by this (Keskar et al. 2019, CTRL)."""
+    seed: int | None = None
+    """Same seed, same request, same answer; None draws a fresh seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One thing to write on."""
+
+    prompt: tuple[int, ...]
+    """Prompt ids, at least one, at most the context window less one."""
+    max_new_tokens: int
+    """At least 1; the answer also ends where the context window does."""
+    stop_ids: frozenset[int] = frozenset()
+    """Ids that end the answer and are not part of it. The model's end-of-text id is always one."""
+    stop_text: tuple[str, ...] = ()
+    """Strings that end the answer and are not part of it."""
+    sampling: Sampling = field(default_factory=Sampling)
+    priority: Priority = Priority.COMPLETION
+    logprobs: int | None = None
+    """How many likeliest alternatives to report for each id; 0 is the chosen id alone, None nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """The natural-log probability of one id, before temperature and truncation."""
+
+    id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+    """(id, log-probability) of the likeliest alternatives, best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer cost."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    reused_tokens: int
+    """Prompt ids whose keys and values were still in the KV cache."""
+    prefill_ms: float
+    decode_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of an answer. Joined, the texts of all chunks are the answer."""
+
+    text: str
+    """Never half a UTF-8 character; may be empty."""
+    ids: tuple[int, ...] = ()
+    """The ids decoded since the chunk before, stop ids left out."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """One for each of `ids`, when asked for."""
+    finish: FinishReason | None = None
+    """Set in the last chunk only."""
+    usage: Usage | None = None
+    """Set in the last chunk only."""
+
+
+class EngineState(StrEnum):
+    """Where an engine stands."""
+
+    STARTING = "starting"
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """An engine's word about itself; asking for it never waits for the model."""
+
+    state: EngineState
+    detail: str = ""
+    """What it is doing, or why it failed, in words for the user."""
+    progress: float | None = None
+    """Share of the loading that is done, 0 to 1, where it is known."""
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What the engine holds."""
+
+    model: str
+    """Hub id, directory or name, as shown to the user."""
+    model_type: str
+    """As in config.json, such as `gpt_bigcode`; empty where a foreign server does not say."""
+    context_window: int
+    """Positions that prompt and answer share, in tokens."""
+    device: str
+    """Such as `cpu` or `cuda:0`."""
+    dtype: str
+    """Such as `float32` or `bfloat16`."""
+    is_demo: bool
+    """Whether this is the embedded demo model."""
+    pid: int | None = None
+    """The process that holds it, where that is known."""
+
+
+class Engine(Protocol):
+    """Something that holds a model and writes on a prompt."""
+
+    async def health(self) -> Health:
+        """Return the state now. Does not raise and does not start anything."""
+        ...
+
+    async def info(self) -> EngineInfo:
+        """Return what is held, waiting until it is loaded.
+
+        Raises ModelError or EngineUnavailableError.
+        """
+        ...
+
+    async def tokenizer(self) -> Tokenizer:
+        """Return the model's tokenizer, waiting until it is known. Raises as `info`."""
+        ...
+
+    def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+        """Yield the answer; the last chunk, and only it, has `finish`.
+
+        Closing the generator (`aclose`) or cancelling its task stops the decoding within one step.
+        Raises RequestError, ModelError or EngineUnavailableError from the first or a later step.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of what this object holds; a shared engine process lives on."""
+        ...

@@ -1,0 +1,124 @@
+"""The tokenizer: text to ids and back, without torch.
+
+Text of a user is always encoded with special tokens off, so a source file that contains
+`<fim_suffix>` or `<|end|>` stays text. Special tokens are looked up by name and placed as ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import tokenizers
+
+from engine.errors import ModelNotFoundError, UnsupportedModelError
+
+END_OF_TEXT = "<|endoftext|>"
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+class Tokenizer:
+    """A `tokenizer.json` with what decoding needs."""
+
+    def __init__(self, inner: tokenizers.Tokenizer, source: str) -> None:
+        inner.encode_special_tokens = True  # their strings in text stay text
+        inner.no_truncation()
+        inner.no_padding()
+        self._inner = inner
+        self.source = source
+        self._special = {
+            token.content: id_
+            for id_, token in inner.get_added_tokens_decoder().items()
+            if token.special
+        }
+
+    @classmethod
+    def from_file(cls, path: Path) -> Tokenizer:
+        """Load a `tokenizer.json`, or the one in a directory.
+
+        Raises ModelNotFoundError when there is none, UnsupportedModelError when it cannot be read.
+        """
+        file = path / "tokenizer.json" if path.is_dir() else path
+        try:
+            return cls.from_json(file.read_text(encoding="utf-8"), str(file))
+        except FileNotFoundError:
+            raise ModelNotFoundError(f"There is no tokenizer at {file}.") from None
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "tokenizer.json") -> Tokenizer:
+        """Build from the text of a `tokenizer.json`; `source` names it in messages."""
+        try:
+            return cls(tokenizers.Tokenizer.from_str(text), source)
+        except Exception as error:  # the library raises plain Exception
+            raise UnsupportedModelError(f"{source} is not a readable tokenizer: {error}") from error
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special tokens included."""
+        return self._inner.get_vocab_size(with_added_tokens=True)
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """Ids of the special tokens by name."""
+        return dict(self._special)
+
+    def special_id(self, name: str) -> int | None:
+        """Return the id of a special token, None where the model has none of that name."""
+        return self._special.get(name)
+
+    @property
+    def end_of_text_id(self) -> int | None:
+        """Id of `<|endoftext|>`. It is 0 in StarCoder: compare with None, not for truth."""
+        return self.special_id(END_OF_TEXT)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of plain text: no special token comes out, whatever it contains."""
+        return list(self._inner.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
+        """Return the text of ids; bytes that are no UTF-8 become U+FFFD."""
+        return str(self._inner.decode(list(ids), skip_special_tokens=skip_special))
+
+    def check_digits(self) -> None:
+        """Raise UnsupportedModelError if digits are not split one by one.
+
+        A GPTBigCode checkpoint whose tokenizer was saved by the wrong class loses that step and
+        then answers badly without any error.
+        """
+        if len(self.encode("2025")) != len("2025"):
+            raise UnsupportedModelError(
+                f"{self.source} does not split digits one by one, as every StarCoder tokenizer "
+                "does. It was probably saved by another tokenizer class; take the original file."
+            )
+
+    def stream(self) -> StreamDecoder:
+        """Return a decoder for one answer."""
+        return StreamDecoder(self)
+
+
+class StreamDecoder:
+    """Turns ids into text piece by piece, holding back incomplete UTF-8."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._pending: list[int] = []
+
+    def feed(self, ids: Iterable[int]) -> str:
+        """Add ids; return the text that is complete now, possibly empty.
+
+        Byte-level BPE decodes id by id, so only the ids of an unfinished character are kept. Four
+        bytes finish any character: what is still undecodable after that never will be, and is
+        given out as U+FFFD.
+        """
+        self._pending.extend(ids)
+        text = self._tokenizer.decode(self._pending)
+        if text.endswith(_REPLACEMENT) and len(self._pending) <= 4:
+            return ""
+        self._pending.clear()
+        return text
+
+    def flush(self) -> str:
+        """Return what is held back; call it at the end of the answer."""
+        text = self._tokenizer.decode(self._pending) if self._pending else ""
+        self._pending.clear()
+        return text

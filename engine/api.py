@@ -145,6 +145,24 @@ class EngineInfo:
     """The process that holds it, where that is known."""
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a dialogue."""
+
+    role: str
+    """`system`, `user` or `assistant`."""
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedChat:
+    """A dialogue as the model wants it, up to where its answer begins."""
+
+    ids: tuple[int, ...]
+    stop_ids: frozenset[int]
+    stop_text: tuple[str, ...]
+
+
 class Engine(Protocol):
     """Something that holds a model and writes on a prompt."""
 
@@ -173,4 +191,15 @@ class Engine(Protocol):
 
     async def aclose(self) -> None:
         """Let go of what this object holds; a shared engine process lives on."""
+        ...
+
+
+class ScoringEngine(Engine, Protocol):
+    """An engine that also says how likely a given text is."""
+
+    async def score(self, ids: tuple[int, ...], top: int) -> list[TokenLogprob | None]:
+        """Return the log-probability of each id after those before it, None for the first.
+
+        `top` is how many likeliest alternatives to report. Raises as `Engine.stream`.
+        """
         ...

@@ -1,0 +1,177 @@
+"""The decoding loop: one request, token by token."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engine.api import Chunk, FinishReason, GenerationRequest, TokenLogprob, Usage
+from engine.errors import PromptTooLongError, RequestError
+from engine.forward import Forward
+from engine.kv_cache import KVCache
+from engine.sampling import Sampler, logprob
+from engine.stopping import StopText
+from engine.tokenizer import Tokenizer
+
+PREFILL_CHUNK = 512
+"""Ids a prefill step: small enough that cancelling is prompt, large enough to be efficient."""
+
+
+class Cancelled(Exception):  # noqa: N818 - not an error: nobody wants the rest
+    """The caller of a request is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """What decoding needs of a model."""
+
+    forward: Forward
+    tokenizer: Tokenizer
+    context_window: int
+    vocab_size: int
+    end_ids: frozenset[int]
+    """Ids that always end an answer: the model's end of text."""
+
+    def check(self, prompt: Sequence[int]) -> None:
+        """Raise RequestError for a prompt that cannot be computed."""
+        if not prompt:
+            raise RequestError("The prompt is empty: send at least one token.")
+        if max(prompt) >= self.vocab_size or min(prompt) < 0:
+            raise RequestError(
+                f"The prompt holds an id outside the model's vocabulary of {self.vocab_size}; "
+                "it was probably encoded by another model's tokenizer."
+            )
+        if len(prompt) >= self.context_window:
+            raise PromptTooLongError(
+                f"The prompt has {len(prompt)} tokens; with at least one to write, at most "
+                f"{self.context_window - 1} fit the context window of {self.context_window}."
+            )
+
+    @torch.inference_mode()
+    def generate(
+        self, request: GenerationRequest, cache: KVCache, cancelled: Callable[[], bool]
+    ) -> Iterator[Chunk]:
+        """Yield the answer chunk by chunk; see `engine.api.Engine.stream`.
+
+        Raises Cancelled at the first step at which `cancelled()` is true. The cache holds only
+        finished rows at every point, so any next request may use it.
+        """
+        # 1. Refuse what cannot be, and reuse what is there.
+        self.check(request.prompt)
+        reused = cache.reuse(request.prompt)
+        # 2. Prefill.
+        started = time.perf_counter()
+        logits = self._prefill(request.prompt[reused:], cache, cancelled)
+        prefilled = time.perf_counter()
+        # 3. Decode.
+        answer = _Answer(request, self)
+        room = min(request.max_new_tokens, self.context_window - len(request.prompt))
+        finish = FinishReason.LENGTH
+        while True:
+            chosen = answer.choose(logits)
+            if chosen in self.end_ids or chosen in request.stop_ids:
+                finish = FinishReason.STOP
+                break
+            answer.add(chosen, logits)
+            if answer.stop_text.reached:
+                finish = FinishReason.STOP
+                break
+            if len(answer.ids) >= room:
+                break
+            if answer.text:
+                yield answer.take()
+            logits = self._step((chosen,), cache, cancelled)
+        # 4. Account.
+        usage = Usage(
+            prompt_tokens=len(request.prompt),
+            completion_tokens=len(answer.ids),
+            reused_tokens=reused,
+            prefill_ms=(prefilled - started) * 1000,
+            decode_ms=(time.perf_counter() - prefilled) * 1000,
+        )
+        yield answer.end(finish, usage)
+
+    @torch.inference_mode()
+    def score(
+        self, ids: Sequence[int], top: int, cache: KVCache, cancelled: Callable[[], bool]
+    ) -> list[TokenLogprob | None]:
+        """Return the log-probability of each id after those before it; None for the first."""
+        self.check(ids)
+        cache.ids.clear()
+        scores: list[TokenLogprob | None] = [None]
+        for at in range(0, len(ids), PREFILL_CHUNK):
+            part = ids[at : at + PREFILL_CHUNK]
+            logits = self._step(part, cache, cancelled, every=True)
+            following = ids[at + 1 : at + len(part) + 1]
+            scores += [logprob(row, id_, top) for row, id_ in zip(logits, following, strict=False)]
+        return scores
+
+    def _prefill(
+        self, ids: Sequence[int], cache: KVCache, cancelled: Callable[[], bool]
+    ) -> Tensor:
+        for at in range(0, len(ids), PREFILL_CHUNK):
+            logits = self._step(ids[at : at + PREFILL_CHUNK], cache, cancelled)
+        return logits
+
+    def _step(
+        self, ids: Sequence[int], cache: KVCache, cancelled: Callable[[], bool], *,
+        every: bool = False,
+    ) -> Tensor:  # fmt: skip
+        if cancelled():
+            raise Cancelled
+        logits = self.forward(torch.tensor(ids, dtype=torch.int64), cache, every=every)
+        cache.commit(ids)
+        return logits
+
+
+class _Answer:
+    """The answer so far: its ids, and the text that is not given out yet."""
+
+    def __init__(self, request: GenerationRequest, decoder: Decoder) -> None:
+        self._request = request
+        self._sampler = Sampler(request.sampling)
+        self._utf8 = decoder.tokenizer.stream()
+        self._pending_ids: list[int] = []
+        self._pending_logprobs: list[TokenLogprob] = []
+        self.text = ""
+        """Complete, and not given out yet."""
+        self.stop_text = StopText(request.stop_text)
+        self.ids: list[int] = []
+
+    def choose(self, logits: Tensor) -> int:
+        # Only the repetition penalty looks back; a long prompt is not copied for nothing.
+        looks_back = self._request.sampling.repetition_penalty != 1.0
+        before = (*self._request.prompt, *self.ids) if looks_back else ()
+        return self._sampler.choose(logits, before)
+
+    def add(self, chosen: int, logits: Tensor) -> None:
+        """Take an id, and into `text` what can be shown with it."""
+        self.ids.append(chosen)
+        self._pending_ids.append(chosen)
+        if self._request.logprobs is not None:
+            self._pending_logprobs.append(logprob(logits, chosen, self._request.logprobs))
+        self.text += self.stop_text.feed(self._utf8.feed((chosen,)))
+
+    def end(self, finish: FinishReason, usage: Usage) -> Chunk:
+        """Return the last chunk, with all that was held back."""
+        if not self.stop_text.reached:
+            self.text += self.stop_text.feed(self._utf8.flush())
+            self.text += self.stop_text.flush()
+        return self.take(finish, usage)
+
+    def take(self, finish: FinishReason | None = None, usage: Usage | None = None) -> Chunk:
+        """Return what came since the chunk before."""
+        chunk = Chunk(
+            self.text,
+            tuple(self._pending_ids),
+            tuple(self._pending_logprobs),
+            finish,
+            usage,
+        )
+        self.text = ""
+        self._pending_ids, self._pending_logprobs = [], []
+        return chunk

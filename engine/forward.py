@@ -1,0 +1,202 @@
+"""The network: from ids to logits, with the KV cache between calls.
+
+Two ways through the same weights. `LeanForward` is GPTBigCode written out for a multi-query model
+that lies wholly on one device: few large operations, no hooks, no mask where none is needed.
+`ModuleForward` is transformers' own module, for everything else: weights spread over devices or
+offloaded by accelerate, models without multi-query attention, other architectures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from engine.kv_cache import KVCache
+
+
+class Forward(Protocol):
+    """Computes logits and fills the cache."""
+
+    def __call__(self, ids: Tensor, cache: KVCache, *, every: bool = False) -> Tensor:
+        """Write the rows of `ids` behind those the cache holds and return float32 logits.
+
+        `ids` is (n,) of int64; the result is (vocab,) for the last id, (n, vocab) with `every`.
+        The caller commits the rows.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """One block's weights as plain tensors."""
+
+    norm_1: tuple[Tensor, Tensor]
+    attention_in: tuple[Tensor, Tensor]
+    attention_out: tuple[Tensor, Tensor]
+    norm_2: tuple[Tensor, Tensor]
+    inner_in: tuple[Tensor, Tensor]
+    inner_out: tuple[Tensor, Tensor]
+
+
+class LeanForward:
+    """GPTBigCode with multi-query attention on one device (Shazeer 2019, arXiv:1911.02150)."""
+
+    def __init__(self, model: Any) -> None:
+        config, body = model.config, model.transformer
+        self._layers = [_layer(block) for block in body.h]
+        self._tokens, self._positions = body.wte.weight, body.wpe.weight
+        self._last_norm = _pair(body.ln_f)
+        self._head = model.lm_head.weight
+        self._activation: nn.Module = body.h[0].mlp.act
+        self._width = config.n_embd
+        self._heads = config.n_head
+        self._head_dim = config.n_embd // config.n_head
+        self._scale = body.h[0].attn.scaling
+        self._epsilon = config.layer_norm_epsilon
+
+    @staticmethod
+    def fits(model: Any) -> bool:
+        """Whether a model is one that this forward computes."""
+        devices = {parameter.device for parameter in model.parameters()}
+        return (
+            model.config.model_type == "gpt_bigcode"
+            and model.config.multi_query
+            and len(devices) == 1
+            and next(iter(devices)).type != "meta"
+            and not hasattr(model, "_hf_hook")
+        )
+
+    def __call__(self, ids: Tensor, cache: KVCache, *, every: bool = False) -> Tensor:
+        """See `Forward`."""
+        start, count = len(cache.ids), ids.shape[0]
+        ids = ids.to(self._tokens.device)
+        hidden = self._tokens[ids] + self._positions[start : start + count]
+        mask = self._mask(start, count)
+        for index, layer in enumerate(self._layers):
+            normed = self._norm(hidden, layer.norm_1)
+            hidden = hidden + self._attend(normed, layer, index, cache, start, mask)
+            normed = self._norm(hidden, layer.norm_2)
+            inner = self._activation(functional.linear(normed, *layer.inner_in))
+            hidden = hidden + functional.linear(inner, *layer.inner_out)
+        last = hidden if every else hidden[-1:]
+        logits = functional.linear(self._norm(last, self._last_norm), self._head).float()
+        return logits if every else logits[0]
+
+    def _norm(self, hidden: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
+        return functional.layer_norm(hidden, (self._width,), *weights, self._epsilon)
+
+    def _mask(self, start: int, count: int) -> Tensor | None:
+        # One query sees every row, and a prompt from 0 on is plainly causal: no mask for either.
+        if count == 1 or start == 0:
+            return None
+        rows = torch.arange(start, start + count, device=self._tokens.device)
+        return torch.arange(start + count, device=self._tokens.device) <= rows[:, None]
+
+    def _attend(
+        self, normed: Tensor, layer: _Layer, index: int, cache: KVCache, start: int,
+        mask: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        count, dim = normed.shape[0], self._head_dim
+        mixed = functional.linear(normed, *layer.attention_in)
+        query, key, value = mixed.split((self._width, dim, dim), dim=-1)
+        keys, values = cache.write(index, start, key[None], value[None])
+        if count == 1:
+            # The heads of one query are rows of one matrix: two small products do it all.
+            scores = (query.view(self._heads, dim) @ keys[0].T).float() * self._scale
+            mixed = scores.softmax(-1).to(values.dtype) @ values[0]
+            return functional.linear(mixed.view(1, self._width), *layer.attention_out)
+        heads = query.view(count, self._heads, dim).transpose(0, 1)[None]
+        shape = (1, self._heads, keys.shape[1], dim)
+        mixed = functional.scaled_dot_product_attention(
+            heads,
+            keys.expand(shape[1:])[None],
+            values.expand(shape[1:])[None],
+            attn_mask=mask,
+            is_causal=mask is None,
+            scale=self._scale,
+        )
+        mixed = mixed[0].transpose(0, 1).reshape(count, self._width)
+        return functional.linear(mixed, *layer.attention_out)
+
+
+def _pair(module: Any) -> tuple[Tensor, Tensor]:
+    return module.weight.detach(), module.bias.detach()
+
+
+def _layer(block: Any) -> _Layer:
+    return _Layer(
+        norm_1=_pair(block.ln_1),
+        attention_in=_pair(block.attn.c_attn),
+        attention_out=_pair(block.attn.c_proj),
+        norm_2=_pair(block.ln_2),
+        inner_in=_pair(block.mlp.c_fc),
+        inner_out=_pair(block.mlp.c_proj),
+    )
+
+
+class _BufferLayer(CacheLayerMixin):  # type: ignore[misc]
+    """One layer of our buffers, as transformers' attention wants to see it."""
+
+    is_sliding = False
+
+    def __init__(self, cache: KVCache, index: int) -> None:
+        super().__init__()
+        self._cache, self._index = cache, index
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Nothing: the buffers are there from the start."""
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Write rows, (1, kv_heads, n, head_dim); return all of them up to their end."""
+        start = len(self._cache.ids)
+        keys, values = self._cache.write(self._index, start, key_states[0], value_states[0])
+        return keys[None], values[None]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Rows that the queries see, and where they begin."""
+        return len(self._cache.ids) + query_length, 0
+
+    def get_seq_length(self) -> int:
+        """Rows that are committed."""
+        return len(self._cache.ids)
+
+    def get_max_length(self) -> int:
+        """Rows there is room for."""
+        return self._cache.shape.capacity
+
+
+class ModuleForward:
+    """Transformers' own module over our buffers."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._device = model.get_input_embeddings().weight.device
+        if self._device.type == "meta":  # offloaded: accelerate's hooks bring weights and inputs
+            self._device = torch.device("cpu")
+
+    def __call__(self, ids: Tensor, cache: KVCache, *, every: bool = False) -> Tensor:
+        """See `Forward`."""
+        layers = [_BufferLayer(cache, index) for index in range(len(cache.keys))]
+        start = len(cache.ids)
+        positions = torch.arange(start, start + ids.shape[0], device=self._device)
+        logits: Tensor = self._model(
+            input_ids=ids.to(self._device)[None],
+            position_ids=positions[None],
+            past_key_values=Cache(layers=layers),
+            use_cache=True,
+            logits_to_keep=0 if every else 1,
+        ).logits[0]
+        return logits.float() if every else logits[-1].float()
+
+
+def forward_for(model: Any) -> Forward:
+    """Return the fastest forward that a model allows."""
+    return LeanForward(model) if LeanForward.fits(model) else ModuleForward(model)

@@ -1,0 +1,45 @@
+"""Stop text: ends an answer at a string, also where it comes in several pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class StopText:
+    """Passes text on until one of some strings appears, which it swallows.
+
+    What may yet become such a string is held back.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stop for stop in stops if stop)
+        self._held = ""
+        self.reached = False
+
+    def feed(self, text: str) -> str:
+        """Add text; return what can be shown, up to the first stop."""
+        if self.reached:
+            return ""
+        self._held += text
+        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if found:
+            self.reached = True
+            return self._take(min(found), keep=False)
+        return self._take(len(self._held) - self._overlap())
+
+    def flush(self) -> str:
+        """Return what is held back: the answer is over and no stop can come any more."""
+        return self._take(len(self._held))
+
+    def _take(self, count: int, *, keep: bool = True) -> str:
+        text, self._held = self._held[:count], self._held[count:] if keep else ""
+        return text
+
+    def _overlap(self) -> int:
+        """Length of the longest end of the held text that a stop begins with."""
+        longest = max((len(stop) - 1 for stop in self._stops), default=0)
+        for size in range(min(longest, len(self._held)), 0, -1):
+            end = self._held[-size:]
+            if any(stop.startswith(end) for stop in self._stops):
+                return size
+        return 0

@@ -1,0 +1,98 @@
+"""The root of the command line: without a command it is the language server.
+
+Each command imports what it needs when it runs, so that an editor which starts the server does not
+wait for torch, and `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from lsp_server import __version__
+from lsp_server.cli import complete, demo, doctor, models, serve
+
+app = typer.Typer(
+    name="starcoder-lsp",
+    help="A language server that holds StarCoder on your own machine.\n\n"
+    "Without a command it speaks the Language Server Protocol over stdin and stdout: that is how "
+    "an editor starts it. Try `starcoder-lsp demo` to see it at work, `starcoder-lsp doctor` if "
+    "something does not.",
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo.demo)
+app.command()(complete.complete)
+app.command()(serve.serve)
+app.command()(models.models)
+app.command()(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"starcoder-lsp {__version__}")
+        raise typer.Exit
+
+
+def _parse_address(value: str) -> tuple[str, int]:
+    host, _, port = value.rpartition(":")
+    if not port.isdigit() or not 0 <= int(port) < 65536:
+        raise typer.BadParameter(f"{value!r} is not PORT or HOST:PORT")
+    return host or "127.0.0.1", int(port)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    stdio: Annotated[
+        bool, typer.Option("--stdio", help="Speak over stdin and stdout. This is the default.")
+    ] = False,
+    tcp: Annotated[
+        str | None,
+        typer.Option(
+            "--tcp", metavar="[HOST:]PORT", help="Serve many editors over TCP instead (loopback)."
+        ),
+    ] = None,
+    log_file: Annotated[
+        str | None, typer.Option("--log-file", help="Write the log here rather than to stderr.")
+    ] = None,
+    # VS Code's client appends it; the same number arrives in `initialize`.
+    _client_process_id: Annotated[
+        int | None, typer.Option("--clientProcessId", hidden=True)
+    ] = None,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Run the language server, unless a command is given."""
+    if context.invoked_subcommand is not None:
+        return
+    if stdio and tcp:
+        raise typer.BadParameter("--stdio and --tcp exclude each other")
+    if tcp:
+        from lsp_server.tcp import run_tcp
+
+        run_tcp(*_parse_address(tcp), log_file=log_file)
+        return
+    if sys.stdin.isatty():
+        typer.echo(
+            "This is a language server: it now waits for an editor to speak on stdin.\n"
+            "Press Ctrl+C to stop, and see `starcoder-lsp --help` for what else it can do.",
+            err=True,
+        )
+    from lsp_server.stdio import run_stdio
+
+    run_stdio(log_file=log_file)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,181 @@
+"""A scripted editor: starts the real server over stdio, types into a document, asks for ghost text.
+
+It behaves as VS Code does: a change and a request at every key, the request before cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from lsprotocol import types
+from pygls.exceptions import JsonRpcException
+from pygls.lsp.client import LanguageClient
+
+_URI = "file:///starcoder-demo/temperatures.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Ghost:
+    """What the editor would show in grey."""
+
+    text: str
+    """Inserted at the cursor; empty where nothing is suggested."""
+    why: str
+    """Where it came from, or why there is none: the server's word."""
+    milliseconds: float
+    """From the key to the answer."""
+    replaced: str = ""
+    """Text right of the cursor that the suggestion takes the place of."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request on its way."""
+
+    id: str
+    future: Future[Any]
+    started: float
+
+
+@dataclass
+class ScriptedEditor:
+    """One open document and one cursor, both in UTF-16 units as far as the wire goes."""
+
+    client: LanguageClient
+    text: str = ""
+    cursor: int = 0
+    version: int = 0
+    status: dict[str, Any] = field(default_factory=dict)
+
+    def open(self, text: str) -> None:
+        """Open the document with the cursor at its start."""
+        self.text, self.cursor, self.version = text, 0, 1
+        item = types.TextDocumentItem(_URI, "python", self.version, text)
+        self.client.text_document_did_open(types.DidOpenTextDocumentParams(item))
+
+    def put_cursor(self, before: str, after: str = "") -> None:
+        """Put the cursor between the two texts, at their first place together."""
+        self.cursor = self.text.index(before + after) + len(before)
+
+    def edit(self, removed: int, inserted: str) -> None:
+        """Replace `removed` characters right of the cursor and step behind what is inserted."""
+        start, end = self._position(self.cursor), self._position(self.cursor + removed)
+        change = types.TextDocumentContentChangePartial(
+            text=inserted, range=types.Range(start, end)
+        )
+        self.version += 1
+        self.client.text_document_did_change(
+            types.DidChangeTextDocumentParams(
+                types.VersionedTextDocumentIdentifier(self.version, _URI), [change]
+            )
+        )
+        self.text = self.text[: self.cursor] + inserted + self.text[self.cursor + removed :]
+        self.cursor += len(inserted)
+
+    async def type(self, text: str, seconds_per_key: float = 0.05) -> Ghost:
+        """Type key by key, asking at each and cancelling the request before; return the last."""
+        asked: _Asked | None = None
+        for character in text:
+            if asked is not None:
+                await asyncio.sleep(seconds_per_key)
+                self._cancel(asked)
+            self.edit(0, character)
+            asked = self._ask(types.InlineCompletionTriggerKind.Automatic)
+        if asked is None:
+            raise ValueError("type at least one character")
+        return await self._shown(asked)
+
+    async def invoke(self) -> Ghost:
+        """Ask at the cursor, as the editor's command for it does."""
+        return await self._shown(self._ask(types.InlineCompletionTriggerKind.Invoked))
+
+    def _ask(self, kind: types.InlineCompletionTriggerKind) -> _Asked:
+        params = types.InlineCompletionParams(
+            context=types.InlineCompletionContext(kind),
+            text_document=types.TextDocumentIdentifier(_URI),
+            position=self._position(self.cursor),
+        )
+        request_id = str(uuid.uuid4())
+        future = self.client.protocol.send_request(
+            types.TEXT_DOCUMENT_INLINE_COMPLETION, params, msg_id=request_id
+        )
+        return _Asked(request_id, future, time.perf_counter())
+
+    def _cancel(self, asked: _Asked) -> None:
+        if not asked.future.done():
+            self.client.cancel_request(types.CancelParams(asked.id))
+
+    async def _shown(self, asked: _Asked) -> Ghost:
+        try:
+            answer = await asyncio.wrap_future(asked.future)
+        except JsonRpcException as error:
+            return Ghost("", error.message, 0.0)
+        milliseconds = (time.perf_counter() - asked.started) * 1000
+        items: Sequence[types.InlineCompletionItem] = getattr(answer, "items", answer) or []
+        why = str(self.status.get("why") or "")
+        if not items:
+            return Ghost("", why, milliseconds)
+        return self._ghost(items[0], why, milliseconds)
+
+    def _ghost(self, item: types.InlineCompletionItem, why: str, milliseconds: float) -> Ghost:
+        text = item.insert_text if isinstance(item.insert_text, str) else item.insert_text.value
+        if item.range is None:
+            return Ghost(text, why, milliseconds)
+        start, end = self._offset(item.range.start), self._offset(item.range.end)
+        return Ghost(text[self.cursor - start :], why, milliseconds, self.text[self.cursor : end])
+
+    def accept(self, ghost: Ghost) -> None:
+        """Take the suggestion, as Tab does."""
+        self.edit(len(ghost.replaced), ghost.text)
+
+    def _position(self, offset: int) -> types.Position:
+        line_start = self.text.rfind("\n", 0, offset) + 1
+        column = len(self.text[line_start:offset].encode("utf-16-le")) // 2
+        return types.Position(self.text.count("\n", 0, offset), column)
+
+    def _offset(self, position: types.Position) -> int:
+        start = 0
+        for _ in range(position.line):
+            start = self.text.index("\n", start) + 1
+        units = self.text[start:].encode("utf-16-le")[: position.character * 2]
+        return start + len(units.decode("utf-16-le", errors="ignore"))
+
+
+@asynccontextmanager
+async def editor_with_server(*options: str) -> AsyncIterator[ScriptedEditor]:
+    """Start the server in a process of its own, as an editor does, and end it in good order."""
+    client = LanguageClient("starcoder-lsp-demo", "1")
+    editor = ScriptedEditor(client)
+
+    @client.feature("starcoder/status")
+    def _(params: Any) -> None:
+        editor.status.update(params._asdict())
+
+    await client.start_io(sys.executable, "-m", "lsp_server", *options)
+    stderr = asyncio.create_task(_drain(client))
+    try:
+        await client.initialize_async(_capabilities())
+        client.initialized(types.InitializedParams())
+        yield editor
+        await client.shutdown_async(None)
+        client.exit(None)
+    finally:
+        await client.stop()
+        await stderr
+
+
+async def _drain(client: LanguageClient) -> None:
+    # Unread, a pipe fills up and the server stands still at its next line of log.
+    server = client._server
+    if server is not None and server.stderr is not None:
+        while await server.stderr.read(65536):
+            pass

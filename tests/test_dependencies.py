@@ -1,0 +1,91 @@
+"""The rule of who may know whom, read from the imports themselves.
+
+See ARCHITECTURE.md, "Who may import whom". Imports inside functions and under TYPE_CHECKING count.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("lsp_server", "fim", "chat", "engine", "training")
+HEAVY = {"torch", "transformers", "accelerate"}
+
+CONTRACTS = ("engine.api", "engine.errors", "engine.tokenizer")
+"""What a part that only asks for text needs to know of the engine."""
+LIGHT_ENGINE = (*CONTRACTS, "engine.settings", "engine.client", "engine.scripted")
+"""What starts at once, because it holds no model."""
+
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "fim": CONTRACTS,
+    "chat": CONTRACTS,
+    "lsp_server": ("fim", "chat", *LIGHT_ENGINE),
+    # Commands are processes of their own: `serve` is the engine, `models` asks what fits.
+    "lsp_server.cli": ("lsp_server", "fim", "chat", "engine"),
+    "engine": (),
+    "training": (),
+}
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for package in PACKAGES:
+        for file in sorted((ROOT / package).rglob("*.py")):
+            yield module_name(file), file
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Dotted names that a file imports; `from a import b` counts as both `a` and `a.b`."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative imports hide what is imported"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, prefixes: tuple[str, ...]) -> bool:
+    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def allowed_for(module: str) -> tuple[str, ...]:
+    owner = max((rule for rule in ALLOWED if within(module, (rule,))), key=len)
+    return (*ALLOWED[owner], owner)
+
+
+@pytest.mark.parametrize(("module", "file"), list(modules()), ids=lambda value: str(value))
+def test_a_module_imports_only_what_it_may_know(module: str, file: Path) -> None:
+    ours = [name for name in imports(file) if within(name, PACKAGES)]
+    wrong = [name for name in ours if not within(name, allowed_for(module))]
+    assert not wrong, f"{module} may not import {wrong}"
+
+
+def is_light(module: str) -> bool:
+    if within(module, ("training", "chat.training")):
+        return False
+    return not within(module, ("engine",)) or within(module, LIGHT_ENGINE)
+
+
+@pytest.mark.parametrize(
+    ("module", "file"),
+    [(name, file) for name, file in modules() if is_light(name)],
+    ids=lambda value: str(value),
+)
+def test_torch_stays_out_of_the_editors_process(module: str, file: Path) -> None:
+    heavy = {name.split(".")[0] for name in imports(file)} & HEAVY
+    if within(module, ("lsp_server.cli",)):
+        return  # a command may report on the GPU; it is not the process that an editor talks to
+    assert not heavy, f"{module} imports {heavy}"
+
+
+def test_the_rule_is_read_from_real_imports() -> None:
+    """Guards the guard: a reader that finds nothing would let everything pass."""
+    found = {name for _, file in modules() for name in imports(file)}
+    assert "engine.api.GenerationRequest" in found
+    assert "torch" in found

@@ -1,0 +1,143 @@
+"""Fill-in-the-middle: a document becomes prefix, suffix and middle, in the order models are asked.
+
+The transform is Bavarian et al. 2022 (arXiv:2207.14255) at the level of characters, with holes
+shaped as an editor makes them beside the uniform ones. PSM is
+`<fim_prefix>` prefix `<fim_suffix>` suffix `<fim_middle>` middle; SPM is their variant 2, which
+StarCoder uses: `<fim_prefix> <fim_suffix>` suffix `<fim_middle>` prefix middle.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engine.tokenizer import Tokenizer
+
+Span = tuple[int, int]
+"""Start and end of a hole, in characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class FimIds:
+    """The ids that the format is built of."""
+
+    prefix: int
+    middle: int
+    suffix: int
+    end: int
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> FimIds:
+        """Look the ids up by name; raises ValueError where a token is missing."""
+        names = ("<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<|endoftext|>")
+        ids = [tokenizer.special_id(name) for name in names]
+        if None in ids:
+            raise ValueError(f"the tokenizer lacks one of {names}")
+        return cls(*(id_ for id_ in ids if id_ is not None))
+
+
+def _line_starts(text: str) -> list[int]:
+    starts, at = [], 0
+    for line in text.splitlines(keepends=True):
+        if line.strip():
+            starts.append(at)
+        at += len(line)
+    return starts
+
+
+def _line_end(text: str, at: int) -> int:
+    end = text.find("\n", at)
+    return len(text) if end < 0 else end
+
+
+def _indented(text: str, start: int) -> int:
+    """Offset of the first character of a line that is no space."""
+    while start < len(text) and text[start] in " \t":
+        start += 1
+    return start
+
+
+def rest_of_line(text: str, rng: random.Random) -> Span:
+    """From a column of a line to its end: what a person sees who stops typing."""
+    start = rng.choice(_line_starts(text) or [0])
+    end = _line_end(text, start)
+    return rng.randint(min(_indented(text, start), end), end), end
+
+
+def whole_lines(text: str, rng: random.Random) -> Span:
+    """One to four lines, with or without the indentation of the first."""
+    starts = _line_starts(text) or [0]
+    at = rng.randrange(len(starts))
+    last = starts[min(at + rng.choice((0, 0, 0, 1, 1, 2, 3)), len(starts) - 1)]
+    end = _line_end(text, last)
+    start = _indented(text, starts[at]) if rng.random() < 0.7 else starts[at]
+    return min(start, end), end
+
+
+def block(text: str, rng: random.Random) -> Span:
+    """The lines below one that are indented deeper than it, as after `def f():`."""
+    starts = _line_starts(text)
+    indents = [_indented(text, start) - start for start in starts]
+    openers = [i for i in range(len(starts) - 1) if indents[i + 1] > indents[i]]
+    if not openers:
+        return whole_lines(text, rng)
+    opener = rng.choice(openers)
+    last = opener + 1
+    while last + 1 < len(starts) and indents[last + 1] > indents[opener]:
+        last += 1
+    return _indented(text, starts[opener + 1]), _line_end(text, starts[last])
+
+
+def short_span(text: str, rng: random.Random) -> Span:
+    """Up to 120 characters from anywhere."""
+    start = rng.randint(0, len(text))
+    return start, min(len(text), start + rng.randint(1, 120))
+
+
+def uniform(text: str, rng: random.Random) -> Span:
+    """Two boundaries anywhere: the hole of the paper."""
+    a, b = rng.randint(0, len(text)), rng.randint(0, len(text))
+    return min(a, b), max(a, b)
+
+
+HOLES: tuple[tuple[Callable[[str, random.Random], Span], float], ...] = (
+    (rest_of_line, 0.45),
+    (whole_lines, 0.20),
+    (block, 0.15),
+    (short_span, 0.10),
+    (uniform, 0.10),
+)
+"""Kinds of hole and how often each is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class FimOptions:
+    """How often documents are transformed, and how."""
+
+    rate: float = 0.5
+    """Share of pieces that get a hole."""
+    spm_rate: float = 0.5
+    """Share of those in SPM rather than PSM order."""
+    empty_suffix_rate: float = 0.2
+    """Share of holes after which nothing follows, as at the end of a file being written."""
+
+
+def transform(
+    text: str, tokenizer: Tokenizer, ids: FimIds, options: FimOptions, rng: random.Random
+) -> list[int]:
+    """Return a piece of text as training ids, perhaps with a hole, ended by `<|endoftext|>`.
+
+    Segments are encoded apart from each other, as they are at inference: a token never spans the
+    border of a hole.
+    """
+    if rng.random() >= options.rate:
+        return [*tokenizer.encode(text), ids.end]
+    kinds, weights = zip(*HOLES, strict=True)
+    start, end = rng.choices(kinds, weights)[0](text, rng)
+    suffix_text = "" if rng.random() < options.empty_suffix_rate else text[end:]
+    prefix, middle = tokenizer.encode(text[:start]), tokenizer.encode(text[start:end])
+    suffix = tokenizer.encode(suffix_text)
+    if rng.random() < options.spm_rate:
+        return [ids.prefix, ids.suffix, *suffix, ids.middle, *prefix, *middle, ids.end]
+    return [ids.prefix, *prefix, ids.suffix, *suffix, ids.middle, *middle, ids.end]

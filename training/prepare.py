@@ -1,0 +1,113 @@
+"""From source files on the machine to a tokenizer and packed sequences on disk."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from engine.tokenizer import Tokenizer
+from training.collect import HELD_OUT, Document, documents, sources
+from training.filters import Deduplicator, kept
+from training.fim import FimIds, FimOptions, transform
+from training.packing import Rows, pack, pieces
+from training.tokenizer import train_tokenizer
+
+CHARACTERS_PER_PROJECT = 10_000_000
+"""No single project may speak for all of Python."""
+
+_FILENAME_RATE = 0.2
+
+
+def write_corpus(folder: Path, seed: int) -> dict[str, object]:
+    """Write `train.jsonl` and `held_out.jsonl`; return what was kept and dropped, by project.
+
+    Held-out projects are read first, so that near-duplicates of them in other projects go too.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    duplicates = Deduplicator()
+    counts: dict[str, int] = {}
+    projects: dict[str, object] = {}
+    found = sorted(sources(), key=lambda source: (source.project not in HELD_OUT, source.project))
+    files = {
+        True: (folder / "held_out.jsonl").open("w", encoding="utf-8"),
+        False: (folder / "train.jsonl").open("w", encoding="utf-8"),
+    }
+    for source in found:
+        chosen = list(kept(documents(source), duplicates, counts))
+        chosen = _capped(chosen, random.Random(f"{seed} {source.project}"))
+        for document in chosen:
+            files[source.project in HELD_OUT].write(json.dumps(asdict(document)) + "\n")
+        size = sum(len(document.text) for document in chosen)
+        projects[source.project] = {
+            "licence": source.licence, "files": len(chosen), "characters": size,
+            "held_out": source.project in HELD_OUT,
+        }  # fmt: skip
+    for file in files.values():
+        file.close()
+    report = {"documents": counts, "projects": projects}
+    (folder / "corpus.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    return report
+
+
+def _capped(found: list[Document], rng: random.Random) -> list[Document]:
+    rng.shuffle(found)
+    size, chosen = 0, []
+    for document in found:
+        if size + len(document.text) <= CHARACTERS_PER_PROJECT:
+            chosen.append(document)
+            size += len(document.text)
+    return chosen
+
+
+def read_documents(file: Path) -> Iterator[Document]:
+    """Yield the documents of a file that `write_corpus` wrote."""
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield Document(**json.loads(line))
+
+
+def write_tokenizer(folder: Path, vocab_size: int) -> Tokenizer:
+    """Train on the corpus in `folder` and write `tokenizer.json` there."""
+    texts = (document.text for document in read_documents(folder / "train.jsonl"))
+    inner = train_tokenizer(texts, vocab_size)
+    inner.save(str(folder / "tokenizer.json"))
+    return Tokenizer.from_file(folder)
+
+
+def write_rows(
+    folder: Path, tokenizer: Tokenizer, length: int, options: FimOptions, seed: int
+) -> Rows:
+    """Write the training sequences as `rows.npy`, shuffled, and return them.
+
+    They are made once and read by index, so that a run resumes to the bit by its step number.
+    """
+    rng = random.Random(seed)
+    texts = [document for document in read_documents(folder / "train.jsonl")]
+    cut = [
+        (document.path, piece)
+        for document in texts
+        for piece in pieces(document.text, int(length * 3.2), rng)
+    ]
+    rng.shuffle(cut)
+    rows = np.stack(list(pack(_encoded(cut, tokenizer, options, rng), length)))
+    np.random.default_rng(seed).shuffle(rows)
+    np.save(folder / "rows.npy", rows)
+    return rows
+
+
+def _encoded(
+    cut: list[tuple[str, str]], tokenizer: Tokenizer, options: FimOptions, rng: random.Random
+) -> Iterator[list[int]]:
+    ids = FimIds.of(tokenizer)
+    filename = tokenizer.special_id("<filename>")
+    for path, piece in cut:
+        if not piece.strip():
+            continue
+        body = transform(piece, tokenizer, ids, options, rng)
+        named = filename is not None and rng.random() < _FILENAME_RATE
+        yield [filename, *tokenizer.encode(f"{path}\n"), *body] if named and filename else body

@@ -1,0 +1,168 @@
+"""The pretraining loop: AdamW and Muon, warm-up and decay, checkpoints that resume to the bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.model import Shape, build
+from training.packing import PAD, Rows
+
+_IGNORED = -100
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run does. Two runs with equal plans and rows give equal weights."""
+
+    steps: int
+    rows_per_step: int = 8
+    """Sequences in one optimiser step."""
+    rows_per_batch: int = 8
+    """Sequences in one forward pass; fewer need less memory."""
+    warmup_steps: int = 100
+    decay_share: float = 0.4
+    """The learning rate falls linearly to zero over this last share of the steps."""
+    muon_lr: float = 0.02
+    adam_lr: float = 3e-3
+    weight_decay: float = 0.05
+    seed: int = 0
+
+
+def learning_rate_factor(step: int, plan: Plan) -> float:
+    """Warm up, hold, then fall to zero (Hu et al. 2024, MiniCPM, arXiv:2404.06395)."""
+    warm = min(1.0, (step + 1) / plan.warmup_steps)
+    left = (plan.steps - step) / max(1.0, plan.decay_share * plan.steps)
+    return warm * min(1.0, left)
+
+
+def optimizers(model: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices within the layers, AdamW for embeddings, norms and biases.
+
+    Muon is Jordan et al. 2024; its rate is scaled to match AdamW's update size
+    (Liu et al. 2025, arXiv:2502.16982).
+    """
+    matrices, rest = [], []
+    for name, parameter in model.named_parameters():
+        inner = parameter.ndim == 2 and ".h." in name
+        (matrices if inner else rest).append(parameter)
+    muon = torch.optim.Muon(
+        matrices, lr=plan.muon_lr, weight_decay=plan.weight_decay, adjust_lr_fn="original"
+    )
+    adam = torch.optim.AdamW(rest, lr=plan.adam_lr, betas=(0.9, 0.95), weight_decay=0.0)
+    for optimizer in (muon, adam):
+        for group in optimizer.param_groups:
+            group["full_lr"] = group["lr"]
+    return [muon, adam]
+
+
+def batches(rows: Rows, step: int, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield inputs and labels of one step, both (rows_per_batch, length - 1).
+
+    Rows are taken in order and begin again at the end; padding is no label.
+    """
+    first = step * plan.rows_per_step
+    chosen = rows[np.arange(first, first + plan.rows_per_step) % len(rows)]
+    for at in range(0, plan.rows_per_step, plan.rows_per_batch):
+        part = chosen[at : at + plan.rows_per_batch].astype(np.int64)
+        padding = part == PAD
+        labels = torch.from_numpy(np.where(padding, _IGNORED, part)[:, 1:])
+        yield torch.from_numpy(np.where(padding, 0, part)[:, :-1]), labels
+
+
+def loss_of(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Sum of the cross-entropies in nats, with bfloat16 products where the device has them."""
+    with torch.autocast(inputs.device.type, torch.bfloat16):
+        logits = model(input_ids=inputs, use_cache=False).logits
+    return functional.cross_entropy(
+        logits.flatten(0, 1).float(), labels.flatten(), ignore_index=_IGNORED, reduction="sum"
+    )
+
+
+class Run:
+    """A training run that can be stopped and taken up again."""
+
+    def __init__(self, shape: Shape, plan: Plan, rows: Rows, device: str = "cpu") -> None:
+        torch.manual_seed(plan.seed)
+        self.plan, self.rows, self.device, self.shape = plan, rows, device, shape
+        self.model: nn.Module = build(shape).to(device)
+        self.optimizers = optimizers(self.model, plan)
+        self.step = 0
+
+    def advance(self) -> float:
+        """Do one optimiser step; return its loss in nats a token."""
+        factor = learning_rate_factor(self.step, self.plan)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["full_lr"] * factor
+        made = list(batches(self.rows, self.step, self.plan))
+        tokens = sum(int((labels != _IGNORED).sum()) for _, labels in made)
+        total = 0.0
+        for inputs, labels in made:
+            loss = loss_of(self.model, inputs.to(self.device), labels.to(self.device)) / tokens
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        return total
+
+    def save(self, file: Path) -> None:
+        """Write all that the rest of the run depends on; never leaves half a file."""
+        state = {
+            "step": self.step,
+            "shape": asdict(self.shape),
+            "plan": asdict(self.plan),
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+        partial = file.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, file)
+
+    def load(self, file: Path) -> None:
+        """Take up a run that `save` wrote."""
+        state = torch.load(file, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.step = state["step"]
+
+
+def train(
+    run: Run,
+    checkpoint: Path,
+    log: Path,
+    *,
+    seconds_between_checkpoints: float = 240.0,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Run to the end of the plan, from the checkpoint if there is one, logging each step."""
+    if checkpoint.exists():
+        run.load(checkpoint)
+        say(f"resumed at step {run.step}")
+    saved = started = time.monotonic()
+    with log.open("a", encoding="utf-8") as lines:
+        while run.step < run.plan.steps:
+            loss = run.advance()
+            now = time.monotonic()
+            row = {"step": run.step, "loss": round(loss, 4), "seconds": round(now - started, 1)}
+            lines.write(json.dumps(row) + "\n")
+            lines.flush()
+            if run.step % 20 == 0:
+                say(f"step {run.step}/{run.plan.steps} loss {loss:.3f} {now - started:.0f} s")
+            if now - saved > seconds_between_checkpoints:
+                run.save(checkpoint)
+                saved = now
+    run.save(checkpoint)

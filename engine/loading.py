@@ -42,7 +42,6 @@ class Loaded:
     decoder: Decoder
     info: EngineInfo
     cache_shape: CacheShape
-    tokenizer_file: Path
 
 
 def load(settings: EngineSettings, progress: Progress) -> Loaded:
@@ -76,7 +75,7 @@ def load(settings: EngineSettings, progress: Progress) -> Loaded:
         dtype=dtype_name(dtype),
         is_demo=path == EMBEDDED_DIR,
     )
-    return Loaded(decoder, info, _cache_shape(model, window, dtype), path / "tokenizer.json")
+    return Loaded(decoder, info, _cache_shape(model, window, dtype))
 
 
 def locate(settings: EngineSettings, progress: Progress) -> tuple[str, Path]:

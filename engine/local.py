@@ -90,11 +90,6 @@ class LocalEngine:
         tokenizer: Tokenizer = (await self._ready()).decoder.tokenizer
         return tokenizer
 
-    async def tokenizer_json(self) -> str:
-        """Return the text of the model's `tokenizer.json`."""
-        file = (await self._ready()).tokenizer_file
-        return await asyncio.to_thread(file.read_text, encoding="utf-8")
-
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.stream`."""
 

@@ -75,6 +75,23 @@ class Tokenizer:
         """Return the ids of plain text: no special token comes out, whatever it contains."""
         return list(self._inner.encode(text, add_special_tokens=False).ids)
 
+    def encode_with_special(self, text: str) -> list[int]:
+        """Return ids, reading the names of special tokens in the text as those tokens.
+
+        For prompts that a program wrote, never for text of a user.
+        """
+        parser = tokenizers.Tokenizer.from_str(self.to_json())
+        parser.encode_special_tokens = False
+        return list(parser.encode(text, add_special_tokens=False).ids)
+
+    def to_json(self) -> str:
+        """Return the text of a `tokenizer.json` that makes the same tokenizer."""
+        return str(self._inner.to_str())
+
+    def token_id(self, name: str) -> int | None:
+        """Return the id of a token, special or not, None where there is none of that name."""
+        return self._special.get(name, self._inner.token_to_id(name))
+
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """Return the text of ids; bytes that are no UTF-8 become U+FFFD."""
         return str(self._inner.decode(list(ids), skip_special_tokens=skip_special))

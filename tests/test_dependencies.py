@@ -15,7 +15,7 @@ HEAVY = {"torch", "transformers", "accelerate"}
 
 CONTRACTS = ("engine.api", "engine.errors", "engine.tokenizer")
 """What a part that only asks for text needs to know of the engine."""
-LIGHT_ENGINE = (*CONTRACTS, "engine.settings", "engine.client", "engine.scripted")
+LIGHT_ENGINE = (*CONTRACTS, "engine.settings", "engine.client", "engine.scripted", "engine.arguments", "engine.stopping")
 """What starts at once, because it holds no model."""
 
 ALLOWED: dict[str, tuple[str, ...]] = {

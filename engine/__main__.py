@@ -1,0 +1,38 @@
+"""`python -m engine`: the engine process, as a language server starts it."""
+
+import logging
+import sys
+from importlib import import_module
+
+from engine.arguments import parse
+from engine.errors import ConfigurationError
+from engine.server.chat import RenderChat
+from engine.server.process import run
+
+
+def load_renderer(name: str | None) -> RenderChat | None:
+    """Return the function that `module:function` names."""
+    if name is None:
+        return None
+    module, _, function = name.partition(":")
+    try:
+        renderer: RenderChat = getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"--chat-renderer {name} cannot be used: {error}") from None
+    return renderer
+
+
+def main() -> None:
+    """Run until told to stop or idle."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    settings, listen, renderer = parse(sys.argv[1:])
+    try:
+        run(settings, listen, render_chat=load_renderer(renderer))
+    except ConfigurationError as error:
+        sys.exit(error.user_message)
+
+
+if __name__ == "__main__":
+    main()

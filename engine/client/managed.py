@@ -1,0 +1,179 @@
+"""The engine of this machine: found if it runs, started if not, started again if it died."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import AsyncFileLock
+
+from engine.api import Chunk, EngineInfo, EngineState, GenerationRequest, Health
+from engine.arguments import to_argv
+from engine.client.endpoint import Meeting
+from engine.client.http import HttpEngine
+from engine.errors import EngineLostError, EngineStartError, EngineUnavailableError
+from engine.settings import EngineSettings
+from engine.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+DEFAULT_COMMAND = (sys.executable, "-m", "engine")
+
+_START_SECONDS = 60.0
+"""From the start of the process to its socket; loading comes after that and may take longer."""
+_LOOK_EVERY_S = 0.05
+_LONGEST_LOG_BYTES = 2_000_000
+
+
+class ManagedEngine:
+    """Implements `engine.api.Engine` with the one engine process that these settings share."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        command: Sequence[str] = DEFAULT_COMMAND,
+        *,
+        unix: bool | None = None,
+    ) -> None:
+        self._settings = settings
+        self._command = tuple(command)
+        self._unix = unix
+        self._connected: HttpEngine | None = None
+        self._connecting = asyncio.Lock()
+
+    async def health(self) -> Health:
+        """See `Engine.health`. An engine that nobody has started is `starting`."""
+        engine = self._connected or await asyncio.to_thread(self._find)
+        if engine is None:
+            return Health(EngineState.STARTING, "the engine is not running")
+        health = await engine.health()
+        if engine is not self._connected:
+            await engine.aclose()
+        return health
+
+    async def info(self) -> EngineInfo:
+        """See `Engine.info`; starts the engine."""
+        return await self._with_engine(HttpEngine.info)
+
+    async def tokenizer(self) -> Tokenizer:
+        """See `Engine.tokenizer`; starts the engine."""
+        return await self._with_engine(HttpEngine.tokenizer)
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+        """See `Engine.stream`; starts the engine, and again when it is gone before it answers."""
+        for last_try in (False, True):
+            engine = await self._engine()
+            begun = False
+            stream = engine.stream(request)
+            try:
+                async for chunk in stream:
+                    begun = True
+                    yield chunk
+                return
+            except EngineUnavailableError as error:
+                await self._forget(engine)
+                # Gone while nobody asked: start anew. Gone in mid-answer: say so.
+                if begun or last_try or isinstance(error, EngineLostError):
+                    raise
+            finally:
+                await stream.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection; the engine process lives on for others."""
+        if self._connected is not None:
+            await self._forget(self._connected)
+
+    async def _with_engine(self, ask: Callable[[HttpEngine], Awaitable[T]]) -> T:
+        try:
+            return await ask(await self._engine())
+        except EngineUnavailableError:
+            if self._connected is not None:
+                await self._forget(self._connected)
+            return await ask(await self._engine())
+
+    async def _forget(self, engine: HttpEngine) -> None:
+        if self._connected is engine:
+            self._connected = None
+        await engine.aclose()
+
+    async def _engine(self) -> HttpEngine:
+        """Return a connection to an engine that answers, starting one if need be."""
+        async with self._connecting:
+            if self._connected is None:
+                self._connected = await self._answering() or await self._start()
+            return self._connected
+
+    def _find(self) -> HttpEngine | None:
+        endpoint = Meeting.of(self._settings, unix=self._unix).endpoint()
+        return None if endpoint is None else HttpEngine(endpoint)
+
+    async def _answering(self) -> HttpEngine | None:
+        """Return a connection if somebody answers there; a socket without a process does not."""
+        engine = await asyncio.to_thread(self._find)
+        if engine is None:
+            return None
+        health = await engine.health()
+        if health.pid is None:
+            await engine.aclose()
+            return None
+        return engine
+
+    async def _start(self) -> HttpEngine:
+        meeting = await asyncio.to_thread(Meeting.of, self._settings, unix=self._unix)
+        async with AsyncFileLock(meeting.start_lock):
+            # Another server may have started it while we waited for the lock.
+            if engine := await self._answering():
+                return engine
+            process = await asyncio.to_thread(self._spawn, meeting)
+            deadline = time.monotonic() + _START_SECONDS
+            while time.monotonic() < deadline:
+                if engine := await self._answering():
+                    return engine
+                # Exit status 0 means that another process serves already: keep looking.
+                if process.poll():
+                    raise EngineStartError(_why_it_ended(process.returncode, meeting.log_file))
+                await asyncio.sleep(_LOOK_EVERY_S)
+            process.kill()
+            raise EngineStartError(
+                f"The engine did not answer within {_START_SECONDS:.0f} s of its start; see "
+                f"{meeting.log_file}."
+            )
+
+    def _spawn(self, meeting: Meeting) -> subprocess.Popen[bytes]:
+        argv = [*self._command, *to_argv(self._settings, meeting.listen)]
+        meeting.log_file.parent.mkdir(parents=True, exist_ok=True)
+        too_long = (
+            meeting.log_file.exists() and meeting.log_file.stat().st_size > _LONGEST_LOG_BYTES
+        )
+        log.info("starting the engine; its log is %s", meeting.log_file)
+        try:
+            with meeting.log_file.open("wb" if too_long else "ab") as output:
+                return subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    # A life of its own: it must outlast the editor that happened to be first.
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise EngineStartError(
+                f"The engine cannot be started: {argv[0]}: {error.strerror}."
+            ) from error
+
+
+def _why_it_ended(status: int, log_file: Path) -> str:
+    try:
+        lines = log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    last = f" Its last words: {lines[-1]}" if lines else ""
+    return f"The engine ended at once with status {status}.{last} The log is {log_file}."

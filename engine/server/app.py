@@ -1,0 +1,92 @@
+"""The routes of the engine's HTTP interface."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import asdict
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from engine.api import ScoringEngine
+from engine.errors import StarcoderError
+from engine.server import wire
+from engine.server.access import Activity, ActivityCounter, TokenGuard
+from engine.server.answers import Gone
+from engine.server.chat import RenderChat, chat_completions
+from engine.server.completions import completions
+
+log = logging.getLogger(__name__)
+
+_CLIENT_CLOSED_REQUEST = 499
+"""nginx's word for an answer that nobody receives."""
+
+
+async def health(request: Request) -> Response:
+    """State, progress and pid; answers at once, whatever the model does."""
+    return JSONResponse(asdict(await request.app.state.engine.health()))
+
+
+async def models(request: Request) -> Response:
+    """The one model, as OpenAI lists them; what else we know of it stands under `starcoder`."""
+    info = await request.app.state.engine.info()
+    entry = {
+        "id": info.model, "object": "model", "created": 0, "owned_by": "starcoder-lsp",
+        "max_model_len": info.context_window, "starcoder": asdict(info),
+    }  # fmt: skip
+    return JSONResponse({"object": "list", "data": [entry]})
+
+
+async def tokenizer(request: Request) -> Response:
+    """The model's `tokenizer.json`, so that a client on another machine can make ids."""
+    held = await request.app.state.engine.tokenizer()
+    text = await asyncio.to_thread(held.to_json)
+    return Response(text, media_type="application/json")
+
+
+async def _known_error(_: Request, error: Exception) -> Response:
+    if isinstance(error, StarcoderError):
+        return wire.error_response(error)
+    raise error
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=_CLIENT_CLOSED_REQUEST)
+
+
+async def _unexpected(_: Request, error: Exception) -> Response:
+    log.error("a request failed", exc_info=error)
+    return wire.error_response(StarcoderError("The engine failed; see its log."))
+
+
+def create_app(
+    engine: ScoringEngine,
+    *,
+    render_chat: RenderChat | None = None,
+    token: str | None = None,
+    activity: Activity | None = None,
+) -> Starlette:
+    """Return the ASGI application around an engine."""
+    app = Starlette(
+        routes=[
+            Route("/health", health),
+            Route("/v1/models", models),
+            Route("/v1/completions", completions, methods=["POST"]),
+            Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+            Route("/tokenizer.json", tokenizer),
+        ],
+        middleware=[
+            Middleware(TokenGuard, token=token),
+            Middleware(ActivityCounter, activity=activity or Activity()),
+        ],
+        exception_handlers={
+            StarcoderError: _known_error, Gone: _gone, Exception: _unexpected,
+        },  # fmt: skip
+    )
+    app.state.engine = engine
+    app.state.render_chat = render_chat
+    return app

@@ -1,0 +1,185 @@
+"""The engine process: one model, one address, a life from the first request to the last."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import logging
+import os
+import secrets
+import socket
+import stat
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import uvicorn
+from filelock import FileLock, Timeout
+
+from engine.api import EngineState
+from engine.arguments import Listen
+from engine.errors import ConfigurationError
+from engine.local import LocalEngine
+from engine.server.access import Activity
+from engine.server.app import create_app
+from engine.server.chat import RenderChat
+from engine.settings import EngineSettings
+
+log = logging.getLogger(__name__)
+
+FAILED_GRACE_S = 30.0
+"""A process that could not load its model stays this long, so that clients learn why."""
+
+_CHECK_EVERY_S = 0.5
+_GRACEFUL_SHUTDOWN_S = 3
+
+
+def run(settings: EngineSettings, listen: Listen, *, render_chat: RenderChat | None) -> None:
+    """Serve until a signal, or until idle for `settings.idle_timeout_s`.
+
+    The socket is bound before the model is loaded, so that `health` answers from the start. When
+    another process already listens there, returns at once. Raises ConfigurationError for an
+    address that cannot be used.
+    """
+    _check(listen)
+    with contextlib.ExitStack() as stack:
+        if listen.uds is not None:
+            if not stack.enter_context(_alone(listen.uds.with_suffix(".alive"))):
+                log.info("another engine already serves %s", listen.uds)
+                return
+            bound = stack.enter_context(_unix_socket(listen.uds))
+            token = listen.token
+        else:
+            bound = stack.enter_context(_tcp_socket(listen.host, listen.port))
+            token = listen.token
+            if listen.endpoint_file is not None:
+                if not stack.enter_context(_alone(listen.endpoint_file.with_suffix(".alive"))):
+                    return
+                token = secrets.token_urlsafe(32)
+                stack.enter_context(_endpoint_file(listen.endpoint_file, bound, token))
+        asyncio.run(_serve(settings, bound, token, render_chat))
+
+
+def _check(listen: Listen) -> None:
+    if listen.uds is not None or listen.token or listen.endpoint_file:
+        return
+    try:
+        loopback = listen.host == "localhost" or ipaddress.ip_address(listen.host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ConfigurationError(
+            f"Listening on {listen.host} lets others reach this engine: give a token "
+            "(--token or STARCODER_LSP_TOKEN) that they must show."
+        )
+
+
+@contextmanager
+def _alone(lock_file: Path) -> Iterator[bool]:
+    """Hold a lock for the life of the process; yields whether it was free.
+
+    It is the operating system's lock, so a killed process leaves none behind.
+    """
+    lock = FileLock(lock_file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _unix_socket(path: Path) -> Iterator[socket.socket]:
+    """Bind a socket that only this user may open, in place of one left by a killed process."""
+    path.unlink(missing_ok=True)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(stat.S_IRWXG | stat.S_IRWXO | stat.S_IXUSR)
+    try:
+        bound.bind(str(path))
+    finally:
+        os.umask(before)
+    try:
+        bound.listen(128)
+        yield bound
+    finally:
+        bound.close()
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _tcp_socket(host: str, port: int) -> Iterator[socket.socket]:
+    try:
+        bound = socket.create_server((host, port), backlog=128)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{host}:{port} cannot be listened on: {error.strerror}. Choose another --port."
+        ) from None
+    log.info("listening on http://%s:%d/v1", *bound.getsockname()[:2])
+    with bound:
+        yield bound
+
+
+@contextmanager
+def _endpoint_file(path: Path, bound: socket.socket, token: str) -> Iterator[None]:
+    partial = path.with_suffix(".partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump({"port": bound.getsockname()[1], "token": token}, file)
+    os.replace(partial, path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+async def _serve(
+    settings: EngineSettings,
+    bound: socket.socket,
+    token: str | None,
+    render_chat: RenderChat | None,
+) -> None:
+    engine, activity = LocalEngine(settings), Activity()
+    app = create_app(engine, render_chat=render_chat, token=token, activity=activity)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_S,
+        )
+    )
+    async with _watched(server, engine, activity, settings.idle_timeout_s):
+        await server.serve(sockets=[bound])
+    await engine.aclose()
+
+
+@asynccontextmanager
+async def _watched(
+    server: uvicorn.Server, engine: LocalEngine, activity: Activity, idle_timeout_s: float
+) -> AsyncIterator[None]:
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(_CHECK_EVERY_S)
+            failed = (await engine.health()).state is EngineState.FAILED
+            limit = FAILED_GRACE_S if failed else idle_timeout_s
+            if limit and activity.idle_seconds > limit:
+                log.info("nobody asked for %.0f s: leaving", activity.idle_seconds)
+                server.should_exit = True
+                return
+
+    engine.start()
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+
+

@@ -1,0 +1,128 @@
+"""Answers and errors as OpenAI's API writes them."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from engine.api import Chunk, TokenLogprob, Usage
+from engine.errors import StarcoderError
+from engine.tokenizer import Tokenizer
+
+DONE = "data: [DONE]\n\n"
+
+
+def event(payload: dict[str, Any]) -> str:
+    """Return one server-sent event."""
+    return f"data: {json.dumps(payload)}\n\n"
+
+
+def error_body(error: StarcoderError, param: str | None = None) -> dict[str, Any]:
+    """Return OpenAI's error object; `type` is the name by which our client knows it again."""
+    return {
+        "error": {
+            "message": error.user_message, "type": error.kind, "param": param, "code": None,
+        }
+    }  # fmt: skip
+
+
+def error_response(error: StarcoderError, param: str | None = None) -> JSONResponse:
+    """Return an error under its HTTP status."""
+    return JSONResponse(error_body(error, param), error.http_status)
+
+
+class Envelope:
+    """The fields that all parts of one answer share."""
+
+    def __init__(self, kind: str, prefix: str, model: str) -> None:
+        self._fields = {
+            "id": f"{prefix}-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()),
+            "model": model,
+        }  # fmt: skip
+
+    def of(self, choices: list[dict[str, Any]], usage: Usage | None = None) -> dict[str, Any]:
+        """Return an answer, or a part of one, with these choices."""
+        body: dict[str, Any] = {**self._fields, "choices": choices}
+        if usage is not None:
+            body["usage"] = usage_body(usage)
+        return body
+
+
+def usage_body(usage: Usage) -> dict[str, Any]:
+    """Return OpenAI's usage object, with our times in an extension."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.reused_tokens},
+        "starcoder": {"prefill_ms": usage.prefill_ms, "decode_ms": usage.decode_ms},
+    }
+
+
+def total(usages: Sequence[Usage]) -> Usage:
+    """Return the sum of several answers' usage."""
+    return Usage(
+        sum(u.prompt_tokens for u in usages),
+        sum(u.completion_tokens for u in usages),
+        sum(u.reused_tokens for u in usages),
+        sum(u.prefill_ms for u in usages),
+        sum(u.decode_ms for u in usages),
+    )
+
+
+def completion_choice(
+    index: int, chunk: Chunk, logprobs: dict[str, Any] | None, *, with_ids: bool
+) -> dict[str, Any]:
+    """Return a choice of `/v1/completions`."""
+    choice = {
+        "index": index, "text": chunk.text, "logprobs": logprobs, "finish_reason": chunk.finish,
+    }  # fmt: skip
+    if with_ids:
+        choice["token_ids"] = list(chunk.ids)
+    return choice
+
+
+def legacy_logprobs(
+    scores: Sequence[TokenLogprob | None], ids: Sequence[int], tokenizer: Tokenizer, offset: int
+) -> dict[str, Any]:
+    """Return the log-probabilities of `/v1/completions`; `offset` is that of the first token.
+
+    The ids go along as an extension, since two ids may have the same text.
+    """
+    texts = [_token_text(id_, tokenizer) for id_ in ids]
+    offsets = [offset + sum(map(len, texts[:index])) for index in range(len(texts))]
+    return {
+        "tokens": texts,
+        "token_logprobs": [None if score is None else score.logprob for score in scores],
+        "top_logprobs": [
+            None if score is None
+            else {_token_text(id_, tokenizer): value for id_, value in score.top}
+            for score in scores
+        ],
+        "text_offset": offsets,
+        "starcoder_top": [None if score is None else list(score.top) for score in scores],
+    }  # fmt: skip
+
+
+def chat_logprobs(scores: Sequence[TokenLogprob], tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return the log-probabilities of `/v1/chat/completions`."""
+
+    def entry(id_: int, value: float) -> dict[str, Any]:
+        text = _token_text(id_, tokenizer)
+        return {"token": text, "logprob": value, "bytes": list(text.encode())}
+
+    return {
+        "content": [
+            entry(s.id, s.logprob) | {"top_logprobs": [entry(*pair) for pair in s.top]}
+            for s in scores
+        ]
+    }
+
+
+def _token_text(id_: int, tokenizer: Tokenizer) -> str:
+    return tokenizer.decode([id_], skip_special=False)

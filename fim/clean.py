@@ -1,0 +1,72 @@
+"""What is shown of an answer: nothing doubled, nothing empty, line ends as the document has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fim.snapshot import Snapshot
+
+_PAIRS = {")": "(", "]": "[", "}": "{"}
+_QUOTES = "\"'`"
+_SHORTEST_ECHO = 3
+"""A line shorter than this, such as `}`, may well stand twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """Text to insert, and how many characters right of the cursor it takes the place of."""
+
+    text: str
+    replaced: int
+
+
+def clean(text: str, snapshot: Snapshot) -> Cleaned | None:
+    """Return what to show of a cut answer, None for nothing."""
+    text = _without_echo(text, snapshot).rstrip()
+    if not text.strip():
+        return None
+    replaced = overlap(text, snapshot.line_after)
+    if replaced == len(text) and not snapshot.line_after[replaced:].strip():
+        return None  # all of it stands there already
+    return Cleaned(text.replace("\n", snapshot.line_ending), replaced)
+
+
+def overlap(text: str, rest: str) -> int:
+    """Return how many characters of `rest`, the line right of the cursor, `text` ends with.
+
+    They are replaced rather than doubled. A bracket or quote counts only if it closes something
+    outside of the text: in `f(a|)` the answer `.b()` ends with a bracket of its own.
+    """
+    for size in range(min(len(text), len(rest)), 0, -1):
+        shared = rest[:size]
+        if text.endswith(shared) and shared.strip() and _is_foreign(text[:-size], shared, rest):
+            return size
+    return 0
+
+
+def _is_foreign(own: str, shared: str, rest: str) -> bool:
+    if any(own.count(quote) % 2 for quote in _QUOTES if quote in shared):
+        return False
+    for closer, opener in _PAIRS.items():
+        if closer in shared and own.count(opener) > own.count(closer):
+            return False
+    # A word is shared as a whole or not at all.
+    splits_right = shared[-1].isalnum() and rest[len(shared) : len(shared) + 1].isalnum()
+    splits_left = shared[0].isalnum() and own[-1:].isalnum()
+    return not (splits_right or splits_left)
+
+
+def _without_echo(text: str, snapshot: Snapshot) -> str:
+    """Cut before a line that repeats the first line below the cursor's."""
+    below = snapshot.after[len(snapshot.line_after) :]
+    following = next((line.strip() for line in below.splitlines() if line.strip()), "")
+    if len(following) < _SHORTEST_ECHO:
+        return text
+    lines = text.split("\n")
+    first = (snapshot.line_before + lines[0]).strip()
+    if first == following:
+        return ""
+    for index, line in enumerate(lines[1:], start=1):
+        if line.strip() == following:
+            return "\n".join(lines[:index])
+    return text

@@ -1,0 +1,149 @@
+"""From a snapshot to suggestions: the one place where the steps of a completion come together."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from engine.api import Engine, FinishReason, GenerationRequest, Priority, Sampling
+from engine.tokenizer import Tokenizer
+from fim import clean as cleaning
+from fim import prompt as prompting
+from fim.cache import Cached, SuggestionCache
+from fim.cut import Extent, Scope, cut, scope_of
+from fim.families import FimFamily, detect
+from fim.snapshot import (
+    CompletionResult,
+    SelectedText,
+    Snapshot,
+    Source,
+    Suggestion,
+    Trigger,
+)
+
+_IN_A_WORD = "the cursor is in the middle of a word"
+_NOTHING = "the model has nothing to add here"
+
+
+@dataclass(frozen=True, slots=True)
+class FimSettings:
+    """How completions are made."""
+
+    max_new_tokens: int = 128
+    """Room that is kept for the answer, in tokens; a line takes at most half of it."""
+    max_prompt_tokens: int = 2048
+    """More context is better and slower; the model's context window is the other limit."""
+    multiline: Literal["auto", "never"] = "auto"
+    """`auto` offers a block where one is begun."""
+    temperature: float = 0.0
+    cache_size: int = 500
+    cache_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """What the prompt needs to know of the engine."""
+
+    tokenizer: Tokenizer
+    family: FimFamily
+    context_window: int
+
+
+class Completer:
+    """Completes with one engine. Safe to call from many tasks of one event loop."""
+
+    def __init__(self, engine: Engine, settings: FimSettings | None = None) -> None:
+        self._engine = engine
+        self.settings = settings or FimSettings()
+        self._cache = SuggestionCache(self.settings.cache_size, self.settings.cache_seconds)
+        self._model: _Model | None = None
+
+    async def complete(
+        self,
+        snapshot: Snapshot,
+        trigger: Trigger = Trigger.AUTOMATIC,
+        selected: SelectedText | None = None,
+    ) -> CompletionResult:
+        """Return suggestions at the cursor; cancelling the task stops the engine.
+
+        Raises StarcoderError.
+        """
+        if selected is not None:
+            return await self._beyond(snapshot, trigger, selected)
+        if trigger is Trigger.AUTOMATIC and snapshot.line_after[:1].isalnum():
+            return CompletionResult((), Source.NONE, _IN_A_WORD)
+        if (found := self._cache.find(snapshot)) is not None:
+            return _result(snapshot, found, 0.0)
+        scope = scope_of(snapshot, multiline=self.settings.multiline == "auto")
+        answer, model_ms = await self._ask(snapshot, scope)
+        cleaned = cleaning.clean(answer, snapshot) or cleaning.Cleaned("", 0)
+        self._cache.store(snapshot, cleaned.text, cleaned.replaced)
+        return _result(snapshot, Cached(cleaned.text, cleaned.replaced, Source.MODEL), model_ms)
+
+    async def _beyond(
+        self, snapshot: Snapshot, trigger: Trigger, selected: SelectedText
+    ) -> CompletionResult:
+        """Complete as if the suggest widget's item stood there, and hand out both together."""
+        text = snapshot.text[: selected.start] + selected.text + snapshot.text[selected.end :]
+        cursor = selected.start + len(selected.text)
+        inner = await self.complete(replace(snapshot, text=text, cursor=cursor), trigger)
+        moved = selected.end - cursor
+        return replace(
+            inner,
+            suggestions=tuple(
+                replace(
+                    one,
+                    text=selected.text + one.text,
+                    replace_start=selected.start,
+                    replace_end=one.replace_end + moved,
+                )
+                for one in inner.suggestions
+            ),
+        )
+
+    async def _ask(self, snapshot: Snapshot, scope: Scope) -> tuple[str, float]:
+        """Return the cut answer of the engine, and the milliseconds it took."""
+        request = await self._request(snapshot, scope)
+        text, finish, started = "", None, asyncio.get_running_loop().time()
+        async with aclosing(self._engine.stream(request)) as stream:
+            async for chunk in stream:
+                text += chunk.text
+                finish = chunk.finish
+                if cut(text, scope, ended=False).done:
+                    break  # what follows would be cut off: closing the stream stops the engine
+        elapsed = (asyncio.get_running_loop().time() - started) * 1000
+        limited = finish is FinishReason.LENGTH
+        return cut(text, scope, ended=True, limited=limited).text, elapsed
+
+    async def _request(self, snapshot: Snapshot, scope: Scope) -> GenerationRequest:
+        model = await self._known_model()
+        # Small models have small windows: leave at least half of it to the prompt.
+        room = min(self.settings.max_new_tokens, model.context_window // 2)
+        limit = min(self.settings.max_prompt_tokens, model.context_window - room)
+        prompt = await asyncio.to_thread(
+            prompting.build, snapshot, model.family, model.tokenizer, limit
+        )
+        return GenerationRequest(
+            prompt=prompt.ids,
+            max_new_tokens=room if scope.extent is Extent.BLOCK else max(1, room // 2),
+            stop_ids=model.family.stop_ids,
+            sampling=Sampling(temperature=self.settings.temperature),
+            priority=Priority.COMPLETION,
+        )
+
+    async def _known_model(self) -> _Model:
+        if self._model is None:
+            tokenizer, info = await self._engine.tokenizer(), await self._engine.info()
+            self._model = _Model(tokenizer, detect(tokenizer), info.context_window)
+        return self._model
+
+
+def _result(snapshot: Snapshot, found: Cached, model_ms: float) -> CompletionResult:
+    if not found.text:
+        return CompletionResult((), found.source, _NOTHING, model_ms)
+    end = snapshot.cursor + found.replaced
+    one = Suggestion(uuid.uuid4().hex, found.text, snapshot.cursor, end, found.source)
+    return CompletionResult((one,), found.source, str(found.source), model_ms)

@@ -1,0 +1,86 @@
+"""How each family of models spells fill-in-the-middle. All of them in PSM order.
+
+| family | source |
+|---|---|
+| StarCoder, StarCoder2 | Li et al. 2023, arXiv:2305.06161; Lozhkov et al. 2024, arXiv:2402.19173 |
+| SantaCoder | Ben Allal et al. 2023, arXiv:2301.03988 |
+| Code Llama | Rozière et al. 2023, arXiv:2308.12950 |
+| DeepSeek-Coder | Guo et al. 2024, arXiv:2401.14196; its hole stands where the middle is missing |
+| Qwen-Coder | Hui et al. 2024, arXiv:2409.12186 |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.errors import UnsupportedModelError
+from engine.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class FimFamily:
+    """The ids around prefix, suffix and middle, and those that end the middle."""
+
+    name: str
+    start: tuple[int, ...]
+    """Ids before everything else: a begin-of-text where the family was trained with one."""
+    prefix: int
+    suffix: int
+    middle: int
+    stop_ids: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Spelling:
+    name: str
+    prefix: str
+    suffix: str
+    middle: str
+    marker: str = ""
+    """A token that only this family has, where the others' names are the same."""
+    start: str = ""
+
+
+_SPELLINGS = (
+    _Spelling("StarCoder2", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", marker="<file_sep>"),
+    _Spelling("StarCoder", "<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    _Spelling("SantaCoder", "<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
+    _Spelling("Qwen-Coder", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    _Spelling(
+        "DeepSeek-Coder", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>",
+        start="<｜begin▁of▁sentence｜>",
+    ),
+    _Spelling("Code Llama", "▁<PRE>", "▁<SUF>", "▁<MID>", start="<s>"),
+)  # fmt: skip
+
+_ENDS = (
+    "<|endoftext|>", "</s>", "▁<EOT>", "<｜end▁of▁sentence｜>", "<|im_end|>", "<|EOT|>",
+    "<fim_pad>", "<|fim_pad|>", "<fim-pad>", "<filename>", "<reponame>", "<file_sep>",
+    "<repo_name>", "<|file_sep|>", "<|repo_name|>", "<gh_stars>", "<commit_before>",
+    "<jupyter_start>", "<jupyter_code>", "<jupyter_text>", "<issue_start>",
+)  # fmt: skip
+"""Tokens after which a model writes about something else; each model has some of them."""
+
+
+def detect(tokenizer: Tokenizer) -> FimFamily:
+    """Return the family of a model by its tokens.
+
+    Raises UnsupportedModelError for a model that was not trained to fill in the middle.
+    """
+    for spelling in _SPELLINGS:
+        ids = [tokenizer.token_id(t) for t in (spelling.prefix, spelling.suffix, spelling.middle)]
+        known = [id_ for id_ in ids if id_ is not None]
+        if len(known) < 3 or (spelling.marker and tokenizer.token_id(spelling.marker) is None):
+            continue
+        start = tokenizer.token_id(spelling.start) if spelling.start else None
+        ends = {id_ for name in _ENDS if (id_ := tokenizer.token_id(name)) is not None}
+        return FimFamily(
+            spelling.name,
+            () if start is None else (start,),
+            *known,
+            frozenset(ends | set(known)),
+        )
+    raise UnsupportedModelError(
+        "This model cannot complete code: its tokenizer has no fill-in-the-middle tokens. Take a "
+        "base model such as bigcode/starcoderbase-1b."
+    )

@@ -61,6 +61,11 @@ class Completer:
         self._cache = SuggestionCache(self.settings.cache_size, self.settings.cache_seconds)
         self._model: _Model | None = None
 
+    def forget_model(self) -> None:
+        """Ask the engine anew what it holds: it is another one now."""
+        self._model = None
+        self._cache.clear()
+
     async def complete(
         self,
         snapshot: Snapshot,

@@ -69,11 +69,13 @@ def cut(answer: str, scope: Scope, *, ended: bool, limited: bool = False) -> Cut
     partial = not ended or limited
     kept: list[str] = []
     for index, line in enumerate(lines):
-        is_last = index == len(lines) - 1
+        unfinished = partial and index == len(lines) - 1
+        if unfinished and not _is_telling(line):
+            break
         verdict = _belongs(line, kept, scope)
         if verdict is False:
             return _shown(kept, done=True)
-        if is_last and partial:
+        if unfinished:
             break
         kept.append(line)
         if verdict is None or sum(bool(one.strip()) for one in kept) >= MAX_BLOCK_LINES:
@@ -81,6 +83,11 @@ def cut(answer: str, scope: Scope, *, ended: bool, limited: bool = False) -> Cut
     if partial and ended and not any(line.strip() for line in kept):
         kept = lines
     return _shown(kept, done=ended)
+
+
+def _is_telling(line: str) -> bool:
+    """Whether the beginning of a line already says where it belongs."""
+    return bool(line.strip()) and not line.strip().startswith(_CLOSERS)
 
 
 def _belongs(line: str, kept: list[str], scope: Scope) -> bool | None:

@@ -14,7 +14,8 @@ from importlib import metadata
 from pathlib import Path
 
 PERMISSIVE = re.compile(
-    r"\b(MIT|BSD|0BSD|Apache|ISC|PSF|Python Software Foundation|Unlicense|Zlib|CC0)\b", re.IGNORECASE
+    r"\b(MIT|BSD|0BSD|Apache|ISC|PSF|Python Software Foundation|Unlicense|Zlib|CC0)\b",
+    re.IGNORECASE,
 )
 RESTRICTIVE = re.compile(r"\b(L?GPL|AGPL|MPL|EPL|CDDL|Proprietary|Commercial)", re.IGNORECASE)
 
@@ -51,15 +52,18 @@ class Source:
 def licence_of(distribution: metadata.Distribution) -> str:
     """Return the licence as the metadata names it, on one line, empty if it does not."""
     fields = distribution.metadata
-    named = [value for key, value in fields.items() if key == "License-Expression"]
+    named = [str(value) for value in fields.get_all("License-Expression") or ()]
     named += [
-        value.rsplit("::", 1)[-1].strip()
-        for key, value in fields.items()
-        if key == "Classifier" and value.startswith("License ::")
+        str(value).rsplit("::", 1)[-1].strip()
+        for value in fields.get_all("Classifier") or ()
+        if str(value).startswith("License ::")
     ]
     # The old free-text field sometimes holds the whole licence: its first line names it.
-    named += [value.strip().splitlines()[0] for key, value in fields.items()
-              if key == "License" and value.strip()]  # fmt: skip
+    named += [
+        str(value).strip().splitlines()[0]
+        for value in fields.get_all("License") or ()
+        if str(value).strip()
+    ]
     return named[0] if named else ""
 
 

@@ -63,7 +63,8 @@ def _sampled(words: list[str], step: int) -> Iterator[int]:
     # By the word's own hash rather than by place, so that an inserted line shifts nothing.
     for start in range(max(1, len(words) - _SHINGLE_WORDS + 1)):
         word = words[start] if words else ""
-        if step == 1 or int.from_bytes(hashlib.blake2b(word.encode(), digest_size=2).digest()) % step == 0:
+        number = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=2).digest())
+        if step == 1 or number % step == 0:
             yield start
 
 

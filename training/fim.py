@@ -12,7 +12,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.tokenizer import Tokenizer
+import tokenizers
+
+from training.tokenizer import encode, special_id
 
 Span = tuple[int, int]
 """Start and end of a hole, in characters."""
@@ -28,13 +30,10 @@ class FimIds:
     end: int
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer) -> FimIds:
+    def of(cls, tokenizer: tokenizers.Tokenizer) -> FimIds:
         """Look the ids up by name; raises ValueError where a token is missing."""
         names = ("<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<|endoftext|>")
-        ids = [tokenizer.special_id(name) for name in names]
-        if None in ids:
-            raise ValueError(f"the tokenizer lacks one of {names}")
-        return cls(*(id_ for id_ in ids if id_ is not None))
+        return cls(*(special_id(tokenizer, name) for name in names))
 
 
 def _line_starts(text: str) -> list[int]:
@@ -124,7 +123,7 @@ class FimOptions:
 
 
 def transform(
-    text: str, tokenizer: Tokenizer, ids: FimIds, options: FimOptions, rng: random.Random
+    text: str, tokenizer: tokenizers.Tokenizer, ids: FimIds, options: FimOptions, rng: random.Random
 ) -> list[int]:
     """Return a piece of text as training ids, perhaps with a hole, ended by `<|endoftext|>`.
 
@@ -132,12 +131,12 @@ def transform(
     border of a hole.
     """
     if rng.random() >= options.rate:
-        return [*tokenizer.encode(text), ids.end]
+        return [*encode(tokenizer, text), ids.end]
     kinds, weights = zip(*HOLES, strict=True)
     start, end = rng.choices(kinds, weights)[0](text, rng)
     suffix_text = "" if rng.random() < options.empty_suffix_rate else text[end:]
-    prefix, middle = tokenizer.encode(text[:start]), tokenizer.encode(text[start:end])
-    suffix = tokenizer.encode(suffix_text)
+    prefix, middle = encode(tokenizer, text[:start]), encode(tokenizer, text[start:end])
+    suffix = encode(tokenizer, suffix_text)
     if rng.random() < options.spm_rate:
         return [ids.prefix, ids.suffix, *suffix, ids.middle, *prefix, *middle, ids.end]
     return [ids.prefix, *prefix, ids.suffix, *suffix, ids.middle, *middle, ids.end]

@@ -9,13 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import tokenizers
 
-from engine.tokenizer import Tokenizer
 from training.collect import HELD_OUT, Document, documents, sources
 from training.filters import Deduplicator, kept
 from training.fim import FimIds, FimOptions, transform
-from training.packing import Rows, pack, pieces
-from training.tokenizer import train_tokenizer
+from training.packing import PAD, Rows, pack, pieces
+from training.tokenizer import encode, load_tokenizer, special_id, train_tokenizer
 
 CHARACTERS_PER_PROJECT = 10_000_000
 """No single project may speak for all of Python."""
@@ -71,43 +71,52 @@ def read_documents(file: Path) -> Iterator[Document]:
             yield Document(**json.loads(line))
 
 
-def write_tokenizer(folder: Path, vocab_size: int) -> Tokenizer:
+def write_tokenizer(folder: Path, vocab_size: int) -> tokenizers.Tokenizer:
     """Train on the corpus in `folder` and write `tokenizer.json` there."""
     texts = (document.text for document in read_documents(folder / "train.jsonl"))
     inner = train_tokenizer(texts, vocab_size)
     inner.save(str(folder / "tokenizer.json"))
-    return Tokenizer.from_file(folder)
+    return load_tokenizer(folder / "tokenizer.json")
 
 
 def write_rows(
-    folder: Path, tokenizer: Tokenizer, length: int, options: FimOptions, seed: int
+    folder: Path, tokenizer: tokenizers.Tokenizer, length: int, options: FimOptions, seed: int
 ) -> Rows:
     """Write the training sequences as `rows.npy`, shuffled, and return them.
 
     They are made once and read by index, so that a run resumes to the bit by its step number.
+    `rows.json` tells how they were made.
     """
     rng = random.Random(seed)
-    texts = [document for document in read_documents(folder / "train.jsonl")]
     cut = [
         (document.path, piece)
-        for document in texts
+        for document in read_documents(folder / "train.jsonl")
         for piece in pieces(document.text, int(length * 3.2), rng)
     ]
     rng.shuffle(cut)
     rows = np.stack(list(pack(_encoded(cut, tokenizer, options, rng), length)))
     np.random.default_rng(seed).shuffle(rows)
     np.save(folder / "rows.npy", rows)
+    made = {
+        "rows": len(rows), "length": length, "tokens": int((rows != PAD).sum()), "seed": seed,
+        "fim": asdict(options),
+    }  # fmt: skip
+    (folder / "rows.json").write_text(json.dumps(made, indent=1), encoding="utf-8")
     return rows
 
 
 def _encoded(
-    cut: list[tuple[str, str]], tokenizer: Tokenizer, options: FimOptions, rng: random.Random
+    cut: list[tuple[str, str]],
+    tokenizer: tokenizers.Tokenizer,
+    options: FimOptions,
+    rng: random.Random,
 ) -> Iterator[list[int]]:
     ids = FimIds.of(tokenizer)
-    filename = tokenizer.special_id("<filename>")
+    filename = special_id(tokenizer, "<filename>")
     for path, piece in cut:
         if not piece.strip():
             continue
         body = transform(piece, tokenizer, ids, options, rng)
-        named = filename is not None and rng.random() < _FILENAME_RATE
-        yield [filename, *tokenizer.encode(f"{path}\n"), *body] if named and filename else body
+        if rng.random() < _FILENAME_RATE:
+            body = [filename, *encode(tokenizer, f"{path}\n"), *body]
+        yield body

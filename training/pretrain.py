@@ -51,7 +51,8 @@ def optimizers(model: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
     Muon is Jordan et al. 2024; its rate is scaled to match AdamW's update size
     (Liu et al. 2025, arXiv:2502.16982).
     """
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         inner = parameter.ndim == 2 and ".h." in name
         (matrices if inner else rest).append(parameter)

@@ -1,8 +1,13 @@
-"""Train the tokenizer: byte-level BPE with StarCoder's special tokens, digits one by one."""
+"""The tokenizer: byte-level BPE with StarCoder's special tokens, digits one by one.
+
+Source text is always encoded with special tokens off: a file that contains `<fim_suffix>` trains
+those characters, not that token. Special tokens are looked up by name and placed as ids.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -20,7 +25,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> tokenizers.Tokeniz
     """Return a tokenizer of `vocab_size` ids, the special tokens first."""
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -31,3 +39,23 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> tokenizers.Tokeniz
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
+
+
+def load_tokenizer(file: Path) -> tokenizers.Tokenizer:
+    """Read a `tokenizer.json`, so that the names of special tokens in a text stay text."""
+    tokenizer = tokenizers.Tokenizer.from_file(str(file))
+    tokenizer.encode_special_tokens = True  # the library's name for just that
+    return tokenizer
+
+
+def encode(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
+    """Return the ids of plain text; nothing is added before or after."""
+    return list(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def special_id(tokenizer: tokenizers.Tokenizer, name: str) -> int:
+    """Return the id of a special token; raises ValueError where there is none of that name."""
+    id_ = tokenizer.token_to_id(name)
+    if id_ is None or name not in SPECIAL_TOKENS:
+        raise ValueError(f"the tokenizer has no special token {name}")
+    return int(id_)

@@ -47,7 +47,7 @@ class ManagedEngine:
         self._command = tuple(command)
         self._unix = unix
         self._connected: HttpEngine | None = None
-        self._connecting = asyncio.Lock()
+        self._connecting: asyncio.Task[HttpEngine] | None = None
 
     async def health(self) -> Health:
         """See `Engine.health`. An engine that nobody has started is `starting`."""
@@ -105,11 +105,20 @@ class ManagedEngine:
         await engine.aclose()
 
     async def _engine(self) -> HttpEngine:
-        """Return a connection to an engine that answers, starting one if need be."""
-        async with self._connecting:
-            if self._connected is None:
-                self._connected = await self._answering() or await self._start()
-            return self._connected
+        """Return a connection to an engine that answers, starting one if need be.
+
+        Starting is one task that all who wait share and none can cancel: a request is cancelled at
+        the next key, and an engine that starts must not be abandoned for that.
+        """
+        if self._connected is None:
+            if self._connecting is None or self._connecting.done():
+                self._connecting = asyncio.create_task(self._connect())
+            return await asyncio.shield(self._connecting)
+        return self._connected
+
+    async def _connect(self) -> HttpEngine:
+        self._connected = await self._answering() or await self._start()
+        return self._connected
 
     def _find(self) -> HttpEngine | None:
         endpoint = Meeting.of(self._settings, unix=self._unix).endpoint()

@@ -1,0 +1,154 @@
+"""The settings: what a client may send is a mapping of camelCase keys, what we run with is Settings.
+
+A bad value gives one message and the default, never a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from engine.settings import Device, Dtype, EngineSettings
+from fim.completer import FimSettings
+
+SECTION = "starcoder"
+
+
+class Settings(BaseModel):
+    """What the server runs with."""
+
+    model_config = ConfigDict(
+        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="forbid", strict=True
+    )
+
+    enabled: bool = Field(True, description="Whether to suggest anything.")
+    disabled_languages: tuple[str, ...] = Field(
+        (), strict=False, description="Language ids in which nothing is suggested automatically."
+    )
+    model: str = Field(
+        "auto",
+        min_length=1,
+        description="Hub id or directory of a model, `demo` for the embedded demo model, or `auto` "
+        "for the largest StarCoder on disk that fits this machine.",
+    )
+    revision: str | None = Field(None, description="Branch, tag or commit of a hub model.")
+    dtype: Dtype = Field("auto", description="Number format of the weights.")
+    device: Device = Field(
+        "auto", description="Where the model is held; `balanced` spreads it over GPUs and CPU."
+    )
+    context_window: Annotated[int, Field(ge=64)] | None = Field(
+        None, description="Fewer positions than the model has, to save memory."
+    )
+    offline: bool = Field(False, description="Never reach for the hub.")
+    idle_timeout_seconds: float = Field(
+        1800.0,
+        ge=0,
+        strict=False,
+        description="The engine gives its memory back after this long without a request; 0 is never.",
+    )
+    engine_url: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="Use the engine at this address (another machine's `starcoder-lsp serve`, "
+        "vLLM) rather than one on this machine.",
+    )
+    engine_token: str | None = Field(None, description="The token that engine wants.")
+    tokenizer: str | None = Field(
+        None,
+        description="Directory with the model's tokenizer.json, for an engine that does not give "
+        "out its own.",
+    )
+    max_new_tokens: int = Field(128, ge=8, le=1024, description="Longest suggestion, in tokens.")
+    max_prompt_tokens: int = Field(
+        2048, ge=64, description="Most context to read around the cursor, in tokens."
+    )
+    multiline: Literal["auto", "never"] = Field(
+        "auto", description="Whether to offer whole blocks where one is begun."
+    )
+    debounce_ms: int = Field(
+        25, ge=0, le=5000, description="Pause after a key before the model is asked."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="How much to log; never the text of documents."
+    )
+
+    @property
+    def engine(self) -> EngineSettings:
+        """What a local engine process is started with."""
+        return EngineSettings(
+            model=self.model,
+            revision=self.revision,
+            dtype=self.dtype,
+            device=self.device,
+            context_window=self.context_window,
+            offline=self.offline,
+            idle_timeout_s=self.idle_timeout_seconds,
+        )
+
+    @property
+    def fim(self) -> FimSettings:
+        """How completions are made."""
+        return FimSettings(
+            max_new_tokens=self.max_new_tokens,
+            max_prompt_tokens=self.max_prompt_tokens,
+            multiline=self.multiline,
+        )
+
+    def same_engine(self, other: Settings) -> bool:
+        """Whether the other settings mean the same engine."""
+        mine = (self.engine, self.engine_url, self.engine_token, self.tokenizer)
+        return mine == (other.engine, other.engine_url, other.engine_token, other.tokenizer)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Settings, and what was wrong with what the client sent."""
+
+    settings: Settings
+    problems: tuple[str, ...]
+
+
+def resolve(sent: Any) -> Resolved:
+    """Return the settings that a client's value means; every key that cannot be used is named.
+
+    A value nested under `starcoder` is unwrapped, nulls are defaults, unknown keys are problems.
+    """
+    if isinstance(sent, Mapping) and set(sent) == {SECTION}:
+        sent = sent[SECTION]
+    if sent is None:
+        return Resolved(Settings(), ())
+    if not isinstance(sent, Mapping):
+        return Resolved(Settings(), (f"{SECTION}: expected an object of settings; all are default.",))
+    given = {str(key): value for key, value in sent.items() if value is not None}
+    problems = []
+    # Each round drops the keys that failed; the rest is checked again without them.
+    while True:
+        try:
+            return Resolved(Settings.model_validate(given), tuple(problems))
+        except ValidationError as error:
+            for key in {str(one["loc"][0]) for one in error.errors()}:
+                problems.append(_problem(key, given.pop(key), error))
+
+
+def _problem(key: str, value: Any, error: ValidationError) -> str:
+    found = next(one for one in error.errors() if str(one["loc"][0]) == key)
+    if found["type"] == "extra_forbidden":
+        return f"{SECTION}.{key} is no setting; it is ignored."
+    shown = "…" if "token" in key.lower() else repr(value)[:80]
+    default = default_of(key)
+    return f"{SECTION}.{key} = {shown}: {found['msg']}. The default {default!r} is used."
+
+
+def default_of(key: str) -> Any:
+    """Return the default of a setting by its camelCase name."""
+    fields = {field.alias: field for field in Settings.model_fields.values()}
+    return fields[key].default
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of the settings, for an editor's manifest."""
+    return Settings.model_json_schema(by_alias=True)

@@ -1,0 +1,179 @@
+"""Measure the model that ships: loss on held-out projects and exact match of single lines."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.collect import Document
+from training.export import load_model
+from training.fim import FimIds
+from training.holes import (
+    LineHole,
+    cut_line,
+    human_eval_lines,
+    latest_line,
+    match_rate,
+    sample_lines,
+)
+from training.packing import pieces
+from training.prepare import read_documents
+from training.tokenizer import encode, load_tokenizer
+
+_PREFIX_CHARACTERS = 1800
+_SUFFIX_CHARACTERS = 700
+"""What of a file is shown: about 700 ids in all, as long as the pieces that were trained on."""
+
+_NEW_TOKENS = 48
+_BATCH = 16
+
+
+def evaluate(
+    folder: Path,
+    *,
+    human_eval: Path | None = None,
+    count: int = 1000,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Measure the checkpoint in `folder`, rounded as it ships; write and return the numbers.
+
+    `count` lines are drawn; HumanEval's tasks are measured where their file is given.
+    """
+    model, step = load_model(folder / "checkpoint.pt")
+    model.to(torch.bfloat16).to(torch.float32)
+    tokenizer = load_tokenizer(folder / "tokenizer.json")
+    documents = list(read_documents(folder / "held_out.jsonl"))
+    rng = random.Random(seed)
+    numbers: dict[str, Any] = {
+        "step": step,
+        "projects": sorted({document.project for document in documents}),
+        "loss": held_out_loss(model, tokenizer, documents, count // 4, rng),
+    }
+    say(f"loss: {numbers['loss']}")
+    lines = sample_lines(documents, count, rng)
+    rest = [cut_line(document.text, line, rng.random()) for document, line in lines]
+    half = [cut_line(document.text, line, 0.5) for document, line in lines]
+    tasks = {"rest_of_line": rest, "half_line": half}
+    if human_eval is not None and human_eval.exists():
+        tasks["human_eval_single_line"] = human_eval_lines(human_eval)
+    for name, holes in tasks.items():
+        numbers[name] = exact_match(model, tokenizer, holes)
+        say(f"{name}: {numbers[name]}")
+    (folder / "evaluation.json").write_text(json.dumps(numbers, indent=1), encoding="utf-8")
+    return numbers
+
+
+def exact_match(
+    model: nn.Module, tokenizer: tokenizers.Tokenizer, holes: Sequence[LineHole]
+) -> dict[str, float]:
+    """Return how often the greedy line is the true one, and how often the baseline's is."""
+    rate = match_rate(holes, complete(model, tokenizer, holes))
+    return {
+        "count": len(holes),
+        "exact_match": round(rate, 4),
+        "standard_error": round(math.sqrt(rate * (1 - rate) / len(holes)), 4),
+        "baseline_exact_match": round(match_rate(holes, [latest_line(h) for h in holes]), 4),
+    }
+
+
+def prompt_ids(tokenizer: tokenizers.Tokenizer, ids: FimIds, hole: LineHole) -> list[int]:
+    """Return the PSM prompt of a hole; its context begins and ends with a whole line."""
+    prefix = hole.prefix[-_PREFIX_CHARACTERS:]
+    if len(hole.prefix) > _PREFIX_CHARACTERS:
+        prefix = prefix[prefix.find("\n") + 1 :]
+    suffix = hole.suffix[:_SUFFIX_CHARACTERS]
+    if len(hole.suffix) > _SUFFIX_CHARACTERS:
+        suffix = suffix[: suffix.rfind("\n") + 1]
+    before, after = encode(tokenizer, prefix), encode(tokenizer, suffix)
+    return [ids.prefix, *before, ids.suffix, *after, ids.middle]
+
+
+def complete(
+    model: nn.Module, tokenizer: tokenizers.Tokenizer, holes: Sequence[LineHole]
+) -> list[str]:
+    """Return the greedy completion of each hole, ended by `<|endoftext|>` or a line end."""
+    ids = FimIds.of(tokenizer)
+    room = int(model.config.n_positions) - _NEW_TOKENS  # type: ignore[union-attr, arg-type]
+    # Text of rare characters can be longer in ids than the window; the end of it counts most.
+    prompts = [prompt_ids(tokenizer, ids, hole)[-room:] for hole in holes]
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    texts = [""] * len(prompts)
+    for at in range(0, len(order), _BATCH):
+        chosen = order[at : at + _BATCH]
+        made = greedy(model, tokenizer, [prompts[i] for i in chosen], ids.end)
+        for i, text in zip(chosen, made, strict=True):
+            texts[i] = text
+    return texts
+
+
+@torch.inference_mode()
+def greedy(
+    model: nn.Module, tokenizer: tokenizers.Tokenizer, prompts: Sequence[Sequence[int]], end: int
+) -> list[str]:
+    """Decode a batch of prompts, left-padded, until each has ended its line."""
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts])
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
+    cache, made = None, [list[int]() for _ in prompts]
+    open_rows = set(range(len(prompts)))
+    for _ in range(_NEW_TOKENS):
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        out = model(input_ids=ids, attention_mask=mask, position_ids=positions,
+                    past_key_values=cache, use_cache=True)  # fmt: skip
+        cache, chosen = out.past_key_values, out.logits[:, -1].argmax(-1)
+        for row in list(open_rows):
+            id_ = int(chosen[row])
+            if id_ != end:
+                made[row].append(id_)
+            if id_ == end or "\n" in tokenizer.decode(made[row]):
+                open_rows.discard(row)
+        if not open_rows:
+            break
+        ids, mask = chosen[:, None], functional.pad(mask, (0, 1), value=1)
+    return [tokenizer.decode(row) for row in made]
+
+
+@torch.inference_mode()
+def held_out_loss(
+    model: nn.Module,
+    tokenizer: tokenizers.Tokenizer,
+    documents: Sequence[Document],
+    count: int,
+    rng: random.Random,
+) -> dict[str, float]:
+    """Return nats a token and bits a byte over `count` pieces of text without holes.
+
+    Each piece follows `<|endoftext|>`, which is not counted; pieces longer than the window are
+    passed over, as in training.
+    """
+    end = FimIds.of(tokenizer).end
+    window = int(model.config.n_positions)  # type: ignore[union-attr, arg-type]
+    nats, tokens, size = 0.0, 0, 0
+    cut = [(d, p) for d in documents for p in pieces(d.text, int(window * 3.2), rng)]
+    rng.shuffle(cut)
+    for _, piece in cut[:count]:
+        ids = [end, *encode(tokenizer, piece)]
+        if len(ids) <= window:
+            nats += float(_nats(model, torch.tensor([ids])))
+            tokens += len(ids) - 1
+            size += len(piece.encode())
+    return {
+        "nats_per_token": round(nats / tokens, 4),
+        "bits_per_byte": round(nats / math.log(2) / size, 4),
+        "tokens": tokens,
+    }
+
+
+def _nats(model: nn.Module, ids: Tensor) -> Tensor:
+    logits = model(input_ids=ids[:, :-1], use_cache=False).logits
+    return functional.cross_entropy(logits[0].float(), ids[0, 1:], reduction="sum")

@@ -96,10 +96,16 @@ class Document(TextDocument):
     @property
     def index(self) -> LineIndex:
         """Where the lines of the present text begin."""
-        text = self.source
-        if self._index is None or self._index.text is not text:
-            self._index = LineIndex(text)
-        return self._index
+        return self.index_of(self.source)
+
+    def index_of(self, text: str) -> LineIndex:
+        """Return the index of a text that this document has, or had a moment ago."""
+        if self._index is not None and self._index.text is text:
+            return self._index
+        index = LineIndex(text)
+        if text is self._source:
+            self._index = index
+        return index
 
     @property
     def encoding(self) -> types.PositionEncodingKind | str:

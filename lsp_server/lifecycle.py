@@ -1,0 +1,159 @@
+"""`initialize`, `initialized`, `shutdown`, settings, and the end of the editor."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+from typing import Any
+
+import psutil
+from lsprotocol import types
+from pygls.exceptions import JsonRpcException
+
+from lsp_server import __version__
+from lsp_server.completion import register_completion
+from lsp_server.server import StarcoderServer
+from lsp_server.settings import SECTION
+
+log = logging.getLogger(__name__)
+
+_LOOK_FOR_PARENT_EVERY_S = 2.0
+
+
+def register_lifecycle(server: StarcoderServer) -> None:
+    """Register the handlers of the server's life."""
+    server.feature(types.INITIALIZE)(initialize)
+    server.feature(types.INITIALIZED)(initialized)
+    server.feature(types.SHUTDOWN)(shutdown)
+    server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(configuration_changed)
+    server.feature(types.TEXT_DOCUMENT_DID_CLOSE)(document_closed)
+    server.feature("starcoder/debugInfo")(debug_info)
+
+
+def initialize(server: StarcoderServer, params: types.InitializeParams) -> None:
+    """Prepare documents and settings; nothing slow happens here."""
+    server.use_own_documents()
+    server.apply_settings(params.initialization_options)
+    text_document = params.capabilities.text_document
+    if text_document is None or text_document.inline_completion is None:
+        register_completion(server)
+    if params.process_id is not None:
+        server.spawn(exit_with_parent(params.process_id))
+
+
+async def initialized(server: StarcoderServer, _: types.InitializedParams) -> None:
+    """Ask for the user's settings, then bring the engine up in the background."""
+    if _pulls_settings(server):
+        await _pull_settings(server)
+        await _ask_for_changes(server)
+    server.spawn(server.bring_up())
+
+
+async def shutdown(server: StarcoderServer, _: Any) -> None:
+    """Let go of the engine."""
+    await server.close()
+
+
+async def configuration_changed(
+    server: StarcoderServer, params: types.DidChangeConfigurationParams
+) -> None:
+    """Take on changed settings: pushed with the notification, or pulled."""
+    if _pulls_settings(server):
+        await _pull_settings(server)
+    else:
+        server.apply_settings(params.settings)
+
+
+def document_closed(server: StarcoderServer, params: types.DidCloseTextDocumentParams) -> None:
+    """Stop completing a closed document."""
+    server.closed(params.text_document.uri)
+
+
+async def debug_info(server: StarcoderServer, _: Any) -> dict[str, Any]:
+    """Return what a bug report needs; of documents only length and hash, never text."""
+    health = await server.engine.health()
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "engine": {"state": health.state, "detail": health.detail, "pid": health.pid},
+        "status": server.status.status.params(),
+        "heavyModules": server.heavy_modules(),
+        "positionEncoding": server.workspace.position_encoding,
+        "documents": {
+            uri: {
+                "version": document.version,
+                "length": len(document.source),
+                "sha256": hashlib.sha256(document.source.encode("utf-8", "surrogatepass")).hexdigest(),
+            }
+            for uri, document in server.workspace.text_documents.items()
+        },
+    }
+
+
+async def exit_with_parent(pid: int) -> None:
+    """End this process soon after the editor is gone, however it went.
+
+    The creation time is compared too, since a number may be given to another process.
+    """
+    try:
+        parent = psutil.Process(pid)
+        created = parent.create_time()
+    except psutil.Error:
+        return  # seen from another container or already gone: end of file on stdin must do
+    while True:
+        await asyncio.sleep(_LOOK_FOR_PARENT_EVERY_S)
+        try:
+            alive = parent.is_running() and parent.create_time() == created
+            alive = alive and parent.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            alive = False
+        if not alive:
+            log.info("the editor (process %d) is gone: leaving", pid)
+            os._exit(0)
+
+
+def _pulls_settings(server: StarcoderServer) -> bool:
+    workspace = server.client_capabilities.workspace
+    return bool(workspace and workspace.configuration)
+
+
+async def _pull_settings(server: StarcoderServer) -> None:
+    """Ask the client for its settings; those of `initialize` stay where it has none."""
+    params = types.ConfigurationParams([types.ConfigurationItem(section=SECTION)])
+    try:
+        answer = await server.workspace_configuration_async(params)
+    except JsonRpcException as error:
+        log.warning("the client did not tell its settings: %s", error.message)
+        return
+    sent = _plain(answer[0]) if answer else None
+    if sent:
+        server.apply_settings(sent)
+
+
+def _plain(value: Any) -> Any:
+    """Turn pygls' anonymous objects into mappings."""
+    if hasattr(value, "_asdict"):
+        return {key: _plain(inner) for key, inner in value._asdict().items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+async def _ask_for_changes(server: StarcoderServer) -> None:
+    workspace = server.client_capabilities.workspace
+    dynamic = workspace and workspace.did_change_configuration
+    if not (dynamic and dynamic.dynamic_registration):
+        return
+    registration = types.Registration(
+        id="starcoder-settings",
+        method=types.WORKSPACE_DID_CHANGE_CONFIGURATION,
+        register_options={"section": SECTION},
+    )
+    try:
+        await server.client_register_capability_async(types.RegistrationParams([registration]))
+    except JsonRpcException as error:
+        log.warning("the client will not tell of changed settings: %s", error.message)
+
+

@@ -1,0 +1,209 @@
+"""The language server: what one editor window has of state, and what its handlers call.
+
+Never imports torch: the model is held by a process of its own (see `engine.client`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, cast
+
+from lsprotocol import types
+from pygls.lsp.server import LanguageServer
+
+from engine.api import Engine
+from engine.client.endpoint import Endpoint
+from engine.client.http import HttpEngine
+from engine.client.managed import DEFAULT_COMMAND, ManagedEngine
+from engine.errors import EngineUnavailableError, StarcoderError
+from fim.completer import Completer
+from fim.snapshot import CompletionResult, SelectedText, Snapshot, Source, Trigger
+from lsp_server import __version__
+from lsp_server.documents import Document, DocumentWorkspace
+from lsp_server.scheduling import LatestWins
+from lsp_server.settings import Settings, resolve
+from lsp_server.status import State, StatusReporter
+
+log = logging.getLogger(__name__)
+
+EngineFactory = Callable[[Settings], Engine]
+
+_CHAT_RENDERER = "chat.rendering:render"
+
+
+def engine_of(settings: Settings) -> Engine:
+    """Return the engine that settings mean: one by URL, or the shared one of this machine."""
+    if settings.engine_url is not None:
+        endpoint = Endpoint(settings.engine_url, token=settings.engine_token)
+        tokenizer = None if settings.tokenizer is None else Path(settings.tokenizer).expanduser()
+        return HttpEngine(endpoint, tokenizer)
+    return ManagedEngine(settings.engine, (*DEFAULT_COMMAND, "--chat-renderer", _CHAT_RENDERER))
+
+
+class StarcoderServer(LanguageServer):
+    """One client's server."""
+
+    def __init__(self, make_engine: EngineFactory = engine_of, **options: Any) -> None:
+        super().__init__(
+            "starcoder-lsp",
+            __version__,
+            notebook_document_sync=types.NotebookDocumentSyncOptions(
+                notebook_selector=[
+                    types.NotebookDocumentFilterWithCells(
+                        cells=[types.NotebookCellLanguage(language="python")]
+                    )
+                ]
+            ),
+            **options,
+        )
+        self._make_engine = make_engine
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._latest = LatestWins()
+        self.settings = Settings()
+        self.status = StatusReporter(self)
+        self.engine = make_engine(self.settings)
+        self.completer = Completer(self.engine, self.settings.fim)
+
+    # Documents.
+
+    def use_own_documents(self) -> None:
+        """Put our documents in place of pygls', at `initialize`, before any is open."""
+        old = self.workspace
+        self.protocol._workspace = DocumentWorkspace(
+            old.root_uri,
+            self._text_document_sync_kind,
+            list(old.folders.values()),
+            old.position_encoding,
+        )
+
+    def document(self, uri: str) -> Document:
+        """Return an open document."""
+        return cast(Document, self.workspace.get_text_document(uri))
+
+    # Settings.
+
+    def apply_settings(self, sent: Any) -> None:
+        """Take on what the client sent; a running engine is kept unless it is another one now."""
+        resolved = resolve(sent)
+        self.status.tell_again()
+        if resolved.problems:
+            self.status.tell_once("\n".join(resolved.problems), types.MessageType.Warning)
+        before, self.settings = self.settings, resolved.settings
+        logging.getLogger().setLevel(self.settings.log_level.upper())
+        if not self.settings.same_engine(before):
+            old, self.engine = self.engine, self._make_engine(self.settings)
+            self.spawn(old.aclose())
+            self.completer = Completer(self.engine, self.settings.fim)
+            self.spawn(self.bring_up())
+        elif self.settings.fim != before.fim:
+            self.completer = Completer(self.engine, self.settings.fim)
+        if self.settings.enabled != before.enabled:
+            state = State.READY if self.settings.enabled else State.DISABLED
+            self.status.update(state=state, why="" if self.settings.enabled else "switched off")
+
+    # The engine.
+
+    async def bring_up(self) -> None:
+        """Start or find the engine, telling the user how it goes."""
+        engine = self.engine
+        following = asyncio.create_task(self.status.follow(engine))
+        try:
+            info = await engine.info()
+        except StarcoderError as error:
+            self._failed(error)
+            return
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+        if engine is self.engine:
+            self.status.update(
+                state=State.READY if self.settings.enabled else State.DISABLED,
+                message="demo model: suggestions are poor by nature" if info.is_demo else "",
+                model=info.model,
+                device=info.device,
+                demo=info.is_demo,
+            )
+
+    def _failed(self, error: StarcoderError) -> None:
+        self.status.update(state=State.ERROR, message=error.user_message, why="the engine failed")
+        self.status.tell_once(error.user_message, types.MessageType.Error)
+        if isinstance(error, EngineUnavailableError):
+            self.completer.forget_model()
+
+    # Completions.
+
+    async def complete(
+        self, uri: str, position: types.Position, trigger: Trigger, selected: SelectedText | None
+    ) -> tuple[Snapshot, CompletionResult]:
+        """Return suggestions for a position; an error is told to the user and gives none."""
+        document = self.document(uri)
+        offset = document.offset_at_position(position)
+        snapshot = Snapshot(
+            uri, document.language_id or "", document.source, offset, document.version
+        )
+        started = time.perf_counter()
+        result = await self._latest.run(uri, self._completed(snapshot, trigger, selected))
+        if result is None:
+            return snapshot, CompletionResult((), Source.NONE, "superseded by a newer request")
+        elapsed = (time.perf_counter() - started) * 1000
+        changes: dict[str, Any] = {"why": result.why, "last_ms": elapsed}
+        if self.status.status.state is State.BUSY:
+            changes["state"] = State.READY
+        self.status.update(**changes)
+        return snapshot, result
+
+    async def _completed(
+        self, snapshot: Snapshot, trigger: Trigger, selected: SelectedText | None
+    ) -> CompletionResult:
+        if reason := self._reason_for_silence(snapshot, trigger):
+            return CompletionResult((), Source.NONE, reason)
+        if trigger is Trigger.AUTOMATIC:
+            await asyncio.sleep(self.settings.debounce_ms / 1000)
+        try:
+            result = await self.completer.complete(snapshot, trigger, selected)
+        except StarcoderError as error:
+            self._failed(error)
+            return CompletionResult((), Source.NONE, error.user_message)
+        if self.status.status.state is State.ERROR:
+            self.spawn(self.bring_up())  # it works again: say what it is now
+        return result
+
+    def _reason_for_silence(self, snapshot: Snapshot, trigger: Trigger) -> str | None:
+        if not self.settings.enabled:
+            return "switched off"
+        disabled = snapshot.language_id in self.settings.disabled_languages
+        if disabled and trigger is Trigger.AUTOMATIC:
+            return f"switched off for {snapshot.language_id}"
+        return None
+
+    def closed(self, uri: str) -> None:
+        """Stop working on a document that was closed."""
+        self._latest.cancel(uri)
+
+    # Tasks and introspection.
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run something in the background; its failure is logged."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a background task failed", exc_info=error)
+
+    async def close(self) -> None:
+        """End background tasks and connections; the engine process lives on for others."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await self.engine.aclose()
+
+    def heavy_modules(self) -> list[str]:
+        """Return those modules that must not be in this process, and are."""
+        return sorted({"torch", "transformers", "accelerate"} & set(sys.modules))

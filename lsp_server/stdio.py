@@ -1,0 +1,24 @@
+"""The server over stdin and stdout, as editors start it; and how a server is put together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lsp_server.inline_completion import register_inline_completion
+from lsp_server.lifecycle import register_lifecycle
+from lsp_server.logs import set_up_logging
+from lsp_server.server import EngineFactory, StarcoderServer, engine_of
+
+
+def build_server(make_engine: EngineFactory = engine_of, **options: Any) -> StarcoderServer:
+    """Return a server with all its handlers."""
+    server = StarcoderServer(make_engine, **options)
+    register_lifecycle(server)
+    register_inline_completion(server)
+    return server
+
+
+def run_stdio(*, log_file: str | None = None, make_engine: EngineFactory = engine_of) -> None:
+    """Serve one client until it says `exit` or closes stdin."""
+    set_up_logging(log_file)
+    build_server(make_engine).start_io()

@@ -25,7 +25,9 @@ def load_renderer(name: str | None) -> RenderChat | None:
 def main() -> None:
     """Run until told to stop or idle."""
     logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     settings, listen, renderer = parse(sys.argv[1:])
     try:

@@ -63,7 +63,7 @@ class GenerationRequest:
     sampling: Sampling = field(default_factory=Sampling)
     priority: Priority = Priority.COMPLETION
     logprobs: int | None = None
-    """How many likeliest alternatives to report for each id; 0 is the chosen id alone, None nothing."""
+    """How many likeliest alternatives to report for each id; 0 is the chosen id, None nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def to_argv(settings: EngineSettings, listen: Listen) -> list[str]:
 
 
 def parse(argv: Sequence[str]) -> tuple[EngineSettings, Listen, str | None]:
-    """Return settings, address and the chat renderer's name; exits with a message if they are off."""
+    """Return settings, address and the chat renderer's name; exits with a message on bad ones."""
     defaults = EngineSettings()
     parser = argparse.ArgumentParser(
         prog="python -m engine",

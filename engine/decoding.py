@@ -110,9 +110,7 @@ class Decoder:
             scores += [logprob(row, id_, top) for row, id_ in zip(logits, following, strict=False)]
         return scores
 
-    def _prefill(
-        self, ids: Sequence[int], cache: KVCache, cancelled: Callable[[], bool]
-    ) -> Tensor:
+    def _prefill(self, ids: Sequence[int], cache: KVCache, cancelled: Callable[[], bool]) -> Tensor:
         for at in range(0, len(ids), PREFILL_CHUNK):
             logits = self._step(ids[at : at + PREFILL_CHUNK], cache, cancelled)
         return logits

@@ -51,9 +51,7 @@ def fetch(
 def _on_disk(repo: str, revision: str | None) -> Path | None:
     try:
         found = Path(
-            snapshot_download(
-                repo, revision=revision, allow_patterns=_FILES, local_files_only=True
-            )
+            snapshot_download(repo, revision=revision, allow_patterns=_FILES, local_files_only=True)
         )
     except (LocalEntryNotFoundError, HFValidationError, OSError):
         return None
@@ -89,7 +87,7 @@ def _explained(error: Exception, repo: str, revision: str | None) -> ModelError:
 def _reporting(progress: Callable[[str, float | None], None]) -> type[Any]:
     """Return a progress bar that reports downloaded bytes rather than draws."""
 
-    class Reporting(tqdm):  # type: ignore[misc,type-arg]
+    class Reporting(tqdm):  # type: ignore[misc]
         def update(self, n: float | None = 1) -> bool | None:
             shown = super().update(n)
             if self.total and getattr(self, "unit", "") == "B":

@@ -123,7 +123,7 @@ def read_config(path: Path, name: str) -> dict[str, Any]:
 
 
 def pick_device(settings: EngineSettings) -> str:
-    """Return `cpu`, `cuda`, `mps` or `balanced`; raises ConfigurationError for one that is absent."""
+    """Return `cpu`, `cuda`, `mps` or `balanced`; raises ConfigurationError if it is absent."""
     wanted = settings.device
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if wanted == "auto":

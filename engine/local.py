@@ -94,7 +94,8 @@ class LocalEngine:
         """See `Engine.stream`."""
 
         def steps(decoder: Any, cache: Any, cancelled: Callable[[], bool]) -> Iterator[Chunk]:
-            return decoder.generate(request, cache, cancelled)
+            chunks: Iterator[Chunk] = decoder.generate(request, cache, cancelled)
+            return chunks
 
         async for chunk in self._answers(steps, request.priority):
             yield chunk
@@ -193,7 +194,9 @@ class _Worker:
 
         try:
             if not job.cancelled.is_set() and not self._closing.is_set():
-                for answer in job.steps(self._decoder, self._cache(job.priority), job.cancelled.is_set):
+                for answer in job.steps(
+                    self._decoder, self._cache(job.priority), job.cancelled.is_set
+                ):
                     job.give(answer)
                     self._let_pass(job)
         except Cancelled:

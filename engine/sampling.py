@@ -62,5 +62,7 @@ def logprob(logits: Tensor, chosen: int, top: int) -> TokenLogprob:
     """Return the natural-log probability of `chosen` and of the `top` likeliest ids."""
     scores = logits.float().log_softmax(-1)
     best = scores.topk(min(top, scores.shape[-1])) if top > 0 else None
-    alternatives = () if best is None else zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    alternatives = (
+        () if best is None else zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    )
     return TokenLogprob(chosen, float(scores[chosen]), tuple(alternatives))

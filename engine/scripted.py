@@ -29,7 +29,14 @@ from engine.tokenizer import Tokenizer
 Script = Callable[[GenerationRequest], str]
 """From a request to the text to answer it with."""
 
-_SPECIAL = ("<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>", "<filename>")
+_SPECIAL = (
+    "<|endoftext|>",
+    "<fim_prefix>",
+    "<fim_middle>",
+    "<fim_suffix>",
+    "<fim_pad>",
+    "<filename>",
+)
 
 
 def byte_tokenizer(special: Sequence[str] = _SPECIAL) -> Tokenizer:

@@ -1,4 +1,4 @@
-"""What is shown of an answer: nothing doubled, nothing empty, line ends as the document has them."""
+"""What is shown of an answer: nothing doubled, nothing empty, line ends as in the document."""
 
 from __future__ import annotations
 

@@ -72,13 +72,16 @@ def detect(tokenizer: Tokenizer) -> FimFamily:
         known = [id_ for id_ in ids if id_ is not None]
         if len(known) < 3 or (spelling.marker and tokenizer.token_id(spelling.marker) is None):
             continue
+        prefix, suffix, middle = known
         start = tokenizer.token_id(spelling.start) if spelling.start else None
         ends = {id_ for name in _ENDS if (id_ := tokenizer.token_id(name)) is not None}
         return FimFamily(
-            spelling.name,
-            () if start is None else (start,),
-            *known,
-            frozenset(ends | set(known)),
+            name=spelling.name,
+            start=() if start is None else (start,),
+            prefix=prefix,
+            suffix=suffix,
+            middle=middle,
+            stop_ids=frozenset({*ends, *known}),
         )
     raise UnsupportedModelError(
         "This model cannot complete code: its tokenizer has no fill-in-the-middle tokens. Take a "

@@ -21,9 +21,7 @@ class Prompt:
     suffix_tokens: int
 
 
-def build(
-    snapshot: Snapshot, family: FimFamily, tokenizer: Tokenizer, max_tokens: int
-) -> Prompt:
+def build(snapshot: Snapshot, family: FimFamily, tokenizer: Tokenizer, max_tokens: int) -> Prompt:
     """Return the PSM prompt at the cursor, at most `max_tokens` long.
 
     Both sides are encoded apart from each other and as plain text, as in training, so that text

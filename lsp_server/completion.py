@@ -53,7 +53,7 @@ def _item(suggestion: Suggestion, snapshot: Snapshot, document: Document) -> typ
             ),
             text,
         ),
-        command=types.Command("Accepted", ACCEPTED_COMMAND, [suggestion.id]),
+        command=types.Command("Accepted", ACCEPTED_COMMAND, arguments=[suggestion.id]),
     )
 
 

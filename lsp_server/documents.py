@@ -110,7 +110,7 @@ class Document(TextDocument):
     @property
     def encoding(self) -> types.PositionEncodingKind | str:
         """How the client counts columns."""
-        return self._position_codec.encoding
+        return self._position_codec.encoding or types.PositionEncodingKind.Utf16
 
     @property
     def lines(self) -> tuple[str, ...]:

@@ -46,9 +46,7 @@ def accepted(server: StarcoderServer, *arguments: Any) -> None:
     log.info("accepted suggestion %s", arguments[0] if arguments else "")
 
 
-def _selected(
-    info: types.SelectedCompletionInfo | None, document: Document
-) -> SelectedText | None:
+def _selected(info: types.SelectedCompletionInfo | None, document: Document) -> SelectedText | None:
     if info is None:
         return None
     start = document.offset_at_position(info.range.start)
@@ -64,6 +62,5 @@ def _item(
             index.position(suggestion.replace_start, encoding),
             index.position(suggestion.replace_end, encoding),
         ),
-        command=types.Command("Accepted", ACCEPTED_COMMAND, [suggestion.id]),
+        command=types.Command("Accepted", ACCEPTED_COMMAND, arguments=[suggestion.id]),
     )
-

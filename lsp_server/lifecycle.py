@@ -85,11 +85,17 @@ async def debug_info(server: StarcoderServer, _: Any) -> dict[str, Any]:
             uri: {
                 "version": document.version,
                 "length": len(document.source),
-                "sha256": hashlib.sha256(document.source.encode("utf-8", "surrogatepass")).hexdigest(),
+                "sha256": hashlib.sha256(
+                    document.source.encode("utf-8", "surrogatepass")
+                ).hexdigest(),
             }
             for uri, document in server.workspace.text_documents.items()
         },
     }
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 async def exit_with_parent(pid: int) -> None:
@@ -155,5 +161,3 @@ async def _ask_for_changes(server: StarcoderServer) -> None:
         await server.client_register_capability_async(types.RegistrationParams([registration]))
     except JsonRpcException as error:
         log.warning("the client will not tell of changed settings: %s", error.message)
-
-

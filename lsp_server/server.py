@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from lsprotocol import types
+from pygls.exceptions import FeatureRequestError
 from pygls.lsp.server import LanguageServer
 
 from engine.api import Engine
@@ -25,6 +26,7 @@ from fim.completer import Completer
 from fim.snapshot import CompletionResult, SelectedText, Snapshot, Source, Trigger
 from lsp_server import __version__
 from lsp_server.documents import Document, DocumentWorkspace
+from lsp_server.protocol import FAILED, StarcoderProtocol
 from lsp_server.scheduling import LatestWins
 from lsp_server.settings import Settings, resolve
 from lsp_server.status import State, StatusReporter
@@ -48,10 +50,15 @@ def engine_of(settings: Settings) -> Engine:
 class StarcoderServer(LanguageServer):
     """One client's server."""
 
-    def __init__(self, make_engine: EngineFactory = engine_of, **options: Any) -> None:
+    def __init__(
+        self,
+        make_engine: EngineFactory = engine_of,
+        protocol_cls: type[StarcoderProtocol] = StarcoderProtocol,
+    ) -> None:
         super().__init__(
             "starcoder-lsp",
             __version__,
+            protocol_cls=protocol_cls,
             notebook_document_sync=types.NotebookDocumentSyncOptions(
                 notebook_selector=[
                     types.NotebookDocumentFilterWithCells(
@@ -59,7 +66,6 @@ class StarcoderServer(LanguageServer):
                     )
                 ]
             ),
-            **options,
         )
         self._make_engine = make_engine
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -203,6 +209,12 @@ class StarcoderServer(LanguageServer):
         for task in tuple(self._tasks):
             task.cancel()
         await self.engine.aclose()
+
+    def report_server_error(self, error: Exception, source: Any) -> None:
+        """Tell the user of a failed notification, which has no answer, without its details."""
+        if source is not FeatureRequestError:
+            log.error("a notification failed", exc_info=error)
+            self.status.tell_once(FAILED, types.MessageType.Error)
 
     def heavy_modules(self) -> list[str]:
         """Return those modules that must not be in this process, and are."""

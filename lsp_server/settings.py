@@ -1,4 +1,4 @@
-"""The settings: what a client may send is a mapping of camelCase keys, what we run with is Settings.
+"""The settings: a client sends a mapping of camelCase keys, we run with Settings.
 
 A bad value gives one message and the default, never a crash.
 """
@@ -48,7 +48,8 @@ class Settings(BaseModel):
         1800.0,
         ge=0,
         strict=False,
-        description="The engine gives its memory back after this long without a request; 0 is never.",
+        description="Seconds without a request after which the engine gives its memory back; "
+        "0 is never.",
     )
     engine_url: str | None = Field(
         None,
@@ -122,9 +123,11 @@ def resolve(sent: Any) -> Resolved:
     if sent is None:
         return Resolved(Settings(), ())
     if not isinstance(sent, Mapping):
-        return Resolved(Settings(), (f"{SECTION}: expected an object of settings; all are default.",))
+        return Resolved(
+            Settings(), (f"{SECTION}: expected an object of settings; all are default.",)
+        )
     given = {str(key): value for key, value in sent.items() if value is not None}
-    problems = []
+    problems: list[str] = []
     # Each round drops the keys that failed; the rest is checked again without them.
     while True:
         try:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lsp_server.inline_completion import register_inline_completion
 from lsp_server.lifecycle import register_lifecycle
 from lsp_server.logs import set_up_logging
+from lsp_server.protocol import StarcoderProtocol
 from lsp_server.server import EngineFactory, StarcoderServer, engine_of
 
 
-def build_server(make_engine: EngineFactory = engine_of, **options: Any) -> StarcoderServer:
+def build_server(
+    make_engine: EngineFactory = engine_of,
+    protocol_cls: type[StarcoderProtocol] = StarcoderProtocol,
+) -> StarcoderServer:
     """Return a server with all its handlers."""
-    server = StarcoderServer(make_engine, **options)
+    server = StarcoderServer(make_engine, protocol_cls)
     register_lifecycle(server)
     register_inline_completion(server)
     return server

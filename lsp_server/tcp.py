@@ -9,27 +9,15 @@ import asyncio
 import logging
 import sys
 import threading
-from typing import Any
 
-from lsprotocol import types
 from pygls.io_ import run_async
-from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from lsp_server.logs import set_up_logging
+from lsp_server.protocol import ConnectionProtocol
 from lsp_server.server import EngineFactory, engine_of
 from lsp_server.stdio import build_server
 
 log = logging.getLogger(__name__)
-
-
-class _ConnectionProtocol(LanguageServerProtocol):
-    """Ends its connection on `exit`, where the stock one ends the process."""
-
-    @lsp_method(types.EXIT)
-    def lsp_exit(self, *_: Any) -> None:
-        self._server._stop_event.set()
-        if self.writer is not None:
-            self.writer.close()
 
 
 def run_tcp(
@@ -62,7 +50,7 @@ async def serve_tcp(host: str, port: int, make_engine: EngineFactory = engine_of
 async def _serve_one(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, make_engine: EngineFactory
 ) -> None:
-    server = build_server(make_engine, protocol_cls=_ConnectionProtocol)
+    server = build_server(make_engine, protocol_cls=ConnectionProtocol)
     server._stop_event = threading.Event()
     server.protocol.set_writer(writer)
     try:

@@ -15,7 +15,14 @@ HEAVY = {"torch", "transformers", "accelerate"}
 
 CONTRACTS = ("engine.api", "engine.errors", "engine.tokenizer")
 """What a part that only asks for text needs to know of the engine."""
-LIGHT_ENGINE = (*CONTRACTS, "engine.settings", "engine.client", "engine.scripted", "engine.arguments", "engine.stopping")
+LIGHT_ENGINE = (
+    *CONTRACTS,
+    "engine.settings",
+    "engine.arguments",
+    "engine.client",
+    "engine.scripted",
+    "engine.stopping",
+)
 """What starts at once, because it holds no model."""
 
 ALLOWED: dict[str, tuple[str, ...]] = {

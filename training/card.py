@@ -2,6 +2,149 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
 
-def model_card(config, step, plan, corpus, evaluation) -> str:
-    return "# starcoder-lsp demo model\n"
+_HEAD = """\
+---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: text-generation
+language: code
+---
+
+# starcoder-lsp demo model
+
+A small StarCoder that comes with starcoder-lsp, so that suggestions appear before any large model
+is on the machine. It has StarCoder's architecture (`GPTBigCodeForCausalLM`, multi-query attention,
+learned positions), its special tokens with their ids, and its training with fill-in-the-middle.
+
+**It is a demo model.** It writes plausible short lines of Python and nothing more: no other
+language, no instructions, no knowledge worth asking for. What it writes can be wrong, insecure, or
+close to code it was trained on. Use a StarCoder proper for work.
+"""
+
+_TAIL = """
+## Limits
+
+- Python only. Comments and names are mostly English.
+- Long prompts, long answers and whole functions are beyond it.
+- The packages it learnt from are a chance sample: those installed where it was trained.
+- Exact match counts a correct line that is worded otherwise as a miss.
+
+## Licence
+
+Apache-2.0, like starcoder-lsp. The source code it was trained on stays under its own licences,
+listed above by name as the packages' metadata gives them.
+
+## Sources of the recipe
+
+StarCoder: Li et al. 2023, arXiv:2305.06161. Fill-in-the-middle: Bavarian et al. 2022,
+arXiv:2207.14255. Muon: Jordan et al. 2024, with the rate of the matrices as published. Warm-up,
+hold and decay: Hu et al. 2024, arXiv:2404.06395.
+"""
+
+
+def model_card(
+    config: Any,
+    state: dict[str, Any],
+    corpus: dict[str, Any],
+    rows: dict[str, Any],
+    evaluation: dict[str, Any],
+) -> str:
+    """Return the card of a model as Markdown.
+
+    `state` is a checkpoint's step and plan; `corpus`, `rows` and `evaluation` are what the steps of
+    the recipe reported, each empty where a step left no report.
+    """
+    parts = [_HEAD, _shape(config), _recipe(state, rows), _data(corpus), _numbers(evaluation)]
+    return "\n".join(part for part in parts if part) + _TAIL
+
+
+def _shape(config: Any) -> str:
+    return f"""## Shape
+
+{config.n_layer} layers, width {config.n_embd}, {config.n_head} heads of \
+{config.n_embd // config.n_head}, inner width {config.n_inner}, {config.n_positions} positions, \
+{config.vocab_size} ids, embeddings tied. Weights are bfloat16.
+"""
+
+
+def _recipe(state: dict[str, Any], rows: dict[str, Any]) -> str:
+    step, plan = state["step"], state["plan"]
+    whole = step == plan["steps"]
+    text = "## Recipe\n\n"
+    if not whole:
+        text += f"**Interim**: taken after {step} of {plan['steps']} steps.\n\n"
+    if rows:
+        fim, seen = rows["fim"], step * plan["rows_per_step"] * rows["tokens"] / rows["rows"]
+        text += (
+            f"{step} steps of {plan['rows_per_step']} sequences of {rows['length']}: "
+            f"{seen / 1e6:.1f} million tokens, {seen / rows['tokens']:.2f} passes over the data, "
+            f"on a CPU. Muon (rate {plan['muon_lr']}) for the matrices of the layers, AdamW (rate "
+            f"{plan['adam_lr']}) for the rest. {fim['rate']:.0%} of the pieces have a hole, "
+            f"{fim['spm_rate']:.0%} of those in the order suffix, prefix, middle; after "
+            f"{fim['empty_suffix_rate']:.0%} of the holes nothing follows.\n"
+        )
+    return text
+
+
+def _data(corpus: dict[str, Any]) -> str:
+    if not corpus:
+        return ""
+    projects: dict[str, dict[str, Any]] = corpus["projects"]
+    used = {name: p for name, p in projects.items() if not p["held_out"] and p["files"]}
+    held_out = sorted(name for name, p in projects.items() if p["held_out"])
+    size, count = Counter[str](), Counter[str]()
+    for project in used.values():
+        size[project["licence"]] += project["characters"]
+        count[project["licence"]] += 1
+    kept = ", ".join(f"{reason} {n}" for reason, n in sorted(corpus["documents"].items()))
+    table = "".join(f"| {k} | {count[k]} | {n / 1e6:.2f} |\n" for k, n in size.most_common())
+    return f"""## Data
+
+Python's standard library and {len(used) - 1} packages whose metadata names a permissive licence,
+{sum(size.values()) / 1e6:.0f} million characters, at most 10 million of each. Files by outcome of
+the filters: {kept}. Set aside as whole projects, and read first so that near-copies of them
+elsewhere go too: {", ".join(held_out)}.
+
+| licence, as the metadata names it | projects | million characters |
+|---|---|---|
+{table}
+Largest sources: {_largest(used)}.
+"""
+
+
+def _largest(projects: dict[str, dict[str, Any]]) -> str:
+    order = sorted(projects, key=lambda name: -int(projects[name]["characters"]))
+    return ", ".join(f"{name} ({projects[name]['characters'] / 1e6:.1f})" for name in order[:15])
+
+
+_TASKS = {
+    "rest_of_line": "rest of the line from a random column",
+    "half_line": "rest of the line after half of it",
+    "human_eval_single_line": "HumanEval single-line infilling, whole line",
+}
+
+
+def _numbers(evaluation: dict[str, Any]) -> str:
+    if not evaluation:
+        return "## Numbers\n\nNot measured yet.\n"
+    loss = evaluation["loss"]
+    table = "".join(
+        f"| {label} | {100 * row['exact_match']:.1f} ± {100 * row['standard_error']:.1f} "
+        f"| {100 * row['baseline_exact_match']:.1f} | {row['count']} |\n"
+        for name, label in _TASKS.items()
+        if (row := evaluation.get(name))
+    )
+    return f"""## Numbers
+
+On the projects set aside, after step {evaluation["step"]}: {loss["nats_per_token"]:.3f} nats a
+token, {loss["bits_per_byte"]:.3f} bits a byte.
+
+| single lines, greedy, exact match | model, % | baseline, % | lines |
+|---|---|---|---|
+{table}
+The baseline is an editor without a model: the latest earlier line of the file that begins with
+what is typed. ± is one standard error.
+"""

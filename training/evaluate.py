@@ -49,13 +49,13 @@ def evaluate(
 
     `count` lines are drawn; HumanEval's tasks are measured where their file is given.
     """
-    model, step = load_model(folder / "checkpoint.pt")
+    model, state = load_model(folder / "checkpoint.pt")
     model.to(torch.bfloat16).to(torch.float32)
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     documents = list(read_documents(folder / "held_out.jsonl"))
     rng = random.Random(seed)
     numbers: dict[str, Any] = {
-        "step": step,
+        "step": state["step"],
         "projects": sorted({document.project for document in documents}),
         "loss": held_out_loss(model, tokenizer, documents, count // 4, rng),
     }

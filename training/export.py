@@ -22,32 +22,37 @@ MAX_BYTES = 25_000_000
 _END = SPECIAL_TOKENS[0]
 
 
-def load_model(checkpoint: Path) -> tuple[GPTBigCodeForCausalLM, int]:
-    """Return the model of a run's checkpoint, float32 and in eval mode, and its step."""
+def load_model(checkpoint: Path) -> tuple[GPTBigCodeForCausalLM, dict[str, Any]]:
+    """Return the model of a run's checkpoint, float32 and in eval mode, and its step and plan."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     model = build(Shape(**state["shape"]))
     model.load_state_dict(state["model"])
-    return model.eval(), state["step"]
+    return model.eval(), {"step": state["step"], "plan": state["plan"]}
 
 
 def export(folder: Path, target: Path) -> Path:
     """Write the model of the run in `folder` to `target` and return it.
 
-    Weights are rounded to bfloat16, which the engine widens again on a CPU. Numbers come from
-    `evaluation.json` where the run has one. Raises ValueError if the weights are too large to ship.
+    Weights are rounded to bfloat16, which the engine widens again on a CPU. The numbers in
+    `evaluation.json` go along if they are this checkpoint's. Raises ValueError if the weights are too large to ship.
     """
-    model, step = load_model(folder / "checkpoint.pt")
+    model, state = load_model(folder / "checkpoint.pt")
     size = sum(p.numel() for p in model.parameters()) * 2
     if size > MAX_BYTES:
         raise ValueError(f"the weights are {size} bytes; at most {MAX_BYTES} ship")
     target.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(target)
+    # safetensors lets only the owner read; an installed package is read by every user.
+    (target / "model.safetensors").chmod(0o644)
     write_tokenizer_files(folder / "tokenizer.json", target, model.config.n_positions)
     evaluation = _read(folder / "evaluation.json")
-    if evaluation:
+    (target / "evaluation.json").unlink(missing_ok=True)
+    if evaluation.get("step") != state["step"]:
+        evaluation = {}
+    else:
         _write(target / "evaluation.json", evaluation)
-    corpus, plan = _read(folder / "corpus.json"), _read(folder / "plan.json")
-    card = model_card(model.config, step, plan, corpus, evaluation)
+    corpus, rows = _read(folder / "corpus.json"), _read(folder / "rows.json")
+    card = model_card(model.config, state, corpus, rows, evaluation)
     (target / "README.md").write_text(card, encoding="utf-8")
     return target
 

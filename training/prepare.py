@@ -105,6 +105,18 @@ def write_rows(
     return rows
 
 
+def rows_for(
+    folder: Path, tokenizer: tokenizers.Tokenizer, length: int, options: FimOptions, seed: int
+) -> Rows:
+    """Return the sequences in `folder` if they were made with just this, else make them."""
+    wanted = {"length": length, "seed": seed, "fim": asdict(options)}
+    file = folder / "rows.json"
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if all(found.get(key) == value for key, value in wanted.items()):
+        return np.asarray(np.load(folder / "rows.npy"), dtype=np.uint16)
+    return write_rows(folder, tokenizer, length, options, seed)
+
+
 def _encoded(
     cut: list[tuple[str, str]],
     tokenizer: tokenizers.Tokenizer,

@@ -133,12 +133,26 @@ class Run:
         os.replace(partial, file)
 
     def load(self, file: Path) -> None:
-        """Take up a run that `save` wrote."""
+        """Take up a run that `save` wrote.
+
+        Raises ValueError if that run had another plan or shape: the rest would not be the same.
+        """
         state = torch.load(file, map_location=self.device, weights_only=True)
+        if (state["plan"], state["shape"]) != (asdict(self.plan), asdict(self.shape)):
+            raise ValueError(f"{file} belongs to another run: {state['plan']}, {state['shape']}")
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step = state["step"]
+
+
+def keep_steps(log: Path, step: int) -> float:
+    """Drop the lines after a step, which are about to be made again; return its seconds."""
+    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    rows = [json.loads(line) for line in lines]
+    kept = [row for row in rows if row["step"] <= step]
+    log.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    return float(kept[-1]["seconds"]) if kept else 0.0
 
 
 def train(
@@ -150,10 +164,13 @@ def train(
     say: Callable[[str], None] = print,
 ) -> None:
     """Run to the end of the plan, from the checkpoint if there is one, logging each step."""
+    before = 0.0
     if checkpoint.exists():
         run.load(checkpoint)
+        before = keep_steps(log, run.step)
         say(f"resumed at step {run.step}")
-    saved = started = time.monotonic()
+    saved = time.monotonic()
+    started = saved - before
     with log.open("a", encoding="utf-8") as lines:
         while run.step < run.plan.steps:
             loss = run.advance()

@@ -54,7 +54,7 @@ class HttpEngine:
             base_url=endpoint.url.rstrip("/").removesuffix("/v1"),
             headers=headers,
             transport=_transport(endpoint),
-            # Loading a model may take minutes, a decode step never does; who waits decides how long.
+            # Loading may take minutes; who waits decides for how long.
             timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),
         )
 
@@ -72,7 +72,10 @@ class HttpEngine:
         if not isinstance(body, dict) or body.get("state") not in set(EngineState):
             return Health(EngineState.READY)
         return Health(
-            EngineState(body["state"]), body.get("detail", ""), body.get("progress"), body.get("pid")
+            EngineState(body["state"]),
+            body.get("detail", ""),
+            body.get("progress"),
+            body.get("pid"),
         )
 
     async def info(self) -> EngineInfo:

@@ -18,6 +18,7 @@ class TokenGuard:
         self._expected = None if token is None else f"Bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection (ASGI)."""
         if scope["type"] == "http" and not self._admits(Request(scope)):
             body = {
                 "error": {
@@ -66,6 +67,7 @@ class ActivityCounter:
         self._app, self._activity = app, activity
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection (ASGI)."""
         counts = scope["type"] == "http" and scope["path"].startswith("/v1/")
         if not counts:
             await self._app(scope, receive, send)

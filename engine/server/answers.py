@@ -53,15 +53,16 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T] | Awaitable
     """Await `work`, but cancel it and raise Gone when the client closes the connection."""
     task: asyncio.Future[T] = asyncio.ensure_future(work)
     gone = asyncio.create_task(_disconnected(request))
+    both: list[asyncio.Future[Any]] = [task, gone]
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
         raise Gone
     finally:
-        for waiting in (task, gone):
+        for waiting in both:
             waiting.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+        await asyncio.gather(*both, return_exceptions=True)
 
 
 async def _disconnected(request: Request) -> None:

@@ -84,8 +84,10 @@ def create_app(
             Middleware(ActivityCounter, activity=activity or Activity()),
         ],
         exception_handlers={
-            StarcoderError: _known_error, Gone: _gone, Exception: _unexpected,
-        },  # fmt: skip
+            StarcoderError: _known_error,
+            Gone: _gone,
+            Exception: _unexpected,
+        },
     )
     app.state.engine = engine
     app.state.render_chat = render_chat

@@ -181,5 +181,3 @@ async def _watched(
         yield
     finally:
         watching.cancel()
-
-

@@ -90,7 +90,7 @@ class CompletionRequest(_Request):
             return [self.prompt]
         if self.prompt and isinstance(self.prompt[0], int):
             return [self.prompt]  # type: ignore[list-item]
-        return list(self.prompt)  # type: ignore[arg-type]
+        return list(self.prompt)
 
     @property
     def limit(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -11,11 +12,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
-from rich.syntax import Syntax
-from rich.table import Table
 from rich.text import Text
 
+from fim.snapshot import Source
 from lsp_server.cli import common
 from lsp_server.cli.editor import Ghost, ScriptedEditor, editor_with_server
 
@@ -32,12 +31,22 @@ class Place:
     typed: str
 
 
+_GHOST = "italic bright_cyan"
+_FROM_CACHE = (Source.CACHE, Source.TYPED_THROUGH)
+
 PLACES: Sequence[Place] = (
     Place("in the middle of a line", "        self.station", " = station", " = "),
-    Place("on a new line in a function", "    readings = []\n", "    with open(path) as f:", "    "),
+    Place(
+        "on a new line in a function", "    readings = []\n", "    with open(path) as f:", "    "
+    ),
     Place("inside a call", "parser.add_argument(", '"path", help="the file to read"', '"'),
-    Place("after `def`", "    return readings\n\n\n", "", "def "),
-    Place("in a loop", "    for reading in load(args.path):\n", "        print(reading.station, reading.celsius)", "        print("),
+    Place("after `def`", '"celsius": self.celsius}\n\n', "", "    def "),
+    Place(
+        "in a loop",
+        "    for reading in load(args.path):\n",
+        "        print(reading.station, reading.celsius)",
+        "        print(",
+    ),
 )
 
 
@@ -46,7 +55,8 @@ class Shown:
     """One row of the result."""
 
     place: str
-    line: str
+    line: tuple[str, str]
+    """Text left and right of the cursor."""
     ghost: Ghost
 
 
@@ -66,13 +76,76 @@ def demo(
 
 async def _run(console: Console, model: str) -> None:
     console.print("Starting the server over stdio, as an editor does …", style="dim")
+    started = time.perf_counter()
     async with editor_with_server({"model": model}) as editor:
         editor.open(_sample())
         await editor.wait_until_ready()
-        console.print(_who_writes(editor))
-        shown = [await _visit(console, editor, place) for place in PLACES]
-        shown += await _reuse(console, editor)
-        console.print(_table(shown))
+        ready = time.perf_counter() - started
+        _introduce(console, editor, ready)
+        shown = []
+        for place in PLACES:
+            shown.append(await _visit(editor, place))
+            _show(console, shown[-1])
+        for repeat in (_typed_through, _asked_again):
+            shown.append(await repeat(editor, shown[0].ghost))
+            _show(console, shown[-1])
+        _summarize(console, shown)
+
+
+def _introduce(console: Console, editor: ScriptedEditor, seconds: float) -> None:
+    status = editor.status
+    what = "the embedded demo model" if status["demo"] else "the model"
+    console.print(
+        f"Ready after {seconds:.1f} s. Written by {what} "
+        f"([bold]{escape(status['model'])}[/] on {status['device']}).\n"
+    )
+
+
+async def _visit(editor: ScriptedEditor, place: Place) -> Shown:
+    """Type at a place, keep what was shown, and put the document back."""
+    editor.open(_sample())
+    editor.put_cursor(place.before, place.removed)
+    editor.edit(len(place.removed), "")
+    ghost = await editor.type(place.typed)
+    return Shown(place.name, editor.current_line, ghost)
+
+
+async def _typed_through(editor: ScriptedEditor, ghost: Ghost) -> Shown:
+    """Type the first characters of what is shown: no need to ask the model again."""
+    await _visit(editor, PLACES[0])
+    again = await editor.type(ghost.text[:2] or " ")
+    return Shown("typing what is shown", editor.current_line, again)
+
+
+async def _asked_again(editor: ScriptedEditor, _: Ghost) -> Shown:
+    """Ask at the same place a second time."""
+    await _visit(editor, PLACES[1])
+    return Shown("asking again", editor.current_line, await editor.invoke())
+
+
+def _show(console: Console, shown: Shown) -> None:
+    ghost = shown.ghost
+    head = f"[bold]{shown.place}[/]  [dim]{ghost.milliseconds:.0f} ms, {escape(ghost.why)}[/]"
+    console.print(head)
+    left, right = shown.line
+    line = Text(f"  {left}")
+    first, *rest = ghost.text.split("\n")
+    line.append(first, style=_GHOST)
+    line.append(right[len(ghost.replaced) :] if not rest else "")
+    console.print(line, soft_wrap=True)
+    for below in rest:
+        console.print(Text("  ").append(below, style=_GHOST), soft_wrap=True)
+    console.print()
+
+
+def _summarize(console: Console, shown: Sequence[Shown]) -> None:
+    asked = [one.ghost.milliseconds for one in shown if one.ghost.why == Source.MODEL]
+    known = [one.ghost.milliseconds for one in shown if one.ghost.why in _FROM_CACHE]
+    if asked:
+        console.print(f"{len(asked)} from the model, slowest {max(asked):.0f} ms", end="")
+    if known:
+        console.print(f"; {len(known)} without it, slowest {max(known):.0f} ms", end="")
+    console.print(". Times are from the last key to the answer, the server's pause included.")
 
 
 def _sample() -> str:

@@ -6,7 +6,7 @@ It behaves as VS Code does: a change and a request at every key, the request bef
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import os
 import sys
 import time
 import uuid
@@ -19,6 +19,8 @@ from typing import Any
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.client import LanguageClient
+
+from engine.errors import EngineUnavailableError
 
 _URI = "file:///starcoder-demo/temperatures.py"
 
@@ -55,6 +57,24 @@ class ScriptedEditor:
     cursor: int = 0
     version: int = 0
     status: dict[str, Any] = field(default_factory=dict)
+    """The server's last word on itself."""
+    messages: list[str] = field(default_factory=list)
+    """What the server wanted the user to read."""
+
+    async def wait_until_ready(self, seconds: float = 600.0) -> None:
+        """Wait for the model; raises EngineUnavailableError with the server's word if it fails."""
+        deadline = time.monotonic() + seconds
+        while self.status.get("state") != "ready":
+            if self.status.get("state") == "error" or time.monotonic() > deadline:
+                raise EngineUnavailableError(str(self.status.get("message") or "no answer"))
+            await asyncio.sleep(0.02)
+
+    @property
+    def current_line(self) -> tuple[str, str]:
+        """The cursor's line, left and right of the cursor."""
+        start = self.text.rfind("\n", 0, self.cursor) + 1
+        end = self.text.find("\n", self.cursor)
+        return self.text[start : self.cursor], self.text[self.cursor : None if end < 0 else end]
 
     def open(self, text: str) -> None:
         """Open the document with the cursor at its start."""
@@ -151,25 +171,32 @@ class ScriptedEditor:
 
 
 @asynccontextmanager
-async def editor_with_server(*options: str) -> AsyncIterator[ScriptedEditor]:
+async def editor_with_server(settings: dict[str, Any]) -> AsyncIterator[ScriptedEditor]:
     """Start the server in a process of its own, as an editor does, and end it in good order."""
     client = LanguageClient("starcoder-lsp-demo", "1")
     editor = ScriptedEditor(client)
-
-    @client.feature("starcoder/status")
-    def _(params: Any) -> None:
-        editor.status.update(params._asdict())
-
-    await client.start_io(sys.executable, "-m", "lsp_server", *options)
+    client.feature("starcoder/status")(lambda params: editor.status.update(params._asdict()))
+    client.feature(types.WINDOW_SHOW_MESSAGE)(lambda params: editor.messages.append(params.message))
+    await client.start_io(sys.executable, "-m", "lsp_server")
     stderr = asyncio.create_task(_drain(client))
     try:
-        await client.initialize_async(_capabilities())
+        await client.initialize_async(
+            types.InitializeParams(
+                capabilities=types.ClientCapabilities(
+                    text_document=types.TextDocumentClientCapabilities(
+                        inline_completion=types.InlineCompletionClientCapabilities()
+                    )
+                ),
+                process_id=os.getpid(),
+                initialization_options=settings,
+            )
+        )
         client.initialized(types.InitializedParams())
         yield editor
         await client.shutdown_async(None)
-        client.exit(None)
     finally:
-        await client.stop()
+        client.exit(None)
+        await client.stop()  # type: ignore[no-untyped-call]
         await stderr
 
 

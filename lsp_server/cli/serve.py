@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from engine.arguments import Listen
 from engine.settings import EngineSettings
 from lsp_server.cli import common
 
@@ -20,10 +23,10 @@ def serve(
         str | None, typer.Option("--revision", help="Branch, tag or commit on the hub.")
     ] = None,
     context_window: Annotated[
-        int | None, typer.Option("--context-window", min=16, help="Fewer positions, less memory.")
+        int | None, typer.Option("--context-window", min=64, help="Fewer positions, less memory.")
     ] = None,
     idle_timeout: Annotated[
-        float, typer.Option("--idle-timeout", min=0, help="Seconds; 0 is never.")
+        float, typer.Option("--idle-timeout", min=0, help="Seconds without a request; 0 is never.")
     ] = 0.0,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 8765,
@@ -35,8 +38,26 @@ def serve(
         typer.Option(
             "--token",
             envvar="STARCODER_LSP_TOKEN",
-            help="What clients must show; needed unless it listens on loopback or a Unix socket.",
+            help="What clients must show. Needed when others than this machine can connect.",
         ),
     ] = None,
 ) -> None:
-    """Hold a model and answer OpenAI's API: completions, chat, models, health."""
+    """Hold a model and answer OpenAI's API: completions, chat, models, health.
+
+    Editors of a team use it with the setting starcoder.engineUrl.
+    """
+    from chat.rendering import render
+    from engine.server.process import run
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
+    settings = EngineSettings(
+        model=model,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        context_window=context_window,
+        offline=offline,
+        idle_timeout_s=idle_timeout,
+    )
+    with common.plain_errors():
+        run(settings, Listen(uds, host, port, token), render_chat=render)

@@ -1,0 +1,92 @@
+"""`starcoder-lsp complete FILE:LINE:COL`: one completion in a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from lsprotocol import types
+from rich.console import Console
+from rich.text import Text
+
+from engine.client.managed import ManagedEngine
+from engine.errors import ConfigurationError
+from engine.settings import EngineSettings
+from fim.completer import Completer
+from fim.snapshot import CompletionResult, Snapshot, Trigger
+from lsp_server.cli import common
+from lsp_server.documents import LineIndex
+
+_PLACE = re.compile(r"(?P<file>.+):(?P<line>\d+):(?P<column>\d+)")
+
+
+def complete(
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE:LINE:COL", help="Lines and columns count from 1, as editors show them."
+        ),
+    ],
+    model: common.Model = common.DEFAULT_MODEL,
+    dtype: common.DtypeOption = "auto",
+    device: common.DeviceOption = "auto",
+    offline: common.Offline = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Print nothing but the suggestion.")
+    ] = False,
+) -> None:
+    """Suggest what belongs at a place in a file."""
+    with common.plain_errors():
+        snapshot = read_place(place)
+        settings = EngineSettings(model=model, dtype=dtype, device=device, offline=offline)
+        result = asyncio.run(_complete(snapshot, settings))
+        if plain:
+            typer.echo(result.suggestions[0].text if result.suggestions else "")
+        else:
+            _show(snapshot, result)
+
+
+def read_place(place: str) -> Snapshot:
+    """Return the file with the cursor at the place; raises ConfigurationError."""
+    match = _PLACE.fullmatch(place)
+    if match is None:
+        raise ConfigurationError(f"{place!r} is not FILE:LINE:COL, such as main.py:12:5.")
+    file, line, column = Path(match["file"]), int(match["line"]), int(match["column"])
+    try:
+        text = file.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{file} is not UTF-8 text.") from None
+    index = LineIndex(text)
+    if not 1 <= line <= len(index.starts) or column < 1:
+        raise ConfigurationError(
+            f"{file} has {len(index.starts)} lines; there is no {line}:{column}."
+        )
+    position = types.Position(line - 1, column - 1)
+    offset = index.offset(position, types.PositionEncodingKind.Utf32)
+    return Snapshot(file.resolve().as_uri(), file.suffix.lstrip("."), text, offset)
+
+
+async def _complete(snapshot: Snapshot, settings: EngineSettings) -> CompletionResult:
+    engine = ManagedEngine(settings)
+    try:
+        return await Completer(engine).complete(snapshot, Trigger.INVOKED)
+    finally:
+        await engine.aclose()
+
+
+def _show(snapshot: Snapshot, result: CompletionResult) -> None:
+    console = Console(highlight=False)
+    if not result.suggestions:
+        console.print(f"Nothing: {result.why}.", style="dim")
+        return
+    suggestion = result.suggestions[0]
+    shown = Text(snapshot.line_before)
+    shown.append(suggestion.text, style="black on bright_cyan")
+    shown.append(snapshot.text[suggestion.replace_end :].split("\n", 1)[0])
+    console.print(shown)
+    console.print(f"{result.why}, {result.model_ms:.0f} ms", style="dim")

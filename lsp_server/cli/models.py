@@ -1,0 +1,39 @@
+"""`starcoder-lsp models`: what is on disk, what fits here, what `auto` would take."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+
+def models() -> None:
+    """List the models on this machine, and say which one `auto` takes and why."""
+    from engine.catalog import choose, on_disk
+    from engine.memory import free_memory, human
+
+    console = Console(highlight=False)
+    memory, found = free_memory(), on_disk()
+    choice = choose(found, memory)
+    table = Table(title="StarCoder models on this machine", title_justify="left")
+    for column in ("model", "parameters", "on disk", "context", "auto?"):
+        table.add_column(column, overflow="fold")
+    for verdict in choice.verdicts if choice else ():
+        checkpoint = verdict.checkpoint
+        chosen = choice is not None and checkpoint is choice.checkpoint
+        table.add_row(
+            checkpoint.name,
+            human(checkpoint.parameters).rstrip("B").strip(),
+            human(checkpoint.bytes_on_disk),
+            f"{checkpoint.context_window:,}",
+            f"{'[bold]chosen[/]: ' if chosen else ''}{verdict.reason}",
+        )
+    console.print(table)
+    gpus = ", ".join(human(free) for free in memory.gpus) or "none"
+    console.print(f"Free memory: {human(memory.cpu)} on the CPU; GPUs: {gpus}.")
+    if choice is None or choice.checkpoint.is_demo:
+        console.print(
+            "Only the demo model fits or is here. A real one:\n"
+            "  hf download bigcode/tiny_starcoder_py    164M, Python, answers in time on a CPU\n"
+            "  hf download bigcode/starcoderbase-1b     1B, gated: accept its licence first\n"
+            "  hf download bigcode/starcoder            15.5B, gated; wants a GPU of 40 GB or two"
+        )

@@ -1,0 +1,163 @@
+"""What ships loads with transformers, and the steps on the command line fit together."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+import tokenizers
+import torch
+from training.__main__ import app
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
+
+from tests.training.conftest import CODE
+from training.evaluate import complete, held_out_loss
+from training.export import export, load_model
+from training.fim import FimOptions
+from training.holes import code_lines, cut_line
+from training.model import Shape
+from training.prepare import read_documents, write_rows
+from training.pretrain import Plan, Run
+from training.tokenizer import SPECIAL_TOKENS
+
+
+@pytest.fixture(scope="module")
+def run_folder(corpus: Path, tokenizer: tokenizers.Tokenizer, tmp_path_factory) -> Path:
+    """A folder as `pretrain` leaves it, with a model of two steps."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("run")
+    shutil.copytree(corpus, folder, dirs_exist_ok=True)
+    rows = write_rows(folder, tokenizer, 256, FimOptions(), 0)
+    shape = Shape(width=64, layers=2, positions=256, vocab_size=tokenizer.get_vocab_size())
+    run = Run(shape, Plan(steps=2, rows_per_step=2, rows_per_batch=2), rows)
+    run.advance()
+    run.advance()
+    run.save(folder / "checkpoint.pt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(run_folder: Path, tmp_path_factory) -> Path:
+    return export(run_folder, tmp_path_factory.mktemp("embedded"))
+
+
+def test_the_folder_is_that_of_a_starcoder_repository(exported: Path) -> None:
+    names = {file.name for file in exported.iterdir()}
+    assert names >= {
+        "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
+        "tokenizer_config.json", "special_tokens_map.json", "README.md",
+    }  # fmt: skip
+    assert all(file.stat().st_mode & 0o044 == 0o044 for file in exported.iterdir())
+    config = json.loads((exported / "config.json").read_text())
+    assert config["architectures"] == ["GPTBigCodeForCausalLM"]
+    assert config["dtype"] == "bfloat16"
+    assert config["multi_query"] is True
+    assert config["eos_token_id"] == config["bos_token_id"] == 0
+
+
+def test_transformers_loads_it_with_tied_embeddings(run_folder: Path, exported: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(exported)
+    assert model.dtype == torch.bfloat16
+    assert model.lm_head.weight.data_ptr() == model.transformer.wte.weight.data_ptr()
+    trained, _ = load_model(run_folder / "checkpoint.pt")
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor.to(torch.bfloat16)), name
+
+
+def test_transformers_reads_the_same_tokenizer(
+    exported: Path, tokenizer: tokenizers.Tokenizer
+) -> None:
+    loaded = AutoTokenizer.from_pretrained(exported)
+    assert loaded.eos_token_id == 0
+    assert loaded.convert_tokens_to_ids(list(SPECIAL_TOKENS)) == list(range(19))
+    assert loaded(CODE).input_ids == tokenizer.encode(CODE).ids
+    assert len(loaded("2026").input_ids) == 4
+    assert loaded.decode(loaded(CODE).input_ids) == CODE
+
+
+def test_the_card_is_whole_without_numbers(exported: Path) -> None:
+    card = (exported / "README.md").read_text()
+    assert "demo model" in card
+    assert "license: apache-2.0" in card
+    assert "Not measured yet" in card
+
+
+def test_numbers_of_another_checkpoint_do_not_ship(run_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    (folder / "evaluation.json").write_text(json.dumps({"step": 1, "loss": {}}))
+    target = export(folder, tmp_path / "embedded")
+    assert not (target / "evaluation.json").exists()
+    assert "Not measured yet" in (target / "README.md").read_text()
+
+
+def test_weights_too_large_to_ship_are_refused(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.export.MAX_BYTES", 1000)
+    with pytest.raises(ValueError, match="bytes"):
+        export(run_folder, tmp_path / "embedded")
+    assert not (tmp_path / "embedded").exists()
+
+
+def test_lines_completed_in_a_batch_are_those_completed_alone(
+    run_folder: Path, tokenizer: tokenizers.Tokenizer
+) -> None:
+    model, _ = load_model(run_folder / "checkpoint.pt")
+    for parameter in model.parameters():  # so that greedy has no ties
+        parameter.data.mul_(2).add_(torch.randn_like(parameter) * 0.1)
+    holes = [cut_line(CODE[: 40 * n + 200], 6, 0.4) for n in range(5)]
+    assert complete(model, tokenizer, holes) == [
+        complete(model, tokenizer, [hole])[0] for hole in holes
+    ]
+
+
+def test_a_completion_is_that_of_generate(
+    run_folder: Path, tokenizer: tokenizers.Tokenizer
+) -> None:
+    from training.evaluate import prompt_ids
+    from training.fim import FimIds
+
+    model, _ = load_model(run_folder / "checkpoint.pt")
+    hole = cut_line(CODE, code_lines(CODE)[8], 0.5)
+    prompt = prompt_ids(tokenizer, FimIds.of(tokenizer), hole)[-(256 - 48) :]
+    out = model.generate(torch.tensor([prompt]), max_new_tokens=48, do_sample=False, pad_token_id=0)
+    theirs = tokenizer.decode(out[0, len(prompt) :].tolist())
+    ours = complete(model, tokenizer, [hole])[0]
+    assert theirs.startswith(ours)
+    assert ours or theirs == ""
+
+
+def test_an_untrained_model_has_the_loss_of_a_guess(
+    run_folder: Path, tokenizer: tokenizers.Tokenizer
+) -> None:
+    model, _ = load_model(run_folder / "checkpoint.pt")
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    documents = list(read_documents(run_folder / "held_out.jsonl"))
+    measured = held_out_loss(model, tokenizer, documents, 5, random.Random(0))
+    guess = torch.log(torch.tensor(float(tokenizer.get_vocab_size())))
+    assert measured["nats_per_token"] == pytest.approx(float(guess), abs=1e-3)
+
+
+def test_the_commands_in_their_order(corpus: Path, tmp_path: Path) -> None:
+    folder, target = tmp_path / "run", tmp_path / "embedded"
+    shutil.copytree(corpus, folder)
+    where = ["--folder", str(folder)]
+    human_eval = tmp_path / "absent.jsonl.gz"
+    for arguments in (
+        ["tokenizer", *where, "--vocab-size", "400"],
+        ["pretrain", *where, "--steps", "2", "--length", "128", "--threads", "1"],
+        ["evaluate", *where, "--count", "8", "--threads", "1", "--human-eval", str(human_eval)],
+        ["export", *where, "--target", str(target)],
+    ):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+    numbers = json.loads((target / "evaluation.json").read_text())
+    assert numbers["step"] == 2
+    assert numbers["rest_of_line"]["count"] == 8
+    assert "human_eval_single_line" not in numbers
+    assert (folder / "loss.png").stat().st_size > 1000
+    assert "nats a\ntoken" in (target / "README.md").read_text()

@@ -1,0 +1,130 @@
+"""Whatever the hole, prefix, middle and suffix make the document again."""
+
+import random
+
+import pytest
+import tokenizers
+
+from tests.training.conftest import CODE
+from training.fim import (
+    HOLES,
+    FimIds,
+    FimOptions,
+    block,
+    rest_of_line,
+    transform,
+    whole_lines,
+)
+from training.tokenizer import encode
+
+TEXTS = (
+    CODE,
+    CODE.rstrip("\n"),
+    "x",
+    "\n",
+    "    \n\n  \t\n",
+    "a = 1\r\nb = 2\r\n",
+    "\f\n\tif x:\n",
+)
+KINDS = [kind for kind, _ in HOLES]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("text", TEXTS, ids=repr)
+def test_a_hole_lies_within_the_text(kind, text: str) -> None:
+    for seed in range(50):
+        start, end = kind(text, random.Random(seed))
+        assert 0 <= start <= end <= len(text)
+
+
+def test_the_kinds_are_weighted_to_one() -> None:
+    assert sum(weight for _, weight in HOLES) == pytest.approx(1)
+
+
+def parts(ids: list[int], fim: FimIds, tokenizer: tokenizers.Tokenizer) -> tuple[str, str, bool]:
+    """Return what precedes and what follows the hole's end, and whether the order is PSM."""
+    assert ids[0] == fim.prefix
+    assert ids[-1] == fim.end
+    assert [ids.count(i) for i in (fim.prefix, fim.suffix, fim.middle, fim.end)] == [1, 1, 1, 1]
+    suffix, middle = ids.index(fim.suffix), ids.index(fim.middle)
+    assert suffix < middle
+    before = ids[1:suffix] + ids[middle + 1 : -1]
+    return tokenizer.decode(before), tokenizer.decode(ids[suffix + 1 : middle]), suffix > 1
+
+
+@pytest.mark.parametrize("spm_rate", [0.0, 1.0], ids=["PSM", "SPM"])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_both_orders_restore_the_document(
+    kind, spm_rate: float, tokenizer: tokenizers.Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.fim.HOLES", ((kind, 1.0),))
+    fim = FimIds.of(tokenizer)
+    options = FimOptions(rate=1, spm_rate=spm_rate, empty_suffix_rate=0)
+    seen_psm = False
+    for seed in range(40):
+        ids = transform(CODE, tokenizer, fim, options, random.Random(seed))
+        before, after, psm = parts(ids, fim, tokenizer)
+        assert before + after == CODE
+        seen_psm |= psm
+    assert seen_psm == (spm_rate == 0)
+
+
+def test_special_tokens_in_the_document_stay_text(tokenizer: tokenizers.Tokenizer) -> None:
+    fim = FimIds.of(tokenizer)
+    text = 'S = "<fim_prefix><fim_suffix>"\nM = "<fim_middle>"\nE = "<|endoftext|>"\n'
+    for seed in range(40):
+        options = FimOptions(rate=1, empty_suffix_rate=0)
+        before, after, _ = parts(
+            transform(text, tokenizer, fim, options, random.Random(seed)), fim, tokenizer
+        )
+        assert before + after == text
+
+
+def test_an_empty_suffix_leaves_prefix_and_middle(tokenizer: tokenizers.Tokenizer) -> None:
+    fim = FimIds.of(tokenizer)
+    options = FimOptions(rate=1, empty_suffix_rate=1)
+    for seed in range(20):
+        before, after, _ = parts(
+            transform(CODE, tokenizer, fim, options, random.Random(seed)), fim, tokenizer
+        )
+        assert after == ""
+        assert CODE.startswith(before)
+
+
+def test_without_a_hole_the_document_is_plain(tokenizer: tokenizers.Tokenizer) -> None:
+    fim = FimIds.of(tokenizer)
+    ids = transform(CODE, tokenizer, fim, FimOptions(rate=0), random.Random(0))
+    assert ids == [*encode(tokenizer, CODE), fim.end]
+
+
+def test_the_rate_is_kept(tokenizer: tokenizers.Tokenizer) -> None:
+    fim, rng = FimIds.of(tokenizer), random.Random(0)
+    made = [transform("a = 1\n", tokenizer, fim, FimOptions(), rng) for _ in range(2000)]
+    assert sum(ids[0] == fim.prefix for ids in made) / len(made) == pytest.approx(0.5, abs=0.04)
+
+
+def test_a_rest_of_line_ends_where_the_line_ends() -> None:
+    for seed in range(100):
+        start, end = rest_of_line(CODE, random.Random(seed))
+        assert CODE[end] == "\n"
+        assert "\n" not in CODE[start:end]
+
+
+def test_whole_lines_are_whole() -> None:
+    for seed in range(100):
+        start, end = whole_lines(CODE, random.Random(seed))
+        assert CODE[end] == "\n"
+        assert CODE[:start].rstrip(" ").endswith("\n") or start == 0
+
+
+def test_a_block_is_what_is_indented_below_its_opener() -> None:
+    for seed in range(50):
+        start, end = block(CODE, random.Random(seed))
+        opener = CODE[:start].rstrip().rsplit("\n", 1)[-1]
+        depth = len(opener) - len(opener.lstrip())
+        lines = [line for line in CODE[start:end].split("\n")[1:] if line.strip()]
+        assert all(len(line) - len(line.lstrip()) > depth for line in lines)
+
+
+def test_text_without_a_block_gets_lines() -> None:
+    assert block("a\nb\n", random.Random(0))[1] > 0

@@ -1,0 +1,105 @@
+"""A run that is taken up again ends where an uninterrupted one ends."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training.model import Shape
+from training.packing import PAD, Rows
+from training.pretrain import Plan, Run, learning_rate_factor, train
+
+SHAPE = Shape(width=64, layers=2, positions=32, vocab_size=64)
+PLAN = Plan(steps=6, rows_per_step=4, rows_per_batch=2, warmup_steps=2)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def rows() -> Rows:
+    made = np.random.default_rng(0).integers(0, 64, (10, 32)).astype(np.uint16)
+    made[::3, 20:] = PAD
+    return made
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return dict(run.model.state_dict())
+
+
+def test_six_steps_equal_three_and_three_after_a_reload(rows: Rows, tmp_path: Path) -> None:
+    whole, first, second = (Run(SHAPE, PLAN, rows) for _ in range(3))
+    losses = [whole.advance() for _ in range(6)]
+    before = [first.advance() for _ in range(3)]
+    first.save(tmp_path / "checkpoint.pt")
+    for parameter in second.model.parameters():
+        parameter.data.zero_()  # nothing of the second run's own start may be left
+    second.load(tmp_path / "checkpoint.pt")
+    after = [second.advance() for _ in range(3)]
+    assert before + after == losses
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(second)[name]), name
+
+
+def test_a_run_learns(rows: Rows) -> None:
+    plan = Plan(steps=30, rows_per_step=4, rows_per_batch=4, warmup_steps=2)
+    run = Run(SHAPE, plan, rows[:4])
+    losses = [run.advance() for _ in range(30)]
+    assert losses[-1] < losses[0] - 0.5
+
+
+def test_the_batch_size_in_memory_changes_nothing_but_rounding(rows: Rows) -> None:
+    sizes = [Plan(steps=6, rows_per_step=4, rows_per_batch=n, warmup_steps=2) for n in (1, 4)]
+    one, four = (Run(SHAPE, plan, rows).advance() for plan in sizes)
+    assert one == pytest.approx(four, rel=1e-3)
+
+
+def test_a_checkpoint_of_another_plan_is_refused(rows: Rows, tmp_path: Path) -> None:
+    Run(SHAPE, PLAN, rows).save(tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match="another run"):
+        Run(SHAPE, Plan(steps=7), rows).load(tmp_path / "checkpoint.pt")
+
+
+def test_a_save_that_fails_leaves_the_checkpoint_before(
+    rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, file = Run(SHAPE, PLAN, rows), tmp_path / "checkpoint.pt"
+    run.save(file)
+    before = file.read_bytes()
+
+    def half(state: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="disk full"):
+        run.save(file)
+    assert file.read_bytes() == before
+
+
+def test_the_log_has_each_step_once_after_an_interruption(rows: Rows, tmp_path: Path) -> None:
+    checkpoint, log = tmp_path / "checkpoint.pt", tmp_path / "loss.jsonl"
+    first = Run(SHAPE, PLAN, rows)
+    for _ in range(3):
+        first.advance()
+    first.save(checkpoint)
+    # Steps 4 and 5 were logged, then the machine went down before the next checkpoint.
+    lines = [{"step": n, "loss": 1.0, "seconds": float(n)} for n in range(1, 6)]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    train(Run(SHAPE, PLAN, rows), checkpoint, log, say=lambda _: None)
+    made = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [row["step"] for row in made] == [1, 2, 3, 4, 5, 6]
+    assert made[-1]["seconds"] >= 3.0
+
+
+def test_the_learning_rate_warms_up_holds_and_ends_near_zero() -> None:
+    plan = Plan(steps=1000, warmup_steps=100, decay_share=0.4)
+    factors = [learning_rate_factor(step, plan) for step in range(1000)]
+    assert factors[0] == pytest.approx(0.01)
+    assert set(factors[100:600]) == {1.0}
+    assert factors[800] == pytest.approx(0.5)
+    assert 0 < factors[-1] < 0.01

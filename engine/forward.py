@@ -103,7 +103,7 @@ class LeanForward:
     ) -> Tensor:  # fmt: skip
         count, dim = normed.shape[0], self._head_dim
         mixed = functional.linear(normed, *layer.attention_in)
-        query, key, value = torch.split(mixed, (self._width, dim, dim), dim=-1)
+        query, key, value = torch.split(mixed, [self._width, dim, dim], dim=-1)
         keys, values = cache.write(index, start, key[None], value[None])
         if count == 1:
             # The heads of one query are rows of one matrix: two small products do it all.

@@ -19,8 +19,10 @@ PICTURE = Path(__file__).parent / "loss.png"
 _HUMAN_EVAL = "HumanEval-SingleLineInfilling.jsonl.gz"
 
 Folder = Annotated[Path, typer.Option(help="Where a run keeps everything it makes.")]
-Seed = Annotated[int, typer.Option(help="Of sampling, holes, order and weights.")]
-FimRate = Annotated[float, typer.Option(help="Share of pieces that get a hole.", min=0, max=1)]
+Seed = Annotated[int, typer.Option(help="Of the sampling, or of the first weights.")]
+FimRate = Annotated[
+    float | None, typer.Option(help="Share of pieces with a hole, for the recipe's.", min=0, max=1)
+]
 Length = Annotated[int, typer.Option(help="Tokens in a training sequence, and positions.")]
 Vocab = Annotated[int, typer.Option(help="Ids of the tokenizer, special tokens included.")]
 Steps = Annotated[int, typer.Option(help="Optimiser steps of 8 sequences.", min=1)]
@@ -58,26 +60,30 @@ def pretrain(
     folder: Folder = _FOLDER,
     steps: Steps = 2600,
     length: Length = 1024,
-    fim_rate: FimRate = 0.5,
+    fim_rate: FimRate = None,
     seed: Seed = 0,
     threads: Threads = _CORES,
 ) -> None:
     """Make the training sequences and train; run it again to go on after an interruption."""
     import torch
 
-    from training.fim import FimOptions
     from training.model import Shape
     from training.plot import plot_loss
     from training.prepare import rows_for
-    from training.pretrain import Plan, Run, train
+    from training.pretrain import Part, Plan, Run, train
+    from training.recipe import stages
     from training.tokenizer import load_tokenizer
 
     torch.set_num_threads(threads)
     encoder = load_tokenizer(folder / "tokenizer.json")
-    rows = rows_for(folder, encoder, length, FimOptions(rate=fim_rate), seed)
+    parts: list[Part] = []
+    for number, stage in enumerate(stages(steps, fim_rate), start=1):
+        rows = rows_for(folder, encoder, length, number, stage)
+        until = stage.steps + (parts[-1].until if parts else 0)
+        parts.append(Part(rows, until, stage.middle_weight))
     shape = Shape(positions=length, vocab_size=encoder.get_vocab_size())
     plan = Plan(steps=steps, seed=seed)
-    train(Run(shape, plan, rows), folder / "checkpoint.pt", folder / "loss.jsonl", say=typer.echo)
+    train(Run(shape, plan, parts), folder / "checkpoint.pt", folder / "loss.jsonl", say=typer.echo)
     plot_loss(folder / "loss.jsonl", folder / PICTURE.name, plan.rows_per_step * length)
 
 
@@ -114,7 +120,7 @@ def export(folder: Folder = _FOLDER, target: Target = None) -> None:
 def everything(
     folder: Folder = _FOLDER,
     steps: Steps = 2600,
-    fim_rate: FimRate = 0.5,
+    fim_rate: FimRate = None,
     human_eval: HumanEval = None,
     target: Target = None,
     seed: Seed = 0,

@@ -49,13 +49,13 @@ def model_card(
     config: Any,
     state: dict[str, Any],
     corpus: dict[str, Any],
-    rows: dict[str, Any],
+    rows: list[dict[str, Any]],
     evaluation: dict[str, Any],
 ) -> str:
     """Return the card of a model as Markdown.
 
-    `state` is a checkpoint's step and plan; `corpus`, `rows` and `evaluation` are what the steps of
-    the recipe reported, each empty where a step left no report.
+    `state` is a checkpoint's step and plan; `corpus`, `rows` (one of each stage) and `evaluation`
+    are what the steps of the recipe reported, each empty where a step left no report.
     """
     parts = [_HEAD, _shape(config), _recipe(state, rows), _data(corpus), _numbers(evaluation)]
     return "\n".join(part for part in parts if part) + _TAIL
@@ -70,23 +70,36 @@ def _shape(config: Any) -> str:
 """
 
 
-def _recipe(state: dict[str, Any], rows: dict[str, Any]) -> str:
+def _recipe(state: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     step, plan = state["step"], state["plan"]
-    whole = step == plan["steps"]
     text = "## Recipe\n\n"
-    if not whole:
+    if step < plan["steps"]:
         text += f"**Interim**: taken after {step} of {plan['steps']} steps.\n\n"
-    if rows:
-        fim, seen = rows["fim"], step * plan["rows_per_step"] * rows["tokens"] / rows["rows"]
-        text += (
-            f"{step} steps of {plan['rows_per_step']} sequences of {rows['length']}: "
-            f"{seen / 1e6:.1f} million tokens, {seen / rows['tokens']:.2f} passes over the data, "
-            f"on a CPU. Muon (rate {plan['muon_lr']}) for the matrices of the layers, AdamW (rate "
-            f"{plan['adam_lr']}) for the rest. {fim['rate']:.0%} of the pieces have a hole, "
-            f"{fim['spm_rate']:.0%} of those in the order suffix, prefix, middle; after "
-            f"{fim['empty_suffix_rate']:.0%} of the holes nothing follows.\n"
-        )
+    text += (
+        f"{plan['rows_per_step']} sequences a step, on a CPU. Muon (rate {plan['muon_lr']}) for "
+        f"the matrices of the layers, AdamW (rate {plan['adam_lr']}) for the rest; the rates fall "
+        f"to zero over the last {plan['decay_share']:.0%} of {plan['steps']} steps.\n\n"
+    )
+    left = step
+    for number, made in enumerate(rows, start=1):
+        done = min(left, made["stage"]["steps"])
+        left -= done
+        if done:
+            text += f"{number}. {_stage(done, plan['rows_per_step'], made)}\n"
     return text
+
+
+def _stage(steps: int, rows_per_step: int, made: dict[str, Any]) -> str:
+    stage, fim = made["stage"], made["stage"]["fim"]
+    seen = steps * rows_per_step * made["tokens"] / made["rows"]
+    longest = int(made["length"] * stage["characters_per_token"])
+    return (
+        f"{steps} steps of sequences of {made['length']}: {seen / 1e6:.1f} million tokens, "
+        f"{seen / made['tokens']:.2f} passes over the data, in pieces of at most {longest} "
+        f"characters. {fim['rate']:.0%} of the pieces have a hole, {fim['spm_rate']:.0%} of those "
+        f"in the order suffix, prefix, middle; after {fim['empty_suffix_rate']:.0%} of the holes "
+        f"nothing follows. Tokens of a middle count {stage['middle_weight']:g} in the loss."
+    )
 
 
 def _data(corpus: dict[str, Any]) -> str:

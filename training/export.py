@@ -34,7 +34,8 @@ def export(folder: Path, target: Path) -> Path:
     """Write the model of the run in `folder` to `target` and return it.
 
     Weights are rounded to bfloat16, which the engine widens again on a CPU. The numbers in
-    `evaluation.json` go along if they are this checkpoint's. Raises ValueError if the weights are too large to ship.
+    `evaluation.json` go along if they are this checkpoint's. Raises ValueError if the weights are
+    too large to ship.
     """
     model, state = load_model(folder / "checkpoint.pt")
     size = sum(p.numel() for p in model.parameters()) * 2
@@ -51,7 +52,8 @@ def export(folder: Path, target: Path) -> Path:
         evaluation = {}
     else:
         _write(target / "evaluation.json", evaluation)
-    corpus, rows = _read(folder / "corpus.json"), _read(folder / "rows.json")
+    corpus = _read(folder / "corpus.json")
+    rows = [_read(file) for file in sorted(folder.glob("rows-*.json"))]
     card = model_card(model.config, state, corpus, rows, evaluation)
     (target / "README.md").write_text(card, encoding="utf-8")
     return target

@@ -15,6 +15,7 @@ from training.collect import HELD_OUT, Document, documents, sources
 from training.filters import Deduplicator, kept
 from training.fim import FimIds, FimOptions, transform
 from training.packing import PAD, Rows, pack, pieces
+from training.recipe import Stage
 from training.tokenizer import encode, load_tokenizer, special_id, train_tokenizer
 
 CHARACTERS_PER_PROJECT = 10_000_000
@@ -79,42 +80,38 @@ def write_tokenizer(folder: Path, vocab_size: int) -> tokenizers.Tokenizer:
     return load_tokenizer(folder / "tokenizer.json")
 
 
-def write_rows(
-    folder: Path, tokenizer: tokenizers.Tokenizer, length: int, options: FimOptions, seed: int
-) -> Rows:
-    """Write the training sequences as `rows.npy`, shuffled, and return them.
-
-    They are made once and read by index, so that a run resumes to the bit by its step number.
-    `rows.json` tells how they were made.
-    """
-    rng = random.Random(seed)
+def make_rows(folder: Path, tokenizer: tokenizers.Tokenizer, length: int, stage: Stage) -> Rows:
+    """Return the sequences of a stage, shuffled: (count, length), from the corpus in `folder`."""
+    rng = random.Random(stage.seed)
     cut = [
         (document.path, piece)
         for document in read_documents(folder / "train.jsonl")
-        for piece in pieces(document.text, int(length * 3.2), rng)
+        for piece in pieces(document.text, int(length * stage.characters_per_token), rng)
     ]
     rng.shuffle(cut)
-    rows = np.stack(list(pack(_encoded(cut, tokenizer, options, rng), length)))
-    np.random.default_rng(seed).shuffle(rows)
-    np.save(folder / "rows.npy", rows)
-    made = {
-        "rows": len(rows), "length": length, "tokens": int((rows != PAD).sum()), "seed": seed,
-        "fim": asdict(options),
-    }  # fmt: skip
-    (folder / "rows.json").write_text(json.dumps(made, indent=1), encoding="utf-8")
+    rows = np.stack(list(pack(_encoded(cut, tokenizer, stage.fim, rng), length)))
+    np.random.default_rng(stage.seed).shuffle(rows)
     return rows
 
 
 def rows_for(
-    folder: Path, tokenizer: tokenizers.Tokenizer, length: int, options: FimOptions, seed: int
+    folder: Path, tokenizer: tokenizers.Tokenizer, length: int, number: int, stage: Stage
 ) -> Rows:
-    """Return the sequences in `folder` if they were made with just this, else make them."""
-    wanted = {"length": length, "seed": seed, "fim": asdict(options)}
-    file = folder / "rows.json"
-    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    if all(found.get(key) == value for key, value in wanted.items()):
-        return np.asarray(np.load(folder / "rows.npy"), dtype=np.uint16)
-    return write_rows(folder, tokenizer, length, options, seed)
+    """Return the sequences of stage `number`, made once and then read from `folder`.
+
+    A run reads them by index, so that it resumes to the bit by its step number. Beside them
+    `rows-NUMBER.json` tells how they were made.
+    """
+    array, note = folder / f"rows-{number}.npy", folder / f"rows-{number}.json"
+    wanted = {"length": length, "stage": stage.describe()}
+    found = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+    if array.exists() and all(found.get(key) == value for key, value in wanted.items()):
+        return np.asarray(np.load(array), dtype=np.uint16)
+    rows = make_rows(folder, tokenizer, length, stage)
+    np.save(array, rows)
+    wanted |= {"rows": len(rows), "tokens": int((rows != PAD).sum())}
+    note.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+    return rows
 
 
 def _encoded(

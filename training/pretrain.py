@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,8 +16,11 @@ from torch.nn import functional
 
 from training.model import Shape, build
 from training.packing import PAD, Rows
+from training.tokenizer import SPECIAL_TOKENS
 
 _IGNORED = -100
+_END = SPECIAL_TOKENS.index("<|endoftext|>")
+_MIDDLE = SPECIAL_TOKENS.index("<fim_middle>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,17 @@ class Plan:
     adam_lr: float = 3e-3
     weight_decay: float = 0.05
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The data of some steps of a run."""
+
+    rows: Rows
+    until: int
+    """The step before which it ends."""
+    middle_weight: float = 1.0
+    """What a token after `<fim_middle>` counts in the loss; any other counts 1."""
 
 
 def learning_rate_factor(step: int, plan: Plan) -> float:
@@ -80,36 +94,51 @@ def batches(rows: Rows, step: int, plan: Plan) -> Iterator[tuple[Tensor, Tensor]
         yield torch.from_numpy(np.where(padding, 0, part)[:, :-1]), labels
 
 
-def loss_of(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-    """Sum of the cross-entropies in nats, with bfloat16 products where the device has them."""
+def label_weights(inputs: Tensor, labels: Tensor, middle_weight: float) -> Tensor:
+    """Return what each label counts, (batch, length): nothing for padding.
+
+    A label lies in a middle if, up to its input, `<fim_middle>` came after the last
+    `<|endoftext|>`.
+    """
+    places = torch.arange(inputs.shape[1]).expand_as(inputs)
+    middle = torch.where(inputs == _MIDDLE, places, -1).cummax(1).values
+    end = torch.where(inputs == _END, places, -1).cummax(1).values
+    return torch.where(middle > end, middle_weight, 1.0) * (labels != _IGNORED)
+
+
+def loss_of(model: nn.Module, inputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum of cross-entropies in nats, with bfloat16 products where the device has them."""
     with torch.autocast(inputs.device.type, torch.bfloat16):
         logits = model(input_ids=inputs, use_cache=False).logits
-    return functional.cross_entropy(
-        logits.flatten(0, 1).float(), labels.flatten(), ignore_index=_IGNORED, reduction="sum"
+    losses = functional.cross_entropy(
+        logits.flatten(0, 1).float(), labels.flatten(), ignore_index=_IGNORED, reduction="none"
     )
+    return (losses * weights.flatten()).sum()
 
 
 class Run:
     """A training run that can be stopped and taken up again."""
 
-    def __init__(self, shape: Shape, plan: Plan, rows: Rows, device: str = "cpu") -> None:
+    def __init__(self, shape: Shape, plan: Plan, parts: Sequence[Part]) -> None:
         torch.manual_seed(plan.seed)
-        self.plan, self.rows, self.device, self.shape = plan, rows, device, shape
-        self.model: nn.Module = build(shape).to(device)
+        self.plan, self.parts, self.shape = plan, parts, shape
+        self.model: nn.Module = build(shape)
         self.optimizers = optimizers(self.model, plan)
         self.step = 0
 
     def advance(self) -> float:
-        """Do one optimiser step; return its loss in nats a token."""
+        """Do one optimiser step; return its loss, the weighted mean of nats a token."""
+        part = next(part for part in self.parts if self.step < part.until)
         factor = learning_rate_factor(self.step, self.plan)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["full_lr"] * factor
-        made = list(batches(self.rows, self.step, self.plan))
-        tokens = sum(int((labels != _IGNORED).sum()) for _, labels in made)
+        made = list(batches(part.rows, self.step, self.plan))
+        weights = [label_weights(*batch, part.middle_weight) for batch in made]
+        whole = torch.stack([weight.sum() for weight in weights]).sum()
         total = 0.0
-        for inputs, labels in made:
-            loss = loss_of(self.model, inputs.to(self.device), labels.to(self.device)) / tokens
+        for (inputs, labels), weight in zip(made, weights, strict=True):
+            loss = loss_of(self.model, inputs, labels, weight) / whole
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -137,7 +166,7 @@ class Run:
 
         Raises ValueError if that run had another plan or shape: the rest would not be the same.
         """
-        state = torch.load(file, map_location=self.device, weights_only=True)
+        state = torch.load(file, map_location="cpu", weights_only=True)
         if (state["plan"], state["shape"]) != (asdict(self.plan), asdict(self.shape)):
             raise ValueError(f"{file} belongs to another run: {state['plan']}, {state['shape']}")
         self.model.load_state_dict(state["model"])

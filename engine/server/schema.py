@@ -88,9 +88,8 @@ class CompletionRequest(_Request):
         """The prompts as a list, also where one stands alone."""
         if isinstance(self.prompt, str):
             return [self.prompt]
-        if self.prompt and isinstance(self.prompt[0], int):
-            return [self.prompt]  # type: ignore[list-item]
-        return list(self.prompt)
+        single = [part for part in self.prompt if isinstance(part, int)]
+        return [single] if single else [part for part in self.prompt if not isinstance(part, int)]
 
     @property
     def limit(self) -> int:

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 import tokenizers
 import torch
-from training.__main__ import app
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 from tests.training.conftest import CODE
+from training.__main__ import app
 from training.evaluate import complete, held_out_loss
 from training.export import export, load_model
-from training.fim import FimOptions
 from training.holes import code_lines, cut_line
 from training.model import Shape
-from training.prepare import read_documents, write_rows
-from training.pretrain import Plan, Run
+from training.prepare import read_documents, rows_for
+from training.pretrain import Part, Plan, Run
+from training.recipe import STAGES
 from training.tokenizer import SPECIAL_TOKENS
 
 
@@ -29,9 +29,9 @@ def run_folder(corpus: Path, tokenizer: tokenizers.Tokenizer, tmp_path_factory) 
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("run")
     shutil.copytree(corpus, folder, dirs_exist_ok=True)
-    rows = write_rows(folder, tokenizer, 256, FimOptions(), 0)
+    rows = rows_for(folder, tokenizer, 256, 1, STAGES[0])
     shape = Shape(width=64, layers=2, positions=256, vocab_size=tokenizer.get_vocab_size())
-    run = Run(shape, Plan(steps=2, rows_per_step=2, rows_per_batch=2), rows)
+    run = Run(shape, Plan(steps=2, rows_per_step=2, rows_per_batch=2), [Part(rows, 2)])
     run.advance()
     run.advance()
     run.save(folder / "checkpoint.pt")

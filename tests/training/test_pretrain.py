@@ -9,7 +9,7 @@ import torch
 
 from training.model import Shape
 from training.packing import PAD, Rows
-from training.pretrain import Plan, Run, learning_rate_factor, train
+from training.pretrain import Part, Plan, Run, label_weights, learning_rate_factor, train
 
 SHAPE = Shape(width=64, layers=2, positions=32, vocab_size=64)
 PLAN = Plan(steps=6, rows_per_step=4, rows_per_batch=2, warmup_steps=2)
@@ -32,7 +32,9 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
 
 
 def test_six_steps_equal_three_and_three_after_a_reload(rows: Rows, tmp_path: Path) -> None:
-    whole, first, second = (Run(SHAPE, PLAN, rows) for _ in range(3))
+    # Stopped in the first part, one step before the second begins.
+    parts = [Part(rows, 4), Part(rows[::-1], 6, middle_weight=3.0)]
+    whole, first, second = (Run(SHAPE, PLAN, parts) for _ in range(3))
     losses = [whole.advance() for _ in range(6)]
     before = [first.advance() for _ in range(3)]
     first.save(tmp_path / "checkpoint.pt")
@@ -47,27 +49,27 @@ def test_six_steps_equal_three_and_three_after_a_reload(rows: Rows, tmp_path: Pa
 
 def test_a_run_learns(rows: Rows) -> None:
     plan = Plan(steps=30, rows_per_step=4, rows_per_batch=4, warmup_steps=2)
-    run = Run(SHAPE, plan, rows[:4])
+    run = Run(SHAPE, plan, [Part(rows[:4], 30)])
     losses = [run.advance() for _ in range(30)]
     assert losses[-1] < losses[0] - 0.5
 
 
 def test_the_batch_size_in_memory_changes_nothing_but_rounding(rows: Rows) -> None:
     sizes = [Plan(steps=6, rows_per_step=4, rows_per_batch=n, warmup_steps=2) for n in (1, 4)]
-    one, four = (Run(SHAPE, plan, rows).advance() for plan in sizes)
+    one, four = (Run(SHAPE, plan, [Part(rows, 6)]).advance() for plan in sizes)
     assert one == pytest.approx(four, rel=1e-3)
 
 
 def test_a_checkpoint_of_another_plan_is_refused(rows: Rows, tmp_path: Path) -> None:
-    Run(SHAPE, PLAN, rows).save(tmp_path / "checkpoint.pt")
+    Run(SHAPE, PLAN, [Part(rows, 6)]).save(tmp_path / "checkpoint.pt")
     with pytest.raises(ValueError, match="another run"):
-        Run(SHAPE, Plan(steps=7), rows).load(tmp_path / "checkpoint.pt")
+        Run(SHAPE, Plan(steps=7), [Part(rows, 7)]).load(tmp_path / "checkpoint.pt")
 
 
 def test_a_save_that_fails_leaves_the_checkpoint_before(
     rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, file = Run(SHAPE, PLAN, rows), tmp_path / "checkpoint.pt"
+    run, file = Run(SHAPE, PLAN, [Part(rows, 6)]), tmp_path / "checkpoint.pt"
     run.save(file)
     before = file.read_bytes()
 
@@ -83,17 +85,43 @@ def test_a_save_that_fails_leaves_the_checkpoint_before(
 
 def test_the_log_has_each_step_once_after_an_interruption(rows: Rows, tmp_path: Path) -> None:
     checkpoint, log = tmp_path / "checkpoint.pt", tmp_path / "loss.jsonl"
-    first = Run(SHAPE, PLAN, rows)
+    first = Run(SHAPE, PLAN, [Part(rows, 6)])
     for _ in range(3):
         first.advance()
     first.save(checkpoint)
     # Steps 4 and 5 were logged, then the machine went down before the next checkpoint.
     lines = [{"step": n, "loss": 1.0, "seconds": float(n)} for n in range(1, 6)]
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    train(Run(SHAPE, PLAN, rows), checkpoint, log, say=lambda _: None)
+    train(Run(SHAPE, PLAN, [Part(rows, 6)]), checkpoint, log, say=lambda _: None)
     made = [json.loads(line) for line in log.read_text().splitlines()]
     assert [row["step"] for row in made] == [1, 2, 3, 4, 5, 6]
     assert made[-1]["seconds"] >= 3.0
+
+
+def test_only_the_middle_weighs_more_and_padding_nothing() -> None:
+    end, prefix, middle, suffix = 0, 1, 2, 3
+    ids = [
+        prefix,
+        30,
+        suffix,
+        31,
+        middle,
+        32,
+        33,
+        end,
+        40,
+        41,
+        end,
+        prefix,
+        suffix,
+        middle,
+        50,
+        end,
+    ]
+    inputs, labels = torch.tensor([[*ids[:-1], 0]]), torch.tensor([[*ids[1:], -100]])
+    found = label_weights(inputs, labels, 3.0)[0].tolist()
+    # By label: 32, 33, end of the first; 50, end of the last. Then padding.
+    assert found == [1, 1, 1, 1, 3, 3, 3, 1, 1, 1, 1, 1, 1, 3, 3, 0]
 
 
 def test_the_learning_rate_warms_up_holds_and_ends_near_zero() -> None:

@@ -1,16 +1,19 @@
 """Every way a checkpoint can be wrong ends in an error that says what to do."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from huggingface_hub import constants
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from transformers import AutoModelForCausalLM
 
 from engine import hub
 from engine.api import GenerationRequest
+from engine.decoding import Decoder
 from engine.errors import (
     ConfigurationError,
     ModelAccessError,
@@ -18,7 +21,7 @@ from engine.errors import (
     ModelNotFoundError,
     UnsupportedModelError,
 )
-from engine.forward import ModuleForward
+from engine.forward import ModuleForward, forward_for
 from engine.kv_cache import KVCache
 from engine.loading import Loaded, load
 from engine.settings import EngineSettings
@@ -188,16 +191,33 @@ def test_a_smaller_window_and_one_too_large(checkpoint: Path) -> None:
         load_quietly(checkpoint, context_window=1000)
 
 
-def test_a_model_spread_by_accelerate_writes_the_same(checkpoint: Path) -> None:
-    plain, spread = load_quietly(checkpoint), load_quietly(checkpoint, device="balanced")
-    assert isinstance(spread.decoder.forward, ModuleForward)
+def test_a_model_partly_on_disk_writes_the_same(checkpoint: Path, tmp_path: Path) -> None:
+    """accelerate's offloading is the same code for CPU and disk; disk needs no GPU to try."""
+    places = dict.fromkeys(
+        ["transformer.wte", "transformer.wpe", "transformer.h.0", "transformer.ln_f", "lm_head"],
+        "cpu",
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        checkpoint,
+        dtype=torch.float32,
+        device_map={**places, "transformer.h.1": "disk"},
+        offload_folder=tmp_path / "offloaded",
+    )
+    assert next(model.transformer.h[1].parameters()).device.type == "meta"
+    plain = load_quietly(checkpoint)
+    offloaded = replace(plain.decoder, forward=forward_for(model))
+    assert isinstance(offloaded.forward, ModuleForward)
     request = GenerationRequest(tuple(range(30, 60)), 16)
 
-    def ids(model: Loaded) -> list[int]:
-        chunks = model.decoder.generate(request, KVCache(model.cache_shape), lambda: False)
+    def ids(decoder: Decoder) -> list[int]:
+        chunks = decoder.generate(request, KVCache(plain.cache_shape), lambda: False)
         return [id_ for chunk in chunks for id_ in chunk.ids]
 
-    assert ids(spread) == ids(plain)
+    assert ids(offloaded) == ids(plain.decoder)
+
+
+def test_balanced_loads_where_there_is_no_gpu(checkpoint: Path) -> None:
+    assert load_quietly(checkpoint, device="balanced").info.device == "balanced"
 
 
 def test_a_tokenizer_alone_is_no_model(tmp_path: Path) -> None:

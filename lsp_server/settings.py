@@ -141,7 +141,7 @@ def _problem(key: str, value: Any, error: ValidationError) -> str:
     found = next(one for one in error.errors() if str(one["loc"][0]) == key)
     if found["type"] == "extra_forbidden":
         return f"{SECTION}.{key} is no setting; it is ignored."
-    shown = "…" if "token" in key.lower() else repr(value)[:80]
+    shown = "…" if key == "engineToken" else repr(value)[:80]
     default = default_of(key)
     return f"{SECTION}.{key} = {shown}: {found['msg']}. The default {default!r} is used."
 

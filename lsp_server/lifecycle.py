@@ -39,8 +39,8 @@ def initialize(server: StarcoderServer, params: types.InitializeParams) -> None:
     text_document = params.capabilities.text_document
     if text_document is None or text_document.inline_completion is None:
         register_completion(server)
-    if params.process_id is not None:
-        server.spawn(exit_with_parent(params.process_id))
+    if params.process_id is not None and (parent := _process(params.process_id)) is not None:
+        server.spawn(exit_with_parent(parent))
 
 
 async def initialized(server: StarcoderServer, _: types.InitializedParams) -> None:
@@ -81,16 +81,15 @@ async def debug_info(server: StarcoderServer, _: Any) -> dict[str, Any]:
         "status": server.status.status.params(),
         "heavyModules": server.heavy_modules(),
         "positionEncoding": server.workspace.position_encoding,
-        "documents": {
-            uri: {
+        "documents": [
+            {
+                "uri": uri,
                 "version": document.version,
                 "length": len(document.source),
-                "sha256": hashlib.sha256(
-                    document.source.encode("utf-8", "surrogatepass")
-                ).hexdigest(),
+                "sha256": _sha256(document.source),
             }
             for uri, document in server.workspace.text_documents.items()
-        },
+        ],
     }
 
 
@@ -98,25 +97,28 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-async def exit_with_parent(pid: int) -> None:
-    """End this process soon after the editor is gone, however it went.
+def _process(pid: int) -> psutil.Process | None:
+    """The editor's process; None where it is seen from another container or gone already.
 
-    The creation time is compared too, since a number may be given to another process.
+    Then the end of file on stdin must do. psutil compares creation times too, since a number may
+    be given to another process.
     """
     try:
-        parent = psutil.Process(pid)
-        created = parent.create_time()
+        return psutil.Process(pid)
     except psutil.Error:
-        return  # seen from another container or already gone: end of file on stdin must do
+        return None
+
+
+async def exit_with_parent(parent: psutil.Process) -> None:
+    """End this process soon after the editor is gone, however it went."""
     while True:
         await asyncio.sleep(_LOOK_FOR_PARENT_EVERY_S)
         try:
-            alive = parent.is_running() and parent.create_time() == created
-            alive = alive and parent.status() != psutil.STATUS_ZOMBIE
+            alive = parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             alive = False
         if not alive:
-            log.info("the editor (process %d) is gone: leaving", pid)
+            log.info("the editor (process %d) is gone: leaving", parent.pid)
             os._exit(0)
 
 

@@ -58,8 +58,8 @@ async def test_typing_leaves_nothing_unanswered_and_nothing_lost(
         assert done[-1].items[0].insert_text.startswith("x")
 
         info = await editor.request("starcoder/debugInfo")
-        document = info["documents"][editor.uri]
-        assert document["sha256"] == hashlib.sha256(editor.text.encode()).hexdigest()
+        (document,) = info["documents"]
+        assert document.sha256 == hashlib.sha256(editor.text.encode()).hexdigest()
 
         seen = await editor.request("test/requests")
         assert 1 <= len(seen["prompts"]) <= len(TYPED)

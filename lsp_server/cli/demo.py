@@ -31,6 +31,9 @@ class Place:
     typed: str
 
 
+_IDLE_S = 60
+"""The engine of a demo need not stay as long as one that is worked with."""
+
 _GHOST = "italic bright_cyan"
 _FROM_CACHE = (Source.CACHE, Source.TYPED_THROUGH)
 
@@ -77,7 +80,7 @@ def demo(
 async def _run(console: Console, model: str) -> None:
     console.print("Starting the server over stdio, as an editor does …", style="dim")
     started = time.perf_counter()
-    async with editor_with_server({"model": model}) as editor:
+    async with editor_with_server({"model": model, "idleTimeoutSeconds": _IDLE_S}) as editor:
         editor.open(_sample())
         await editor.wait_until_ready()
         ready = time.perf_counter() - started

@@ -22,6 +22,8 @@ class Cleaned:
 
 def clean(text: str, snapshot: Snapshot) -> Cleaned | None:
     """Return what to show of a cut answer, None for nothing."""
+    if snapshot.line_before.strip() and snapshot.line_before[-1].isspace():
+        text = text.lstrip(" \t")  # a second space after `x = ` is never meant
     text = _without_echo(text, snapshot).rstrip()
     if not text.strip():
         return None

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import stat
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,10 +84,9 @@ def runtime_dir() -> Path:
 
     Raises EngineStartError when somebody else owns it.
     """
-    chosen = os.environ.get(_RUNTIME_VARIABLE) or platformdirs.user_runtime_dir(_APP)
-    path = Path(chosen)
+    path = Path(os.environ.get(_RUNTIME_VARIABLE) or _system_runtime_dir())
     if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH - len("/engine-0123456789ab.sock"):
-        path = Path(tempfile.gettempdir()) / f"{_APP}-{_user()}"
+        path = _temporary_dir()
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         state = path.stat()
@@ -104,6 +104,17 @@ def runtime_dir() -> Path:
         if stat.S_IMODE(state.st_mode) & 0o077:
             path.chmod(0o700)
     return path
+
+
+def _system_runtime_dir() -> Path:
+    # Without a login session, in a container say, Linux has no runtime directory for the user.
+    if sys.platform.startswith("linux") and "XDG_RUNTIME_DIR" not in os.environ:
+        return _temporary_dir()
+    return Path(platformdirs.user_runtime_dir(_APP))
+
+
+def _temporary_dir() -> Path:
+    return Path(tempfile.gettempdir()) / f"{_APP}-{_user()}"
 
 
 def _user() -> str:

@@ -30,19 +30,20 @@ def to_argv(settings: EngineSettings, listen: Listen) -> list[str]:
     Arguments are visible to every user of a machine; the process makes its own token and writes it
     to the endpoint file.
     """
-    argv = ["--model", settings.model, "--dtype", settings.dtype, "--device", settings.device]
-    argv += ["--idle-timeout", str(settings.idle_timeout_s)]
+    # Joined by `=`, since a value may begin with a dash.
+    argv = [f"--model={settings.model}", f"--dtype={settings.dtype}"]
+    argv += [f"--device={settings.device}", f"--idle-timeout={settings.idle_timeout_s}"]
     if settings.revision is not None:
-        argv += ["--revision", settings.revision]
+        argv += [f"--revision={settings.revision}"]
     if settings.context_window is not None:
-        argv += ["--context-window", str(settings.context_window)]
+        argv += [f"--context-window={settings.context_window}"]
     if settings.offline:
         argv += ["--offline"]
     if listen.uds is not None:
-        return [*argv, "--uds", str(listen.uds)]
-    argv += ["--host", listen.host, "--port", str(listen.port)]
+        return [*argv, f"--uds={listen.uds}"]
+    argv += [f"--host={listen.host}", f"--port={listen.port}"]
     if listen.endpoint_file is not None:
-        argv += ["--endpoint-file", str(listen.endpoint_file)]
+        argv += [f"--endpoint-file={listen.endpoint_file}"]
     return argv
 
 

@@ -23,6 +23,7 @@ from engine.api import (
     TokenLogprob,
     Usage,
 )
+from engine.errors import PromptTooLongError
 from engine.stopping import StopText
 from engine.tokenizer import Tokenizer
 
@@ -88,6 +89,10 @@ class ScriptedEngine:
             self.stopped_early += not finished
 
     async def _write(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+        if len(request.prompt) >= self.context_window:
+            raise PromptTooLongError(
+                f"The prompt's {len(request.prompt)} tokens do not fit {self.context_window}."
+            )
         ids = self.held.encode(self.script(request))
         utf8, stop_text, written = self.held.stream(), StopText(request.stop_text), 0
         finish = FinishReason.STOP

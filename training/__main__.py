@@ -13,6 +13,8 @@ from typing import Annotated
 
 import typer
 
+from training.recipe import STEPS
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
 PICTURE = Path(__file__).parent / "loss.png"
@@ -58,7 +60,7 @@ def tokenizer(folder: Folder = _FOLDER, vocab_size: Vocab = 8192) -> None:
 @app.command()
 def pretrain(
     folder: Folder = _FOLDER,
-    steps: Steps = 2600,
+    steps: Steps = STEPS,
     length: Length = 1024,
     fim_rate: FimRate = None,
     seed: Seed = 0,
@@ -71,7 +73,7 @@ def pretrain(
     from training.plot import plot_loss
     from training.prepare import rows_for
     from training.pretrain import Part, Plan, Run, train
-    from training.recipe import stages
+    from training.recipe import schedule, stages
     from training.tokenizer import load_tokenizer
 
     torch.set_num_threads(threads)
@@ -80,9 +82,9 @@ def pretrain(
     for number, stage in enumerate(stages(steps, fim_rate), start=1):
         rows = rows_for(folder, encoder, length, number, stage)
         until = stage.steps + (parts[-1].until if parts else 0)
-        parts.append(Part(rows, until, stage.middle_weight))
+        parts.append(Part(rows, until, stage.middle_weight, stage.opening_weight))
     shape = Shape(positions=length, vocab_size=encoder.get_vocab_size())
-    plan = Plan(steps=steps, seed=seed)
+    plan = Plan(steps=steps, schedule=schedule(steps), seed=seed)
     train(Run(shape, plan, parts), folder / "checkpoint.pt", folder / "loss.jsonl", say=typer.echo)
     plot_loss(folder / "loss.jsonl", folder / PICTURE.name, plan.rows_per_step * length)
 
@@ -119,7 +121,7 @@ def export(folder: Folder = _FOLDER, target: Target = None) -> None:
 @app.command(name="all")
 def everything(
     folder: Folder = _FOLDER,
-    steps: Steps = 2600,
+    steps: Steps = STEPS,
     fim_rate: FimRate = None,
     human_eval: HumanEval = None,
     target: Target = None,

@@ -77,8 +77,8 @@ def _recipe(state: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         text += f"**Interim**: taken after {step} of {plan['steps']} steps.\n\n"
     text += (
         f"{plan['rows_per_step']} sequences a step, on a CPU. Muon (rate {plan['muon_lr']}) for "
-        f"the matrices of the layers, AdamW (rate {plan['adam_lr']}) for the rest; the rates fall "
-        f"to zero over the last {plan['decay_share']:.0%} of {plan['steps']} steps.\n\n"
+        f"the matrices of the layers, AdamW (rate {plan['adam_lr']}) for the rest. Rates by step, "
+        f"straight lines between: {_schedule(plan['schedule'])}.\n\n"
     )
     left = step
     for number, made in enumerate(rows, start=1):
@@ -89,6 +89,10 @@ def _recipe(state: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     return text
 
 
+def _schedule(knots: list[tuple[int, float]]) -> str:
+    return ", ".join(f"{max(0, step)}: {factor:.0%}" for step, factor in knots)
+
+
 def _stage(steps: int, rows_per_step: int, made: dict[str, Any]) -> str:
     stage, fim = made["stage"], made["stage"]["fim"]
     seen = steps * rows_per_step * made["tokens"] / made["rows"]
@@ -96,9 +100,12 @@ def _stage(steps: int, rows_per_step: int, made: dict[str, Any]) -> str:
     return (
         f"{steps} steps of sequences of {made['length']}: {seen / 1e6:.1f} million tokens, "
         f"{seen / made['tokens']:.2f} passes over the data, in pieces of at most {longest} "
-        f"characters. {fim['rate']:.0%} of the pieces have a hole, {fim['spm_rate']:.0%} of those "
+        f"characters ({stage['sizes']}). {fim['rate']:.0%} of the pieces have a hole, "
+        f"{fim['spm_rate']:.0%} of those "
         f"in the order suffix, prefix, middle; after {fim['empty_suffix_rate']:.0%} of the holes "
-        f"nothing follows. Tokens of a middle count {stage['middle_weight']:g} in the loss."
+        f"nothing follows; {fim['rest_of_line_rate']:.0%} of them are the rest of a line. Tokens "
+        f"of a middle count {stage['middle_weight']:g} in the loss, its first "
+        f"{stage['opening_weight']:g}."
     )
 
 
@@ -135,6 +142,7 @@ def _largest(projects: dict[str, dict[str, Any]]) -> str:
 
 _TASKS = {
     "rest_of_line": "rest of the line from a random column",
+    "rest_of_line_spm": "the same, asked in SPM order",
     "half_line": "rest of the line after half of it",
     "human_eval_single_line": "HumanEval single-line infilling, whole line",
 }

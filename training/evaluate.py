@@ -69,15 +69,21 @@ def evaluate(
     for name, holes in tasks.items():
         numbers[name] = exact_match(model, tokenizer, holes)
         say(f"{name}: {numbers[name]}")
+    numbers["rest_of_line_spm"] = exact_match(model, tokenizer, rest, spm=True)
+    say(f"rest_of_line_spm: {numbers['rest_of_line_spm']}")
     (folder / "evaluation.json").write_text(json.dumps(numbers, indent=1), encoding="utf-8")
     return numbers
 
 
 def exact_match(
-    model: nn.Module, tokenizer: tokenizers.Tokenizer, holes: Sequence[LineHole]
+    model: nn.Module,
+    tokenizer: tokenizers.Tokenizer,
+    holes: Sequence[LineHole],
+    *,
+    spm: bool = False,
 ) -> dict[str, float]:
     """Return how often the greedy line is the true one, and how often the baseline's is."""
-    rate = match_rate(holes, complete(model, tokenizer, holes))
+    rate = match_rate(holes, complete(model, tokenizer, holes, spm=spm))
     return {
         "count": len(holes),
         "exact_match": round(rate, 4),
@@ -86,8 +92,10 @@ def exact_match(
     }
 
 
-def prompt_ids(tokenizer: tokenizers.Tokenizer, ids: FimIds, hole: LineHole) -> list[int]:
-    """Return the PSM prompt of a hole; its context begins and ends with a whole line."""
+def prompt_ids(
+    tokenizer: tokenizers.Tokenizer, ids: FimIds, hole: LineHole, *, spm: bool = False
+) -> list[int]:
+    """Return the prompt of a hole, PSM or SPM; its context begins and ends with a whole line."""
     prefix = hole.prefix[-_PREFIX_CHARACTERS:]
     if len(hole.prefix) > _PREFIX_CHARACTERS:
         prefix = prefix[prefix.find("\n") + 1 :]
@@ -95,17 +103,23 @@ def prompt_ids(tokenizer: tokenizers.Tokenizer, ids: FimIds, hole: LineHole) -> 
     if len(hole.suffix) > _SUFFIX_CHARACTERS:
         suffix = suffix[: suffix.rfind("\n") + 1]
     before, after = encode(tokenizer, prefix), encode(tokenizer, suffix)
+    if spm:
+        return [ids.prefix, ids.suffix, *after, ids.middle, *before]
     return [ids.prefix, *before, ids.suffix, *after, ids.middle]
 
 
 def complete(
-    model: nn.Module, tokenizer: tokenizers.Tokenizer, holes: Sequence[LineHole]
+    model: nn.Module,
+    tokenizer: tokenizers.Tokenizer,
+    holes: Sequence[LineHole],
+    *,
+    spm: bool = False,
 ) -> list[str]:
     """Return the greedy completion of each hole, ended by `<|endoftext|>` or a line end."""
     ids = FimIds.of(tokenizer)
     room = int(model.config.n_positions) - _NEW_TOKENS  # type: ignore[union-attr, arg-type]
     # Text of rare characters can be longer in ids than the window; the end of it counts most.
-    prompts = [prompt_ids(tokenizer, ids, hole)[-room:] for hole in holes]
+    prompts = [prompt_ids(tokenizer, ids, hole, spm=spm)[-room:] for hole in holes]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     texts = [""] * len(prompts)
     for at in range(0, len(order), _BATCH):

@@ -100,14 +100,15 @@ def uniform(text: str, rng: random.Random) -> Span:
     return min(a, b), max(a, b)
 
 
-HOLES: tuple[tuple[Callable[[str, random.Random], Span], float], ...] = (
-    (rest_of_line, 0.45),
+Hole = Callable[[str, random.Random], Span]
+
+OTHER_HOLES: tuple[tuple[Hole, float], ...] = (
     (whole_lines, 0.20),
     (block, 0.15),
     (short_span, 0.10),
     (uniform, 0.10),
 )
-"""Kinds of hole and how often each is made."""
+"""Kinds of hole beside `rest_of_line`, and how often each is made in relation to the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,18 @@ class FimOptions:
     """Share of pieces that get a hole."""
     spm_rate: float = 0.5
     """Share of those in SPM rather than PSM order."""
+    rest_of_line_rate: float = 0.45
+    """Share of holes that are the rest of a line."""
     empty_suffix_rate: float = 0.2
     """Share of holes after which nothing follows, as at the end of a file being written."""
+
+
+def holes(options: FimOptions) -> tuple[tuple[Hole, ...], tuple[float, ...]]:
+    """Return the kinds of hole and their shares, which add up to 1."""
+    others = sum(weight for _, weight in OTHER_HOLES)
+    scale = (1 - options.rest_of_line_rate) / others
+    kinds = (rest_of_line, *(kind for kind, _ in OTHER_HOLES))
+    return kinds, (options.rest_of_line_rate, *(weight * scale for _, weight in OTHER_HOLES))
 
 
 def transform(
@@ -132,8 +143,8 @@ def transform(
     """
     if rng.random() >= options.rate:
         return [*encode(tokenizer, text), ids.end]
-    kinds, weights = zip(*HOLES, strict=True)
-    start, end = rng.choices(kinds, weights)[0](text, rng)
+    kinds, shares = holes(options)
+    start, end = rng.choices(kinds, shares)[0](text, rng)
     suffix_text = "" if rng.random() < options.empty_suffix_rate else text[end:]
     prefix, middle = encode(tokenizer, text[:start]), encode(tokenizer, text[start:end])
     suffix = encode(tokenizer, suffix_text)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,19 +21,29 @@ Rows = npt.NDArray[np.uint16]
 _OPEN_BINS = 64
 
 
-def pieces(text: str, limit: int, rng: random.Random) -> Iterator[str]:
+Sizes = Literal["uniform", "log-uniform"]
+"""How sizes are drawn: from a quarter of the limit on, or from a tenth and mostly small."""
+
+
+def _size(limit: int, rng: random.Random, sizes: Sizes) -> int:
+    if sizes == "uniform":
+        return rng.randint(limit // 4, limit)
+    return int(limit * 10 ** -rng.random())
+
+
+def pieces(text: str, limit: int, rng: random.Random, sizes: Sizes = "uniform") -> Iterator[str]:
     """Cut a text on line ends into pieces of at most `limit` characters.
 
     Some are much shorter than the limit, as files are.
     """
-    target = rng.randint(limit // 4, limit)
+    target = _size(limit, rng, sizes)
     piece: list[str] = []
     size = 0
     for line in text.splitlines(keepends=True):
         if piece and size + len(line) > target:
             yield "".join(piece)
             piece, size = [], 0
-            target = rng.randint(limit // 4, limit)
+            target = _size(limit, rng, sizes)
         piece.append(line[:limit])
         size += len(line)
     if piece:

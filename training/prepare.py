@@ -83,10 +83,11 @@ def write_tokenizer(folder: Path, vocab_size: int) -> tokenizers.Tokenizer:
 def make_rows(folder: Path, tokenizer: tokenizers.Tokenizer, length: int, stage: Stage) -> Rows:
     """Return the sequences of a stage, shuffled: (count, length), from the corpus in `folder`."""
     rng = random.Random(stage.seed)
+    limit = int(length * stage.characters_per_token)
     cut = [
         (document.path, piece)
         for document in read_documents(folder / "train.jsonl")
-        for piece in pieces(document.text, int(length * stage.characters_per_token), rng)
+        for piece in pieces(document.text, limit, rng, stage.sizes)
     ]
     rng.shuffle(cut)
     rows = np.stack(list(pack(_encoded(cut, tokenizer, stage.fim, rng), length)))

@@ -22,6 +22,9 @@ _IGNORED = -100
 _END = SPECIAL_TOKENS.index("<|endoftext|>")
 _MIDDLE = SPECIAL_TOKENS.index("<fim_middle>")
 
+OPENING = 4
+"""Tokens of a middle that must join it to the prefix, which lies behind the suffix in PSM order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -32,9 +35,8 @@ class Plan:
     """Sequences in one optimiser step."""
     rows_per_batch: int = 8
     """Sequences in one forward pass; fewer need less memory."""
-    warmup_steps: int = 100
-    decay_share: float = 0.4
-    """The learning rate falls linearly to zero over this last share of the steps."""
+    schedule: tuple[tuple[int, float], ...] = ((-1, 0.0), (99, 1.0))
+    """Steps and what the learning rates are multiplied with there, straight lines between."""
     muon_lr: float = 0.02
     adam_lr: float = 3e-3
     weight_decay: float = 0.05
@@ -50,13 +52,14 @@ class Part:
     """The step before which it ends."""
     middle_weight: float = 1.0
     """What a token after `<fim_middle>` counts in the loss; any other counts 1."""
+    opening_weight: float = 1.0
+    """What the first `OPENING` of those count."""
 
 
 def learning_rate_factor(step: int, plan: Plan) -> float:
-    """Warm up, hold, then fall to zero (Hu et al. 2024, MiniCPM, arXiv:2404.06395)."""
-    warm = min(1.0, (step + 1) / plan.warmup_steps)
-    left = (plan.steps - step) / max(1.0, plan.decay_share * plan.steps)
-    return warm * min(1.0, left)
+    """Return what the learning rates of a step are multiplied with."""
+    steps, factors = zip(*plan.schedule, strict=True)
+    return float(np.interp(step, steps, factors))
 
 
 def optimizers(model: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
@@ -94,7 +97,7 @@ def batches(rows: Rows, step: int, plan: Plan) -> Iterator[tuple[Tensor, Tensor]
         yield torch.from_numpy(np.where(padding, 0, part)[:, :-1]), labels
 
 
-def label_weights(inputs: Tensor, labels: Tensor, middle_weight: float) -> Tensor:
+def label_weights(inputs: Tensor, labels: Tensor, part: Part) -> Tensor:
     """Return what each label counts, (batch, length): nothing for padding.
 
     A label lies in a middle if, up to its input, `<fim_middle>` came after the last
@@ -103,7 +106,8 @@ def label_weights(inputs: Tensor, labels: Tensor, middle_weight: float) -> Tenso
     places = torch.arange(inputs.shape[1]).expand_as(inputs)
     middle = torch.where(inputs == _MIDDLE, places, -1).cummax(1).values
     end = torch.where(inputs == _END, places, -1).cummax(1).values
-    return torch.where(middle > end, middle_weight, 1.0) * (labels != _IGNORED)
+    weights = torch.where(places - middle < OPENING, part.opening_weight, part.middle_weight)
+    return torch.where(middle > end, weights, 1.0) * (labels != _IGNORED)
 
 
 def loss_of(model: nn.Module, inputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
@@ -134,7 +138,7 @@ class Run:
             for group in optimizer.param_groups:
                 group["lr"] = group["full_lr"] * factor
         made = list(batches(part.rows, self.step, self.plan))
-        weights = [label_weights(*batch, part.middle_weight) for batch in made]
+        weights = [label_weights(*batch, part) for batch in made]
         whole = torch.stack([weight.sum() for weight in weights]).sum()
         total = 0.0
         for (inputs, labels), weight in zip(made, weights, strict=True):
@@ -167,7 +171,7 @@ class Run:
         Raises ValueError if that run had another plan or shape: the rest would not be the same.
         """
         state = torch.load(file, map_location="cpu", weights_only=True)
-        if (state["plan"], state["shape"]) != (asdict(self.plan), asdict(self.shape)):
+        if (Plan(**state["plan"]), Shape(**state["shape"])) != (self.plan, self.shape):
             raise ValueError(f"{file} belongs to another run: {state['plan']}, {state['shape']}")
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from training.fim import FimOptions
+from training.packing import Sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,12 @@ class Stage:
     """How its pieces get holes."""
     characters_per_token: float
     """A piece has at most this many characters for each token of a sequence: about 3.9 fill one."""
+    sizes: Sizes
+    """How the sizes of pieces spread below that."""
     middle_weight: float
     """What a token after `<fim_middle>` counts in the loss; any other counts 1."""
+    opening_weight: float
+    """What the first few of those count."""
     seed: int
     """Of its pieces, holes and order."""
 
@@ -30,33 +34,66 @@ class Stage:
 
 
 STAGES = (
-    Stage(1108, FimOptions(), characters_per_token=3.2, middle_weight=1.0, seed=0),
+    Stage(
+        1108,
+        FimOptions(),
+        characters_per_token=3.2,
+        sizes="uniform",
+        middle_weight=1,
+        opening_weight=1,
+        seed=0,
+    ),
     # After the first stage the model wrote Python but took no notice of where the hole was: few of
     # its labels depend on that. Short pieces with holes, and middles that count more, teach it.
     Stage(
         1492,
         FimOptions(rate=0.9, spm_rate=0.1),
         characters_per_token=1.2,
-        middle_weight=3.0,
+        sizes="uniform",
+        middle_weight=3,
+        opening_weight=3,
         seed=7,
+    ),
+    # What joins a middle to its prefix is learnt from the first tokens of middles alone: more of
+    # them, and each counts more. Long pieces keep the distances that an editor's files have.
+    Stage(
+        700,
+        FimOptions(rate=0.95, spm_rate=0.2, rest_of_line_rate=0.7),
+        characters_per_token=1.6,
+        sizes="log-uniform",
+        middle_weight=2,
+        opening_weight=6,
+        seed=11,
     ),
 )
 """Language first, then the hole."""
 
+SCHEDULE = ((-1, 0.0), (99, 1.0), (1560, 1.0), (2600, 0.0), (2620, 0.6), (3300, 0.0))
+"""Warm up, hold, fall to zero (Hu et al. 2024, arXiv:2404.06395); once more for the last stage."""
 
-def stages(steps: int | None = None, fim_rate: float | None = None) -> tuple[Stage, ...]:
+STEPS = sum(stage.steps for stage in STAGES)
+
+
+def stages(steps: int = STEPS, fim_rate: float | None = None) -> tuple[Stage, ...]:
     """Return the recipe's stages, shortened or stretched to `steps` in all.
 
     `fim_rate` replaces the share of pieces with a hole in each of them.
     """
-    chosen: Sequence[Stage] = STAGES
-    if fim_rate is not None:
-        chosen = [replace(stage, fim=replace(stage.fim, rate=fim_rate)) for stage in chosen]
-    if steps is None:
-        return tuple(chosen)
-    whole = sum(stage.steps for stage in chosen)
-    ends = [0]
-    for stage in chosen:
-        ends.append(ends[-1] + stage.steps)
-    scaled = [round(end * steps / whole) for end in ends]
-    return tuple(replace(stage, steps=scaled[i + 1] - scaled[i]) for i, stage in enumerate(chosen))
+    made, end, scaled_end = [], 0, 0
+    for stage in STAGES:
+        rate = stage.fim.rate if fim_rate is None else fim_rate
+        end += stage.steps
+        before, scaled_end = scaled_end, scaled(end, steps)
+        fim = replace(stage.fim, rate=rate)
+        made.append(replace(stage, steps=scaled_end - before, fim=fim))
+    return tuple(made)
+
+
+def schedule(steps: int = STEPS) -> tuple[tuple[int, float], ...]:
+    """Return the learning rate's schedule for a run of `steps`."""
+    return tuple((scaled(step, steps), factor) for step, factor in SCHEDULE)
+
+
+def scaled(step: int, steps: int) -> int:
+    """Return where a step of the recipe lies in a run of `steps`."""
+    return round(step * steps / STEPS) if step > 0 else step

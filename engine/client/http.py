@@ -124,7 +124,7 @@ class HttpEngine:
                     break
                 payload = json.loads(event.data)
                 if "error" in payload:
-                    raise _error(payload["error"], 500)
+                    raise _error(payload["error"], answer.status_code)
                 for choice in payload.get("choices") or ():
                     chunk = _chunk(choice)
                     if chunk.finish is None:

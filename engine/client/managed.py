@@ -146,9 +146,11 @@ class ManagedEngine:
             while time.monotonic() < deadline:
                 if engine := await self._answering():
                     return engine
-                # Exit status 0 means that another process serves already: keep looking.
                 if process.poll():
                     raise EngineStartError(_why_it_ended(process.returncode, meeting.log_file))
+                # Status 0 means that another process held the address; it may have been leaving.
+                if process.returncode == 0:
+                    process = await asyncio.to_thread(self._spawn, meeting)
                 await asyncio.sleep(_LOOK_EVERY_S)
             process.kill()
             raise EngineStartError(

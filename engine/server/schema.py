@@ -7,14 +7,17 @@ not named here are ignored, as OpenAI's own server does.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from engine.api import Priority, Sampling
 
 _DEFAULT_COMPLETION_TOKENS = 16
 _DEFAULT_CHAT_TOKENS = 512
+
+_T = TypeVar("_T")
+_NotEmpty = Annotated[list[_T], Field(min_length=1)]
 
 
 class StreamOptions(BaseModel):
@@ -46,12 +49,11 @@ class _Request(BaseModel):
     def _one_or_many(cls, value: object) -> object:
         return [] if value is None else [value] if isinstance(value, str) else value
 
-    @field_validator("temperature", "top_p", "n", "top_k", "stop_token_ids", mode="before")
+    @field_validator("*", mode="before")
     @classmethod
-    def _null_is_default(cls, value: object, info: object) -> object:
-        if value is None:
-            return cls.model_fields[info.field_name].default  # type: ignore[attr-defined]
-        return value
+    def _null_is_default(cls, value: object, info: ValidationInfo) -> object:
+        field = cls.model_fields[str(info.field_name)]
+        return field.default if value is None and not field.is_required() else value
 
     @property
     def sampling(self) -> Sampling:
@@ -75,7 +77,7 @@ class _Request(BaseModel):
 class CompletionRequest(_Request):
     """`POST /v1/completions`."""
 
-    prompt: str | list[int] | list[str] | list[list[int]]
+    prompt: str | _NotEmpty[int] | _NotEmpty[str] | _NotEmpty[list[int]]
     max_tokens: Annotated[int | None, Field(ge=0)] = _DEFAULT_COMPLETION_TOKENS
     logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
     echo: bool = False

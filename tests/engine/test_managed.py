@@ -1,163 +1,235 @@
-"""One engine process per machine: found, started, shared, replaced. Real processes throughout."""
+"""The engine process: one for all who share its settings, back after every end."""
 
 import asyncio
 import json
-import os
 import signal
 import stat
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from filelock import FileLock
 
 from engine.api import EngineState, GenerationRequest
-from engine.arguments import Listen, parse, to_argv
+from engine.client.endpoint import Meeting
 from engine.client.managed import ManagedEngine
-from engine.errors import EngineLostError, EngineStartError, ModelNotFoundError
+from engine.errors import EngineLostError, ModelNotFoundError
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
+from tests.engine.test_server import until
 
-PROMPT = tuple(range(30, 40))
+LONG = GenerationRequest((20, 21, 22), 8000)
+SHORT = GenerationRequest((20, 21, 22), 2)
 
-
-def settings_of(path: Path, idle: float = 60.0) -> EngineSettings:
-    return EngineSettings(model=str(path), idle_timeout_s=idle)
-
-
-async def text_of(engine: ManagedEngine, count: int = 8) -> str:
-    return "".join([c.text async for c in engine.stream(GenerationRequest(PROMPT, count))])
-
-
-async def test_it_is_started_once_and_kept(tiny_checkpoint: Path, own_engines: Path) -> None:
-    one, other = (ManagedEngine(settings_of(tiny_checkpoint)) for _ in range(2))
-    assert (await one.health()).state is EngineState.STARTING
-    assert not list(own_engines.glob("*.sock"))  # asking for its health starts nothing
-    infos = await asyncio.gather(one.info(), other.info())
-    assert infos[0].pid == infos[1].pid
-    assert await text_of(one) == await text_of(other)
-    (socket,) = own_engines.glob("*.sock")
-    assert stat.S_IMODE(socket.stat().st_mode) == 0o600
-    assert stat.S_IMODE(own_engines.stat().st_mode) == 0o700
-    await one.aclose()
-    await other.aclose()
-
-
-RACER = """
+ASK = """
 import asyncio, sys
 from engine.client.managed import ManagedEngine
 from engine.settings import EngineSettings
+
 async def main():
-    engine = ManagedEngine(EngineSettings(model=sys.argv[1], idle_timeout_s=60.0))
+    engine = ManagedEngine(EngineSettings(model=sys.argv[1], device="cpu"))
     print((await engine.info()).pid)
     await engine.aclose()
+
 asyncio.run(main())
 """
 
 
-@pytest.mark.usefixtures("own_engines")
-def test_processes_that_race_get_one_engine(tiny_checkpoint: Path) -> None:
-    command = [sys.executable, "-c", RACER, str(tiny_checkpoint)]
-    racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    pids = {racer.communicate(timeout=90)[0].strip() for racer in racers}
-    assert len(pids) == 1
-    assert psutil.pid_exists(int(pids.pop()))
+@pytest.fixture(scope="module")
+def long_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that writes for seconds."""
+    return make_checkpoint(tmp_path_factory.mktemp("long"), n_positions=8192)
 
 
-@pytest.mark.usefixtures("own_engines")
-async def test_killed_in_mid_stream_it_is_told_and_replaced(tmp_path: Path) -> None:
-    model = make_checkpoint(tmp_path / "m", n_positions=4096, n_embd=256, n_layer=8)
-    engine = ManagedEngine(settings_of(model))
-    pid = (await engine.info()).pid
+def engines_of(runtime: Path) -> list[psutil.Process]:
+    """Every process that was told to listen in this directory."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(f"={runtime}/" in argument for argument in process.cmdline()):
+                found.append(process)
+    return found
+
+
+@pytest.fixture(autouse=True)
+async def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Path]:
+    """Directories of the test's own; what was started there ends with it."""
+    directory = tmp_path / "run"
+    monkeypatch.setenv("STARCODER_LSP_RUNTIME_DIR", str(directory))
+    monkeypatch.setenv("STARCODER_LSP_LOG_DIR", str(tmp_path / "log"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield directory
+    for process in engines_of(directory):
+        process.kill()
+        process.wait(10)
+
+
+Make = Callable[..., ManagedEngine]
+
+
+@pytest.fixture
+async def make(long_checkpoint: Path) -> AsyncIterator[Make]:
+    made: list[ManagedEngine] = []
+
+    def managed(*, unix: bool | None = None, **settings: Any) -> ManagedEngine:
+        made.append(ManagedEngine(settings_of(long_checkpoint, **settings), unix=unix))
+        return made[-1]
+
+    yield managed
+    for engine in made:
+        await engine.aclose()
+
+
+def settings_of(checkpoint: Path, **settings: Any) -> EngineSettings:
+    return EngineSettings(**{"model": str(checkpoint), "device": "cpu", **settings})
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+async def pid_of(engine: ManagedEngine) -> int:
+    pid = (await engine.health()).pid
     assert pid is not None
-    stream = engine.stream(GenerationRequest(PROMPT, 4000))
-    await anext(stream)
-    os.kill(pid, signal.SIGKILL)
-    with pytest.raises(EngineLostError, match="next one starts it again"):
-        async for _ in stream:
-            pass
-    assert await text_of(engine)  # over the socket file that the dead one left
-    assert (await engine.info()).pid != pid
-    await engine.aclose()
+    return pid
 
 
-async def test_idle_it_leaves_and_comes_back(tiny_checkpoint: Path, own_engines: Path) -> None:
-    engine = ManagedEngine(settings_of(tiny_checkpoint, idle=1.0))
-    before = await text_of(engine)
-    async with asyncio.timeout(20):
-        while list(own_engines.glob("*.sock")):  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
-    assert await text_of(engine) == before
-    await engine.aclose()
+def kill(pid: int) -> None:
+    process = psutil.Process(pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
 
 
-@pytest.mark.usefixtures("own_engines")
-async def test_a_model_that_cannot_be_loaded_is_told_in_its_own_words(tmp_path: Path) -> None:
-    engine = ManagedEngine(settings_of(tmp_path))
-    with pytest.raises(ModelNotFoundError, match=r"no config\.json"):
-        await engine.info()
-    assert (await engine.health()).state is EngineState.FAILED
-    await engine.aclose()
+async def text(engine: ManagedEngine, request: GenerationRequest) -> str:
+    return "".join([chunk.text async for chunk in engine.stream(request)])
 
 
-@pytest.mark.usefixtures("own_engines")
-async def test_a_command_that_fails_is_told_with_its_last_words() -> None:
-    command = [sys.executable, "-c", "import sys; sys.exit('no such luck')"]
-    engine = ManagedEngine(EngineSettings(), command)
-    with pytest.raises(EngineStartError, match="no such luck"):
-        await engine.info()
-
-
-async def test_over_tcp_with_a_token_where_there_are_no_unix_sockets(
-    tiny_checkpoint: Path, own_engines: Path
+async def test_servers_that_start_at_once_share_one_engine(
+    long_checkpoint: Path, make: Make, runtime: Path
 ) -> None:
-    one = ManagedEngine(settings_of(tiny_checkpoint), unix=False)
-    other = ManagedEngine(settings_of(tiny_checkpoint), unix=False)
-    assert (await one.info()).pid == (await other.info()).pid
-    (file,) = own_engines.glob("*.json")
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert len(json.loads(file.read_text())["token"]) > 30
-    await one.aclose()
-    await other.aclose()
-
-
-async def test_a_cancelled_request_does_not_abandon_the_start(
-    tiny_checkpoint: Path, own_engines: Path
-) -> None:
-    engine = ManagedEngine(settings_of(tiny_checkpoint))
-    for _ in range(5):  # as when somebody types while the engine starts
-        asked = asyncio.create_task(text_of(engine))
-        await asyncio.sleep(0.05)
-        asked.cancel()
-        await asyncio.gather(asked, return_exceptions=True)
-    assert await text_of(engine)
-    running = [
-        process.pid
-        for process in psutil.process_iter(["cmdline"])
-        if any(str(own_engines) in part for part in process.info["cmdline"] or ())
+    servers = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", ASK, str(long_checkpoint), stdout=subprocess.PIPE
+        )
+        for _ in range(3)
     ]
-    assert len(running) == 1
-    await engine.aclose()
+    told = [int((await server.communicate())[0]) for server in servers]
+    assert len(set(told)) == 1
+    assert [process.pid for process in engines_of(runtime)] == told[:1]
+    # It outlives them, and who comes later finds it.
+    first, second = make(), make()
+    assert (await first.info()).pid == (await second.info()).pid == told[0]
 
 
-@given(
-    model=st.text(st.characters(codec="ascii", exclude_characters="\0"), min_size=1).filter(
-        lambda text: not text.startswith("-")
-    ),
-    window=st.none() | st.integers(1, 10**6),
-    offline=st.booleans(),
-    idle=st.floats(0, 1e6),
-)
-def test_settings_survive_the_command_line(
-    model: str, window: int | None, offline: bool, idle: float
+async def test_only_this_user_may_reach_it(
+    make: Make, runtime: Path, long_checkpoint: Path
 ) -> None:
-    settings = EngineSettings(
-        model=model, context_window=window, offline=offline, idle_timeout_s=idle
-    )
-    parsed, listen, _ = parse(to_argv(settings, Listen(uds=Path("/run/x.sock"))))
-    assert parsed == settings
-    assert parsed.key == settings.key
-    assert listen.uds == Path("/run/x.sock")
+    runtime.mkdir(mode=0o755)
+    asked = asyncio.create_task(make().info())
+    await until(lambda: bool(list(runtime.glob("*.sock"))), 20)
+    asked.cancel()
+    sockets = list(runtime.glob("*.sock"))
+    assert [path.name for path in sockets] == [f"engine-{settings_of(long_checkpoint).key}.sock"]
+    assert mode(sockets[0]) == 0o600
+    assert mode(runtime) == 0o700
+
+
+async def test_over_loopback_with_a_token_in_a_file(make: Make, runtime: Path) -> None:
+    engine = make(unix=False)
+    assert await text(engine, SHORT) == await text(make(unix=False), SHORT)
+    assert list(runtime.glob("*.sock")) == []
+    (file,) = runtime.glob("*.json")
+    assert mode(file) == 0o600
+    token = json.loads(file.read_text(encoding="utf-8"))["token"]
+    (process,) = engines_of(runtime)
+    assert token not in " ".join(process.cmdline())
+    assert {at.laddr.ip for at in process.net_connections() if at.status == "LISTEN"} == {
+        "127.0.0.1"
+    }
+
+
+async def test_killed_in_mid_answer(make: Make) -> None:
+    engine = make()
+    stream = engine.stream(LONG)
+    await anext(stream)
+    first = await pid_of(engine)
+    kill(first)
+    with pytest.raises(EngineLostError):
+        [chunk async for chunk in stream]
+    await text(engine, SHORT)
+    assert await pid_of(engine) != first
+    assert (await engine.info()).pid == await pid_of(engine)
+
+
+async def test_killed_while_nobody_asks(make: Make, runtime: Path) -> None:
+    engine = make()
+    said = await text(engine, SHORT)
+    first = await pid_of(engine)
+    kill(first)
+    (stale,) = runtime.glob("*.sock")
+    # Neither who was connected nor who comes now is held up by the file that is left.
+    newcomer = make()
+    assert await text(newcomer, SHORT) == said
+    assert await text(engine, SHORT) == said
+    assert await pid_of(engine) == await pid_of(newcomer) != first
+    assert stale.exists()
+
+
+async def test_an_idle_engine_leaves_and_cleans_up(make: Make, runtime: Path) -> None:
+    engine = make(idle_timeout_s=1.5)
+    await text(engine, SHORT)
+    (process,) = engines_of(runtime)
+    (path,) = runtime.glob("*.sock")
+    await asyncio.to_thread(process.wait, 15)
+    assert not path.exists()
+    assert engines_of(runtime) == []
+
+
+async def test_an_engine_that_is_leaving_does_not_block_the_next(
+    make: Make, runtime: Path, long_checkpoint: Path
+) -> None:
+    runtime.mkdir(mode=0o700)
+    leaving = FileLock(runtime / f"engine-{settings_of(long_checkpoint).key}.alive")
+    leaving.acquire()
+    engine = make()
+    asked = asyncio.create_task(engine.info())
+    log = Meeting.of(settings_of(long_checkpoint)).log_file
+    await until(lambda: log.exists() and "already serves" in log.read_text(), 20)
+    leaving.release()
+    assert (await asyncio.wait_for(asked, 20)).pid is not None
+
+
+async def test_a_model_that_cannot_be_loaded_is_told_in_its_own_words(
+    make: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    engine = make(model=str(tmp_path / "empty"))
+    with pytest.raises(ModelNotFoundError, match=r"config\.json") as told:
+        await engine.info()
+    health = await engine.health()
+    assert health.state is EngineState.FAILED
+    assert health.detail == told.value.user_message
+
+
+async def test_asking_for_health_starts_nothing(make: Make, runtime: Path) -> None:
+    health = await make().health()
+    assert health.state is EngineState.STARTING
+    assert health.pid is None
+    await asyncio.sleep(0.2)
+    assert engines_of(runtime) == []
+
+
+async def test_who_gives_up_does_not_abandon_the_start(make: Make, runtime: Path) -> None:
+    engine = make()
+    impatient = asyncio.create_task(text(engine, SHORT))
+    await until(lambda: len(engines_of(runtime)) == 1, 20)
+    impatient.cancel()
+    with suppress(asyncio.CancelledError):
+        await impatient
+    (process,) = engines_of(runtime)
+    assert (await engine.info()).pid == process.pid

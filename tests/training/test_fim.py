@@ -7,10 +7,11 @@ import tokenizers
 
 from tests.training.conftest import CODE
 from training.fim import (
-    HOLES,
+    OTHER_HOLES,
     FimIds,
     FimOptions,
     block,
+    holes,
     rest_of_line,
     transform,
     whole_lines,
@@ -26,7 +27,7 @@ TEXTS = (
     "a = 1\r\nb = 2\r\n",
     "\f\n\tif x:\n",
 )
-KINDS = [kind for kind, _ in HOLES]
+KINDS = [rest_of_line, *(kind for kind, _ in OTHER_HOLES)]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -37,8 +38,12 @@ def test_a_hole_lies_within_the_text(kind, text: str) -> None:
         assert 0 <= start <= end <= len(text)
 
 
-def test_the_kinds_are_weighted_to_one() -> None:
-    assert sum(weight for _, weight in HOLES) == pytest.approx(1)
+@pytest.mark.parametrize("share", [0.0, 0.45, 1.0])
+def test_the_shares_of_the_kinds_add_up(share: float) -> None:
+    kinds, shares = holes(FimOptions(rest_of_line_rate=share))
+    assert list(kinds) == KINDS
+    assert shares[0] == share
+    assert sum(shares) == pytest.approx(1)
 
 
 def parts(ids: list[int], fim: FimIds, tokenizer: tokenizers.Tokenizer) -> tuple[str, str, bool]:
@@ -57,7 +62,7 @@ def parts(ids: list[int], fim: FimIds, tokenizer: tokenizers.Tokenizer) -> tuple
 def test_both_orders_restore_the_document(
     kind, spm_rate: float, tokenizer: tokenizers.Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.fim.HOLES", ((kind, 1.0),))
+    monkeypatch.setattr("training.fim.holes", lambda options: ((kind,), (1.0,)))
     fim = FimIds.of(tokenizer)
     options = FimOptions(rate=1, spm_rate=spm_rate, empty_suffix_rate=0)
     seen_psm = False

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from tests.training.conftest import CODE
-from training.packing import PAD, pack, pieces
+from training.packing import PAD, Sizes, pack, pieces
 from training.pretrain import _IGNORED, Plan, batches
 
 
-def test_pieces_are_cut_on_lines_and_lose_nothing() -> None:
+@pytest.mark.parametrize("sizes", ["uniform", "log-uniform"])
+def test_pieces_are_cut_on_lines_and_lose_nothing(sizes: Sizes) -> None:
     text = CODE * 20
     for seed in range(20):
-        cut = list(pieces(text, 300, random.Random(seed)))
+        cut = list(pieces(text, 300, random.Random(seed), sizes))
         assert "".join(cut) == text
         assert all(piece.endswith("\n") for piece in cut)
         assert max(map(len, cut)) <= 300

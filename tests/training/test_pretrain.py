@@ -9,10 +9,11 @@ import torch
 
 from training.model import Shape
 from training.packing import PAD, Rows
-from training.pretrain import Part, Plan, Run, label_weights, learning_rate_factor, train
+from training.pretrain import OPENING, Part, Plan, Run, label_weights, learning_rate_factor, train
 
+FAST = ((-1, 0.0), (1, 1.0), (6, 0.5))
 SHAPE = Shape(width=64, layers=2, positions=32, vocab_size=64)
-PLAN = Plan(steps=6, rows_per_step=4, rows_per_batch=2, warmup_steps=2)
+PLAN = Plan(steps=6, rows_per_step=4, rows_per_batch=2, schedule=FAST)
 
 
 @pytest.fixture(autouse=True)
@@ -48,14 +49,14 @@ def test_six_steps_equal_three_and_three_after_a_reload(rows: Rows, tmp_path: Pa
 
 
 def test_a_run_learns(rows: Rows) -> None:
-    plan = Plan(steps=30, rows_per_step=4, rows_per_batch=4, warmup_steps=2)
+    plan = Plan(steps=30, rows_per_step=4, rows_per_batch=4, schedule=FAST)
     run = Run(SHAPE, plan, [Part(rows[:4], 30)])
     losses = [run.advance() for _ in range(30)]
     assert losses[-1] < losses[0] - 0.5
 
 
 def test_the_batch_size_in_memory_changes_nothing_but_rounding(rows: Rows) -> None:
-    sizes = [Plan(steps=6, rows_per_step=4, rows_per_batch=n, warmup_steps=2) for n in (1, 4)]
+    sizes = [Plan(steps=6, rows_per_step=4, rows_per_batch=n, schedule=FAST) for n in (1, 4)]
     one, four = (Run(SHAPE, plan, [Part(rows, 6)]).advance() for plan in sizes)
     assert one == pytest.approx(four, rel=1e-3)
 
@@ -63,7 +64,7 @@ def test_the_batch_size_in_memory_changes_nothing_but_rounding(rows: Rows) -> No
 def test_a_checkpoint_of_another_plan_is_refused(rows: Rows, tmp_path: Path) -> None:
     Run(SHAPE, PLAN, [Part(rows, 6)]).save(tmp_path / "checkpoint.pt")
     with pytest.raises(ValueError, match="another run"):
-        Run(SHAPE, Plan(steps=7), [Part(rows, 7)]).load(tmp_path / "checkpoint.pt")
+        Run(SHAPE, Plan(steps=7, schedule=FAST), [Part(rows, 7)]).load(tmp_path / "checkpoint.pt")
 
 
 def test_a_save_that_fails_leaves_the_checkpoint_before(
@@ -119,13 +120,23 @@ def test_only_the_middle_weighs_more_and_padding_nothing() -> None:
         end,
     ]
     inputs, labels = torch.tensor([[*ids[:-1], 0]]), torch.tensor([[*ids[1:], -100]])
-    found = label_weights(inputs, labels, 3.0)[0].tolist()
+    part = Part(np.empty((0, 0), np.uint16), 1, middle_weight=3.0, opening_weight=3.0)
+    found = label_weights(inputs, labels, part)[0].tolist()
     # By label: 32, 33, end of the first; 50, end of the last. Then padding.
     assert found == [1, 1, 1, 1, 3, 3, 3, 1, 1, 1, 1, 1, 1, 3, 3, 0]
 
 
-def test_the_learning_rate_warms_up_holds_and_ends_near_zero() -> None:
-    plan = Plan(steps=1000, warmup_steps=100, decay_share=0.4)
+def test_the_opening_of_a_middle_weighs_by_itself() -> None:
+    inputs = torch.tensor([[1, 30, 3, 31, 2, *range(40, 48), 0, 50]])
+    labels = torch.cat([inputs[:, 1:], torch.tensor([[51]])], 1)
+    part = Part(np.empty((0, 0), np.uint16), 1, middle_weight=2.0, opening_weight=6.0)
+    found = label_weights(inputs, labels, part)[0].tolist()
+    # The first OPENING labels of the middle, its rest with `<|endoftext|>`, what comes after.
+    assert found == [1] * 4 + [6] * OPENING + [2] * 5 + [1] * 2
+
+
+def test_the_learning_rate_follows_its_schedule() -> None:
+    plan = Plan(steps=1000, schedule=((-1, 0.0), (99, 1.0), (600, 1.0), (1000, 0.0)))
     factors = [learning_rate_factor(step, plan) for step in range(1000)]
     assert factors[0] == pytest.approx(0.01)
     assert set(factors[100:600]) == {1.0}

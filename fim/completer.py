@@ -38,6 +38,8 @@ class FimSettings:
     """More context is better and slower; the model's context window is the other limit."""
     multiline: Literal["auto", "never"] = "auto"
     """`auto` offers a block where one is begun."""
+    anchor: prompting.Anchor = "line"
+    """Where the middle begins; see `fim.prompt`."""
     temperature: float = 0.0
     cache_size: int = 500
     cache_seconds: float = 600.0
@@ -129,7 +131,12 @@ class Completer:
         room = min(self.settings.max_new_tokens, model.context_window // 2)
         limit = min(self.settings.max_prompt_tokens, model.context_window - room)
         prompt = await asyncio.to_thread(
-            prompting.build, snapshot, model.family, model.tokenizer, limit
+            prompting.build,
+            snapshot,
+            model.family,
+            model.tokenizer,
+            limit,
+            self.settings.anchor,
         )
         return GenerationRequest(
             prompt=prompt.ids,

@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from engine.settings import Device, Dtype, EngineSettings
 from fim.completer import FimSettings
+from fim.prompt import Anchor
 
 SECTION = "starcoder"
 
@@ -70,6 +71,11 @@ class Settings(BaseModel):
     multiline: Literal["auto", "never"] = Field(
         "auto", description="Whether to offer whole blocks where one is begun."
     )
+    anchor: Anchor = Field(
+        "line",
+        description="Where the middle begins in the prompt: with the cursor's `line`, so that less "
+        "is computed from key to key, or at the `cursor`.",
+    )
     debounce_ms: int = Field(
         25, ge=0, le=5000, description="Pause after a key before the model is asked."
     )
@@ -97,6 +103,7 @@ class Settings(BaseModel):
             max_new_tokens=self.max_new_tokens,
             max_prompt_tokens=self.max_prompt_tokens,
             multiline=self.multiline,
+            anchor=self.anchor,
         )
 
     def same_engine(self, other: Settings) -> bool:

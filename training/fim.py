@@ -121,6 +121,9 @@ class FimOptions:
     """Share of those in SPM rather than PSM order."""
     rest_of_line_rate: float = 0.45
     """Share of holes that are the rest of a line."""
+    line_rate: float = 0.0
+    """Share of PSM pieces anchored at the line: what stands before the hole in its own line comes
+    after `<fim_middle>`, as if the model had begun the middle there."""
     empty_suffix_rate: float = 0.2
     """Share of holes after which nothing follows, as at the end of a file being written."""
 
@@ -148,6 +151,11 @@ def transform(
     suffix_text = "" if rng.random() < options.empty_suffix_rate else text[end:]
     prefix, middle = encode(tokenizer, text[:start]), encode(tokenizer, text[start:end])
     suffix = encode(tokenizer, suffix_text)
-    if rng.random() < options.spm_rate:
+    spm = rng.random() < options.spm_rate
+    if not spm and options.line_rate and rng.random() < options.line_rate:
+        line = text.rfind("\n", 0, start) + 1
+        before, typed = encode(tokenizer, text[:line]), encode(tokenizer, text[line:start])
+        return [ids.prefix, *before, ids.suffix, *suffix, ids.middle, *typed, *middle, ids.end]
+    if spm:
         return [ids.prefix, ids.suffix, *suffix, ids.middle, *prefix, *middle, ids.end]
     return [ids.prefix, *prefix, ids.suffix, *suffix, ids.middle, *middle, ids.end]

@@ -54,21 +54,21 @@ STAGES = (
         opening_weight=3,
         seed=7,
     ),
-    # What joins a middle to its prefix is learnt from the first tokens of middles alone: more of
-    # them, and each counts more. Long pieces keep the distances that an editor's files have.
+    # A model this small hardly learns to find, behind the suffix, where the prefix broke off.
+    # Anchored at the line it need not: the line that is being written goes on after `<fim_middle>`.
     Stage(
-        700,
-        FimOptions(rate=0.95, spm_rate=0.2, rest_of_line_rate=0.7),
+        600,
+        FimOptions(rate=0.95, spm_rate=0.0, rest_of_line_rate=0.7, line_rate=1.0),
         characters_per_token=1.6,
         sizes="log-uniform",
-        middle_weight=2,
-        opening_weight=6,
+        middle_weight=3,
+        opening_weight=3,
         seed=11,
     ),
 )
 """Language first, then the hole."""
 
-SCHEDULE = ((-1, 0.0), (99, 1.0), (1560, 1.0), (2600, 0.0), (2620, 0.6), (3300, 0.0))
+SCHEDULE = ((-1, 0.0), (99, 1.0), (1560, 1.0), (2600, 0.0), (2620, 0.6), (3200, 0.0))
 """Warm up, hold, fall to zero (Hu et al. 2024, arXiv:2404.06395); once more for the last stage."""
 
 STEPS = sum(stage.steps for stage in STAGES)

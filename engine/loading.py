@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -33,6 +34,9 @@ Progress = Callable[[str, float | None], None]
 
 _FLOAT32_PARAMETERS = 1_000_000_000
 """On a CPU, smaller models run in float32: exact, and as fast where bfloat16 is emulated."""
+
+
+_ONE_THREAD_PARAMETERS = 30_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +187,18 @@ def load_model(path: Path, name: str, device: str, dtype: torch.dtype) -> Any:
     model.eval().requires_grad_(False)
     if device == "cpu":
         _own_memory(model)
+        torch.set_num_threads(threads_for(sum(p.numel() for p in model.parameters())))
     return model
+
+
+def threads_for(parameters: int) -> int:
+    """Return how many CPU threads to compute with.
+
+    A small model's products are too short to share out: threads that wait for each other cost more
+    than they help, and very much more when other programs want the processor too.
+    """
+    cores = psutil.cpu_count(logical=False) or 1
+    return 1 if parameters < _ONE_THREAD_PARAMETERS else cores
 
 
 def _own_memory(model: Any) -> None:

@@ -48,6 +48,7 @@ class ManagedEngine:
         self._unix = unix
         self._connected: HttpEngine | None = None
         self._connecting: asyncio.Task[HttpEngine] | None = None
+        self._forgotten: list[HttpEngine] = []
 
     async def health(self) -> Health:
         """See `Engine.health`. An engine that nobody has started is `starting`."""
@@ -79,7 +80,7 @@ class ManagedEngine:
                     yield chunk
                 return
             except EngineUnavailableError as error:
-                await self._forget(engine)
+                self._forget(engine)
                 # Gone while nobody asked: start anew. Gone in mid-answer: say so.
                 if begun or last_try or isinstance(error, EngineLostError):
                     raise
@@ -89,20 +90,24 @@ class ManagedEngine:
     async def aclose(self) -> None:
         """Close the connection; the engine process lives on for others."""
         if self._connected is not None:
-            await self._forget(self._connected)
+            self._forget(self._connected)
+        for engine in self._forgotten:
+            await engine.aclose()
+        self._forgotten.clear()
 
     async def _with_engine(self, ask: Callable[[HttpEngine], Awaitable[T]]) -> T:
         try:
             return await ask(await self._engine())
         except EngineUnavailableError:
             if self._connected is not None:
-                await self._forget(self._connected)
+                self._forget(self._connected)
             return await ask(await self._engine())
 
-    async def _forget(self, engine: HttpEngine) -> None:
+    def _forget(self, engine: HttpEngine) -> None:
+        """Use a connection no more. It is closed later: other answers may still come over it."""
         if self._connected is engine:
             self._connected = None
-        await engine.aclose()
+            self._forgotten.append(engine)
 
     async def _engine(self) -> HttpEngine:
         """Return a connection to an engine that answers, starting one if need be.

@@ -18,7 +18,7 @@ from filelock import FileLock
 from engine.api import EngineState, GenerationRequest
 from engine.client.endpoint import Meeting
 from engine.client.managed import ManagedEngine
-from engine.errors import EngineLostError, ModelNotFoundError
+from engine.errors import EngineLostError, EngineStartError, ModelNotFoundError
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
 from tests.engine.test_server import until
@@ -214,6 +214,13 @@ async def test_a_model_that_cannot_be_loaded_is_told_in_its_own_words(
     health = await engine.health()
     assert health.state is EngineState.FAILED
     assert health.detail == told.value.user_message
+
+
+async def test_a_command_that_fails_is_told_with_its_last_words() -> None:
+    command = [sys.executable, "-c", "import sys; sys.exit('no such luck')"]
+    engine = ManagedEngine(EngineSettings(), command)
+    with pytest.raises(EngineStartError, match="no such luck"):
+        await engine.info()
 
 
 async def test_asking_for_health_starts_nothing(make: Make, runtime: Path) -> None:

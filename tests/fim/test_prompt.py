@@ -1,0 +1,151 @@
+"""What the model is asked: exactly one of each special token, never more than fits."""
+
+import json
+from typing import Literal
+
+import pytest
+import tokenizers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import decoders, models, pre_tokenizers
+
+from engine.errors import UnsupportedModelError
+from engine.scripted import byte_tokenizer
+from engine.tokenizer import Tokenizer
+from fim.families import detect
+from fim.prompt import build
+from fim.snapshot import Snapshot
+from fim.window import STEP_LINES, fit
+
+TOKENIZER = byte_tokenizer()
+FAMILY = detect(TOKENIZER)
+SPECIAL = [FAMILY.prefix, FAMILY.suffix, FAMILY.middle]
+
+Anchor = Literal["line", "cursor"]
+
+
+def unix(text: str) -> str:
+    """The text with the line ends that models see."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+hostile = st.lists(
+    st.sampled_from(
+        ["<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<|endoftext|>", "<|end|>", "\r\n", "\n",
+         "\r", "x = 1", "    ", "é", "🎉", "\x0c", "\u2028"]
+    )
+).map("".join)  # fmt: skip
+
+
+@given(text=hostile, at=st.floats(0, 1), anchor=st.sampled_from(["line", "cursor"]))
+def test_each_special_token_once_whatever_the_text_spells(
+    text: str, at: float, anchor: Anchor
+) -> None:
+    snapshot = Snapshot("u", "python", text, int(at * len(text)))
+    ids = build(snapshot, FAMILY, TOKENIZER, 10_000, anchor).ids
+    assert [ids.count(id_) for id_ in SPECIAL] == [1, 1, 1]
+    assert TOKENIZER.end_of_text_id not in ids
+    shown = TOKENIZER.decode([id_ for id_ in ids if id_ not in SPECIAL])
+    sides = [unix(snapshot.before), unix(snapshot.after)]
+    assert sorted(shown) == sorted("".join(sides))  # nothing lost, nothing added
+
+
+@pytest.mark.parametrize(
+    ("anchor", "expected"),
+    [
+        ("cursor", "<fim_prefix>a\n  b = <fim_suffix> # c\nd<fim_middle>"),
+        ("line", "<fim_prefix>a\n<fim_suffix> # c\nd<fim_middle>  b = "),
+    ],
+)
+def test_the_two_anchors(anchor: Anchor, expected: str) -> None:
+    snapshot = Snapshot("u", "python", "a\r\n  b =  # c\r\nd", 9)
+    ids = build(snapshot, FAMILY, TOKENIZER, 100, anchor).ids
+    assert TOKENIZER.decode(ids, skip_special=False) == expected
+
+
+@given(
+    before=st.text(max_size=600), after=st.text(max_size=600), limit=st.integers(8, 300),
+    anchor=st.sampled_from(["line", "cursor"]),
+)  # fmt: skip
+@settings(deadline=None)
+def test_a_prompt_never_exceeds_its_limit(
+    before: str, after: str, limit: int, anchor: Anchor
+) -> None:
+    snapshot = Snapshot("u", "python", before + after, len(before))
+    assert len(build(snapshot, FAMILY, TOKENIZER, limit, anchor).ids) <= limit
+
+
+@given(before=st.text(max_size=300), after=st.text(max_size=300), room=st.integers(0, 200))
+def test_the_window_is_next_to_the_cursor(before: str, after: str, room: int) -> None:
+    prefix, suffix = fit(before, after, room, TOKENIZER.encode)
+    assert len(prefix) + len(suffix) <= room
+
+    left, right = TOKENIZER.encode(unix(before)), TOKENIZER.encode(unix(after))
+    assert left[len(left) - len(prefix) :] == prefix
+    assert right[: len(suffix)] == suffix
+
+
+def test_the_windows_start_moves_in_steps_while_one_types() -> None:
+    lines = [f"value_{n} = {n}\n" for n in range(50_000)]
+    before, starts = "".join(lines), set()
+    for typed in range(200):
+        prefix, _ = fit(before + "x" * typed, "\nend\n", 2000, TOKENIZER.encode)
+        first_line = TOKENIZER.decode(prefix).split("\n", 1)[0]
+        number = int(first_line.split("_")[1].split(" ")[0])
+        assert number % STEP_LINES == 0
+        starts.add(number)
+    assert len(starts) <= 2
+
+
+def test_a_line_as_long_as_a_file_still_fits() -> None:
+    snapshot = Snapshot("u", "python", "x" * 1_000_000, 500_000)
+    ids = build(snapshot, FAMILY, TOKENIZER, 500, "line").ids
+    assert 300 < len(ids) <= 500
+
+
+def tokenizer_of(*names: str, special: bool = True) -> Tokenizer:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {token: id_ for id_, token in enumerate([*names, *alphabet])}
+    inner = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    if special:
+        inner.add_special_tokens(list(names))
+    return Tokenizer(inner, json.dumps(names))
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [
+        ("StarCoder", ["<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>"]),
+        (
+            "StarCoder2",
+            ["<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<file_sep>"],
+        ),
+        ("SantaCoder", ["<|endoftext|>", "<fim-prefix>", "<fim-middle>", "<fim-suffix>"]),
+        ("Qwen-Coder", ["<|endoftext|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]),
+        ("Code Llama", ["<s>", "</s>", "▁<PRE>", "▁<MID>", "▁<SUF>", "▁<EOT>"]),
+        (
+            "DeepSeek-Coder",
+            ["<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>", "<｜begin▁of▁sentence｜>"],
+        ),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("special", [True, False])
+def test_families_are_told_by_their_tokens(name: str, tokens: list[str], special: bool) -> None:
+    tokenizer = tokenizer_of(*tokens, special=special)
+    family = detect(tokenizer)
+    assert family.name == name
+    assert {family.prefix, family.suffix, family.middle} <= family.stop_ids
+    if "<|endoftext|>" in tokens:
+        assert tokenizer.token_id("<|endoftext|>") == 0  # falsy, and an end all the same
+        assert 0 in family.stop_ids
+    ids = build(Snapshot("u", "c", "ab", 1), family, tokenizer, 50, "cursor").ids
+    order = [family.prefix, family.suffix, family.middle]
+    assert [id_ for id_ in ids if id_ in order] == order
+    assert ids[: len(family.start)] == family.start
+
+
+def test_a_model_without_fim_is_refused_in_words() -> None:
+    with pytest.raises(UnsupportedModelError, match="fill-in-the-middle"):
+        detect(tokenizer_of("<|endoftext|>"))

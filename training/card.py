@@ -102,7 +102,8 @@ def _stage(steps: int, rows_per_step: int, made: dict[str, Any]) -> str:
         f"{seen / made['tokens']:.2f} passes over the data, in pieces of at most {longest} "
         f"characters ({stage['sizes']}). {fim['rate']:.0%} of the pieces have a hole, "
         f"{fim['spm_rate']:.0%} of those "
-        f"in the order suffix, prefix, middle; after {fim['empty_suffix_rate']:.0%} of the holes "
+        f"in the order suffix, prefix, middle, {fim['line_rate']:.0%} of the others anchored at "
+        f"the line; after {fim['empty_suffix_rate']:.0%} of the holes "
         f"nothing follows; {fim['rest_of_line_rate']:.0%} of them are the rest of a line. Tokens "
         f"of a middle count {stage['middle_weight']:g} in the loss, its first "
         f"{stage['opening_weight']:g}."
@@ -142,7 +143,7 @@ def _largest(projects: dict[str, dict[str, Any]]) -> str:
 
 _TASKS = {
     "rest_of_line": "rest of the line from a random column",
-    "rest_of_line_spm": "the same, asked in SPM order",
+    "rest_of_line_cursor": "the same, anchored at the cursor rather than at the line",
     "half_line": "rest of the line after half of it",
     "human_eval_single_line": "HumanEval single-line infilling, whole line",
 }

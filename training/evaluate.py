@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tokenizers
 import torch
@@ -34,6 +34,10 @@ _SUFFIX_CHARACTERS = 700
 """What of a file is shown: about 700 ids in all, as long as the pieces that were trained on."""
 
 _NEW_TOKENS = 48
+
+Anchor = Literal["line", "cursor"]
+"""Where the middle begins: with the cursor's line, or at the cursor."""
+
 _BATCH = 16
 
 
@@ -69,8 +73,8 @@ def evaluate(
     for name, holes in tasks.items():
         numbers[name] = exact_match(model, tokenizer, holes)
         say(f"{name}: {numbers[name]}")
-    numbers["rest_of_line_spm"] = exact_match(model, tokenizer, rest, spm=True)
-    say(f"rest_of_line_spm: {numbers['rest_of_line_spm']}")
+    numbers["rest_of_line_cursor"] = exact_match(model, tokenizer, rest, "cursor")
+    say(f"rest_of_line_cursor: {numbers['rest_of_line_cursor']}")
     (folder / "evaluation.json").write_text(json.dumps(numbers, indent=1), encoding="utf-8")
     return numbers
 
@@ -79,11 +83,10 @@ def exact_match(
     model: nn.Module,
     tokenizer: tokenizers.Tokenizer,
     holes: Sequence[LineHole],
-    *,
-    spm: bool = False,
+    anchor: Anchor = "line",
 ) -> dict[str, float]:
     """Return how often the greedy line is the true one, and how often the baseline's is."""
-    rate = match_rate(holes, complete(model, tokenizer, holes, spm=spm))
+    rate = match_rate(holes, complete(model, tokenizer, holes, anchor))
     return {
         "count": len(holes),
         "exact_match": round(rate, 4),
@@ -93,33 +96,34 @@ def exact_match(
 
 
 def prompt_ids(
-    tokenizer: tokenizers.Tokenizer, ids: FimIds, hole: LineHole, *, spm: bool = False
+    tokenizer: tokenizers.Tokenizer, ids: FimIds, hole: LineHole, anchor: Anchor = "line"
 ) -> list[int]:
-    """Return the prompt of a hole, PSM or SPM; its context begins and ends with a whole line."""
+    """Return the PSM prompt of a hole; its context begins and ends with a whole line.
+
+    Anchored at the line, what is typed of it follows `<fim_middle>`, as the product asks.
+    """
     prefix = hole.prefix[-_PREFIX_CHARACTERS:]
     if len(hole.prefix) > _PREFIX_CHARACTERS:
         prefix = prefix[prefix.find("\n") + 1 :]
     suffix = hole.suffix[:_SUFFIX_CHARACTERS]
     if len(hole.suffix) > _SUFFIX_CHARACTERS:
         suffix = suffix[: suffix.rfind("\n") + 1]
-    before, after = encode(tokenizer, prefix), encode(tokenizer, suffix)
-    if spm:
-        return [ids.prefix, ids.suffix, *after, ids.middle, *before]
-    return [ids.prefix, *before, ids.suffix, *after, ids.middle]
+    line = prefix.rfind("\n") + 1 if anchor == "line" else len(prefix)
+    before, typed = encode(tokenizer, prefix[:line]), encode(tokenizer, prefix[line:])
+    return [ids.prefix, *before, ids.suffix, *encode(tokenizer, suffix), ids.middle, *typed]
 
 
 def complete(
     model: nn.Module,
     tokenizer: tokenizers.Tokenizer,
     holes: Sequence[LineHole],
-    *,
-    spm: bool = False,
+    anchor: Anchor = "line",
 ) -> list[str]:
     """Return the greedy completion of each hole, ended by `<|endoftext|>` or a line end."""
     ids = FimIds.of(tokenizer)
     room = int(model.config.n_positions) - _NEW_TOKENS  # type: ignore[union-attr, arg-type]
     # Text of rare characters can be longer in ids than the window; the end of it counts most.
-    prompts = [prompt_ids(tokenizer, ids, hole, spm=spm)[-room:] for hole in holes]
+    prompts = [prompt_ids(tokenizer, ids, hole, anchor)[-room:] for hole in holes]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     texts = [""] * len(prompts)
     for at in range(0, len(order), _BATCH):

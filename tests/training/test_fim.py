@@ -57,14 +57,20 @@ def parts(ids: list[int], fim: FimIds, tokenizer: tokenizers.Tokenizer) -> tuple
     return tokenizer.decode(before), tokenizer.decode(ids[suffix + 1 : middle]), suffix > 1
 
 
-@pytest.mark.parametrize("spm_rate", [0.0, 1.0], ids=["PSM", "SPM"])
+@pytest.mark.parametrize(
+    ("spm_rate", "line_rate"), [(0, 0), (1, 0), (0, 1)], ids=["PSM", "SPM", "PSM by line"]
+)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_both_orders_restore_the_document(
-    kind, spm_rate: float, tokenizer: tokenizers.Tokenizer, monkeypatch: pytest.MonkeyPatch
+def test_every_order_restores_the_document(
+    kind,
+    spm_rate: float,
+    line_rate: float,
+    tokenizer: tokenizers.Tokenizer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("training.fim.holes", lambda options: ((kind,), (1.0,)))
     fim = FimIds.of(tokenizer)
-    options = FimOptions(rate=1, spm_rate=spm_rate, empty_suffix_rate=0)
+    options = FimOptions(rate=1, spm_rate=spm_rate, line_rate=line_rate, empty_suffix_rate=0)
     seen_psm = False
     for seed in range(40):
         ids = transform(CODE, tokenizer, fim, options, random.Random(seed))

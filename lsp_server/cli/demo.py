@@ -89,8 +89,9 @@ async def _run(console: Console, model: str) -> None:
         for place in PLACES:
             shown.append(await _visit(editor, place))
             _show(console, shown[-1])
+        longest = max(range(len(PLACES)), key=lambda index: len(shown[index].ghost.text))
         for repeat in (_typed_through, _asked_again):
-            shown.append(await repeat(editor, shown[0].ghost))
+            shown.append(await repeat(editor, PLACES[longest]))
             _show(console, shown[-1])
         _summarize(console, shown)
 
@@ -113,16 +114,16 @@ async def _visit(editor: ScriptedEditor, place: Place) -> Shown:
     return Shown(place.name, editor.current_line, ghost)
 
 
-async def _typed_through(editor: ScriptedEditor, ghost: Ghost) -> Shown:
+async def _typed_through(editor: ScriptedEditor, place: Place) -> Shown:
     """Type the first characters of what is shown: no need to ask the model again."""
-    await _visit(editor, PLACES[0])
+    ghost = (await _visit(editor, place)).ghost
     again = await editor.type(ghost.text[:2] or " ")
     return Shown("typing what is shown", editor.current_line, again)
 
 
-async def _asked_again(editor: ScriptedEditor, _: Ghost) -> Shown:
+async def _asked_again(editor: ScriptedEditor, place: Place) -> Shown:
     """Ask at the same place a second time."""
-    await _visit(editor, PLACES[1])
+    await _visit(editor, place)
     return Shown("asking again", editor.current_line, await editor.invoke())
 
 

@@ -14,7 +14,8 @@ from tests.e2e.client import Editor, scripted, start
 TYPED = (
     "total = 0\nfor number in numbers:\n    total += number  # 😀 sums\nprint('é', total)\n" * 3
 )[:200]
-SECONDS_PER_KEY = 0.02
+SECONDS_PER_KEY = 0.04
+"""Longer than the server's pause after a key, so that requests do reach the engine."""
 
 
 def large_file() -> str:
@@ -65,4 +66,5 @@ async def test_typing_leaves_nothing_unanswered_and_nothing_lost(
         assert 1 <= len(seen["prompts"]) <= len(TYPED)
         # Whatever reached the engine and was superseded stopped there.
         assert seen["stoppedEarly"] >= len(seen["prompts"]) - 2
-        assert seen["tokensWritten"] < 60 * len(seen["prompts"])
+        # The last one wrote its 60 tokens, each before it few.
+        assert seen["tokensWritten"] <= 60 + 10 * len(seen["prompts"])

@@ -70,7 +70,7 @@ def demo(
     ] = None,
 ) -> None:
     """Type into a sample file through the real server, and show what it suggests."""
-    console = Console(record=save is not None, width=100 if save else None)
+    console = Console(record=save is not None, width=100 if save else None, highlight=False)
     with common.plain_errors():
         asyncio.run(_run(console, model))
     if save:
@@ -145,11 +145,13 @@ def _show(console: Console, shown: Shown) -> None:
 def _summarize(console: Console, shown: Sequence[Shown]) -> None:
     asked = [one.ghost.milliseconds for one in shown if one.ghost.why == Source.MODEL]
     known = [one.ghost.milliseconds for one in shown if one.ghost.why in _FROM_CACHE]
+    counts = []
     if asked:
-        console.print(f"{len(asked)} from the model, slowest {max(asked):.0f} ms", end="")
+        counts.append(f"{len(asked)} from the model, slowest {max(asked):.0f} ms")
     if known:
-        console.print(f"; {len(known)} without it, slowest {max(known):.0f} ms", end="")
-    console.print(". Times are from the last key to the answer, the server's pause included.")
+        counts.append(f"{len(known)} without it, slowest {max(known):.0f} ms")
+    console.print(f"{'; '.join(counts)}.")
+    console.print("Times are from the last key to the answer, the server's pause included.")
 
 
 def _sample() -> str:

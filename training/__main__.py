@@ -30,6 +30,23 @@ Vocab = Annotated[int, typer.Option(help="Ids of the tokenizer, special tokens i
 Steps = Annotated[int, typer.Option(help="Optimiser steps of 8 sequences.", min=1)]
 Count = Annotated[int, typer.Option(help="Lines to complete.", min=8)]
 Threads = Annotated[int, typer.Option(help="CPU threads.", min=1)]
+Benchmarks = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--benchmark", help="JSON lines as HumanEval's: documents that contain its texts go."
+    ),
+]
+Histories = Annotated[
+    list[Path] | None,
+    typer.Option("--history", help="Git repository to learn commits from; this one if none."),
+]
+Download = Annotated[
+    bool, typer.Option(help="Get the packages that the recipe names; else what is here is read.")
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="A model made by earlier legs of the recipe: only the last leg is run."),
+]
 Target = Annotated[Path | None, typer.Option(help="Instead of engine/embedded.")]
 HumanEval = Annotated[
     Path | None, typer.Option(help=f"{_HUMAN_EVAL}; left out of the numbers if absent.")
@@ -40,12 +57,33 @@ _CORES = max(1, (os.cpu_count() or 2) - 1)
 
 
 @app.command()
-def collect(folder: Folder = _FOLDER, seed: Seed = 0) -> None:
-    """Read permissively licensed Python on this machine, filter it, set projects aside."""
+def sources(folder: Folder = _FOLDER) -> None:
+    """Download the packages that the recipe names, to read them; nothing of them is run."""
+    from training.sources import download
+
+    download(folder / "sources", say=typer.echo)
+
+
+@app.command()
+def collect(
+    folder: Folder = _FOLDER,
+    benchmark: Benchmarks = None,
+    history: Histories = None,
+    seed: Seed = 0,
+) -> None:
+    """Read permissively licensed source, filter it, set projects aside, mine dialogues."""
     from training.prepare import write_corpus
 
-    report = write_corpus(folder, seed)
+    downloads = folder / "sources"
+    report = write_corpus(
+        folder,
+        seed,
+        downloads=downloads if downloads.exists() else None,
+        benchmarks=benchmark or (),
+        histories=history or (Path(),),
+    )
     typer.echo(f"documents: {report['documents']}")
+    typer.echo(f"dialogues: {report['dialogues']}")
 
 
 @app.command()
@@ -63,29 +101,40 @@ def pretrain(
     steps: Steps = STEPS,
     length: Length = 1024,
     fim_rate: FimRate = None,
+    weights: Weights = None,
     seed: Seed = 0,
     threads: Threads = _CORES,
 ) -> None:
     """Make the training sequences and train; run it again to go on after an interruption."""
     import torch
 
-    from training.model import Shape
+    from training.model import Shape, start_from
     from training.plot import plot_loss
-    from training.prepare import rows_for
-    from training.pretrain import Part, Plan, Run, train
-    from training.recipe import schedule, stages
+    from training.pretrain import Marks, Part, Plan, Run, train
+    from training.recipe import legs, schedule, stages
+    from training.rows import rows_for
     from training.tokenizer import load_tokenizer
 
     torch.set_num_threads(threads)
     encoder = load_tokenizer(folder / "tokenizer.json")
+    first = legs(steps)[-1] if weights else 0
     parts: list[Part] = []
+    until = 0
     for number, stage in enumerate(stages(steps, fim_rate), start=1):
-        rows = rows_for(folder, encoder, length, number, stage)
-        until = stage.steps + (parts[-1].until if parts else 0)
-        parts.append(Part(rows, until, stage.middle_weight, stage.opening_weight))
+        until += stage.steps
+        if until > first:
+            rows = rows_for(folder, encoder, length, number, stage)
+            parts.append(
+                Part(rows, until, stage.middle_weight, stage.opening_weight, Marks.of(encoder))
+            )
     shape = Shape(positions=length, vocab_size=encoder.get_vocab_size())
-    plan = Plan(steps=steps, schedule=schedule(steps), seed=seed)
-    train(Run(shape, plan, parts), folder / "checkpoint.pt", folder / "loss.jsonl", say=typer.echo)
+    plan = Plan(
+        steps=steps, schedule=schedule(steps), legs=legs(steps), first_step=first, seed=seed
+    )
+    run = Run(shape, plan, parts)
+    if weights:
+        start_from(run.model, weights)
+    train(run, folder / "checkpoint.pt", folder / "loss.jsonl", say=typer.echo)
     plot_loss(folder / "loss.jsonl", folder / PICTURE.name, plan.rows_per_step * length)
 
 
@@ -125,12 +174,17 @@ def everything(
     fim_rate: FimRate = None,
     human_eval: HumanEval = None,
     target: Target = None,
+    download: Download = True,
+    benchmark: Benchmarks = None,
+    history: Histories = None,
     seed: Seed = 0,
     threads: Threads = _CORES,
 ) -> None:
-    """Do all steps: collect, tokenizer, pretrain, evaluate, export."""
+    """Do all steps: sources, collect, tokenizer, pretrain, evaluate, export."""
     if not (folder / "corpus.json").exists():
-        collect(folder, seed)
+        if download:
+            sources(folder)
+        collect(folder, benchmark, history, seed)
     if not (folder / "tokenizer.json").exists():
         tokenizer(folder)
     pretrain(folder, steps=steps, fim_rate=fim_rate, seed=seed, threads=threads)

@@ -1,31 +1,55 @@
-"""Collect permissively licensed Python that is on the machine anyway.
+"""Collect permissively licensed source: Python first, some of other languages.
 
-Sources are the standard library and the packages installed for the running interpreter whose
-metadata names a permissive licence. Nothing is downloaded.
+Python comes from the standard library of the running interpreter and from packages, JavaScript and
+TypeScript from npm packages, each where its metadata names a permissive licence and no other; Go,
+Rust and C from the source packages of a Linux distribution, where they are installed.
+`training.sources` downloads the packages that the recipe names.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 PERMISSIVE = re.compile(
-    r"\b(MIT|BSD|0BSD|Apache|ISC|PSF|Python Software Foundation|Unlicense|Zlib|CC0)\b",
+    r"\b(MIT|BSD|0BSD|Apache|ISC|PSF|Python Software Foundation|Unlicense|Zlib|CC0|BlueOak)\b",
     re.IGNORECASE,
 )
 RESTRICTIVE = re.compile(r"\b(L?GPL|AGPL|MPL|EPL|CDDL|Proprietary|Commercial)", re.IGNORECASE)
 
-HELD_OUT = frozenset({"click", "jinja2", "networkx", "starlette", "cachetools", "httpx2"})
+HELD_OUT = frozenset(
+    {"click", "jinja2", "networkx", "starlette", "cachetools", "httpx2", "marked", "commander"}
+)
 """Projects that no training step sees. The split is by project: files of one project share code."""
 
+LANGUAGES = {
+    ".py": "python", ".js": "javascript", ".mjs": "javascript", ".ts": "typescript",
+    ".tsx": "typescript", ".go": "go", ".rs": "rust", ".c": "c", ".h": "c", ".sh": "shell",
+    ".md": "markdown", ".html": "html", ".css": "css", ".json": "json", ".yaml": "yaml",
+    ".yml": "yaml",
+}  # fmt: skip
+"""Languages by the end of a file's name."""
+
+TREES = (
+    ("go", "BSD-3-Clause", "/usr/share", "go-*/src"),
+    ("rust", "MIT OR Apache-2.0", "/usr/src", "rustc-*/library"),
+    ("stb", "MIT OR Unlicense", "/usr/include", "stb"),
+)
+"""Name, licence and place of source that Debian's golang-src, rust-src and libstb-dev install."""
+
 _SKIPPED_PARTS = frozenset(
-    {"test", "tests", "testing", "idlelib", "lib2to3", "site-packages", "_vendor", "vendor",
-     "vendored", "_vendored", "lib-tk", "turtledemo", "__pycache__"}
+    {"test", "tests", "testing", "testdata", "__tests__", "idlelib", "lib2to3", "site-packages",
+     "_vendor", "vendor", "vendored", "_vendored", "lib-tk", "turtledemo", "__pycache__",
+     "node_modules", "stdarch", "umd", "locale", "locales"}
 )  # fmt: skip
+_TEST_FILE = re.compile(r"(^|/)(test_[^/]*|conftest)\.py$|_test\.(go|py)$|\.(test|spec)\.[jt]sx?$")
+_NO_SOURCE = (".min.js", ".d.ts", ".d.mts", ".bundle.js", ".min.css", "package-lock.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +62,11 @@ class Document:
     """Path within the project, with forward slashes."""
     text: str
 
+    @property
+    def language(self) -> str:
+        """The language, by the end of the name."""
+        return LANGUAGES[Path(self.path).suffix]
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -47,6 +76,9 @@ class Source:
     licence: str
     files: tuple[Path, ...]
     root: Path
+    tests: tuple[Path, ...] = ()
+    """Its Python tests, which only the dialogues use."""
+    notebooks: tuple[Path, ...] = ()
 
 
 def licence_of(distribution: metadata.Distribution) -> str:
@@ -72,33 +104,69 @@ def is_permissive(licence: str) -> bool:
     return bool(PERMISSIVE.search(licence)) and not RESTRICTIVE.search(licence)
 
 
-def sources() -> Iterator[Source]:
-    """Yield the standard library and every installed project with a permissive licence."""
-    stdlib = Path(sysconfig.get_path("stdlib"))
-    yield Source("python", "PSF-2.0", tuple(_wanted(stdlib.rglob("*.py"), stdlib)), stdlib)
-    seen = set()
-    for distribution in metadata.distributions():
-        name = distribution.metadata["Name"].lower().replace("_", "-")
-        licence = licence_of(distribution)
-        if name in seen or not is_permissive(licence):
-            continue
-        seen.add(name)
+def sources(downloads: Path | None = None) -> Iterator[Source]:
+    """Yield every project with a permissive licence: each once, the first that is found.
+
+    `downloads` is what `training.sources.download` filled; the standard library, the running
+    environment's packages and the distribution's source trees are read in any case.
+    """
+    seen = set[str]()
+    python = (downloads / "python").iterdir() if downloads else ()
+    node = downloads / "node" / "node_modules" if downloads else None
+    found = [_standard_library(), *_python_packages([*map(str, python)] or None), *_trees()]
+    for source in [*found, *_python_packages(None), *(_node_packages(node) if node else ())]:
+        if source.project not in seen and is_permissive(source.licence) and source.files:
+            seen.add(source.project)
+            yield source
+
+
+def _standard_library() -> Source:
+    root = Path(sysconfig.get_path("stdlib"))
+    files = [file for file in root.rglob("*.py") if "test" not in file.relative_to(root).parts]
+    return _source("python", "PSF-2.0", files, root)
+
+
+def _python_packages(folders: list[str] | None) -> Iterator[Source]:
+    for distribution in metadata.distributions(path=sorted(folders) if folders else sys.path):
+        name = distribution.metadata["Name"].lower().replace("_", "-").replace(".", "-")
         root = Path(str(distribution.locate_file("")))
-        listed = (root / file for file in distribution.files or () if file.suffix == ".py")
-        files = tuple(_wanted(listed, root))
-        if files:
-            yield Source(name, licence, files, root)
+        listed = (root / str(file) for file in distribution.files or ())
+        yield _source(name, licence_of(distribution), listed, root)
 
 
-def _wanted(files: Iterator[Path], root: Path) -> Iterator[Path]:
-    for file in files:
-        if root in file.parents and not _SKIPPED_PARTS.intersection(file.relative_to(root).parts):
-            yield file
+def _node_packages(root: Path) -> Iterator[Source]:
+    for manifest in sorted([*root.glob("*/package.json"), *root.glob("@*/*/package.json")]):
+        fields = json.loads(manifest.read_text(encoding="utf-8"))
+        folder = manifest.parent
+        licence = fields.get("license", "")
+        named = licence if isinstance(licence, str) else str(licence.get("type", ""))
+        yield _source(str(fields.get("name", folder.name)), named, folder.rglob("*"), folder)
 
 
-def documents(source: Source) -> Iterator[Document]:
-    """Yield the readable UTF-8 files of a source, line ends as `\\n`."""
-    for file in sorted(source.files):
+def _trees() -> Iterator[Source]:
+    for name, licence, parent, pattern in TREES:
+        for root in sorted(Path(parent).glob(pattern))[-1:]:
+            yield _source(name, licence, root.rglob("*"), root)
+
+
+def _source(name: str, licence: str, files: Iterable[Path], root: Path) -> Source:
+    wanted, tests, notebooks = list[Path](), list[Path](), list[Path]()
+    for file in sorted(files):
+        if file.suffix == ".ipynb":
+            notebooks.append(file)
+        if root not in file.parents or file.suffix not in LANGUAGES:
+            continue
+        inner = file.relative_to(root)
+        if _TEST_FILE.search(inner.as_posix()):
+            tests.append(file)
+        elif not _SKIPPED_PARTS.intersection(inner.parts) and not file.name.endswith(_NO_SOURCE):
+            wanted.append(file)
+    return Source(name, licence, tuple(wanted), root, tuple(tests), tuple(notebooks))
+
+
+def documents(source: Source, files: Iterable[Path] | None = None) -> Iterator[Document]:
+    """Yield the readable UTF-8 files of a source, line ends as `\\n`; its tests if asked for."""
+    for file in source.files if files is None else files:
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):

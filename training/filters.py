@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from datasketch import MinHash, MinHashLSH
 
 from training.collect import Document
+from training.decontaminate import Benchmarks
 
 MAX_LINE = 1000
 MAX_MEAN_LINE = 100
@@ -30,9 +31,20 @@ _PERMUTATIONS = 32
 _SIMILAR = 0.7
 
 
+MIN_DATA_CHARACTERS, MAX_DATA_CHARACTERS = 50, 5000
+"""Of JSON and YAML: longer files are data rather than code."""
+
+MIN_VISIBLE, MIN_VISIBLE_SHARE = 100, 0.2
+"""Characters of HTML that are no markup, at least, and their share."""
+
+_TAG = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+
+
 def reason_to_drop(document: Document) -> str | None:
     """Return the name of the first filter that a document fails, None if it stays."""
     text = document.text
+    if document.language in {"json", "yaml"}:
+        return None if MIN_DATA_CHARACTERS <= len(text) <= MAX_DATA_CHARACTERS else "data size"
     if not MIN_CHARACTERS <= len(text) <= MAX_CHARACTERS:
         return "size"
     lines = text.splitlines()
@@ -42,7 +54,16 @@ def reason_to_drop(document: Document) -> str | None:
         return "few letters"
     if _GENERATED.search(text[:_HEADER_CHARACTERS]):
         return "generated"
+    if document.language != "html" and "<?xml version=" in text[:100]:
+        return "xml"
+    if document.language == "html" and not _shows_text(text):
+        return "little text in html"
     return None
+
+
+def _shows_text(html: str) -> bool:
+    visible = len("".join(_TAG.sub("", html).split()))
+    return visible >= max(MIN_VISIBLE, MIN_VISIBLE_SHARE * len(html))
 
 
 def signature(text: str) -> MinHash:
@@ -89,11 +110,17 @@ class Deduplicator:
 
 
 def kept(
-    documents: Iterable[Document], duplicates: Deduplicator, counts: dict[str, int]
+    documents: Iterable[Document],
+    duplicates: Deduplicator,
+    benchmarks: Benchmarks,
+    counts: dict[str, int],
 ) -> Iterator[Document]:
     """Yield the documents that pass every filter and are new; count each outcome in `counts`."""
     for document in documents:
-        reason = reason_to_drop(document) or duplicates.add(document.text)
+        reason = reason_to_drop(document)
+        if reason is None and benchmarks.has(document.text):
+            reason = "benchmark"
+        reason = reason or duplicates.add(document.text)
         counts[reason or "kept"] = counts.get(reason or "kept", 0) + 1
         if reason is None:
             yield document

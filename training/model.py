@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import torch
+from safetensors.torch import load_file
 from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM
 
 
@@ -36,3 +39,25 @@ def build(shape: Shape) -> GPTBigCodeForCausalLM:
             tie_word_embeddings=True,
         )
     )
+
+
+def start_from(model: GPTBigCodeForCausalLM, weights: Path) -> None:
+    """Give a model the weights of another with the same tokenizer, but perhaps fewer added tokens.
+
+    Embeddings of tokens that the other lacks are the mean of all. Raises ValueError where the
+    shapes differ otherwise.
+    """
+    known = load_file(weights / "model.safetensors")
+    table = model.transformer.wte.weight
+    old = known.pop("transformer.wte.weight").float()
+    if old.shape[1] != table.shape[1] or len(old) > len(table):
+        raise ValueError(
+            f"{weights} has embeddings of {tuple(old.shape)}, not {tuple(table.shape)}"
+        )
+    known.pop("lm_head.weight", None)
+    with torch.no_grad():
+        table[: len(old)] = old
+        table[len(old) :] = old.mean(0)
+    missing = set(model.load_state_dict(known, strict=False).missing_keys)
+    if missing - {"transformer.wte.weight", "lm_head.weight"}:
+        raise ValueError(f"{weights} is no model of this shape: it lacks {sorted(missing)}")

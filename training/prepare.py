@@ -1,132 +1,205 @@
-"""From source files on the machine to a tokenizer and packed sequences on disk."""
+"""From source files on the machine to the corpus and the tokenizer on disk."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, TextIO
 
-import numpy as np
 import tokenizers
 
-from training.collect import HELD_OUT, Document, documents, sources
+from training import dialogues
+from training.collect import HELD_OUT, Document, Source, documents, sources
+from training.decontaminate import Benchmarks, benchmark_texts
 from training.filters import Deduplicator, kept
-from training.fim import FimIds, FimOptions, transform
-from training.packing import PAD, Rows, pack, pieces
-from training.recipe import Stage
-from training.tokenizer import encode, load_tokenizer, special_id, train_tokenizer
+from training.formats import Cell, Commit, cells_of
+from training.history import commits
+from training.private import detectors, redact
+from training.tokenizer import add_chat_tokens, load_tokenizer, train_tokenizer
 
-CHARACTERS_PER_PROJECT = 10_000_000
-"""No single project may speak for all of Python."""
+CHARACTERS_PER_PROJECT = 3_000_000
+"""No single project may speak for a whole language."""
 
-_FILENAME_RATE = 0.2
+SHARES = {
+    "javascript": 0.10, "typescript": 0.06, "go": 0.03, "rust": 0.02, "markdown": 0.015,
+    "html": 0.01, "css": 0.005, "json": 0.005, "yaml": 0.005, "shell": 0.003, "c": 0.01,
+}  # fmt: skip
+"""Characters of a language, at most, for each of Python."""
 
 
-def write_corpus(folder: Path, seed: int) -> dict[str, object]:
-    """Write `train.jsonl` and `held_out.jsonl`; return what was kept and dropped, by project.
+def write_corpus(
+    folder: Path,
+    seed: int,
+    *,
+    downloads: Path | None = None,
+    benchmarks: Sequence[Path] = (),
+    histories: Sequence[Path] = (),
+) -> dict[str, Any]:
+    """Write the corpus to `folder`; return what was kept and dropped, by step and project.
 
+    Files: `train.jsonl`, `held_out.jsonl`, `commits.jsonl`, `notebooks.jsonl`, `dialogues.jsonl`.
     Held-out projects are read first, so that near-duplicates of them in other projects go too.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(seed)
+    known = Benchmarks(text for file in benchmarks for text in benchmark_texts(file))
     duplicates = Deduplicator()
-    counts: dict[str, int] = {}
-    projects: dict[str, object] = {}
-    found = sorted(sources(), key=lambda source: (source.project not in HELD_OUT, source.project))
-    files = {
-        True: (folder / "held_out.jsonl").open("w", encoding="utf-8"),
-        False: (folder / "train.jsonl").open("w", encoding="utf-8"),
-    }
-    for source in found:
-        chosen = list(kept(documents(source), duplicates, counts))
-        chosen = _capped(chosen, random.Random(f"{seed} {source.project}"))
-        for document in chosen:
-            files[source.project in HELD_OUT].write(json.dumps(asdict(document)) + "\n")
-        size = sum(len(document.text) for document in chosen)
-        projects[source.project] = {
-            "licence": source.licence, "files": len(chosen), "characters": size,
-            "held_out": source.project in HELD_OUT,
-        }  # fmt: skip
-    for file in files.values():
-        file.close()
-    report = {"documents": counts, "projects": projects}
+    counts, private = dict[str, int](), dict[str, int]()
+    projects: dict[str, Any] = {}
+    training, held_out, turns = list[Document](), list[Document](), list[dialogues.Turn]()
+    found = sorted(
+        sources(downloads), key=lambda source: (source.project not in HELD_OUT, source.project)
+    )
+    with detectors():
+        for source in found:
+            aside = source.project in HELD_OUT
+            chosen = _capped(kept(documents(source), duplicates, known, counts), rng)
+            chosen = [redacted(document, private) for document in chosen]
+            (held_out if aside else training).extend(chosen)
+            if not aside:
+                turns += _tests(source, chosen, rng)
+            size = sum(len(document.text) for document in chosen)
+            projects[source.project] = {
+                "licence": source.licence, "files": len(chosen), "characters": size,
+                "held_out": aside,
+            }  # fmt: skip
+    training = _balanced(training, rng)
+    turns += [turn for document in training for turn in _turns(document, rng)]
+    notebooks = [*_notebooks(training), *_notebook_files(found)]
+    _write(folder / "train.jsonl", map(asdict, training))
+    _write(folder / "held_out.jsonl", map(asdict, held_out))
+    _write(folder / "notebooks.jsonl", ([asdict(cell) for cell in book] for book in notebooks))
+    _write(folder / "dialogues.jsonl", map(asdict, turns))
+    changes = [change for repository in histories for change in commits(repository)]
+    _write(folder / "commits.jsonl", map(asdict, changes))
+    report = {
+        "documents": counts, "private": private, "languages": _sizes(training),
+        "commits": len(changes), "notebooks": len(notebooks), "dialogues": _tasks(turns),
+        "projects": projects,
+    }  # fmt: skip
     (folder / "corpus.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     return report
 
 
-def _capped(found: list[Document], rng: random.Random) -> list[Document]:
-    rng.shuffle(found)
+def redacted(document: Document, counts: dict[str, int]) -> Document:
+    """Return a document with placeholders for personal data and secrets."""
+    return Document(document.project, document.path, redact(document.text, counts))
+
+
+def _capped(found: Iterable[Document], rng: random.Random) -> list[Document]:
+    shuffled = list(found)
+    rng.shuffle(shuffled)
     size, chosen = 0, []
-    for document in found:
+    for document in shuffled:
         if size + len(document.text) <= CHARACTERS_PER_PROJECT:
             chosen.append(document)
             size += len(document.text)
     return chosen
 
 
+def _balanced(found: list[Document], rng: random.Random) -> list[Document]:
+    """Cut every other language back to its share of Python."""
+    rng.shuffle(found)
+    python = _sizes(found).get("python", 0)
+    room = {language: share * python for language, share in SHARES.items()}
+    chosen = []
+    for document in found:
+        if document.language != "python":
+            room[document.language] -= len(document.text)
+            if room[document.language] < 0:
+                continue
+        chosen.append(document)
+    return chosen
+
+
+def _sizes(found: Iterable[Document]) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for document in found:
+        sizes[document.language] = sizes.get(document.language, 0) + len(document.text)
+    return sizes
+
+
+def _tests(source: Source, chosen: list[Document], rng: random.Random) -> list[dialogues.Turn]:
+    tests = documents(source, source.tests)
+    python = [document for document in chosen if document.language == "python"]
+    return list(dialogues.pairs_with_tests(python, tests, rng))
+
+
+def _turns(document: Document, rng: random.Random) -> Iterator[dialogues.Turn]:
+    """Yield dialogues about a file: of few functions, so that no file is asked about for long."""
+    if document.language == "python":
+        found = list(dialogues.functions(document.text))
+        for function in rng.sample(found, min(len(found), 4)):
+            yield dialogues.turn_about(function, rng)
+
+
+def _tasks(turns: Iterable[dialogues.Turn]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for turn in turns:
+        counts[turn.task] = counts.get(turn.task, 0) + 1
+    return counts
+
+
+def _notebooks(found: Iterable[Document]) -> Iterator[list[Cell]]:
+    """Yield notebooks made of docstrings' examples: text, code and what it prints."""
+    for document in found:
+        if document.language == "python" and ">>>" in document.text:
+            for function in dialogues.functions(document.text):
+                if cells := dialogues.doctest_cells(function.docstring):
+                    yield cells
+
+
+def _notebook_files(found: Iterable[Source]) -> Iterator[list[Cell]]:
+    for source in found:
+        if source.project not in HELD_OUT:
+            for file in sorted(source.notebooks):
+                try:
+                    yield cells_of(file.read_text(encoding="utf-8"))
+                except (OSError, ValueError):
+                    continue
+
+
+def _write(file: Path, rows: Iterable[Any]) -> None:
+    with file.open("w", encoding="utf-8") as lines:
+        _write_rows(lines, rows)
+
+
+def _write_rows(lines: TextIO, rows: Iterable[Any]) -> None:
+    for row in rows:
+        lines.write(json.dumps(row) + "\n")
+
+
+def _read(file: Path) -> Iterator[Any]:
+    with file.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
 def read_documents(file: Path) -> Iterator[Document]:
     """Yield the documents of a file that `write_corpus` wrote."""
-    with file.open(encoding="utf-8") as lines:
-        for line in lines:
-            yield Document(**json.loads(line))
+    return (Document(**row) for row in _read(file))
+
+
+def read_commits(folder: Path) -> Iterator[Commit]:
+    """Yield the commits of a corpus."""
+    return (Commit(**row) for row in _read(folder / "commits.jsonl"))
+
+
+def read_notebooks(folder: Path) -> Iterator[list[Cell]]:
+    """Yield the notebooks of a corpus."""
+    return ([Cell(**cell) for cell in row] for row in _read(folder / "notebooks.jsonl"))
+
+
+def read_dialogues(folder: Path) -> Iterator[dialogues.Turn]:
+    """Yield the dialogues of a corpus."""
+    return (dialogues.Turn(**row) for row in _read(folder / "dialogues.jsonl"))
 
 
 def write_tokenizer(folder: Path, vocab_size: int) -> tokenizers.Tokenizer:
-    """Train on the corpus in `folder` and write `tokenizer.json` there."""
+    """Train on the corpus in `folder` and write `tokenizer.json` there, chat tokens last."""
     texts = (document.text for document in read_documents(folder / "train.jsonl"))
-    inner = train_tokenizer(texts, vocab_size)
+    inner = add_chat_tokens(train_tokenizer(texts, vocab_size))
     inner.save(str(folder / "tokenizer.json"))
     return load_tokenizer(folder / "tokenizer.json")
-
-
-def make_rows(folder: Path, tokenizer: tokenizers.Tokenizer, length: int, stage: Stage) -> Rows:
-    """Return the sequences of a stage, shuffled: (count, length), from the corpus in `folder`."""
-    rng = random.Random(stage.seed)
-    limit = int(length * stage.characters_per_token)
-    cut = [
-        (document.path, piece)
-        for document in read_documents(folder / "train.jsonl")
-        for piece in pieces(document.text, limit, rng, stage.sizes)
-    ]
-    rng.shuffle(cut)
-    rows = np.stack(list(pack(_encoded(cut, tokenizer, stage.fim, rng), length)))
-    np.random.default_rng(stage.seed).shuffle(rows)
-    return rows
-
-
-def rows_for(
-    folder: Path, tokenizer: tokenizers.Tokenizer, length: int, number: int, stage: Stage
-) -> Rows:
-    """Return the sequences of stage `number`, made once and then read from `folder`.
-
-    A run reads them by index, so that it resumes to the bit by its step number. Beside them
-    `rows-NUMBER.json` tells how they were made.
-    """
-    array, note = folder / f"rows-{number}.npy", folder / f"rows-{number}.json"
-    wanted = {"length": length, "stage": stage.describe()}
-    found = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
-    if array.exists() and all(found.get(key) == value for key, value in wanted.items()):
-        return np.asarray(np.load(array), dtype=np.uint16)
-    rows = make_rows(folder, tokenizer, length, stage)
-    np.save(array, rows)
-    wanted |= {"rows": len(rows), "tokens": int((rows != PAD).sum())}
-    note.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
-    return rows
-
-
-def _encoded(
-    cut: list[tuple[str, str]],
-    tokenizer: tokenizers.Tokenizer,
-    options: FimOptions,
-    rng: random.Random,
-) -> Iterator[list[int]]:
-    ids = FimIds.of(tokenizer)
-    filename = special_id(tokenizer, "<filename>")
-    for path, piece in cut:
-        if not piece.strip():
-            continue
-        body = transform(piece, tokenizer, ids, options, rng)
-        if rng.random() < _FILENAME_RATE:
-            body = [filename, *encode(tokenizer, f"{path}\n"), *body]
-        yield body

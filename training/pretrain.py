@@ -10,17 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import tokenizers
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from transformers import GPTBigCodeForCausalLM
 
+from training.loss import weighted_cross_entropy
 from training.model import Shape, build
 from training.packing import PAD, Rows
-from training.tokenizer import SPECIAL_TOKENS
+from training.tokenizer import SPECIAL_TOKENS, special_id
 
 _IGNORED = -100
-_END = SPECIAL_TOKENS.index("<|endoftext|>")
-_MIDDLE = SPECIAL_TOKENS.index("<fim_middle>")
 
 OPENING = 4
 """Tokens of a middle that must join it to the prefix, which lies behind the suffix in PSM order."""
@@ -37,10 +37,32 @@ class Plan:
     """Sequences in one forward pass; fewer need less memory."""
     schedule: tuple[tuple[int, float], ...] = ((-1, 0.0), (99, 1.0))
     """Steps and what the learning rates are multiplied with there, straight lines between."""
+    legs: tuple[int, ...] = ()
+    """Steps at which the optimisers begin anew."""
+    first_step: int = 0
+    """Where the run begins: a later leg alone, from the weights of another run."""
     muon_lr: float = 0.02
     adam_lr: float = 3e-3
     weight_decay: float = 0.05
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Ids by which the loss knows what a token belongs to; -1 is no token's."""
+
+    middle: int = SPECIAL_TOKENS.index("<fim_middle>")
+    end: int = SPECIAL_TOKENS.index("<|endoftext|>")
+    asked: tuple[int, ...] = (-1,)
+    """After these, somebody else speaks."""
+    answered: int = -1
+    """After this, the model does."""
+
+    @classmethod
+    def of(cls, tokenizer: tokenizers.Tokenizer) -> Marks:
+        """Look ChatML's tokens up; raises ValueError where one is missing."""
+        asked = tuple(special_id(tokenizer, name) for name in ("<|system|>", "<|user|>"))
+        return cls(asked=asked, answered=special_id(tokenizer, "<|assistant|>"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +76,7 @@ class Part:
     """What a token after `<fim_middle>` counts in the loss; any other counts 1."""
     opening_weight: float = 1.0
     """What the first `OPENING` of those count."""
+    marks: Marks = Marks()
 
 
 def learning_rate_factor(step: int, plan: Plan) -> float:
@@ -101,23 +124,33 @@ def label_weights(inputs: Tensor, labels: Tensor, part: Part) -> Tensor:
     """Return what each label counts, (batch, length): nothing for padding.
 
     A label lies in a middle if, up to its input, `<fim_middle>` came after the last
-    `<|endoftext|>`.
+    `<|endoftext|>`; in somebody else's turn, which counts nothing, if `<|system|>` or `<|user|>`
+    came after the last `<|assistant|>` or `<|endoftext|>`.
     """
-    places = torch.arange(inputs.shape[1]).expand_as(inputs)
-    middle = torch.where(inputs == _MIDDLE, places, -1).cummax(1).values
-    end = torch.where(inputs == _END, places, -1).cummax(1).values
+
+    def last(*ids: int) -> Tensor:
+        found = torch.isin(inputs, torch.tensor(ids, device=inputs.device))
+        return torch.where(found, places, -1).cummax(1).values
+
+    places = torch.arange(inputs.shape[1], device=inputs.device).expand_as(inputs)
+    marks = part.marks
+    middle, end = last(marks.middle), last(marks.end)
     weights = torch.where(places - middle < OPENING, part.opening_weight, part.middle_weight)
-    return torch.where(middle > end, weights, 1.0) * (labels != _IGNORED)
+    weights = torch.where(middle > end, weights, 1.0)
+    asked = last(*marks.asked) > last(marks.answered, marks.end)
+    return weights * ~asked * (labels != _IGNORED)
 
 
-def loss_of(model: nn.Module, inputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+def loss_of(
+    model: GPTBigCodeForCausalLM, inputs: Tensor, labels: Tensor, weights: Tensor
+) -> Tensor:
     """Weighted sum of cross-entropies in nats, with bfloat16 products where the device has them."""
     with torch.autocast(inputs.device.type, torch.bfloat16):
-        logits = model(input_ids=inputs, use_cache=False).logits
-    losses = functional.cross_entropy(
-        logits.flatten(0, 1).float(), labels.flatten(), ignore_index=_IGNORED, reduction="none"
-    )
-    return (losses * weights.flatten()).sum()
+        hidden = model.transformer(input_ids=inputs, use_cache=False).last_hidden_state
+    return weighted_cross_entropy(
+        hidden.flatten(0, 1).to(torch.bfloat16), model.lm_head.weight,
+        labels.flatten().clamp(min=0), weights.flatten(),
+    )  # fmt: skip
 
 
 class Run:
@@ -126,13 +159,15 @@ class Run:
     def __init__(self, shape: Shape, plan: Plan, parts: Sequence[Part]) -> None:
         torch.manual_seed(plan.seed)
         self.plan, self.parts, self.shape = plan, parts, shape
-        self.model: nn.Module = build(shape)
+        self.model = build(shape)
         self.optimizers = optimizers(self.model, plan)
-        self.step = 0
+        self.step = plan.first_step
 
     def advance(self) -> float:
         """Do one optimiser step; return its loss, the weighted mean of nats a token."""
         part = next(part for part in self.parts if self.step < part.until)
+        if self.step in self.plan.legs:
+            self.optimizers = optimizers(self.model, self.plan)
         factor = learning_rate_factor(self.step, self.plan)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:

@@ -8,6 +8,9 @@ from typing import Any
 from training.fim import FimOptions
 from training.packing import Sizes
 
+ROWS_PER_STEP = 8
+"""Sequences in one optimiser step."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -27,10 +30,20 @@ class Stage:
     """What the first few of those count."""
     seed: int
     """Of its pieces, holes and order."""
+    formats: bool = False
+    """Whether notebooks and commits are among its documents."""
+    other_file_rate: float = 0.0
+    """Share of pieces that follow an excerpt of another file of their project."""
+    dialogue_share: float = 0.0
+    """Share of tokens that are dialogues; what is not the assistant's is not learned."""
 
     def describe(self) -> dict[str, Any]:
         """Return the stage as JSON holds it."""
         return asdict(self)
+
+    def tokens(self, length: int) -> int:
+        """Return how many tokens its steps take from rows of `length`."""
+        return self.steps * ROWS_PER_STEP * length
 
 
 STAGES = (
@@ -65,11 +78,41 @@ STAGES = (
         opening_weight=3,
         seed=11,
     ),
+    # Both forms that put the cursor's line last, by halves, in pieces of all lengths that an
+    # editor shows; other languages, headers, notebooks and commits among them.
+    Stage(
+        2400,
+        FimOptions(rate=0.7, spm_rate=0.5, rest_of_line_rate=0.55, line_rate=1.0),
+        characters_per_token=2.8,
+        sizes="log-uniform",
+        middle_weight=3,
+        opening_weight=3,
+        seed=23,
+        formats=True,
+        other_file_rate=0.1,
+    ),
+    # Dialogues at the low rates of the end, with holes beside them so that those are not forgotten.
+    Stage(
+        400,
+        FimOptions(rate=0.9, spm_rate=0.5, rest_of_line_rate=0.6, line_rate=1.0),
+        characters_per_token=2.8,
+        sizes="log-uniform",
+        middle_weight=3,
+        opening_weight=3,
+        seed=29,
+        dialogue_share=0.35,
+    ),
 )
-"""Language first, then the hole."""
+"""Language first, then the hole, then what else a StarCoder knows."""
 
-SCHEDULE = ((-1, 0.0), (99, 1.0), (1560, 1.0), (2600, 0.0), (2620, 0.6), (3200, 0.0))
-"""Warm up, hold, fall to zero (Hu et al. 2024, arXiv:2404.06395); once more for the last stage."""
+LEGS = (3200,)
+"""Steps at which the optimiser begins anew: a leg may start from the weights that shipped."""
+
+SCHEDULE = (
+    (-1, 0.0), (99, 1.0), (1560, 1.0), (2600, 0.0), (2620, 0.6), (3200, 0.0),
+    (3240, 0.6), (4600, 0.6), (6000, 0.0),
+)  # fmt: skip
+"""Warm up, hold, fall to zero (Hu et al. 2024, arXiv:2404.06395); once more for later stages."""
 
 STEPS = sum(stage.steps for stage in STAGES)
 
@@ -92,6 +135,11 @@ def stages(steps: int = STEPS, fim_rate: float | None = None) -> tuple[Stage, ..
 def schedule(steps: int = STEPS) -> tuple[tuple[int, float], ...]:
     """Return the learning rate's schedule for a run of `steps`."""
     return tuple((scaled(step, steps), factor) for step, factor in SCHEDULE)
+
+
+def legs(steps: int = STEPS) -> tuple[int, ...]:
+    """Return the steps of a run of `steps` at which the optimiser begins anew."""
+    return tuple(scaled(step, steps) for step in LEGS)
 
 
 def scaled(step: int, steps: int) -> int:

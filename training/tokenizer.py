@@ -41,6 +41,16 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> tokenizers.Tokeniz
     return tokenizer
 
 
+CHAT_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
+"""ChatML's tokens, which StarChat adds behind StarCoder's vocabulary."""
+
+
+def add_chat_tokens(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """Append ChatML's tokens, unless they are there; return the same tokenizer."""
+    tokenizer.add_special_tokens(list(CHAT_TOKENS))
+    return tokenizer
+
+
 def load_tokenizer(file: Path) -> tokenizers.Tokenizer:
     """Read a `tokenizer.json`, so that the names of special tokens in a text stay text."""
     tokenizer = tokenizers.Tokenizer.from_file(str(file))
@@ -56,6 +66,6 @@ def encode(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
 def special_id(tokenizer: tokenizers.Tokenizer, name: str) -> int:
     """Return the id of a special token; raises ValueError where there is none of that name."""
     id_ = tokenizer.token_to_id(name)
-    if id_ is None or name not in SPECIAL_TOKENS:
+    if id_ is None or name not in (*SPECIAL_TOKENS, *CHAT_TOKENS):
         raise ValueError(f"the tokenizer has no special token {name}")
     return int(id_)

@@ -8,6 +8,8 @@ import pytest
 import tokenizers
 
 from training.collect import Document
+from training.dialogues import Turn
+from training.formats import Cell, Commit
 from training.prepare import write_tokenizer
 
 CODE = '''\
@@ -51,6 +53,15 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows = [asdict(Document(project, f"{project}/{n}.py", t)) for n, t in enumerate(texts)]
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    turn = Turn("explain", "What does `mean` do?", "It returns the arithmetic mean.")
+    cells = [Cell("code", "mean([1, 2])"), Cell("output", "1.5")]
+    change = Commit("Name the radius", "area = 3\n", "radius = 3\n")
+    for name, row in (
+        ("dialogues", asdict(turn)),
+        ("notebooks", [asdict(cell) for cell in cells]),
+        ("commits", asdict(change)),
+    ):
+        (folder / f"{name}.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     write_tokenizer(folder, 400)
     return folder
 

@@ -17,9 +17,10 @@ from training.evaluate import complete, held_out_loss
 from training.export import export, load_model
 from training.holes import code_lines, cut_line
 from training.model import Shape
-from training.prepare import read_documents, rows_for
+from training.prepare import read_documents
 from training.pretrain import Part, Plan, Run
 from training.recipe import STAGES
+from training.rows import rows_for
 from training.tokenizer import SPECIAL_TOKENS
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.training.conftest import CODE
 from training.collect import Document, is_permissive
+from training.decontaminate import Benchmarks
 from training.filters import Deduplicator, kept, reason_to_drop
 
 
@@ -62,7 +63,8 @@ def test_different_files_all_stay() -> None:
 
 def test_every_outcome_is_counted() -> None:
     counts: dict[str, int] = {}
-    found = list(kept([document(CODE), document(CODE), document("x")], Deduplicator(), counts))
+    texts = [document(CODE), document(CODE), document("x")]
+    found = list(kept(texts, Deduplicator(), Benchmarks([]), counts))
     assert [d.text for d in found] == [CODE]
     assert counts == {"kept": 1, "exact duplicate": 1, "size": 1}
 

@@ -3,13 +3,14 @@
 import pytest
 
 from training.fim import FimOptions
-from training.recipe import STAGES, STEPS, schedule, stages
+from training.recipe import STAGES, STEPS, legs, schedule, stages
 
 
 def test_the_recipe_is_what_it_is_by_default() -> None:
     assert stages() == STAGES
     assert STAGES[0].fim == FimOptions(rate=0.5, spm_rate=0.5)
     assert schedule()[-1] == (STEPS, 0.0)
+    assert set(legs()) <= {sum(stage.steps for stage in STAGES[:n]) for n in range(len(STAGES))}
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 2600, 9999])

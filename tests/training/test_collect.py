@@ -1,0 +1,64 @@
+"""Sources are found by their licence, each file once and none that is a test."""
+
+import json
+from pathlib import Path
+
+from tests.training.conftest import CODE
+from training.collect import Document, documents, sources
+from training.decontaminate import benchmark_texts
+from training.prepare import read_dialogues, read_documents, write_corpus
+
+
+def package(folder: Path, name: str, licence: str, files: dict[str, str]) -> None:
+    site = folder / "python" / name
+    info = site / f"{name}-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Name: {name}\nVersion: 1\nLicense-Expression: {licence}\n")
+    for path, text in files.items():
+        (site / path).parent.mkdir(parents=True, exist_ok=True)
+        (site / path).write_text(text)
+    (info / "RECORD").write_text("".join(f"{path},,\n" for path in files))
+
+
+def downloads(folder: Path) -> Path:
+    test = "def test_mean():\n    assert mean([1]) == 1\n"
+    package(folder, "free", "MIT", {"free/a.py": CODE, "free/tests/test_a.py": test,
+                                    "free/data.bin": "x"})  # fmt: skip
+    package(folder, "owned", "GPL-3.0-only", {"owned/a.py": CODE + "# own\n"})
+    package(folder, "click", "BSD-3-Clause", {"click/a.py": CODE.replace("12", "13")})
+    node = folder / "node" / "node_modules" / "@scope" / "lib"
+    (node / "dist").mkdir(parents=True)
+    (node / "package.json").write_text(json.dumps({"name": "@scope/lib", "license": "MIT"}))
+    (node / "index.ts").write_text("export const add = (a: number, b: number) => a + b;\n" * 9)
+    (node / "dist" / "lib.min.js").write_text("x")
+    (node / "types.d.ts").write_text("export {};\n")
+    return folder
+
+
+def test_only_free_sources_are_read(tmp_path: Path) -> None:
+    found = {source.project: source for source in sources(downloads(tmp_path))}
+    assert "owned" not in found
+    free, lib = found["free"], found["@scope/lib"]
+    assert [d.path for d in documents(free)] == ["free/a.py"]
+    assert [d.path for d in documents(free, free.tests)] == ["free/tests/test_a.py"]
+    assert [d.path for d in documents(lib)] == ["index.ts", "package.json"]
+    assert Document("p", "a/b.tsx", "").language == "typescript"
+
+
+def test_the_corpus_sets_projects_aside_and_counts(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    here = downloads(tmp_path / "downloads")
+    monkeypatch.setattr("training.prepare.sources", lambda _: [
+        s for s in sources(here) if s.root.is_relative_to(here)
+    ])  # fmt: skip
+    benchmark = tmp_path / "b.jsonl"
+    benchmark.write_text(json.dumps({"text": "never seen anywhere " * 5}) + "\n")
+    assert benchmark_texts(benchmark)
+    report = write_corpus(tmp_path / "out", 0, downloads=here, benchmarks=[benchmark])
+    held_out = list(read_documents(tmp_path / "out" / "held_out.jsonl"))
+    training = list(read_documents(tmp_path / "out" / "train.jsonl"))
+    assert {d.project for d in held_out} == {"click"}
+    # The other file is nearly the held-out one: read second, it goes.
+    assert "free" not in {d.project for d in training}
+    assert report["documents"]["near duplicate"] == 1
+    assert report["projects"]["click"]["held_out"] is True
+    assert list(read_dialogues(tmp_path / "out")) == []

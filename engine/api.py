@@ -64,6 +64,8 @@ class GenerationRequest:
     priority: Priority = Priority.COMPLETION
     logprobs: int | None = None
     """How many likeliest alternatives to report for each id; 0 is the chosen id, None nothing."""
+    adapter: str | None = None
+    """Name of the LoRA adapter to answer with; None is the model as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,10 @@ class EngineInfo:
     """Whether this is the embedded demo model."""
     pid: int | None = None
     """The process that holds it, where that is known."""
+    fim_form: str = ""
+    """How it fills the middle best, as `fim.prompt.FORMS` names it; empty if it does not say."""
+    adapters: tuple[str, ...] = ()
+    """Names of the LoRA adapters that it can answer with, as of when it was asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from engine.errors import RequestError
 from engine.kv_cache import KVCache
+from engine.lora import LowRank
 
 
 class Forward(Protocol):
@@ -78,11 +80,14 @@ class LeanForward:
         hidden = self._tokens[ids] + self._positions[start : start + count]
         mask = self._mask(start, count)
         for index, layer in enumerate(self._layers):
+            low = cache.adapter.layers[index] if cache.adapter else _NO_ADAPTER
             normed = self._norm(hidden, layer.norm_1)
             hidden = hidden + self._attend(normed, layer, index, cache, start, mask)
             normed = self._norm(hidden, layer.norm_2)
-            inner = self._activation(functional.linear(normed, *layer.inner_in))
-            hidden = hidden + functional.linear(inner, *layer.inner_out)
+            inner = _product(normed, layer.inner_in, low.get("mlp.c_fc"))
+            hidden = hidden + _product(
+                self._activation(inner), layer.inner_out, low.get("mlp.c_proj")
+            )
         last = hidden if every else hidden[-1:]
         logits = functional.linear(self._norm(last, self._last_norm), self._head).float()
         return logits if every else logits[0]
@@ -102,14 +107,16 @@ class LeanForward:
         mask: Tensor | None,
     ) -> Tensor:  # fmt: skip
         count, dim = normed.shape[0], self._head_dim
-        mixed = functional.linear(normed, *layer.attention_in)
+        low = cache.adapter.layers[index] if cache.adapter else _NO_ADAPTER
+        mixed = _product(normed, layer.attention_in, low.get("attn.c_attn"))
+        out = low.get("attn.c_proj")
         query, key, value = torch.split(mixed, [self._width, dim, dim], dim=-1)
         keys, values = cache.write(index, start, key[None], value[None])
         if count == 1:
             # The heads of one query are rows of one matrix: two small products do it all.
             scores = (query.view(self._heads, dim) @ keys[0].T).float() * self._scale
             mixed = scores.softmax(-1).to(values.dtype) @ values[0]
-            return functional.linear(mixed.view(1, self._width), *layer.attention_out)
+            return _product(mixed.view(1, self._width), layer.attention_out, out)
         heads = query.view(count, self._heads, dim).transpose(0, 1)[None]
         shape = (1, self._heads, keys.shape[1], dim)
         mixed = functional.scaled_dot_product_attention(
@@ -121,7 +128,15 @@ class LeanForward:
             scale=self._scale,
         )
         mixed = mixed[0].transpose(0, 1).reshape(count, self._width)
-        return functional.linear(mixed, *layer.attention_out)
+        return _product(mixed, layer.attention_out, out)
+
+
+_NO_ADAPTER: dict[str, LowRank] = {}
+
+
+def _product(x: Tensor, weights: tuple[Tensor, Tensor], low: LowRank | None) -> Tensor:
+    made = functional.linear(x, *weights)
+    return made if low is None else made + low(x)
 
 
 def _pair(module: Any) -> tuple[Tensor, Tensor]:
@@ -183,7 +198,11 @@ class ModuleForward:
             self._device = torch.device("cpu")
 
     def __call__(self, ids: Tensor, cache: KVCache, *, every: bool = False) -> Tensor:
-        """See `Forward`."""
+        """See `Forward`. Raises RequestError for an adapter: the module has no place for it."""
+        if cache.adapter is not None:
+            raise RequestError(
+                "Adapters need a multi-query StarCoder that lies wholly on one device."
+            )
         layers = [_BufferLayer(cache, index) for index in range(len(cache.keys))]
         start = len(cache.ids)
         positions = torch.arange(start, start + ids.shape[0], device=self._device)

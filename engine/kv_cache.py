@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.lora import Adapter
+
 
 @dataclass(frozen=True, slots=True)
 class CacheShape:
@@ -36,12 +38,14 @@ class CacheShape:
 class KVCache:
     """Keys and values of one sequence, each layer (kv_heads, capacity, head_dim).
 
-    `ids` names what the rows hold. Rows beyond `len(ids)` are not defined: whoever writes rows
-    calls `commit` once they are all there, so a step that fails in between leaves no false claim.
+    `ids` names what the rows hold, and `adapter` what computed them beside the model. Rows beyond
+    `len(ids)` are not defined: whoever writes rows calls `commit` once they are all there, so a
+    step that fails in between leaves no false claim.
     """
 
-    def __init__(self, shape: CacheShape) -> None:
+    def __init__(self, shape: CacheShape, adapter: Adapter | None = None) -> None:
         self.shape = shape
+        self.adapter = adapter
         size = (shape.kv_heads, shape.capacity, shape.head_dim)
         self.keys = [torch.zeros(size, dtype=shape.dtype, device=d) for d in shape.devices]
         self.values = [torch.zeros(size, dtype=shape.dtype, device=d) for d in shape.devices]

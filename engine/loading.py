@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from engine.adapters import adapters_dir, fingerprint
 from engine.api import EngineInfo
 from engine.catalog import EMBEDDED_DIR, MODEL_TYPE, choose, embedded, on_disk
 from engine.decoding import Decoder
@@ -25,6 +26,7 @@ from engine.errors import (
 from engine.forward import forward_for
 from engine.hub import fetch
 from engine.kv_cache import CacheShape
+from engine.lora import AdapterShelf
 from engine.memory import free_memory, human
 from engine.settings import AUTO_MODEL, DEMO_MODEL, EngineSettings
 from engine.tokenizer import Tokenizer
@@ -46,6 +48,7 @@ class Loaded:
     decoder: Decoder
     info: EngineInfo
     cache_shape: CacheShape
+    adapters: AdapterShelf
 
 
 def load(settings: EngineSettings, progress: Progress) -> Loaded:
@@ -78,8 +81,10 @@ def load(settings: EngineSettings, progress: Progress) -> Loaded:
         device=device,
         dtype=dtype_name(dtype),
         is_demo=path == EMBEDDED_DIR,
+        fim_form=str(config.get("fim_form", "")),
     )
-    return Loaded(decoder, info, _cache_shape(model, window, dtype))
+    shelf = AdapterShelf(model, fingerprint(path), adapters_dir())
+    return Loaded(decoder, info, _cache_shape(model, window, dtype), shelf)
 
 
 def locate(settings: EngineSettings, progress: Progress) -> tuple[str, Path]:

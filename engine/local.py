@@ -8,9 +8,10 @@ import logging
 import os
 import queue
 import threading
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -39,6 +40,7 @@ class _Job:
     steps: Callable[..., Iterator[Any]] = field(compare=False)
     """Called with (decoder, cache, cancelled): yields what the caller gets."""
     loop: asyncio.AbstractEventLoop = field(compare=False)
+    adapter: str | None = field(compare=False, default=None)
     answers: asyncio.Queue[Any] = field(compare=False, default_factory=asyncio.Queue)
     cancelled: threading.Event = field(compare=False, default_factory=threading.Event)
 
@@ -52,13 +54,16 @@ class _Job:
 
 _DONE = object()
 
+_MOST_CACHES = 4
+"""KV caches kept: one for each priority and adapter, the longest unused goes first."""
+
 
 class LocalEngine:
     """Implements `engine.api.ScoringEngine` with a model held by this process.
 
     A completion does not wait for a chat to end: between two tokens of a chat, waiting
     completions are answered first. Each priority has a KV cache of its own, so neither spoils the
-    other's prefix.
+    other's prefix; so has each adapter.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -82,8 +87,9 @@ class LocalEngine:
 
     async def info(self) -> EngineInfo:
         """See `Engine.info`."""
-        info: EngineInfo = (await self._ready()).info
-        return info
+        loaded = await self._ready()
+        info: EngineInfo = loaded.info
+        return replace(info, adapters=await asyncio.to_thread(loaded.adapters.names))
 
     async def tokenizer(self) -> Tokenizer:
         """See `Engine.tokenizer`."""
@@ -97,7 +103,7 @@ class LocalEngine:
             chunks: Iterator[Chunk] = decoder.generate(request, cache, cancelled)
             return chunks
 
-        async for chunk in self._answers(steps, request.priority):
+        async for chunk in self._answers(steps, request.priority, request.adapter):
             yield chunk
 
     async def score(self, ids: tuple[int, ...], top: int) -> list[TokenLogprob | None]:
@@ -125,10 +131,13 @@ class LocalEngine:
         return await asyncio.shield(asyncio.wrap_future(self._loaded))
 
     async def _answers(
-        self, steps: Callable[..., Iterator[Any]], priority: Priority
+        self,
+        steps: Callable[..., Iterator[Any]],
+        priority: Priority,
+        adapter: str | None = None,
     ) -> AsyncGenerator[Any, None]:
         await self._ready()
-        job = _Job(priority, next(self._numbers), steps, asyncio.get_running_loop())
+        job = _Job(priority, next(self._numbers), steps, asyncio.get_running_loop(), adapter)
         self._jobs.put(job)
         try:
             while (answer := await job.answers.get()) is not _DONE:
@@ -155,8 +164,6 @@ class LocalEngine:
     def _load(self) -> Any:
         # Imported here: torch takes seconds, and the server must answer `health` meanwhile.
         self._progress("importing torch", None)
-        from dataclasses import replace
-
         from engine.loading import load
 
         loaded = load(self._settings, self._progress)
@@ -180,8 +187,9 @@ class _Worker:
         from engine.kv_cache import KVCache
 
         self._decoder, self._jobs, self._closing = loaded.decoder, jobs, closing
+        self._adapters = loaded.adapters
         self._new_cache = partial(KVCache, loaded.cache_shape)
-        self._caches: dict[int, Any] = {}
+        self._caches: OrderedDict[tuple[int, str | None], Any] = OrderedDict()
 
     def run(self) -> None:
         while not self._closing.is_set():
@@ -194,9 +202,8 @@ class _Worker:
 
         try:
             if not job.cancelled.is_set() and not self._closing.is_set():
-                for answer in job.steps(
-                    self._decoder, self._cache(job.priority), job.cancelled.is_set
-                ):
+                cache = self._cache(job.priority, job.adapter)
+                for answer in job.steps(self._decoder, cache, job.cancelled.is_set):
                     job.give(answer)
                     self._let_pass(job)
         except Cancelled:
@@ -216,10 +223,16 @@ class _Worker:
         finally:
             job.give(_DONE)
 
-    def _cache(self, priority: int) -> Any:
-        if priority not in self._caches:
-            self._caches[priority] = self._new_cache()
-        return self._caches[priority]
+    def _cache(self, priority: int, name: str | None) -> Any:
+        """Return the cache of a priority and adapter; its rows are good for no other."""
+        adapter = None if name is None else self._adapters.get(name)
+        cache = self._caches.get((priority, name))
+        if cache is None or cache.adapter is not adapter:
+            cache = self._caches[priority, name] = self._new_cache(adapter=adapter)
+        self._caches.move_to_end((priority, name))
+        while len(self._caches) > _MOST_CACHES:
+            self._caches.popitem(last=False)
+        return cache
 
     def _let_pass(self, job: _Job) -> None:
         """Answer what is more urgent than `job` before going on with it."""

@@ -38,8 +38,10 @@ class FimSettings:
     """More context is better and slower; the model's context window is the other limit."""
     multiline: Literal["auto", "never"] = "auto"
     """`auto` offers a block where one is begun."""
-    anchor: prompting.Anchor = "line"
-    """Where the middle begins; see `fim.prompt`."""
+    form: prompting.Form | Literal["auto"] = "auto"
+    """How the prompt is ordered, see `fim.prompt`; `auto` is what the model says it is best at."""
+    adapter: str | None = None
+    """Name of the LoRA adapter to complete with."""
     temperature: float = 0.0
     cache_size: int = 500
     cache_seconds: float = 600.0
@@ -52,6 +54,7 @@ class _Model:
     tokenizer: Tokenizer
     family: FimFamily
     context_window: int
+    form: prompting.Form
 
 
 class Completer:
@@ -136,7 +139,7 @@ class Completer:
             model.family,
             model.tokenizer,
             limit,
-            self.settings.anchor,
+            model.form if self.settings.form == "auto" else self.settings.form,
         )
         return GenerationRequest(
             prompt=prompt.ids,
@@ -144,12 +147,14 @@ class Completer:
             stop_ids=model.family.stop_ids,
             sampling=Sampling(temperature=self.settings.temperature),
             priority=Priority.COMPLETION,
+            adapter=self.settings.adapter,
         )
 
     async def _known_model(self) -> _Model:
         if self._model is None:
             tokenizer, info = await self._engine.tokenizer(), await self._engine.info()
-            self._model = _Model(tokenizer, detect(tokenizer), info.context_window)
+            form = next((f for f in prompting.FORMS if f == info.fim_form), prompting.DEFAULT_FORM)
+            self._model = _Model(tokenizer, detect(tokenizer), info.context_window, form)
         return self._model
 
 

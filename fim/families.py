@@ -1,4 +1,4 @@
-"""How each family of models spells fill-in-the-middle. All of them in PSM order.
+"""How each family of models spells fill-in-the-middle. All of them know PSM order.
 
 | family | source |
 |---|---|
@@ -28,6 +28,8 @@ class FimFamily:
     suffix: int
     middle: int
     stop_ids: frozenset[int]
+    suffix_first: bool = False
+    """Whether it was trained with `<fim_prefix> <fim_suffix>` suffix `<fim_middle>` prefix too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,16 @@ class _Spelling:
     marker: str = ""
     """A token that only this family has, where the others' names are the same."""
     start: str = ""
+    suffix_first: bool = False
 
 
 _SPELLINGS = (
-    _Spelling("StarCoder2", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", marker="<file_sep>"),
-    _Spelling("StarCoder", "<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
-    _Spelling("SantaCoder", "<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
+    _Spelling(
+        "StarCoder2", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", marker="<file_sep>",
+        suffix_first=True,
+    ),
+    _Spelling("StarCoder", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", suffix_first=True),
+    _Spelling("SantaCoder", "<fim-prefix>", "<fim-suffix>", "<fim-middle>", suffix_first=True),
     _Spelling("Qwen-Coder", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
     _Spelling(
         "DeepSeek-Coder", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>",
@@ -82,6 +88,7 @@ def detect(tokenizer: Tokenizer) -> FimFamily:
             suffix=suffix,
             middle=middle,
             stop_ids=frozenset({*ends, *known}),
+            suffix_first=spelling.suffix_first,
         )
     raise UnsupportedModelError(
         "This model cannot complete code: its tokenizer has no fill-in-the-middle tokens. Take a "

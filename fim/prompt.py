@@ -1,16 +1,19 @@
 """The prompt: prefix, suffix and middle as ids, each special token exactly once.
 
-Two forms, both in PSM order. Anchored at the cursor, the prefix is all text before it, as in the
-papers. Anchored at the line, the prefix ends where the cursor's line begins, and what is typed of
-that line follows `<fim_middle>`, as if the model had begun the middle there (llama.vim asks so).
-From key to key only the end of that prompt changes, so its KV cache stays good, and a line is
+Three forms. `cursor` is PSM as in the papers: the prefix is all text before the cursor. `line` is
+PSM with the prefix ending where the cursor's line begins; what is typed of that line follows
+`<fim_middle>`, as if the model had begun the middle there (llama.vim asks so). `suffix-first` is
+StarCoder's SPM (Bavarian et al. 2022, arXiv:2207.14255, variant 2): the suffix comes first, and all
+text before the cursor follows `<fim_middle>`.
+
+From key to key only the end of the last two changes, so their KV cache stays good, and a line is
 continued as text is, without looking back behind the suffix for where it broke off.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from engine.tokenizer import Tokenizer
 from fim.families import FimFamily
@@ -19,8 +22,12 @@ from fim.window import fit
 
 _SPECIAL_IDS = 3
 
-Anchor = Literal["line", "cursor"]
-"""Where the middle begins."""
+Form = Literal["line", "cursor", "suffix-first"]
+FORMS: tuple[Form, ...] = get_args(Form)
+"""How prefix, suffix and middle are ordered."""
+
+DEFAULT_FORM: Form = "line"
+"""For a model that does not say which it is best at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +44,25 @@ def build(
     family: FimFamily,
     tokenizer: Tokenizer,
     max_tokens: int,
-    anchor: Anchor = "line",
+    form: Form = DEFAULT_FORM,
 ) -> Prompt:
     """Return the prompt at the cursor, at most `max_tokens` long.
 
     Both sides are encoded apart from each other and as plain text, as in training, so that text
-    which spells a special token stays text.
+    which spells a special token stays text. A family that never saw the suffix first is asked by
+    `line`.
     """
+    if form == "suffix-first" and not family.suffix_first:
+        form = "line"
     room = max(0, max_tokens - _SPECIAL_IDS - len(family.start))
-    typed = snapshot.line_before if anchor == "line" else ""
+    typed = snapshot.line_before if form == "line" else ""
     # A line may be as long as a file: its end counts, and leaves room for what is around it.
     typed_ids = tokenizer.encode(typed[-2 * room :])[-(room // 2) :] if typed and room > 1 else []
     before = snapshot.text[: snapshot.cursor - len(typed)]
     prefix, suffix = fit(before, snapshot.after, room - len(typed_ids), tokenizer.encode)
+    if form == "suffix-first":
+        marked = (family.prefix, family.suffix, *suffix, family.middle, *prefix)
+        return Prompt((*family.start, *marked), len(prefix), len(suffix))
     ids = (
         *family.start,
         *(family.prefix, *prefix),

@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from engine.settings import Device, Dtype, EngineSettings
 from fim.completer import FimSettings
-from fim.prompt import Anchor
+from fim.prompt import Form
 
 SECTION = "starcoder"
 
@@ -71,10 +71,16 @@ class Settings(BaseModel):
     multiline: Literal["auto", "never"] = Field(
         "auto", description="Whether to offer whole blocks where one is begun."
     )
-    anchor: Anchor = Field(
-        "line",
-        description="Where the middle begins in the prompt: with the cursor's `line`, so that less "
-        "is computed from key to key, or at the `cursor`.",
+    prompt_form: Form | Literal["auto"] = Field(
+        "auto",
+        description="How the prompt is ordered: the middle begins with the cursor's `line` or at "
+        "the `cursor`, or the text after the cursor comes first (`suffix-first`). `auto` is what "
+        "the model is best at.",
+    )
+    adapter: str | None = Field(
+        None,
+        min_length=1,
+        description="Name of an adapter that `starcoder-lsp tune` made for this model.",
     )
     debounce_ms: int = Field(
         25, ge=0, le=5000, description="Pause after a key before the model is asked."
@@ -103,7 +109,8 @@ class Settings(BaseModel):
             max_new_tokens=self.max_new_tokens,
             max_prompt_tokens=self.max_prompt_tokens,
             multiline=self.multiline,
-            anchor=self.anchor,
+            form=self.prompt_form,
+            adapter=self.adapter,
         )
 
     def same_engine(self, other: Settings) -> bool:

@@ -30,7 +30,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "chat": CONTRACTS,
     "lsp_server": ("fim", "chat", *LIGHT_ENGINE),
     # Commands are processes of their own: `serve` is the engine, `models` asks what fits.
-    "lsp_server.cli": ("lsp_server", "fim", "chat", "engine"),
+    "lsp_server.cli": ("lsp_server", "fim", "chat", "engine", "training"),
     "engine": (),
     "training": (),
 }

@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import tokenizers
 import torch
@@ -35,8 +35,9 @@ _SUFFIX_CHARACTERS = 700
 
 _NEW_TOKENS = 48
 
-Anchor = Literal["line", "cursor"]
-"""Where the middle begins: with the cursor's line, or at the cursor."""
+Form = Literal["line", "cursor", "suffix-first"]
+FORMS: tuple[Form, ...] = get_args(Form)
+"""How a model is asked, by the product's names (`fim.prompt`)."""
 
 _BATCH = 16
 
@@ -83,10 +84,10 @@ def exact_match(
     model: nn.Module,
     tokenizer: tokenizers.Tokenizer,
     holes: Sequence[LineHole],
-    anchor: Anchor = "line",
+    form: Form = "line",
 ) -> dict[str, float]:
     """Return how often the greedy line is the true one, and how often the baseline's is."""
-    rate = match_rate(holes, complete(model, tokenizer, holes, anchor))
+    rate = match_rate(holes, complete(model, tokenizer, holes, form))
     return {
         "count": len(holes),
         "exact_match": round(rate, 4),
@@ -96,34 +97,34 @@ def exact_match(
 
 
 def prompt_ids(
-    tokenizer: tokenizers.Tokenizer, ids: FimIds, hole: LineHole, anchor: Anchor = "line"
+    tokenizer: tokenizers.Tokenizer, ids: FimIds, hole: LineHole, form: Form = "line"
 ) -> list[int]:
-    """Return the PSM prompt of a hole; its context begins and ends with a whole line.
-
-    Anchored at the line, what is typed of it follows `<fim_middle>`, as the product asks.
-    """
+    """Return the prompt of a hole; its context begins and ends with a whole line."""
     prefix = hole.prefix[-_PREFIX_CHARACTERS:]
     if len(hole.prefix) > _PREFIX_CHARACTERS:
         prefix = prefix[prefix.find("\n") + 1 :]
     suffix = hole.suffix[:_SUFFIX_CHARACTERS]
     if len(hole.suffix) > _SUFFIX_CHARACTERS:
         suffix = suffix[: suffix.rfind("\n") + 1]
-    line = prefix.rfind("\n") + 1 if anchor == "line" else len(prefix)
+    after = encode(tokenizer, suffix)
+    if form == "suffix-first":
+        return [ids.prefix, ids.suffix, *after, ids.middle, *encode(tokenizer, prefix)]
+    line = prefix.rfind("\n") + 1 if form == "line" else len(prefix)
     before, typed = encode(tokenizer, prefix[:line]), encode(tokenizer, prefix[line:])
-    return [ids.prefix, *before, ids.suffix, *encode(tokenizer, suffix), ids.middle, *typed]
+    return [ids.prefix, *before, ids.suffix, *after, ids.middle, *typed]
 
 
 def complete(
     model: nn.Module,
     tokenizer: tokenizers.Tokenizer,
     holes: Sequence[LineHole],
-    anchor: Anchor = "line",
+    form: Form = "line",
 ) -> list[str]:
     """Return the greedy completion of each hole, ended by `<|endoftext|>` or a line end."""
     ids = FimIds.of(tokenizer)
     room = int(model.config.n_positions) - _NEW_TOKENS  # type: ignore[union-attr, arg-type]
     # Text of rare characters can be longer in ids than the window; the end of it counts most.
-    prompts = [prompt_ids(tokenizer, ids, hole, anchor)[-room:] for hole in holes]
+    prompts = [prompt_ids(tokenizer, ids, hole, form)[-room:] for hole in holes]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     texts = [""] * len(prompts)
     for at in range(0, len(order), _BATCH):
@@ -140,8 +141,9 @@ def greedy(
 ) -> list[str]:
     """Decode a batch of prompts, left-padded, until each has ended its line."""
     longest = max(map(len, prompts))
-    ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts])
-    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
+    device = next(model.parameters()).device
+    ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts], device=device)
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
     cache, made = None, [list[int]() for _ in prompts]
     open_rows = set(range(len(prompts)))
     for _ in range(_NEW_TOKENS):
@@ -182,7 +184,7 @@ def held_out_loss(
     for _, piece in cut[:count]:
         ids = [end, *encode(tokenizer, piece)]
         if len(ids) <= window:
-            nats += float(_nats(model, torch.tensor([ids])))
+            nats += float(_nats(model, torch.tensor([ids], device=next(model.parameters()).device)))
             tokens += len(ids) - 1
             size += len(piece.encode())
     return {

@@ -145,7 +145,7 @@ class HttpEngine:
         info = await self.info()
         sampling = request.sampling
         body: dict[str, Any] = {
-            "model": info.model,
+            "model": request.adapter or info.model,
             "prompt": list(request.prompt),
             "max_tokens": request.max_new_tokens,
             "stream": True,
@@ -163,6 +163,8 @@ class HttpEngine:
             body["seed"] = sampling.seed
         if request.logprobs is not None:
             body["logprobs"] = request.logprobs
+        if request.adapter is not None:
+            body["adapter"] = request.adapter
         return body
 
     async def _get_json(self, path: str) -> Any:
@@ -205,7 +207,8 @@ def _transport(endpoint: Endpoint) -> httpx2.AsyncHTTPTransport:
 def _info(entry: dict[str, Any]) -> EngineInfo:
     """Read a model's entry; a foreign server tells less."""
     if isinstance(ours := entry.get("starcoder"), dict):
-        return EngineInfo(**{name: ours[name] for name in EngineInfo.__slots__})
+        known = {name: ours[name] for name in EngineInfo.__slots__ if name in ours}
+        return EngineInfo(**{**known, "adapters": tuple(known.get("adapters", ()))})
     window = entry.get("max_model_len") or (entry.get("meta") or {}).get("n_ctx_train") or 2048
     return EngineInfo(
         model=entry["id"], model_type="", context_window=int(window), device="remote", dtype="",

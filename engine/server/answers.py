@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from engine.api import Chunk, Engine, TokenLogprob, Usage
 from engine.errors import RequestError, StarcoderError
 from engine.server import wire
+from engine.server.schema import AnyRequest
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -114,6 +115,14 @@ async def streamed(
         yield wire.DONE
 
     return StreamingResponse(events(), media_type="text/event-stream")
+
+
+async def adapter_name(engine: Engine, asked: AnyRequest) -> str | None:
+    """Return the adapter that a request wants, by its own field or as the model's name."""
+    if asked.adapter or not asked.model:
+        return asked.adapter
+    info = await engine.info()
+    return asked.model if asked.model != info.model and asked.model in info.adapters else None
 
 
 async def model_name(engine: Engine) -> str:

@@ -32,13 +32,18 @@ async def health(request: Request) -> Response:
 
 
 async def models(request: Request) -> Response:
-    """The one model, as OpenAI lists them; what else we know of it stands under `starcoder`."""
+    """The model and its adapters, as OpenAI and vLLM list them; more stands under `starcoder`."""
     info = await request.app.state.engine.info()
     entry = {
         "id": info.model, "object": "model", "created": 0, "owned_by": "starcoder-lsp",
         "max_model_len": info.context_window, "starcoder": asdict(info),
     }  # fmt: skip
-    return JSONResponse({"object": "list", "data": [entry]})
+    tuned = [
+        {"id": name, "object": "model", "created": 0, "owned_by": "starcoder-lsp",
+         "parent": info.model}
+        for name in info.adapters
+    ]  # fmt: skip
+    return JSONResponse({"object": "list", "data": [entry, *tuned]})
 
 
 async def tokenizer(request: Request) -> Response:

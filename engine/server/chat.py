@@ -19,7 +19,7 @@ from engine.api import (
 )
 from engine.errors import RequestError
 from engine.server import wire
-from engine.server.answers import model_name, parse, streamed, unless_gone, whole
+from engine.server.answers import adapter_name, model_name, parse, streamed, unless_gone, whole
 from engine.server.schema import ChatRequest
 from engine.tokenizer import Tokenizer
 
@@ -35,6 +35,7 @@ async def chat_completions(request: Request) -> Response:
     if render is None:
         raise RequestError("This engine was started without a chat renderer (--chat-renderer).")
     tokenizer = await unless_gone(request, engine.tokenizer())
+    asked = asked.model_copy(update={"adapter": await adapter_name(engine, asked)})
     messages = [Message(message.role, message.text) for message in asked.messages]
     stream = engine.stream(_generation(asked, render(messages, tokenizer)))
     if asked.stream:
@@ -60,6 +61,7 @@ def _generation(asked: ChatRequest, rendered: RenderedChat) -> GenerationRequest
         sampling=asked.sampling,
         priority=asked.priority_or(Priority.CHAT),
         logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
+        adapter=asked.adapter,
     )
 
 

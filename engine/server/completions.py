@@ -12,7 +12,15 @@ from starlette.responses import JSONResponse, Response
 from engine.api import Chunk, GenerationRequest, Priority, ScoringEngine, TokenLogprob, Usage
 from engine.errors import RequestError
 from engine.server import wire
-from engine.server.answers import Answer, model_name, parse, streamed, unless_gone, whole
+from engine.server.answers import (
+    Answer,
+    adapter_name,
+    model_name,
+    parse,
+    streamed,
+    unless_gone,
+    whole,
+)
 from engine.server.schema import CompletionRequest
 from engine.tokenizer import Tokenizer
 
@@ -25,6 +33,7 @@ async def completions(request: Request) -> Response:
     engine: ScoringEngine = request.app.state.engine
     tokenizer = await unless_gone(request, engine.tokenizer())
     prompts = [await _ids(prompt, tokenizer, asked.parse_special) for prompt in asked.prompts]
+    asked = asked.model_copy(update={"adapter": await adapter_name(engine, asked)})
     if asked.stream:
         return await _stream(request, asked, engine, tokenizer, prompts)
     envelope = wire.Envelope("text_completion", "cmpl", await model_name(engine))
@@ -52,6 +61,7 @@ def _generation(asked: CompletionRequest, ids: tuple[int, ...]) -> GenerationReq
         sampling=asked.sampling,
         priority=asked.priority_or(Priority.COMPLETION),
         logprobs=asked.logprobs,
+        adapter=asked.adapter,
     )
 
 

@@ -26,7 +26,7 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class _Request(BaseModel):
+class AnyRequest(BaseModel):
     """What both kinds of request share."""
 
     model_config = ConfigDict(extra="ignore")
@@ -43,6 +43,8 @@ class _Request(BaseModel):
     n: Annotated[int, Field(ge=1, le=1)] = 1
     stop_token_ids: list[int] = []
     priority: int | None = None
+    adapter: str | None = None
+    """Name of a LoRA adapter; vLLM takes it as `model`, which is understood too."""
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -74,7 +76,7 @@ class _Request(BaseModel):
         return Priority.COMPLETION if self.priority <= Priority.COMPLETION else Priority.CHAT
 
 
-class CompletionRequest(_Request):
+class CompletionRequest(AnyRequest):
     """`POST /v1/completions`."""
 
     prompt: str | _NotEmpty[int] | _NotEmpty[str] | _NotEmpty[list[int]]
@@ -120,7 +122,7 @@ class ChatMessage(BaseModel):
         return "".join(part.text for part in self.content if part.type == "text")
 
 
-class ChatRequest(_Request):
+class ChatRequest(AnyRequest):
     """`POST /v1/chat/completions`."""
 
     messages: list[ChatMessage]

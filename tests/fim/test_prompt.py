@@ -1,7 +1,7 @@
 """What the model is asked: exactly one of each special token, never more than fits."""
 
 import json
-from typing import Literal
+from dataclasses import replace
 
 import pytest
 import tokenizers
@@ -13,15 +13,13 @@ from engine.errors import UnsupportedModelError
 from engine.scripted import byte_tokenizer
 from engine.tokenizer import Tokenizer
 from fim.families import detect
-from fim.prompt import build
+from fim.prompt import FORMS, Form, build
 from fim.snapshot import Snapshot
 from fim.window import STEP_LINES, fit
 
 TOKENIZER = byte_tokenizer()
 FAMILY = detect(TOKENIZER)
 SPECIAL = [FAMILY.prefix, FAMILY.suffix, FAMILY.middle]
-
-Anchor = Literal["line", "cursor"]
 
 
 def unix(text: str) -> str:
@@ -37,12 +35,10 @@ hostile = st.lists(
 ).map("".join)  # fmt: skip
 
 
-@given(text=hostile, at=st.floats(0, 1), anchor=st.sampled_from(["line", "cursor"]))
-def test_each_special_token_once_whatever_the_text_spells(
-    text: str, at: float, anchor: Anchor
-) -> None:
+@given(text=hostile, at=st.floats(0, 1), form=st.sampled_from(FORMS))
+def test_each_special_token_once_whatever_the_text_spells(text: str, at: float, form: Form) -> None:
     snapshot = Snapshot("u", "python", text, int(at * len(text)))
-    ids = build(snapshot, FAMILY, TOKENIZER, 10_000, anchor).ids
+    ids = build(snapshot, FAMILY, TOKENIZER, 10_000, form).ids
     assert [ids.count(id_) for id_ in SPECIAL] == [1, 1, 1]
     assert TOKENIZER.end_of_text_id not in ids
     shown = TOKENIZER.decode([id_ for id_ in ids if id_ not in SPECIAL])
@@ -51,28 +47,34 @@ def test_each_special_token_once_whatever_the_text_spells(
 
 
 @pytest.mark.parametrize(
-    ("anchor", "expected"),
+    ("form", "expected"),
     [
         ("cursor", "<fim_prefix>a\n  b = <fim_suffix> # c\nd<fim_middle>"),
         ("line", "<fim_prefix>a\n<fim_suffix> # c\nd<fim_middle>  b = "),
+        ("suffix-first", "<fim_prefix><fim_suffix> # c\nd<fim_middle>a\n  b = "),
     ],
 )
-def test_the_two_anchors(anchor: Anchor, expected: str) -> None:
+def test_the_forms(form: Form, expected: str) -> None:
     snapshot = Snapshot("u", "python", "a\r\n  b =  # c\r\nd", 9)
-    ids = build(snapshot, FAMILY, TOKENIZER, 100, anchor).ids
+    ids = build(snapshot, FAMILY, TOKENIZER, 100, form).ids
     assert TOKENIZER.decode(ids, skip_special=False) == expected
+
+
+def test_a_family_that_never_saw_the_suffix_first_is_asked_by_the_line() -> None:
+    snapshot = Snapshot("u", "python", "a\nb = ", 6)
+    other = replace(FAMILY, suffix_first=False)
+    ids = build(snapshot, other, TOKENIZER, 100, "suffix-first").ids
+    assert ids == build(snapshot, other, TOKENIZER, 100, "line").ids
 
 
 @given(
     before=st.text(max_size=600), after=st.text(max_size=600), limit=st.integers(8, 300),
-    anchor=st.sampled_from(["line", "cursor"]),
+    form=st.sampled_from(FORMS),
 )  # fmt: skip
 @settings(deadline=None)
-def test_a_prompt_never_exceeds_its_limit(
-    before: str, after: str, limit: int, anchor: Anchor
-) -> None:
+def test_a_prompt_never_exceeds_its_limit(before: str, after: str, limit: int, form: Form) -> None:
     snapshot = Snapshot("u", "python", before + after, len(before))
-    assert len(build(snapshot, FAMILY, TOKENIZER, limit, anchor).ids) <= limit
+    assert len(build(snapshot, FAMILY, TOKENIZER, limit, form).ids) <= limit
 
 
 @given(before=st.text(max_size=300), after=st.text(max_size=300), room=st.integers(0, 200))

@@ -1,0 +1,135 @@
+"""LoRA in the forward pass (Hu et al. 2021, arXiv:2106.09685): y = Wx + b + s B(Ax).
+
+The base weights stay as they are, so that requests with and without an adapter, or with different
+ones, are answered by one model in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional
+
+from engine.adapters import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    AdapterFolder,
+    adapters,
+    check_name,
+    read_adapter,
+)
+from engine.errors import RequestError, UnsupportedModelError
+
+MODULES = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+"""The products of a layer that an adapter may change."""
+
+_UNSUPPORTED = ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
+
+
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """What an adapter adds to one product."""
+
+    down: Tensor
+    """A: (rank, in)."""
+    up: Tensor
+    """s B: (out, rank)."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the addition for `x` (..., in): (..., out)."""
+        return functional.linear(functional.linear(x, self.down), self.up)
+
+
+Layers = tuple[Mapping[str, LowRank], ...]
+"""An adapter: for each layer, additions by name of the product."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """An adapter in memory."""
+
+    name: str
+    layers: Layers
+    changed: float
+    """When its file was written, as it was read."""
+
+
+class AdapterShelf:
+    """The adapters that one model can answer with; each is read when it is first asked for."""
+
+    def __init__(self, model: Any, fingerprint: str, folder: Path) -> None:
+        self._folder, self._fingerprint = folder, fingerprint
+        self._blocks = model.transformer.h if hasattr(model, "transformer") else ()
+        self._held: dict[str, Adapter] = {}
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the adapters on disk that were made for this model."""
+        found = adapters(self._folder)
+        return tuple(one.name for one in found if one.note.fingerprint == self._fingerprint)
+
+    def get(self, name: str) -> Adapter:
+        """Return an adapter, read anew if its file has changed. Raises RequestError."""
+        check_name(name)
+        found = read_adapter(self._folder / name)
+        if found is None:
+            known = ", ".join(self.names()) or "none"
+            raise RequestError(f"There is no adapter {name!r}; those for this model: {known}.")
+        if found.note.fingerprint != self._fingerprint:
+            raise RequestError(
+                f"The adapter {name!r} was made for another model, {found.note.base}. Use it with "
+                "that one, or tune again."
+            )
+        held = self._held.get(name)
+        if held is None or held.changed != found.changed:
+            held = self._held[name] = Adapter(name, self._read(found), found.changed)
+        return held
+
+    def _read(self, found: AdapterFolder) -> Layers:
+        try:
+            config = json.loads((found.path / CONFIG_FILE).read_text(encoding="utf-8"))
+            weights = load_file(found.path / WEIGHTS_FILE)
+            return tuple(
+                _layer(index, block, weights, scale_of(config))
+                for index, block in enumerate(self._blocks)
+            )
+        except (OSError, ValueError, KeyError, SafetensorError, UnsupportedModelError) as error:
+            raise RequestError(f"The adapter {found.name!r} cannot be used: {error}") from error
+
+
+def scale_of(config: dict[str, Any]) -> float:
+    """Return s of an adapter_config.json; raises UnsupportedModelError unless it is plain LoRA."""
+    asked = [name for name in _UNSUPPORTED if config.get(name)]
+    if config.get("peft_type") != "LORA" or asked or config.get("bias", "none") != "none":
+        raise UnsupportedModelError(
+            f"it is no plain LoRA adapter ({', '.join(asked) or config.get('peft_type')})"
+        )
+    rank = int(config["r"])
+    return float(config["lora_alpha"]) / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _layer(
+    index: int, block: Any, weights: Mapping[str, Tensor], scale: float
+) -> dict[str, LowRank]:
+    made: dict[str, LowRank] = {}
+    for name in MODULES:
+        stem = f"base_model.model.transformer.h.{index}.{name}"
+        if f"{stem}.lora_A.weight" not in weights:
+            continue
+        like = block.get_submodule(name).weight
+        down, up = weights[f"{stem}.lora_A.weight"], weights[f"{stem}.lora_B.weight"]
+        if (up.shape[0], down.shape[1]) != tuple(like.shape) or up.shape[1] != down.shape[0]:
+            shapes = f"{tuple(up.shape)} by {tuple(down.shape)} for {tuple(like.shape)}"
+            raise UnsupportedModelError(f"its shapes do not fit the model at {stem}: {shapes}")
+        # Scaled in full precision, once: no product more in each step.
+        scaled = (up.to(torch.float32) * scale).to(like)
+        made[name] = LowRank(down.to(like), scaled)
+    return made

@@ -1,0 +1,169 @@
+"""Tuning on a repository: what is read, what is held out, and that the gate holds."""
+
+import json
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from engine.adapters import adapters, fingerprint
+from lsp_server.cli.app import app
+from training.collect import Document
+from training.repository import line_holes, read_repository, split
+from training.tune import Measured, TuneOptions, bytes_needed, tune
+
+
+def source(number: int) -> str:
+    rng = random.Random(number)
+    names = [f"value_{rng.randrange(99)}" for _ in range(6)]
+    lines = "".join(f"    {name} = compute({name}, {rng.randrange(99)})\n" for name in names)
+    return (
+        f"def function_{number}({', '.join(sorted(set(names)))}):\n{lines}    return {names[0]}\n"
+    )
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    root = tmp_path / "project"
+    (root / "src").mkdir(parents=True)
+    for number in range(12):
+        (root / "src" / f"module_{number}.py").write_text(source(number))
+    (root / "README.md").write_text("# Words\n")
+    return root
+
+
+def test_what_git_ignores_is_not_read(repository: Path) -> None:
+    (repository / "secret.py").write_text("key = 1\n")
+    (repository / ".gitignore").write_text("secret.py\n")
+    assert "secret.py" in [d.path for d in read_repository(repository)]
+    subprocess.run(["git", "init", "-q", str(repository)], check=True)
+    found = [d.path for d in read_repository(repository)]
+    assert "secret.py" not in found
+    assert "README.md" not in found
+    assert len(found) == 12
+
+
+def test_a_folder_that_the_repository_around_it_ignores_is_read(repository: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(repository)], check=True)
+    (repository / ".gitignore").write_text("vendor/\n")
+    (repository / "vendor").mkdir()
+    (repository / "vendor" / "a.py").write_text("x = 1\n")
+    assert [d.path for d in read_repository(repository / "vendor")] == ["a.py"]
+
+
+def test_odd_files_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "latin.py").write_bytes(b"# \xe9\n")
+    (tmp_path / "long.py").write_text("x = '" + "a" * 2000 + "'\n")
+    (tmp_path / "empty.py").write_text("")
+    (tmp_path / "feed.py").write_text("x = 1\n\x0c\ny = 2\n")
+    assert [d.path for d in read_repository(tmp_path)] == ["feed.py"]
+    with pytest.raises(ValueError, match="no folder"):
+        read_repository(tmp_path / "none")
+
+
+def test_copies_of_held_out_files_are_not_learned_from() -> None:
+    documents = [Document("p", f"{n}.py", source(n)) for n in range(20)]
+    documents += [Document("p", f"copy_{n}.py", source(n)) for n in range(20)]
+    made = split(documents, 0)
+    held = {d.text for d in made.held_out}
+    assert held
+    assert not held & {d.text for d in made.training}
+    assert split(documents, 0) == made
+    assert split(documents, 1) != made
+
+
+@pytest.mark.parametrize("documents", [[], [Document("p", f"{n}.py", "x = 1\n") for n in range(9)]])
+def test_too_little_is_refused(documents: list[Document]) -> None:
+    with pytest.raises(ValueError):
+        split(documents, 0)
+
+
+def test_lines_to_measure_with_are_code_in_any_language() -> None:
+    go = Document("p", "a.go", "package a\n\n// A comment\nfunc f() int {\n\treturn 1\n}\n")
+    holes = line_holes([go], 99, random.Random(0))
+    assert len(holes) == 4
+    assert all(hole.prefix + hole.middle + hole.suffix == go.text for hole in holes)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "better"),
+    [
+        (Measured(0.2, 2.0), Measured(0.2, 1.9), True),
+        (Measured(0.2, 2.0), Measured(0.3, 1.9), True),
+        (Measured(0.2, 2.0), Measured(0.1, 1.5), False),
+        (Measured(0.2, 2.0), Measured(0.3, 2.1), False),
+        (Measured(0.2, 2.0), Measured(0.2, 2.0), False),
+    ],
+)
+def test_the_gate(before: Measured, after: Measured, better: bool) -> None:
+    assert after.better_than(before) is better
+
+
+def test_memory_grows_with_what_is_trained() -> None:
+    shape = (15_500_000_000, 40, 6144, 49152)
+    adapter = bytes_needed(*shape, TuneOptions())
+    assert bytes_needed(*shape, TuneOptions(full=True)) > 200e9
+    assert 31e9 < bytes_needed(*shape, TuneOptions(rows_per_step=1)) < adapter
+
+
+def test_the_command_serves_what_helped(
+    repository: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STARCODER_LSP_ADAPTERS", str(tmp_path / "adapters"))
+    where = ["--model", str(tiny_checkpoint), "--steps", "25", "--learning-rate", "0.01"]
+    result = CliRunner().invoke(app, ["tune", "code", str(repository), *where])
+    assert result.exit_code == 0, result.output
+    (made,) = adapters()
+    assert made.name == "project"
+    assert made.note.fingerprint == fingerprint(tiny_checkpoint)
+    report = made.note.report
+    assert report["after"]["nats_per_token"] < report["before"]["nats_per_token"]
+    assert '"starcoder.adapter": "project"' in result.output
+    listed = CliRunner().invoke(app, ["tune", "list"])
+    assert "project" in listed.output
+    assert CliRunner().invoke(app, ["tune", "remove", "project"]).exit_code == 0
+    assert list(adapters()) == []
+    assert CliRunner().invoke(app, ["tune", "remove", "project"]).exit_code == 1
+
+
+def test_the_command_does_not_serve_what_did_not(
+    repository: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STARCODER_LSP_ADAPTERS", str(tmp_path / "adapters"))
+    # A rate at which nothing is learned: the model stays as it was, to a hair.
+    where = ["--model", str(tiny_checkpoint), "--steps", "1", "--learning-rate", "1e-7"]
+    result = CliRunner().invoke(app, ["tune", "code", str(repository), *where])
+    assert result.exit_code == 2, result.output
+    assert "not served" in result.output
+    assert list(adapters()) == []
+
+
+def test_bad_input_is_told(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    where = ["--model", str(tiny_checkpoint)]
+    for arguments, word in (
+        ([str(tmp_path / "none"), *where], "no folder"),
+        ([str(tmp_path), *where, "--name", "../up"], "cannot name"),
+        ([str(tmp_path), "--model", str(tmp_path / "nothing")], "no directory"),
+        ([str(tmp_path), *where, "--rows-per-step", "100000000"], "is free"),
+    ):
+        result = CliRunner().invoke(app, ["tune", "code", *arguments])
+        assert result.exit_code == 1, result.output
+        assert word in result.output
+
+
+def test_full_tuning_writes_a_checkpoint(
+    repository: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "tuned"
+    report = tune(
+        tiny_checkpoint,
+        repository,
+        out,
+        TuneOptions(steps=20, full=True, lines=20, learning_rate=3e-3),
+    )
+    assert report.after.nats_per_token < report.before.nats_per_token
+    assert json.loads((out / "config.json").read_text())["model_type"] == "gpt_bigcode"
+    assert (out / "tokenizer.json").exists()
+    assert fingerprint(out) != fingerprint(tiny_checkpoint)

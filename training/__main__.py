@@ -43,6 +43,7 @@ Histories = Annotated[
 Download = Annotated[
     bool, typer.Option(help="Get the packages that the recipe names; else what is here is read.")
 ]
+Cpu = Annotated[bool, typer.Option("--cpu", help="Leave a GPU alone.")]
 Weights = Annotated[
     Path | None,
     typer.Option(help="A model made by earlier legs of the recipe: only the last leg is run."),
@@ -102,11 +103,13 @@ def pretrain(
     length: Length = 1024,
     fim_rate: FimRate = None,
     weights: Weights = None,
+    cpu: Cpu = False,
     seed: Seed = 0,
     threads: Threads = _CORES,
 ) -> None:
     """Make the training sequences and train; run it again to go on after an interruption."""
     import torch
+    from accelerate import PartialState
 
     from training.model import Shape, start_from
     from training.plot import plot_loss
@@ -118,12 +121,14 @@ def pretrain(
     torch.set_num_threads(threads)
     encoder = load_tokenizer(folder / "tokenizer.json")
     first = legs(steps)[-1] if weights else 0
+    state = PartialState(cpu=cpu)
     parts: list[Part] = []
     until = 0
     for number, stage in enumerate(stages(steps, fim_rate), start=1):
         until += stage.steps
         if until > first:
-            rows = rows_for(folder, encoder, length, number, stage)
+            with state.main_process_first():
+                rows = rows_for(folder, encoder, length, number, stage)
             parts.append(
                 Part(rows, until, stage.middle_weight, stage.opening_weight, Marks.of(encoder))
             )
@@ -131,11 +136,12 @@ def pretrain(
     plan = Plan(
         steps=steps, schedule=schedule(steps), legs=legs(steps), first_step=first, seed=seed
     )
-    run = Run(shape, plan, parts)
+    run = Run(shape, plan, parts, state)
     if weights:
         start_from(run.model, weights)
     train(run, folder / "checkpoint.pt", folder / "loss.jsonl", say=typer.echo)
-    plot_loss(folder / "loss.jsonl", folder / PICTURE.name, plan.rows_per_step * length)
+    if state.is_main_process:
+        plot_loss(folder / "loss.jsonl", folder / PICTURE.name, plan.rows_per_step * length)
 
 
 @app.command()

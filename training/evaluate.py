@@ -1,45 +1,33 @@
-"""Measure the model that ships: loss on held-out projects and exact match of single lines."""
+"""What the card says of the model that ships: all of it measured on projects that were held out."""
 
 from __future__ import annotations
 
+import ast
 import json
-import math
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import tokenizers
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from training.collect import Document
+from training.dialogues import Turn, chatml, functions, turn_about
 from training.export import load_model
-from training.fim import FimIds
-from training.holes import (
-    LineHole,
-    cut_line,
-    human_eval_lines,
-    latest_line,
-    match_rate,
-    sample_lines,
-)
-from training.packing import pieces
+from training.formats import Token, ids_of
+from training.holes import LineHole, cut_line, human_eval_lines, sample_lines
+from training.measure import FORMS, Form, complete, greedy, held_out_loss, matched, nats
 from training.prepare import read_documents
-from training.tokenizer import encode, load_tokenizer
+from training.repository import line_holes
+from training.tokenizer import load_tokenizer, special_id
 
-_PREFIX_CHARACTERS = 1800
-_SUFFIX_CHARACTERS = 700
-"""What of a file is shown: about 700 ids in all, as long as the pieces that were trained on."""
+_FORMS: tuple[Form, ...] = ("line", "suffix-first")
+"""What the model is asked in everywhere; the better of them goes into its config.json."""
 
-_NEW_TOKENS = 48
-
-Form = Literal["line", "cursor", "suffix-first"]
-FORMS: tuple[Form, ...] = get_args(Form)
-"""How a model is asked, by the product's names (`fim.prompt`)."""
-
-_BATCH = 16
+_ANSWER_TOKENS = 160
+_DIALOGUES_PER_LINE = 0.2
 
 
 def evaluate(
@@ -58,142 +46,121 @@ def evaluate(
     model.to(torch.bfloat16).to(torch.float32)
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     documents = list(read_documents(folder / "held_out.jsonl"))
-    rng = random.Random(seed)
-    numbers: dict[str, Any] = {
-        "step": state["step"],
-        "projects": sorted({document.project for document in documents}),
-        "loss": held_out_loss(model, tokenizer, documents, count // 4, rng),
-    }
-    say(f"loss: {numbers['loss']}")
-    lines = sample_lines(documents, count, rng)
-    rest = [cut_line(document.text, line, rng.random()) for document, line in lines]
-    half = [cut_line(document.text, line, 0.5) for document, line in lines]
-    tasks = {"rest_of_line": rest, "half_line": half}
-    if human_eval is not None and human_eval.exists():
-        tasks["human_eval_single_line"] = human_eval_lines(human_eval)
-    for name, holes in tasks.items():
-        numbers[name] = exact_match(model, tokenizer, holes)
-        say(f"{name}: {numbers[name]}")
-    numbers["rest_of_line_cursor"] = exact_match(model, tokenizer, rest, "cursor")
-    say(f"rest_of_line_cursor: {numbers['rest_of_line_cursor']}")
+    python = [document for document in documents if document.language == "python"]
+    numbers: dict[str, Any] = {"step": state["step"]}
+
+    def note(name: str, found: Any) -> None:
+        numbers[name] = found
+        say(f"{name}: {found}")
+
+    note("projects", sorted({document.project for document in documents}))
+    note("loss", held_out_loss(model, tokenizer, python, count // 4, random.Random(seed)))
+    for name, holes in _tasks(python, documents, human_eval, count, seed).items():
+        for form in FORMS if name == "rest_of_line" else _FORMS:
+            completions = complete(model, tokenizer, holes, form)
+            found: dict[str, Any] = matched(holes, completions)
+            if name == "rest_of_line":
+                found["still_parses"] = round(parse_rate(holes, completions), 4)
+            note(f"{name} {form}", found)
+    note("fim_form", max(_FORMS, key=lambda form: numbers[f"rest_of_line {form}"]["exact_match"]))
+    turns = held_out_turns(python, max(8, int(count * _DIALOGUES_PER_LINE)), seed)
+    note("dialogue", measure_dialogue(model, tokenizer, turns))
     (folder / "evaluation.json").write_text(json.dumps(numbers, indent=1), encoding="utf-8")
     return numbers
 
 
-def exact_match(
-    model: nn.Module,
-    tokenizer: tokenizers.Tokenizer,
-    holes: Sequence[LineHole],
-    form: Form = "line",
-) -> dict[str, float]:
-    """Return how often the greedy line is the true one, and how often the baseline's is."""
-    rate = match_rate(holes, complete(model, tokenizer, holes, form))
-    return {
-        "count": len(holes),
-        "exact_match": round(rate, 4),
-        "standard_error": round(math.sqrt(rate * (1 - rate) / len(holes)), 4),
-        "baseline_exact_match": round(match_rate(holes, [latest_line(h) for h in holes]), 4),
-    }
-
-
-def prompt_ids(
-    tokenizer: tokenizers.Tokenizer, ids: FimIds, hole: LineHole, form: Form = "line"
-) -> list[int]:
-    """Return the prompt of a hole; its context begins and ends with a whole line."""
-    prefix = hole.prefix[-_PREFIX_CHARACTERS:]
-    if len(hole.prefix) > _PREFIX_CHARACTERS:
-        prefix = prefix[prefix.find("\n") + 1 :]
-    suffix = hole.suffix[:_SUFFIX_CHARACTERS]
-    if len(hole.suffix) > _SUFFIX_CHARACTERS:
-        suffix = suffix[: suffix.rfind("\n") + 1]
-    after = encode(tokenizer, suffix)
-    if form == "suffix-first":
-        return [ids.prefix, ids.suffix, *after, ids.middle, *encode(tokenizer, prefix)]
-    line = prefix.rfind("\n") + 1 if form == "line" else len(prefix)
-    before, typed = encode(tokenizer, prefix[:line]), encode(tokenizer, prefix[line:])
-    return [ids.prefix, *before, ids.suffix, *after, ids.middle, *typed]
-
-
-def complete(
-    model: nn.Module,
-    tokenizer: tokenizers.Tokenizer,
-    holes: Sequence[LineHole],
-    form: Form = "line",
-) -> list[str]:
-    """Return the greedy completion of each hole, ended by `<|endoftext|>` or a line end."""
-    ids = FimIds.of(tokenizer)
-    room = int(model.config.n_positions) - _NEW_TOKENS  # type: ignore[union-attr, arg-type]
-    # Text of rare characters can be longer in ids than the window; the end of it counts most.
-    prompts = [prompt_ids(tokenizer, ids, hole, form)[-room:] for hole in holes]
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    texts = [""] * len(prompts)
-    for at in range(0, len(order), _BATCH):
-        chosen = order[at : at + _BATCH]
-        made = greedy(model, tokenizer, [prompts[i] for i in chosen], ids.end)
-        for i, text in zip(chosen, made, strict=True):
-            texts[i] = text
-    return texts
-
-
-@torch.inference_mode()
-def greedy(
-    model: nn.Module, tokenizer: tokenizers.Tokenizer, prompts: Sequence[Sequence[int]], end: int
-) -> list[str]:
-    """Decode a batch of prompts, left-padded, until each has ended its line."""
-    longest = max(map(len, prompts))
-    device = next(model.parameters()).device
-    ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts], device=device)
-    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
-    cache, made = None, [list[int]() for _ in prompts]
-    open_rows = set(range(len(prompts)))
-    for _ in range(_NEW_TOKENS):
-        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        out = model(input_ids=ids, attention_mask=mask, position_ids=positions,
-                    past_key_values=cache, use_cache=True)  # fmt: skip
-        cache, chosen = out.past_key_values, out.logits[:, -1].argmax(-1)
-        for row in list(open_rows):
-            id_ = int(chosen[row])
-            if id_ != end:
-                made[row].append(id_)
-            if id_ == end or "\n" in tokenizer.decode(made[row]):
-                open_rows.discard(row)
-        if not open_rows:
-            break
-        ids, mask = chosen[:, None], functional.pad(mask, (0, 1), value=1)
-    return [tokenizer.decode(row) for row in made]
-
-
-@torch.inference_mode()
-def held_out_loss(
-    model: nn.Module,
-    tokenizer: tokenizers.Tokenizer,
+def _tasks(
+    python: Sequence[Document],
     documents: Sequence[Document],
+    human_eval: Path | None,
     count: int,
-    rng: random.Random,
-) -> dict[str, float]:
-    """Return nats a token and bits a byte over `count` pieces of text without holes.
+    seed: int,
+) -> dict[str, list[LineHole]]:
+    rng = random.Random(seed)
+    lines = sample_lines(python, count, rng)
+    scripts = [document for document in documents if document.language == "javascript"]
+    tasks = {
+        "rest_of_line": [cut_line(document.text, line, rng.random()) for document, line in lines],
+        "half_line": [cut_line(document.text, line, 0.5) for document, line in lines],
+        "javascript": line_holes(scripts, count // 2, rng),
+    }
+    if human_eval is not None and human_eval.exists():
+        tasks["human_eval_single_line"] = human_eval_lines(human_eval)
+    return {name: holes for name, holes in tasks.items() if holes}
 
-    Each piece follows `<|endoftext|>`, which is not counted; pieces longer than the window are
-    passed over, as in training.
+
+def parse_rate(holes: Sequence[LineHole], completions: Sequence[str]) -> float:
+    """Return the share of completed files that parse, of those that did before the hole was cut."""
+    good = [
+        parses(hole.prefix + text.split("\n")[0] + hole.suffix)
+        for hole, text in zip(holes, completions, strict=True)
+        if parses(hole.prefix + hole.middle + hole.suffix)
+    ]
+    return sum(good) / max(1, len(good))
+
+
+def parses(text: str) -> bool:
+    """Whether a text is Python."""
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return False
+    return True
+
+
+def held_out_turns(documents: Sequence[Document], count: int, seed: int) -> list[Turn]:
+    """Return dialogues about held-out files, mined as the ones that were learned."""
+    rng = random.Random(seed)
+    found = [function for document in documents for function in functions(document.text)]
+    rng.shuffle(found)
+    return [turn_about(function, rng) for function in found[:count]]
+
+
+def measure_dialogue(
+    model: nn.Module, tokenizer: tokenizers.Tokenizer, turns: Sequence[Turn]
+) -> dict[str, float]:
+    """Return how the model answers: nats a token of the true answers, and its own answers' form.
+
+    `well_formed` is the share of greedy answers that are what was asked for: a function in a code
+    block that parses, a docstring in quotes, one line that explains.
     """
-    end = FimIds.of(tokenizer).end
+    end = special_id(tokenizer, "<|end|>")
     window = int(model.config.n_positions)  # type: ignore[union-attr, arg-type]
-    nats, tokens, size = 0.0, 0, 0
-    cut = [(d, p) for d in documents for p in pieces(d.text, int(window * 3.2), rng)]
-    rng.shuffle(cut)
-    for _, piece in cut[:count]:
-        ids = [end, *encode(tokenizer, piece)]
-        if len(ids) <= window:
-            nats += float(_nats(model, torch.tensor([ids], device=next(model.parameters()).device)))
-            tokens += len(ids) - 1
-            size += len(piece.encode())
+    total, tokens, prompts, asked = 0.0, 0, list[list[int]](), list[Turn]()
+    for turn in turns:
+        segments = chatml(turn)
+        answer = next(i for i, s in enumerate(segments) if s == Token("<|assistant|>")) + 1
+        prompt, ids = ids_of(segments[:answer], tokenizer), ids_of(segments, tokenizer)
+        if len(ids) <= window and len(prompt) + _ANSWER_TOKENS <= window:
+            total += float(nats(model, torch.tensor([ids]), len(prompt)))
+            tokens += len(ids) - len(prompt)
+            prompts.append(prompt)
+            asked.append(turn)
+    answers = [
+        text
+        for at in range(0, len(prompts), 16)
+        for text in greedy(
+            model, tokenizer, prompts[at : at + 16], end, most=_ANSWER_TOKENS, one_line=False
+        )
+    ]
+    formed = sum(well_formed(turn, text) for turn, text in zip(asked, answers, strict=True))
     return {
-        "nats_per_token": round(nats / tokens, 4),
-        "bits_per_byte": round(nats / math.log(2) / size, 4),
-        "tokens": tokens,
+        "count": len(asked),
+        "nats_per_token": round(total / max(1, tokens), 4),
+        "well_formed": round(formed / max(1, len(asked)), 4),
     }
 
 
-def _nats(model: nn.Module, ids: Tensor) -> Tensor:
-    logits = model(input_ids=ids[:, :-1], use_cache=False).logits
-    return functional.cross_entropy(logits[0].float(), ids[0, 1:], reduction="sum")
+def well_formed(turn: Turn, answer: str) -> bool:
+    """Whether an answer is of the kind that was asked for; says nothing about what it says."""
+    answer = answer.strip()
+    if turn.task in {"write", "test"}:
+        return answer.startswith("```python\n") and answer.endswith("\n```") and _defines(answer)
+    if turn.task == "document":
+        return len(answer) > 6 and answer.startswith('"""') and answer.endswith('"""')
+    return bool(answer) and "\n" not in answer
+
+
+def _defines(answer: str) -> bool:
+    code = "\n".join(answer.split("\n")[1:-1])
+    return code.lstrip().startswith(("def ", "@", "async ")) and parses(code)

@@ -42,11 +42,13 @@ def export(folder: Path, target: Path) -> Path:
     if size > MAX_BYTES:
         raise ValueError(f"the weights are {size} bytes; at most {MAX_BYTES} ship")
     target.mkdir(parents=True, exist_ok=True)
+    evaluation = _read(folder / "evaluation.json")
+    if evaluation.get("step") == state["step"]:
+        model.config.fim_form = evaluation.get("fim_form", "")
     model.to(torch.bfloat16).save_pretrained(target)
     # safetensors lets only the owner read; an installed package is read by every user.
     (target / "model.safetensors").chmod(0o644)
     write_tokenizer_files(folder / "tokenizer.json", target, model.config.n_positions)
-    evaluation = _read(folder / "evaluation.json")
     (target / "evaluation.json").unlink(missing_ok=True)
     if evaluation.get("step") != state["step"]:
         evaluation = {}

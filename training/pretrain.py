@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 from transformers import GPTBigCodeForCausalLM
 
@@ -106,15 +107,20 @@ def optimizers(model: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
     return [muon, adam]
 
 
-def batches(rows: Rows, step: int, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(
+    rows: Rows, step: int, plan: Plan, processes: int = 1
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield inputs and labels of one step, both (rows_per_batch, length - 1).
 
-    Rows are taken in order and begin again at the end; padding is no label.
+    Rows are taken in order and begin again at the end; padding is no label. With more processes
+    than one, batches are no larger than a process's share.
     """
     first = step * plan.rows_per_step
     chosen = rows[np.arange(first, first + plan.rows_per_step) % len(rows)]
-    for at in range(0, plan.rows_per_step, plan.rows_per_batch):
-        part = chosen[at : at + plan.rows_per_batch].astype(np.int64)
+    share = plan.rows_per_step // processes
+    size = max(n for n in range(1, min(plan.rows_per_batch, share) + 1) if share % n == 0)
+    for at in range(0, plan.rows_per_step, size):
+        part = chosen[at : at + size].astype(np.int64)
         padding = part == PAD
         labels = torch.from_numpy(np.where(padding, _IGNORED, part)[:, 1:])
         yield torch.from_numpy(np.where(padding, 0, part)[:, :-1]), labels
@@ -154,12 +160,24 @@ def loss_of(
 
 
 class Run:
-    """A training run that can be stopped and taken up again."""
+    """A training run that can be stopped and taken up again.
 
-    def __init__(self, shape: Shape, plan: Plan, parts: Sequence[Part]) -> None:
+    Under `accelerate launch` each process takes its share of a step's sequences and the gradients
+    are added up: the same step as on one device, but for the order of floating-point sums.
+    """
+
+    def __init__(
+        self, shape: Shape, plan: Plan, parts: Sequence[Part], state: PartialState | None = None
+    ) -> None:
         torch.manual_seed(plan.seed)
         self.plan, self.parts, self.shape = plan, parts, shape
-        self.model = build(shape)
+        self.state = state or PartialState(cpu=True)
+        if plan.rows_per_step % self.state.num_processes:
+            raise ValueError(
+                f"{plan.rows_per_step} sequences a step cannot be shared by "
+                f"{self.state.num_processes} processes."
+            )
+        self.model = build(shape).to(self.state.device)
         self.optimizers = optimizers(self.model, plan)
         self.step = plan.first_step
 
@@ -172,20 +190,30 @@ class Run:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["full_lr"] * factor
-        made = list(batches(part.rows, self.step, self.plan))
+        made = list(batches(part.rows, self.step, self.plan, self.state.num_processes))
         weights = [label_weights(*batch, part) for batch in made]
         whole = torch.stack([weight.sum() for weight in weights]).sum()
-        total = 0.0
-        for (inputs, labels), weight in zip(made, weights, strict=True):
-            loss = loss_of(self.model, inputs, labels, weight) / whole
+        total = torch.zeros((), device=self.state.device)
+        mine = slice(self.state.process_index, None, self.state.num_processes)
+        for (inputs, labels), weight in zip(made[mine], weights[mine], strict=True):
+            tensors = (tensor.to(self.state.device) for tensor in (inputs, labels, weight))
+            loss = loss_of(self.model, *tensors) / whole
             loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
+            total += loss.detach()
+        self._add_up(total)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        return total
+        return float(total)
+
+    def _add_up(self, total: Tensor) -> None:
+        """Sum gradients and loss over the processes."""
+        if self.state.num_processes > 1:
+            for parameter in self.model.parameters():
+                torch.distributed.all_reduce(parameter.grad)
+            torch.distributed.all_reduce(total)
 
     def save(self, file: Path) -> None:
         """Write all that the rest of the run depends on; never leaves half a file."""
@@ -205,7 +233,7 @@ class Run:
 
         Raises ValueError if that run had another plan or shape: the rest would not be the same.
         """
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = torch.load(file, map_location=self.state.device, weights_only=True)
         if (Plan(**state["plan"]), Shape(**state["shape"])) != (self.plan, self.shape):
             raise ValueError(f"{file} belongs to another run: {state['plan']}, {state['shape']}")
         self.model.load_state_dict(state["model"])
@@ -231,7 +259,10 @@ def train(
     seconds_between_checkpoints: float = 240.0,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Run to the end of the plan, from the checkpoint if there is one, logging each step."""
+    """Run to the end of the plan, from the checkpoint if there is one, logging each step.
+
+    One process of several writes; all read.
+    """
     before = 0.0
     if checkpoint.exists():
         run.load(checkpoint)
@@ -243,6 +274,8 @@ def train(
         while run.step < run.plan.steps:
             loss = run.advance()
             now = time.monotonic()
+            if not run.state.is_main_process:
+                continue
             row = {"step": run.step, "loss": round(loss, 4), "seconds": round(now - started, 1)}
             lines.write(json.dumps(row) + "\n")
             lines.flush()
@@ -251,4 +284,5 @@ def train(
             if now - saved > seconds_between_checkpoints:
                 run.save(checkpoint)
                 saved = now
-    run.save(checkpoint)
+    if run.state.is_main_process:
+        run.save(checkpoint)

@@ -25,8 +25,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from training.evaluate import FORMS, Form, exact_match, held_out_loss
 from training.fim import FimIds, FimOptions, transform
+from training.measure import FORMS, Form, exact_match, held_out_loss
 from training.packing import PAD, Rows, pack, pieces
 from training.repository import Split, line_holes, read_repository, split
 from training.tokenizer import load_tokenizer

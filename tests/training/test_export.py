@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from tests.training.conftest import CODE
 from training.__main__ import app
-from training.evaluate import complete, held_out_loss
 from training.export import export, load_model
 from training.holes import code_lines, cut_line
+from training.measure import complete, held_out_loss
 from training.model import Shape
 from training.prepare import read_documents
 from training.pretrain import Part, Plan, Run
@@ -118,8 +118,8 @@ def test_lines_completed_in_a_batch_are_those_completed_alone(
 def test_a_completion_is_that_of_generate(
     run_folder: Path, tokenizer: tokenizers.Tokenizer
 ) -> None:
-    from training.evaluate import prompt_ids
     from training.fim import FimIds
+    from training.measure import prompt_ids
 
     model, _ = load_model(run_folder / "checkpoint.pt")
     hole = cut_line(CODE, code_lines(CODE)[8], 0.5)
@@ -158,7 +158,10 @@ def test_the_commands_in_their_order(corpus: Path, tmp_path: Path) -> None:
         assert result.exit_code == 0, result.output
     numbers = json.loads((target / "evaluation.json").read_text())
     assert numbers["step"] == 2
-    assert numbers["rest_of_line"]["count"] == 8
-    assert "human_eval_single_line" not in numbers
+    assert numbers["rest_of_line line"]["count"] == 8
+    assert numbers["fim_form"] in {"line", "suffix-first"}
+    assert not any(name.startswith("human_eval") for name in numbers)
+    config = json.loads((target / "config.json").read_text())
+    assert config["fim_form"] == numbers["fim_form"]
     assert (folder / "loss.png").stat().st_size > 1000
     assert "nats a\ntoken" in (target / "README.md").read_text()

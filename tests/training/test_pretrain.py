@@ -1,13 +1,16 @@
 """A run that is taken up again ends where an uninterrupted one ends."""
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from training.model import Shape
+from training.model import Shape, build
 from training.packing import PAD, Rows
 from training.pretrain import OPENING, Part, Plan, Run, label_weights, learning_rate_factor, train
 
@@ -142,3 +145,25 @@ def test_the_learning_rate_follows_its_schedule() -> None:
     assert set(factors[100:600]) == {1.0}
     assert factors[800] == pytest.approx(0.5)
     assert 0 < factors[-1] < 0.01
+
+
+def test_two_processes_make_the_step_of_one(corpus: Path, tmp_path: Path) -> None:
+    """`accelerate launch` on two processes: the same weights, but for the order of sums."""
+    weights = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        shutil.copytree(corpus, folder)
+        launcher = ["accelerate.commands.launch", "--cpu", "--num_processes", str(processes),
+                    "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+                    "--main_process_port", "0", "-m"]  # fmt: skip
+        command = [sys.executable, "-m", *launcher, "training", "pretrain", "--folder", str(folder),
+                   "--steps", "6", "--length", "128", "--threads", "1", "--cpu"]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert len((folder / "loss.jsonl").read_text().splitlines()) == 6
+        state = torch.load(folder / "checkpoint.pt", weights_only=True)
+        weights.append(torch.cat([tensor.flatten() for tensor in state["model"].values()]))
+    torch.manual_seed(0)
+    begun = torch.cat([t.flatten() for t in build(Shape(**state["shape"])).state_dict().values()])
+    moved, apart = (weights[0] - begun).norm(), (weights[0] - weights[1]).norm()
+    assert apart < 0.1 * moved, (apart, moved)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from training.prepare import CHARACTERS_PER_PROJECT
+
 _HEAD = """\
 ---
 license: apache-2.0
@@ -19,17 +21,18 @@ A small StarCoder that comes with starcoder-lsp, so that suggestions appear befo
 is on the machine. It has StarCoder's architecture (`GPTBigCodeForCausalLM`, multi-query attention,
 learned positions), its special tokens with their ids, and its training with fill-in-the-middle.
 
-**It is a demo model.** It writes plausible short lines of Python and nothing more: no other
-language, no instructions, no knowledge worth asking for. What it writes can be wrong, insecure, or
-close to code it was trained on. Use a StarCoder proper for work.
+**It is a demo model.** It writes plausible short lines of Python, poor ones of other languages, and
+in a dialogue it answers in the right form rather than rightly. What it writes can be wrong,
+insecure, or close to code it was trained on. Use a StarCoder proper for work.
 """
 
 _TAIL = """
 ## Limits
 
-- Python only. Comments and names are mostly English.
-- Long prompts, long answers and whole functions are beyond it.
-- The packages it learnt from are a chance sample: those installed where it was trained.
+- Python first; of other languages it saw little. Comments and names are mostly English.
+- Long prompts, long answers and whole functions are beyond it. In a dialogue it knows four requests
+  (document, explain, write, test a Python function) and no facts.
+- The packages it learnt from are a sample of well-known ones, not of all code.
 - Exact match counts a correct line that is worded otherwise as a miss.
 
 ## Licence
@@ -49,12 +52,12 @@ def model_card(
     config: Any,
     state: dict[str, Any],
     corpus: dict[str, Any],
-    rows: list[dict[str, Any]],
+    rows: dict[int, dict[str, Any]],
     evaluation: dict[str, Any],
 ) -> str:
     """Return the card of a model as Markdown.
 
-    `state` is a checkpoint's step and plan; `corpus`, `rows` (one of each stage) and `evaluation`
+    `state` is a checkpoint's step and plan; `corpus`, `rows` (by number of the stage) and `evaluation`
     are what the steps of the recipe reported, each empty where a step left no report.
     """
     parts = [_HEAD, _shape(config), _recipe(state, rows), _data(corpus), _numbers(evaluation)]
@@ -70,7 +73,7 @@ def _shape(config: Any) -> str:
 """
 
 
-def _recipe(state: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+def _recipe(state: dict[str, Any], rows: dict[int, dict[str, Any]]) -> str:
     step, plan = state["step"], state["plan"]
     text = "## Recipe\n\n"
     if step < plan["steps"]:
@@ -80,8 +83,15 @@ def _recipe(state: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         f"the matrices of the layers, AdamW (rate {plan['adam_lr']}) for the rest. Rates by step, "
         f"straight lines between: {_schedule(plan['schedule'])}.\n\n"
     )
-    left = step
-    for number, made in enumerate(rows, start=1):
+    first = plan["first_step"]
+    if first:
+        text += (
+            f"The first {first} steps were a run of their own, on Python alone: stages 1 to "
+            f"{min(rows) - 1} of `training.recipe`. This one began with its weights, rounded to "
+            "bfloat16, and with optimisers of its own.\n\n"
+        )
+    left = step - first
+    for number, made in sorted(rows.items()):
         done = min(left, made["stage"]["steps"])
         left -= done
         if done:
@@ -122,12 +132,20 @@ def _data(corpus: dict[str, Any]) -> str:
         count[project["licence"]] += 1
     kept = ", ".join(f"{reason} {n}" for reason, n in sorted(corpus["documents"].items()))
     table = "".join(f"| {k} | {count[k]} | {n / 1e6:.2f} |\n" for k, n in size.most_common())
+    languages = _counted(corpus.get("languages", {}), 1e6, "{:.1f}")
     return f"""## Data
 
-Python's standard library and {len(used) - 1} packages whose metadata names a permissive licence,
-{sum(size.values()) / 1e6:.0f} million characters, at most 10 million of each. Files by outcome of
-the filters: {kept}. Set aside as whole projects, and read first so that near-copies of them
-elsewhere go too: {", ".join(held_out)}.
+Python's standard library and {len(used) - 1} packages and source trees whose metadata names a
+permissive licence, at most {CHARACTERS_PER_PROJECT / 1e6:.0f} million characters of each. Millions
+of characters by language: {languages}.
+
+Files by outcome of the filters: {kept}. Replaced by placeholders:
+{_counted(corpus.get("private", {}))}. Set aside as whole projects, and read first so that
+near-copies of them elsewhere go too: {", ".join(held_out)}. A file that holds a docstring or a
+solution of HumanEval goes as "benchmark".
+
+Other formats: {corpus.get("commits", 0)} commits, {corpus.get("notebooks", 0)} notebooks made of
+docstrings' examples. Dialogues mined from source, by task: {_counted(corpus.get("dialogues", {}))}.
 
 | licence, as the metadata names it | projects | million characters |
 |---|---|---|
@@ -136,15 +154,20 @@ Largest sources: {_largest(used)}.
 """
 
 
+def _counted(counts: dict[str, int], unit: float = 1, shape: str = "{:.0f}") -> str:
+    order = sorted(counts, key=lambda name: -counts[name])
+    return ", ".join(f"{name} {shape.format(counts[name] / unit)}" for name in order) or "none"
+
+
 def _largest(projects: dict[str, dict[str, Any]]) -> str:
     order = sorted(projects, key=lambda name: -int(projects[name]["characters"]))
     return ", ".join(f"{name} ({projects[name]['characters'] / 1e6:.1f})" for name in order[:15])
 
 
 _TASKS = {
-    "rest_of_line": "rest of the line from a random column",
-    "rest_of_line_cursor": "the same, anchored at the cursor rather than at the line",
-    "half_line": "rest of the line after half of it",
+    "rest_of_line": "rest of a Python line from a random column",
+    "half_line": "rest of a Python line after half of it",
+    "javascript": "rest of a JavaScript line from a random column",
     "human_eval_single_line": "HumanEval single-line infilling, whole line",
 }
 
@@ -152,21 +175,32 @@ _TASKS = {
 def _numbers(evaluation: dict[str, Any]) -> str:
     if not evaluation:
         return "## Numbers\n\nNot measured yet.\n"
-    loss = evaluation["loss"]
+    loss, talk = evaluation["loss"], evaluation["dialogue"]
+    best = evaluation["rest_of_line " + evaluation["fim_form"]]
     table = "".join(
-        f"| {label} | {100 * row['exact_match']:.1f} ± {100 * row['standard_error']:.1f} "
+        f"| {label} | {name.split()[-1]} "
+        f"| {100 * row['exact_match']:.1f} ± {100 * row['standard_error']:.1f} "
         f"| {100 * row['baseline_exact_match']:.1f} | {row['count']} |\n"
-        for name, label in _TASKS.items()
-        if (row := evaluation.get(name))
+        for task, label in _TASKS.items()
+        for name, row in evaluation.items()
+        if name.startswith(f"{task} ")
     )
     return f"""## Numbers
 
 On the projects set aside, after step {evaluation["step"]}: {loss["nats_per_token"]:.3f} nats a
-token, {loss["bits_per_byte"]:.3f} bits a byte.
+token, {loss["bits_per_byte"]:.3f} bits a byte of Python.
 
-| single lines, greedy, exact match | model, % | baseline, % | lines |
-|---|---|---|---|
+| single lines, greedy, exact match | asked in form | model, % | baseline, % | lines |
+|---|---|---|---|---|
 {table}
-The baseline is an editor without a model: the latest earlier line of the file that begins with
-what is typed. ± is one standard error.
+`line` and `cursor` are prefix, suffix, middle, with the middle anchored at the cursor's line or at
+the cursor; `suffix-first` is suffix, prefix, middle. `{evaluation["fim_form"]}` does best, so
+config.json names it and the product asks so. After {100 * best["still_parses"]:.1f}% of its
+completions the file parses, of the files that did before. The baseline is an editor without a
+model: the latest earlier line of the file that begins with what is typed. ± is one standard error.
+
+Dialogues about {talk["count"]} held-out functions: {talk["nats_per_token"]:.3f} nats a token of
+what their authors wrote; {100 * talk["well_formed"]:.1f}% of its greedy answers have the form that
+was asked for (a function that parses, a docstring in quotes, one line). That says nothing of what
+they say.
 """

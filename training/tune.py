@@ -2,8 +2,8 @@
 
 LoRA as in BigCode's fine-tuning (bigcode-project/starcoder, finetune: rank 16, alpha 32, dropout
 0.05, cosine decay), on pieces with holes as in `training.fim`: the adapter is for completions.
-accelerate runs the loop, so `accelerate launch -m training tune ...` spreads it over GPUs, with
-DeepSpeed where its configuration says so.
+accelerate runs the loop, so `accelerate launch -m lsp_server tune code PATH` spreads it over GPUs,
+with DeepSpeed where accelerate's configuration says so.
 """
 
 from __future__ import annotations
@@ -110,6 +110,7 @@ def tune(
     disable_progress_bar()
     torch.manual_seed(options.seed)
     accelerator = Accelerator()
+    say = say if accelerator.is_main_process else lambda _: None
     tokenizer = load_tokenizer(base / "tokenizer.json")
     files = split(read_repository(repository), options.seed)
     rng = random.Random(options.seed)

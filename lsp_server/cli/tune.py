@@ -63,6 +63,8 @@ def code(
     """
     with common.plain_errors():
         _need_training()
+        from accelerate import PartialState
+
         from engine.loading import locate
         from training.tune import TuneOptions, tune
 
@@ -80,6 +82,8 @@ def code(
                 report = tune(base, path, made, options, say)
             except ValueError as error:
                 raise ConfigurationError(str(error)) from None
+            if not PartialState().is_main_process:
+                return  # of several processes, one tells and installs
             _show(report)
             if full is not None:
                 _say(f"The tuned model is in {full}: set starcoder.model to that folder.")

@@ -43,6 +43,10 @@ Histories = Annotated[
 Download = Annotated[
     bool, typer.Option(help="Get the packages that the recipe names; else what is here is read.")
 ]
+Budgets = Annotated[
+    list[int] | None, typer.Option("--budget", min=1, help="Tokens of a run; give it repeatedly.")
+]
+Sizes = Annotated[list[int] | None, typer.Option("--size", min=300, help="Ids of a tokenizer.")]
 Cpu = Annotated[bool, typer.Option("--cpu", help="Leave a GPU alone.")]
 Weights = Annotated[
     Path | None,
@@ -142,6 +146,39 @@ def pretrain(
     train(run, folder / "checkpoint.pt", folder / "loss.jsonl", say=typer.echo)
     if state.is_main_process:
         plot_loss(folder / "loss.jsonl", folder / PICTURE.name, plan.rows_per_step * length)
+
+
+@app.command()
+def scaling(folder: Folder = _FOLDER, budget: Budgets = None, threads: Threads = _CORES) -> None:
+    """Train small models on several budgets and foretell what more compute would give."""
+    import torch
+
+    from training.scaling import fit, run_points
+
+    torch.set_num_threads(threads)
+    budgets = budget or [1_000_000, 2_000_000, 4_000_000]
+    law = fit(run_points(folder, budgets, say=typer.echo))
+    typer.echo(f"{law}")
+    for compute in (1e15, 1e16, 1e17, 1e18):
+        weights = law.best_weights(compute)
+        tokens = compute / 6 / weights
+        loss = law.loss(weights, tokens)
+        typer.echo(f"{compute:.0e}: {weights:.2e} weights, {tokens:.2e} tokens, {loss:.3f} nats")
+
+
+@app.command()
+def vocabulary(folder: Folder = _FOLDER, size: Sizes = None) -> None:
+    """Train tokenizers of several sizes and show how densely each encodes the corpus."""
+    from training.rows import average_characters, sampled_tokenizer
+
+    for ids in size or [4096, 8192, 16384]:
+        dense = average_characters(folder, sampled_tokenizer(folder, ids))
+        typer.echo(f"{ids} ids: {dense} characters a token")
+    if (folder / "tokenizer.json").exists():
+        from training.tokenizer import load_tokenizer
+
+        dense = average_characters(folder, load_tokenizer(folder / "tokenizer.json"))
+        typer.echo(f"this run's: {dense}")
 
 
 @app.command()

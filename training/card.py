@@ -57,8 +57,8 @@ def model_card(
 ) -> str:
     """Return the card of a model as Markdown.
 
-    `state` is a checkpoint's step and plan; `corpus`, `rows` (by number of the stage) and `evaluation`
-    are what the steps of the recipe reported, each empty where a step left no report.
+    `state` is a checkpoint's step and plan; `corpus`, `rows` (by number of the stage) and
+    `evaluation` are what the steps reported, each empty where a step left no report.
     """
     parts = [_HEAD, _shape(config), _recipe(state, rows), _data(corpus), _numbers(evaluation)]
     return "\n".join(part for part in parts if part) + _TAIL

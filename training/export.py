@@ -55,7 +55,7 @@ def export(folder: Path, target: Path) -> Path:
     else:
         _write(target / "evaluation.json", evaluation)
     corpus = _read(folder / "corpus.json")
-    rows = {int(file.stem.split("-")[1]): _read(file) for file in folder.glob("rows-*.json")}
+    rows = {int(file.stem.split("-")[1]): _read(file) for file in folder.glob("rows-[1-9]*.json")}
     card = model_card(model.config, state, corpus, rows, evaluation)
     (target / "README.md").write_text(card, encoding="utf-8")
     return target

@@ -17,7 +17,7 @@ from training.formats import Token, commit, header, ids_of, notebook
 from training.packing import PAD, Rows, pack, pieces
 from training.prepare import read_commits, read_dialogues, read_documents, read_notebooks
 from training.recipe import Stage
-from training.tokenizer import encode
+from training.tokenizer import encode, train_tokenizer
 
 _OTHER_FILE_SHARE = 0.3
 """Of a piece's characters: what another file of its project may show before it."""
@@ -132,6 +132,17 @@ def _dialogues(
         ids = ids_of(chatml(turn), tokenizer)
         made += len(ids)
         yield ids
+
+
+_SAMPLE = 8
+"""One document of so many trains a tokenizer that is only to be measured."""
+
+
+def sampled_tokenizer(folder: Path, vocab_size: int) -> tokenizers.Tokenizer:
+    """Return a tokenizer trained on a sample of the corpus."""
+    found = read_documents(folder / "train.jsonl")
+    texts = (document.text for i, document in enumerate(found) if i % _SAMPLE == 0)
+    return train_tokenizer(texts, vocab_size)
 
 
 def average_characters(folder: Path, tokenizer: tokenizers.Tokenizer) -> dict[str, float]:

@@ -1,10 +1,13 @@
-"""What is shown of an answer: nothing doubled, nothing empty, line ends as in the document."""
+"""What is shown of an answer: nothing doubled, empty or broken, line ends as in the document."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fim.loops import without_loops
+from fim.secrets import PLACEHOLDERS, holds_secret
 from fim.snapshot import Snapshot
+from fim.syntax import mend
 
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _QUOTES = "\"'`"
@@ -24,10 +27,17 @@ def clean(text: str, snapshot: Snapshot) -> Cleaned | None:
     """Return what to show of a cut answer, None for nothing."""
     if snapshot.line_before.strip() and snapshot.line_before[-1].isspace():
         text = text.lstrip(" \t")  # a second space after `x = ` is never meant
-    text = _without_echo(text, snapshot).rstrip()
+    text = without_loops(_without_echo(text, snapshot))
+    text = _without_forbidden(text, snapshot).rstrip()
     if not text.strip():
         return None
     replaced = overlap(text, snapshot.line_after)
+    mended = mend(text, replaced, snapshot)
+    if mended != text:
+        text = mended.rstrip()
+        replaced = overlap(text, snapshot.line_after)
+    if not text.strip():
+        return None
     if replaced == len(text) and not snapshot.line_after[replaced:].strip():
         return None  # all of it stands there already
     return Cleaned(text.replace("\n", snapshot.line_ending), replaced)
@@ -58,8 +68,23 @@ def _is_foreign(own: str, shared: str, rest: str) -> bool:
     return not (splits_right or splits_left)
 
 
+def _without_forbidden(text: str, snapshot: Snapshot) -> str:
+    """Cut before a line with a placeholder that the document has not, or with a secret."""
+    lines = text.split("\n")
+    for index, line in enumerate(lines):
+        strange = (mark for mark in PLACEHOLDERS if mark in line)
+        if any(mark not in snapshot.text for mark in strange) or holds_secret(line):
+            return "\n".join(lines[:index])
+    return text
+
+
 def _without_echo(text: str, snapshot: Snapshot) -> str:
-    """Cut before a line that repeats the first line below the cursor's."""
+    """Cut before a line that repeats the first below the cursor's, or the one above it."""
+    above = snapshot.before[: len(snapshot.before) - len(snapshot.line_before)].rstrip()
+    last = above[max(above.rfind("\n"), above.rfind("\r")) + 1 :].strip()
+    begun = (snapshot.line_before + text.split("\n")[0]).strip()
+    if begun == last and len(last) >= _SHORTEST_ECHO:
+        return ""
     below = snapshot.after[len(snapshot.line_after) :]
     following = next((line.strip() for line in below.splitlines() if line.strip()), "")
     if len(following) < _SHORTEST_ECHO:

@@ -11,13 +11,14 @@ from typing import Any, TextIO
 
 import tokenizers
 
+from fim.secrets import detectors
 from training import dialogues
 from training.collect import HELD_OUT, Document, Source, documents, sources
 from training.decontaminate import Benchmarks, benchmark_texts
 from training.filters import Deduplicator, kept
 from training.formats import Cell, Commit, cells_of
 from training.history import commits
-from training.private import detectors, redact
+from training.private import redact
 from training.tokenizer import add_chat_tokens, load_tokenizer, train_tokenizer
 
 CHARACTERS_PER_PROJECT = 3_000_000

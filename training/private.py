@@ -10,11 +10,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from functools import cache
 
-from detect_secrets.core import scan
-from detect_secrets.settings import transient_settings
+from fim.secrets import secrets_in
 
 EMAIL, IP_ADDRESS, KEY = "<EMAIL>", "<IP_ADDRESS>", "<KEY>"
 
@@ -23,15 +21,6 @@ _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]|\.\d)")
 
 # Both may be in any example: they belong to nobody.
 _NO_EMAIL = re.compile(r"@(example|test|localhost|domain|email|foo|bar)\b|noreply", re.IGNORECASE)
-
-_LONG_WORD = re.compile(r"[A-Za-z0-9+/=_.-]{20,}|-----BEGIN")
-_DETECTORS = (
-    "ArtifactoryDetector", "AWSKeyDetector", "AzureStorageKeyDetector", "DiscordBotTokenDetector",
-    "GitHubTokenDetector", "GitLabTokenDetector", "JwtTokenDetector", "MailchimpDetector",
-    "NpmDetector", "OpenAIDetector", "PrivateKeyDetector", "PypiTokenDetector", "SendGridDetector",
-    "SlackDetector", "SquareOAuthDetector", "StripeDetector", "TwilioKeyDetector",
-)  # fmt: skip
-"""Detectors of keys by their form. Those that go by entropy alone would take hashes and tables."""
 
 
 def redact(text: str, counts: dict[str, int]) -> str:
@@ -64,29 +53,11 @@ def _is_somebodys(address: str) -> bool:
 
 
 def _secrets(text: str) -> Iterator[str]:
-    lines = [line for line in text.splitlines() if _LONG_WORD.search(line)]
-    if not lines:
-        return
-    for line in lines:
-        for found in scan.scan_line(line):
-            if found.secret_value and found.type != "Private Key":
-                yield found.secret_value
-    yield from _private_keys(text)
+    # Of a private key the detector gives the first line, which is no secret; its body follows.
+    yield from (found for found in secrets_in(text) if "PRIVATE KEY" not in found)
+    yield from (found[0] for found in _PRIVATE_KEY.finditer(text))
 
 
 _PRIVATE_KEY = re.compile(
     r"(?<=PRIVATE KEY-----)[A-Za-z0-9+/=\\\s\"',:-]{64,}?(?=-----END)", re.DOTALL
 )
-
-
-def _private_keys(text: str) -> Iterator[str]:
-    for found in _PRIVATE_KEY.finditer(text):
-        yield found[0]
-
-
-def detectors() -> AbstractContextManager[object]:
-    """Return the context in which `redact` finds keys: the chosen detectors of detect-secrets."""
-    context: AbstractContextManager[object] = transient_settings(
-        {"plugins_used": [{"name": name} for name in _DETECTORS]}
-    )
-    return context

@@ -17,7 +17,8 @@ from fim.snapshot import CompletionResult, SelectedText, Snapshot, Source, Trigg
 def at_bar(text: str) -> Snapshot:
     """A snapshot whose cursor is where the bar stands."""
     cursor = text.index("|")
-    return Snapshot("file:///a.py", "python", text[:cursor] + text[cursor + 1 :], cursor)
+    language = "javascript" if "{|" in text else "python"
+    return Snapshot("file:///a.py", language, text[:cursor] + text[cursor + 1 :], cursor)
 
 
 def asked(text: str, answer: str, **settings: object) -> tuple[CompletionResult, ScriptedEngine]:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from training.private import detectors, redact
+from fim.secrets import detectors
+from training.private import redact
 
 
 @pytest.mark.parametrize(

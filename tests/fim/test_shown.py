@@ -1,0 +1,105 @@
+"""What is kept back: broken code, loops, placeholders, secrets, echoes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fim.clean import clean
+from fim.loops import without_loops
+from fim.snapshot import Snapshot
+from fim.syntax import errors, mend, parser
+
+
+def shown(text: str, answer: str, language: str = "python") -> str:
+    """What is shown of an answer at the bar; empty for nothing."""
+    cursor = text.index("|")
+    snapshot = Snapshot("u", language, text[:cursor] + text[cursor + 1 :], cursor)
+    cleaned = clean(answer, snapshot)
+    return "" if cleaned is None else cleaned.text
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "language", "expected"),
+    [
+        ("x = [1, 2|\ny = 3\n", "])", "python", "]"),  # a bracket that nothing opened
+        ("x = (a|\n", ") + (b))", "python", ") + (b)"),
+        ("a\n|\nb\n", "y = f(1, 'x", "python", "y = f"),  # broke what parsed: cut back
+        ("a\n|\nb\n", "y = dict(", "python", "y = dict("),  # opens on purpose
+        ("def f(a):\n    |\n\nb\n", "return g(a)", "python", "return g(a)"),
+        ("def f(a):\n    return (|\n", "a,", "python", "a,"),  # was open, is open
+        ("package a\nfunc f() {\n\tx := |\n}\n", "g(1, 2))", "go", "g(1, 2)"),
+        ("const a = [|\nlet b = 1;\n", "1, 2]];", "typescript", "1, 2]"),
+        ("<p>|</p>\n", "a <b>c</b>", "html", "a <b>c</b>"),
+        ("a = [|\n", "1]]", "a language without a grammar", "1]]"),
+    ],
+)
+def test_brackets_that_nothing_opened_and_broken_ends_are_cut(
+    text: str, answer: str, language: str, expected: str
+) -> None:
+    assert shown(text, answer, language) == expected
+
+
+def test_a_file_that_is_broken_elsewhere_still_gets_suggestions() -> None:
+    assert shown("def (:\n    |\n", "x = f(1", "python") == "x = f(1"
+
+
+@pytest.mark.parametrize(
+    "language",
+    ["c", "cpp", "csharp", "css", "go", "html", "java", "javascript", "javascriptreact", "json",
+     "kotlin", "lua", "php", "python", "ruby", "rust", "scala", "shellscript", "sql", "swift",
+     "toml", "typescript", "typescriptreact", "yaml"],
+)  # fmt: skip
+def test_every_grammar_loads_and_finds_nothing_wrong_with_nothing(language: str) -> None:
+    assert parser(language) is not None
+    assert errors("", language) == 0
+    assert errors("<?php {[(<!@#", language)
+
+
+def test_jsx_is_understood_where_it_may_stand() -> None:
+    assert errors("const a = <p>{b}</p>;\n", "typescriptreact") == 0
+    assert errors("const a = <p>{b}</p>;\n", "typescript")
+
+
+texts = st.text(st.sampled_from("ab =()[]{}\"':\n\té🎉"), max_size=30)
+
+
+@given(before=texts, after=texts, answer=texts, size=st.integers(0, 5))
+def test_what_is_mended_is_a_beginning_and_breaks_nothing(
+    before: str, after: str, answer: str, size: int
+) -> None:
+    snapshot = Snapshot("u", "python", before + after, len(before))
+    replaced = min(size, len(snapshot.line_after))
+    made = mend(answer, replaced, snapshot)
+    assert answer.startswith(made)
+    opens = made.rstrip().endswith(("(", "[", "{"))
+    if errors(before + after, "python") == 0 and not opens and made:
+        assert errors(before + made + after[replaced:], "python") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a, a, a, a, a, a, a, a", ""),
+        ("x = 1\nself.a = a\nself.a = a\nself.a = a", "x = 1\nself.a = a"),
+        ("push(a)\npop(b)\npush(a)\npop(b)", "push(a)\npop(b)\npush(a)"),
+        ("# ---------------- #", "# ---------------- #"),
+        ("]\n]\n]", "]\n]\n]"),
+        ("f(1)\nf(2)\nf(3)", "f(1)\nf(2)\nf(3)"),
+        ("x[0][0][0]", "x[0][0][0]"),
+    ],
+)
+def test_what_repeats_itself_is_cut(text: str, expected: str) -> None:
+    assert without_loops(text) == expected
+
+
+def test_placeholders_and_secrets_are_not_shown() -> None:
+    token = "ghp_0123456789abcdefghijABCDEFGHIJ012345"
+    assert shown("mail = |\n", "'<EMAIL>'") == ""
+    assert shown("MARK = '<EMAIL>'\nmail = |\n", "'<EMAIL>'") == "'<EMAIL>'"  # it is the file's own
+    assert shown("token = |\n", f"'{token}'") == ""
+    assert shown("def f():\n    |\n", f"a = 1\n    b = '{token}'") == "a = 1"
+
+
+def test_the_line_above_is_not_said_again() -> None:
+    assert shown("total = count\nto|\n", "tal = count") == ""
+    assert shown("    }\n    |\n", "}", "javascript") == "}"

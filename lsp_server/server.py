@@ -26,6 +26,7 @@ from fim.completer import Completer
 from fim.snapshot import CompletionResult, SelectedText, Snapshot, Source, Trigger
 from lsp_server import __version__
 from lsp_server.documents import Document, DocumentWorkspace
+from lsp_server.exclusions import Exclusions, odd_text
 from lsp_server.protocol import FAILED, StarcoderProtocol
 from lsp_server.scheduling import LatestWins
 from lsp_server.settings import Settings, resolve
@@ -45,6 +46,10 @@ def engine_of(settings: Settings) -> Engine:
         tokenizer = None if settings.tokenizer is None else Path(settings.tokenizer).expanduser()
         return HttpEngine(endpoint, tokenizer)
     return ManagedEngine(settings.engine, (*DEFAULT_COMMAND, "--chat-renderer", _CHAT_RENDERER))
+
+
+def _exclusions(settings: Settings) -> Exclusions:
+    return Exclusions(settings.exclude, gitignore=settings.respect_gitignore)
 
 
 class StarcoderServer(LanguageServer):
@@ -74,6 +79,7 @@ class StarcoderServer(LanguageServer):
         self.status = StatusReporter(self)
         self.engine = make_engine(self.settings)
         self.completer = Completer(self.engine, self.settings.fim)
+        self._exclusions = _exclusions(self.settings)
 
     # Documents.
 
@@ -101,6 +107,7 @@ class StarcoderServer(LanguageServer):
             self.status.tell_once("\n".join(resolved.problems), types.MessageType.Warning)
         before, self.settings = self.settings, resolved.settings
         logging.getLogger().setLevel(self.settings.log_level.upper())
+        self._exclusions = _exclusions(self.settings)
         if not self.settings.same_engine(before):
             old, self.engine = self.engine, self._make_engine(self.settings)
             self.spawn(old.aclose())
@@ -166,7 +173,7 @@ class StarcoderServer(LanguageServer):
     async def _completed(
         self, snapshot: Snapshot, trigger: Trigger, selected: SelectedText | None
     ) -> CompletionResult:
-        if reason := self._reason_for_silence(snapshot, trigger):
+        if reason := await self._reason_for_silence(snapshot, trigger):
             return CompletionResult((), Source.NONE, reason)
         if trigger is Trigger.AUTOMATIC:
             await asyncio.sleep(self.settings.debounce_ms / 1000)
@@ -179,17 +186,21 @@ class StarcoderServer(LanguageServer):
             self.spawn(self.bring_up())  # it works again: say what it is now
         return result
 
-    def _reason_for_silence(self, snapshot: Snapshot, trigger: Trigger) -> str | None:
+    async def _reason_for_silence(self, snapshot: Snapshot, trigger: Trigger) -> str | None:
         if not self.settings.enabled:
             return "switched off"
         disabled = snapshot.language_id in self.settings.disabled_languages
         if disabled and trigger is Trigger.AUTOMATIC:
             return f"switched off for {snapshot.language_id}"
-        return None
+        excluded = self._exclusions.by_pattern(snapshot.uri) or odd_text(snapshot.text)
+        if excluded is None and trigger is Trigger.AUTOMATIC:
+            excluded = await self._exclusions.by_git(snapshot.uri)
+        return excluded
 
     def closed(self, uri: str) -> None:
         """Stop working on a document that was closed."""
         self._latest.cancel(uri)
+        self._exclusions.forget(uri)
 
     # Tasks and introspection.
 

@@ -30,6 +30,28 @@ class Settings(BaseModel):
     disabled_languages: tuple[str, ...] = Field(
         (), strict=False, description="Language ids in which nothing is suggested automatically."
     )
+    exclude: tuple[str, ...] = Field(
+        (
+            ".env",
+            ".env.*",
+            "*.pem",
+            "*.key",
+            "*.p12",
+            "*.pfx",
+            "id_rsa*",
+            "id_ed25519*",
+            "*.kdbx",
+            "secrets.*",
+            ".netrc",
+            ".npmrc",
+            ".pypirc",
+        ),
+        strict=False,
+        description="Files in which nothing is suggested, as patterns of .gitignore.",
+    )
+    respect_gitignore: bool = Field(
+        True, description="Suggest nothing in files that git ignores, unless asked by hand."
+    )
     model: str = Field(
         "auto",
         min_length=1,

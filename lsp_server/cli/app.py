@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from lsp_server import __version__
-from lsp_server.cli import complete, demo, doctor, models, serve, tune
+from lsp_server.cli import complete, demo, doctor, evaluate, models, serve, tune
 
 app = typer.Typer(
     name="starcoder-lsp",
@@ -31,6 +31,7 @@ app.command()(complete.complete)
 app.command()(serve.serve)
 app.command()(models.models)
 app.command()(doctor.doctor)
+app.command(name="eval")(evaluate.evaluate)
 app.add_typer(tune.app, name="tune")
 
 

@@ -1,0 +1,1 @@
+"""How good completions are: holes cut into real files, filled, and compared."""

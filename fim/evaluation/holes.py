@@ -1,0 +1,243 @@
+"""Holes to measure with, cut where an editor's user would have the cursor."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import tree_sitter
+
+from engine.errors import ConfigurationError
+from fim.syntax import parser
+
+LANGUAGES = {
+    ".py": "python", ".js": "javascript", ".jsx": "javascriptreact", ".ts": "typescript",
+    ".tsx": "typescriptreact", ".go": "go", ".rs": "rust", ".c": "c", ".h": "c", ".cpp": "cpp",
+    ".cc": "cpp", ".hpp": "cpp", ".java": "java", ".kt": "kotlin", ".rb": "ruby", ".php": "php",
+    ".cs": "csharp", ".scala": "scala", ".swift": "swift", ".lua": "lua", ".sh": "shellscript",
+    ".sql": "sql",
+}  # fmt: skip
+"""LSP's language ids by the end of a file's name."""
+
+_MAX_CHARACTERS = 400_000
+_MAX_LINE = 500
+_MAX_BODY_LINES = 12
+
+
+class Kind(StrEnum):
+    """What is cut out."""
+
+    LINE = "line"
+    """From a column of a line to its end."""
+    SPAN = "span"
+    """From a column to a later one of the same line."""
+    BLOCK = "block"
+    """The lines below one that are indented deeper."""
+    BODY = "body"
+    """The body of a function."""
+    DOCSTRING = "docstring"
+    """What stands between a docstring's quotes."""
+    RETURN = "return"
+    """The type that a function is said to return."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A source file."""
+
+    path: str
+    language: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A text with a part of it cut out; prefix, middle and suffix make it whole."""
+
+    name: str
+    """Path and place, or a benchmark's task id: equal for equal holes."""
+    language: str
+    kind: str
+    prefix: str
+    middle: str
+    suffix: str
+
+
+def source_files(root: Path) -> list[File]:
+    """Return the source files that git tracks, or all where there is no git.
+
+    Raises ConfigurationError where `root` is no folder.
+    """
+    if not root.is_dir():
+        raise ConfigurationError(f"{root} is neither a folder nor a JSONL file.")
+    command = ["git", "-C", str(root), "ls-files", "-z"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    names = [name for name in done.stdout.decode("utf-8", "replace").split("\0") if name]
+    paths = [root / name for name in names] if done.returncode == 0 and names else root.rglob("*")
+    found = []
+    for path in sorted(paths):
+        if path.suffix in LANGUAGES and path.is_file():
+            try:
+                text = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError):
+                continue
+            if text.strip() and len(text) <= _MAX_CHARACTERS:
+                name = path.relative_to(root).as_posix()
+                found.append(File(name, LANGUAGES[path.suffix], text))
+    return found
+
+
+def draw(files: Sequence[File], kinds: Sequence[Kind], count: int, seed: int) -> list[Hole]:
+    """Return `count` holes, or fewer if there are no more: kinds by turns, files at random."""
+    rng = random.Random(seed)
+    made: dict[str, Hole] = {}
+    found: dict[tuple[str, Kind], list[tuple[int, int]]] = {}
+    for attempt in range(count * 20):
+        if len(made) == count or not files:
+            break
+        kind, file = kinds[attempt % len(kinds)], rng.choice(files)
+        key = (file.path, kind)
+        if key not in found:
+            found[key] = list(_FINDERS[kind](file, rng))
+        if found[key]:
+            hole = _cut(file, kind, *rng.choice(found[key]))
+            made[hole.name] = hole
+    return sorted(made.values(), key=lambda hole: hole.name)
+
+
+def _cut(file: File, kind: Kind, start: int, end: int) -> Hole:
+    name = f"{file.path}:{start}-{end}:{kind}"
+    text = file.text
+    return Hole(name, file.language, kind, text[:start], text[start:end], text[end:])
+
+
+def _code_lines(file: File) -> Iterator[tuple[int, int]]:
+    """Yield start and end of lines that hold code, as far as their beginning tells."""
+    at = 0
+    for line in file.text.split("\n"):
+        stripped = line.strip()
+        comment = stripped.startswith(("#", "//", "/*", "*", "--", '"""', "'''"))
+        if stripped and not comment and len(line) <= _MAX_LINE:
+            yield at + len(line) - len(line.lstrip()), at + len(line.rstrip())
+        at += len(line) + 1
+
+
+def _rests(file: File, rng: random.Random) -> Iterator[tuple[int, int]]:
+    for start, end in _code_lines(file):
+        yield rng.randrange(start, end), end
+
+
+def _spans(file: File, rng: random.Random) -> Iterator[tuple[int, int]]:
+    for start, end in _code_lines(file):
+        if end - start >= 4:
+            first = rng.randrange(start, end - 2)
+            yield first, rng.randrange(first + 1, end)
+
+
+def _blocks(file: File, _: random.Random) -> Iterator[tuple[int, int]]:
+    lines = list(_code_lines(file))
+    for index, (start, end) in enumerate(lines):
+        column = start - (file.text.rfind("\n", 0, start) + 1)
+        inside = []
+        for inner_start, inner_end in lines[index + 1 :]:
+            if inner_start - (file.text.rfind("\n", 0, inner_start) + 1) <= column:
+                break
+            inside.append((inner_start, inner_end))
+        if inside and len(inside) <= _MAX_BODY_LINES and inside[0][0] > end:
+            yield inside[0][0], inside[-1][1]
+
+
+def _nodes(file: File) -> Iterator[tree_sitter.Node]:
+    found = parser(file.language)
+    waiting = [] if found is None else [found.parse(file.text.encode()).root_node]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting += node.children
+
+
+def _characters(file: File, start: int, end: int) -> tuple[int, int]:
+    data = file.text.encode()
+    before = len(data[:start].decode("utf-8", "replace"))
+    return before, before + len(data[start:end].decode("utf-8", "replace"))
+
+
+def _bodies(file: File, _: random.Random) -> Iterator[tuple[int, int]]:
+    for node in _nodes(file):
+        body = node.child_by_field_name("body")
+        if body is None or not ("function" in node.type or "method" in node.type):
+            continue
+        start, end = _characters(file, body.start_byte, body.end_byte)
+        if file.text[start : start + 1] == "{":
+            start, end = start + 1, end - 1
+        text = file.text[start:end]
+        if text.strip() and text.count("\n") <= _MAX_BODY_LINES:
+            yield start, start + len(text.rstrip())
+
+
+def _docstrings(file: File, _: random.Random) -> Iterator[tuple[int, int]]:
+    for node in _nodes(file):
+        body = node.child_by_field_name("body")
+        first = body.named_children[0] if body is not None and body.named_children else None
+        if file.language != "python" or node.type != "function_definition" or first is None:
+            continue
+        text = first.text or b""
+        if first.type == "expression_statement" and text[:3] == b'"""' and len(text) > 12:
+            yield _characters(file, first.start_byte + 3, first.end_byte - 3)
+
+
+def _returns(file: File, _: random.Random) -> Iterator[tuple[int, int]]:
+    for node in _nodes(file):
+        found = node.child_by_field_name("return_type") or node.child_by_field_name("result")
+        if found is not None:
+            yield _characters(file, found.start_byte, found.end_byte)
+
+
+_FINDERS: dict[Kind, Callable[[File, random.Random], Iterator[tuple[int, int]]]] = {
+    Kind.LINE: _rests,
+    Kind.SPAN: _spans,
+    Kind.BLOCK: _blocks,
+    Kind.BODY: _bodies,
+    Kind.DOCSTRING: _docstrings,
+    Kind.RETURN: _returns,
+}
+
+
+def read_holes(file: Path) -> list[Hole]:
+    """Read holes from JSON lines, also compressed: ours, or HumanEval-infilling's.
+
+    HumanEval-infilling (Bavarian et al. 2022, arXiv:2207.14255) has `task_id`, `prompt`, `suffix`
+    and `canonical_solution`. Raises ConfigurationError naming the line that has neither form.
+    """
+    opened = gzip.open if file.suffix == ".gz" else open
+    holes = []
+    try:
+        with opened(file, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                holes.append(_read_hole(json.loads(line), f"{file}, line {number}"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{file} cannot be read: {error}") from None
+    return holes
+
+
+def _read_hole(row: dict[str, Any], place: str) -> Hole:
+    try:
+        if "canonical_solution" in row:
+            middle = row["canonical_solution"]
+            kind = Kind.LINE if middle.strip().count("\n") == 0 else Kind.BLOCK
+            return Hole(row["task_id"], "python", kind, row["prompt"], middle, row["suffix"])
+        return Hole(**row)
+    except (KeyError, TypeError):
+        raise ValueError(f"{place}: no hole of ours and none of HumanEval-infilling") from None
+
+
+def to_row(hole: Hole) -> dict[str, str]:
+    """Return a hole as JSON holds it."""
+    return asdict(hole)

@@ -105,7 +105,7 @@ class ScriptedEngine:
             await asyncio.sleep(self.seconds_per_token)
             written += 1
             self.tokens_written += 1
-            scores = () if request.logprobs is None else (TokenLogprob(id_, -0.1),)
+            scores = () if request.logprobs is None else (TokenLogprob(id_, -0.01),)
             yield Chunk(stop_text.feed(utf8.feed((id_,))), (id_,), scores)
         rest = "" if stop_text.reached else stop_text.feed(utf8.flush()) + stop_text.flush()
         usage = Usage(len(request.prompt), written, 0, 0.0, 0.0)

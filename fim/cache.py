@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cachetools import TTLCache
 
+from fim.confidence import Scores, first_line
 from fim.snapshot import Snapshot, Source
 
 _BEFORE_CHARACTERS = 1500
@@ -26,6 +27,26 @@ class Cached:
     """Empty when nothing is to be suggested."""
     replaced: int
     source: Source
+    confidence: float = 1.0
+    """How sure the model was of its first line, 0 to 1."""
+
+
+_UNSCORED = Scores()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What is remembered."""
+
+    text: str
+    replaced: int
+    scores: Scores
+
+    def after(self, typed: int, source: Source) -> Cached:
+        """Return what is left of it after so many characters were typed along."""
+        rest = self.text[typed:]
+        confidence = self.scores.confidence(typed, typed + first_line(rest))
+        return Cached(rest, self.replaced, source, confidence)
 
 
 class SuggestionCache:
@@ -34,11 +55,17 @@ class SuggestionCache:
     def __init__(
         self, size: int, seconds: float, timer: Callable[[], float] = time.monotonic
     ) -> None:
-        self._entries: TTLCache[_Key, tuple[str, int]] = TTLCache(size, seconds, timer)
+        self._entries: TTLCache[_Key, _Answer] = TTLCache(size, seconds, timer)
 
-    def store(self, snapshot: Snapshot, text: str, replaced: int) -> None:
-        """Remember what was suggested at the cursor; an empty text says that nothing was."""
-        self._entries[_key(snapshot.uri, snapshot.before, snapshot.after)] = (text, replaced)
+    def store(
+        self, snapshot: Snapshot, text: str, replaced: int, scores: Scores = _UNSCORED
+    ) -> None:
+        """Remember what was suggested at the cursor; an empty text says that nothing was.
+
+        `scores` are those of the text.
+        """
+        key = _key(snapshot.uri, snapshot.before, snapshot.after)
+        self._entries[key] = _Answer(text, replaced, scores)
 
     def find(self, snapshot: Snapshot) -> Cached | None:
         """Return the answer for this place.
@@ -48,11 +75,11 @@ class SuggestionCache:
         """
         before, after = snapshot.before, snapshot.after
         if found := self._entries.get(_key(snapshot.uri, before, after)):
-            return Cached(*found, Source.CACHE)
+            return found.after(0, Source.CACHE)
         for typed in range(1, min(_LONGEST_TYPED, len(before)) + 1):
             found = self._entries.get(_key(snapshot.uri, before[:-typed], after))
-            if found and len(found[0]) > typed and found[0].startswith(before[-typed:]):
-                return Cached(found[0][typed:], found[1], Source.TYPED_THROUGH)
+            if found and len(found.text) > typed and found.text.startswith(before[-typed:]):
+                return found.after(typed, Source.TYPED_THROUGH)
         return None
 
     def clear(self) -> None:

@@ -21,12 +21,16 @@ class Cleaned:
 
     text: str
     replaced: int
+    skipped: int = 0
+    """Characters of the answer that were left out at its beginning."""
 
 
 def clean(text: str, snapshot: Snapshot) -> Cleaned | None:
     """Return what to show of a cut answer, None for nothing."""
+    length = len(text)
     if snapshot.line_before.strip() and snapshot.line_before[-1].isspace():
         text = text.lstrip(" \t")  # a second space after `x = ` is never meant
+    skipped = length - len(text)
     text = without_loops(_without_echo(text, snapshot))
     text = _without_forbidden(text, snapshot).rstrip()
     if not text.strip():
@@ -40,7 +44,7 @@ def clean(text: str, snapshot: Snapshot) -> Cleaned | None:
         return None
     if replaced == len(text) and not snapshot.line_after[replaced:].strip():
         return None  # all of it stands there already
-    return Cleaned(text.replace("\n", snapshot.line_ending), replaced)
+    return Cleaned(text.replace("\n", snapshot.line_ending), replaced, skipped)
 
 
 def overlap(text: str, rest: str) -> int:

@@ -13,6 +13,7 @@ from engine.tokenizer import Tokenizer
 from fim import clean as cleaning
 from fim import prompt as prompting
 from fim.cache import Cached, SuggestionCache
+from fim.confidence import THRESHOLDS, Eagerness, Scorer, Scores, first_line
 from fim.cut import Extent, Scope, cut, scope_of
 from fim.families import FimFamily, detect
 from fim.snapshot import (
@@ -43,6 +44,8 @@ class FimSettings:
     adapter: str | None = None
     """Name of the LoRA adapter to complete with."""
     temperature: float = 0.0
+    eagerness: Eagerness = "balanced"
+    """How sure the model must be before something is shown unasked."""
     cache_size: int = 500
     cache_seconds: float = 600.0
 
@@ -85,13 +88,17 @@ class Completer:
             return await self._beyond(snapshot, trigger, selected)
         if trigger is Trigger.AUTOMATIC and snapshot.line_after[:1].isalnum():
             return CompletionResult((), Source.NONE, _IN_A_WORD)
+        least = THRESHOLDS[self.settings.eagerness] if trigger is Trigger.AUTOMATIC else 0.0
         if (found := self._cache.find(snapshot)) is not None:
-            return _result(snapshot, found, 0.0)
+            return _result(snapshot, found, 0.0, least)
         scope = scope_of(snapshot, multiline=self.settings.multiline == "auto")
-        answer, model_ms = await self._ask(snapshot, scope)
+        answer, scores, model_ms = await self._ask(snapshot, scope)
         cleaned = cleaning.clean(answer, snapshot) or cleaning.Cleaned("", 0)
-        self._cache.store(snapshot, cleaned.text, cleaned.replaced)
-        return _result(snapshot, Cached(cleaned.text, cleaned.replaced, Source.MODEL), model_ms)
+        scores = scores.from_offset(cleaned.skipped)
+        self._cache.store(snapshot, cleaned.text, cleaned.replaced, scores)
+        confidence = scores.confidence(0, first_line(cleaned.text))
+        made = Cached(cleaned.text, cleaned.replaced, Source.MODEL, confidence)
+        return _result(snapshot, made, model_ms, least)
 
     async def _beyond(
         self, snapshot: Snapshot, trigger: Trigger, selected: SelectedText
@@ -114,19 +121,22 @@ class Completer:
             ),
         )
 
-    async def _ask(self, snapshot: Snapshot, scope: Scope) -> tuple[str, float]:
-        """Return the cut answer of the engine, and the milliseconds it took."""
+    async def _ask(self, snapshot: Snapshot, scope: Scope) -> tuple[str, Scores, float]:
+        """Return the cut answer of the engine, its scores, and the milliseconds it took."""
         request = await self._request(snapshot, scope)
         text, finish, started = "", None, asyncio.get_running_loop().time()
+        scorer = Scorer()
         async with aclosing(self._engine.stream(request)) as stream:
             async for chunk in stream:
                 text += chunk.text
+                scorer.add(chunk.text, (token.logprob for token in chunk.logprobs))
                 finish = chunk.finish
                 if cut(text, scope, ended=False).done:
                     break  # what follows would be cut off: closing the stream stops the engine
         elapsed = (asyncio.get_running_loop().time() - started) * 1000
         limited = finish is FinishReason.LENGTH
-        return cut(text, scope, ended=True, limited=limited).text, elapsed
+        shown = cut(text, scope, ended=True, limited=limited).text
+        return shown, scorer.scores(), elapsed
 
     async def _request(self, snapshot: Snapshot, scope: Scope) -> GenerationRequest:
         model = await self._known_model()
@@ -147,6 +157,7 @@ class Completer:
             stop_ids=model.family.stop_ids,
             sampling=Sampling(temperature=self.settings.temperature),
             priority=Priority.COMPLETION,
+            logprobs=0,
             adapter=self.settings.adapter,
         )
 
@@ -158,9 +169,13 @@ class Completer:
         return self._model
 
 
-def _result(snapshot: Snapshot, found: Cached, model_ms: float) -> CompletionResult:
+def _result(snapshot: Snapshot, found: Cached, model_ms: float, least: float) -> CompletionResult:
     if not found.text:
         return CompletionResult((), found.source, _NOTHING, model_ms)
+    if found.confidence < least:
+        why = f"the model is not sure enough ({found.confidence:.0%}, {least:.0%} wanted)"
+        return CompletionResult((), found.source, why, model_ms)
     end = snapshot.cursor + found.replaced
-    one = Suggestion(uuid.uuid4().hex, found.text, snapshot.cursor, end, found.source)
+    name = uuid.uuid4().hex
+    one = Suggestion(name, found.text, snapshot.cursor, end, found.source, found.confidence)
     return CompletionResult((one,), found.source, str(found.source), model_ms)

@@ -85,6 +85,8 @@ class Suggestion:
     replace_start: int
     replace_end: int
     source: Source
+    confidence: float = 1.0
+    """How sure the model was of its first line, 0 to 1."""
 
     def applied_to(self, text: str) -> str:
         """Return the document with the suggestion accepted."""

@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from engine.settings import Device, Dtype, EngineSettings
 from fim.completer import FimSettings
+from fim.confidence import Eagerness
 from fim.prompt import Form
 
 SECTION = "starcoder"
@@ -104,6 +105,11 @@ class Settings(BaseModel):
         min_length=1,
         description="Name of an adapter that `starcoder-lsp tune` made for this model.",
     )
+    eagerness: Eagerness = Field(
+        "balanced",
+        description="How sure the model must be before something is shown unasked: `eager` shows "
+        "all that it has, `reserved` little that is wrong.",
+    )
     debounce_ms: int = Field(
         25, ge=0, le=5000, description="Pause after a key before the model is asked."
     )
@@ -133,6 +139,7 @@ class Settings(BaseModel):
             multiline=self.multiline,
             form=self.prompt_form,
             adapter=self.adapter,
+            eagerness=self.eagerness,
         )
 
     def same_engine(self, other: Settings) -> bool:

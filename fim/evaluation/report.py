@@ -58,6 +58,46 @@ def _row(name: str, way: str, records: Sequence[Record]) -> Row:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Certainty:
+    """What a user would get if only suggestions at least this sure were shown."""
+
+    least: float
+    """Confidence, 0 to 1."""
+    shown: float
+    """Share of all suggestions."""
+    precision: float
+    """Share of those shown that are exact."""
+    recall: float
+    """Share of the exact ones that are shown."""
+    similarity: float
+    """Mean, of those shown."""
+
+
+_STEPS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
+
+
+def certainties(records: Sequence[Record]) -> list[Certainty]:
+    """Return a row for each threshold at which the pipeline would show anything."""
+    made = [r for r in records if r.way == "pipeline" and r.text.strip()]
+    exact = sum(record.exact for record in made)
+    found = []
+    for least in _STEPS:
+        shown = [record for record in made if record.confidence >= least]
+        if shown:
+            hits = sum(record.exact for record in shown)
+            found.append(
+                Certainty(
+                    least=least,
+                    shown=len(shown) / len(made),
+                    precision=hits / len(shown),
+                    recall=hits / exact if exact else 0.0,
+                    similarity=_mean(record.similarity for record in shown),
+                )
+            )
+    return found
+
+
 def _mean(values: Iterable[float]) -> float:
     found = list(values)
     return sum(found) / len(found)

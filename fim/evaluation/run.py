@@ -37,9 +37,13 @@ class Record:
     parses: bool | None
     """Whether the file parses no worse than it did whole; None where nobody can tell."""
     milliseconds: float
+    confidence: float = 1.0
+    """How sure the model was of its first line, 0 to 1."""
 
 
-def measure(hole: Hole, way: str, text: str, applied: str, milliseconds: float) -> Record:
+def measure(
+    hole: Hole, way: str, text: str, applied: str, milliseconds: float, confidence: float = 1.0
+) -> Record:
     """Compare a filling with what stood there; `applied` is the file with it."""
     one_line = hole.kind in _ONE_LINE
     made = text.split("\n")[0] if one_line else text
@@ -55,6 +59,7 @@ def measure(hole: Hole, way: str, text: str, applied: str, milliseconds: float) 
         similarity=difflib.SequenceMatcher(None, made.strip(), hole.middle.strip()).ratio(),
         parses=None if whole is None or now is None else now <= whole,
         milliseconds=milliseconds,
+        confidence=confidence,
     )
 
 
@@ -112,7 +117,8 @@ class Evaluator:
         one = result.suggestions[0]
         kept = one.replace_end - snapshot.cursor
         text = one.text[: len(one.text) - kept] if kept else one.text
-        return measure(hole, "pipeline", text, one.applied_to(snapshot.text), elapsed)
+        applied = one.applied_to(snapshot.text)
+        return measure(hole, "pipeline", text, applied, elapsed, one.confidence)
 
 
 def _snapshot(hole: Hole) -> Snapshot:

@@ -19,7 +19,7 @@ from engine.errors import ConfigurationError
 from engine.settings import EngineSettings
 from fim.completer import FimSettings
 from fim.evaluation.holes import Hole, Kind, draw, read_holes, source_files
-from fim.evaluation.report import Row, rows
+from fim.evaluation.report import Certainty, Row, certainties, rows
 from fim.evaluation.run import Evaluator, Record
 from lsp_server.cli import common
 
@@ -60,19 +60,31 @@ def evaluate(
         if not holes:
             raise ConfigurationError(f"{path} has no source files in which to cut such holes.")
         settings = EngineSettings(model=model, dtype=dtype, device=device, offline=offline)
-        records = asyncio.run(_fill(holes, settings, FimSettings(adapter=adapter), out))
+        records = asyncio.run(
+            _fill(holes, settings, FimSettings(adapter=adapter), out, _fresh(out))
+        )
     console = Console(highlight=False)
     console.print(_table("by kind", rows(records, lambda record: record.kind)))
     if len({record.language for record in records}) > 1:
         console.print(_table("by language", rows(records, lambda record: record.language)))
+    console.print(_calibration(certainties(records)))
+
+
+def _fresh(out: Path | None) -> list[Record]:
+    """Return what an earlier run wrote, and leave the file without a half line of a kill."""
+    done = _read(out)
+    if out is not None:
+        out.write_text("".join(_line(record) for record in done), encoding="utf-8")
+    return done
 
 
 async def _fill(
-    holes: Sequence[Hole], settings: EngineSettings, fim: FimSettings, out: Path | None
+    holes: Sequence[Hole],
+    settings: EngineSettings,
+    fim: FimSettings,
+    out: Path | None,
+    done: Sequence[Record],
 ) -> list[Record]:
-    done = _read(out)
-    if out is not None:  # without the half line that a kill may have left
-        out.write_text("".join(_line(record) for record in done), encoding="utf-8")
     wanted = {hole.name for hole in holes}
     records = [record for record in done if record.name in wanted]
     finished = {(record.name, record.way) for record in records}
@@ -108,6 +120,18 @@ def _read(out: Path | None) -> list[Record]:
         except (ValueError, TypeError):
             continue
     return records
+
+
+def _calibration(found: Sequence[Certainty]) -> Table:
+    table = Table(title="if only what is surer than this were shown", title_justify="left")
+    for column in ("confidence", "shown", "of it exact", "of all exact", "similar"):
+        table.add_column(column)
+    for row in found:
+        table.add_row(
+            f"{row.least:.0%}", f"{row.shown:.0%}", f"{row.precision:.0%}", f"{row.recall:.0%}",
+            f"{row.similarity:.2f}",
+        )  # fmt: skip
+    return table
 
 
 def _table(title: str, found: Sequence[Row]) -> Table:

@@ -230,7 +230,7 @@ class TestLogprobs:
         told = answer.choices[0].logprobs
         assert told is not None
         assert told.tokens == ["r", "e", "t"]
-        assert told.token_logprobs == [-0.1] * 3
+        assert told.token_logprobs == [-0.01] * 3
         assert told.text_offset == [0, 1, 2]
 
     async def test_a_stream_has_them_too(self, client: openai.AsyncOpenAI) -> None:
@@ -263,7 +263,7 @@ class TestLogprobs:
         assert choice.text == "abcre"
         assert choice.logprobs is not None
         assert choice.logprobs.tokens == ["a", "b", "c", "r", "e"]
-        assert choice.logprobs.token_logprobs == [None, -0.5, -0.5, -0.1, -0.1]
+        assert choice.logprobs.token_logprobs == [None, -0.5, -0.5, -0.01, -0.01]
         assert choice.logprobs.text_offset == [0, 1, 2, 3, 4]
 
     async def test_echo_alone_repeats_the_prompt(self, client: openai.AsyncOpenAI) -> None:
@@ -313,7 +313,7 @@ class TestChat:
         assert told is not None
         assert told.content is not None
         assert [(entry.token, entry.logprob) for entry in told.content] == [
-            ("r", -0.1), ("e", -0.1), ("t", -0.1),
+            ("r", -0.01), ("e", -0.01), ("t", -0.01),
         ]  # fmt: skip
 
     async def test_a_dialogue_that_cannot_be_answered_is_refused(

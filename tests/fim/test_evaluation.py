@@ -11,7 +11,7 @@ from engine.errors import ConfigurationError
 from engine.scripted import ScriptedEngine
 from fim.completer import FimSettings
 from fim.evaluation.holes import File, Hole, Kind, draw, read_holes, source_files
-from fim.evaluation.report import percentile, rows
+from fim.evaluation.report import certainties, percentile, rows
 from fim.evaluation.run import Evaluator, measure
 from lsp_server.cli.app import app
 
@@ -130,6 +130,18 @@ def test_rows_and_percentiles() -> None:
     assert row.parses == 1.0
     assert (row.p50_ms, row.p95_ms) == (20.0, 30.0)
     assert percentile([1.0], 0.95) == 1.0
+
+
+def test_what_thresholds_would_show() -> None:
+    records = [
+        measure(LINE, "pipeline", text, LINE.prefix + text + LINE.suffix, 1.0, confidence)
+        for text, confidence in (("1, 2]", 0.9), ("9]", 0.4), ("8]", 0.001), ("", 1.0))
+    ]
+    by_least = {row.least: row for row in certainties(records)}
+    assert (by_least[0.0].shown, by_least[0.0].precision) == (1.0, pytest.approx(1 / 3))
+    assert by_least[0.01].shown == pytest.approx(2 / 3)
+    assert (by_least[0.5].precision, by_least[0.5].recall) == (1.0, 1.0)
+    assert certainties([]) == []
 
 
 @pytest.mark.usefixtures("own_engines")

@@ -82,10 +82,6 @@ class SuggestionCache:
                 return found.after(typed, Source.TYPED_THROUGH)
         return None
 
-    def clear(self) -> None:
-        """Forget everything: the model or its settings changed."""
-        self._entries.clear()
-
 
 def _key(uri: str, before: str, after: str) -> _Key:
     return uri, before[-_BEFORE_CHARACTERS:], after[:_AFTER_CHARACTERS]

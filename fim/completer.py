@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from engine.api import Engine, FinishReason, GenerationRequest, Priority, Sampling
@@ -13,9 +15,10 @@ from engine.tokenizer import Tokenizer
 from fim import clean as cleaning
 from fim import prompt as prompting
 from fim.cache import Cached, SuggestionCache
-from fim.confidence import THRESHOLDS, Eagerness, Scorer, Scores, first_line
+from fim.confidence import THRESHOLDS, Eagerness, Scorer, Scores
 from fim.cut import Extent, Scope, cut, scope_of
 from fim.families import FimFamily, detect
+from fim.flight import Flight
 from fim.snapshot import (
     CompletionResult,
     SelectedText,
@@ -67,12 +70,16 @@ class Completer:
         self._engine = engine
         self.settings = settings or FimSettings()
         self._cache = SuggestionCache(self.settings.cache_size, self.settings.cache_seconds)
+        self._flights: list[Flight] = []
         self._model: _Model | None = None
 
     def forget_model(self) -> None:
         """Ask the engine anew what it holds: it is another one now."""
         self._model = None
-        self._cache.clear()
+        self._cache = SuggestionCache(self.settings.cache_size, self.settings.cache_seconds)
+        for flight in self._flights:
+            flight.stop()
+        self._flights = []
 
     async def complete(
         self,
@@ -91,14 +98,44 @@ class Completer:
         least = THRESHOLDS[self.settings.eagerness] if trigger is Trigger.AUTOMATIC else 0.0
         if (found := self._cache.find(snapshot)) is not None:
             return _result(snapshot, found, 0.0, least)
+        started = asyncio.get_running_loop().time()
+        while True:
+            flight, typed = self._flight_for(snapshot)
+            if await flight.wait(typed) and (found := self._cache.find(snapshot)) is not None:
+                elapsed = (asyncio.get_running_loop().time() - started) * 1000
+                found = replace(found, source=Source.JOINED if typed else Source.MODEL)
+                return _result(snapshot, found, elapsed, least)
+
+    def knows(self, snapshot: Snapshot) -> bool:
+        """Whether the model need not be asked anew for this place."""
+        return self._cache.find(snapshot) is not None or self._joinable(snapshot) is not None
+
+    def _joinable(self, snapshot: Snapshot) -> tuple[Flight, str] | None:
+        for flight in self._flights:
+            if not flight.over and (typed := flight.typed_since(snapshot)) is not None:
+                return flight, typed
+        return None
+
+    def _flight_for(self, snapshot: Snapshot) -> tuple[Flight, str]:
+        """Return a flight that may answer for a place, a new one if need be, and what was typed."""
+        self._flights = [flight for flight in self._flights if not flight.over]
+        joined = self._joinable(snapshot)
+        if joined is None:
+            for flight in self._flights:
+                if flight.base.uri == snapshot.uri:
+                    flight.stop_if_alone()  # it would only be in the way of this one
+            joined = Flight(snapshot, partial(self._fill, snapshot)), ""
+            self._flights.append(joined[0])
+        return joined
+
+    async def _fill(self, snapshot: Snapshot, grown: Callable[[str], None]) -> None:
+        """Ask the engine and remember what is to be shown of its answer."""
+        cache = self._cache
         scope = scope_of(snapshot, multiline=self.settings.multiline == "auto")
-        answer, scores, model_ms = await self._ask(snapshot, scope)
+        answer, scores = await self._ask(snapshot, scope, grown)
         cleaned = cleaning.clean(answer, snapshot) or cleaning.Cleaned("", 0)
         scores = scores.from_offset(cleaned.skipped)
-        self._cache.store(snapshot, cleaned.text, cleaned.replaced, scores)
-        confidence = scores.confidence(0, first_line(cleaned.text))
-        made = Cached(cleaned.text, cleaned.replaced, Source.MODEL, confidence)
-        return _result(snapshot, made, model_ms, least)
+        cache.store(snapshot, cleaned.text, cleaned.replaced, scores)
 
     async def _beyond(
         self, snapshot: Snapshot, trigger: Trigger, selected: SelectedText
@@ -121,22 +158,23 @@ class Completer:
             ),
         )
 
-    async def _ask(self, snapshot: Snapshot, scope: Scope) -> tuple[str, Scores, float]:
-        """Return the cut answer of the engine, its scores, and the milliseconds it took."""
+    async def _ask(
+        self, snapshot: Snapshot, scope: Scope, grown: Callable[[str], None]
+    ) -> tuple[str, Scores]:
+        """Return the cut answer of the engine and its scores, telling how it grows."""
         request = await self._request(snapshot, scope)
-        text, finish, started = "", None, asyncio.get_running_loop().time()
-        scorer = Scorer()
+        text, finish, scorer = "", None, Scorer()
         async with aclosing(self._engine.stream(request)) as stream:
             async for chunk in stream:
                 text += chunk.text
                 scorer.add(chunk.text, (token.logprob for token in chunk.logprobs))
                 finish = chunk.finish
+                grown(text)
                 if cut(text, scope, ended=False).done:
                     break  # what follows would be cut off: closing the stream stops the engine
-        elapsed = (asyncio.get_running_loop().time() - started) * 1000
         limited = finish is FinishReason.LENGTH
         shown = cut(text, scope, ended=True, limited=limited).text
-        return shown, scorer.scores(), elapsed
+        return shown, scorer.scores()
 
     async def _request(self, snapshot: Snapshot, scope: Scope) -> GenerationRequest:
         model = await self._known_model()

@@ -73,6 +73,8 @@ class Source(StrEnum):
     MODEL = "model"
     CACHE = "cache"
     TYPED_THROUGH = "typed through"
+    JOINED = "joined"
+    """It was being written already when it was asked for."""
     NONE = "none"
 
 

@@ -175,7 +175,8 @@ class StarcoderServer(LanguageServer):
     ) -> CompletionResult:
         if reason := await self._reason_for_silence(snapshot, trigger):
             return CompletionResult((), Source.NONE, reason)
-        if trigger is Trigger.AUTOMATIC:
+        known = selected is None and self.completer.knows(snapshot)
+        if trigger is Trigger.AUTOMATIC and not known:
             await asyncio.sleep(self.settings.debounce_ms / 1000)
         try:
             result = await self.completer.complete(snapshot, trigger, selected)

@@ -35,6 +35,7 @@ _IDLE_S = 60
 """The engine of a demo need not stay as long as one that is worked with."""
 
 _GHOST = "italic bright_cyan"
+_FROM_MODEL = frozenset({Source.MODEL, Source.JOINED})
 _FROM_CACHE = (Source.CACHE, Source.TYPED_THROUGH)
 
 PLACES: Sequence[Place] = (
@@ -145,7 +146,7 @@ def _show(console: Console, shown: Shown) -> None:
 
 
 def _summarize(console: Console, shown: Sequence[Shown]) -> None:
-    asked = [one.ghost.milliseconds for one in shown if one.ghost.why == Source.MODEL]
+    asked = [one.ghost.milliseconds for one in shown if one.ghost.why in _FROM_MODEL]
     known = [one.ghost.milliseconds for one in shown if one.ghost.why in _FROM_CACHE]
     counts = []
     if asked:

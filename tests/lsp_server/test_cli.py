@@ -115,6 +115,6 @@ def test_the_demo_shows_real_completions() -> None:
     done = starcoder("demo", "--model", "demo")
     assert done.returncode == 0, done.stderr
     assert "embedded demo model" in done.stdout
-    assert done.stdout.count("ms, model") >= 3
-    assert "ms, typed through" in done.stdout
-    assert "ms, cache" in done.stdout
+    written = done.stdout.count("ms, model") + done.stdout.count("ms, joined")
+    assert written >= 2  # the rest was typed along what the model wrote at an earlier key
+    assert done.stdout.count("ms, typed through") + done.stdout.count("ms, cache") >= 2

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Literal
 
 from engine.api import Engine, FinishReason, GenerationRequest, Priority, Sampling
-from engine.tokenizer import Tokenizer
 from fim import clean as cleaning
 from fim import prompt as prompting
 from fim.cache import Cached, SuggestionCache
@@ -27,6 +26,7 @@ from fim.snapshot import (
     Suggestion,
     Trigger,
 )
+from fim.window import Encode, remembering
 
 _IN_A_WORD = "the cursor is in the middle of a word"
 _NOTHING = "the model has nothing to add here"
@@ -57,7 +57,7 @@ class FimSettings:
 class _Model:
     """What the prompt needs to know of the engine."""
 
-    tokenizer: Tokenizer
+    encode: Encode
     family: FimFamily
     context_window: int
     form: prompting.Form
@@ -185,7 +185,7 @@ class Completer:
             prompting.build,
             snapshot,
             model.family,
-            model.tokenizer,
+            model.encode,
             limit,
             model.form if self.settings.form == "auto" else self.settings.form,
         )
@@ -203,7 +203,8 @@ class Completer:
         if self._model is None:
             tokenizer, info = await self._engine.tokenizer(), await self._engine.info()
             form = next((f for f in prompting.FORMS if f == info.fim_form), prompting.DEFAULT_FORM)
-            self._model = _Model(tokenizer, detect(tokenizer), info.context_window, form)
+            encode = remembering(tokenizer.encode)
+            self._model = _Model(encode, detect(tokenizer), info.context_window, form)
         return self._model
 
 

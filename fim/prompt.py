@@ -15,10 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from engine.tokenizer import Tokenizer
 from fim.families import FimFamily
 from fim.snapshot import Snapshot
-from fim.window import fit
+from fim.window import Encode, fit
 
 _SPECIAL_IDS = 3
 
@@ -42,11 +41,11 @@ class Prompt:
 def build(
     snapshot: Snapshot,
     family: FimFamily,
-    tokenizer: Tokenizer,
+    encode: Encode,
     max_tokens: int,
     form: Form = DEFAULT_FORM,
 ) -> Prompt:
-    """Return the prompt at the cursor, at most `max_tokens` long.
+    """Return the prompt at the cursor, at most `max_tokens` long; `encode` gives ids of plain text.
 
     Both sides are encoded apart from each other and as plain text, as in training, so that text
     which spells a special token stays text. A family that never saw the suffix first is asked by
@@ -57,9 +56,9 @@ def build(
     room = max(0, max_tokens - _SPECIAL_IDS - len(family.start))
     typed = snapshot.line_before if form == "line" else ""
     # A line may be as long as a file: its end counts, and leaves room for what is around it.
-    typed_ids = tokenizer.encode(typed[-2 * room :])[-(room // 2) :] if typed and room > 1 else []
+    typed_ids = encode(typed[-2 * room :])[-(room // 2) :] if typed and room > 1 else ()
     before = snapshot.text[: snapshot.cursor - len(typed)]
-    prefix, suffix = fit(before, snapshot.after, room - len(typed_ids), tokenizer.encode)
+    prefix, suffix = fit(before, snapshot.after, room - len(typed_ids), encode)
     if form == "suffix-first":
         marked = (family.prefix, family.suffix, *suffix, family.middle, *prefix)
         return Prompt((*family.start, *marked), len(prefix), len(suffix))

@@ -1,22 +1,36 @@
 """Which part of a document the model sees: what fits, nearest the cursor first.
 
-The window's start moves in steps of whole blocks of lines, so that from one key to the next the
-prompt's beginning, and with it the KV cache, stays the same.
+A document is encoded in blocks of lines, counted from its top. From one key to the next only the
+cursor's block is another, so the others' ids are remembered; the window's start moves by whole
+blocks, so that the prompt's beginning, and with it the KV cache, stays the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 STEP_LINES = 32
-"""The window's start is a multiple of this many lines from the top of the document."""
+"""Lines of a block."""
 
 _CHARACTERS_PER_TOKEN = 5
-"""More than code has on average: text beyond it is not even tokenized."""
+"""More than code has on average: of longer text no more is even tokenized."""
 _SUFFIX_SHARE = 4
 """A fourth of the room is the suffix's while both sides want more."""
+_REMEMBERED = 2048
+"""Blocks whose ids are kept: some ten megabytes."""
 
-Encode = Callable[[str], list[int]]
+Encode = Callable[[str], Sequence[int]]
+
+
+def remembering(encode: Callable[[str], list[int]]) -> Encode:
+    """Return an encoder that knows what it encoded lately; safe to call from any thread."""
+
+    @lru_cache(_REMEMBERED)
+    def encoded(text: str) -> tuple[int, ...]:
+        return tuple(encode(text))
+
+    return encoded
 
 
 def fit(before: str, after: str, room: int, encode: Encode) -> tuple[list[int], list[int]]:
@@ -24,44 +38,91 @@ def fit(before: str, after: str, room: int, encode: Encode) -> tuple[list[int], 
 
     Room that one side leaves goes to the other. Line ends are given to the model as `\\n`.
     """
-    near_after = _unix_lines(after[: room * _CHARACTERS_PER_TOKEN])
-    wanted = len(encode(near_after[: room // _SUFFIX_SHARE * _CHARACTERS_PER_TOKEN]))
-    prefix = _fit_before(before, room - min(wanted, room // _SUFFIX_SHARE), encode)
-    return prefix, _fit_after(near_after, room - len(prefix), encode)
-
-
-def _fit_before(before: str, room: int, encode: Encode) -> list[int]:
     if room <= 0:
-        return []
-    earliest = len(before) - room * _CHARACTERS_PER_TOKEN
-    for start in _anchors(before, earliest):
-        ids = encode(_unix_lines(before[start:]))
-        if len(ids) <= room:
-            return ids
-    # Lines so long that not even one step of them fits: the nearest ids are what counts.
-    return encode(_unix_lines(before[max(0, earliest) :]))[-room:]
+        return [], []
+    limit = room * _CHARACTERS_PER_TOKEN
+    line = before.count("\n")
+    suffix = _first(_blocks_after(after, line, limit), room, encode)
+    share = min(sum(map(len, suffix)), room // _SUFFIX_SHARE)
+    prefix = _fit_before(before, line, room - share, limit, encode)
+    return prefix, _fit_after(after, line, room - len(prefix), limit, encode)
 
 
-def _anchors(before: str, earliest: int) -> Iterator[int]:
-    """Yield the offsets at which the window may start, from `earliest` on, in order."""
-    at, line = 0, 0
-    while at >= 0:
-        if line % STEP_LINES == 0 and at >= earliest:
-            yield at
-        found = before.find("\n", at)
-        at = -1 if found < 0 else found + 1
-        line += 1
+def _fit_before(before: str, line: int, room: int, limit: int, encode: Encode) -> list[int]:
+    """Return whole blocks as far up as they fit; of a nearest one that does not, its end."""
+    chosen: list[Sequence[int]] = []
+    left = room
+    for block in _blocks_before(before, line, limit):
+        ids = encode(block)
+        if len(ids) > left:
+            if not chosen and left:
+                chosen.append(ids[-left:])
+            break
+        chosen.append(ids)
+        left -= len(ids)
+    return [id_ for ids in reversed(chosen) for id_ in ids]
 
 
-def _fit_after(after: str, room: int, encode: Encode) -> list[int]:
-    ids = encode(after) if room > 0 else []
+def _fit_after(after: str, line: int, room: int, limit: int, encode: Encode) -> list[int]:
+    """Return blocks as far down as they fit, and of the next one the lines that do."""
+    made: list[int] = []
+    for block in _blocks_after(after, line, limit):
+        ids = encode(block)
+        if len(made) + len(ids) > room:
+            made += _shortened(block, ids, room - len(made), encode)
+            break
+        made += ids
+    return made
+
+
+def _shortened(text: str, ids: Sequence[int], room: int, encode: Encode) -> Sequence[int]:
     while len(ids) > room:
         # Shorten to a line's end, by the measure of what was just counted.
-        shorter = after[: len(after) * room // len(ids)]
+        shorter = text[: len(text) * room // len(ids)]
         at_line = shorter.rfind("\n") + 1
-        after = shorter[:at_line] if at_line else shorter[: max(0, len(shorter) - 1)]
-        ids = encode(after)
+        text = shorter[:at_line] if at_line else shorter[: max(0, len(shorter) - 1)]
+        ids = encode(text)
     return ids
+
+
+def _first(blocks: Iterator[str], room: int, encode: Encode) -> list[Sequence[int]]:
+    """Return ids of blocks until they are more than the suffix's share of the room."""
+    found: list[Sequence[int]] = []
+    total = 0
+    for block in blocks:
+        found.append(encode(block))
+        total += len(found[-1])
+        if total >= room // _SUFFIX_SHARE:
+            break
+    return found
+
+
+def _blocks_before(before: str, line: int, limit: int) -> Iterator[str]:
+    """Yield blocks from the cursor up; the nearest ends at the cursor, in line number `line`."""
+    end = len(before)
+    lines = line % STEP_LINES
+    while end > 0 and len(before) - end < limit:
+        start = end - 1 if end < len(before) else end
+        for _ in range(lines):
+            start = before.rfind("\n", 0, start)
+        start = before.rfind("\n", 0, max(start, 0)) + 1
+        yield _unix_lines(before[max(start, end - limit) : end])
+        end, lines = start, STEP_LINES - 1
+
+
+def _blocks_after(after: str, line: int, limit: int) -> Iterator[str]:
+    """Yield blocks from the cursor down; the nearest begins at the cursor."""
+    start, lines = 0, STEP_LINES - line % STEP_LINES
+    while start < min(len(after), limit):
+        end = start
+        for _ in range(lines):
+            found = after.find("\n", end)
+            if found < 0:
+                end = len(after)
+                break
+            end = found + 1
+        yield _unix_lines(after[start : min(end, start + limit)])
+        start, lines = end, STEP_LINES
 
 
 def _unix_lines(text: str) -> str:

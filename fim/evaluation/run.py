@@ -91,7 +91,9 @@ class Evaluator:
         form = next((f for f in prompting.FORMS if f == info.fim_form), prompting.DEFAULT_FORM)
         snapshot = _snapshot(hole)
         started = time.perf_counter()
-        prompt = await asyncio.to_thread(prompting.build, snapshot, family, tokenizer, limit, form)
+        prompt = await asyncio.to_thread(
+            prompting.build, snapshot, family, tokenizer.encode, limit, form
+        )
         request = GenerationRequest(
             prompt.ids, room, stop_ids=family.stop_ids, adapter=self._settings.adapter
         )

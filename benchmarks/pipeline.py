@@ -1,0 +1,97 @@
+"""Milliseconds that a completion costs beside the model: window, ids, cut, clean, syntax.
+
+A scripted engine answers at once, so that what is left is ours. The floor measured in the same run
+is tokenizing the prompt's text alone: no pipeline can ask a model without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import platform
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from engine.catalog import EMBEDDED_DIR
+from engine.scripted import ScriptedEngine
+from engine.tokenizer import Tokenizer
+from fim.completer import Completer, FimSettings
+from fim.evaluation.report import percentile
+from fim.prompt import build
+from fim.snapshot import Snapshot, Trigger
+
+_ANSWER = "compute(value, 17)\n"
+
+
+def python_file(lines: int) -> str:
+    """Return a Python file of so many lines, no two functions alike."""
+    rng = random.Random(0)
+    functions = []
+    for number in range(lines // 5):
+        name = f"name_{rng.randrange(10_000)}"
+        functions.append(
+            f"def function_{number}({name}, other):\n"
+            f'    """Return {name} and the other, changed by {number}."""\n'
+            f"    value = [{name}, other, {rng.randrange(1000)}]\n    return value\n\n"
+        )
+    return "".join(functions)
+
+
+def _timed(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return (time.perf_counter() - started) * 1000
+
+
+async def _measure(lines: int, count: int) -> dict[str, list[float]]:
+    tokenizer = Tokenizer.from_file(EMBEDDED_DIR)
+    engine = ScriptedEngine(lambda _: _ANSWER, held=tokenizer, context_window=8192)
+    completer = Completer(engine, FimSettings(eagerness="eager"))
+    text, rng = python_file(lines), random.Random(1)
+    ends = [at for at in range(len(text)) if text.startswith(", other, ", at)]
+    times: dict[str, list[float]] = {"completion": [], "known answer": [], "tokenizing alone": []}
+    for _ in range(count):
+        cursor = rng.choice(ends)
+        here = text[:cursor] + text[text.index("\n", cursor) :]
+        snapshot = Snapshot("file:///a.py", "python", here, cursor)
+        started = time.perf_counter()
+        await completer.complete(snapshot, Trigger.INVOKED)
+        times["completion"].append((time.perf_counter() - started) * 1000)
+        started = time.perf_counter()
+        await completer.complete(snapshot, Trigger.INVOKED)
+        times["known answer"].append((time.perf_counter() - started) * 1000)
+        family = (await completer._known_model()).family
+        ids = build(snapshot, family, tokenizer.encode, 2048).ids
+        shown = tokenizer.decode(ids)
+        times["tokenizing alone"].append(_timed(lambda shown=shown: tokenizer.encode(shown)))  # type: ignore[misc]
+    return times
+
+
+def main(
+    lines: Annotated[int, typer.Option(min=10, help="Of the file that is completed in.")] = 5000,
+    count: Annotated[int, typer.Option(min=10, help="Places in it.")] = 300,
+    out: Annotated[Path | None, typer.Option("--json", help="Keep every time.")] = None,
+) -> None:
+    """Complete at random places of one file and print what it costs without a model."""
+    times = asyncio.run(_measure(lines, count))
+    table = Table(title=f"{lines} lines, {count} places; {platform.processor() or 'CPU'}, ms")
+    for column in ("", "p50", "p95"):
+        table.add_column(column)
+    for name, found in times.items():
+        ordered = sorted(found)
+        p50, p95 = percentile(ordered, 0.5), percentile(ordered, 0.95)
+        table.add_row(name, f"{p50:.2f}", f"{p95:.2f}")
+    Console().print(table)
+    if out is not None:
+        out.write_text(json.dumps(times), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -27,8 +27,6 @@ _GRAMMARS = {
 _FUNCTIONS = {"php": "language_php", "typescript": "language_typescript"}
 _TSX = frozenset({"typescriptreact", "tsx"})
 
-_OPENERS = ("(", "[", "{")
-
 WINDOW_LINES = 150
 """Lines parsed on either side of the cursor."""
 
@@ -68,8 +66,8 @@ def mend(text: str, replaced: int, snapshot: Snapshot) -> str:
     """Return the longest beginning of a suggestion that breaks nothing; empty if every one does.
 
     `replaced` characters right of the cursor give way to the suggestion. Where what is around it
-    parsed, it must parse with it, unless the suggestion ends by opening a bracket. Where it did
-    not, as in a line half typed, only a bracket too many is cut off, if that mends something.
+    parsed, it must parse with it. Where it did not, as in a line half typed, only a bracket too
+    many is cut off, if that mends something.
     """
     language = snapshot.language_id
     if parser(language) is None:
@@ -77,7 +75,7 @@ def mend(text: str, replaced: int, snapshot: Snapshot) -> str:
     above, below = _window(snapshot, replaced)
     excess = closes_more_than_it_opens(text)
     before = errors(above + snapshot.after[:replaced] + below, language) or 0
-    if (before and not excess) or (text.rstrip().endswith(_OPENERS) and not excess):
+    if before and not excess:
         return text
     whole = errors(above + text + below, language) or 0
     if whole == 0:

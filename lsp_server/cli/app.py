@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from lsp_server import __version__
-from lsp_server.cli import complete, demo, doctor, evaluate, models, serve, tune
+from lsp_server.cli import complete, demo, doctor, evaluate, models, replay, serve, tune
 
 app = typer.Typer(
     name="starcoder-lsp",
@@ -32,6 +32,7 @@ app.command()(serve.serve)
 app.command()(models.models)
 app.command()(doctor.doctor)
 app.command(name="eval")(evaluate.evaluate)
+app.command()(replay.replay)
 app.add_typer(tune.app, name="tune")
 
 

@@ -60,6 +60,8 @@ class ScriptedEditor:
     """The server's last word on itself."""
     messages: list[str] = field(default_factory=list)
     """What the server wanted the user to read."""
+    _left: set[asyncio.Future[Ghost]] = field(default_factory=set)
+    """Answers that were not waited for."""
 
     async def wait_until_ready(self, seconds: float = 600.0) -> None:
         """Wait for the model; raises EngineUnavailableError with the server's word if it fails."""
@@ -113,6 +115,24 @@ class ScriptedEditor:
         if asked is None:
             raise ValueError("type at least one character")
         return await self._shown(asked)
+
+    async def press(self, text: str, pause: float) -> Ghost | None:
+        """Press one key and wait for `pause` seconds, as a person does before the next.
+
+        Returns what is shown by then; None where no answer came in time, which is then taken back.
+        """
+        self.edit(0, text)
+        asked = self._ask(types.InlineCompletionTriggerKind.Automatic)
+        answer = asyncio.ensure_future(self._shown(asked))
+        await asyncio.wait([answer], timeout=pause)
+        rest = pause - (time.perf_counter() - asked.started)
+        await asyncio.sleep(max(0.0, rest))
+        if answer.done():
+            return answer.result()
+        self._cancel(asked)
+        self._left.add(answer)  # its refusal still comes, and is nobody's concern
+        answer.add_done_callback(self._left.discard)
+        return None
 
     async def invoke(self) -> Ghost:
         """Ask at the cursor, as the editor's command for it does."""

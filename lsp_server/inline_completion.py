@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from lsprotocol import types
@@ -10,8 +9,6 @@ from lsprotocol import types
 from fim.snapshot import SelectedText, Suggestion, Trigger
 from lsp_server.documents import Document, LineIndex
 from lsp_server.server import StarcoderServer
-
-log = logging.getLogger(__name__)
 
 ACCEPTED_COMMAND = "starcoder.accepted"
 
@@ -41,9 +38,14 @@ async def inline_completion(
     )
 
 
+_PARTS = ("all", "word", "line")
+
+
 def accepted(server: StarcoderServer, *arguments: Any) -> None:
-    """Take note that a suggestion was accepted."""
-    log.info("accepted suggestion %s", arguments[0] if arguments else "")
+    """Take note that a suggestion was accepted; a second argument names the part of it."""
+    name = str(arguments[0]) if arguments else ""
+    part = arguments[1] if len(arguments) > 1 and arguments[1] in _PARTS else "all"
+    server.accepted(name, part)
 
 
 def _selected(info: types.SelectedCompletionInfo | None, document: Document) -> SelectedText | None:

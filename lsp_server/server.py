@@ -30,6 +30,7 @@ from lsp_server.exclusions import Exclusions, odd_text
 from lsp_server.protocol import FAILED, StarcoderProtocol
 from lsp_server.scheduling import LatestWins
 from lsp_server.settings import Settings, resolve
+from lsp_server.statistics import Statistics
 from lsp_server.status import State, StatusReporter
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class StarcoderServer(LanguageServer):
         self.engine = make_engine(self.settings)
         self.completer = Completer(self.engine, self.settings.fim)
         self._exclusions = _exclusions(self.settings)
+        self._statistics = Statistics(self.spawn)
 
     # Documents.
 
@@ -134,6 +136,7 @@ class StarcoderServer(LanguageServer):
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
         if engine is self.engine:
+            self._statistics.model = info.model
             self.status.update(
                 state=State.READY if self.settings.enabled else State.DISABLED,
                 message="demo model: suggestions are poor by nature" if info.is_demo else "",
@@ -168,7 +171,18 @@ class StarcoderServer(LanguageServer):
         if self.status.status.state is State.BUSY:
             changes["state"] = State.READY
         self.status.update(**changes)
+        if self.settings.statistics:
+            self._statistics.shown(snapshot, result)
         return snapshot, result
+
+    def accepted(self, suggestion_id: str, part: str) -> None:
+        """Take note that a suggestion was accepted: all of it, a word or a line."""
+        if self.settings.statistics:
+            self._statistics.accepted(suggestion_id, part, self._text_of)
+
+    def _text_of(self, uri: str) -> str | None:
+        open_ = uri in self.workspace.text_documents
+        return self.document(uri).source if open_ else None
 
     async def _completed(
         self, snapshot: Snapshot, trigger: Trigger, selected: SelectedText | None

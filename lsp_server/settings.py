@@ -113,6 +113,11 @@ class Settings(BaseModel):
     debounce_ms: int = Field(
         25, ge=0, le=5000, description="Pause after a key before the model is asked."
     )
+    statistics: bool = Field(
+        True,
+        description="Count what is shown and accepted, on this machine only; see "
+        "`starcoder-lsp stats`.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="How much to log; never the text of documents."
     )

@@ -1,6 +1,7 @@
 """What all tests share, and the rule about skipping."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def own_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     runtime = tmp_path / "run"
     monkeypatch.setenv("STARCODER_LSP_RUNTIME_DIR", str(runtime))
     monkeypatch.setenv("STARCODER_LSP_LOG_DIR", str(tmp_path / "log"))
+    monkeypatch.setenv("STARCODER_LSP_STATISTICS", str(tmp_path / "stats.sqlite3"))
     yield runtime
     for process in psutil.process_iter(["cmdline"]):
         if any(str(runtime) in part for part in process.info["cmdline"] or ()):
@@ -56,4 +58,8 @@ class SkipRule:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Nothing that a test does shows up among the user's own numbers and adapters.
+    own = tempfile.mkdtemp(prefix="starcoder-lsp-tests-")
+    os.environ["STARCODER_LSP_STATISTICS"] = str(Path(own) / "stats.sqlite3")
+    os.environ["STARCODER_LSP_ADAPTERS"] = str(Path(own) / "adapters")
     config.pluginmanager.register(SkipRule())

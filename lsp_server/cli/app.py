@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from lsp_server import __version__
-from lsp_server.cli import complete, demo, doctor, evaluate, models, replay, serve, tune
+from lsp_server.cli import complete, demo, doctor, evaluate, models, replay, serve, stats, tune
 
 app = typer.Typer(
     name="starcoder-lsp",
@@ -33,6 +33,7 @@ app.command()(models.models)
 app.command()(doctor.doctor)
 app.command(name="eval")(evaluate.evaluate)
 app.command()(replay.replay)
+app.command()(stats.stats)
 app.add_typer(tune.app, name="tune")
 
 

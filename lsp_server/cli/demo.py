@@ -82,7 +82,8 @@ async def _run(console: Console, model: str) -> None:
     console.print("Starting the server over stdio, as an editor does …", style="dim")
     started = time.perf_counter()
     # Eager: whoever wants to see a model sees it all, also what it is not sure of.
-    settings = {"model": model, "idleTimeoutSeconds": _IDLE_S, "eagerness": "eager"}
+    settings = {"model": model, "idleTimeoutSeconds": _IDLE_S, "eagerness": "eager",
+                "statistics": False}  # fmt: skip
     async with editor_with_server(settings) as editor:
         editor.open(_sample())
         await editor.wait_until_ready()

@@ -72,7 +72,8 @@ def replay(
         chosen = passages(source_files(path), files, lines, seed)
         if not chosen:
             raise ConfigurationError(f"{path} has no files of source that are long enough.")
-        settings = {"model": model, "eagerness": eagerness, "adapter": adapter}
+        settings = {"model": model, "eagerness": eagerness, "adapter": adapter,
+                    "statistics": False}  # fmt: skip
         tallies = asyncio.run(_type_all(chosen, settings, gap_ms, seed))
     _show(tallies)
     if out is not None:

@@ -27,6 +27,7 @@ from fim.snapshot import CompletionResult, SelectedText, Snapshot, Source, Trigg
 from lsp_server import __version__
 from lsp_server.documents import Document, DocumentWorkspace
 from lsp_server.exclusions import Exclusions, odd_text
+from lsp_server.pacing import Pacing
 from lsp_server.protocol import FAILED, StarcoderProtocol
 from lsp_server.scheduling import LatestWins
 from lsp_server.settings import Settings, resolve
@@ -82,6 +83,7 @@ class StarcoderServer(LanguageServer):
         self.completer = Completer(self.engine, self.settings.fim)
         self._exclusions = _exclusions(self.settings)
         self._statistics = Statistics(self.spawn)
+        self._pacing = Pacing()
 
     # Documents.
 
@@ -163,10 +165,14 @@ class StarcoderServer(LanguageServer):
             uri, document.language_id or "", document.source, offset, document.version
         )
         started = time.perf_counter()
+        if trigger is Trigger.AUTOMATIC:
+            self._pacing.key(started * 1000)
         result = await self._latest.run(uri, self._completed(snapshot, trigger, selected))
         if result is None:
             return snapshot, CompletionResult((), Source.NONE, "superseded by a newer request")
         elapsed = (time.perf_counter() - started) * 1000
+        if result.source is Source.MODEL:
+            self._pacing.answered(result.model_ms)
         changes: dict[str, Any] = {"why": result.why, "last_ms": elapsed}
         if self.status.status.state is State.BUSY:
             changes["state"] = State.READY
@@ -191,7 +197,7 @@ class StarcoderServer(LanguageServer):
             return CompletionResult((), Source.NONE, reason)
         known = selected is None and self.completer.knows(snapshot)
         if trigger is Trigger.AUTOMATIC and not known:
-            await asyncio.sleep(self.settings.debounce_ms / 1000)
+            await asyncio.sleep(self._pause(snapshot) / 1000)
         try:
             result = await self.completer.complete(snapshot, trigger, selected)
         except StarcoderError as error:
@@ -200,6 +206,13 @@ class StarcoderServer(LanguageServer):
         if self.status.status.state is State.ERROR:
             self.spawn(self.bring_up())  # it works again: say what it is now
         return result
+
+    def _pause(self, snapshot: Snapshot) -> float:
+        """Return how long to wait before the model is asked, in milliseconds."""
+        if not snapshot.line_before.strip():
+            return 0.0  # on a new line there is nothing to wait for
+        set_by_user = self.settings.debounce_ms
+        return self._pacing.delay() if set_by_user is None else set_by_user
 
     async def _reason_for_silence(self, snapshot: Snapshot, trigger: Trigger) -> str | None:
         if not self.settings.enabled:

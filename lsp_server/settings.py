@@ -110,8 +110,10 @@ class Settings(BaseModel):
         description="How sure the model must be before something is shown unasked: `eager` shows "
         "all that it has, `reserved` little that is wrong.",
     )
-    debounce_ms: int = Field(
-        25, ge=0, le=5000, description="Pause after a key before the model is asked."
+    debounce_ms: Annotated[int, Field(ge=0, le=5000)] | None = Field(
+        None,
+        description="Pause after a key before the model is asked; null follows your typing and the "
+        "model's speed.",
     )
     statistics: bool = Field(
         True,

@@ -88,6 +88,10 @@ class Usage:
     """Prompt ids whose keys and values were still in the KV cache."""
     prefill_ms: float
     decode_ms: float
+    drafted_tokens: int = 0
+    """Ids that were guessed and checked several at a time."""
+    accepted_tokens: int = 0
+    """Of those, how many the model chose."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.api import Chunk, FinishReason, GenerationRequest, TokenLogprob, Usage
+from engine.draft import Drafter
 from engine.errors import PromptTooLongError, RequestError
 from engine.forward import Forward
 from engine.kv_cache import KVCache
@@ -69,6 +71,7 @@ class Decoder:
         prefilled = time.perf_counter()
         # 3. Decode.
         answer = _Answer(request, self)
+        ahead = _Ahead(self, request, cache, cancelled)
         room = min(request.max_new_tokens, self.context_window - len(request.prompt))
         finish = FinishReason.LENGTH
         while True:
@@ -84,7 +87,7 @@ class Decoder:
                 break
             if answer.text:
                 yield answer.take()
-            logits = self._step((chosen,), cache, cancelled)
+            logits = ahead.after(chosen)
         # 4. Account.
         usage = Usage(
             prompt_tokens=len(request.prompt),
@@ -92,6 +95,8 @@ class Decoder:
             reused_tokens=reused,
             prefill_ms=(prefilled - started) * 1000,
             decode_ms=(time.perf_counter() - prefilled) * 1000,
+            drafted_tokens=ahead.drafter.drafted,
+            accepted_tokens=ahead.drafter.accepted,
         )
         yield answer.end(finish, usage)
 
@@ -124,6 +129,52 @@ class Decoder:
         logits = self.forward(torch.tensor(ids, dtype=torch.int64), cache, every=every)
         cache.commit(ids)
         return logits
+
+
+class _Ahead:
+    """Logits after each chosen id, computed for several ids at a time where they can be guessed.
+
+    The rows of a guess lie in the cache behind its end; only those that were chosen are committed.
+    """
+
+    def __init__(
+        self, decoder: Decoder, request: GenerationRequest, cache: KVCache,
+        cancelled: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        self._decoder, self._cache, self._cancelled = decoder, cache, cancelled
+        self._guessed: deque[tuple[int, Tensor]] = deque()
+        """Guessed ids, with the logits after each."""
+        self._size = 0
+        self.drafter = Drafter(request.prompt)
+
+    def after(self, chosen: int) -> Tensor:
+        """Return the logits after `chosen`, which is thereby part of the sequence."""
+        self.drafter.add(chosen)
+        if self._guessed and self._guessed[0][0] == chosen:
+            _, logits = self._guessed.popleft()
+            self._cache.commit((chosen,))
+            self.drafter.accepted += 1
+            if not self._guessed:
+                self.drafter.judge(self._size, self._size)
+            return logits
+        if self._guessed:
+            self.drafter.judge(self._size, self._size - len(self._guessed))
+            self._guessed.clear()
+        return self._compute(chosen)
+
+    def _compute(self, chosen: int) -> Tensor:
+        if self._cancelled():
+            raise Cancelled
+        room = self._decoder.context_window - len(self._cache.ids) - 1
+        guess = self.drafter.propose(room)
+        ids = torch.tensor((chosen, *guess), dtype=torch.int64)
+        logits = self._decoder.forward(ids, self._cache, every=bool(guess))
+        self._cache.commit((chosen,))
+        self._size = len(guess)
+        if not guess:
+            return logits
+        self._guessed.extend(zip(guess, logits[1:], strict=True))
+        return logits[0]
 
 
 class _Answer:

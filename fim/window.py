@@ -100,14 +100,16 @@ def _first(blocks: Iterator[str], room: int, encode: Encode) -> list[Sequence[in
 def _blocks_before(before: str, line: int, limit: int) -> Iterator[str]:
     """Yield blocks from the cursor up; the nearest ends at the cursor, in line number `line`."""
     end = len(before)
-    lines = line % STEP_LINES
+    # Line ends above the block's own: of the cursor's line, those of its block's lines before it.
+    above = line % STEP_LINES
     while end > 0 and len(before) - end < limit:
-        start = end - 1 if end < len(before) else end
-        for _ in range(lines):
+        start = end
+        for _ in range(above):
             start = before.rfind("\n", 0, start)
-        start = before.rfind("\n", 0, max(start, 0)) + 1
-        yield _unix_lines(before[max(start, end - limit) : end])
-        end, lines = start, STEP_LINES - 1
+        start = before.rfind("\n", 0, start) + 1
+        if start < end:
+            yield _unix_lines(before[max(start, end - limit) : end])
+        end, above = start, STEP_LINES
 
 
 def _blocks_after(after: str, line: int, limit: int) -> Iterator[str]:

@@ -239,6 +239,8 @@ def _with_usage(chunk: Chunk, usage: dict[str, Any]) -> Chunk:
         details.get("cached_tokens") or 0,
         times.get("prefill_ms", 0.0),
         times.get("decode_ms", 0.0),
+        times.get("drafted_tokens", 0),
+        times.get("accepted_tokens", 0),
     )
     return Chunk(chunk.text, chunk.ids, chunk.logprobs, chunk.finish, told)
 

@@ -60,7 +60,12 @@ def usage_body(usage: Usage) -> dict[str, Any]:
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.reused_tokens},
-        "starcoder": {"prefill_ms": usage.prefill_ms, "decode_ms": usage.decode_ms},
+        "starcoder": {
+            "prefill_ms": usage.prefill_ms,
+            "decode_ms": usage.decode_ms,
+            "drafted_tokens": usage.drafted_tokens,
+            "accepted_tokens": usage.accepted_tokens,
+        },
     }
 
 
@@ -72,6 +77,8 @@ def total(usages: Sequence[Usage]) -> Usage:
         sum(u.reused_tokens for u in usages),
         sum(u.prefill_ms for u in usages),
         sum(u.decode_ms for u in usages),
+        sum(u.drafted_tokens for u in usages),
+        sum(u.accepted_tokens for u in usages),
     )
 
 

@@ -151,3 +151,16 @@ def test_families_are_told_by_their_tokens(name: str, tokens: list[str], special
 def test_a_model_without_fim_is_refused_in_words() -> None:
     with pytest.raises(UnsupportedModelError, match="fill-in-the-middle"):
         detect(tokenizer_of("<|endoftext|>"))
+
+
+@pytest.mark.parametrize("lines", [0, 1, 31, 32, 33, 63, 64, 65, 96, 100])
+@pytest.mark.parametrize("typed", ["", "x"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_blocks_join_to_the_document_wherever_the_cursor_is(
+    lines: int, typed: str, end: str
+) -> None:
+    text = [f"line {number}{end}" for number in range(140)]
+    before, after = "".join(text[:lines]) + typed, "".join(text[lines:])
+    prefix, suffix = fit(before, after, 100_000, TOKENIZER.encode)
+    assert TOKENIZER.decode(prefix) == unix(before)
+    assert TOKENIZER.decode(suffix) == unix(after)

@@ -1,0 +1,126 @@
+"""Drafts are what stood there before, and change nothing of an answer but its speed."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.api import GenerationRequest, Sampling, Usage
+from engine.draft import Drafter
+from engine.kv_cache import KVCache
+from engine.loading import Loaded, load
+from engine.settings import EngineSettings
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ([1, 2, 3, 4, 5, 1, 2], (3, 4, 5, 1)),
+        ([7, 1, 2, 8, 1, 2, 9, 1, 2], (9, 1, 2)),  # the nearest place
+        ([5, 1, 2, 3, 6, 1, 2, 4, 5, 1, 2], (3, 6, 1, 2)),  # a longer match before a nearer one
+        ([1, 2, 3], ()),
+        ([1], ()),
+        ([3, 3, 3, 3], (3,)),
+        ([256, 1, 0, 256, 1], (0, 256, 1)),  # no match across the bytes of ids
+        ([65536, 256, 1, 0], ()),
+    ],
+)
+def test_what_followed_the_last_ids_before_is_proposed(
+    prompt: list[int], expected: tuple[int, ...]
+) -> None:
+    assert Drafter(prompt).propose(9) == expected
+
+
+@given(
+    prompt=st.lists(st.integers(0, 3), max_size=30), added=st.lists(st.integers(0, 3), max_size=9),
+    most=st.integers(0, 12),
+)  # fmt: skip
+def test_a_proposal_is_always_from_what_is_there(
+    prompt: list[int], added: list[int], most: int
+) -> None:
+    drafter = Drafter(prompt)
+    for id_ in added:
+        drafter.add(id_)
+    whole = [*prompt, *added]
+    found = list(drafter.propose(most))
+    assert len(found) <= most
+    if found:
+        follows = [whole[at : at + len(found)] for at in range(2, len(whole))
+                   if whole[at - 2 : at] == whole[-2:]]  # fmt: skip
+        assert found in follows
+    elif most:
+        assert all(whole[at - 2 : at] != whole[-2:] for at in range(2, len(whole)))
+
+
+def test_guesses_grow_while_they_are_right_and_shrink() -> None:
+    drafter = Drafter([*range(40), 0, 1])
+    lengths = []
+    for right in (4, 8, 10, 0, 0, 0):
+        guess = drafter.propose(99)
+        lengths.append(len(guess))
+        drafter.judge(len(guess), right)
+    assert lengths == [4, 8, 10, 10, 5, 2]
+    assert drafter.drafted == sum(lengths)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_checkpoint: Path) -> Loaded:
+    return load(EngineSettings(model=str(tiny_checkpoint), device="cpu"), lambda *_: None)
+
+
+def run(model: Loaded, request: GenerationRequest) -> tuple[list[int], Usage, KVCache]:
+    cache = KVCache(model.cache_shape)
+    chunks = list(model.decoder.generate(request, cache, lambda: False))
+    assert chunks[-1].usage is not None
+    return [id_ for chunk in chunks for id_ in chunk.ids], chunks[-1].usage, cache
+
+
+REPEATING = tuple([*range(40, 60)] * 6)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_an_answer_is_the_same_with_and_without(
+    model: Loaded, monkeypatch: pytest.MonkeyPatch, temperature: float, penalty: float
+) -> None:
+    sampling = Sampling(temperature=temperature, repetition_penalty=penalty, seed=3)
+    request = GenerationRequest(REPEATING, 60, sampling=sampling, logprobs=0)
+    drafted, usage, cache = run(model, request)
+    with monkeypatch.context() as patch:
+        patch.setattr(Drafter, "propose", lambda *_: ())
+        plain, plain_usage, _ = run(model, request)
+    assert drafted == plain
+    assert plain_usage.drafted_tokens == 0
+    assert 0 <= usage.accepted_tokens <= usage.drafted_tokens
+    # The cache holds what was chosen, not what was guessed.
+    assert cache.ids == [*REPEATING, *drafted[:-1]]
+
+
+def test_a_model_that_repeats_itself_takes_fewer_steps(
+    model: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 0
+    forward = model.decoder.forward
+
+    def counting(*arguments: Any, **named: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        return forward(*arguments, **named)
+
+    counted = replace(model, decoder=replace(model.decoder, forward=counting))
+    ids, usage, _ = run(counted, GenerationRequest(REPEATING, 300))
+    assert len(ids) == 300
+    # A random model goes in circles after a while, which is what drafts are good at.
+    assert usage.accepted_tokens > 20
+    assert steps == 1 + 299 - usage.accepted_tokens
+
+
+def test_drafts_stay_within_the_window(model: Loaded) -> None:
+    window = model.decoder.context_window
+    prompt = tuple(([*range(40, 60)] * 60)[: window - 5])
+    ids, _, cache = run(model, GenerationRequest(prompt, 50))
+    assert len(ids) == 5
+    assert len(cache.ids) <= window

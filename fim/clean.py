@@ -31,7 +31,7 @@ def clean(text: str, snapshot: Snapshot) -> Cleaned | None:
     if snapshot.line_before.strip() and snapshot.line_before[-1].isspace():
         text = text.lstrip(" \t")  # a second space after `x = ` is never meant
     skipped = length - len(text)
-    text = without_loops(_without_echo(text, snapshot))
+    text = without_loops(_without_echo(text, snapshot), snapshot.line_before)
     text = _without_forbidden(text, snapshot).rstrip()
     if not text.strip():
         return None

@@ -18,6 +18,7 @@ from fim.confidence import THRESHOLDS, Eagerness, Scorer, Scores
 from fim.cut import Extent, Scope, cut, scope_of
 from fim.families import FimFamily, detect
 from fim.flight import Flight
+from fim.loops import without_loops
 from fim.snapshot import (
     CompletionResult,
     SelectedText,
@@ -170,7 +171,8 @@ class Completer:
                 scorer.add(chunk.text, (token.logprob for token in chunk.logprobs))
                 finish = chunk.finish
                 grown(text)
-                if cut(text, scope, ended=False).done:
+                looping = without_loops(text, snapshot.line_before) != text
+                if looping or cut(text, scope, ended=False).done:
                     break  # what follows would be cut off: closing the stream stops the engine
         limited = finish is FinishReason.LENGTH
         shown = cut(text, scope, ended=True, limited=limited).text

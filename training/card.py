@@ -136,8 +136,8 @@ def _data(corpus: dict[str, Any]) -> str:
     return f"""## Data
 
 Python's standard library and {len(used) - 1} packages and source trees whose metadata names a
-permissive licence, at most {CHARACTERS_PER_PROJECT / 1e6:.0f} million characters of each. Millions
-of characters by language: {languages}.
+permissive licence, at most {CHARACTERS_PER_PROJECT / 1e6:.0f} million characters of each, and of
+other languages than Python up to a share. Millions of characters by language: {languages}.
 
 Files by outcome of the filters: {kept}. Replaced by placeholders:
 {_counted(corpus.get("private", {}))}. Set aside as whole projects, and read first so that
@@ -194,9 +194,10 @@ token, {loss["bits_per_byte"]:.3f} bits a byte of Python.
 |---|---|---|---|---|
 {table}
 `line` and `cursor` are prefix, suffix, middle, with the middle anchored at the cursor's line or at
-the cursor; `suffix-first` is suffix, prefix, middle. `{evaluation["fim_form"]}` does best, so
-config.json names it and the product asks so. After {100 * best["still_parses"]:.1f}% of its
-completions the file parses, of the files that did before. The baseline is an editor without a
+the cursor; `suffix-first` is suffix, prefix, middle. `{evaluation["fim_form"]}` does best in
+the first task, so config.json names it and the product asks so.
+After {100 * best["still_parses"]:.1f}% of its completions the file parses, of the files that did
+before. The baseline is an editor without a
 model: the latest earlier line of the file that begins with what is typed. ± is one standard error.
 
 Dialogues about {talk["count"]} held-out functions: {talk["nats_per_token"]:.3f} nats a token of

@@ -1,10 +1,14 @@
 """What is kept back: broken code, loops, placeholders, secrets, echoes."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.scripted import ScriptedEngine
 from fim.clean import clean
+from fim.completer import Completer
 from fim.loops import without_loops
 from fim.snapshot import Snapshot
 from fim.syntax import errors, mend, parser
@@ -83,6 +87,9 @@ def test_what_is_mended_is_a_beginning_and_breaks_nothing(
         ("x = 1\nself.a = a\nself.a = a\nself.a = a", "x = 1\nself.a = a"),
         ("push(a)\npop(b)\npush(a)\npop(b)", "push(a)\npop(b)\npush(a)"),
         ("# ---------------- #", "# ---------------- #"),
+        ('"-------------------------------', ""),
+        ("----------------", "----------------"),  # a heading's
+        ("a        =        1        #        b", "a        =        1        #        b"),
         ("]\n]\n]", "]\n]\n]"),
         ("f(1)\nf(2)\nf(3)", "f(1)\nf(2)\nf(3)"),
         ("x[0][0][0]", "x[0][0][0]"),
@@ -90,6 +97,18 @@ def test_what_is_mended_is_a_beginning_and_breaks_nothing(
 )
 def test_what_repeats_itself_is_cut(text: str, expected: str) -> None:
     assert without_loops(text) == expected
+
+
+def test_a_ruler_goes_on_in_a_comment_only() -> None:
+    assert without_loops("--------------------", "# ") == "--------------------"
+    assert without_loops("--------------------", "x = '") == ""
+
+
+def test_a_model_that_loops_is_stopped() -> None:
+    engine = ScriptedEngine(lambda _: "a, b, " * 100)
+    snapshot = Snapshot("u", "python", "x = f(", 6)
+    assert asyncio.run(Completer(engine).complete(snapshot)).suggestions == ()
+    assert engine.tokens_written < 40
 
 
 def test_placeholders_and_secrets_are_not_shown() -> None:

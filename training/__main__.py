@@ -182,6 +182,32 @@ def vocabulary(folder: Folder = _FOLDER, size: Sizes = None) -> None:
 
 
 @app.command()
+def losses(
+    checkpoints: Annotated[list[Path], typer.Argument(help="Copies of checkpoint.pt.")],
+    folder: Folder = _FOLDER,
+    count: Count = 150,
+    threads: Threads = _CORES,
+) -> None:
+    """Print the loss of checkpoints on held-out Python: what more steps gave."""
+    import random
+
+    import torch
+
+    from training.export import load_model
+    from training.measure import held_out_loss
+    from training.prepare import read_documents
+    from training.tokenizer import load_tokenizer
+
+    torch.set_num_threads(threads)
+    encoder = load_tokenizer(folder / "tokenizer.json")
+    documents = [d for d in read_documents(folder / "held_out.jsonl") if d.language == "python"]
+    for checkpoint in checkpoints:
+        model, state = load_model(checkpoint)
+        loss = held_out_loss(model, encoder, documents, count, random.Random(0))
+        typer.echo(f"step {state['step']}: {loss}")
+
+
+@app.command()
 def evaluate(
     folder: Folder = _FOLDER,
     human_eval: HumanEval = None,

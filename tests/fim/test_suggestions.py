@@ -1,6 +1,7 @@
 """What is shown of an answer: a whole line or block, nothing doubled, nothing outside touched."""
 
 import asyncio
+from string import ascii_letters
 
 import pytest
 from hypothesis import given
@@ -176,7 +177,7 @@ async def test_an_answer_is_asked_for_once() -> None:
 
 
 async def test_cancelling_stops_the_engine() -> None:
-    engine = ScriptedEngine(lambda _: "x" * 500, 0.01)
+    engine = ScriptedEngine(lambda _: ascii_letters * 9, 0.01)
     task = asyncio.create_task(Completer(engine).complete(at_bar("x = |")))
     while engine.tokens_written < 3:  # noqa: ASYNC110
         await asyncio.sleep(0.005)

@@ -1,96 +1,100 @@
 """Messages to prompt ids, in the format that the model was trained on.
 
-Two formats. A model that has StarChat's four tokens gets ChatML as StarChat was trained on it
-(bigcode-project/starcoder, chat/dialogues.py): each turn is its role's token, a newline, the
-content and `<|end|>`, and the prompt ends with `<|assistant|>` and no newline. A base StarCoder has
-never seen a dialogue; it gets one written out as plain text, turns named `Human:` and
-`Assistant:`, between lines of dashes (the layout of BigCode's ta-prompt, in our own words).
+Serving and fine-tuning render by the same functions, so that they cannot drift apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
+from chat import own_template
+from chat.formats import CHATML_TOKENS, FORMATS, ROLES
+from chat.pieces import Encoded, Piece, encode
 from engine.api import Message, RenderedChat
 from engine.errors import RequestError
 from engine.tokenizer import Tokenizer
 
-ROLES = ("system", "user", "assistant")
-END_OF_TURN = "<|end|>"
-
-_RULE = "-----"
-_PREAMBLE = """\
-Below are dialogues between people who write programs and an assistant that knows programming. \
-The assistant answers with care: short where a short answer will do, with code where code is \
-wanted, and it says so when it does not know.
-"""
-_EXAMPLE = """\
-Human: How do I read a text file line by line in Python?
-
-Assistant: Iterate over the open file, so that only one line is in memory at a time:
-
-with open("notes.txt", encoding="utf-8") as lines:
-    for line in lines:
-        print(line.rstrip())
-"""
+FormatName = Literal["chatml", "alpaca", "plain", "own"]
+FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
+"""`own` is the template that the model brings."""
 
 
-def render(messages: Sequence[Message], tokenizer: Tokenizer) -> RenderedChat:
+def choose(tokenizer: Tokenizer, template: str = "") -> FormatName:
+    """Return the format that a model knows, by its tokens and its own chat template."""
+    if all(tokenizer.special_id(name) is not None for name in CHATML_TOKENS):
+        return "chatml"
+    return "own" if template else "plain"
+
+
+def render(
+    messages: Sequence[Message],
+    tokenizer: Tokenizer,
+    template: str = "",
+    format_name: FormatName | None = None,
+    answer: str = "",
+) -> RenderedChat:
     """Return the prompt ids for the next assistant turn, and what ends it.
 
-    Content is encoded with special tokens off, so no message can end its own turn or forge one of
-    ChatML. Raises RequestError for an empty conversation, an unknown role, or a last message that
-    is not the user's.
+    `template` is the model's own, empty where it brings none; `answer` is how the answer begins,
+    for the model to go on with. Content is encoded with special tokens off, so no message can end
+    its own turn or forge one. Raises RequestError for an empty conversation, an unknown role, or a
+    last message that is not the user's.
     """
     _check(messages)
-    ids = {role: tokenizer.special_id(f"<|{role}|>") for role in ROLES}
-    end = tokenizer.special_id(END_OF_TURN)
-    if end is None or any(id_ is None for id_ in ids.values()):
-        return _render_plain(messages, tokenizer)
-    known = {role: id_ for role, id_ in ids.items() if id_ is not None}
-    return _render_chatml(messages, tokenizer, known, end)
+    name = format_name or choose(tokenizer, template)
+    if name == "own":
+        _need(template)
+        pieces = own_template.opening(template, messages, tokenizer)
+        stop_ids, stop_text = own_template.ends(template, tokenizer), ()
+        begun = answer
+    else:
+        form = FORMATS[name]
+        pieces = [*form.turns(messages), *form.opening]
+        ids = (tokenizer.special_id(token) for token in form.stop_tokens)
+        stop_ids, stop_text = frozenset(id_ for id_ in ids if id_ is not None), form.stop_text
+        begun = form.before_answer + answer if answer else ""
+    if begun:
+        pieces.append(Piece(begun))
+    return RenderedChat(encode(pieces, tokenizer).ids, stop_ids, stop_text)
 
 
-def _check(messages: Sequence[Message]) -> None:
+def render_dialogue(
+    messages: Sequence[Message],
+    tokenizer: Tokenizer,
+    template: str = "",
+    format_name: FormatName | None = None,
+) -> Encoded:
+    """Return the ids of a whole dialogue, and which of them the assistant wrote.
+
+    Raises RequestError for a dialogue in which the assistant says nothing.
+    """
+    _check_roles(messages)
+    if not any(message.role == "assistant" for message in messages):
+        raise RequestError("The assistant says nothing in it: there is nothing to learn.")
+    name = format_name or choose(tokenizer, template)
+    if name == "own":
+        _need(template)
+        return encode(own_template.turns(template, messages, tokenizer), tokenizer)
+    return encode(FORMATS[name].turns(messages), tokenizer)
+
+
+def _need(template: str) -> None:
+    if not template:
+        raise RequestError(
+            "The model brings no chat template. Choose another chatFormat: chatml, alpaca or plain."
+        )
+
+
+def _check_roles(messages: Sequence[Message]) -> None:
     for message in messages:
         if message.role not in ROLES:
             raise RequestError(
                 f"A message has the role {message.role!r}; use one of {', '.join(ROLES)}."
             )
+
+
+def _check(messages: Sequence[Message]) -> None:
+    _check_roles(messages)
     if not messages or messages[-1].role != "user":
         raise RequestError("The last message must be the user's: that is what gets answered.")
-
-
-def _render_chatml(
-    messages: Sequence[Message], tokenizer: Tokenizer, roles: dict[str, int], end: int
-) -> RenderedChat:
-    # StarChat was trained with a system turn in every dialogue, empty where there is none.
-    turns = list(messages)
-    if turns[0].role != "system":
-        turns.insert(0, Message("system", ""))
-    newline = tokenizer.encode("\n")
-    ids: list[int] = []
-    for turn in turns:
-        ids += [roles[turn.role], *tokenizer.encode(f"\n{turn.content}"), end, *newline]
-    ids.append(roles["assistant"])
-    stop_ids = frozenset({end, *roles.values()})
-    return RenderedChat(ids=tuple(ids), stop_ids=stop_ids, stop_text=())
-
-
-def _render_plain(messages: Sequence[Message], tokenizer: Tokenizer) -> RenderedChat:
-    names = {"user": "Human", "assistant": "Assistant"}
-    parts = [_PREAMBLE]
-    parts += [f"{turn.content}\n" for turn in messages if turn.role == "system"]
-    parts += [f"{_RULE}\n\n{_EXAMPLE}\n{_RULE}\n"]
-    parts += [
-        f"{names[turn.role]}: {turn.content.strip()}\n"
-        for turn in messages
-        if turn.role != "system"
-    ]
-    text = "\n".join(parts) + "\nAssistant:"
-    end_of_text = tokenizer.end_of_text_id
-    return RenderedChat(
-        ids=tuple(tokenizer.encode(text)),
-        stop_ids=frozenset() if end_of_text is None else frozenset({end_of_text}),
-        stop_text=("\nHuman:", f"\n{_RULE}"),
-    )

@@ -151,6 +151,8 @@ class EngineInfo:
     """The process that holds it, where that is known."""
     fim_form: str = ""
     """How it fills the middle best, as `fim.prompt.FORMS` names it; empty if it does not say."""
+    chat_template: str = ""
+    """The template that it brings for dialogues, in Jinja; empty if it brings none."""
     adapters: tuple[str, ...] = ()
     """Names of the LoRA adapters that it can answer with, as of when it was asked."""
 
@@ -187,8 +189,12 @@ class Engine(Protocol):
         """
         ...
 
-    async def tokenizer(self) -> Tokenizer:
-        """Return the model's tokenizer, waiting until it is known. Raises as `info`."""
+    async def tokenizer(self, adapter: str | None = None) -> Tokenizer:
+        """Return the model's tokenizer, waiting until it is known. Raises as `info`.
+
+        An adapter may add tokens; its tokenizer has them behind the model's own. RequestError for
+        an adapter that is not there.
+        """
         ...
 
     def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:

@@ -15,6 +15,7 @@ from engine.draft import Drafter
 from engine.errors import PromptTooLongError, RequestError
 from engine.forward import Forward
 from engine.kv_cache import KVCache
+from engine.lora import Adapter
 from engine.sampling import Sampler, logprob
 from engine.stopping import StopText
 from engine.tokenizer import Tokenizer
@@ -38,13 +39,15 @@ class Decoder:
     end_ids: frozenset[int]
     """Ids that always end an answer: the model's end of text."""
 
-    def check(self, prompt: Sequence[int]) -> None:
+    def check(self, prompt: Sequence[int], adapter: Adapter | None = None) -> None:
         """Raise RequestError for a prompt that cannot be computed."""
         if not prompt:
             raise RequestError("The prompt is empty: send at least one token.")
-        if max(prompt) >= self.vocab_size or min(prompt) < 0:
+        added = adapter.tokens if adapter else None
+        size = max(self.vocab_size, added.size) if added else self.vocab_size
+        if max(prompt) >= size or min(prompt) < 0:
             raise RequestError(
-                f"The prompt holds an id outside the model's vocabulary of {self.vocab_size}; "
+                f"The prompt holds an id outside the model's vocabulary of {size}; "
                 "it was probably encoded by another model's tokenizer."
             )
         if len(prompt) >= self.context_window:
@@ -63,7 +66,7 @@ class Decoder:
         finished rows at every point, so any next request may use it.
         """
         # 1. Refuse what cannot be, and reuse what is there.
-        self.check(request.prompt)
+        self.check(request.prompt, cache.adapter)
         reused = cache.reuse(request.prompt)
         # 2. Prefill.
         started = time.perf_counter()

@@ -77,7 +77,9 @@ class LeanForward:
         """See `Forward`."""
         start, count = len(cache.ids), ids.shape[0]
         ids = ids.to(self._tokens.device)
-        hidden = self._tokens[ids] + self._positions[start : start + count]
+        added = cache.adapter.tokens if cache.adapter else None
+        embedded = added.embed(ids, self._tokens) if added else self._tokens[ids]
+        hidden = embedded + self._positions[start : start + count]
         mask = self._mask(start, count)
         for index, layer in enumerate(self._layers):
             low = cache.adapter.layers[index] if cache.adapter else _NO_ADAPTER
@@ -88,8 +90,10 @@ class LeanForward:
             hidden = hidden + _product(
                 self._activation(inner), layer.inner_out, low.get("mlp.c_proj")
             )
-        last = hidden if every else hidden[-1:]
-        logits = functional.linear(self._norm(last, self._last_norm), self._head).float()
+        last = self._norm(hidden if every else hidden[-1:], self._last_norm)
+        logits = functional.linear(last, self._head).float()
+        if added:
+            logits = added.score(last, logits)
         return logits if every else logits[0]
 
     def _norm(self, hidden: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:

@@ -82,6 +82,7 @@ def load(settings: EngineSettings, progress: Progress) -> Loaded:
         dtype=dtype_name(dtype),
         is_demo=path == EMBEDDED_DIR,
         fim_form=str(config.get("fim_form", "")),
+        chat_template=read_chat_template(path),
     )
     shelf = AdapterShelf(model, fingerprint(path), adapters_dir())
     return Loaded(decoder, info, _cache_shape(model, window, dtype), shelf)
@@ -129,6 +130,25 @@ def read_config(path: Path, name: str) -> dict[str, Any]:
             "safetensors."
         )
     return config
+
+
+def read_chat_template(path: Path) -> str:
+    """Return the template for dialogues that a model brings, empty if it brings none.
+
+    It stands in `chat_template.jinja`, or in `tokenizer_config.json` as transformers used to write
+    it; of several the one named `default` is taken.
+    """
+    file = path / "chat_template.jinja"
+    if file.exists():
+        return file.read_text(encoding="utf-8")
+    try:
+        config = json.loads((path / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    found = config.get("chat_template") if isinstance(config, dict) else None
+    if isinstance(found, list):
+        found = {one.get("name"): one.get("template") for one in found}.get("default")
+    return found if isinstance(found, str) else ""
 
 
 def pick_device(settings: EngineSettings) -> str:

@@ -91,10 +91,14 @@ class LocalEngine:
         info: EngineInfo = loaded.info
         return replace(info, adapters=await asyncio.to_thread(loaded.adapters.names))
 
-    async def tokenizer(self) -> Tokenizer:
+    async def tokenizer(self, adapter: str | None = None) -> Tokenizer:
         """See `Engine.tokenizer`."""
-        tokenizer: Tokenizer = (await self._ready()).decoder.tokenizer
-        return tokenizer
+        loaded = await self._ready()
+        own: Tokenizer = loaded.decoder.tokenizer
+        if adapter is None:
+            return own
+        found: Tokenizer | None = await asyncio.to_thread(loaded.adapters.tokenizer, adapter)
+        return found or own
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.stream`."""

@@ -21,6 +21,8 @@ from torch.nn import functional
 
 from engine.adapters import (
     CONFIG_FILE,
+    TOKENIZER_FILE,
+    TOKENS_FILE,
     WEIGHTS_FILE,
     AdapterFolder,
     adapters,
@@ -28,6 +30,7 @@ from engine.adapters import (
     read_adapter,
 )
 from engine.errors import RequestError, UnsupportedModelError
+from engine.tokenizer import Tokenizer
 
 MODULES = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 """The products of a layer that an adapter may change."""
@@ -54,11 +57,36 @@ Layers = tuple[Mapping[str, LowRank], ...]
 
 
 @dataclass(frozen=True, slots=True)
+class AddedTokens:
+    """Tokens that an adapter brings along, such as ChatML's for a base that has none."""
+
+    ids: Tensor
+    """(n,) of int64, behind the model's own or among its unused ones."""
+    rows: Tensor
+    """(n, width): their embeddings, and their rows of the output."""
+    size: int
+    """Ids that a vocabulary with these tokens has."""
+
+    def embed(self, ids: Tensor, embeddings: Tensor) -> Tensor:
+        """Return the embeddings (n, width) of ids, the model's own being `embeddings`."""
+        of_model = embeddings[ids.clamp(max=embeddings.shape[0] - 1)]
+        match = ids[:, None] == self.ids
+        return torch.where(match.any(-1, keepdim=True), self.rows[match.int().argmax(-1)], of_model)
+
+    def score(self, hidden: Tensor, logits: Tensor) -> Tensor:
+        """Return the logits with those of the added tokens in their places."""
+        missing = max(0, self.size - logits.shape[-1])
+        wider = functional.pad(logits, (0, missing), value=-math.inf)
+        return wider.index_copy(-1, self.ids, functional.linear(hidden, self.rows).float())
+
+
+@dataclass(frozen=True, slots=True)
 class Adapter:
     """An adapter in memory."""
 
     name: str
     layers: Layers
+    tokens: AddedTokens | None
     changed: float
     """When its file was written, as it was read."""
 
@@ -69,6 +97,7 @@ class AdapterShelf:
     def __init__(self, model: Any, fingerprint: str, folder: Path) -> None:
         self._folder, self._fingerprint = folder, fingerprint
         self._blocks = model.transformer.h if hasattr(model, "transformer") else ()
+        self._embeddings = model.get_input_embeddings().weight
         self._held: dict[str, Adapter] = {}
 
     def names(self) -> tuple[str, ...]:
@@ -90,8 +119,37 @@ class AdapterShelf:
             )
         held = self._held.get(name)
         if held is None or held.changed != found.changed:
-            held = self._held[name] = Adapter(name, self._read(found), found.changed)
+            held = self._held[name] = Adapter(
+                name, self._read(found), self._tokens(found), found.changed
+            )
         return held
+
+    def tokenizer(self, name: str) -> Tokenizer | None:
+        """Return the tokenizer that an adapter brings, None if it brings none.
+
+        Raises RequestError for one that is not there.
+        """
+        self.get(name)
+        file = self._folder / name / TOKENIZER_FILE
+        return Tokenizer.from_file(file) if file.exists() else None
+
+    def _tokens(self, found: AdapterFolder) -> AddedTokens | None:
+        file = found.path / TOKENS_FILE
+        if not file.exists():
+            return None
+        like = self._embeddings
+        try:
+            held = load_file(file)
+            ids, rows = held["ids"], held["input_embeddings"]
+        except (OSError, KeyError, SafetensorError) as error:
+            raise RequestError(f"The adapter {found.name!r} cannot be used: {error}") from error
+        if rows.shape != (len(ids), like.shape[1]):
+            raise RequestError(
+                f"The adapter {found.name!r} cannot be used: its tokens' rows are "
+                f"{tuple(rows.shape)} in a model of width {like.shape[1]}."
+            )
+        size = int(ids.max()) + 1
+        return AddedTokens(ids.to(like.device, torch.int64), rows.to(like), size)
 
     def _read(self, found: AdapterFolder) -> Layers:
         try:

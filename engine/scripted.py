@@ -73,8 +73,8 @@ class ScriptedEngine:
         """Return what this pretends to hold."""
         return EngineInfo("scripted", "scripted", self.context_window, "cpu", "float32", False)
 
-    async def tokenizer(self) -> Tokenizer:
-        """Return the tokenizer."""
+    async def tokenizer(self, adapter: str | None = None) -> Tokenizer:
+        """Return the tokenizer, whatever the adapter."""
         return self.held
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:

@@ -1,4 +1,4 @@
-"""Where code goes wrong, by tree-sitter: for the languages whose grammars come as packages.
+"""No suggestion that breaks a file which parsed: cut back to what fits, or dropped.
 
 Only lines near the cursor are parsed, so that the cost does not grow with the file. What the window
 cuts off looks broken at its borders, before and after alike: it is the difference that tells.
@@ -6,60 +6,11 @@ cuts off looks broken at its borders, before and after alike: it is the differen
 
 from __future__ import annotations
 
-import importlib
-from functools import cache
-
-import tree_sitter
-
 from fim.snapshot import Snapshot
-
-_GRAMMARS = {
-    "c": "c", "cpp": "cpp", "csharp": "c_sharp", "css": "css", "go": "go", "html": "html",
-    "java": "java", "javascript": "javascript", "javascriptreact": "javascript", "json": "json",
-    "jsonc": "json", "kotlin": "kotlin", "lua": "lua", "php": "php", "python": "python",
-    "ruby": "ruby", "rust": "rust", "scala": "scala", "shellscript": "bash", "sh": "bash",
-    "bash": "bash", "sql": "sql", "swift": "swift", "toml": "toml", "typescript": "typescript",
-    "typescriptreact": "typescript", "yaml": "yaml", "py": "python", "js": "javascript",
-    "ts": "typescript", "tsx": "typescript", "rs": "rust",
-}  # fmt: skip
-"""Grammars by the language ids of LSP, and by the file endings that the command line has."""
-
-_FUNCTIONS = {"php": "language_php", "typescript": "language_typescript"}
-_TSX = frozenset({"typescriptreact", "tsx"})
+from syntax.grammars import errors, parser
 
 WINDOW_LINES = 150
 """Lines parsed on either side of the cursor."""
-
-
-@cache
-def parser(language: str) -> tree_sitter.Parser | None:
-    """Return the parser of a language, None where there is no grammar for it."""
-    name = _GRAMMARS.get(language)
-    if name is None:
-        return None
-    module = importlib.import_module(f"tree_sitter_{name}")
-    function = "language_tsx" if language in _TSX else _FUNCTIONS.get(name, "language")
-    return tree_sitter.Parser(tree_sitter.Language(getattr(module, function)()))
-
-
-def errors(text: str, language: str) -> int | None:
-    """Return how many places of a text do not parse; None where nobody can tell."""
-    found = parser(language)
-    if found is None:
-        return None
-    root = found.parse(text.encode("utf-8", "surrogatepass")).root_node
-    return _errors_in(root) if root.has_error else 0
-
-
-def _errors_in(node: tree_sitter.Node) -> int:
-    count, waiting = 0, [node]
-    while waiting:
-        one = waiting.pop()
-        if one.is_error or one.is_missing:
-            count += 1
-        if one.has_error:
-            waiting += one.children
-    return count
 
 
 def mend(text: str, replaced: int, snapshot: Snapshot) -> str:

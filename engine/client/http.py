@@ -47,7 +47,7 @@ class HttpEngine:
     def __init__(self, endpoint: Endpoint, tokenizer_path: Path | None = None) -> None:
         self._endpoint = endpoint
         self._tokenizer_path = tokenizer_path
-        self._tokenizer: Tokenizer | None = None
+        self._tokenizers: dict[str | None, Tokenizer] = {}
         self._info: EngineInfo | None = None
         headers = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
         self._http = httpx2.AsyncClient(
@@ -91,17 +91,18 @@ class HttpEngine:
                 ) from error
         return self._info
 
-    async def tokenizer(self) -> Tokenizer:
+    async def tokenizer(self, adapter: str | None = None) -> Tokenizer:
         """See `Engine.tokenizer`; raises ConfigurationError where none is to be had."""
-        if self._tokenizer is None:
-            self._tokenizer = await self._load_tokenizer()
-        return self._tokenizer
+        if adapter not in self._tokenizers:
+            self._tokenizers[adapter] = await self._load_tokenizer(adapter)
+        return self._tokenizers[adapter]
 
-    async def _load_tokenizer(self) -> Tokenizer:
+    async def _load_tokenizer(self, adapter: str | None) -> Tokenizer:
         if self._tokenizer_path is not None:
             return await asyncio.to_thread(Tokenizer.from_file, self._tokenizer_path)
+        asked = {} if adapter is None else {"adapter": adapter}
         async with self._errors():
-            answer = await self._http.get("/tokenizer.json")
+            answer = await self._http.get("/tokenizer.json", params=asked)
         if answer.status_code == 404:
             raise ConfigurationError(
                 f"The server at {self._endpoint.url} does not give out its tokenizer. Set "

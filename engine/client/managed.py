@@ -64,9 +64,9 @@ class ManagedEngine:
         """See `Engine.info`; starts the engine."""
         return await self._with_engine(HttpEngine.info)
 
-    async def tokenizer(self) -> Tokenizer:
+    async def tokenizer(self, adapter: str | None = None) -> Tokenizer:
         """See `Engine.tokenizer`; starts the engine."""
-        return await self._with_engine(HttpEngine.tokenizer)
+        return await self._with_engine(lambda engine: engine.tokenizer(adapter))
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.stream`; starts the engine, and again when it is gone before it answers."""

@@ -47,8 +47,11 @@ async def models(request: Request) -> Response:
 
 
 async def tokenizer(request: Request) -> Response:
-    """The model's `tokenizer.json`, so that a client on another machine can make ids."""
-    held = await request.app.state.engine.tokenizer()
+    """The model's `tokenizer.json`, so that a client on another machine can make ids.
+
+    `?adapter=NAME` is the one with the tokens that an adapter adds.
+    """
+    held = await request.app.state.engine.tokenizer(request.query_params.get("adapter"))
     text = await asyncio.to_thread(held.to_json)
     return Response(text, media_type="application/json")
 

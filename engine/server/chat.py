@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -23,8 +24,11 @@ from engine.server.answers import adapter_name, model_name, parse, streamed, unl
 from engine.server.schema import ChatRequest
 from engine.tokenizer import Tokenizer
 
-RenderChat = Callable[[Sequence[Message], Tokenizer], RenderedChat]
-"""Turns messages into prompt ids; raises RequestError for a dialogue that cannot be answered."""
+RenderChat = Callable[[Sequence[Message], Tokenizer, str], RenderedChat]
+"""Turns messages into prompt ids, given the tokenizer and the model's own chat template.
+
+Raises RequestError for a dialogue that cannot be answered.
+"""
 
 
 async def chat_completions(request: Request) -> Response:
@@ -34,10 +38,12 @@ async def chat_completions(request: Request) -> Response:
     render: RenderChat | None = request.app.state.render_chat
     if render is None:
         raise RequestError("This engine was started without a chat renderer (--chat-renderer).")
-    tokenizer = await unless_gone(request, engine.tokenizer())
+    info = await unless_gone(request, engine.info())
     asked = asked.model_copy(update={"adapter": await adapter_name(engine, asked)})
+    tokenizer = await engine.tokenizer(asked.adapter)
     messages = [Message(message.role, message.text) for message in asked.messages]
-    stream = engine.stream(_generation(asked, render(messages, tokenizer)))
+    rendered = await asyncio.to_thread(render, messages, tokenizer, info.chat_template)
+    stream = engine.stream(_generation(asked, rendered))
     if asked.stream:
         return await _stream(request, asked, engine, tokenizer, stream)
     answer = await unless_gone(request, whole(stream))

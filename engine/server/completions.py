@@ -31,9 +31,10 @@ async def completions(request: Request) -> Response:
     """Answer one completion request."""
     asked = await parse(request, CompletionRequest)
     engine: ScoringEngine = request.app.state.engine
-    tokenizer = await unless_gone(request, engine.tokenizer())
-    prompts = [await _ids(prompt, tokenizer, asked.parse_special) for prompt in asked.prompts]
+    await unless_gone(request, engine.info())
     asked = asked.model_copy(update={"adapter": await adapter_name(engine, asked)})
+    tokenizer = await engine.tokenizer(asked.adapter)
+    prompts = [await _ids(prompt, tokenizer, asked.parse_special) for prompt in asked.prompts]
     if asked.stream:
         return await _stream(request, asked, engine, tokenizer, prompts)
     envelope = wire.Envelope("text_completion", "cmpl", await model_name(engine))

@@ -15,7 +15,7 @@ from typing import Any
 import tree_sitter
 
 from engine.errors import ConfigurationError
-from fim.syntax import parser
+from syntax.grammars import parser
 
 LANGUAGES = {
     ".py": "python", ".js": "javascript", ".jsx": "javascriptreact", ".ts": "typescript",

@@ -15,7 +15,7 @@ from fim.completer import Completer, FimSettings
 from fim.evaluation.holes import Hole, Kind
 from fim.families import detect
 from fim.snapshot import Snapshot, Trigger
-from fim.syntax import errors
+from syntax.grammars import errors
 
 _ONE_LINE = frozenset({Kind.LINE, Kind.SPAN, Kind.RETURN})
 

@@ -21,7 +21,7 @@ from fim.confidence import Eagerness
 from fim.evaluation.holes import File, source_files
 from fim.evaluation.report import percentile
 from fim.snapshot import Source
-from fim.syntax import errors
+from syntax.grammars import errors
 from lsp_server.cli import common
 from lsp_server.cli.editor import Ghost, ScriptedEditor, editor_with_server
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import tokenizers
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import save_file
 from transformers import GPTBigCodeForCausalLM
 
-from engine.adapters import AdapterNote, adapters, fingerprint, install
+from engine.adapters import TOKENS_FILE, AdapterNote, adapters, fingerprint, install
 from engine.api import GenerationRequest, Priority
 from engine.errors import ConfigurationError, RequestError
 from engine.local import LocalEngine
@@ -146,3 +148,63 @@ async def test_over_http_the_models_name_chooses_it(
         refused = await http.post("/v1/completions", json={**body, "adapter": "none"})
         assert refused.status_code == 400
         assert "no adapter 'none'" in refused.json()["error"]["message"]
+
+
+def with_tokens(base: Path, folder: Path) -> tuple[list[int], list[int]]:
+    """An adapter that adds two tokens; a prompt with one, and what transformers writes on it."""
+    torch.manual_seed(7)
+    model = GPTBigCodeForCausalLM.from_pretrained(base)
+    size = model.config.vocab_size
+    model.resize_token_embeddings(size + 2, mean_resizing=False)
+    rows = model.get_input_embeddings().weight
+    rows.data[-2:] = torch.randn(2, rows.shape[1]) * 0.3
+    config = LoraConfig(r=4, lora_alpha=64, target_modules=ALL, init_lora_weights=False,
+                        task_type="CAUSAL_LM")  # fmt: skip
+    adapted = get_peft_model(model, config).eval()
+    adapted.save_pretrained(folder)
+    for stray in folder.glob("README.md"):
+        stray.unlink()
+    held = {"ids": torch.tensor([size, size + 1]), "input_embeddings": rows.data[-2:].clone()}
+    save_file(held, folder / TOKENS_FILE)
+    tokenizer = tokenizers.Tokenizer.from_file(str(base / "tokenizer.json"))
+    missing = size - tokenizer.get_vocab_size()
+    tokenizer.add_special_tokens([f"<unused{n}>" for n in range(missing)])
+    tokenizer.add_special_tokens(["<|user|>", "<|end|>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    prompt = [*PROMPT, size, *PROMPT[:5]]
+    ids = torch.tensor([prompt])
+    made = adapted.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=12,
+                            do_sample=False, pad_token_id=4)  # fmt: skip
+    return prompt, list(made[0, len(prompt) :].tolist())
+
+
+async def test_an_adapter_may_bring_tokens(
+    engine: LocalEngine, tiny_checkpoint: Path, shelf: Path, tmp_path: Path
+) -> None:
+    prompt, expected = with_tokens(tiny_checkpoint, tmp_path / "made")
+    plain = await write(engine, None)
+    install(tmp_path / "made", "talk", AdapterNote("tiny", fingerprint(tiny_checkpoint)))
+    request = GenerationRequest(tuple(prompt), 12, adapter="talk", logprobs=2)
+    chunks = [chunk async for chunk in engine.stream(request)]
+    assert [id_ for chunk in chunks for id_ in chunk.ids] == expected
+    assert await write(engine, None) == plain
+    with pytest.raises(RequestError, match="outside the model's vocabulary"):
+        await write_on(engine, tuple(prompt), None)
+    assert (await engine.tokenizer("talk")).special_id("<|end|>") == prompt[len(PROMPT)] + 1
+    assert (await engine.tokenizer()).special_id("<|end|>") != prompt[len(PROMPT)] + 1
+
+
+async def test_rows_of_another_width_are_refused(
+    engine: LocalEngine, tiny_checkpoint: Path, shelf: Path, tmp_path: Path
+) -> None:
+    with_tokens(tiny_checkpoint, tmp_path / "made")
+    held = {"ids": torch.tensor([900]), "input_embeddings": torch.zeros(1, 3)}
+    save_file(held, tmp_path / "made" / TOKENS_FILE)
+    install(tmp_path / "made", "odd", AdapterNote("tiny", fingerprint(tiny_checkpoint)))
+    with pytest.raises(RequestError, match="width"):
+        await write(engine, "odd")
+
+
+async def write_on(engine: LocalEngine, prompt: tuple[int, ...], adapter: str | None) -> list[int]:
+    request = GenerationRequest(prompt, 12, adapter=adapter)
+    return [id_ async for chunk in engine.stream(request) for id_ in chunk.ids]

@@ -11,7 +11,8 @@ from fim.clean import clean
 from fim.completer import Completer
 from fim.loops import without_loops
 from fim.snapshot import Snapshot
-from fim.syntax import errors, mend, parser
+from fim.syntax import mend
+from syntax.grammars import errors, parser
 
 
 def shown(text: str, answer: str, language: str = "python") -> str:

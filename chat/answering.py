@@ -1,0 +1,129 @@
+"""From messages to a stream of text: what a conversation and a task both ask the engine by."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from chat.rendering import FormatName, render
+from chat.window import fit
+from engine.api import (
+    Chunk,
+    Engine,
+    FinishReason,
+    GenerationRequest,
+    Message,
+    Priority,
+    RenderedChat,
+    Sampling,
+)
+
+CONVERSATION = Sampling(temperature=0.2, top_p=0.95, top_k=50)
+"""As StarChat's own sample generation draws (bigcode-project/starcoder, chat/generate.py), without
+its repetition penalty of 1.2: code repeats itself for good reason."""
+
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSettings:
+    """How the model is talked to."""
+
+    system: str = ""
+    """System message of every dialogue; empty is none."""
+    format_name: FormatName | None = None
+    """None is what the model knows."""
+    adapter: str | None = None
+    max_new_tokens: int = 768
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A dialogue that fits the model's window."""
+
+    rendered: RenderedChat
+    room: int
+    """Tokens that an answer may have."""
+    left_out: int
+    """Turns that did not fit."""
+    sampling: Sampling
+    begun: bool
+    """Whether the answer's beginning is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A finished answer."""
+
+    text: str
+    whole: bool
+    """Whether it ended by itself rather than at the longest length."""
+
+
+class Asker:
+    """Asks one engine in one way."""
+
+    def __init__(self, engine: Engine, settings: ChatSettings | None = None) -> None:
+        self._engine, self._settings = engine, settings or ChatSettings()
+
+    async def prepare(
+        self, messages: Sequence[Message], answer: str = "", sampling: Sampling = CONVERSATION
+    ) -> Prepared:
+        """Render a dialogue, leaving out turns of its middle that do not fit.
+
+        `answer` is how the answer begins, for the model to go on with. Raises RequestError,
+        PromptTooLongError, or what the engine raises.
+        """
+        info = await self._engine.info()
+        tokenizer = await self._engine.tokenizer(self._settings.adapter)
+        room = min(self._settings.max_new_tokens, info.context_window // 2)
+        system = [Message("system", self._settings.system)] if self._settings.system else []
+
+        def rendered(some: Sequence[Message]) -> RenderedChat:
+            name = self._settings.format_name
+            return render(some, tokenizer, info.chat_template, name, answer)
+
+        def prepare() -> Prepared:
+            budget = info.context_window - room
+            fitted = fit([*system, *messages], budget, lambda some: len(rendered(some).ids))
+            ids = rendered(fitted.messages)
+            return Prepared(ids, room, fitted.left_out, sampling, bool(answer))
+
+        return await asyncio.to_thread(prepare)
+
+    async def count(self, text: str) -> int:
+        """Return how many tokens a text has."""
+        tokenizer = await self._engine.tokenizer(self._settings.adapter)
+        return len(await asyncio.to_thread(tokenizer.encode, text))
+
+    async def stream(self, asked: Prepared) -> AsyncGenerator[Chunk, None]:
+        """Yield the answer, without the white space that the format puts before it."""
+        request = GenerationRequest(
+            prompt=asked.rendered.ids,
+            max_new_tokens=asked.room,
+            stop_ids=asked.rendered.stop_ids,
+            stop_text=asked.rendered.stop_text,
+            sampling=asked.sampling,
+            priority=Priority.CHAT,
+            adapter=self._settings.adapter,
+        )
+        begun = asked.begun
+        async with aclosing(self._engine.stream(request)) as chunks:
+            async for chunk in chunks:
+                text = chunk.text if begun else chunk.text.lstrip()
+                begun = begun or bool(text)
+                yield replace(chunk, text=text)
+
+    async def ask(
+        self, messages: Sequence[Message], answer: str = "", sampling: Sampling = GREEDY
+    ) -> Answered:
+        """Return the answer behind its beginning."""
+        asked = await self.prepare(messages, answer, sampling)
+        text, whole = "", False
+        async with aclosing(self.stream(asked)) as chunks:
+            async for chunk in chunks:
+                text += chunk.text
+                whole = chunk.finish is FinishReason.STOP
+        return Answered(text, whole)

@@ -1,4 +1,4 @@
-"""What the user shows the model beside the question: a selection, files, diagnostics, a terminal."""
+"""What the user shows the model beside the question: code, files, diagnostics, a terminal."""
 
 from __future__ import annotations
 

@@ -87,9 +87,7 @@ class Conversations:
             raise RequestError("Nothing was asked in this conversation yet.")
         return await self._answered(id_, turns[: last + 1], asker, on_text)
 
-    async def edit(
-        self, id_: str, turn: str, text: str, asker: Asker, on_text: OnText
-    ) -> Reply:
+    async def edit(self, id_: str, turn: str, text: str, asker: Asker, on_text: OnText) -> Reply:
         """Put another text in place of one of the user's, forget what came after, and answer."""
         if not text.strip():
             raise RequestError("The message is empty.")

@@ -2,9 +2,9 @@
 
 | format | for | source |
 |---|---|---|
-| `chatml` | StarChat, and what `starcoder-lsp tune chat` makes | bigcode-project/starcoder, chat/dialogues.py |
+| `chatml` | StarChat and its like | bigcode-project/starcoder, chat/dialogues.py |
 | `alpaca` | models tuned on instructions | tatsu-lab/stanford_alpaca |
-| `plain` | a base StarCoder, which never saw a dialogue | the layout of BigCode's ta-prompt, in our own words |
+| `plain` | a base that never saw a dialogue | the layout of BigCode's ta-prompt, our own words |
 
 A model's own template is in `chat.own_template`.
 """

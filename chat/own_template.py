@@ -43,9 +43,7 @@ def _render(
     template: str, messages: Sequence[Message], tokenizer: Tokenizer, *, opening: bool
 ) -> list[Piece]:
     marks = {f"[{uuid.uuid4().hex}]": message for message in messages}
-    said = [
-        {"role": message.role, "content": mark} for mark, message in marks.items()
-    ]
+    said = [{"role": message.role, "content": mark} for mark, message in marks.items()]
     end = END_OF_TEXT if tokenizer.end_of_text_id is not None else ""
     try:
         text = _compiled(template).render(

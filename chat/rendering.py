@@ -46,8 +46,8 @@ def render(
     if name == "own":
         _need(template)
         pieces = own_template.opening(template, messages, tokenizer)
-        stop_ids, stop_text = own_template.ends(template, tokenizer), ()
-        begun = answer
+        stop_ids = own_template.ends(template, tokenizer)
+        begun, stop_text = answer, tuple[str, ...]()
     else:
         form = FORMATS[name]
         pieces = [*form.turns(messages), *form.opening]

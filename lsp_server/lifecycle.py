@@ -14,6 +14,7 @@ from pygls.exceptions import JsonRpcException
 
 from lsp_server import __version__
 from lsp_server.completion import register_completion
+from lsp_server.requests import plain
 from lsp_server.server import StarcoderServer
 from lsp_server.settings import SECTION
 
@@ -135,18 +136,9 @@ async def _pull_settings(server: StarcoderServer) -> None:
     except JsonRpcException as error:
         log.warning("the client did not tell its settings: %s", error.message)
         return
-    sent = _plain(answer[0]) if answer else None
+    sent = plain(answer[0]) if answer else None
     if sent:
         server.apply_settings(sent)
-
-
-def _plain(value: Any) -> Any:
-    """Turn pygls' anonymous objects into mappings."""
-    if hasattr(value, "_asdict"):
-        return {key: _plain(inner) for key, inner in value._asdict().items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    return value
 
 
 async def _ask_for_changes(server: StarcoderServer) -> None:

@@ -17,6 +17,9 @@ from lsprotocol import types
 from pygls.exceptions import FeatureRequestError
 from pygls.lsp.server import LanguageServer
 
+from chat.answering import Asker
+from chat.conversations import Conversations
+from chat.store import Store
 from engine.api import Engine
 from engine.client.endpoint import Endpoint
 from engine.client.http import HttpEngine
@@ -81,6 +84,7 @@ class StarcoderServer(LanguageServer):
         self.status = StatusReporter(self)
         self.engine = make_engine(self.settings)
         self.completer = Completer(self.engine, self.settings.fim)
+        self.conversations = Conversations(Store())
         self._exclusions = _exclusions(self.settings)
         self._statistics = Statistics(self.spawn)
         self._pacing = Pacing()
@@ -229,6 +233,12 @@ class StarcoderServer(LanguageServer):
         """Stop working on a document that was closed."""
         self._latest.cancel(uri)
         self._exclusions.forget(uri)
+
+    # Chat.
+
+    def asker(self) -> Asker:
+        """Return what asks the model that is held now."""
+        return Asker(self.engine, self.settings.chat)
 
     # Tasks and introspection.
 

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from chat.answering import ChatSettings
+from chat.rendering import FormatName
 from engine.settings import Device, Dtype, EngineSettings
 from fim.completer import FimSettings
 from fim.confidence import Eagerness
@@ -120,6 +122,24 @@ class Settings(BaseModel):
         description="Count what is shown and accepted, on this machine only; see "
         "`starcoder-lsp stats`.",
     )
+    chat_format: FormatName | Literal["auto"] = Field(
+        "auto",
+        description="How dialogues are written out for the model: `chatml` is StarChat's, `own` "
+        "the template that the model brings, `plain` is for a model that never saw a dialogue. "
+        "`auto` is what the model knows.",
+    )
+    chat_system: str = Field(
+        "", max_length=4000, description="What the model is told before every conversation."
+    )
+    chat_adapter: str | None = Field(
+        None,
+        min_length=1,
+        description="Name of an adapter that `starcoder-lsp tune chat` made: it answers in chat, "
+        "while completions come from the model as it is.",
+    )
+    chat_max_new_tokens: int = Field(
+        768, ge=16, le=4096, description="Longest answer in chat, in tokens."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="How much to log; never the text of documents."
     )
@@ -147,6 +167,16 @@ class Settings(BaseModel):
             form=self.prompt_form,
             adapter=self.adapter,
             eagerness=self.eagerness,
+        )
+
+    @property
+    def chat(self) -> ChatSettings:
+        """How the model is talked to."""
+        return ChatSettings(
+            system=self.chat_system,
+            format_name=None if self.chat_format == "auto" else self.chat_format,
+            adapter=self.chat_adapter,
+            max_new_tokens=self.chat_max_new_tokens,
         )
 
     def same_engine(self, other: Settings) -> bool:

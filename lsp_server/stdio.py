@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lsp_server.chat import register_chat
 from lsp_server.inline_completion import register_inline_completion
 from lsp_server.lifecycle import register_lifecycle
 from lsp_server.logs import set_up_logging
@@ -17,6 +18,7 @@ def build_server(
     server = StarcoderServer(make_engine, protocol_cls)
     register_lifecycle(server)
     register_inline_completion(server)
+    register_chat(server)
     return server
 
 

@@ -61,5 +61,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # Nothing that a test does shows up among the user's own numbers and adapters.
     own = tempfile.mkdtemp(prefix="starcoder-lsp-tests-")
     os.environ["STARCODER_LSP_STATISTICS"] = str(Path(own) / "stats.sqlite3")
+    os.environ["STARCODER_LSP_CHATS"] = str(Path(own) / "chats.sqlite3")
     os.environ["STARCODER_LSP_ADAPTERS"] = str(Path(own) / "adapters")
     config.pluginmanager.register(SkipRule())

@@ -21,9 +21,9 @@ from fim.confidence import Eagerness
 from fim.evaluation.holes import File, source_files
 from fim.evaluation.report import percentile
 from fim.snapshot import Source
-from syntax.grammars import errors
 from lsp_server.cli import common
 from lsp_server.cli.editor import Ghost, ScriptedEditor, editor_with_server
+from syntax.grammars import errors
 
 _SPREAD = 0.5
 """Of the gaps between keys, about the median, on a log scale: typing is uneven."""

@@ -43,6 +43,7 @@ class Editor:
         self.text = ""
         self.version = 0
         self.statuses: list[dict[str, Any]] = []
+        self.progress: list[tuple[str | int, Any]] = []
         self.encoding = "utf-16"
         self.offered = types.ServerCapabilities()
 
@@ -91,6 +92,10 @@ class Editor:
     async def request(self, method: str, params: Any = None) -> Any:
         return plain(await self.client.protocol.send_request_async(method, params or {}))
 
+    def streamed(self, token: str | int) -> list[str]:
+        """The pieces of text that came under a token so far."""
+        return [value["text"] for found, value in self.progress if found == token]
+
     async def until(self, state: str, seconds: float = 60.0) -> dict[str, Any]:
         """Wait for a status; returns it."""
         async with asyncio.timeout(seconds):
@@ -103,6 +108,8 @@ def plain(value: Any) -> Any:
     """pygls' anonymous objects as dictionaries."""
     if hasattr(value, "_asdict"):
         return {key: plain(inner) for key, inner in value._asdict().items()}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
     return value
 
 
@@ -118,9 +125,13 @@ async def start(
     """Run a server process until the block ends."""
     client = LanguageClient(configuration=configuration)
     features = dict(DEFAULT_CLIENT_FEATURES)
+    features.pop("$/progress", None)  # ours below
     register_lsp_features(client, features)
     shown = Editor(client)
     client.feature("starcoder/status")(lambda params: shown.statuses.append(plain(params)))
+    client.feature("$/progress")(
+        lambda params: shown.progress.append((params.token, plain(params.value)))
+    )
     await client.start_io(*command, env={**os.environ, **(environment or {})}, cwd=_root())
     try:
         result = await client.initialize_session(

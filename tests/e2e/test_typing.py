@@ -61,7 +61,7 @@ async def test_typing_leaves_nothing_unanswered_and_nothing_lost(
 
         info = await editor.request("starcoder/debugInfo")
         (document,) = info["documents"]
-        assert document.sha256 == hashlib.sha256(editor.text.encode()).hexdigest()
+        assert document["sha256"] == hashlib.sha256(editor.text.encode()).hexdigest()
 
         seen = await editor.request("test/requests")
         assert 1 <= len(seen["prompts"]) <= len(TYPED)

@@ -117,13 +117,39 @@ class Asker:
                 yield replace(chunk, text=text)
 
     async def ask(
-        self, messages: Sequence[Message], answer: str = "", sampling: Sampling = GREEDY
+        self,
+        messages: Sequence[Message],
+        answer: str = "",
+        sampling: Sampling = GREEDY,
+        stop: tuple[str, ...] = (),
     ) -> Answered:
-        """Return the answer behind its beginning."""
+        """Return the answer behind its beginning, up to one of the strings in `stop`."""
         asked = await self.prepare(messages, answer, sampling)
+        rendered = replace(asked.rendered, stop_text=(*asked.rendered.stop_text, *stop))
+        asked = replace(asked, rendered=rendered)
         text, whole = "", False
         async with aclosing(self.stream(asked)) as chunks:
             async for chunk in chunks:
                 text += chunk.text
                 whole = chunk.finish is FinishReason.STOP
+                if "\n" in chunk.text and (end := end_before_loop(text)) is not None:
+                    return Answered(text[:end], whole=True)
         return Answered(text, whole)
+
+
+_LONGEST_LOOP, _TIMES = 4, 3
+
+
+def end_before_loop(text: str) -> int | None:
+    """Return where a text's last lines began to repeat, behind their first time, or None.
+
+    What a small model says three times it says for ever.
+    """
+    lines = text[: text.rfind("\n") + 1].splitlines(keepends=True)
+    for size in range(1, _LONGEST_LOOP + 1):
+        last = lines[-size:]
+        if len(lines) < size * _TIMES or not "".join(last).strip():
+            continue
+        if lines[-size * _TIMES :] == last * _TIMES:
+            return len("".join(lines[: -size * (_TIMES - 1)]))
+    return None

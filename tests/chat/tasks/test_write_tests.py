@@ -1,0 +1,241 @@
+"""Tests are written where the project keeps them, as it writes them, and nothing is lost."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from chat.answering import Asker
+from chat.tasks.conventions import convention
+from chat.tasks.target import Files, Proposal, Target
+from chat.tasks.write_tests import ATTEMPTS, write_tests
+from engine.errors import RequestError
+from engine.scripted import ScriptedEngine
+from syntax.grammars import errors
+from tests.chat.tasks.projects import PROJECTS, PYTHON, Project, lay_out
+from tests.conftest import OPTIONAL
+
+
+def target_in(project: Project, root: Path, instruction: str = "") -> Target:
+    source = lay_out(project, root)
+    text = source.read_text()
+    at = text.index(project.at)
+    return Target(source, project.language, text, at, at, root, instruction)
+
+
+async def written(
+    project: Project, root: Path, answer: str | None = None, instruction: str = ""
+) -> tuple[Proposal, ScriptedEngine]:
+    engine = ScriptedEngine(lambda _: project.answer if answer is None else answer)
+    target = target_in(project, root, instruction)
+    return await write_tests(target, Asker(engine), Files(root)), engine
+
+
+def apply(proposal: Proposal) -> None:
+    for edit in sorted(proposal.edits, key=lambda one: -one.start):
+        assert edit.creates != edit.path.exists()
+        text = "" if edit.creates else edit.path.read_bytes().decode()
+        edit.path.parent.mkdir(parents=True, exist_ok=True)
+        edit.path.write_bytes((text[: edit.start] + edit.text + text[edit.end :]).encode())
+
+
+def run(command: list[str], root: Path) -> str:
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def need(program: str) -> str:
+    found = shutil.which(program)
+    if found is None:
+        pytest.skip(f"{OPTIONAL}{program} is not here")
+    return found
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+async def test_the_right_file_with_valid_syntax_and_nothing_lost(name: str, tmp_path: Path) -> None:
+    project = PROJECTS[name]
+    before = project.files.get(project.file)
+    proposal, _ = await written(project, tmp_path)
+    apply(proposal)
+    file = tmp_path / project.file
+    assert {edit.path for edit in proposal.edits} == {file}
+    text = file.read_text()
+    assert errors(text, project.language) == 0, text
+    source = tmp_path / project.source
+    assert convention(source, project.language, Files(tmp_path)).framework == project.framework
+    for line in (before or "").splitlines():
+        assert line in text
+    again = (tmp_path / project.file).read_text()
+    assert again.count("import pytest") <= 1
+    assert again.count("use super::*") <= 1
+
+
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+
+
+async def test_pytest_collects_and_passes_what_was_written(tmp_path: Path) -> None:
+    project = PROJECTS["pytest, nothing there yet"]
+    proposal, _ = await written(project, tmp_path)
+    apply(proposal)
+    text = (tmp_path / project.file).read_text()
+    assert text.startswith("import math\n\nimport pytest\n\nfrom shop.prices import total\n\n\ndef")
+    assert "test_other" not in text  # it tests something else
+    assert "test_half" not in text
+    assert "3 passed" in run(PYTEST, tmp_path)
+
+
+async def test_pytest_in_a_tree_that_mirrors_src(tmp_path: Path) -> None:
+    project = PROJECTS["pytest, beside others in a mirrored tree"]
+    apply((await written(project, tmp_path))[0])
+    text = (tmp_path / project.file).read_text()
+    assert text == (
+        "from shop.core.prices import Cart\n\n\ndef test_add():\n    cart = Cart()\n"
+        "    cart.add(1)\n    assert cart.items == [1]\n"
+    )
+    assert "2 passed" in run(PYTEST, tmp_path)
+
+
+async def test_unittest_runs_what_was_added_above_main(tmp_path: Path) -> None:
+    project = PROJECTS["unittest"]
+    apply((await written(project, tmp_path))[0])
+    text = (tmp_path / project.file).read_text()
+    assert text.endswith('if __name__ == "__main__":\n    unittest.main()\n')
+    assert text.count("import unittest") == 1
+    assert text.count("class TestTotal(unittest.TestCase):") == 1
+    assert "Ran 3 tests" in run([sys.executable, "-m", "unittest", "-v"], tmp_path)
+
+
+@pytest.mark.parametrize("name", ["node's own runner", "node, CommonJS"])
+async def test_node_runs_what_was_written(name: str, tmp_path: Path) -> None:
+    node = need("node")
+    project = PROJECTS[name]
+    apply((await written(project, tmp_path))[0])
+    count = 2 if name == "node's own runner" else 1
+    assert f"# pass {count}" in run([node, "--test", "--test-reporter=tap", project.file], tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cargo", "cargo, no tests yet"])
+async def test_cargo_runs_what_was_written(name: str, tmp_path: Path) -> None:
+    cargo = need("cargo")
+    apply((await written(PROJECTS[name], tmp_path))[0])
+    count = 3 if name == "cargo" else 1
+    output = run([cargo, "test", "--offline", "--quiet", "--lib"], tmp_path)
+    assert f"{count} passed" in output
+
+
+async def test_go_gets_the_imports_that_the_tests_use(tmp_path: Path) -> None:
+    project = PROJECTS["go"]
+    apply((await written(project, tmp_path))[0])
+    text = (tmp_path / project.file).read_text()
+    assert 'import (\n\t"testing"\n\t"reflect"\n)' in text
+    assert "func TestTotal_2(t *testing.T)" in text  # the name was taken
+
+
+async def test_junit_gets_a_class_in_the_test_tree(tmp_path: Path) -> None:
+    project = PROJECTS["junit"]
+    apply((await written(project, tmp_path))[0])
+    text = (tmp_path / project.file).read_text()
+    assert text.startswith(
+        "package shop;\n\nimport org.junit.jupiter.api.Test;\n"
+        "import static org.junit.jupiter.api.Assertions.*;\n\nclass PricesTest {\n    @Test\n"
+        "    public void totalAddsUp() {\n        List<Integer>"
+    )
+    assert text.count("@Test") == 2
+
+
+async def test_writing_twice_appends_under_free_names(tmp_path: Path) -> None:
+    project = PROJECTS["pytest, nothing there yet"]
+    apply((await written(project, tmp_path))[0])
+    other = "():\n    assert total([]) == 0\n"
+    apply((await written(project, tmp_path, other))[0])
+    text = (tmp_path / project.file).read_text()
+    assert "def test_total_2():\n    assert total([]) == 0\n" in text
+    assert text.count("import") == 3
+    assert "4 passed" in run(PYTEST, tmp_path)
+
+
+async def test_windows_line_ends_stay(tmp_path: Path) -> None:
+    project = PROJECTS["unittest"]
+    files = {name: text.replace("\n", "\r\n") for name, text in project.files.items()}
+    apply((await written(replace(project, files=files), tmp_path))[0])
+    content = (tmp_path / project.file).read_bytes()
+    assert content.count(b"\n") == content.count(b"\r\n")
+
+
+async def test_a_file_open_in_the_editor_counts_as_it_is_there(tmp_path: Path) -> None:
+    project = PROJECTS["pytest, nothing there yet"]
+    target = target_in(project, tmp_path)
+    unsaved = tmp_path / "tests/test_prices.py"
+    text = "from shop.prices import total\n\n\ndef test_total():\n    assert total([]) == 0\n"
+    files = Files(tmp_path, lambda path: text if path == unsaved else None)
+    engine = ScriptedEngine(lambda _: "():\n    assert total([1]) == 1\n")
+    proposal = await write_tests(target, Asker(engine), files)
+    (edit,) = proposal.edits
+    assert not edit.creates
+    assert edit.start == len(text)
+    assert "test_total_2" in edit.text
+
+
+async def test_the_prompt_holds_function_imports_example_and_instruction(tmp_path: Path) -> None:
+    project = PROJECTS["pytest, beside others in a mirrored tree"]
+    _, engine = await written(project, tmp_path, instruction="Bitte auch negative Preise.")
+    prompt = engine.held.decode(engine.requests[0].prompt)
+    for part in ("import math", "class Cart:", "def add(self, price):", "def test_x():",
+                 "Bitte auch negative Preise.", "Write tests for `add` with pytest"):  # fmt: skip
+        assert part in prompt
+    assert prompt.endswith("from shop.core.prices import Cart\n\n\ndef test_add")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["", "(:\n  assert", "():\n    pass\n", "():\n    total([1])\n", "():\n    assert 1 == 1\n",
+     "():\n    assert 'total(1)'\n"],
+    ids=["nothing", "broken", "empty", "asserts nothing", "tests nothing", "only says its name"],
+)  # fmt: skip
+async def test_what_is_no_test_is_not_written(answer: str, tmp_path: Path) -> None:
+    project = PROJECTS["pytest, nothing there yet"]
+    engine = ScriptedEngine(lambda _: answer)
+    target = target_in(project, tmp_path)
+    with pytest.raises(RequestError, match="no test of total that can be used"):
+        await write_tests(target, Asker(engine), Files(tmp_path))
+    assert len(engine.requests) == len(ATTEMPTS)
+    assert not (tmp_path / "tests").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "language", "match"),
+    [
+        ("x = 1\n", "x", "python", "into a function or class"),
+        ("def f():\n    def g():\n        pass\n", "pass", "python", "inside another function"),
+        ("def f\n  1\nend\n", "1", "ruby", "not for ruby"),
+        ("hello", "h", "plaintext", "into a function or class"),
+    ],
+)
+async def test_where_there_is_nothing_to_test_it_says_so(
+    text: str, at: str, language: str, match: str, tmp_path: Path
+) -> None:
+    start = text.index(at)
+    target = Target(tmp_path / "a.x", language, text, start, start, tmp_path)
+    with pytest.raises(RequestError, match=match):
+        await write_tests(target, Asker(ScriptedEngine(lambda _: "")), Files(tmp_path))
+
+
+async def test_a_small_window_gets_a_smaller_request(tmp_path: Path) -> None:
+    project = PROJECTS["pytest, beside others in a mirrored tree"]
+    source = lay_out(project, tmp_path)
+    source.write_text("import os  # " + "x" * 1000 + "\n" + PYTHON)
+    text = source.read_text()
+    at = text.index("return math")
+    target = Target(source, "python", text, at, at, tmp_path)
+    engine = ScriptedEngine(lambda _: "():\n    assert total([]) == 0\n")
+    await write_tests(target, Asker(engine), Files(tmp_path))
+    roomy = engine.requests[0]
+    assert "xxx" in engine.held.decode(roomy.prompt)
+    engine.context_window = len(roomy.prompt) - 500 + roomy.max_new_tokens
+    await write_tests(target, Asker(engine), Files(tmp_path))
+    assert "xxx" not in engine.held.decode(engine.requests[-1].prompt)
+    assert "def total" in engine.held.decode(engine.requests[-1].prompt)

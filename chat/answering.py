@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from chat.rendering import FormatName, render
+from chat.pieces import Piece, encode
+from chat.rendering import FormatName, choose, render
 from chat.window import fit
 from engine.api import (
     Chunk,
@@ -19,6 +20,8 @@ from engine.api import (
     RenderedChat,
     Sampling,
 )
+from engine.errors import PromptTooLongError
+from engine.tokenizer import END_OF_TEXT
 
 CONVERSATION = Sampling(temperature=0.2, top_p=0.95, top_k=50)
 """As StarChat's own sample generation draws (bigcode-project/starcoder, chat/generate.py), without
@@ -127,6 +130,9 @@ class Asker:
         asked = await self.prepare(messages, answer, sampling)
         rendered = replace(asked.rendered, stop_text=(*asked.rendered.stop_text, *stop))
         asked = replace(asked, rendered=rendered)
+        return await self._whole(asked)
+
+    async def _whole(self, asked: Prepared) -> Answered:
         text, whole = "", False
         async with aclosing(self.stream(asked)) as chunks:
             async for chunk in chunks:
@@ -136,7 +142,36 @@ class Asker:
                     return Answered(text[:end], whole=True)
         return Answered(text, whole)
 
+    async def knows_commits_only(self) -> bool:
+        """Whether the model never saw a dialogue but knows StarCoder's commits."""
+        info = await self._engine.info()
+        tokenizer = await self._engine.tokenizer(self._settings.adapter)
+        name = self._settings.format_name or choose(tokenizer, info.chat_template)
+        known = all(tokenizer.special_id(token) is not None for token in _COMMIT_TOKENS)
+        return known and name == "plain"
 
+    async def commit(self, before: str, message: str) -> Answered:
+        """Return code as a commit with that message would leave it (Li et al. 2023)."""
+        info = await self._engine.info()
+        tokenizer = await self._engine.tokenizer(self._settings.adapter)
+        pieces = [
+            Piece(_COMMIT_TOKENS[0], special=True), Piece(before),
+            Piece(_COMMIT_TOKENS[1], special=True), Piece(message),
+            Piece(_COMMIT_TOKENS[2], special=True),
+        ]  # fmt: skip
+        ids = (await asyncio.to_thread(encode, pieces, tokenizer)).ids
+        room = min(self._settings.max_new_tokens, info.context_window // 2)
+        if len(ids) > info.context_window - room:
+            raise PromptTooLongError(
+                f"These lines take {len(ids)} tokens, and there is room for "
+                f"{info.context_window - room}. Select fewer."
+            )
+        ends = {tokenizer.special_id(token) for token in (*_COMMIT_TOKENS, END_OF_TEXT)}
+        stop = frozenset(id_ for id_ in ends if id_ is not None)
+        return await self._whole(Prepared(RenderedChat(ids, stop, ()), room, 0, GREEDY, begun=True))
+
+
+_COMMIT_TOKENS = ("<commit_before>", "<commit_msg>", "<commit_after>")
 _LONGEST_LOOP, _TIMES = 4, 3
 
 

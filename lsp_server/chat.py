@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from lsprotocol import types
+from pygls.uris import to_fs_path
 
 from chat.attachments import Attachment
 from chat.conversations import OnText, Reply
@@ -191,10 +192,8 @@ async def _read(server: StarcoderServer, wanted: Attached) -> Attachment:
 
 
 def path_of(uri: str) -> Path:
-    """Return the path of a `file:` URI, as it stands in others."""
-    path = unquote(urlsplit(uri).path)
-    windows = len(path) > 2 and path[0] == "/" and path[2] == ":"
-    return Path(path[1:] if windows else path)
+    """Return the path of a URI; of one that names no file, the path within it."""
+    return Path(to_fs_path(uri) or urlsplit(uri).path)
 
 
 def _file(path: Path) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -81,6 +83,25 @@ class StatusReporter:
     def tell_again(self) -> None:
         """Forget what was told: the user changed something and wants to hear of it."""
         self._told.clear()
+
+    @asynccontextmanager
+    async def progress(self, title: str) -> AsyncIterator[asyncio.Future[Any] | None]:
+        """Show that something takes its time; yields what is done when the user cancels it.
+
+        None where the client shows no progress.
+        """
+        window = self._server.client_capabilities.window
+        if window is None or not window.work_done_progress:
+            yield None
+            return
+        shown = self._server.work_done_progress
+        token = str(uuid.uuid4())
+        await shown.create_async(token)
+        shown.begin(token, types.WorkDoneProgressBegin(title=title, cancellable=True))
+        try:
+            yield asyncio.wrap_future(shown.tokens[token])
+        finally:
+            shown.end(token, types.WorkDoneProgressEnd())
 
     async def follow(self, engine: Engine) -> None:
         """Report the loading of an engine as progress, until it is ready or has failed."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from lsp_server.chat import register_chat
+from lsp_server.code_actions import register_code_actions
 from lsp_server.inline_completion import register_inline_completion
 from lsp_server.lifecycle import register_lifecycle
 from lsp_server.logs import set_up_logging
 from lsp_server.protocol import StarcoderProtocol
 from lsp_server.server import EngineFactory, StarcoderServer, engine_of
+from lsp_server.tasks import register_tasks
 
 
 def build_server(
@@ -19,6 +21,8 @@ def build_server(
     register_lifecycle(server)
     register_inline_completion(server)
     register_chat(server)
+    register_tasks(server)
+    register_code_actions(server)
     return server
 
 

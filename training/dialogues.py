@@ -7,6 +7,7 @@ from its description, and, where the project tests it, write a test. Nobody's ch
 from __future__ import annotations
 
 import ast
+import builtins
 import doctest
 import random
 import re
@@ -38,6 +39,7 @@ _REQUESTS = {
     "test": (
         "Write a test for this function.", "Write tests for `{name}`.",
         "Write a pytest test for this function.", "Test this function.",
+        "Write tests for `{name}` with pytest.",
     ),
 }  # fmt: skip
 
@@ -65,6 +67,11 @@ class Function:
     """The source without the docstring."""
 
     @property
+    def short(self) -> bool:
+        """Whether docstring and source can be an answer."""
+        return len(self.source) <= MAX_CODE and len(self.docstring) <= MAX_ANSWER
+
+    @property
     def summary(self) -> str:
         """The docstring's first sentence, on one line, ended by a full stop."""
         first = self.docstring.strip().split("\n\n")[0]
@@ -73,7 +80,10 @@ class Function:
 
 
 def functions(text: str) -> Iterator[Function]:
-    """Yield the documented functions of a Python file; nothing of one that does not parse."""
+    """Yield the documented functions of a Python file, nothing of one that does not parse.
+
+    None is longer than a dialogue may be, its docstring aside.
+    """
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):
@@ -93,8 +103,8 @@ def _function(node: ast.FunctionDef, lines: list[str]) -> Function | None:
     body = "".join([*lines[node.lineno - 1 : first.lineno - 1], *lines[first.end_lineno : last]])
     signature = f"{node.name}({ast.unparse(node.args)})"
     made = Function(node.name, signature, docstring, source, textwrap.dedent(body))
-    fits = len(source) <= MAX_CODE and len(docstring) <= MAX_ANSWER
-    return made if fits and len(made.summary) >= _MIN_SUMMARY and docstring.isascii() else None
+    fits = len(made.bare) <= MAX_CODE and docstring.isascii()
+    return made if fits and len(made.summary) >= _MIN_SUMMARY else None
 
 
 def turn_about(function: Function, rng: random.Random) -> Turn:
@@ -112,7 +122,7 @@ def turn_about(function: Function, rng: random.Random) -> Turn:
 def pairs_with_tests(
     sources: Iterable[Document], tests: Iterable[Document], rng: random.Random
 ) -> Iterator[Turn]:
-    """Yield a turn for each test of a project whose name says which function it tests."""
+    """Yield turns for each test of a project whose name says which function it tests."""
     by_name: dict[str, list[Function]] = {}
     for document in sources:
         for function in functions(document.text):
@@ -121,8 +131,71 @@ def pairs_with_tests(
         for name, source in _test_functions(document.text):
             found = by_name.get(name, [])
             if len(found) == 1 and f"{name}(" in source.split("\n", 1)[-1]:
-                asked = rng.choice(_REQUESTS["test"]).format(name=name)
-                yield Turn("test", f"{asked}\n{fenced(found[0].bare)}", fenced(source))
+                yield from turns_for_test(found[0], source, rng)
+
+
+def examples_as_test(function: Function) -> str | None:
+    """Return the test that a docstring's own examples make; None where they make none.
+
+    What an example prints must be a literal, and what it names must be the function, Python's own,
+    or bound by the examples before.
+    """
+    try:
+        examples = doctest.DocTestParser().get_examples(function.docstring)
+    except ValueError:
+        return None
+    lines, asserts = list[str](), 0
+    for example in examples:
+        source, want = example.source.strip(), example.want.strip()
+        if "\n" in source or asserts == _MOST_ASSERTS:
+            continue
+        if not want:
+            lines.append(source)
+        elif f"{function.name}(" in source and _is_value(source, want):
+            lines.append(f"assert {source} == {want}")
+            asserts += 1
+    while lines and not lines[-1].startswith("assert"):
+        lines.pop()
+    body = "\n".join(f"    {line}" for line in lines)
+    test = f"def test_{function.name.lower().strip('_')}():\n{body}\n"
+    if not asserts or len(test) > MAX_ANSWER or not _stands_alone(test, function.name):
+        return None
+    return test
+
+
+def turns_for_test(function: Function, test: str, rng: random.Random) -> list[Turn]:
+    """Return dialogues that ask for a test, each in other words: tests are few."""
+    words = rng.sample(_REQUESTS["test"], _WORDINGS)
+    asked = [one.format(name=function.name) for one in words]
+    code = fenced(function.bare)
+    return [Turn("test", f"{one}\n{code}", fenced(test)) for one in asked]
+
+
+_WORDINGS = 3
+_MOST_ASSERTS = 4
+
+
+def _is_value(source: str, want: str) -> bool:
+    """Whether what an example shows is its value as a literal, rather than what it prints."""
+    try:
+        ast.literal_eval(want)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return "\n" not in want and "#" not in want and not source.startswith("print(")
+
+
+def _stands_alone(test: str, name: str) -> bool:
+    try:
+        nodes = list(ast.walk(ast.parse(test)))
+    except (SyntaxError, ValueError, RecursionError):
+        return False
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    bound = {node.id for node in names if isinstance(node.ctx, ast.Store)} | set(dir(builtins))
+    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)} | {name}
+    for node in nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            bound |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+    return {node.id for node in names} <= bound
 
 
 def _test_functions(text: str) -> Iterator[tuple[str, str]]:

@@ -111,7 +111,12 @@ def parses(text: str) -> bool:
 def held_out_turns(documents: Sequence[Document], count: int, seed: int) -> list[Turn]:
     """Return dialogues about held-out files, mined as the ones that were learned."""
     rng = random.Random(seed)
-    found = [function for document in documents for function in functions(document.text)]
+    found = [
+        function
+        for document in documents
+        for function in functions(document.text)
+        if function.short
+    ]
     rng.shuffle(found)
     return [turn_about(function, rng) for function in found[:count]]
 

@@ -133,7 +133,11 @@ def _turns(document: Document, rng: random.Random) -> Iterator[dialogues.Turn]:
     """Yield dialogues about a file: of few functions, so that no file is asked about for long."""
     if document.language == "python":
         found = list(dialogues.functions(document.text))
-        for function in rng.sample(found, min(len(found), 4)):
+        for function in found:
+            if test := dialogues.examples_as_test(function):
+                yield from dialogues.turns_for_test(function, test, rng)
+        short = [function for function in found if function.short]
+        for function in rng.sample(short, min(len(short), 4)):
             yield dialogues.turn_about(function, rng)
 
 

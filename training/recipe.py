@@ -102,15 +102,28 @@ STAGES = (
         seed=29,
         dialogue_share=0.35,
     ),
+    # A leg more of all that came before, with more tests among the dialogues.
+    Stage(
+        1400,
+        FimOptions(rate=0.8, spm_rate=0.6, rest_of_line_rate=0.55, line_rate=1.0),
+        characters_per_token=2.8,
+        sizes="log-uniform",
+        middle_weight=3,
+        opening_weight=3,
+        seed=31,
+        formats=True,
+        other_file_rate=0.1,
+        dialogue_share=0.3,
+    ),
 )
 """Language first, then the hole, then what else a StarCoder knows."""
 
-LEGS = (3200,)
+LEGS = (3200, 6000)
 """Steps at which the optimiser begins anew: a leg may start from the weights that shipped."""
 
 SCHEDULE = (
     (-1, 0.0), (99, 1.0), (1560, 1.0), (2600, 0.0), (2620, 0.6), (3200, 0.0),
-    (3240, 0.6), (4600, 0.6), (6000, 0.0),
+    (3240, 0.6), (4600, 0.6), (6000, 0.0), (6030, 0.5), (7400, 0.0),
 )  # fmt: skip
 """Warm up, hold, fall to zero (Hu et al. 2024, arXiv:2404.06395); once more for later stages."""
 

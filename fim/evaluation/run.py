@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import time
 from collections.abc import AsyncIterator, Sequence, Set
-from contextlib import aclosing
 from dataclasses import dataclass
 
-from engine.api import Engine, GenerationRequest
-from fim import prompt as prompting
+from engine.api import Engine
 from fim.completer import Completer, FimSettings
 from fim.evaluation.holes import Hole, Kind
-from fim.families import detect
+from fim.fill import fill
 from fim.snapshot import Snapshot, Trigger
 from syntax.grammars import errors
 
@@ -84,27 +81,10 @@ class Evaluator:
 
     async def raw(self, hole: Hole) -> Record:
         """Fill with what the model writes, up to the line's end where the hole is in one line."""
-        tokenizer, info = await self._engine.tokenizer(), await self._engine.info()
-        family = detect(tokenizer)
-        room = min(self._settings.max_new_tokens, info.context_window // 2)
-        limit = min(self._settings.max_prompt_tokens, info.context_window - room)
-        form = next((f for f in prompting.FORMS if f == info.fim_form), prompting.DEFAULT_FORM)
-        snapshot = _snapshot(hole)
+        stop = ("\n",) if hole.kind in _ONE_LINE else ()
         started = time.perf_counter()
-        prompt = await asyncio.to_thread(
-            prompting.build, snapshot, family, tokenizer.encode, limit, form
-        )
-        request = GenerationRequest(
-            prompt.ids, room, stop_ids=family.stop_ids, adapter=self._settings.adapter
-        )
-        text = ""
-        async with aclosing(self._engine.stream(request)) as stream:
-            async for chunk in stream:
-                text += chunk.text
-                if hole.kind in _ONE_LINE and "\n" in text:
-                    break
+        text = await fill(self._engine, self._settings, _snapshot(hole), stop)
         elapsed = (time.perf_counter() - started) * 1000
-        text = text.split("\n")[0] if hole.kind in _ONE_LINE else text
         return measure(hole, "raw", text, hole.prefix + text + hole.suffix, elapsed)
 
     async def pipeline(self, hole: Hole) -> Record:

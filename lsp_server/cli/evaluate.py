@@ -137,7 +137,7 @@ def _calibration(found: Sequence[Certainty]) -> Table:
 def _table(title: str, found: Sequence[Row]) -> Table:
     table = Table(title=title, title_justify="left")
     for column in ("", "way", "holes", "shown", "exact", "similar", "parses", "p50", "p95"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column == "way")
     for row in found:
         parses = "" if row.parses is None else f"{row.parses:.1%}"
         table.add_row(

@@ -12,6 +12,7 @@ from training.dialogues import (
     Turn,
     chatml,
     doctest_cells,
+    examples_as_test,
     functions,
     pairs_with_tests,
     turn_about,
@@ -68,9 +69,43 @@ def test_tests_are_paired_by_name() -> None:
         "def test_mean():\n    assert mean([1]) == 1\n\n\ndef test_other():\n    assert other()\n",
     )
     turns = list(pairs_with_tests([Document("p", "a.py", CODE)], [tests], random.Random(0)))
-    assert [turn.task for turn in turns] == ["test"]
-    assert "def mean(numbers):" in turns[0].request
+    assert [turn.task for turn in turns] == ["test"] * 3
+    assert len({turn.request for turn in turns}) == 3
+    assert all("def mean(numbers):" in turn.request for turn in turns)
     assert turns[0].answer == "```python\ndef test_mean():\n    assert mean([1]) == 1\n```"
+
+
+EXAMPLES = '''
+def ids(items):
+    """Number the items.
+
+    >>> some = ["a", "b"]
+    >>> ids(some)
+    {'a': 0, 'b': 1}
+    >>> print(ids([]))
+    {}
+    """
+    found = enumerate(items)
+    return {item: at for at, item in found}
+'''
+
+
+def test_a_docstrings_examples_become_a_test() -> None:
+    (function,) = functions(EXAMPLES)
+    assert examples_as_test(function) == (
+        "def test_ids():\n    some = [\"a\", \"b\"]\n    assert ids(some) == {'a': 0, 'b': 1}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "examples",
+    [">>> other.ids(1)\n    1", ">>> ids(x)\n    {}", ">>> ids([])\n    <object at 0x7f>",
+     ">>> ids([])\n    {} # may vary", ">>> 1 + 1\n    2", ">>> x = ids([])"],
+)  # fmt: skip
+def test_examples_that_cannot_stand_alone_become_none(examples: str) -> None:
+    start, end = EXAMPLES.index(">>>"), EXAMPLES.rindex('    """')
+    (function,) = functions(f"{EXAMPLES[:start]}{examples}\n{EXAMPLES[end:]}")
+    assert examples_as_test(function) is None
 
 
 def test_a_dialogue_is_chatml(tokenizer: tokenizers.Tokenizer) -> None:

@@ -1,0 +1,199 @@
+"""Explain, document, fix, edit, commit message: what is proposed fits, or is not proposed."""
+
+from pathlib import Path
+
+import pytest
+
+from chat.answering import Asker, ChatSettings, end_before_loop
+from chat.tasks.document import Hole, document
+from chat.tasks.explain import commit_message, explain
+from chat.tasks.rewriting import edit, fix
+from chat.tasks.target import Proposal, Target
+from engine.errors import RequestError
+from engine.scripted import ScriptedEngine, byte_tokenizer
+
+CODE = """import os
+
+
+class Box:
+    def volume(self):
+        return self.a * self.b * c
+"""
+COMMITS = ("<|endoftext|>", "<commit_before>", "<commit_msg>", "<commit_after>")
+
+
+def target(
+    at: str,
+    text: str = CODE,
+    language: str = "python",
+    *,
+    to: str = "",
+    instruction: str = "",
+    problems: tuple[str, ...] = (),
+) -> Target:
+    start = text.index(at)
+    end = text.index(to) + len(to) if to else start
+    path = Path("/w/a.py")
+    return Target(path, language, text, start, end, path.parent, instruction, problems)
+
+
+def says(text: str) -> tuple[Asker, ScriptedEngine]:
+    engine = ScriptedEngine(lambda _: text)
+    return Asker(engine), engine
+
+
+def applied(proposal: Proposal, text: str) -> str:
+    (one,) = proposal.edits
+    return text[: one.start] + one.text + text[one.end :]
+
+
+async def test_fixing_replaces_the_function_at_its_indentation() -> None:
+    asker, engine = says("def volume(self):\n    return self.a * self.b * self.c\n```\nDone.")
+    proposal = await fix(target("c\n", problems=("Undefined name 'c'",) * 2), asker)
+    assert applied(proposal, CODE) == CODE.replace(" * c", " * self.c")
+    prompt = engine.held.decode(engine.requests[0].prompt)
+    assert prompt.count("- Undefined name 'c'\n") == 1
+    assert "```python\ndef volume(self):" in prompt
+
+
+@pytest.mark.parametrize(
+    ("answer", "match"),
+    [
+        ("def volume(self):\n    return (\n```", "does not parse"),
+        ("def other(self):\n    return 1\n```", "no volume any more"),
+        ("def volume(self):\n    return self.a * self.b * c\n```", "changed nothing"),
+        ("", "changed nothing"),
+    ],
+)
+async def test_an_answer_that_cannot_be_used_is_not(answer: str, match: str) -> None:
+    with pytest.raises(RequestError, match=match):
+        await fix(target("c\n", problems=("x",)), says(answer)[0])
+
+
+async def test_an_answer_that_is_cut_off_is_not_used() -> None:
+    engine = ScriptedEngine(lambda _: "def volume(self):\n    return 1\n    # " + "y" * 100)
+    asker = Asker(engine, ChatSettings(max_new_tokens=40))
+    with pytest.raises(RequestError, match="cut off"):
+        await fix(target("c\n", problems=("x",)), asker)
+
+
+async def test_without_a_problem_there_is_nothing_to_fix() -> None:
+    with pytest.raises(RequestError, match="no problem"):
+        await fix(target("c\n"), says("x")[0])
+
+
+async def test_editing_a_selection_keeps_what_is_around_it() -> None:
+    text = "def f():\r\n    a = 1\r\n    b = 2\r\n    return a\r\n"
+    asker, engine = says("a, b = 1, 2\n```")
+    asked = target("= 1", text, to="= 2", instruction="Auf einer Zeile.")
+    proposal = await edit(asked, asker)
+    assert applied(proposal, text) == "def f():\r\n    a, b = 1, 2\r\n    return a\r\n"
+    prompt = engine.held.decode(engine.requests[0].prompt)
+    assert "Auf einer Zeile.\n```python\na = 1\nb = 2\n```" in prompt
+
+
+async def test_a_base_model_edits_by_its_commit_tokens() -> None:
+    engine = ScriptedEngine(lambda _: "a = 2\n", held=byte_tokenizer(COMMITS))
+    proposal = await edit(target("a", "a = 1\n", instruction="Two."), Asker(engine))
+    assert applied(proposal, "a = 1\n") == "a = 2\n"
+    prompt = engine.held.decode(engine.requests[0].prompt, skip_special=False)
+    assert prompt == "<commit_before>a = 1<commit_msg>Two.<commit_after>"
+    assert {0, 1, 2, 3} <= engine.requests[0].stop_ids | {0}
+
+
+async def test_an_edit_wants_an_instruction() -> None:
+    with pytest.raises(RequestError, match="what to change"):
+        await edit(target("a", "a = 1\n", instruction=" "), says("x")[0])
+
+
+async def test_explaining_asks_about_the_function() -> None:
+    asker, engine = says(" It multiplies.")
+    proposal = await explain(target("self.a"), asker)
+    assert (proposal.note, proposal.edits) == ("It multiplies.", ())
+    assert "What does `volume` do?" in engine.held.decode(engine.requests[0].prompt)
+    with pytest.raises(RequestError, match="nothing to say"):
+        await explain(target("self.a"), says(" ")[0])
+    with pytest.raises(RequestError, match="no code here"):
+        await explain(target("\n\nclass", "a\n\n\n\nclass B: pass\n"), asker)
+
+
+DOCUMENTED = {
+    "python": (
+        CODE, "self.a", "Return litres.\n\n        Never negative.\n        ",
+        '    def volume(self):\n        """Return litres.\n\n        Never negative.\n        """\n',
+    ),
+    "javascript": (
+        "class A {\n  f(a) {\n    return a;\n  }\n}\n", "return", "Give it back.\n   * @param a What.",
+        "  /**\n   * Give it back.\n   * @param a What.\n   */\n  f(a) {",
+    ),
+    "go": ("package a\n\nfunc F() int { return 1 }\n", "return", "is one.\n// Always.\nfunc",
+           "// F is one.\n// Always.\nfunc F()"),
+    "rust": ("fn f() {}\n", "fn", "Does nothing.", "/// Does nothing.\nfn f() {}"),
+    "ruby": ("def f\n  1\nend\n", "1", "One.\nputs 1", "# One.\ndef f\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", DOCUMENTED)
+async def test_documentation_stands_where_the_language_wants_it(language: str) -> None:
+    text, at, filled, expected = DOCUMENTED[language]
+    holes: list[Hole] = []
+
+    async def fill(hole: Hole) -> str:
+        holes.append(hole)
+        return filled
+
+    after = applied(await document(target(at, text, language), fill), text)
+    assert expected in after
+    assert after.replace(expected, "").count("\n") <= text.count("\n")
+    inserted = holes[0].prefix + filled + holes[0].suffix
+    assert [line for line in text.splitlines() if line not in inserted] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "language", "filled", "match"),
+    [
+        ('def f():\n    """X."""\n', "X", "python", "a", "has a docstring already"),
+        ("def f(): return 1\n", "return", "python", "a", "line of its signature"),
+        ("def f():\n    return 1\n", "return", "python", " \n-- ", "says something"),
+        ("// x\nfunc F() {}\n", "F()", "go", "a", "has a comment already"),
+        ("/** x */\nfunction f() {}\n", "f()", "javascript", "a", "has a comment already"),
+        ("x = 1\n", "x", "python", "a", "into a function or class"),
+        ("x { a: b }", "a", "css", "a", "into a function or class"),
+    ],
+)
+async def test_what_cannot_be_documented_says_why(
+    text: str, at: str, language: str, filled: str, match: str
+) -> None:
+    async def fill(_: Hole) -> str:
+        return filled
+
+    with pytest.raises(RequestError, match=match):
+        await document(target(at, text, language), fill)
+
+
+async def test_a_commit_message_is_cleaned_and_a_long_diff_cut() -> None:
+    asker, engine = says('Here it is:\n```\n"Add a box"\n\nIt holds things.\n```')
+    assert await commit_message("+box\n", asker) == "Add a box\n\nIt holds things."
+    engine.context_window = 4000
+    await commit_message("+" + "x" * 10_000, asker)
+    assert len(engine.requests[-1].prompt) < 4000 - engine.requests[-1].max_new_tokens
+    with pytest.raises(RequestError, match="Nothing is staged"):
+        await commit_message(" \n", asker)
+    with pytest.raises(RequestError, match="no message"):
+        await commit_message("+x", says("``` \n")[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [("a\na\na\n", 2), ("x\na\nb\na\nb\na\nb\n", 6), ("a\na\n", None), ("\n\n\n\n", None),
+     ("a\na\na", None), ("", None)],
+)  # fmt: skip
+def test_a_loop_is_cut_behind_its_first_time(text: str, end: int | None) -> None:
+    assert end_before_loop(text) == end
+
+
+async def test_a_model_that_loops_is_stopped() -> None:
+    engine = ScriptedEngine(lambda _: "def volume(self):\n    return 1\n" + "    x()\n" * 50)
+    proposal = await fix(target("c\n", problems=("x",)), Asker(engine))
+    assert engine.stopped_early == 1
+    assert proposal.edits[0].text.count("x()") == 1

@@ -24,11 +24,8 @@ from engine.errors import ConfigurationError
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 NOTE_FILE = "starcoder.json"
-TOKENS_FILE = "new_embeddings.safetensors"
-"""Rows for tokens that the adapter adds (vLLM's name for it), where it adds any: `ids` (n,),
-`input_embeddings` (n, width). They serve as output rows too, StarCoder's being tied."""
 TOKENIZER_FILE = "tokenizer.json"
-"""The tokenizer with those tokens."""
+"""The tokenizer with the tokens that an adapter adds, where it adds any."""
 
 _VARIABLE = "STARCODER_LSP_ADAPTERS"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -22,7 +22,6 @@ from torch.nn import functional
 from engine.adapters import (
     CONFIG_FILE,
     TOKENIZER_FILE,
-    TOKENS_FILE,
     WEIGHTS_FILE,
     AdapterFolder,
     adapters,
@@ -34,6 +33,9 @@ from engine.tokenizer import Tokenizer
 
 MODULES = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 """The products of a layer that an adapter may change."""
+
+_TOKEN_ROWS = "base_model.model.transformer.wte.token_adapter.trainable_tokens_delta"
+"""Whole rows, in spite of the name."""
 
 _UNSUPPORTED = ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
 
@@ -119,9 +121,7 @@ class AdapterShelf:
             )
         held = self._held.get(name)
         if held is None or held.changed != found.changed:
-            held = self._held[name] = Adapter(
-                name, self._read(found), self._tokens(found), found.changed
-            )
+            held = self._held[name] = self._read(found)
         return held
 
     def tokenizer(self, name: str) -> Tokenizer | None:
@@ -133,34 +133,18 @@ class AdapterShelf:
         file = self._folder / name / TOKENIZER_FILE
         return Tokenizer.from_file(file) if file.exists() else None
 
-    def _tokens(self, found: AdapterFolder) -> AddedTokens | None:
-        file = found.path / TOKENS_FILE
-        if not file.exists():
-            return None
-        like = self._embeddings
-        try:
-            held = load_file(file)
-            ids, rows = held["ids"], held["input_embeddings"]
-        except (OSError, KeyError, SafetensorError) as error:
-            raise RequestError(f"The adapter {found.name!r} cannot be used: {error}") from error
-        if rows.shape != (len(ids), like.shape[1]):
-            raise RequestError(
-                f"The adapter {found.name!r} cannot be used: its tokens' rows are "
-                f"{tuple(rows.shape)} in a model of width {like.shape[1]}."
-            )
-        size = int(ids.max()) + 1
-        return AddedTokens(ids.to(like.device, torch.int64), rows.to(like), size)
-
-    def _read(self, found: AdapterFolder) -> Layers:
+    def _read(self, found: AdapterFolder) -> Adapter:
         try:
             config = json.loads((found.path / CONFIG_FILE).read_text(encoding="utf-8"))
             weights = load_file(found.path / WEIGHTS_FILE)
-            return tuple(
-                _layer(index, block, weights, scale_of(config))
-                for index, block in enumerate(self._blocks)
+            scale = scale_of(config)
+            layers = tuple(
+                _layer(index, block, weights, scale) for index, block in enumerate(self._blocks)
             )
+            tokens = _tokens(config, weights, self._embeddings)
         except (OSError, ValueError, KeyError, SafetensorError, UnsupportedModelError) as error:
             raise RequestError(f"The adapter {found.name!r} cannot be used: {error}") from error
+        return Adapter(found.name, layers, tokens, found.changed)
 
 
 def scale_of(config: dict[str, Any]) -> float:
@@ -172,6 +156,23 @@ def scale_of(config: dict[str, Any]) -> float:
         )
     rank = int(config["r"])
     return float(config["lora_alpha"]) / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _tokens(
+    config: dict[str, Any], weights: Mapping[str, Tensor], embeddings: Tensor
+) -> AddedTokens | None:
+    """Return the token rows that peft trained (`trainable_token_indices`), None for none."""
+    named = config.get("trainable_token_indices")
+    if not named:
+        return None
+    ids = torch.tensor(named["wte"] if isinstance(named, dict) else named)
+    rows = weights[_TOKEN_ROWS]
+    if rows.shape != (len(ids), embeddings.shape[1]):
+        raise UnsupportedModelError(
+            f"its tokens' rows are {tuple(rows.shape)} in a model of width {embeddings.shape[1]}"
+        )
+    size = int(ids.max()) + 1
+    return AddedTokens(ids.to(embeddings.device), rows.to(embeddings), size)
 
 
 def _layer(

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from engine.errors import StarcoderError
+from engine.errors import ConfigurationError, StarcoderError
 from engine.settings import AUTO_MODEL, Device, Dtype
 
 Model = Annotated[
@@ -44,3 +44,16 @@ def plain_errors() -> Iterator[None]:
     except StarcoderError as error:
         stderr().print(f"[bold red]error:[/] {escape(error.user_message)}", soft_wrap=True)
         raise typer.Exit(1) from None
+
+
+def need_training() -> None:
+    """Raise ConfigurationError if what training needs is not installed."""
+    try:
+        import datasketch
+        import peft  # noqa: F401
+    except ImportError as error:
+        raise ConfigurationError(
+            f"Tuning needs {error.name}, which is not installed. Run: "
+            "pip install 'starcoder-lsp[train]'"
+        ) from None
+    del datasketch

@@ -15,14 +15,16 @@ from rich.table import Table
 from engine.adapters import AdapterNote, adapters, adapters_dir, check_name, fingerprint, install
 from engine.errors import ConfigurationError, ModelError, OutOfMemoryError
 from engine.settings import EngineSettings
-from lsp_server.cli import common
+from lsp_server.cli import common, tune_chat
 
 if TYPE_CHECKING:
     from training.tune import TuneOptions, TuneReport
 
 app = typer.Typer(
-    no_args_is_help=True, help="Teach the model a repository, and see whether that helped."
+    no_args_is_help=True,
+    help="Teach the model a repository or dialogues, and see whether that helped.",
 )
+app.command()(tune_chat.chat)
 
 Steps = Annotated[
     int | None, typer.Option(min=1, help="Optimiser steps; by default four passes over the files.")
@@ -62,7 +64,7 @@ def code(
     What helped is served under its name at once: set `starcoder.adapter` to it in your editor.
     """
     with common.plain_errors():
-        _need_training()
+        common.need_training()
         from accelerate import PartialState
 
         from engine.loading import locate
@@ -105,6 +107,10 @@ def list_() -> None:
     for one in adapters():
         report = one.note.report
         before, after = report.get("before", {}), report.get("after", {})
+        if "perplexity_before" in report:
+            talk = (f"{report[f'perplexity_{when}']:.2f}" for when in ("before", "after"))
+            table.add_row(one.name, one.note.base, "chat: perplexity", "", *talk)
+            continue
         table.add_row(
             one.name, one.note.base,
             *(f"{side['exact_match']:.1%}" if side else "" for side in (before, after)),
@@ -123,18 +129,6 @@ def remove(name: Annotated[str, typer.Argument(help="Name of the adapter.")]) ->
         if not folder.is_dir():
             raise ConfigurationError(f"There is no adapter {name!r} in {adapters_dir()}.")
         shutil.rmtree(folder)
-
-
-def _need_training() -> None:
-    try:
-        import datasketch
-        import peft  # noqa: F401
-    except ImportError as error:
-        raise ConfigurationError(
-            f"Tuning needs {error.name}, which is not installed. Run: "
-            "pip install 'starcoder-lsp[train]'"
-        ) from None
-    del datasketch
 
 
 def _check_memory(name: str, base: Path, options: TuneOptions) -> None:

@@ -9,10 +9,10 @@ import pytest
 import tokenizers
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import GPTBigCodeForCausalLM
 
-from engine.adapters import TOKENS_FILE, AdapterNote, adapters, fingerprint, install
+from engine.adapters import WEIGHTS_FILE, AdapterNote, adapters, fingerprint, install
 from engine.api import GenerationRequest, Priority
 from engine.errors import ConfigurationError, RequestError
 from engine.local import LocalEngine
@@ -156,16 +156,14 @@ def with_tokens(base: Path, folder: Path) -> tuple[list[int], list[int]]:
     model = GPTBigCodeForCausalLM.from_pretrained(base)
     size = model.config.vocab_size
     model.resize_token_embeddings(size + 2, mean_resizing=False)
-    rows = model.get_input_embeddings().weight
-    rows.data[-2:] = torch.randn(2, rows.shape[1]) * 0.3
     config = LoraConfig(r=4, lora_alpha=64, target_modules=ALL, init_lora_weights=False,
+                        trainable_token_indices={"wte": [size, size + 1]},
                         task_type="CAUSAL_LM")  # fmt: skip
     adapted = get_peft_model(model, config).eval()
-    adapted.save_pretrained(folder)
-    for stray in folder.glob("README.md"):
-        stray.unlink()
-    held = {"ids": torch.tensor([size, size + 1]), "input_embeddings": rows.data[-2:].clone()}
-    save_file(held, folder / TOKENS_FILE)
+    for name, parameter in adapted.named_parameters():
+        if "trainable_tokens_delta" in name:
+            parameter.data = torch.randn(2, parameter.shape[1]) * 0.3
+    adapted.save_pretrained(folder, save_embedding_layers=False)
     tokenizer = tokenizers.Tokenizer.from_file(str(base / "tokenizer.json"))
     missing = size - tokenizer.get_vocab_size()
     tokenizer.add_special_tokens([f"<unused{n}>" for n in range(missing)])
@@ -198,8 +196,9 @@ async def test_rows_of_another_width_are_refused(
     engine: LocalEngine, tiny_checkpoint: Path, shelf: Path, tmp_path: Path
 ) -> None:
     with_tokens(tiny_checkpoint, tmp_path / "made")
-    held = {"ids": torch.tensor([900]), "input_embeddings": torch.zeros(1, 3)}
-    save_file(held, tmp_path / "made" / TOKENS_FILE)
+    held = load_file(tmp_path / "made" / WEIGHTS_FILE)
+    (rows,) = [name for name in held if "trainable_tokens_delta" in name]
+    save_file({**held, rows: held[rows][:, :3].contiguous()}, tmp_path / "made" / WEIGHTS_FILE)
     install(tmp_path / "made", "odd", AdapterNote("tiny", fingerprint(tiny_checkpoint)))
     with pytest.raises(RequestError, match="width"):
         await write(engine, "odd")

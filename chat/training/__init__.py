@@ -1,0 +1,1 @@
+"""StarChat's recipe: a StarCoder that learns dialogues (bigcode-project/starcoder, chat)."""

@@ -1,0 +1,179 @@
+"""Dialogues are read from every form that people have, and what is wrong is told with its line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chat.training.blocks import IGNORED, blocks
+from chat.training.config import FOLDER, read_config
+from chat.training.data import Dialogue, read_dialogues, split
+from engine.api import Message
+from engine.errors import ConfigurationError
+from tests.chat.test_rendering import CHATML, byte_tokenizer
+
+TREE = {
+    "prompt": {
+        "text": "Q", "role": "prompter",
+        "replies": [
+            {"text": "A1", "role": "assistant", "replies": [
+                {"text": "Q2", "role": "prompter", "replies": [
+                    {"text": "A3", "role": "assistant", "replies": []}]},
+                {"text": "Q3", "role": "prompter", "replies": []},
+            ]},
+            {"text": "A2", "role": "assistant"},
+        ],
+    }
+}  # fmt: skip
+
+
+def written(folder: Path, *rows: Any) -> Path:
+    file = folder / "talk.jsonl"
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    file.write_text("\n".join(lines) + "\n\n", encoding="utf-8")
+    return file
+
+
+def words(dialogue: Dialogue) -> list[str]:
+    return [one.content for one in dialogue]
+
+
+def test_the_three_forms(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        {"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"},
+                      {"role": "assistant", "content": "A"}]},
+        {"prompt": "Q", "completion": "A"},
+        TREE,
+    )  # fmt: skip
+    assert [words(one) for one in read_dialogues(file)] == [
+        ["S", "Q", "A"], ["Q", "A"], ["Q", "A1", "Q2", "A3"], ["Q", "A1"], ["Q", "A2"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "match"),
+    [
+        ("{", "line 2: "),
+        ("[]", "no JSON object"),
+        ({"text": "x"}, "neither `messages`"),
+        ({"messages": "x"}, "no list"),
+        ({"messages": [{"role": "user"}]}, "no text"),
+        ({"messages": [{"role": "bot", "content": "x"}]}, "role 'bot'"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "not the user's"),
+        ({"messages": [{"role": "user", "content": "x"}] * 2}, "same role"),
+        ({"prompt": "x", "completion": " "}, "says nothing"),
+        ({"prompt": {"text": "x", "role": "robot"}}, "role 'robot'"),
+    ],
+)
+def test_bad_data_is_told_with_file_and_line(row: Any, match: str, tmp_path: Path) -> None:
+    file = written(tmp_path, {"prompt": "Q", "completion": "A"}, row)
+    with pytest.raises(ConfigurationError, match=match) as error:
+        read_dialogues(file)
+    assert f"{file}, line 2" in str(error.value)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        read_dialogues(tmp_path / "none.jsonl")
+
+
+def pair(question: str, answer: str) -> Dialogue:
+    return (Message("user", question), Message("assistant", answer))
+
+
+def test_answers_to_one_question_are_held_out_together() -> None:
+    found = [pair(f"Q{at // 3}", f"A{at}") for at in range(60)]
+    parts = split(found, 0)
+    asked = [{one[0].content for one in part} for part in (parts.training, parts.held_out)]
+    assert asked[0].isdisjoint(asked[1])
+    assert len(parts.held_out) == 6
+    assert sorted(parts.training + parts.held_out, key=str) == sorted(found, key=str)
+    with pytest.raises(ConfigurationError, match="at least 4"):
+        split(found[:3], 0)
+    with pytest.raises(ConfigurationError, match="one question"):
+        split([pair("Q", str(at)) for at in range(5)], 0)
+
+
+def test_blocks_join_and_cut_and_label_the_assistant_alone() -> None:
+    tokenizer = byte_tokenizer(CHATML)
+    made = blocks([pair("Hi", "Hello"), pair("Bye", "See you")], tokenizer, 24)
+    ids = [id_ for block in made for id_ in block.ids]
+    text = tokenizer.decode(ids, skip_special=False)
+    assert text.startswith(
+        "<|system|>\n<|end|>\n<|user|>\nHi<|end|>\n<|assistant|>\nHello<|end|>\n"
+    )
+    assert all(len(block.ids) == len(block.labels) == 24 for block in made)
+    learned = [label for block in made for label in block.labels if label != IGNORED]
+    said = tokenizer.decode(learned, skip_special=False)
+    assert said.startswith("\nHello<|end|>\nSee you"[: len(said)])
+
+
+def test_a_system_message_goes_to_those_that_bring_none() -> None:
+    tokenizer = byte_tokenizer(CHATML)
+    own = (Message("system", "Own."), *pair("Q", "A"))
+    made = blocks([pair("Q", "A"), own], tokenizer, 1000, "Be kind.")
+    text = tokenizer.decode(made[0].ids, skip_special=False)
+    assert text.count("Be kind.") == 1
+    assert text.count("Own.") == 1
+
+
+def published_labels(joined: list[list[int]], user: int, assistant: int) -> list[list[int]]:
+    """What bigcode-project/starcoder's chat/train.py does after it joined the dialogues.
+
+    Its function expects the ids of one sequence, and is given the list of all.
+    """
+    labels: list[Any] = list(joined)
+    at = 0
+    while at < len(labels):
+        if labels[at] == user:
+            while at < len(labels) and labels[at] != assistant:
+                labels[at] = IGNORED
+                at += 1
+        else:
+            at += 1
+    return labels
+
+
+def test_the_published_script_masks_nothing_and_ours_does() -> None:
+    tokenizer = byte_tokenizer(CHATML)
+    made = blocks([pair("Question", "Answer")] * 8, tokenizer, 32)
+    user, assistant = (tokenizer.special_id(f"<|{role}|>") for role in ("user", "assistant"))
+    assert user is not None
+    assert assistant is not None
+    theirs = published_labels([block.ids for block in made], user, assistant)
+    assert theirs == [block.ids for block in made]  # no label is ignored
+    for block in made:
+        question = [id_ for id_, label in zip(block.ids, block.labels, strict=True) if label < 0]
+        assert "Answer" not in tokenizer.decode(question)
+        learned = [label for label in block.labels if label != IGNORED]
+        assert "Question" not in tokenizer.decode(learned)
+
+
+@pytest.mark.parametrize("name", ["starchat", "lora", "small"])
+def test_the_configurations_that_ship_can_be_read(name: str) -> None:
+    config = read_config(name)
+    assert (config.method == "full") == (name == "starchat")
+    if config.deepspeed_file:
+        zero = json.loads(Path(config.deepspeed_file).read_text(encoding="utf-8"))
+        assert zero["zero_optimization"]["stage"] == 3
+        assert "scheduler" not in zero  # it would win over ours
+
+
+def test_the_published_batch_is_256() -> None:
+    config = read_config("starchat")
+    assert config.batch_per_device * config.accumulation * 8 == 256
+
+
+def test_a_bad_configuration_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="lora, small, starchat"):
+        read_config("none")
+    file = tmp_path / "own.toml"
+    good = (FOLDER / "small.toml").read_text(encoding="utf-8")
+    for text, match in (
+        ("a =", "no TOML"), (f"{good}\ncolour = 1\n", "colour"), ("epochs = 1\n", "method"),
+    ):  # fmt: skip
+        file.write_text(text)
+        with pytest.raises(ConfigurationError, match=match):
+            read_config(str(file))

@@ -12,7 +12,18 @@ from typing import Annotated
 import typer
 
 from lsp_server import __version__
-from lsp_server.cli import complete, demo, doctor, evaluate, models, replay, serve, stats, tune
+from lsp_server.cli import (
+    complete,
+    demo,
+    doctor,
+    evaluate,
+    judge,
+    models,
+    replay,
+    serve,
+    stats,
+    tune,
+)
 
 app = typer.Typer(
     name="starcoder-lsp",
@@ -34,6 +45,7 @@ app.command()(doctor.doctor)
 app.command(name="eval")(evaluate.evaluate)
 app.command()(replay.replay)
 app.command()(stats.stats)
+app.command(name="judge")(judge.judge_models)
 app.add_typer(tune.app, name="tune")
 
 

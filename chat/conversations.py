@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from chat.answering import Asker
 from chat.attachments import Attachment, message
+from chat.slash import expand
 from chat.store import Conversation, State, Store, Summary, Turn, new_turn
 from engine.api import FinishReason, Message, Usage
 from engine.errors import RequestError
@@ -140,7 +141,7 @@ class _Answer:
         self._reply: Reply | None = None
 
     async def run(self) -> Reply:
-        messages = [Message(one.role, message(one.content, one.attachments)) for one in self._turns]
+        messages = [_said(turn) for turn in self._turns]
         asked = await self._asker.prepare(messages)
         self._left_out = asked.left_out
         await asyncio.to_thread(self._keep_question)
@@ -182,6 +183,12 @@ class _Answer:
             self._store.cut(self._id, known[same].id)
         for turn in self._turns[same:]:
             self._store.add(self._id, turn)
+
+
+def _said(turn: Turn) -> Message:
+    """Return a turn as the model reads it."""
+    text = expand(turn.content) if turn.role == "user" else turn.content
+    return Message(turn.role, message(text, turn.attachments))
 
 
 _NAMES = {"user": "You", "assistant": "StarCoder", "system": "System"}

@@ -17,6 +17,7 @@ from pygls.uris import to_fs_path
 
 from chat.attachments import Attachment
 from chat.conversations import OnText, Reply
+from chat.slash import COMMANDS
 from engine.errors import RequestError
 from lsp_server.documents import Document
 from lsp_server.requests import Params, ProgressToken, Span, register
@@ -85,6 +86,7 @@ def register_chat(server: StarcoderServer) -> None:
     register(server, "starcoder/chat/clear", Nothing, _clear)
     register(server, "starcoder/chat/export", One, _export)
     register(server, "starcoder/chat/attach", Attach, _attach)
+    register(server, "starcoder/chat/commands", Nothing, _commands)
 
 
 async def _create(server: StarcoderServer, _: Nothing) -> dict[str, Any]:
@@ -147,6 +149,10 @@ async def _attach(server: StarcoderServer, params: Attach) -> list[dict[str, Any
         }
         for one in await read(server, params.attachments)
     ]  # fmt: skip
+
+
+async def _commands(_: StarcoderServer, __: Nothing) -> list[dict[str, Any]]:
+    return [{"name": one.name, "description": one.description} for one in COMMANDS]
 
 
 def streaming(server: StarcoderServer, token: ProgressToken | None) -> OnText:

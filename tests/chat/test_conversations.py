@@ -66,6 +66,14 @@ async def test_the_model_is_told_what_was_said_before(chats: Conversations) -> N
     assert "Be brief." in prompt_of(engine)
 
 
+async def test_a_slash_command_is_kept_as_it_was_typed(chats: Conversations) -> None:
+    talk = await chats.create("w")
+    engine = says("It adds.")
+    await chats.send(talk.id, "/explain briefly", [], Asker(engine), nothing)
+    assert "Human: What does this code do? briefly\n" in prompt_of(engine)
+    assert (await chats.get(talk.id)).turns[0].content == "/explain briefly"
+
+
 async def test_stopping_keeps_what_was_written(chats: Conversations) -> None:
     talk = await chats.create("w")
     engine = says("abcdefghijklmnopqrstuvwxyz", 0.02)

@@ -25,13 +25,13 @@ def scripted(answer: str, seconds_per_token: float = 0.0) -> list[str]:
     return [sys.executable, "-m", "tests.scripted_server", escaped, str(seconds_per_token)]
 
 
-def capabilities(editor: str) -> types.ClientCapabilities:
+def capabilities(editor: str, *, progress: bool = False) -> types.ClientCapabilities:
     """What an editor says of itself, with the inline completion that its newer versions have."""
     known = client_capabilities(editor)
     assert known.text_document is not None
     known.text_document.inline_completion = types.InlineCompletionClientCapabilities()
     if known.window is not None:
-        known.window.work_done_progress = None
+        known.window.work_done_progress = progress or None
     return known
 
 
@@ -96,6 +96,14 @@ class Editor:
         """The pieces of text that came under a token so far."""
         return [value["text"] for found, value in self.progress if found == token]
 
+    async def working_on(self, title: str) -> str | int:
+        """Wait until progress of that title is shown; returns its token."""
+        while True:
+            for token, value in self.progress:
+                if value.get("title", "").endswith(title):
+                    return token
+            await asyncio.sleep(0.01)
+
     async def until(self, state: str, seconds: float = 60.0) -> dict[str, Any]:
         """Wait for a status; returns it."""
         async with asyncio.timeout(seconds):
@@ -118,6 +126,7 @@ async def start(
     command: Sequence[str] = SERVER,
     *,
     editor: str = "visual-studio-code",
+    progress: bool = False,
     settings: Any = None,
     configuration: Any = None,
     environment: dict[str, str] | None = None,
@@ -136,7 +145,7 @@ async def start(
     try:
         result = await client.initialize_session(
             types.InitializeParams(
-                capabilities=capabilities(editor),
+                capabilities=capabilities(editor, progress=progress),
                 process_id=os.getpid(),
                 initialization_options=settings,
             )

@@ -173,6 +173,21 @@ async def test_a_cancelled_task_stops_the_model() -> None:
         assert (await editor.request("test/requests"))["stoppedEarly"] == 1
 
 
+async def test_a_command_is_stopped_by_its_progress() -> None:
+    async with start(scripted("abc\n" * 40 + "x" * 400, 0.01), progress=True) as editor:
+        editor.open(CODE)
+        argument = {"task": "explain", "uri": editor.uri, "range": at(2)}
+        command = types.ExecuteCommandParams("starcoder.task", [argument])
+        running = asyncio.create_task(editor.client.workspace_execute_command_async(command))
+        token = await asyncio.wait_for(editor.working_on("explaining"), 20)
+        while (await editor.request("test/requests"))["tokensWritten"] < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        editor.client.window_work_done_progress_cancel(types.WorkDoneProgressCancelParams(token))
+        answer = await asyncio.wait_for(running, 20)
+        assert answer == {"applied": False, "note": "cancelled"}
+        assert (await editor.request("test/requests"))["stoppedEarly"] == 1
+
+
 async def test_a_commit_message_for_what_is_staged(tmp_path: Path) -> None:
     def git(*words: str) -> None:
         subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)

@@ -8,11 +8,12 @@ BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test test-editors lint format bench clean
 
 help:
 	@echo "make demo     set up, then show ghost text from the real server (about 2 minutes the first time)"
 	@echo "make test     set up, then run the tests"
+	@echo "make test-editors   fetch real editors into .editors and run the tests that drive them"
 	@echo "make lint     ruff and mypy, as CI runs them"
 	@echo "make format   let ruff put the code in shape"
 	@echo "make bench    speed of our decoding beside transformers' generate"
@@ -42,6 +43,17 @@ demo: $(VENV)/.product
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest
+
+.editors/nvim-0.12/nvim:
+	@echo "== unpacking Neovim 0.12 into .editors"
+	@.ci/install-neovim sid .editors/nvim-0.12
+
+.editors/nvim-0.10/nvim:
+	@echo "== unpacking Neovim 0.10 into .editors"
+	@.ci/install-neovim trixie .editors/nvim-0.10
+
+test-editors: $(VENV)/.dev .editors/nvim-0.12/nvim .editors/nvim-0.10/nvim
+	@STARCODER_LSP_EDITORS=required $(BIN)/python -m pytest tests/editors
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

@@ -26,10 +26,11 @@ def workspace_edit(
     Raises Unsupported where a file must be made and the client makes none.
     """
     capabilities = _capabilities(server)
-    if capabilities is None or not capabilities.document_changes:
+    operations = (capabilities.resource_operations if capabilities else None) or ()
+    # Who makes files reads them among document changes; Neovim says only the one.
+    if capabilities is None or not (capabilities.document_changes or operations):
         return types.WorkspaceEdit(changes=_plain_changes(server, proposal.edits, files))
     annotated = capabilities.change_annotation_support is not None
-    operations = capabilities.resource_operations or ()
     changes: list[
         types.TextDocumentEdit | types.CreateFile | types.RenameFile | types.DeleteFile
     ] = []

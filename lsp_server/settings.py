@@ -200,7 +200,8 @@ def resolve(sent: Any) -> Resolved:
     """
     if isinstance(sent, Mapping) and set(sent) == {SECTION}:
         sent = sent[SECTION]
-    if sent is None:
+    # A client in Lua cannot tell an empty object from an empty list.
+    if sent is None or sent == []:
         return Resolved(Settings(), ())
     if not isinstance(sent, Mapping):
         return Resolved(

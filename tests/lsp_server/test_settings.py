@@ -11,7 +11,10 @@ from lsp_server.settings import Settings, resolve, schema
 PAGE = Path(__file__).parent.parent.parent / "docs" / "settings.md"
 
 
-@pytest.mark.parametrize("sent", [None, {}, {"starcoder": {}}, {"model": None}])
+NOTHING = [None, {}, [], {"starcoder": {}}, {"starcoder": []}, {"model": None}]
+
+
+@pytest.mark.parametrize("sent", NOTHING)
 def test_nothing_sent_is_the_defaults(sent: Any) -> None:
     assert resolve(sent).settings == Settings()
     assert resolve(sent).problems == ()

@@ -1,0 +1,86 @@
+-- :Starcoder and its subcommands.
+local M = {}
+
+local function lines_of(call)
+  return call.range > 0 and { first = call.line1, last = call.line2 } or nil
+end
+
+local function task(name)
+  return function(call, rest)
+    require('starcoder.tasks').run(name, { instruction = rest, lines = lines_of(call) })
+  end
+end
+
+---@type table<string, fun(call: table, rest: string)>
+M.all = {
+  chat = function(call, rest)
+    local chat = require('starcoder.chat')
+    if call.range > 0 then
+      chat.attach(vim.api.nvim_get_current_buf(), call.line1, call.line2)
+    end
+    if rest == '' then
+      chat.open()
+      chat.focus_input()
+    else
+      chat.send(rest)
+    end
+  end,
+  stop = function()
+    require('starcoder.chat').stop()
+  end,
+  tests = task('tests'),
+  document = task('document'),
+  explain = task('explain'),
+  fix = task('fix'),
+  edit = function(call, rest)
+    local function run(instruction)
+      if instruction and instruction ~= '' then
+        local options = { instruction = instruction, lines = lines_of(call) }
+        require('starcoder.tasks').run('edit', options)
+      end
+    end
+    if rest == '' then
+      vim.ui.input({ prompt = 'Change: ' }, run)
+    else
+      run(rest)
+    end
+  end,
+  commit = function(_, rest)
+    require('starcoder.tasks').commit_message(rest)
+  end,
+  status = function()
+    local status = require('starcoder.status').current
+    local said = ('%s · last suggestion: %s · %.0f ms'):format(
+      require('starcoder').statusline(),
+      status.why ~= '' and status.why or 'none yet',
+      status.lastMs or 0
+    )
+    vim.notify(said)
+  end,
+  restart = function()
+    require('starcoder.server').restart()
+  end,
+}
+
+function M.run(call)
+  local name = call.fargs[1] or 'chat'
+  local act = M.all[name]
+  if not act then
+    vim.notify(('starcoder: there is no :Starcoder %s'):format(name), vim.log.levels.ERROR)
+    return
+  end
+  act(call, table.concat(vim.list_slice(call.fargs, 2), ' '))
+end
+
+function M.complete(lead, line)
+  if #vim.split(line, '%s+') > 2 then
+    return {}
+  end
+  local found = vim.tbl_filter(function(name)
+    return vim.startswith(name, lead)
+  end, vim.tbl_keys(M.all))
+  table.sort(found)
+  return found
+end
+
+return M

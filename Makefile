@@ -52,7 +52,19 @@ test: $(VENV)/.dev
 	@echo "== unpacking Neovim 0.10 into .editors"
 	@.ci/install-neovim trixie .editors/nvim-0.10
 
-test-editors: $(VENV)/.dev .editors/nvim-0.12/nvim .editors/nvim-0.10/nvim
+.editors/code-server/node_modules/.bin/code-server:
+	@echo "== putting VS Code (code-server), Node 24 and Chromium in place (a minute or two)"
+	@.ci/install-vscode .editors
+
+editors/vscode/dist/starcoder.vsix: .editors/code-server/node_modules/.bin/code-server \
+		editors/vscode/package.json $(wildcard editors/vscode/src/*.ts editors/vscode/src/*/*.ts \
+		editors/vscode/webview/*.ts editors/vscode/media/* editors/vscode/test/*.ts)
+	@echo "== checking, testing and packaging the VS Code extension"
+	@cd editors/vscode && export PATH="$(CURDIR)/.editors/node/node_modules/.bin:$$PATH" && \
+		npm ci --loglevel=error > /dev/null && npm run --silent check && npm test --silent && \
+		npm run --silent package
+
+test-editors: $(VENV)/.dev .editors/nvim-0.12/nvim .editors/nvim-0.10/nvim editors/vscode/dist/starcoder.vsix
 	@STARCODER_LSP_EDITORS=required $(BIN)/python -m pytest tests/editors
 
 lint: $(VENV)/.dev

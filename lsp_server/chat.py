@@ -189,7 +189,10 @@ async def _read(server: StarcoderServer, wanted: Attached) -> Attachment:
             return Attachment(wanted.kind, name, document.source, language)
         start = document.offset_at_position(wanted.range.start.lsp)
         end = document.offset_at_position(wanted.range.end.lsp)
-        lines = f"{wanted.range.start.line + 1}-{wanted.range.end.line + 1}"
+        # A selection that ends at the beginning of a line does not mean that line.
+        whole = wanted.range.end.character == 0 and wanted.range.end.line > wanted.range.start.line
+        last = wanted.range.end.line + (0 if whole else 1)
+        lines = f"{wanted.range.start.line + 1}-{last}"
         label = wanted.label or f"{name}:{lines}"
         return Attachment(wanted.kind, label, document.source[start:end], language)
     if wanted.range is not None:

@@ -1,0 +1,49 @@
+// The webview's page: its scripts and styles are files of ours, and nothing else may run.
+import { randomBytes } from "node:crypto";
+import * as vscode from "vscode";
+
+export function page(webview: vscode.Webview, extension: vscode.Uri): string {
+  const nonce = randomBytes(16).toString("hex");
+  const file = (...names: string[]) =>
+    webview.asWebviewUri(vscode.Uri.joinPath(extension, ...names)).toString();
+  const policy = [
+    "default-src 'none'",
+    `style-src ${webview.cspSource}`,
+    `script-src 'nonce-${nonce}'`,
+    "base-uri 'none'",
+    "form-action 'none'",
+  ].join("; ");
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="stylesheet" href="${file("media", "chat.css")}">
+<title>StarCoder</title>
+</head>
+<body>
+<header role="toolbar" aria-label="Conversation">
+  <button id="new" title="New conversation">New</button>
+  <button id="history" title="Earlier conversations" aria-expanded="false">History</button>
+  <button id="export" title="Open as markdown">Export</button>
+</header>
+<nav id="past" hidden aria-label="Earlier conversations"></nav>
+<main id="log" role="log" aria-live="polite" aria-label="Conversation" tabindex="0"></main>
+<div id="note" role="status" aria-live="polite"></div>
+<form id="form">
+  <div id="chips" aria-label="Attached"></div>
+  <textarea id="input" rows="3" placeholder="Ask, or / for commands" aria-label="Message"></textarea>
+  <div class="row">
+    <button type="button" id="selection" title="Attach the selection">+ selection</button>
+    <button type="button" id="file" title="Attach a file">@ file</button>
+    <span class="space"></span>
+    <button type="button" id="retry" title="Answer again">Retry</button>
+    <button type="button" id="stop" hidden>Stop</button>
+    <button type="submit" id="send" class="primary">Send</button>
+  </div>
+</form>
+<script nonce="${nonce}" src="${file("dist", "chat.js")}"></script>
+</body>
+</html>`;
+}

@@ -1,0 +1,159 @@
+// The language client: started, stopped, started anew; its settings and its status.
+import { existsSync } from "node:fs";
+import * as vscode from "vscode";
+import { LanguageClient, State } from "vscode-languageclient/node";
+import * as protocol from "./protocol";
+import { serverCommand } from "./serverCommand";
+
+/** Settings of this extension that the server does not know. */
+const OWN_SETTINGS = ["serverCommand"];
+
+export class Client implements vscode.Disposable {
+  private client: LanguageClient | undefined;
+  private readonly statusEmitter = new vscode.EventEmitter<protocol.ServerStatus | undefined>();
+  readonly onStatus = this.statusEmitter.event;
+  readonly log = vscode.window.createOutputChannel("StarCoder", { log: true });
+  status: protocol.ServerStatus | undefined;
+
+  /** Return the running client; raises an error in words for the user where there is none. */
+  get running(): LanguageClient {
+    if (this.client === undefined || this.client.state !== State.Running) {
+      throw new Error("The StarCoder server is not running.");
+    }
+    return this.client;
+  }
+
+  async start(): Promise<void> {
+    const command = await this.command();
+    const [program, ...args] = command ?? [];
+    if (program === undefined) {
+      this.failed("The server is not installed.");
+      void offerInstallation();
+      return;
+    }
+    this.log.info(`starting ${[program, ...args].join(" ")}`);
+    const run = { command: program, args };
+    this.client = new LanguageClient(
+      "starcoder",
+      "StarCoder",
+      { run, debug: run },
+      {
+        documentSelector: [
+          { scheme: "file" },
+          { scheme: "untitled" },
+          { notebook: "jupyter-notebook", language: "python" },
+        ],
+        initializationOptions: settings(),
+        outputChannel: this.log,
+        middleware: {
+          workspace: {
+            configuration: async (params, token, next) => {
+              const found = await next(params, token);
+              return Array.isArray(found) ? found.map(withoutOwn) : found;
+            },
+          },
+        },
+      },
+    );
+    this.client.onNotification(protocol.status, (status) => this.tell(status));
+    this.client.onDidChangeState((change) => {
+      if (change.newState === State.Stopped) {
+        this.tell(undefined);
+      }
+    });
+    try {
+      await this.client.start();
+    } catch (error) {
+      const message = `The server could not be started: ${String(error)}`;
+      this.failed(message);
+      void vscode.window.showErrorMessage(message, "Open Log").then((choice) => {
+        if (choice !== undefined) {
+          this.log.show();
+        }
+      });
+    }
+  }
+
+  async restart(): Promise<void> {
+    await this.stop();
+    await this.start();
+  }
+
+  async stop(): Promise<void> {
+    const client = this.client;
+    this.client = undefined;
+    await client?.dispose();
+  }
+
+  dispose(): void {
+    void this.stop();
+    this.statusEmitter.dispose();
+    this.log.dispose();
+  }
+
+  private failed(message: string): void {
+    const nothing = { model: "", device: "", demo: false, why: "", lastMs: 0 };
+    this.tell({ state: "error", message, ...nothing });
+  }
+
+  private tell(status: protocol.ServerStatus | undefined): void {
+    this.status = status;
+    this.statusEmitter.fire(status);
+  }
+
+  private async command(): Promise<string[] | undefined> {
+    const config = vscode.workspace.getConfiguration("starcoder");
+    const trusted = vscode.workspace.isTrusted;
+    const folders = trusted ? (vscode.workspace.workspaceFolders ?? []) : [];
+    return serverCommand({
+      setting: config.get<string[]>("serverCommand", []),
+      folders: folders.filter((one) => one.uri.scheme === "file").map((one) => one.uri.fsPath),
+      interpreter: trusted ? await chosenInterpreter() : undefined,
+      path: (process.env.PATH ?? "").split(process.platform === "win32" ? ";" : ":"),
+      windows: process.platform === "win32",
+      exists: existsSync,
+    });
+  }
+}
+
+/** Return the settings that the server knows. */
+function settings(): Record<string, unknown> {
+  const all = vscode.workspace.getConfiguration().get<Record<string, unknown>>("starcoder", {});
+  return withoutOwn(all);
+}
+
+function withoutOwn(found: unknown): Record<string, unknown> {
+  const entries = Object.entries((found ?? {}) as Record<string, unknown>);
+  return Object.fromEntries(entries.filter(([key]) => !OWN_SETTINGS.includes(key)));
+}
+
+/** Return the Python that the user chose, where the Python extension is there to be asked. */
+async function chosenInterpreter(): Promise<string | undefined> {
+  const python = vscode.extensions.getExtension("ms-python.python");
+  if (python === undefined) {
+    return undefined;
+  }
+  try {
+    const api = await python.activate();
+    const found = api?.environments?.getActiveEnvironmentPath?.();
+    return typeof found?.path === "string" ? found.path : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function offerInstallation(): Promise<void> {
+  const choice = await vscode.window.showWarningMessage(
+    "StarCoder needs its server, a Python package, and did not find it.",
+    "Install",
+    "How to",
+  );
+  if (choice === "Install") {
+    await vscode.commands.executeCommand("starcoder.install");
+  } else if (choice === "How to") {
+    await vscode.commands.executeCommand(
+      "workbench.action.openWalkthrough",
+      "starcoder-lsp.starcoder#start",
+    );
+  }
+}

@@ -1,0 +1,51 @@
+// StarCoder in VS Code. Thin: what is suggested, said and kept is the server's.
+import * as vscode from "vscode";
+import { ChatView } from "./chat/view";
+import { Client } from "./client";
+import { install } from "./install";
+import { Previews } from "./preview";
+import type { TaskName } from "./protocol";
+import { menu, showStatus } from "./statusBar";
+import { runTask, writeCommitMessage } from "./tasks";
+
+const TASKS: TaskName[] = ["tests", "explain", "document", "fix", "edit"];
+
+export async function activate(context: vscode.ExtensionContext): Promise<void> {
+  const client = new Client();
+  const chat = new ChatView(context, client);
+  const previews = new Previews();
+  const command = (name: string, act: (...args: never[]) => unknown) =>
+    vscode.commands.registerCommand(`starcoder.${name}`, act);
+  context.subscriptions.push(
+    client,
+    previews,
+    showStatus(client),
+    vscode.window.registerWebviewViewProvider("starcoder.chat", chat, {
+      webviewOptions: { retainContextWhenHidden: true },
+    }),
+    command("menu", () => menu(client)),
+    command("restart", () => client.restart()),
+    command("showLog", () => client.log.show()),
+    command("install", async () => {
+      const program = await install(context);
+      if (program !== undefined) {
+        const config = vscode.workspace.getConfiguration("starcoder");
+        await config.update("serverCommand", [program], vscode.ConfigurationTarget.Global);
+        await client.restart();
+      }
+    }),
+    command("ask", () => chat.askAboutSelection()),
+    command("newChat", () => chat.newConversation()),
+    command("commitMessage", () => writeCommitMessage(client)),
+    ...TASKS.map((name) => command(`run.${name}`, () => runTask(client, previews, name))),
+    vscode.workspace.onDidChangeConfiguration((change) => {
+      if (change.affectsConfiguration("starcoder.serverCommand")) {
+        void client.restart();
+      }
+    }),
+    vscode.workspace.onDidGrantWorkspaceTrust(() => client.restart()),
+  );
+  await client.start();
+}
+
+export function deactivate(): void {}

@@ -1,0 +1,34 @@
+import { JSDOM } from "jsdom";
+import { expect, test } from "vitest";
+import { render } from "../webview/markdown";
+
+const { window } = new JSDOM("");
+const html = (text: string) => render(text, window);
+
+test("markdown is shown as such, and code is highlighted", () => {
+  expect(html("It *adds*.")).toContain("<em>adds</em>");
+  expect(html("```python\nreturn 1\n```")).toContain('<span class="hljs-keyword">return</span>');
+  expect(html("```klingon\nx\n```")).toContain("<code");
+});
+
+test.each([
+  "<img src=x onerror=alert(1)>",
+  "<script>alert(1)</script>",
+  "[a](javascript:alert(1))",
+  "![a](https://example.com/a.png)",
+  '<a href="x" onclick="alert(1)">a</a>',
+  '```"><script>alert(1)</script>\nx\n```',
+])("nothing runs and nothing is fetched: %s", (text) => {
+  const made = html(text);
+  const document = new JSDOM(made).window.document;
+  expect(document.querySelectorAll("script, img, iframe, form, style")).toHaveLength(0);
+  for (const element of document.querySelectorAll("*")) {
+    const names = element.getAttributeNames();
+    expect(names.filter((name) => name.startsWith("on"))).toEqual([]);
+    expect(element.getAttribute("href") ?? "").not.toMatch(/^javascript:/i);
+  }
+});
+
+test("half an answer is shown while it comes", () => {
+  expect(html("```python\nret")).toContain("ret");
+});

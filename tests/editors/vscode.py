@@ -1,0 +1,210 @@
+"""A real VS Code (code-server) with our packaged extension, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import FrameLocator, Locator, Page, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+INSTALLED = ROOT / ".editors"
+VSIX = ROOT / "editors" / "vscode" / "dist" / "starcoder.vsix"
+PICTURES = Path(os.environ.get("STARCODER_LSP_PICTURES", INSTALLED / "pictures"))
+CHROMIUM = "/usr/bin/chromium"
+
+QUIET = {
+    "files.hotExit": "off",
+    "files.autoSave": "off",
+    "workbench.startupEditor": "none",
+    "telemetry.telemetryLevel": "off",
+    "chat.disableAIFeatures": True,
+    "editor.quickSuggestions": {"other": "off", "comments": "off", "strings": "off"},
+    "editor.wordBasedSuggestions": "off",
+    "workbench.colorTheme": "Default Light Modern",
+    "security.workspace.trust.enabled": False,
+}
+
+LINES = """() => [...document.querySelectorAll('.monaco-editor[data-uri] .view-lines .view-line')]
+  .sort((a, b) => parseFloat(a.style.top) - parseFloat(b.style.top))
+  .map(line => [...line.querySelectorAll('span > span')]
+    .filter(span => !/ghost-text/.test(span.className))
+    .map(span => span.textContent).join('').replace(/\\u00a0/g, ' '))"""
+
+
+def missing() -> str:
+    """What is not installed; empty if all is there."""
+    for what in (INSTALLED / "code-server/node_modules/.bin/code-server", Path(CHROMIUM), VSIX):
+        if not what.exists():
+            return f"{what.name} is not here"
+    return ""
+
+
+class VSCode:
+    """One window."""
+
+    def __init__(self, page: Page, workspace: Path) -> None:
+        self.page, self.workspace = page, workspace
+
+    def until(self, holds: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if found := holds():
+                return found
+            self.page.wait_for_timeout(100)
+        self.picture("failed")
+        raise AssertionError(f"{what}: not within {seconds} s; the status is {self.status!r}")
+
+    def open(self, name: str) -> None:
+        entry = self.page.locator(f'.explorer-folders-view [aria-label^="{name}"]')
+        entry.dblclick(timeout=60_000)
+        self.page.locator(".monaco-editor .view-lines").first.click()
+
+    def lines(self) -> list[str]:
+        return list(self.page.evaluate(LINES))
+
+    def diff(self) -> list[str]:
+        """Lines of the right side of a diff."""
+        found = self.page.locator(".monaco-diff-editor .modified .view-line").all_inner_texts()
+        return [one.replace("\xa0", " ") for one in found]
+
+    def press(self, key: str) -> None:
+        self.page.keyboard.press(key)
+
+    def type(self, text: str, delay: float = 40) -> None:
+        self.page.keyboard.type(text, delay=delay)
+
+    def run(self, command: str) -> None:
+        """Run a command by its title in the palette."""
+        self.press("F1")
+        box = self.page.locator(".quick-input-widget input").first
+        box.wait_for()
+        box.fill(f">{command}")
+        row = self.page.locator(".quick-input-list .monaco-list-row", has_text=command).first
+        row.wait_for()
+        self.press("Enter")
+
+    def choose(self, label: str) -> None:
+        """Choose from a list that is open."""
+        row = self.page.locator(".quick-input-list .monaco-list-row", has_text=label).first
+        row.click(timeout=20_000)
+
+    def ghost(self) -> str:
+        """Text in grey, empty for none."""
+        found = self.page.locator(".ghost-text-decoration, .ghost-text").all_inner_texts()
+        return "".join(found).replace("\xa0", " ")
+
+    def shown(self) -> str:
+        return str(self.until(self.ghost, "ghost text"))
+
+    @property
+    def status(self) -> str:
+        item = self.page.locator('.statusbar-item[id*="starcoder"]').first
+        return item.inner_text() if item.count() else ""
+
+    @property
+    def chat(self) -> FrameLocator:
+        outer = self.page.frame_locator("iframe.webview.ready")
+        return outer.frame_locator("iframe#active-frame")
+
+    def open_chat(self) -> Locator:
+        self.page.locator('.activitybar [aria-label^="StarCoder"]').first.click()
+        box = self.chat.locator("#input")
+        box.wait_for(timeout=30_000)
+        return box
+
+    def picture(self, name: str) -> Path:
+        """Keep what is on the screen."""
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        file = PICTURES / f"vscode-{name}.png"
+        self.page.screenshot(path=file)
+        return file
+
+
+def _port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def vscode(
+    folder: Path, files: dict[str, str], settings: dict[str, Any], server: list[str]
+) -> Iterator[VSCode]:
+    """Run VS Code on files until the block ends: fresh data, the packaged extension installed."""
+    workspace, data = folder / "workspace", folder / "data"
+    for name, text in files.items():
+        (workspace / name).parent.mkdir(parents=True, exist_ok=True)
+        (workspace / name).write_text(text, encoding="utf-8")
+    for kind, values in (
+        ("User", {**QUIET, **{f"starcoder.{key}": one for key, one in settings.items()}}),
+        ("Machine", {"starcoder.serverCommand": server}),
+    ):
+        (data / kind).mkdir(parents=True)
+        (data / kind / "settings.json").write_text(json.dumps(values), encoding="utf-8")
+    port = _port()
+    config = folder / "config.yaml"
+    config.write_text(f"bind-addr: 127.0.0.1:{port}\nauth: none\ncert: false\n")
+    node = INSTALLED / "node/node_modules/.bin"
+    environment = {
+        **os.environ, "PATH": f"{node}:{os.environ['PATH']}", "EXTENSIONS_GALLERY": "{}",
+        "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+    command = [
+        str(INSTALLED / "code-server/node_modules/.bin/code-server"), "--config", str(config),
+        "--user-data-dir", str(data), "--extensions-dir", str(folder / "extensions"),
+        "--disable-telemetry", "--disable-update-check", "--disable-workspace-trust",
+        "--disable-getting-started-override",
+    ]  # fmt: skip
+    install = [*command, "--install-extension", str(VSIX)]
+    subprocess.run(install, env=environment, check=True, capture_output=True, timeout=120)
+    with (folder / "code-server.log").open("wb") as log:
+        running = subprocess.Popen(
+            [*command, str(workspace)], env=environment, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/healthz")
+            with sync_playwright() as browsers:
+                browser = browsers.chromium.launch(
+                    executable_path=CHROMIUM,
+                    args=["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+                          "--disable-background-networking", "--disable-component-update"],
+                )  # fmt: skip
+                page = browser.new_page(viewport={"width": 1280, "height": 800})
+                page.goto(f"http://127.0.0.1:{port}/?folder={workspace}")
+                yield VSCode(page, workspace)
+                browser.close()
+        finally:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+
+
+def _wait_for(url: str, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"{url} did not answer within {seconds} s")
+
+
+def words(text: str) -> str:
+    """Text with one space where there is white space."""
+    return re.sub(r"\s+", " ", text).strip()
+
+
+PYTHON = sys.executable

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import accumulate
 from typing import Any
 
 from training.prepare import CHARACTERS_PER_PROJECT
+from training.recipe import stages
 
 _HEAD = """\
 ---
@@ -31,7 +33,8 @@ _TAIL = """
 
 - Python first; of other languages it saw little. Comments and names are mostly English.
 - Long prompts, long answers and whole functions are beyond it. In a dialogue it knows four requests
-  (document, explain, write, test a Python function) and no facts.
+  (document, explain, write, test a Python function) and no facts: a test that it writes has the
+  right form, and values that are a guess.
 - The packages it learnt from are a sample of well-known ones, not of all code.
 - Exact match counts a correct line that is worded otherwise as a miss.
 
@@ -85,16 +88,22 @@ def _recipe(state: dict[str, Any], rows: dict[int, dict[str, Any]]) -> str:
     )
     first = plan["first_step"]
     if first:
+        legs = ", ".join(str(leg) for leg in plan["legs"])
         text += (
-            f"The first {first} steps were a run of their own, on Python alone: stages 1 to "
-            f"{min(rows) - 1} of `training.recipe`. This one began with its weights, rounded to "
-            "bfloat16, and with optimisers of its own.\n\n"
+            f"It was made in legs, at steps {legs}: each began with the weights of the one before, "
+            "rounded to bfloat16, and with optimisers of its own. "
         )
-    left = step - first
+        if min(rows) > 1:
+            text += (
+                f"The stages before the {min(rows)}th of `training.recipe` were trained on Python "
+                "alone."
+            )
+        text += "\n\n"
+    ends = list(accumulate(stage.steps for stage in stages(plan["steps"])))
     for number, made in sorted(rows.items()):
-        done = min(left, made["stage"]["steps"])
-        left -= done
-        if done:
+        start = ends[number - 1] - made["stage"]["steps"]
+        done = min(step - start, made["stage"]["steps"])
+        if done > 0:
             text += f"{number}. {_stage(done, plan['rows_per_step'], made)}\n"
     return text
 
@@ -194,8 +203,8 @@ token, {loss["bits_per_byte"]:.3f} bits a byte of Python.
 |---|---|---|---|---|
 {table}
 `line` and `cursor` are prefix, suffix, middle, with the middle anchored at the cursor's line or at
-the cursor; `suffix-first` is suffix, prefix, middle. `{evaluation["fim_form"]}` does best in
-the first task, so config.json names it and the product asks so.
+the cursor; `suffix-first` is suffix, prefix, middle. `{evaluation["fim_form"]}` has the best mean
+over the rows but HumanEval's, so config.json names it and the product asks so.
 After {100 * best["still_parses"]:.1f}% of its completions the file parses, of the files that did
 before. The baseline is an editor without a
 model: the latest earlier line of the file that begins with what is typed. ± is one standard error.

@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-DEFAULT_COMMAND = (sys.executable, "-m", "engine")
+DEFAULT_COMMAND = (sys.executable, "-P", "-m", "engine")
+"""With -P: an editor runs us in the user's project, and Python would otherwise import from there
+whatever has the name of a module, a `numbers.py` or an `engine.py` of somebody else's."""
 
 _START_SECONDS = 60.0
 """From the start of the process to its socket; loading comes after that and may take longer."""

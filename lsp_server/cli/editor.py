@@ -197,7 +197,7 @@ async def editor_with_server(settings: dict[str, Any]) -> AsyncIterator[Scripted
     editor = ScriptedEditor(client)
     client.feature("starcoder/status")(lambda params: editor.status.update(params._asdict()))
     client.feature(types.WINDOW_SHOW_MESSAGE)(lambda params: editor.messages.append(params.message))
-    await client.start_io(sys.executable, "-m", "lsp_server")
+    await client.start_io(sys.executable, "-P", "-m", "lsp_server")
     stderr = asyncio.create_task(_drain(client))
     try:
         await client.initialize_async(

@@ -15,14 +15,14 @@ from lsprotocol import types
 from pytest_lsp import LanguageClient, client_capabilities
 from pytest_lsp.client import DEFAULT_CLIENT_FEATURES, register_lsp_features
 
-SERVER = [sys.executable, "-m", "lsp_server"]
+SERVER = [sys.executable, "-P", "-m", "lsp_server"]
 URI = "file:///work-space/example.py"
 
 
 def scripted(answer: str, seconds_per_token: float = 0.0) -> list[str]:
     """Command of a real server with a scripted engine."""
     escaped = answer.encode("unicode_escape").decode()
-    return [sys.executable, "-m", "tests.scripted_server", escaped, str(seconds_per_token)]
+    return [sys.executable, "-P", "-m", "tests.scripted_server", escaped, str(seconds_per_token)]
 
 
 def capabilities(editor: str, *, progress: bool = False) -> types.ClientCapabilities:

@@ -188,6 +188,13 @@ def test_a_server_that_is_missing_is_told_with_a_button(tmp_path: Path) -> None:
         assert toast.locator("a.monaco-button", has_text="Open Log").count()
 
 
+def test_a_server_that_ends_at_once_is_no_spinner(tmp_path: Path) -> None:
+    with vscode(tmp_path, {"a.py": CODE}, {}, ["/bin/false"]) as window:
+        window.open("a.py")
+        warning = window.page.locator('.statusbar-item[id*="starcoder"].warning-kind')
+        window.until(warning.count, "the status bar warns")
+
+
 @pytest.mark.usefixtures("own_engines")
 def test_the_demo_model_and_its_death(tmp_path: Path) -> None:
     """The real server and engine: ghost text, kill -9, and ghost text again."""
@@ -196,6 +203,7 @@ def test_the_demo_model_and_its_death(tmp_path: Path) -> None:
         ready(window, "demo model")
         window.type("def mean(numbers):\nreturn sum(")
         shown = window.shown()
+        window.picture("demo-model")
         window.press("Tab")
         window.until(lambda: any(shown[:4] in line for line in window.lines()), "it is taken")
 
@@ -225,3 +233,27 @@ def test_a_notebooks_cell(tmp_path: Path) -> None:
         window.picture("notebook")
         window.press("Tab")
         window.until(lambda: not window.ghost(), "it is taken")
+
+
+@pytest.mark.usefixtures("own_engines")
+def test_the_demo_model_chats_and_writes_a_test(tmp_path: Path) -> None:
+    code = "def is_even(n):\n    return n % 2 == 0\n"
+    with vscode(tmp_path, {"numbers.py": code}, DEMO, SERVER) as window:
+        window.open("numbers.py")
+        ready(window, "demo model")
+        window.press("Control+a")
+        window.run("StarCoder: Ask About the Selection")
+        box = window.chat.locator("#input")
+        box.wait_for()
+        box.fill("/explain")
+        box.press("Enter")
+        body = window.chat.locator(".assistant .body").last
+        window.until(lambda: body.count() and body.inner_text().strip(), "it answers")
+        window.until(lambda: window.chat.locator("#send").is_visible(), "it has answered")
+        window.picture("demo-chat")
+        end_of_file(window)
+        window.press("ArrowUp")
+        window.run("StarCoder: Write Tests")
+        toast = window.page.locator(".notification-toast", has_text="is_even")
+        toast.first.wait_for(timeout=90_000)
+        window.picture("demo-tests")

@@ -240,3 +240,17 @@ async def test_who_gives_up_does_not_abandon_the_start(make: Make, runtime: Path
         await impatient
     (process,) = engines_of(runtime)
     assert (await engine.info()).pid == process.pid
+
+
+async def test_nothing_is_imported_from_the_users_project(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editor starts us in the project; its modules may have any name, and are not ours."""
+    project = tmp_path / "project"
+    project.mkdir()
+    for name in ("engine", "numbers", "torch", "chat"):
+        (project / f"{name}.py").write_text("raise SystemExit('the project ran')\n")
+    monkeypatch.chdir(project)
+    engine = ManagedEngine(EngineSettings(model=str(tiny_checkpoint), device="cpu"))
+    assert (await engine.info()).model == str(tiny_checkpoint)
+    await engine.aclose()

@@ -57,8 +57,10 @@ export class Client implements vscode.Disposable {
     );
     this.client.onNotification(protocol.status, (status) => this.tell(status));
     this.client.onDidChangeState((change) => {
-      if (change.newState === State.Stopped) {
+      if (change.newState === State.Starting) {
         this.tell(undefined);
+      } else if (change.newState !== State.Running && this.client !== undefined) {
+        this.failed("The server stopped; its log says why.");
       }
     });
     try {

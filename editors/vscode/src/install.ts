@@ -15,9 +15,16 @@ export async function install(context: vscode.ExtensionContext): Promise<string 
   try {
     await vscode.window.withProgress(options, async (progress) => {
       progress.report({ message: "making an environment" });
-      await run(windows ? "python" : "python3", ["-m", "venv", folder]);
+      await run(windows ? "python" : "python3", ["-I", "-m", "venv", folder]);
       progress.report({ message: "fetching packages (torch is the large one)" });
-      await run(path.join(bin, "python"), ["-m", "pip", "install", "--quiet", "starcoder-lsp"]);
+      await run(path.join(bin, "python"), [
+        "-I",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "starcoder-lsp",
+      ]);
     });
   } catch (error) {
     const said = String((error as { stderr?: string }).stderr ?? error).trim();

@@ -13,7 +13,9 @@ from chat.tasks.conventions import convention
 from chat.tasks.target import Files, Proposal, Target
 from chat.tasks.write_tests import ATTEMPTS, write_tests
 from engine.errors import RequestError
+from engine.local import LocalEngine
 from engine.scripted import ScriptedEngine
+from engine.settings import EngineSettings
 from syntax.grammars import errors
 from tests.chat.tasks.projects import PROJECTS, PYTHON, Project, lay_out
 from tests.conftest import OPTIONAL
@@ -239,3 +241,36 @@ async def test_a_small_window_gets_a_smaller_request(tmp_path: Path) -> None:
     await write_tests(target, Asker(engine), Files(tmp_path))
     assert "xxx" not in engine.held.decode(engine.requests[-1].prompt)
     assert "def total" in engine.held.decode(engine.requests[-1].prompt)
+
+
+SIMPLE = {
+    "is_even": "def is_even(n):\n    return n % 2 == 0\n",
+    "clamp": "def clamp(value, low, high):\n    return max(low, min(value, high))\n",
+    "read_lines": "def read_lines(path):\n    with open(path) as f:\n        return f.read()\n",
+    "parse_bool": "def parse_bool(text):\n    return text.strip().lower() in ('1', 'true')\n",
+}
+
+
+async def test_the_demo_model_writes_tests_that_pytest_collects(tmp_path: Path) -> None:
+    """What it asserts is a guess; that it is a test of the function, in its place, is not."""
+    engine = LocalEngine(EngineSettings(model="demo", device="cpu"))
+    written_tests = 0
+    for name, code in SIMPLE.items():
+        root = tmp_path / name
+        root.mkdir()
+        source = root / "shop.py"
+        source.write_text(code)
+        at = code.index("return")
+        target = Target(source, "python", code, at, at, root)
+        try:
+            proposal = await write_tests(target, Asker(engine), Files(root))
+        except RequestError:
+            continue  # it says so, rather than to write what is no test
+        apply(proposal)
+        text = (root / "tests" / "test_shop.py").read_text()
+        assert f"from shop import {name}" in text
+        output = run([*PYTEST, "--collect-only"], root)
+        assert f"test_shop.py::test_{name}" in output
+        written_tests += 1
+    await engine.aclose()
+    assert written_tests

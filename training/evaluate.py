@@ -79,9 +79,8 @@ def best_form(numbers: Mapping[str, Any]) -> str:
     """
 
     def mean(form: str) -> float:
-        found = [
-            numbers[key]["exact_match"] for name in _LINES if (key := f"{name} {form}") in numbers
-        ]
+        names = (f"{name} {form}" for name in _LINES)
+        found = [float(numbers[name]["exact_match"]) for name in names if name in numbers]
         return sum(found) / len(found)
 
     return max(_FORMS, key=mean)

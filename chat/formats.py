@@ -22,9 +22,6 @@ END_OF_TURN = "<|end|>"
 CHATML_TOKENS = (*(f"<|{role}|>" for role in ROLES), END_OF_TURN)
 """StarChat's four, in the order in which its code adds them."""
 
-STARCHAT_SYSTEM = "Below is a dialogue between a human user and a helpful AI coding assistant."
-"""The system message of StarChat's default template; its no-system template has an empty one."""
-
 _END_OF_TEXT = "<|endoftext|>"
 _RULE = "-----"
 _TURNS = {"user": "Human", "assistant": "Assistant"}

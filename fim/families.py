@@ -18,6 +18,16 @@ from engine.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
+class NotebookIds:
+    """How StarCoder marks the cells of a notebook (Li et al. 2023, arXiv:2305.06161)."""
+
+    start: int
+    code: int
+    text: int
+    empty_output: int
+
+
+@dataclass(frozen=True, slots=True)
 class FimFamily:
     """The ids around prefix, suffix and middle, and those that end the middle."""
 
@@ -30,6 +40,8 @@ class FimFamily:
     stop_ids: frozenset[int]
     suffix_first: bool = False
     """Whether it was trained with `<fim_prefix> <fim_suffix>` suffix `<fim_middle>` prefix too."""
+    notebook: NotebookIds | None = None
+    """None for a family without such tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +75,8 @@ _ENDS = (
     "<|endoftext|>", "</s>", "▁<EOT>", "<｜end▁of▁sentence｜>", "<|im_end|>", "<|EOT|>",
     "<fim_pad>", "<|fim_pad|>", "<fim-pad>", "<filename>", "<reponame>", "<file_sep>",
     "<repo_name>", "<|file_sep|>", "<|repo_name|>", "<gh_stars>", "<commit_before>",
-    "<jupyter_start>", "<jupyter_code>", "<jupyter_text>", "<issue_start>",
+    "<jupyter_start>", "<jupyter_code>", "<jupyter_text>", "<jupyter_output>", "<empty_output>",
+    "<issue_start>",
 )  # fmt: skip
 """Tokens after which a model writes about something else; each model has some of them."""
 
@@ -89,8 +102,15 @@ def detect(tokenizer: Tokenizer) -> FimFamily:
             middle=middle,
             stop_ids=frozenset({*ends, *known}),
             suffix_first=spelling.suffix_first,
+            notebook=_notebook(tokenizer),
         )
     raise UnsupportedModelError(
         "This model cannot complete code: its tokenizer has no fill-in-the-middle tokens. Take a "
         "base model such as bigcode/starcoderbase-1b."
     )
+
+
+def _notebook(tokenizer: Tokenizer) -> NotebookIds | None:
+    names = ("<jupyter_start>", "<jupyter_code>", "<jupyter_text>", "<empty_output>")
+    ids = [id_ for name in names if (id_ := tokenizer.token_id(name)) is not None]
+    return NotebookIds(*ids) if len(ids) == len(names) else None

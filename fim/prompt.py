@@ -12,11 +12,12 @@ continued as text is, without looking back behind the suffix for where it broke 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from fim.families import FimFamily
-from fim.snapshot import Snapshot
+from fim.families import FimFamily, NotebookIds
+from fim.snapshot import Cell, Snapshot
 from fim.window import Encode, fit
 
 _SPECIAL_IDS = 3
@@ -54,18 +55,49 @@ def build(
     if form == "suffix-first" and not family.suffix_first:
         form = "line"
     room = max(0, max_tokens - _SPECIAL_IDS - len(family.start))
+    earlier = _cells(snapshot.cells, family.notebook, room // 2, encode)
+    room -= len(earlier)
     typed = snapshot.line_before if form == "line" else ""
     # A line may be as long as a file: its end counts, and leaves room for what is around it.
     typed_ids = encode(typed[-2 * room :])[-(room // 2) :] if typed and room > 1 else ()
     before = snapshot.text[: snapshot.cursor - len(typed)]
     prefix, suffix = fit(before, snapshot.after, room - len(typed_ids), encode)
     if form == "suffix-first":
-        marked = (family.prefix, family.suffix, *suffix, family.middle, *prefix)
+        marked = (family.prefix, family.suffix, *suffix, family.middle, *earlier, *prefix)
         return Prompt((*family.start, *marked), len(prefix), len(suffix))
     ids = (
         *family.start,
-        *(family.prefix, *prefix),
+        *(family.prefix, *earlier, *prefix),
         *(family.suffix, *suffix),
         *(family.middle, *typed_ids),
     )
     return Prompt(ids, len(prefix) + len(typed_ids), len(suffix))
+
+
+def _cells(
+    cells: Sequence[Cell], marks: NotebookIds | None, room: int, encode: Encode
+) -> tuple[int, ...]:
+    """Return the ids of a notebook's earlier cells, the newest that fit, up to where this begins.
+
+    Their outputs are not known here. A model without marks for cells reads their code as text.
+    """
+    if not cells:
+        return ()
+    end: tuple[int, ...] = () if marks is None else (marks.code,)
+    room -= len(end) + (marks is not None)
+    kept: tuple[int, ...] = ()
+    for cell in reversed(cells):
+        ids = tuple(encode(cell.text if marks else f"{cell.text}\n\n"))
+        if marks is not None:
+            ids = (
+                (marks.text, *ids)
+                if cell.kind == "text"
+                else (marks.code, *ids, marks.empty_output)
+            )
+        elif cell.kind == "text":
+            continue
+        if len(kept) + len(ids) > room:
+            break
+        kept = (*ids, *kept)
+    start: tuple[int, ...] = () if marks is None else (marks.start,)
+    return (*start, *kept, *end)

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell of a notebook."""
+
+    kind: Literal["code", "text"]
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +26,8 @@ class Snapshot:
     cursor: int
     """Offset into `text`, 0 to its length."""
     version: int | None = None
+    cells: tuple[Cell, ...] = ()
+    """In a notebook, the cells before this one, in order."""
 
     @property
     def before(self) -> str:

@@ -26,7 +26,7 @@ from engine.client.http import HttpEngine
 from engine.client.managed import DEFAULT_COMMAND, ManagedEngine
 from engine.errors import EngineUnavailableError, StarcoderError
 from fim.completer import Completer
-from fim.snapshot import CompletionResult, SelectedText, Snapshot, Source, Trigger
+from fim.snapshot import Cell, CompletionResult, SelectedText, Snapshot, Source, Trigger
 from lsp_server import __version__
 from lsp_server.documents import Document, DocumentWorkspace
 from lsp_server.exclusions import Exclusions, odd_text
@@ -166,8 +166,9 @@ class StarcoderServer(LanguageServer):
         document = self.document(uri)
         offset = document.offset_at_position(position)
         snapshot = Snapshot(
-            uri, document.language_id or "", document.source, offset, document.version
-        )
+            uri, document.language_id or "", document.source, offset, document.version,
+            self._cells_before(uri),
+        )  # fmt: skip
         started = time.perf_counter()
         if trigger is Trigger.AUTOMATIC:
             self._pacing.key(started * 1000)
@@ -184,6 +185,19 @@ class StarcoderServer(LanguageServer):
         if self.settings.statistics:
             self._statistics.shown(snapshot, result)
         return snapshot, result
+
+    def _cells_before(self, uri: str) -> tuple[Cell, ...]:
+        """Return the cells of a notebook that stand before one of them."""
+        notebook = self.workspace.get_notebook_document(cell_uri=uri)
+        found: list[Cell] = []
+        for cell in notebook.cells if notebook is not None else ():
+            if cell.document == uri:
+                return tuple(found)
+            text = self._text_of(cell.document)
+            if text is not None and text.strip():
+                code = cell.kind == types.NotebookCellKind.Code
+                found.append(Cell("code" if code else "text", text))
+        return ()
 
     def accepted(self, suggestion_id: str, part: str) -> None:
         """Take note that a suggestion was accepted: all of it, a word or a line."""

@@ -104,7 +104,7 @@ async def test_no_request_in_the_middle_of_a_word_unless_invoked() -> None:
 async def test_a_client_without_ghost_text_gets_a_completion_item(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def without(editor: str) -> types.ClientCapabilities:
+    def without(editor: str, **_: bool) -> types.ClientCapabilities:
         known = capabilities(editor)
         assert known.text_document is not None
         known.text_document.inline_completion = None
@@ -144,3 +144,26 @@ async def test_a_notebooks_cell_completes() -> None:
         )
         editor.text, editor.uri = "x = ", cell
         assert await editor.suggestion(4) == "1 + 1"
+
+
+async def test_a_cell_of_a_notebook_is_completed_with_those_before_it() -> None:
+    async with start(scripted("value")) as editor:
+        uris = [f"file:///work-space/book.ipynb#c{at}" for at in range(3)]
+        texts = ["import os\n", "first = ", "second = "]
+        notebook = types.NotebookDocument(
+            "file:///work-space/book.ipynb", "jupyter-notebook", 1,
+            [types.NotebookCell(types.NotebookCellKind.Code, uri) for uri in uris],
+        )  # fmt: skip
+        items = [
+            types.TextDocumentItem(uri, "python", 1, text)
+            for uri, text in zip(uris, texts, strict=True)
+        ]
+        editor.client.notebook_document_did_open(
+            types.DidOpenNotebookDocumentParams(notebook, items)
+        )
+        for at, before in ((1, ["import os"]), (2, ["import os", "first = "])):
+            editor.text, editor.uri = texts[at], uris[at]
+            assert await editor.suggestion(len(texts[at]), invoked=True) == "value"
+            prompt = (await editor.request("test/requests"))["texts"][-1]
+            assert all(text in prompt for text in before)
+            assert texts[at].rstrip() in prompt

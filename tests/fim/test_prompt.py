@@ -14,7 +14,7 @@ from engine.scripted import byte_tokenizer
 from engine.tokenizer import Tokenizer
 from fim.families import detect
 from fim.prompt import FORMS, Form, build
-from fim.snapshot import Snapshot
+from fim.snapshot import Cell, Snapshot
 from fim.window import STEP_LINES, fit
 
 TOKENIZER = byte_tokenizer()
@@ -164,3 +164,52 @@ def test_blocks_join_to_the_document_wherever_the_cursor_is(
     prefix, suffix = fit(before, after, 100_000, TOKENIZER.encode)
     assert TOKENIZER.decode(prefix) == unix(before)
     assert TOKENIZER.decode(suffix) == unix(after)
+
+
+NOTEBOOK = byte_tokenizer(
+    ("<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<jupyter_start>",
+     "<jupyter_text>", "<jupyter_code>", "<jupyter_output>", "<empty_output>"),
+)  # fmt: skip
+CELLS = (Cell("code", "import os"), Cell("text", "Then <jupyter_code>:"), Cell("code", "a = 1"))
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("line", "<fim_prefix>{cells}<fim_suffix>\ny<fim_middle>b = "),
+        ("suffix-first", "<fim_prefix><fim_suffix>\ny<fim_middle>{cells}b = "),
+    ],
+)
+def test_the_cells_before_stand_as_starcoder_has_them(form: Form, expected: str) -> None:
+    snapshot = Snapshot("u", "python", "b = \ny", 4, cells=CELLS)
+    family = detect(NOTEBOOK)
+    ids = build(snapshot, family, NOTEBOOK.encode, 500, form).ids
+    cells = (
+        "<jupyter_start><jupyter_code>import os<empty_output><jupyter_text>Then <jupyter_code>:"
+        "<jupyter_code>a = 1<empty_output><jupyter_code>"
+    )
+    assert NOTEBOOK.decode(ids, skip_special=False) == expected.format(cells=cells)
+    code = NOTEBOOK.special_id("<jupyter_code>")
+    assert ids.count(code) == 3  # the one that a cell spells is text
+    assert code in family.stop_ids
+
+
+def test_a_model_without_marks_for_cells_reads_their_code() -> None:
+    snapshot = Snapshot("u", "python", "b = ", 4, cells=CELLS)
+    ids = build(snapshot, FAMILY, TOKENIZER.encode, 500, "cursor").ids
+    assert TOKENIZER.decode(ids, skip_special=False) == (
+        "<fim_prefix>import os\n\na = 1\n\nb = <fim_suffix><fim_middle>"
+    )
+
+
+@given(limit=st.integers(8, 120), sizes=st.lists(st.integers(0, 60), max_size=6))
+def test_cells_take_at_most_half_and_the_newest_stay(limit: int, sizes: list[int]) -> None:
+    cells = tuple(Cell("code", chr(97 + at) * size) for at, size in enumerate(sizes))
+    snapshot = Snapshot("u", "python", "Z" * 200, 200, cells=cells)
+    ids = build(snapshot, detect(NOTEBOOK), NOTEBOOK.encode, limit, "suffix-first").ids
+    assert len(ids) <= limit
+    text = NOTEBOOK.decode(ids)
+    assert text.count("Z") >= (limit - 3) // 2 - 1
+    kept = [at for at, size in enumerate(sizes) if size and chr(97 + at) in text]
+    nonempty = [at for at, size in enumerate(sizes) if size]
+    assert kept == nonempty[len(nonempty) - len(kept) :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import textwrap
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ async def document(target: Target, fill: Fill) -> Proposal:
 
     Raises RequestError where it is documented already, or the language's way is not known.
     """
-    symbol = target.symbol()
+    symbol = await asyncio.to_thread(target.symbol)
     name = grammar(target.language) or ""
     if name == "python":
         edit = await _docstring(target, symbol, fill)
@@ -59,10 +60,14 @@ async def document(target: Target, fill: Fill) -> Proposal:
         edit = await _lined(target, symbol, _LINES[name], fill)
     else:
         raise RequestError(f"How {target.language or 'this'} is documented is not known here.")
-    after = target.text[: edit.start] + edit.text + target.text[edit.end :]
-    if (errors(after, target.language) or 0) > (errors(target.text, target.language) or 0):
+    if await asyncio.to_thread(_breaks, target, edit):
         raise RequestError("What the model wrote would break the file; it is not used.")
     return Proposal(f"Document {symbol.name}", (edit,))
+
+
+def _breaks(target: Target, edit: Edit) -> bool:
+    after = target.text[: edit.start] + edit.text + target.text[edit.end :]
+    return (errors(after, target.language) or 0) > (errors(target.text, target.language) or 0)
 
 
 async def _docstring(target: Target, symbol: Symbol, fill: Fill) -> Edit:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from chat.answering import Asker
 from chat.attachments import fenced
 from chat.tasks.rewriting import region_of
@@ -14,8 +16,13 @@ _SHORTEST_DIFF = 400
 
 
 def question(target: Target) -> str:
-    """Return what to ask about the code at a place, in the words of the recipe's dialogues."""
+    """Return what to ask about the code at a place, in the words of the recipe's dialogues.
+
+    Raises RequestError where there is no code.
+    """
     region = region_of(target)
+    if not region.text.strip():
+        raise RequestError("There is no code here to explain.")
     what = f"`{region.name}`" if region.name else "this code"
     name = grammar(target.language) or target.language
     asked = f"What does {what} do? {target.instruction}".strip()
@@ -24,9 +31,8 @@ def question(target: Target) -> str:
 
 async def explain(target: Target, asker: Asker) -> Proposal:
     """Answer what the code at a place does."""
-    if not region_of(target).text.strip():
-        raise RequestError("There is no code here to explain.")
-    answered = await asker.ask([Message("user", question(target))])
+    asked = await asyncio.to_thread(question, target)
+    answered = await asker.ask([Message("user", asked)])
     if not answered.text.strip():
         raise RequestError("The model had nothing to say.")
     return Proposal("Explanation", (), answered.text.strip())

@@ -58,7 +58,7 @@ async def fix(target: Target, asker: Asker) -> Proposal:
     """
     if not target.problems:
         raise RequestError("There is no problem here to fix.")
-    region = region_of(target)
+    region = await asyncio.to_thread(region_of, target)
     problems = "\n".join(f"- {one}" for one in dict.fromkeys(target.problems))
     code = fenced(region.text, _name(target))
     request = (
@@ -77,11 +77,11 @@ async def edit(target: Target, asker: Asker) -> Proposal:
     """
     if not target.instruction.strip():
         raise RequestError("Say what to change.")
-    region = region_of(target)
+    region = await asyncio.to_thread(region_of, target)
     title = f"Edit {region.name or 'these lines'}: {target.instruction.strip()[:60]}"
     if await asker.knows_commits_only():
         answered = await asker.commit(region.text, target.instruction.strip())
-        return _proposal(target, region, answered.text, title)
+        return await asyncio.to_thread(_proposal, target, region, answered.text, title)
     request = (
         f"{target.instruction.strip()}\n{fenced(region.text, _name(target))}\n"
         "Write the changed code, nothing else."

@@ -45,7 +45,7 @@ async def write_tests(target: Target, asker: Asker, files: Files) -> Proposal:
         answered = await _ask(requests[-1:] if led else requests, asker, sampling, dialect, opening)
         units = await asyncio.to_thread(usable, opening, answered, subject, dialect, existing)
         if units.tests:
-            edits = dialect.place(units, subject, existing)
+            edits = await asyncio.to_thread(dialect.place, units, subject, existing)
             return _proposal(units, subject, plan, edits, existing is not None)
     raise RequestError(
         f"The model wrote no test of {subject.symbol.name} that can be used. A larger model, or an "

@@ -61,7 +61,7 @@ editors/vscode/dist/starcoder.vsix: .editors/code-server/node_modules/.bin/code-
 		editors/vscode/webview/*.ts editors/vscode/media/* editors/vscode/test/*.ts)
 	@echo "== checking, testing and packaging the VS Code extension"
 	@cd editors/vscode && export PATH="$(CURDIR)/.editors/node/node_modules/.bin:$$PATH" && \
-		npm ci --loglevel=error > /dev/null && npm run --silent check && npm test --silent && \
+		npm install --loglevel=error > /dev/null && npm run --silent check && npm test --silent && \
 		npm run --silent package
 
 test-editors: $(VENV)/.dev .editors/nvim-0.12/nvim .editors/nvim-0.10/nvim editors/vscode/dist/starcoder.vsix

@@ -207,10 +207,14 @@ def test_the_demo_model_and_its_death(tmp_path: Path) -> None:
         window.press("Tab")
         window.until(lambda: any(shown[:4] in line for line in window.lines()), "it is taken")
 
-        for process in psutil.process_iter(["cmdline"]):
-            line = process.info["cmdline"] or []
-            if "engine" in line and str(tmp_path) in " ".join(line):
-                process.send_signal(signal.SIGKILL)
+        engines = [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if "engine" in (process.info["cmdline"] or [])
+            and str(tmp_path) in " ".join(process.info["cmdline"])
+        ]
+        assert len(engines) == 1
+        engines[0].send_signal(signal.SIGKILL)
         window.press("Control+End")
         window.press("Enter")
         window.press("Enter")

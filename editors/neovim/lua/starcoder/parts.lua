@@ -6,8 +6,8 @@ local M = {}
 ---@return string
 function M.word(text)
   local before, rest = text:match('^(%s*)(.*)$')
-  -- Bytes of a character beyond ASCII stay together: they are neither word nor space to a pattern.
-  return before .. (rest:match('^[%w_]+') or rest:match('^[^%w_%s]+') or '')
+  -- Bytes beyond ASCII are letters more often than not, and a character's stay together.
+  return before .. (rest:match('^[%w_\128-\255]+') or rest:match('^[^%w_%s\128-\255]+') or '')
 end
 
 --- Return the beginning of a text up to the end of its first line that says something.

@@ -229,7 +229,7 @@ def test_a_notebooks_cell(tmp_path: Path) -> None:
         entry.dblclick(timeout=60_000)
         ready(window)
         cell = window.page.locator(".notebookOverlay .cell .monaco-editor").first
-        cell.wait_for(timeout=30_000)
+        cell.wait_for(timeout=120_000)
         cell.click()
         window.press("Control+End")
         window.type("os.")

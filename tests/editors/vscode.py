@@ -121,7 +121,7 @@ class VSCode:
     def open_chat(self) -> Locator:
         self.page.locator('.activitybar [aria-label^="StarCoder"]').first.click()
         box = self.chat.locator("#input")
-        box.wait_for(timeout=30_000)
+        box.wait_for(timeout=90_000)
         return box
 
     def picture(self, name: str) -> Path:

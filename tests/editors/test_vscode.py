@@ -225,12 +225,18 @@ def test_the_demo_model_and_its_death(tmp_path: Path) -> None:
 
 def test_a_notebooks_cell(tmp_path: Path) -> None:
     with vscode(tmp_path, {"n.ipynb": json.dumps(NOTEBOOK)}, {}, scripted("third + 1\n")) as window:
+        # Opened before the extensions are there, a notebook is shown as the JSON that it is.
+        ready(window)
         entry = window.page.locator('.explorer-folders-view [aria-label^="n.ipynb"]')
         entry.dblclick(timeout=60_000)
-        ready(window)
-        cell = window.page.locator(".notebookOverlay .cell .monaco-editor").first
-        cell.wait_for(timeout=120_000)
-        cell.click()
+        # An editor is made for a cell only when it is wanted: until then there is its text alone.
+        row = window.page.locator(".notebookOverlay .code-cell-row").first
+        window.until(row.count, "the notebook's cell")
+        row.locator(".cell-editor-container, .cell-editor-part").first.click(timeout=60_000)
+        window.press("Enter")
+        editor = row.locator(".monaco-editor")
+        window.until(editor.count, "the cell's editor")
+        editor.first.click()
         window.press("Control+End")
         window.type("os.")
         assert window.shown() == "third + 1"

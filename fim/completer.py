@@ -27,6 +27,7 @@ from fim.snapshot import (
     Suggestion,
     Trigger,
 )
+from fim.speed import Speed
 from fim.window import Encode, remembering
 
 _IN_A_WORD = "the cursor is in the middle of a word"
@@ -73,6 +74,7 @@ class Completer:
         self._cache = SuggestionCache(self.settings.cache_size, self.settings.cache_seconds)
         self._flights: list[Flight] = []
         self._model: _Model | None = None
+        self._tokens_per_second = 0.0
 
     def forget_model(self) -> None:
         """Ask the engine anew what it holds: it is another one now."""
@@ -105,7 +107,8 @@ class Completer:
             if await flight.wait(typed) and (found := self._cache.find(snapshot)) is not None:
                 elapsed = (asyncio.get_running_loop().time() - started) * 1000
                 found = replace(found, source=Source.JOINED if typed else Source.MODEL)
-                return _result(snapshot, found, elapsed, least)
+                result = _result(snapshot, found, elapsed, least)
+                return replace(result, tokens_per_second=self._tokens_per_second)
 
     def knows(self, snapshot: Snapshot) -> bool:
         """Whether the model need not be asked anew for this place."""
@@ -164,9 +167,10 @@ class Completer:
     ) -> tuple[str, Scores]:
         """Return the cut answer of the engine and its scores, telling how it grows."""
         request = await self._request(snapshot, scope)
-        text, finish, scorer = "", None, Scorer()
+        text, finish, scorer, speed = "", None, Scorer(), Speed()
         async with aclosing(self._engine.stream(request)) as stream:
             async for chunk in stream:
+                speed.take(chunk)
                 text += chunk.text
                 scorer.add(chunk.text, (token.logprob for token in chunk.logprobs))
                 finish = chunk.finish
@@ -174,6 +178,7 @@ class Completer:
                 looping = without_loops(text, snapshot.line_before) != text
                 if looping or cut(text, scope, ended=False).done:
                     break  # what follows would be cut off: closing the stream stops the engine
+        self._tokens_per_second = speed.tokens_per_second
         limited = finish is FinishReason.LENGTH
         shown = cut(text, scope, ended=True, limited=limited).text
         return shown, scorer.scores()

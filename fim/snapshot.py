@@ -116,3 +116,5 @@ class CompletionResult:
     """Where it came from, or why there is nothing, in words for the user."""
     model_ms: float = 0.0
     """Time the engine worked on it."""
+    tokens_per_second: float = 0.0
+    """How fast the engine wrote it; 0 where it was not asked, or too little came to tell."""

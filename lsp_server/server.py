@@ -119,6 +119,7 @@ class StarcoderServer(LanguageServer):
         if not self.settings.same_engine(before):
             old, self.engine = self.engine, self._make_engine(self.settings)
             self.spawn(old.aclose())
+            self.status.update(tokens_per_second=0.0)
             self.completer = Completer(self.engine, self.settings.fim)
             self.spawn(self.bring_up())
         elif self.settings.fim != before.fim:
@@ -178,7 +179,11 @@ class StarcoderServer(LanguageServer):
         elapsed = (time.perf_counter() - started) * 1000
         if result.source is Source.MODEL:
             self._pacing.answered(result.model_ms)
-        changes: dict[str, Any] = {"why": result.why, "last_ms": elapsed}
+        changes: dict[str, Any] = {"why": result.why, "suggested": bool(result.suggestions)}
+        if result.suggestions:
+            changes |= {"last_at": time.time(), "last_ms": elapsed}
+        if result.tokens_per_second:
+            changes["tokens_per_second"] = result.tokens_per_second
         if self.status.status.state is State.BUSY:
             changes["state"] = State.READY
         self.status.update(**changes)

@@ -45,16 +45,24 @@ class Status:
     demo: bool = False
     """Whether the model is the embedded demo model; a client is to say so."""
     why: str = ""
-    """Where the last suggestion came from, or why there was none."""
+    """Where the last key's suggestion came from, or why there was none."""
+    suggested: bool = False
+    """Whether the last key got a suggestion."""
+    last_at: float = 0.0
+    """When the last suggestion was made, in seconds since 1970; 0 before there was any."""
     last_ms: float = 0.0
-    """Milliseconds from the last request to its answer."""
+    """Milliseconds from its request to its answer."""
+    tokens_per_second: float = 0.0
+    """How fast the engine wrote when last it did; 0 while that is unknown."""
 
     def params(self) -> dict[str, Any]:
         """Return the wire form."""
         return {
             "state": str(self.state), "message": self.message, "model": self.model,
             "device": self.device, "demo": self.demo, "why": self.why,
+            "suggested": self.suggested, "lastAt": round(self.last_at, 3),
             "lastMs": round(self.last_ms, 1),
+            "tokensPerSecond": round(self.tokens_per_second, 1),
         }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Ghost text by the real server process, and what reaches the engine for it."""
 
+import time
 from typing import Any
 
 import pytest
@@ -61,6 +62,26 @@ async def test_typing_what_is_shown_asks_the_engine_once() -> None:
         assert await editor.suggestion(7) == "al + 1"
         assert editor.statuses[-1]["why"] == "typed through"
         assert len((await editor.request("test/requests"))["prompts"]) == 1
+
+
+async def test_the_status_tells_of_the_last_suggestion_and_of_the_last_key() -> None:
+    async with start(scripted("total + 1", 0.01)) as editor:
+        editor.open("x = ")
+        began = time.time()
+        assert await editor.suggestion(4) == "total + 1"
+        shown = editor.statuses[-1]
+        assert shown["suggested"]
+        assert began <= shown["lastAt"] <= time.time()
+        assert shown["lastMs"] >= 80
+        # A token sleeps for 10 ms at least.
+        assert 1 < shown["tokensPerSecond"] <= 100
+
+        assert await editor.suggestion(0) is None
+        after = editor.statuses[-1]
+        assert not after["suggested"]
+        assert "word" in after["why"]
+        same = ("lastAt", "lastMs", "tokensPerSecond")
+        assert [after[one] for one in same] == [shown[one] for one in same]
 
 
 async def test_the_suggest_widgets_choice_is_kept() -> None:

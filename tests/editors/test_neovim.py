@@ -1,5 +1,6 @@
 """Real Neovim, 0.12 with its own ghost text and 0.10 with ours: typed into, and looked at."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,29 @@ def test_dismissing(version: str, file: Path) -> None:
         editor.keys("<C-]>")
         editor.until(lambda: not editor.ghost(), "it is away")
         assert editor.text.endswith("x = ")
+
+
+def test_the_status_tells_of_the_last_suggestion_and_of_the_last_key(
+    version: str, file: Path
+) -> None:
+    with neovim(version, file, server=scripted("total + 1\n", 0.01)) as editor:
+        editor.attached()
+        editor.keys("Go")
+        editor.type("x = ")
+        editor.shown()
+        editor.client.command("Starcoder status")
+        (said,) = editor.until(lambda: editor.said, "the status is told")
+        assert said.startswith("StarCoder scripted\nscripted on cpu\nlast suggestion: ")
+        assert re.search(r"last suggestion: \d\d:\d\d:\d\d, within \d+ ms\n", said)
+        assert re.search(r"speed: \d+ tokens/s\n", said)
+        assert said.endswith("last key: a suggestion (model)")
+        editor.keys("<Esc>u")
+        editor.keys("ggI")
+        editor.type("x")
+        told = "return require('starcoder.status').details()"
+        reason = "last key: no suggestion: the cursor is in the middle of a word"
+        editor.until(lambda: reason in editor.lua(told), "the reason")
+        assert any(line.startswith("last suggestion: ") for line in editor.lua(told))
 
 
 def test_the_chat_streams_and_shows_what_is_attached(version: str, file: Path) -> None:

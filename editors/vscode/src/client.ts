@@ -94,8 +94,7 @@ export class Client implements vscode.Disposable {
   }
 
   private failed(message: string): void {
-    const nothing = { model: "", device: "", demo: false, why: "", lastMs: 0 };
-    this.tell({ state: "error", message, ...nothing });
+    this.tell({ ...protocol.NO_STATUS, state: "error", message });
   }
 
   private tell(status: protocol.ServerStatus | undefined): void {

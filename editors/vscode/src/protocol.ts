@@ -8,9 +8,28 @@ export interface ServerStatus {
   model: string;
   device: string;
   demo: boolean;
+  /** Where the last key's suggestion came from, or why there was none. */
   why: string;
+  suggested: boolean;
+  /** Seconds since 1970; 0 before any suggestion. */
+  lastAt: number;
   lastMs: number;
+  /** 0 while it is not known. */
+  tokensPerSecond: number;
 }
+
+export const NO_STATUS: ServerStatus = {
+  state: "starting",
+  message: "",
+  model: "",
+  device: "",
+  demo: false,
+  why: "",
+  suggested: false,
+  lastAt: 0,
+  lastMs: 0,
+  tokensPerSecond: 0,
+};
 
 export interface Range {
   start: { line: number; character: number };

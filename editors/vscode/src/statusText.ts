@@ -19,7 +19,9 @@ export function statusText(status: ServerStatus | undefined): Shown {
     status.demo
       ? "This is the embedded demo model: its suggestions are poor by nature."
       : status.message,
-    status.why === "" ? "" : `Last key: ${status.why} (${status.lastMs.toFixed(0)} ms)`,
+    lastSuggestion(status),
+    status.tokensPerSecond === 0 ? "" : `Speed: ${status.tokensPerSecond.toFixed(0)} tokens/s`,
+    lastKey(status),
     "Click for more.",
   ];
   const tooltip = lines.filter((line) => line !== "").join("\n\n");
@@ -43,4 +45,14 @@ export function statusText(status: ServerStatus | undefined): Shown {
     case "ready":
       return { text: `$(sparkle) StarCoder: ${name}`, tooltip, warns: false };
   }
+}
+
+function lastSuggestion({ lastAt, lastMs }: ServerStatus): string {
+  const when = new Date(lastAt * 1000).toLocaleTimeString();
+  return lastAt === 0 ? "" : `Last suggestion: ${when}, within ${lastMs.toFixed(0)} ms`;
+}
+
+function lastKey({ suggested, why }: ServerStatus): string {
+  const said = suggested ? `a suggestion (${why})` : `no suggestion: ${why}`;
+  return why === "" ? "" : `Last key: ${said}`;
 }

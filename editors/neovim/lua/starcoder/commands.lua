@@ -49,13 +49,9 @@ M.all = {
     require('starcoder.tasks').commit_message(rest)
   end,
   status = function()
-    local status = require('starcoder.status').current
-    local said = ('%s · last suggestion: %s · %.0f ms'):format(
-      require('starcoder').statusline(),
-      status.why ~= '' and status.why or 'none yet',
-      status.lastMs or 0
-    )
-    vim.notify(said)
+    local status = require('starcoder.status')
+    local lines = { status.line() ~= '' and status.line() or 'StarCoder' }
+    vim.notify(table.concat(vim.list_extend(lines, status.details()), '\n'))
   end,
   restart = function()
     require('starcoder.server').restart()

@@ -8,17 +8,18 @@ offloaded by accelerate, models without multi-query attention, other architectur
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from engine.errors import RequestError
 from engine.kv_cache import KVCache
 from engine.lora import LowRank
+from engine.weights import Layer, Weights, weights_of
 
 
 class Forward(Protocol):
@@ -33,33 +34,11 @@ class Forward(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """One block's weights as plain tensors."""
-
-    norm_1: tuple[Tensor, Tensor]
-    attention_in: tuple[Tensor, Tensor]
-    attention_out: tuple[Tensor, Tensor]
-    norm_2: tuple[Tensor, Tensor]
-    inner_in: tuple[Tensor, Tensor]
-    inner_out: tuple[Tensor, Tensor]
-
-
 class LeanForward:
     """GPTBigCode with multi-query attention on one device (Shazeer 2019, arXiv:1911.02150)."""
 
-    def __init__(self, model: Any) -> None:
-        config, body = model.config, model.transformer
-        self._layers = [_layer(block) for block in body.h]
-        self._tokens, self._positions = body.wte.weight, body.wpe.weight
-        self._last_norm = _pair(body.ln_f)
-        self._head = model.lm_head.weight
-        self._activation: nn.Module = body.h[0].mlp.act
-        self._width = config.n_embd
-        self._heads = config.n_head
-        self._head_dim = config.n_embd // config.n_head
-        self._scale = body.h[0].attn.scaling
-        self._epsilon = config.layer_norm_epsilon
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
 
     @staticmethod
     def fits(model: Any) -> bool:
@@ -75,87 +54,65 @@ class LeanForward:
 
     def __call__(self, ids: Tensor, cache: KVCache, *, every: bool = False) -> Tensor:
         """See `Forward`."""
-        start, count = len(cache.ids), ids.shape[0]
-        ids = ids.to(self._tokens.device)
+        held, start, count = self._weights, len(cache.ids), ids.shape[0]
+        ids = ids.to(held.device)
         added = cache.adapter.tokens if cache.adapter else None
-        embedded = added.embed(ids, self._tokens) if added else self._tokens[ids]
-        hidden = embedded + self._positions[start : start + count]
+        embedded = added.embed(ids, held.tokens) if added else held.tokens[ids]
+        hidden = embedded + held.positions[start : start + count]
         mask = self._mask(start, count)
-        for index, layer in enumerate(self._layers):
+        for index, layer in enumerate(held.layers):
             low = cache.adapter.layers[index] if cache.adapter else _NO_ADAPTER
-            normed = self._norm(hidden, layer.norm_1)
+            normed = layer.norm_1(hidden)
             hidden = hidden + self._attend(normed, layer, index, cache, start, mask)
-            normed = self._norm(hidden, layer.norm_2)
-            inner = _product(normed, layer.inner_in, low.get("mlp.c_fc"))
-            hidden = hidden + _product(
-                self._activation(inner), layer.inner_out, low.get("mlp.c_proj")
-            )
-        last = self._norm(hidden if every else hidden[-1:], self._last_norm)
-        logits = functional.linear(last, self._head).float()
+            inner = _product("mlp.c_fc", layer, low, layer.norm_2(hidden))
+            hidden = hidden + _product("mlp.c_proj", layer, low, held.activation(inner))
+        last = held.last_norm(hidden if every else hidden[-1:])
+        logits = held.head(last).float()
         if added:
             logits = added.score(last, logits)
         return logits if every else logits[0]
-
-    def _norm(self, hidden: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
-        return functional.layer_norm(hidden, (self._width,), *weights, self._epsilon)
 
     def _mask(self, start: int, count: int) -> Tensor | None:
         # One query sees every row, and a prompt from 0 on is plainly causal: no mask for either.
         if count == 1 or start == 0:
             return None
-        rows = torch.arange(start, start + count, device=self._tokens.device)
-        return torch.arange(start + count, device=self._tokens.device) <= rows[:, None]
+        rows = torch.arange(start, start + count, device=self._weights.device)
+        return torch.arange(start + count, device=self._weights.device) <= rows[:, None]
 
     def _attend(
-        self, normed: Tensor, layer: _Layer, index: int, cache: KVCache, start: int,
+        self, normed: Tensor, layer: Layer, index: int, cache: KVCache, start: int,
         mask: Tensor | None,
     ) -> Tensor:  # fmt: skip
-        count, dim = normed.shape[0], self._head_dim
+        held = self._weights
+        count, dim, width, heads = normed.shape[0], held.head_dim, held.width, held.heads
         low = cache.adapter.layers[index] if cache.adapter else _NO_ADAPTER
-        mixed = _product(normed, layer.attention_in, low.get("attn.c_attn"))
-        out = low.get("attn.c_proj")
-        query, key, value = torch.split(mixed, [self._width, dim, dim], dim=-1)
+        mixed = _product("attn.c_attn", layer, low, normed)
+        query, key, value = torch.split(mixed, [width, dim, dim], dim=-1)
         keys, values = cache.write(index, start, key[None], value[None])
         if count == 1:
             # The heads of one query are rows of one matrix: two small products do it all.
-            scores = (query.view(self._heads, dim) @ keys[0].T).float() * self._scale
+            scores = (query.view(heads, dim) @ keys[0].T).float() * held.scale
             mixed = scores.softmax(-1).to(values.dtype) @ values[0]
-            return _product(mixed.view(1, self._width), layer.attention_out, out)
-        heads = query.view(count, self._heads, dim).transpose(0, 1)[None]
-        shape = (1, self._heads, keys.shape[1], dim)
+            return _product("attn.c_proj", layer, low, mixed.view(1, width))
+        shape = (1, heads, keys.shape[1], dim)
         mixed = functional.scaled_dot_product_attention(
-            heads,
+            query.view(count, heads, dim).transpose(0, 1)[None],
             keys.expand(shape[1:])[None],
             values.expand(shape[1:])[None],
             attn_mask=mask,
             is_causal=mask is None,
-            scale=self._scale,
+            scale=held.scale,
         )
-        mixed = mixed[0].transpose(0, 1).reshape(count, self._width)
-        return _product(mixed, layer.attention_out, out)
+        mixed = mixed[0].transpose(0, 1).reshape(count, width)
+        return _product("attn.c_proj", layer, low, mixed)
 
 
 _NO_ADAPTER: dict[str, LowRank] = {}
 
 
-def _product(x: Tensor, weights: tuple[Tensor, Tensor], low: LowRank | None) -> Tensor:
-    made = functional.linear(x, *weights)
-    return made if low is None else made + low(x)
-
-
-def _pair(module: Any) -> tuple[Tensor, Tensor]:
-    return module.weight.detach(), module.bias.detach()
-
-
-def _layer(block: Any) -> _Layer:
-    return _Layer(
-        norm_1=_pair(block.ln_1),
-        attention_in=_pair(block.attn.c_attn),
-        attention_out=_pair(block.attn.c_proj),
-        norm_2=_pair(block.ln_2),
-        inner_in=_pair(block.mlp.c_fc),
-        inner_out=_pair(block.mlp.c_proj),
-    )
+def _product(name: str, layer: Layer, low: Mapping[str, LowRank], x: Tensor) -> Tensor:
+    made = layer.products[name](x)
+    return made + low[name](x) if name in low else made
 
 
 class _BufferLayer(CacheLayerMixin):  # type: ignore[misc]
@@ -222,4 +179,4 @@ class ModuleForward:
 
 def forward_for(model: Any) -> Forward:
     """Return the fastest forward that a model allows."""
-    return LeanForward(model) if LeanForward.fits(model) else ModuleForward(model)
+    return LeanForward(weights_of(model)) if LeanForward.fits(model) else ModuleForward(model)

@@ -66,6 +66,21 @@ class GenerationRequest:
     """How many likeliest alternatives to report for each id; 0 is the chosen id, None nothing."""
     adapter: str | None = None
     """Name of the LoRA adapter to answer with; None is the model as it is."""
+    draft: tuple[int, ...] = ()
+    """Ids that the answer may well begin with, such as the suggestion shown before.
+
+    A guess that is checked, and costs little where it is wrong: the answer is the same without it,
+    or, sampled, from the same distribution. A foreign server is not told of it.
+    """
+    begin: str = ""
+    """What the answer must begin with, and does: the text of the chunks includes it.
+
+    For a prompt whose last word is half typed: leave the word out of the prompt, down to where a
+    token may well begin, and name it here. Only ids that agree with it are let through until it is
+    written. They count as new tokens; stop text and stop ids hold only after it; log-probabilities
+    are those of the model before the constraint. To a foreign server, which knows no such thing,
+    the client sends it as the end of the prompt and says it itself, without ids.
+    """
 
 
 @dataclass(frozen=True, slots=True)

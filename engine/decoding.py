@@ -14,9 +14,10 @@ from engine.api import Chunk, FinishReason, GenerationRequest, TokenLogprob, Usa
 from engine.draft import Drafter
 from engine.errors import PromptTooLongError, RequestError
 from engine.forward import Forward
+from engine.healing import Healing
 from engine.kv_cache import KVCache
 from engine.lora import Adapter
-from engine.sampling import Sampler, logprob
+from engine.sampling import Sampler, logprob, only
 from engine.stopping import StopText
 from engine.tokenizer import Tokenizer
 
@@ -43,17 +44,21 @@ class Decoder:
         """Raise RequestError for a prompt that cannot be computed."""
         if not prompt:
             raise RequestError("The prompt is empty: send at least one token.")
-        added = adapter.tokens if adapter else None
-        size = max(self.vocab_size, added.size) if added else self.vocab_size
-        if max(prompt) >= size or min(prompt) < 0:
-            raise RequestError(
-                f"The prompt holds an id outside the model's vocabulary of {size}; "
-                "it was probably encoded by another model's tokenizer."
-            )
+        self.check_ids(prompt, adapter)
         if len(prompt) >= self.context_window:
             raise PromptTooLongError(
                 f"The prompt has {len(prompt)} tokens; with at least one to write, at most "
                 f"{self.context_window - 1} fit the context window of {self.context_window}."
+            )
+
+    def check_ids(self, ids: Sequence[int], adapter: Adapter | None) -> None:
+        """Raise RequestError for ids that the model does not have."""
+        added = adapter.tokens if adapter else None
+        size = max(self.vocab_size, added.size) if added else self.vocab_size
+        if ids and (max(ids) >= size or min(ids) < 0):
+            raise RequestError(
+                f"The request holds an id outside the model's vocabulary of {size}; "
+                "it was probably encoded by another model's tokenizer."
             )
 
     @torch.inference_mode()
@@ -67,13 +72,14 @@ class Decoder:
         """
         # 1. Refuse what cannot be, and reuse what is there.
         self.check(request.prompt, cache.adapter)
+        self.check_ids(request.draft, cache.adapter)
+        answer = _Answer(request, self)
         reused = cache.reuse(request.prompt)
         # 2. Prefill.
         started = time.perf_counter()
         logits = self._prefill(request.prompt[reused:], cache, cancelled)
         prefilled = time.perf_counter()
         # 3. Decode.
-        answer = _Answer(request, self)
         ahead = _Ahead(self, request, cache, cancelled)
         room = min(request.max_new_tokens, self.context_window - len(request.prompt))
         finish = FinishReason.LENGTH
@@ -148,7 +154,7 @@ class _Ahead:
         self._guessed: deque[tuple[int, Tensor]] = deque()
         """Guessed ids, with the logits after each."""
         self._size = 0
-        self.drafter = Drafter(request.prompt)
+        self.drafter = Drafter(request.prompt, request.draft)
 
     def after(self, chosen: int) -> Tensor:
         """Return the logits after `chosen`, which is thereby part of the sequence."""
@@ -186,18 +192,23 @@ class _Answer:
     def __init__(self, request: GenerationRequest, decoder: Decoder) -> None:
         self._request = request
         self._sampler = Sampler(request.sampling)
+        self._healing = (
+            Healing(request.begin, decoder.tokenizer.vocabulary) if request.begin else None
+        )
         self._utf8 = decoder.tokenizer.stream()
         self._pending_ids: list[int] = []
         self._pending_logprobs: list[TokenLogprob] = []
         self.text = ""
         """Complete, and not given out yet."""
-        self.stop_text = StopText(request.stop_text)
+        self.stop_text = StopText(request.stop_text, len(request.begin))
         self.ids: list[int] = []
 
     def choose(self, logits: Tensor) -> int:
         # Only the repetition penalty looks back; a long prompt is not copied for nothing.
         looks_back = self._request.sampling.repetition_penalty != 1.0
         before = (*self._request.prompt, *self.ids) if looks_back else ()
+        if self._healing is not None:
+            logits = only(logits, self._healing.allowed())
         return self._sampler.choose(logits, before)
 
     def add(self, chosen: int, logits: Tensor) -> None:
@@ -206,6 +217,9 @@ class _Answer:
         self._pending_ids.append(chosen)
         if self._request.logprobs is not None:
             self._pending_logprobs.append(logprob(logits, chosen, self._request.logprobs))
+        if self._healing is not None:
+            self._healing.take(chosen)
+            self._healing = None if self._healing.done else self._healing
         self.text += self.stop_text.feed(self._utf8.feed((chosen,)))
 
     def end(self, finish: FinishReason, usage: Usage) -> Chunk:

@@ -58,6 +58,12 @@ def truncate(logits: Tensor, sampling: Sampling) -> Tensor:
     return logits
 
 
+def only(logits: Tensor, ids: Sequence[int]) -> Tensor:
+    """Set all logits but those of `ids` to minus infinity."""
+    kept = torch.tensor(ids, device=logits.device)
+    return torch.full_like(logits, -torch.inf).index_copy(0, kept, logits[kept])
+
+
 def logprob(logits: Tensor, chosen: int, top: int) -> TokenLogprob:
     """Return the natural-log probability of `chosen` and of the `top` likeliest ids."""
     scores = logits.float().log_softmax(-1)

@@ -1,7 +1,7 @@
 """A fake engine that says what it is told, for tests and for work on editor plugins.
 
-It keeps the contract of the real ones: the answer comes token by token, stop ids and stop text are
-honoured, closing the stream stops it. It records what it was asked.
+It keeps the contract of the real ones: the answer comes token by token and begins as asked, stop
+ids and stop text are honoured, closing the stream stops it. It records what it was asked.
 """
 
 from __future__ import annotations
@@ -93,11 +93,19 @@ class ScriptedEngine:
             raise PromptTooLongError(
                 f"The prompt's {len(request.prompt)} tokens do not fit {self.context_window}."
             )
-        ids = self.held.encode(self.script(request))
-        utf8, stop_text, written = self.held.stream(), StopText(request.stop_text), 0
+        text = self.script(request)
+        if not text.startswith(request.begin):
+            text = request.begin + text
+        ids = self.held.encode(text)
+        utf8, stop_text, written = (
+            self.held.stream(),
+            StopText(request.stop_text, len(request.begin)),
+            0,
+        )
+        begun = len(self.held.encode(request.begin))
         finish = FinishReason.STOP
         for id_ in ids:
-            if id_ in request.stop_ids or stop_text.reached:
+            if (id_ in request.stop_ids and written >= begun) or stop_text.reached:
                 break
             if written == request.max_new_tokens:
                 finish = FinishReason.LENGTH

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 class StopText:
     """Passes text on until one of some strings appears, which it swallows.
 
-    What may yet become such a string is held back.
+    What may yet become such a string is held back. The first `free` characters pass in any case.
     """
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Sequence[str], free: int = 0) -> None:
+        self._free = free
         self._stops = tuple(stop for stop in stops if stop)
         self._held = ""
         self.reached = False
@@ -20,12 +21,14 @@ class StopText:
         """Add text; return what can be shown, up to the first stop."""
         if self.reached:
             return ""
+        begun, text = text[: self._free], text[self._free :]
+        self._free -= len(begun)
         self._held += text
         found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if found:
             self.reached = True
-            return self._take(min(found), keep=False)
-        return self._take(len(self._held) - self._overlap())
+            return begun + self._take(min(found), keep=False)
+        return begun + self._take(len(self._held) - self._overlap())
 
     def flush(self) -> str:
         """Return what is held back: the answer is over and no stop can come any more."""

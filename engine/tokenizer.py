@@ -7,11 +7,13 @@ Text of a user is always encoded with special tokens off, so a source file that 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import tokenizers
 
 from engine.errors import ModelNotFoundError, UnsupportedModelError
+from engine.healing import Vocabulary
 
 END_OF_TEXT = "<|endoftext|>"
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -56,6 +58,14 @@ class Tokenizer:
     def vocab_size(self) -> int:
         """Number of ids, special tokens included."""
         return self._inner.get_vocab_size(with_added_tokens=True)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The bytes of its tokens. Made when first asked for: some 0.1 s for 49,152 ids."""
+        ordinary = self._inner.get_vocab(with_added_tokens=False)
+        for name in self._special:
+            ordinary.pop(name, None)
+        return Vocabulary(ordinary)
 
     @property
     def special_tokens(self) -> dict[str, int]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ class HttpEngine:
         self._tokenizer_path = tokenizer_path
         self._tokenizers: dict[str | None, Tokenizer] = {}
         self._info: EngineInfo | None = None
+        self._foreign = False
+        """Whether the server is another than ours, and knows OpenAI's fields and vLLM's alone."""
         headers = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
         self._http = httpx2.AsyncClient(
             base_url=endpoint.url.rstrip("/").removesuffix("/v1"),
@@ -85,6 +88,7 @@ class HttpEngine:
             try:
                 entry = body["data"][0]
                 self._info = _info(entry)
+                self._foreign = not isinstance(entry.get("starcoder"), dict)
             except (KeyError, IndexError, TypeError) as error:
                 raise EngineUnavailableError(
                     f"{self._endpoint.url} does not list a model as OpenAI's API does."
@@ -114,6 +118,7 @@ class HttpEngine:
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.stream`. Closing it closes the connection, which stops the decoding."""
         last: Chunk | None = None
+        request, to_say = await self._for_server(request)
         async with (
             self._errors(),
             self._http.stream("POST", "/v1/completions", json=await self._body(request)) as answer,
@@ -127,7 +132,8 @@ class HttpEngine:
                 if "error" in payload:
                     raise _error(payload["error"], answer.status_code)
                 for choice in payload.get("choices") or ():
-                    chunk = _chunk(choice)
+                    chunk = _chunk(choice, to_say)
+                    to_say = ""
                     if chunk.finish is None:
                         yield chunk
                     else:
@@ -141,6 +147,16 @@ class HttpEngine:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+    async def _for_server(self, request: GenerationRequest) -> tuple[GenerationRequest, str]:
+        """Return the request as the server understands it, and what we say before its answer."""
+        await self.info()
+        if not self._foreign or not request.begin:
+            return request, ""
+        begun = (await self.tokenizer(request.adapter)).encode(request.begin)
+        left = max(1, request.max_new_tokens - len(begun))
+        prompt = (*request.prompt, *begun)
+        return replace(request, prompt=prompt, max_new_tokens=left, begin=""), request.begin
 
     async def _body(self, request: GenerationRequest) -> dict[str, Any]:
         info = await self.info()
@@ -166,6 +182,8 @@ class HttpEngine:
             body["logprobs"] = request.logprobs
         if request.adapter is not None:
             body["adapter"] = request.adapter
+        if not self._foreign:
+            body |= {"draft": list(request.draft), "begin": request.begin}
         return body
 
     async def _get_json(self, path: str) -> Any:
@@ -217,7 +235,7 @@ def _info(entry: dict[str, Any]) -> EngineInfo:
     )  # fmt: skip
 
 
-def _chunk(choice: dict[str, Any]) -> Chunk:
+def _chunk(choice: dict[str, Any], said: str) -> Chunk:
     ids = tuple(choice.get("token_ids") or ())
     scores: tuple[TokenLogprob, ...] = ()
     if logprobs := choice.get("logprobs"):
@@ -228,7 +246,7 @@ def _chunk(choice: dict[str, Any]) -> Chunk:
         )
     reason = choice.get("finish_reason")
     finish = None if reason is None else FinishReason(reason if reason == "length" else "stop")
-    return Chunk(choice.get("text") or "", ids, scores, finish)
+    return Chunk(said + (choice.get("text") or ""), ids, scores, finish)
 
 
 def _with_usage(chunk: Chunk, usage: dict[str, Any]) -> Chunk:

@@ -68,6 +68,8 @@ def _generation(asked: ChatRequest, rendered: RenderedChat) -> GenerationRequest
         priority=asked.priority_or(Priority.CHAT),
         logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
         adapter=asked.adapter,
+        draft=tuple(asked.draft),
+        begin=asked.begin,
     )
 
 

@@ -63,6 +63,8 @@ def _generation(asked: CompletionRequest, ids: tuple[int, ...]) -> GenerationReq
         priority=asked.priority_or(Priority.COMPLETION),
         logprobs=asked.logprobs,
         adapter=asked.adapter,
+        draft=tuple(asked.draft),
+        begin=asked.begin,
     )
 
 

@@ -45,6 +45,10 @@ class AnyRequest(BaseModel):
     priority: int | None = None
     adapter: str | None = None
     """Name of a LoRA adapter; vLLM takes it as `model`, which is understood too."""
+    draft: list[int] = []
+    """Ids that the answer may well begin with; see `engine.api.GenerationRequest`. Our own."""
+    begin: str = ""
+    """What the answer must begin with; see there. Our own."""
 
     @field_validator("stop", mode="before")
     @classmethod

@@ -1,7 +1,9 @@
 """An engine behind HTTP behaves as the engine itself."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,7 +12,7 @@ import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from engine.api import Chunk, EngineState, GenerationRequest, Priority, Sampling
@@ -64,6 +66,7 @@ async def remote(engine: ScriptedEngine, tmp_path: Path) -> AsyncIterator[HttpEn
         {"logprobs": 3},
         {"stop_text": ("\n\n",)},
         {"stop_ids": frozenset({3})},
+        {"draft": (9, 8, 7), "begin": "é naï"},
         {"sampling": Sampling(0.7, 0.9, 40, 1.2, 11), "priority": Priority.CHAT},
     ],
 )
@@ -171,13 +174,48 @@ async def foreign(tmp_path: Path) -> AsyncIterator[Endpoint]:
         return JSONResponse({"data": [{"id": "other", "max_model_len": 77}]})
 
     app = Starlette(routes=[Route("/v1/models", models)])
-    config = uvicorn.Config(app, uds=str(tmp_path / "f"), log_config=None, lifespan="off")
+    async with running(app, tmp_path / "f") as endpoint:
+        yield endpoint
+
+
+@asynccontextmanager
+async def running(app: Starlette, uds: Path) -> AsyncIterator[Endpoint]:
+    """Serve an application from this process while the block runs."""
+    config = uvicorn.Config(app, uds=str(uds), log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     await until(lambda: server.started)
-    yield Endpoint("http://engine", uds=tmp_path / "f")
+    yield Endpoint("http://engine", uds=uds)
     server.should_exit = True
     await task
+
+
+async def test_a_foreign_server_gets_the_beginning_as_a_prompt(
+    engine: ScriptedEngine, tmp_path: Path
+) -> None:
+    """It knows neither `begin` nor `draft`, and some refuse what they do not know."""
+    bodies: list[dict[str, Any]] = []
+
+    async def models(_: Any) -> JSONResponse:
+        return JSONResponse({"data": [{"id": "other", "max_model_len": 77}]})
+
+    async def completions(asked: Any) -> StreamingResponse:
+        bodies.append(await asked.json())
+        choices = [{"text": "rn 1", "finish_reason": None}, {"text": "", "finish_reason": "stop"}]
+        events = [f"data: {json.dumps({'choices': [choice]})}\n\n" for choice in choices]
+        return StreamingResponse(iter(events), media_type="text/event-stream")
+
+    routes = [Route("/v1/models", models), Route("/v1/completions", completions, methods=["POST"])]
+    (tmp_path / "tokenizer.json").write_text(engine.held.to_json(), encoding="utf-8")
+    async with running(Starlette(routes=routes), tmp_path / "f") as endpoint:
+        client = HttpEngine(endpoint, tokenizer_path=tmp_path)
+        asked = request(engine, "x ", begin="retu", draft=(7, 8), stop_text=("e",))
+        told = await collect(client.stream(asked))
+        await client.aclose()
+    assert [chunk.text for chunk in told] == ["return 1", ""]
+    assert bodies[0]["prompt"] == engine.held.encode("x retu")
+    assert bodies[0]["max_tokens"] == 100 - 4
+    assert not {"begin", "draft"} & set(bodies[0])
 
 
 async def test_a_server_without_a_tokenizer(

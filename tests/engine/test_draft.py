@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.api import GenerationRequest, Sampling, Usage
 from engine.draft import Drafter
+from engine.errors import RequestError
 from engine.kv_cache import KVCache
 from engine.loading import Loaded, load
 from engine.settings import EngineSettings
@@ -66,6 +68,41 @@ def test_guesses_grow_while_they_are_right_and_shrink() -> None:
     assert drafter.drafted == sum(lengths)
 
 
+def followed(draft: list[int], answer: list[int], most: int = 3) -> list[tuple[int, ...]]:
+    """What is proposed at the start and after each id of the answer."""
+    drafter = Drafter([90, 91], draft)
+    found = [drafter.propose(most)]
+    for id_ in answer:
+        drafter.add(id_)
+        found.append(drafter.propose(most))
+    return found
+
+
+def test_a_callers_draft_is_proposed_while_the_answer_keeps_to_it() -> None:
+    assert followed([1, 2, 3], [1, 2, 3]) == [(1, 2, 3), (2, 3), (3,), ()]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ([1, 50, 2, 3], (4, 5, 6)),  # an insertion, then on
+        ([1, 50, 51, 52, 2], (3, 4, 5)),
+        ([3], (4, 5, 6)),  # a deletion
+        ([1, 50, 3], (4, 5, 6)),  # another id in place of one
+        ([50], ()),
+        ([1, 2, 3, 4, 5, 6, 7, 1], ()),  # what is passed does not come again
+    ],
+)
+def test_an_answer_may_come_back_to_the_draft(answer: list[int], expected: tuple[int, ...]) -> None:
+    assert followed([1, 2, 3, 4, 5, 6, 7], answer)[-1] == expected
+
+
+def test_without_the_draft_what_stood_before_is_proposed() -> None:
+    drafter = Drafter([1, 2, 3, 4, 9, 1], [7, 7])
+    drafter.add(2)
+    assert drafter.propose(2) == (3, 4)
+
+
 @pytest.fixture(scope="module")
 def model(tiny_checkpoint: Path) -> Loaded:
     return load(EngineSettings(model=str(tiny_checkpoint), device="cpu"), lambda *_: None)
@@ -97,6 +134,27 @@ def test_an_answer_is_the_same_with_and_without(
     assert 0 <= usage.accepted_tokens <= usage.drafted_tokens
     # The cache holds what was chosen, not what was guessed.
     assert cache.ids == [*REPEATING, *drafted[:-1]]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("kept", [60, 25, 0])
+def test_a_callers_draft_changes_nothing_but_the_number_of_steps(
+    model: Loaded, temperature: float, kept: int
+) -> None:
+    sampling = Sampling(temperature=temperature, seed=5)
+    prompt = tuple(torch.randperm(300)[:30].add(19).tolist())
+    request = GenerationRequest(prompt, 60, sampling=sampling)
+    plain, _, _ = run(model, request)
+    draft = (*plain[:kept], *(300 + at for at in range(5)), *plain[kept:])
+    drafted, usage, cache = run(model, replace(request, draft=draft))
+    assert drafted == plain
+    assert usage.accepted_tokens >= 40  # after the five that were never said, it is found again
+    assert cache.ids == [*prompt, *drafted[:-1]]
+
+
+def test_a_draft_of_another_vocabulary_is_refused_in_words(model: Loaded) -> None:
+    with pytest.raises(RequestError, match="vocabulary"):
+        run(model, GenerationRequest((20, 21), 5, draft=(10**6,)))
 
 
 def test_a_model_that_repeats_itself_takes_fewer_steps(

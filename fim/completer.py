@@ -75,6 +75,8 @@ class Completer:
         self._flights: list[Flight] = []
         self._model: _Model | None = None
         self._tokens_per_second = 0.0
+        self.asked = 0
+        """How often the engine was asked so far."""
 
     def forget_model(self) -> None:
         """Ask the engine anew what it holds: it is another one now."""
@@ -167,6 +169,7 @@ class Completer:
     ) -> tuple[str, Scores]:
         """Return the cut answer of the engine and its scores, telling how it grows."""
         request = await self._request(snapshot, scope)
+        self.asked += 1
         text, finish, scorer, speed = "", None, Scorer(), Speed()
         async with aclosing(self._engine.stream(request)) as stream:
             async for chunk in stream:

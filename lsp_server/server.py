@@ -179,7 +179,10 @@ class StarcoderServer(LanguageServer):
         elapsed = (time.perf_counter() - started) * 1000
         if result.source is Source.MODEL:
             self._pacing.answered(result.model_ms)
-        changes: dict[str, Any] = {"why": result.why, "suggested": bool(result.suggestions)}
+        changes: dict[str, Any] = {
+            "why": result.why, "source": str(result.source), "asked": self.completer.asked,
+            "suggested": bool(result.suggestions),
+        }  # fmt: skip
         if result.suggestions:
             changes |= {"last_at": time.time(), "last_ms": elapsed}
         if result.tokens_per_second:

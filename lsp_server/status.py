@@ -46,6 +46,10 @@ class Status:
     """Whether the model is the embedded demo model; a client is to say so."""
     why: str = ""
     """Where the last key's suggestion came from, or why there was none."""
+    source: str = ""
+    """Where the last key's answer came from, in a word: a `fim.snapshot.Source`."""
+    asked: int = 0
+    """How often the engine was asked for a completion by this server."""
     suggested: bool = False
     """Whether the last key got a suggestion."""
     last_at: float = 0.0
@@ -60,6 +64,7 @@ class Status:
         return {
             "state": str(self.state), "message": self.message, "model": self.model,
             "device": self.device, "demo": self.demo, "why": self.why,
+            "source": self.source, "asked": self.asked,
             "suggested": self.suggested, "lastAt": round(self.last_at, 3),
             "lastMs": round(self.last_ms, 1),
             "tokensPerSecond": round(self.tokens_per_second, 1),

@@ -60,7 +60,9 @@ async def test_typing_what_is_shown_asks_the_engine_once() -> None:
         for at, character in enumerate("tot", start=4):
             editor.insert(at, character)
         assert await editor.suggestion(7) == "al + 1"
-        assert editor.statuses[-1]["why"] == "typed through"
+        status = editor.statuses[-1]
+        assert (status["why"], status["source"]) == ("typed through", "typed through")
+        assert status["asked"] == 1
         assert len((await editor.request("test/requests"))["prompts"]) == 1
 
 

@@ -21,6 +21,8 @@ class Priority(IntEnum):
 
     COMPLETION = 0
     CHAT = 1
+    PREFETCH = 2
+    """What nobody waits for yet."""
 
 
 class FinishReason(StrEnum):
@@ -77,9 +79,10 @@ class GenerationRequest:
 
     For a prompt whose last word is half typed: leave the word out of the prompt, down to where a
     token may well begin, and name it here. Only ids that agree with it are let through until it is
-    written. They count as new tokens; stop text and stop ids hold only after it; log-probabilities
-    are those of the model before the constraint. To a foreign server, which knows no such thing,
-    the client sends it as the end of the prompt and says it itself, without ids.
+    written. They count as new tokens; stop text and stop ids hold only after it. Until then
+    log-probabilities are those among the ids let through, so that together they say how likely the
+    answer is, given its beginning. To a foreign server, which knows no such thing, the client sends
+    it as the end of the prompt and says it itself, without ids.
     """
 
 

@@ -216,6 +216,8 @@ class _Answer:
         self.ids.append(chosen)
         self._pending_ids.append(chosen)
         if self._request.logprobs is not None:
+            if self._healing is not None:  # how likely it is, given what it must begin with
+                logits = only(logits, self._healing.allowed())
             self._pending_logprobs.append(logprob(logits, chosen, self._request.logprobs))
         if self._healing is not None:
             self._healing.take(chosen)

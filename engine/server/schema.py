@@ -77,7 +77,7 @@ class AnyRequest(BaseModel):
         """Return the priority asked for, nearest to those we know."""
         if self.priority is None:
             return default
-        return Priority.COMPLETION if self.priority <= Priority.COMPLETION else Priority.CHAT
+        return Priority(min(max(self.priority, min(Priority)), max(Priority)))
 
 
 class CompletionRequest(AnyRequest):

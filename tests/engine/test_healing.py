@@ -169,15 +169,25 @@ def test_every_answer_begins_as_asked(
     assert ids_of(chunks) == ids_of(write(demo, PROMPT, begin, new, sampling))
 
 
-def test_log_probabilities_are_those_before_the_constraint(demo: Loaded) -> None:
-    chunks = write(demo, PROMPT, "zzz", 3)
+def test_log_probabilities_are_given_the_beginning_and_then_free(demo: Loaded) -> None:
+    begin = "zzz"
+    chunks = write(demo, PROMPT, begin, 6)
     told = [score for chunk in chunks for score in chunk.logprobs]
-    ids = [*demo.decoder.tokenizer.encode(PROMPT), *ids_of(chunks)]
-    scores = demo.decoder.score(ids, 0, KVCache(demo.cache_shape), lambda: False)[-len(told) :]
-    for score, expected in zip(told, scores, strict=True):
-        assert expected is not None
-        assert score.logprob == pytest.approx(expected.logprob, abs=1e-3)
-    assert told[0].logprob < -3  # the model would never have begun so
+    prompt, written = demo.decoder.tokenizer.encode(PROMPT), ids_of(chunks)
+    rest = begin.encode()
+    for at, (score, id_) in enumerate(zip(told, written, strict=True)):
+        ids = torch.tensor([*prompt, *written[:at]])
+        with torch.inference_mode():
+            logits = demo.decoder.forward(ids, KVCache(demo.cache_shape))
+        if rest:
+            allowed = demo.decoder.tokenizer.vocabulary.agreeing(rest)
+            expected = logits[allowed].log_softmax(-1)[allowed.index(id_)]
+            rest = rest[len(demo.decoder.tokenizer.vocabulary.bytes_of(id_)) :]
+        else:
+            expected = logits.log_softmax(-1)[id_]
+        assert score.logprob == pytest.approx(float(expected), abs=1e-3)
+    assert not rest
+    assert told[0].logprob > -3  # though the model would never have begun so by itself
 
 
 def test_stop_text_holds_only_after_the_beginning(demo: Loaded) -> None:

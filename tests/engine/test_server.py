@@ -152,7 +152,7 @@ class TestCompletions:
         sampling = engine.requests[0].sampling
         assert (sampling.temperature, sampling.top_p, sampling.seed) == (0.5, 0.9, 7)
         assert (sampling.top_k, sampling.repetition_penalty) == (40, 1.1)
-        assert engine.requests[0].priority == Priority.CHAT
+        assert engine.requests[0].priority == Priority.PREFETCH
 
     @pytest.mark.parametrize("stop", ["\n\n", ["nowhere", "\n\n"]])
     async def test_stop_text_ends_the_answer_and_is_not_in_it(

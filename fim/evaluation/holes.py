@@ -53,8 +53,13 @@ class File:
     """A source file."""
 
     path: str
+    """Within its folder, forward slashes; behind the folder's name where there are several."""
     language: str
     text: str
+    root: Path = Path()
+    """The folder that it was found in."""
+    place: Path = Path()
+    """Where it is on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +75,21 @@ class Hole:
     suffix: str
 
 
-def source_files(root: Path) -> list[File]:
-    """Return the source files that git tracks, or all where there is no git.
+def source_files(*roots: Path) -> list[File]:
+    """Return the source files that git tracks in folders, or all where there is no git.
 
-    Raises ConfigurationError where `root` is no folder.
+    Raises ConfigurationError where a root is no folder.
     """
+    return [file for root in roots for file in _in_folder(root, named=len(roots) > 1)]
+
+
+def _in_folder(root: Path, *, named: bool) -> Iterator[File]:
     if not root.is_dir():
         raise ConfigurationError(f"{root} is neither a folder nor a JSONL file.")
     command = ["git", "-C", str(root), "ls-files", "-z"]
     done = subprocess.run(command, capture_output=True, check=False)
     names = [name for name in done.stdout.decode("utf-8", "replace").split("\0") if name]
     paths = [root / name for name in names] if done.returncode == 0 and names else root.rglob("*")
-    found = []
     for path in sorted(paths):
         if path.suffix in LANGUAGES and path.is_file():
             try:
@@ -90,19 +98,29 @@ def source_files(root: Path) -> list[File]:
                 continue
             if text.strip() and len(text) <= _MAX_CHARACTERS:
                 name = path.relative_to(root).as_posix()
-                found.append(File(name, LANGUAGES[path.suffix], text))
-    return found
+                shown = f"{root.name}/{name}" if named else name
+                yield File(shown, LANGUAGES[path.suffix], text, root, path.resolve())
+
+
+def by_folder(files: Sequence[File]) -> list[list[File]]:
+    """Return the files of each folder, so that a large one does not speak for all."""
+    roots = dict.fromkeys(file.root for file in files)
+    return [[file for file in files if file.root == root] for root in roots]
 
 
 def draw(files: Sequence[File], kinds: Sequence[Kind], count: int, seed: int) -> list[Hole]:
-    """Return `count` holes, or fewer if there are no more: kinds by turns, files at random."""
+    """Return `count` holes, or fewer if there are no more.
+
+    Kinds come by turns, then folders and files are drawn.
+    """
     rng = random.Random(seed)
+    folders = by_folder(files)
     made: dict[str, Hole] = {}
     found: dict[tuple[str, Kind], list[tuple[int, int]]] = {}
     for attempt in range(count * 20):
         if len(made) == count or not files:
             break
-        kind, file = kinds[attempt % len(kinds)], rng.choice(files)
+        kind, file = kinds[attempt % len(kinds)], rng.choice(rng.choice(folders))
         key = (file.path, kind)
         if key not in found:
             found[key] = list(_FINDERS[kind](file, rng))

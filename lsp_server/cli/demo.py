@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from fim.evaluation.tally import Ghost
 from fim.snapshot import Source
 from lsp_server.cli import common
-from lsp_server.cli.editor import Ghost, ScriptedEditor, editor_with_server
+from lsp_server.cli.editor import ScriptedEditor, editor_with_server
 
 
 @dataclass(frozen=True, slots=True)

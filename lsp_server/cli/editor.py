@@ -13,7 +13,8 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from lsprotocol import types
@@ -21,22 +22,9 @@ from pygls.exceptions import JsonRpcException
 from pygls.lsp.client import LanguageClient
 
 from engine.errors import EngineUnavailableError
+from fim.evaluation.tally import Ghost
 
 _URI = "file:///starcoder-demo/temperatures.py"
-
-
-@dataclass(frozen=True, slots=True)
-class Ghost:
-    """What the editor would show in grey."""
-
-    text: str
-    """Inserted at the cursor; empty where nothing is suggested."""
-    why: str
-    """Where it came from, or why there is none: the server's word."""
-    milliseconds: float
-    """From the key to the answer."""
-    replaced: str = ""
-    """Text right of the cursor that the suggestion takes the place of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +44,7 @@ class ScriptedEditor:
     text: str = ""
     cursor: int = 0
     version: int = 0
+    uri: str = _URI
     status: dict[str, Any] = field(default_factory=dict)
     """The server's last word on itself."""
     messages: list[str] = field(default_factory=list)
@@ -78,29 +67,41 @@ class ScriptedEditor:
         end = self.text.find("\n", self.cursor)
         return self.text[start : self.cursor], self.text[self.cursor : None if end < 0 else end]
 
-    def open(self, text: str) -> None:
-        """Open the document with the cursor at its start."""
-        self.text, self.cursor, self.version = text, 0, 1
-        item = types.TextDocumentItem(_URI, "python", self.version, text)
+    @property
+    def calls(self) -> int:
+        """How often the model was asked so far, as the server last said."""
+        return int(self.status.get("asked", 0))
+
+    def open(self, text: str, uri: str = _URI, language: str = "python") -> None:
+        """Open a document in place of the one before, with the cursor at its start."""
+        if self.version:
+            old = types.TextDocumentIdentifier(self.uri)
+            self.client.text_document_did_close(types.DidCloseTextDocumentParams(old))
+        self.text, self.cursor, self.version, self.uri = text, 0, 1, uri
+        item = types.TextDocumentItem(uri, language, self.version, text)
         self.client.text_document_did_open(types.DidOpenTextDocumentParams(item))
 
     def put_cursor(self, before: str, after: str = "") -> None:
         """Put the cursor between the two texts, at their first place together."""
         self.cursor = self.text.index(before + after) + len(before)
 
-    def edit(self, removed: int, inserted: str) -> None:
-        """Replace `removed` characters right of the cursor and step behind what is inserted."""
+    def edit(self, removed: int, inserted: str, behind: str = "") -> None:
+        """Replace `removed` characters right of the cursor and step behind what is inserted.
+
+        `behind` is put right of the cursor, as a bracket that an editor closes.
+        """
         start, end = self._position(self.cursor), self._position(self.cursor + removed)
         change = types.TextDocumentContentChangePartial(
-            text=inserted, range=types.Range(start, end)
+            text=inserted + behind, range=types.Range(start, end)
         )
         self.version += 1
         self.client.text_document_did_change(
             types.DidChangeTextDocumentParams(
-                types.VersionedTextDocumentIdentifier(self.version, _URI), [change]
+                types.VersionedTextDocumentIdentifier(self.version, self.uri), [change]
             )
         )
-        self.text = self.text[: self.cursor] + inserted + self.text[self.cursor + removed :]
+        rest = self.text[self.cursor + removed :]
+        self.text = self.text[: self.cursor] + inserted + behind + rest
         self.cursor += len(inserted)
 
     async def type(self, text: str, seconds_per_key: float = 0.05) -> Ghost:
@@ -116,12 +117,15 @@ class ScriptedEditor:
             raise ValueError("type at least one character")
         return await self._shown(asked)
 
-    async def press(self, text: str, pause: float) -> Ghost | None:
+    async def press(
+        self, key: str, pause: float, *, removed: int = 0, behind: str = ""
+    ) -> Ghost | None:
         """Press one key and wait for `pause` seconds, as a person does before the next.
 
-        Returns what is shown by then; None where no answer came in time, which is then taken back.
+        See `edit` for what it does. Returns what is shown by then; None where no answer came in
+        time, which is then taken back.
         """
-        self.edit(0, text)
+        self.edit(removed, key, behind)
         asked = self._ask(types.InlineCompletionTriggerKind.Automatic)
         answer = asyncio.ensure_future(self._shown(asked))
         await asyncio.wait([answer], timeout=pause)
@@ -141,7 +145,7 @@ class ScriptedEditor:
     def _ask(self, kind: types.InlineCompletionTriggerKind) -> _Asked:
         params = types.InlineCompletionParams(
             context=types.InlineCompletionContext(kind),
-            text_document=types.TextDocumentIdentifier(_URI),
+            text_document=types.TextDocumentIdentifier(self.uri),
             position=self._position(self.cursor),
         )
         request_id = str(uuid.uuid4())
@@ -161,17 +165,19 @@ class ScriptedEditor:
             return Ghost("", error.message, 0.0)
         milliseconds = (time.perf_counter() - asked.started) * 1000
         items: Sequence[types.InlineCompletionItem] = getattr(answer, "items", answer) or []
-        why = str(self.status.get("why") or "")
+        why, source = (str(self.status.get(name) or "") for name in ("why", "source"))
         if not items:
-            return Ghost("", why, milliseconds)
-        return self._ghost(items[0], why, milliseconds)
+            return Ghost("", why, milliseconds, source=source)
+        return self._ghost(items[0], Ghost("", why, milliseconds, source=source))
 
-    def _ghost(self, item: types.InlineCompletionItem, why: str, milliseconds: float) -> Ghost:
+    def _ghost(self, item: types.InlineCompletionItem, empty: Ghost) -> Ghost:
         text = item.insert_text if isinstance(item.insert_text, str) else item.insert_text.value
         if item.range is None:
-            return Ghost(text, why, milliseconds)
+            return replace(empty, text=text)
         start, end = self._offset(item.range.start), self._offset(item.range.end)
-        return Ghost(text[self.cursor - start :], why, milliseconds, self.text[self.cursor : end])
+        return replace(
+            empty, text=text[self.cursor - start :], replaced=self.text[self.cursor : end]
+        )
 
     def accept(self, ghost: Ghost) -> None:
         """Take the suggestion, as Tab does."""
@@ -191,9 +197,15 @@ class ScriptedEditor:
 
 
 @asynccontextmanager
-async def editor_with_server(settings: dict[str, Any]) -> AsyncIterator[ScriptedEditor]:
-    """Start the server in a process of its own, as an editor does, and end it in good order."""
+async def editor_with_server(
+    settings: dict[str, Any], roots: Sequence[Path] = ()
+) -> AsyncIterator[ScriptedEditor]:
+    """Start the server in a process of its own, as an editor does, and end it in good order.
+
+    `roots` are the folders that the editor has open.
+    """
     client = LanguageClient("starcoder-lsp-demo", "1")
+    folders = [types.WorkspaceFolder(root.resolve().as_uri(), root.name) for root in roots]
     editor = ScriptedEditor(client)
     client.feature("starcoder/status")(lambda params: editor.status.update(params._asdict()))
     client.feature(types.WINDOW_SHOW_MESSAGE)(lambda params: editor.messages.append(params.message))
@@ -208,6 +220,7 @@ async def editor_with_server(settings: dict[str, Any]) -> AsyncIterator[Scripted
                     )
                 ),
                 process_id=os.getpid(),
+                workspace_folders=folders or None,
                 initialization_options=settings,
             )
         )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,190 +16,128 @@ from rich.table import Table
 
 from engine.errors import ConfigurationError
 from fim.confidence import Eagerness
-from fim.evaluation.holes import File, source_files
-from fim.evaluation.report import percentile
-from fim.snapshot import Source
+from fim.evaluation.holes import source_files
+from fim.evaluation.replay import Summary, passages, summarize, tally_of
+from fim.evaluation.rhythm import MEDIAN_MS, drawn, recorded
+from fim.evaluation.tally import Part, Passage, Tally
+from fim.evaluation.typist import Typist
 from lsp_server.cli import common
-from lsp_server.cli.editor import Ghost, ScriptedEditor, editor_with_server
-from syntax.grammars import errors
-
-_SPREAD = 0.5
-"""Of the gaps between keys, about the median, on a log scale: typing is uneven."""
-
-_WITHOUT_MODEL = frozenset({Source.CACHE, Source.TYPED_THROUGH, Source.JOINED})
-"""Answers for which the model was not asked anew."""
-
-
-@dataclass
-class Tally:
-    """What happened while one passage was typed."""
-
-    path: str
-    characters: int
-    """Of the passage, without the indentation that an editor puts by itself."""
-    keys: int = 0
-    """Pressed, an accepted suggestion being one."""
-    accepted: int = 0
-    accepted_characters: int = 0
-    shown: int = 0
-    """Suggestions that came before the next key and were not on the screen already."""
-    broke: int = 0
-    """Of those, how many would have broken a file that parsed without them."""
-    answers: dict[str, int] = field(default_factory=dict)
-    """Keys after the first suggestion, by where their answer came from."""
-    milliseconds: list[float] = field(default_factory=list)
-    """From a key to the suggestion it brought."""
+from lsp_server.cli.editor import editor_with_server
+from lsp_server.cli.results import Results
 
 
 def replay(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A repository.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Repositories, or folders of source.")
+    ],
     files: Annotated[int, typer.Option(min=1, help="How many, drawn at random.")] = 20,
     lines: Annotated[int, typer.Option(min=1, help="Lines to type in each.")] = 6,
-    gap_ms: Annotated[int, typer.Option(min=1, help="Median pause between keys.")] = 150,
+    rhythm: Annotated[
+        Path | None,
+        typer.Option(help="A recording: a JSON list of the milliseconds before each key."),
+    ] = None,
+    gap_ms: Annotated[
+        int, typer.Option(min=1, help="Median pause between keys, without a recording.")
+    ] = MEDIAN_MS,
+    accept: Annotated[
+        Part, typer.Option(help="The smallest part of a suggestion that is taken if it is right.")
+    ] = Part.LINE,
+    closing: Annotated[
+        bool, typer.Option(help="Whether the editor closes brackets and quotes.")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Of files, passages and pauses.")] = 0,
     model: common.Model = common.DEFAULT_MODEL,
     eagerness: Annotated[Eagerness, typer.Option(help="As the setting.")] = "balanced",
     adapter: Annotated[str | None, typer.Option(help="An adapter that `tune` made.")] = None,
-    out: Annotated[Path | None, typer.Option("--json", help="Keep the numbers.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="JSON lines, one a passage; what is in it is kept.")
+    ] = None,
+    summary: Annotated[Path | None, typer.Option("--json", help="Write the sums here.")] = None,
 ) -> None:
     """Type passages of real files key by key, accepting what is right, and count what was saved.
 
-    A suggestion is accepted when it is what the file has there, to its last character.
+    A suggestion is accepted when it, or its first lines, is what the file goes on with.
     """
     with common.plain_errors():
-        chosen = passages(source_files(path), files, lines, seed)
+        chosen = passages(source_files(*paths), files, lines, seed)
         if not chosen:
-            raise ConfigurationError(f"{path} has no files of source that are long enough.")
+            raise ConfigurationError(f"{paths[0]} has no files of source that are long enough.")
+        results = Results(out, tally_of)
+        gaps = drawn(gap_ms, seed) if rhythm is None else recorded(rhythm)
+        # Files in a virtual environment are as good as any here, though git ignores them.
         settings = {"model": model, "eagerness": eagerness, "adapter": adapter,
-                    "statistics": False}  # fmt: skip
-        tallies = asyncio.run(_type_all(chosen, settings, gap_ms, seed))
-    _show(tallies)
-    if out is not None:
-        out.write_text(json.dumps([asdict(one) for one in tallies], indent=1), encoding="utf-8")
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """A file and the part of it that is typed."""
-
-    file: File
-    start: int
-    end: int
-
-
-def passages(files: Sequence[File], count: int, lines: int, seed: int) -> list[Passage]:
-    """Draw files, and in each whole lines that begin with code."""
-    rng = random.Random(seed)
-    shuffled = list(files)
-    rng.shuffle(shuffled)
-    found = []
-    for file in shuffled:
-        starts = [0]
-        for line in file.text.splitlines(keepends=True):
-            starts.append(starts[-1] + len(line))
-        fitting = [
-            (start, end)
-            for start, end in zip(starts, starts[lines:], strict=False)
-            if file.text[start:end].strip()
-        ]
-        if fitting and "\r" not in file.text:
-            found.append(Passage(file, *rng.choice(fitting)))
-        if len(found) == count:
-            break
-    return found
+                    "statistics": False, "respectGitignore": False}  # fmt: skip
+        asyncio.run(_type_all(paths, chosen, settings, gaps, accept, closing, results))
+    names = {passage.name for passage in chosen}
+    tallies = [tally for tally in results.rows if tally.name in names]
+    found = summarize(tallies)
+    Console(highlight=False).print(_table(found, tallies))
+    if summary is not None:
+        summary.write_text(json.dumps(found.row(), indent=1) + "\n", encoding="utf-8")
 
 
 async def _type_all(
-    chosen: Sequence[Passage], settings: dict[str, Any], gap_ms: int, seed: int
-) -> list[Tally]:
-    rng = random.Random(seed)
-    tallies: list[Tally] = []
+    roots: Sequence[Path],
+    chosen: Sequence[Passage],
+    settings: dict[str, Any],
+    gaps: Iterator[float],
+    accept: Part,
+    closing: bool,
+    results: Results[Tally],
+) -> None:
+    done = {tally.name for tally in results.rows}
+    waiting = [passage for passage in chosen if passage.name not in done]
+    if not waiting:
+        return
     with Progress(console=common.stderr(), transient=True) as progress:
-        task = progress.add_task("typing", total=len(chosen))
-        async with editor_with_server(settings) as editor:
-            for passage in chosen:
-                editor.open(passage.file.text[: passage.start] + passage.file.text[passage.end :])
-                if not tallies:
+        task = progress.add_task("typing", total=len(chosen), completed=len(chosen) - len(waiting))
+        async with editor_with_server(settings, roots) as editor:
+            for number, passage in enumerate(waiting):
+                file = passage.file
+                editor.open(passage.without, file.place.as_uri(), file.language)
+                if number == 0:
                     await editor.wait_until_ready()
                 editor.cursor = passage.start
-                tallies.append(await type_passage(editor, passage, gap_ms, rng))
+                typist = Typist(editor, passage, gaps, accept, closing=closing)
+                results.add(await typist.type())
                 progress.advance(task)
-    return tallies
 
 
-async def type_passage(
-    editor: ScriptedEditor, passage: Passage, gap_ms: int, rng: random.Random
-) -> Tally:
-    """Type the passage at the cursor; what is right is accepted as soon as it is shown."""
-    left = passage.file.text[passage.start : passage.end].rstrip("\n")
-    typed = "".join(line.lstrip() for line in left.splitlines(keepends=True))
-    tally = Tally(passage.file.path, len(typed))
-    answers, on_screen = Counter[str](), ""
-    while left:
-        key = _next_key(left)
-        left = left[len(key) :]
-        tally.keys += 1
-        pause = rng.lognormvariate(0, _SPREAD) * gap_ms / 1000
-        ghost = await editor.press(key, pause)
-        if ghost is None:
-            on_screen = ""
-            continue
-        if tally.shown:
-            answers[ghost.why if ghost.text else "nothing"] += 1
-        if not ghost.text:
-            on_screen = ""
-            continue
-        if ghost.text != on_screen[len(key) :]:
-            tally.shown += 1
-            tally.milliseconds.append(ghost.milliseconds)
-            tally.broke += _breaks(editor, ghost, passage.file.language)
-        on_screen = ghost.text
-        if left.startswith(ghost.text) and not ghost.replaced:
-            editor.accept(ghost)
-            tally.accepted += 1
-            tally.keys += 1
-            tally.accepted_characters += len("".join(map(str.strip, ghost.text.split("\n"))))
-            left, on_screen = left[len(ghost.text) :], ""
-    tally.answers = dict(answers)
-    return tally
-
-
-def _next_key(left: str) -> str:
-    """Return what one key brings: a character, or a line end with the indentation after it."""
-    size = 1
-    if left[0] in "\n \t":
-        blank = len(left) - len(left.lstrip("\n \t"))
-        size = blank if "\n" in left[:blank] else 1
-    return left[:size]
-
-
-def _breaks(editor: ScriptedEditor, ghost: Ghost, language: str) -> bool:
-    after = editor.text[editor.cursor + len(ghost.replaced) :]
-    whole = editor.text[: editor.cursor] + ghost.text + after
-    return errors(editor.text, language) == 0 and bool(errors(whole, language))
-
-
-def _show(tallies: Sequence[Tally]) -> None:
-    answers = Counter[str]()
-    for one in tallies:
-        answers.update(one.answers)
-    characters, keys = sum(t.characters for t in tallies), sum(t.keys for t in tallies)
-    shown, accepted = sum(t.shown for t in tallies), sum(t.accepted for t in tallies)
-    times = sorted(ms for t in tallies for ms in t.milliseconds) or [0.0]
-    known = sum(count for why, count in answers.items() if why in _WITHOUT_MODEL)
-    suggested = known + answers[Source.MODEL]
-    broke = sum(t.broke for t in tallies)
-    table = Table(title=f"{len(tallies)} passages typed", title_justify="left", show_header=False)
+def _table(found: Summary, tallies: Sequence[Tally]) -> Table:
+    table = Table(title=f"{found.passages} passages typed", title_justify="left", show_header=False)
+    accepted = Counter[str]()
+    for tally in tallies:
+        accepted.update(tally.accepted)
+    parts = ", ".join(f"{count} {part}" for part, count in accepted.items())
+    after = found.keys_after_first
     for name, value in (
-        ("characters", f"{characters}"),
-        ("keys pressed", f"{keys}"),
-        ("keys saved", f"{1 - keys / max(1, characters):.1%}"),
-        ("suggestions shown", f"{shown}"),
-        ("accepted, being right to the end", f"{accepted} ({accepted / max(1, shown):.0%})"),
-        ("broke a file that parsed", f"{broke} ({broke / max(1, shown):.1%})"),
-        ("answers with a suggestion, model not asked", f"{known / max(1, suggested):.0%}"),
-        ("time to a suggestion, p50", f"{percentile(times, 0.5):.0f} ms"),
-        ("time to a suggestion, p95", f"{percentile(times, 0.95):.0f} ms"),
-    ):
+        ("keys it takes without suggestions", f"{found.plain_keys}"),
+        ("keys pressed", f"{found.keys}"),
+        ("keys saved", f"{found.saved:.1%}"),
+        ("suggestions shown", f"{found.shown}"),
+        ("kept: right to the end", _of(found.kept_whole, found.shown)),
+        ("kept: right in their first lines or words", _of(found.kept_in_part, found.shown)),
+        ("accepted", parts or "none"),
+        ("calls of the model", f"{found.calls}"),
+        ("calls for each accepted character", _number(found.calls_per_kept, "{:.2f}")),
+        (f"of {after} keys after a first suggestion", ""),
+        ("  answered in time, model not asked", _number(found.without_model, "{:.0%}")),
+        ("  no answer before the next key", _number(found.late, "{:.0%}")),
+        ("suggestions for which the model was not asked",
+         _number(found.helped_without_model, "{:.0%}")),
+        ("time to a suggestion, p50", _number(found.p50_ms, "{:.0f} ms")),
+        ("time to a suggestion, p95", _number(found.p95_ms, "{:.0f} ms")),
+        ("doubled a bracket", f"{found.doubled}"),
+        ("repeated what stands behind", f"{found.repeated}"),
+        ("broke a file that parsed", _of(found.broke, found.parsed)),
+    ):  # fmt: skip
         table.add_row(name, value)
-    Console(highlight=False).print(table)
+    return table
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{part} of {whole} ({part / whole:.1%})" if whole else f"{part}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)

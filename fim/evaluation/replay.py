@@ -1,0 +1,128 @@
+"""Passages to type, and what came of typing them."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import zip_longest
+from typing import Any
+
+from fim.evaluation.holes import File, by_folder
+from fim.evaluation.report import percentile
+from fim.evaluation.tally import LATE, WITHOUT_MODEL, Part, Passage, Shown, Tally
+
+
+def passages(files: Sequence[File], count: int, lines: int, seed: int) -> list[Passage]:
+    """Draw files, from their folders by turns, and in each whole lines that begin with code."""
+    rng = random.Random(seed)
+    folders = by_folder(files)
+    for folder in folders:
+        rng.shuffle(folder)
+    by_turns = (file for row in zip_longest(*folders) for file in row if file is not None)
+    found: list[Passage] = []
+    for file in by_turns:
+        if len(found) == count:
+            break
+        if fitting := _fitting(file.text, lines):
+            found.append(Passage(file, *rng.choice(fitting)))
+    return found
+
+
+def _fitting(text: str, lines: int) -> list[tuple[int, int]]:
+    if "\r" in text:
+        return []
+    starts = [0, *(at + 1 for at, character in enumerate(text) if character == "\n")]
+    pairs = zip(starts, starts[lines:], strict=False)
+    return [(a, b) for a, b in pairs if text[a:b].split("\n")[0].strip()]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What typing passages came to; shares are None where there is nothing to share."""
+
+    passages: int
+    plain_keys: int
+    """What the same text takes without suggestions."""
+    keys: int
+    saved: float
+    """Share of keys."""
+    shown: int
+    kept_whole: int
+    """Of the shown, how many are what the file goes on with, to their end."""
+    kept_in_part: int
+    """How many others begin with lines or words that are."""
+    accepted_characters: int
+    calls: int
+    calls_per_kept: float | None
+    """Calls of the model for each character that was accepted."""
+    keys_after_first: int
+    """Keys after a passage's first suggestion."""
+    without_model: float | None
+    """Share of those keys that were answered in time, and without asking the model anew."""
+    helped_without_model: float | None
+    """Of those that got a suggestion, the share for which the model was not asked anew."""
+    late: float | None
+    """Share of those keys that got no answer before the next."""
+    p50_ms: float | None
+    """From a key to the suggestion it brought."""
+    p95_ms: float | None
+    doubled: int
+    """Suggestions that would double a bracket."""
+    repeated: int
+    """Suggestions that repeat what stands behind them."""
+    parsed: int
+    """Suggestions shown while the file parsed."""
+    broke: int
+    """Of those, how many would break it."""
+
+    def row(self) -> dict[str, Any]:
+        """Return it as JSON holds it."""
+        return asdict(self)
+
+
+def summarize(tallies: Sequence[Tally]) -> Summary:
+    """Add up what happened."""
+    shown = [one for tally in tallies for one in tally.shown]
+    answers, helped = Counter[str](), Counter[str]()
+    for tally in tallies:
+        answers.update(tally.answers)
+        helped.update(tally.helped)
+    plain, keys = sum(t.plain_keys for t in tallies), sum(t.keys for t in tallies)
+    kept = sum(t.accepted_characters for t in tallies)
+    calls = sum(t.calls for t in tallies)
+    times = sorted(one.milliseconds for one in shown)
+    after = answers.total()
+    return Summary(
+        passages=len(tallies),
+        plain_keys=plain,
+        keys=keys,
+        saved=1 - keys / max(1, plain),
+        shown=len(shown),
+        kept_whole=sum(one.kept == Part.WHOLE for one in shown),
+        kept_in_part=sum(one.kept in (Part.LINE, Part.WORD) for one in shown),
+        accepted_characters=kept,
+        calls=calls,
+        calls_per_kept=_share(calls, kept),
+        keys_after_first=after,
+        without_model=_share(sum(answers[name] for name in WITHOUT_MODEL), after),
+        helped_without_model=_share(sum(helped[name] for name in WITHOUT_MODEL), helped.total()),
+        late=_share(answers[LATE], after),
+        p50_ms=percentile(times, 0.5) if times else None,
+        p95_ms=percentile(times, 0.95) if times else None,
+        doubled=sum(one.doubled for one in shown),
+        repeated=sum(one.repeated for one in shown),
+        parsed=sum(one.parsed for one in shown),
+        broke=sum(one.broke for one in shown),
+    )
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def tally_of(row: dict[str, Any]) -> Tally:
+    """Return the tally that JSON holds; raises TypeError or KeyError for something else."""
+    shown = [Shown(**{**one, "kept": Part(one["kept"])}) for one in row["shown"]]
+    return Tally(**{**row, "shown": shown})

@@ -21,7 +21,8 @@ from engine.draft import Drafter
 from engine.kv_cache import KVCache
 from engine.loading import Loaded, load
 from engine.settings import EngineSettings
-from fim.evaluation.holes import Hole, Kind, draw, source_files
+from fim.evaluation.files import source_files
+from fim.evaluation.holes import Hole, Kind, draw
 from fim.families import detect
 from fim.prompt import DEFAULT_FORM, FORMS, build
 from fim.snapshot import Snapshot

@@ -5,9 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import random
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,12 @@ from typing import Any
 import tree_sitter
 
 from engine.errors import ConfigurationError
+from fim.evaluation.files import File, by_folder
 from syntax.grammars import parser
 
-LANGUAGES = {
-    ".py": "python", ".js": "javascript", ".jsx": "javascriptreact", ".ts": "typescript",
-    ".tsx": "typescriptreact", ".go": "go", ".rs": "rust", ".c": "c", ".h": "c", ".cpp": "cpp",
-    ".cc": "cpp", ".hpp": "cpp", ".java": "java", ".kt": "kotlin", ".rb": "ruby", ".php": "php",
-    ".cs": "csharp", ".scala": "scala", ".swift": "swift", ".lua": "lua", ".sh": "shellscript",
-    ".sql": "sql",
-}  # fmt: skip
-"""LSP's language ids by the end of a file's name."""
-
-_MAX_CHARACTERS = 400_000
 _MAX_LINE = 500
 _MAX_BODY_LINES = 12
+_MAX_SPAN = 120
 
 
 class Kind(StrEnum):
@@ -37,7 +28,7 @@ class Kind(StrEnum):
     LINE = "line"
     """From a column of a line to its end."""
     SPAN = "span"
-    """From a column to a later one of the same line."""
+    """Up to 120 characters from anywhere in the code, over line ends too."""
     BLOCK = "block"
     """The lines below one that are indented deeper."""
     BODY = "body"
@@ -46,20 +37,6 @@ class Kind(StrEnum):
     """What stands between a docstring's quotes."""
     RETURN = "return"
     """The type that a function is said to return."""
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A source file."""
-
-    path: str
-    """Within its folder, forward slashes; behind the folder's name where there are several."""
-    language: str
-    text: str
-    root: Path = Path()
-    """The folder that it was found in."""
-    place: Path = Path()
-    """Where it is on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,39 +50,8 @@ class Hole:
     prefix: str
     middle: str
     suffix: str
-
-
-def source_files(*roots: Path) -> list[File]:
-    """Return the source files that git tracks in folders, or all where there is no git.
-
-    Raises ConfigurationError where a root is no folder.
-    """
-    return [file for root in roots for file in _in_folder(root, named=len(roots) > 1)]
-
-
-def _in_folder(root: Path, *, named: bool) -> Iterator[File]:
-    if not root.is_dir():
-        raise ConfigurationError(f"{root} is neither a folder nor a JSONL file.")
-    command = ["git", "-C", str(root), "ls-files", "-z"]
-    done = subprocess.run(command, capture_output=True, check=False)
-    names = [name for name in done.stdout.decode("utf-8", "replace").split("\0") if name]
-    paths = [root / name for name in names] if done.returncode == 0 and names else root.rglob("*")
-    for path in sorted(paths):
-        if path.suffix in LANGUAGES and path.is_file():
-            try:
-                text = path.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError):
-                continue
-            if text.strip() and len(text) <= _MAX_CHARACTERS:
-                name = path.relative_to(root).as_posix()
-                shown = f"{root.name}/{name}" if named else name
-                yield File(shown, LANGUAGES[path.suffix], text, root, path.resolve())
-
-
-def by_folder(files: Sequence[File]) -> list[list[File]]:
-    """Return the files of each folder, so that a large one does not speak for all."""
-    roots = dict.fromkeys(file.root for file in files)
-    return [[file for file in files if file.root == root] for root in roots]
+    test: str = ""
+    """Python that ends without an error behind a right filling; empty where there is none."""
 
 
 def draw(files: Sequence[File], kinds: Sequence[Kind], count: int, seed: int) -> list[Hole]:
@@ -154,9 +100,10 @@ def _rests(file: File, rng: random.Random) -> Iterator[tuple[int, int]]:
 
 def _spans(file: File, rng: random.Random) -> Iterator[tuple[int, int]]:
     for start, end in _code_lines(file):
-        if end - start >= 4:
-            first = rng.randrange(start, end - 2)
-            yield first, rng.randrange(first + 1, end)
+        first = rng.randrange(start, end)
+        last = min(len(file.text), first + rng.randint(1, _MAX_SPAN))
+        if file.text[first:last].strip():
+            yield first, last
 
 
 def _blocks(file: File, _: random.Random) -> Iterator[tuple[int, int]]:
@@ -231,8 +178,9 @@ _FINDERS: dict[Kind, Callable[[File, random.Random], Iterator[tuple[int, int]]]]
 def read_holes(file: Path) -> list[Hole]:
     """Read holes from JSON lines, also compressed: ours, or HumanEval-infilling's.
 
-    HumanEval-infilling (Bavarian et al. 2022, arXiv:2207.14255) has `task_id`, `prompt`, `suffix`
-    and `canonical_solution`. Raises ConfigurationError naming the line that has neither form.
+    HumanEval-infilling (Bavarian et al. 2022, arXiv:2207.14255) has `task_id`, `prompt`, `suffix`,
+    `canonical_solution`, and tests in `test` and `entry_point`. Raises ConfigurationError naming
+    the line that has neither form.
     """
     opened = gzip.open if file.suffix == ".gz" else open
     holes = []
@@ -250,12 +198,8 @@ def _read_hole(row: dict[str, Any], place: str) -> Hole:
         if "canonical_solution" in row:
             middle = row["canonical_solution"]
             kind = Kind.LINE if middle.strip().count("\n") == 0 else Kind.BLOCK
-            return Hole(row["task_id"], "python", kind, row["prompt"], middle, row["suffix"])
+            test = f"{row['test']}\ncheck({row['entry_point']})\n" if "test" in row else ""
+            return Hole(row["task_id"], "python", kind, row["prompt"], middle, row["suffix"], test)
         return Hole(**row)
     except (KeyError, TypeError):
         raise ValueError(f"{place}: no hole of ours and none of HumanEval-infilling") from None
-
-
-def to_row(hole: Hole) -> dict[str, str]:
-    """Return a hole as JSON holds it."""
-    return asdict(hole)

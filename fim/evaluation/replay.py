@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import Any
 
-from fim.evaluation.holes import File, by_folder
+from fim.evaluation.files import File, by_folder
 from fim.evaluation.report import percentile
 from fim.evaluation.tally import LATE, WITHOUT_MODEL, Part, Passage, Shown, Tally
 

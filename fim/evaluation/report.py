@@ -28,6 +28,10 @@ class Row:
     """Share of what was shown after which the file parses no worse; None where nobody can tell."""
     p50_ms: float
     p95_ms: float
+    tested: int
+    """Holes whose tests were run."""
+    passed: float | None
+    """Share of those that pass: pass@1, greedily; None without tests."""
 
 
 def rows(records: Sequence[Record], group: Callable[[Record], str]) -> list[Row]:
@@ -44,6 +48,7 @@ def _row(name: str, way: str, records: Sequence[Record]) -> Row:
     known = [record.parses for record in shown if record.parses is not None]
     exact = _mean(record.exact for record in records)
     times = sorted(record.milliseconds for record in records)
+    tests = [record.passed for record in records if record.passed is not None]
     return Row(
         group=name,
         way=way,
@@ -55,6 +60,8 @@ def _row(name: str, way: str, records: Sequence[Record]) -> Row:
         parses=_mean(known) if known else None,
         p50_ms=percentile(times, 0.5),
         p95_ms=percentile(times, 0.95),
+        tested=len(tests),
+        passed=_mean(tests) if tests else None,
     )
 
 
@@ -96,6 +103,60 @@ def certainties(records: Sequence[Record]) -> list[Certainty]:
                 )
             )
     return found
+
+
+_BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Suggestions of one range of confidence."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    """Mean."""
+    right: float
+    """Share whose first line is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Whether a confidence of 30 % means that three of ten first lines are right."""
+
+    group: str
+    count: int
+    error: float
+    """Expected calibration error: the bins' mean distance between confidence and share right,
+    weighted by their counts (Naeini et al. 2015; Guo et al. 2017, arXiv:1706.04599)."""
+    bins: tuple[Bin, ...]
+    """Of equal width; empty ones are left out."""
+
+
+def calibrations(records: Sequence[Record], group: Callable[[Record], str]) -> list[Calibration]:
+    """Return the calibration of what the pipeline showed, by group."""
+    made = [record for record in records if record.way == "pipeline" and record.text.strip()]
+    names = sorted({group(record) for record in made})
+    return [_calibration(name, [r for r in made if group(r) == name]) for name in names]
+
+
+def _calibration(name: str, made: Sequence[Record]) -> Calibration:
+    by_bin: dict[int, list[Record]] = {}
+    for record in made:
+        by_bin.setdefault(min(_BINS - 1, int(record.confidence * _BINS)), []).append(record)
+    bins = tuple(
+        Bin(
+            low=index / _BINS,
+            high=(index + 1) / _BINS,
+            count=len(found),
+            confidence=_mean(record.confidence for record in found),
+            right=_mean(record.first for record in found),
+        )
+        for index, found in sorted(by_bin.items())
+    )
+    error = sum(one.count * abs(one.confidence - one.right) for one in bins) / len(made)
+    return Calibration(name, len(made), error, bins)
 
 
 def _mean(values: Iterable[float]) -> float:

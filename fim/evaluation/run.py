@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import time
-from collections.abc import AsyncIterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence, Set
+from dataclasses import dataclass, replace
 
 from engine.api import Engine
 from fim.completer import Completer, FimSettings
+from fim.confidence import first_line
 from fim.evaluation.holes import Hole, Kind
 from fim.fill import fill
 from fim.snapshot import Snapshot, Trigger
 from syntax.grammars import errors
 
-_ONE_LINE = frozenset({Kind.LINE, Kind.SPAN, Kind.RETURN})
+_ONE_LINE = frozenset({Kind.LINE, Kind.RETURN})
+
+RunTest = Callable[[str], bool]
+"""Runs a program; whether it came to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,35 +41,66 @@ class Record:
     milliseconds: float
     confidence: float = 1.0
     """How sure the model was of its first line, 0 to 1."""
+    first: bool = False
+    """Whether the first line with something on it is right: what confidence speaks of."""
+    passed: bool | None = None
+    """Whether the hole's tests pass; None where there are none, or they were not run."""
 
 
-def measure(
-    hole: Hole, way: str, text: str, applied: str, milliseconds: float, confidence: float = 1.0
-) -> Record:
-    """Compare a filling with what stood there; `applied` is the file with it."""
-    one_line = hole.kind in _ONE_LINE
-    made = text.split("\n")[0] if one_line else text
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """What was put into a hole."""
+
+    text: str
+    applied: str
+    """The file with it."""
+    milliseconds: float
+    confidence: float = 1.0
+
+
+def measure(hole: Hole, way: str, filling: Filling) -> Record:
+    """Compare a filling with what stood there."""
+    made = filling.text.split("\n")[0] if hole.kind in _ONE_LINE else filling.text
     whole = errors(hole.prefix + hole.middle + hole.suffix, hole.language)
-    now = errors(applied, hole.language)
+    now = errors(filling.applied, hole.language)
     return Record(
         name=hole.name,
         language=hole.language,
         kind=hole.kind,
         way=way,
-        text=text,
+        text=filling.text,
         exact=made.strip() == hole.middle.strip(),
         similarity=difflib.SequenceMatcher(None, made.strip(), hole.middle.strip()).ratio(),
         parses=None if whole is None or now is None else now <= whole,
-        milliseconds=milliseconds,
-        confidence=confidence,
+        milliseconds=filling.milliseconds,
+        confidence=filling.confidence,
+        first=_first(filling.text) == _first(hole.middle),
     )
+
+
+def _first(text: str) -> str:
+    return text[: first_line(text)].strip()
+
+
+def as_edited(hole: Hole) -> Hole:
+    """Return a hole of whole lines as an editor has it: indented already, its line end there."""
+    prefix, middle, suffix = hole.prefix, hole.middle, hole.suffix
+    if middle.endswith("\n"):
+        middle, suffix = middle[:-1], "\n" + suffix
+    if not prefix or prefix.endswith("\n"):
+        code = middle.lstrip(" \t")
+        prefix, middle = prefix + middle[: len(middle) - len(code)], code
+    return replace(hole, prefix=prefix, middle=middle, suffix=suffix)
 
 
 class Evaluator:
     """Fills holes with one engine."""
 
-    def __init__(self, engine: Engine, settings: FimSettings) -> None:
-        self._engine, self._settings = engine, settings
+    def __init__(
+        self, engine: Engine, settings: FimSettings, run_test: RunTest | None = None
+    ) -> None:
+        """Run the tests of holes that have some with `run_test`, if it is given."""
+        self._engine, self._settings, self._run_test = engine, settings, run_test
 
     async def fill(
         self, holes: Sequence[Hole], done: Set[tuple[str, str]] = frozenset()
@@ -77,30 +113,44 @@ class Evaluator:
         for way, filled in (("raw", self.raw), ("pipeline", self.pipeline)):
             for hole in holes:
                 if (hole.name, way) not in done:
-                    yield await filled(hole)
+                    filling = await filled(hole)
+                    record = measure(hole, way, filling)
+                    yield replace(record, passed=await self._passed(hole, filling))
 
-    async def raw(self, hole: Hole) -> Record:
+    async def raw(self, hole: Hole) -> Filling:
         """Fill with what the model writes, up to the line's end where the hole is in one line."""
-        stop = ("\n",) if hole.kind in _ONE_LINE else ()
+        one_line = hole.kind in _ONE_LINE
+        snapshot = _snapshot(hole)
         started = time.perf_counter()
-        text = await fill(self._engine, self._settings, _snapshot(hole), stop)
+        text = await fill(self._engine, self._settings, snapshot, ("\n",) if one_line else ())
         elapsed = (time.perf_counter() - started) * 1000
-        return measure(hole, "raw", text, hole.prefix + text + hole.suffix, elapsed)
+        end = "\n" if one_line and hole.middle.endswith("\n") else ""
+        return Filling(text, hole.prefix + text + end + hole.suffix, elapsed)
 
-    async def pipeline(self, hole: Hole) -> Record:
+    async def pipeline(self, hole: Hole) -> Filling:
         """Fill with the suggestion that a user who asks for one would be shown."""
+        hole = as_edited(hole)
         snapshot = _snapshot(hole)
         completer = Completer(self._engine, self._settings)  # its cache must know nothing
         started = time.perf_counter()
         result = await completer.complete(snapshot, Trigger.INVOKED)
         elapsed = (time.perf_counter() - started) * 1000
         if not result.suggestions:
-            return measure(hole, "pipeline", "", hole.prefix + hole.suffix, elapsed)
+            return Filling("", hole.prefix + hole.suffix, elapsed)
         one = result.suggestions[0]
         kept = one.replace_end - snapshot.cursor
         text = one.text[: len(one.text) - kept] if kept else one.text
-        applied = one.applied_to(snapshot.text)
-        return measure(hole, "pipeline", text, applied, elapsed, one.confidence)
+        return Filling(text, one.applied_to(snapshot.text), elapsed, one.confidence)
+
+    async def _passed(self, hole: Hole, filling: Filling) -> bool | None:
+        if self._run_test is None or not hole.test:
+            return None
+        program = filling.applied
+        if hole.kind in _ONE_LINE and "\n" in filling.text:
+            # Of a block that was offered for one line, the line is taken.
+            edited = as_edited(hole)
+            program = edited.prefix + filling.text.split("\n")[0] + edited.suffix
+        return await asyncio.to_thread(self._run_test, f"{program}\n\n{hole.test}")
 
 
 def _snapshot(hole: Hole) -> Snapshot:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from fim.evaluation.holes import File
+from fim.evaluation.files import File
 from fim.snapshot import Source
 
 

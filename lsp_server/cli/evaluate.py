@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,18 +19,32 @@ from engine.client.managed import ManagedEngine
 from engine.errors import ConfigurationError
 from engine.settings import EngineSettings
 from fim.completer import FimSettings
-from fim.evaluation.holes import Hole, Kind, draw, read_holes, source_files
-from fim.evaluation.report import Certainty, Row, certainties, rows
-from fim.evaluation.run import Evaluator, Record
+from fim.evaluation.files import source_files
+from fim.evaluation.holes import Hole, Kind, draw, read_holes
+from fim.evaluation.plot import draw_plot, need_matplotlib
+from fim.evaluation.report import (
+    Calibration,
+    Certainty,
+    Row,
+    calibrations,
+    certainties,
+    rows,
+)
+from fim.evaluation.run import Evaluator, Record, RunTest
+from fim.evaluation.sandbox import Outcome, sandbox
 from lsp_server.cli import common
+from lsp_server.cli.results import Results
 
 _WAYS = 2
 
 
 def evaluate(
-    path: Annotated[
-        Path,
-        typer.Argument(metavar="PATH", help="A repository, or holes as JSON lines (HumanEval's)."),
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PATH...",
+            help="Repositories, or a file of holes as JSON lines (HumanEval's).",
+        ),
     ],
     kinds: Annotated[
         list[Kind] | None, typer.Option("--kind", help="What to cut out; by default single lines.")
@@ -43,86 +58,122 @@ def evaluate(
     dtype: common.DtypeOption = "auto",
     device: common.DeviceOption = "auto",
     offline: common.Offline = False,
+    tests: Annotated[
+        bool, typer.Option(help="Run the tests of holes that have some, in a sandbox.")
+    ] = True,
+    run_unsandboxed: Annotated[
+        bool,
+        typer.Option(help="Run them with limits only: a program can do there what you can."),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="JSON lines, one a filling; what is in it is kept."),
     ] = None,
+    report: Annotated[Path | None, typer.Option("--json", help="Write the tables here.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw a picture: .png or .svg.")] = None,
 ) -> None:
     """Cut holes into files, fill them, and compare: the model alone beside the whole pipeline.
 
+    Tests that come with holes are run where code that a model wrote can do no harm, or not at all.
     Holes depend on the files and the seed alone, so models and adapters are measured on the same.
     """
     with common.plain_errors():
-        if path.is_file():
-            holes = read_holes(path)[:count]
-        else:
-            holes = draw(source_files(path), kinds or [Kind.LINE], count, seed)
-        if not holes:
-            raise ConfigurationError(f"{path} has no source files in which to cut such holes.")
+        if plot is not None:
+            need_matplotlib()
+        holes = _holes(paths, kinds or [Kind.LINE], count, seed)
+        has_tests = tests and any(hole.test for hole in holes)
+        run_test = _tester(unsandboxed=run_unsandboxed) if has_tests else None
         settings = EngineSettings(model=model, dtype=dtype, device=device, offline=offline)
-        records = asyncio.run(
-            _fill(holes, settings, FimSettings(adapter=adapter), out, _fresh(out))
-        )
-    console = Console(highlight=False)
-    console.print(_table("by kind", rows(records, lambda record: record.kind)))
-    if len({record.language for record in records}) > 1:
-        console.print(_table("by language", rows(records, lambda record: record.language)))
-    console.print(_calibration(certainties(records)))
+        results = Results(out, lambda row: Record(**row))
+        asyncio.run(_fill(holes, settings, FimSettings(adapter=adapter), run_test, results))
+        wanted = {hole.name for hole in holes}
+        records = [record for record in results.rows if record.name in wanted]
+        if plot is not None:
+            draw_plot(records, plot)
+    _print(records)
+    if report is not None:
+        report.write_text(json.dumps(_report(records), indent=1) + "\n", encoding="utf-8")
 
 
-def _fresh(out: Path | None) -> list[Record]:
-    """Return what an earlier run wrote, and leave the file without a half line of a kill."""
-    done = _read(out)
-    if out is not None:
-        out.write_text("".join(_line(record) for record in done), encoding="utf-8")
-    return done
+def _holes(paths: Sequence[Path], kinds: Sequence[Kind], count: int, seed: int) -> list[Hole]:
+    if len(paths) == 1 and paths[0].is_file():
+        holes = read_holes(paths[0])
+        if len(holes) > count:
+            chosen = sorted(random.Random(seed).sample(range(len(holes)), count))
+            holes = [holes[index] for index in chosen]
+    else:
+        holes = draw(source_files(*paths), kinds, count, seed)
+    if not holes:
+        raise ConfigurationError(f"{paths[0]} has no source files in which to cut such holes.")
+    return holes
+
+
+def _tester(*, unsandboxed: bool) -> RunTest:
+    box = sandbox(unsandboxed=unsandboxed)
+    return lambda program: box.run(program) is Outcome.PASSED
 
 
 async def _fill(
     holes: Sequence[Hole],
     settings: EngineSettings,
     fim: FimSettings,
-    out: Path | None,
-    done: Sequence[Record],
-) -> list[Record]:
+    run_test: RunTest | None,
+    results: Results[Record],
+) -> None:
     wanted = {hole.name for hole in holes}
-    records = [record for record in done if record.name in wanted]
-    finished = {(record.name, record.way) for record in records}
+    done = {(record.name, record.way) for record in results.rows if record.name in wanted}
     engine = ManagedEngine(settings)
     try:
         with Progress(console=common.stderr(), transient=True) as progress:
-            task = progress.add_task("filling holes", total=_WAYS * len(holes))
-            progress.advance(task, len(records))
-            evaluator = Evaluator(engine, fim)
-            async for record in evaluator.fill(holes, finished):
-                records.append(record)
-                if out is not None:
-                    with out.open("a", encoding="utf-8") as lines:
-                        lines.write(_line(record))
+            total = _WAYS * len(holes)
+            task = progress.add_task("filling holes", total=total, completed=len(done))
+            async for record in Evaluator(engine, fim, run_test).fill(holes, done):
+                results.add(record)
                 progress.advance(task)
     finally:
         await engine.aclose()
-    return records
 
 
-def _line(record: Record) -> str:
-    return json.dumps(asdict(record)) + "\n"
+def _report(records: Sequence[Record]) -> dict[str, Any]:
+    groups = {"kind": lambda r: r.kind, "language": lambda r: r.language}
+    return {
+        **{name: [asdict(row) for row in rows(records, group)] for name, group in groups.items()},
+        "calibration": [asdict(one) for one in _all_and_by_language(records)],
+        "thresholds": [asdict(one) for one in certainties(records)],
+    }
 
 
-def _read(out: Path | None) -> list[Record]:
-    """Return what an earlier run wrote; a last line that was cut off is done again."""
-    if out is None or not out.exists():
-        return []
-    records = []
-    for line in out.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(Record(**json.loads(line)))
-        except (ValueError, TypeError):
-            continue
-    return records
+def _all_and_by_language(records: Sequence[Record]) -> list[Calibration]:
+    by_language = calibrations(records, lambda record: record.language)
+    return [*calibrations(records, lambda _: "all"), *(by_language if len(by_language) > 1 else ())]
 
 
-def _calibration(found: Sequence[Certainty]) -> Table:
+def _print(records: Sequence[Record]) -> None:
+    console = Console(highlight=False)
+    console.print(_table("by kind", rows(records, lambda record: record.kind)))
+    if any(record.passed is not None for record in records):
+        console.print(_passes(rows(records, lambda record: record.kind)))
+    if len({record.language for record in records}) > 1:
+        console.print(_table("by language", rows(records, lambda record: record.language)))
+    for one in _all_and_by_language(records):
+        console.print(_reliability(one))
+    console.print(_thresholds(certainties(records)))
+
+
+def _reliability(found: Calibration) -> Table:
+    title = f"calibration, {found.group}: error {found.error:.1%} of {found.count} suggestions"
+    table = Table(title=title, title_justify="left")
+    for column in ("confidence", "suggestions", "mean confidence", "first line right"):
+        table.add_column(column)
+    for one in found.bins:
+        table.add_row(
+            f"{one.low:.0%} to {one.high:.0%}", str(one.count), f"{one.confidence:.0%}",
+            f"{one.right:.0%}",
+        )  # fmt: skip
+    return table
+
+
+def _thresholds(found: Sequence[Certainty]) -> Table:
     table = Table(title="if only what is surer than this were shown", title_justify="left")
     for column in ("confidence", "shown", "of it exact", "of all exact", "similar"):
         table.add_column(column)
@@ -145,4 +196,15 @@ def _table(title: str, found: Sequence[Row]) -> Table:
             f"{row.exact:.1%} ± {row.exact_error:.1%}", f"{row.similarity:.2f}", parses,
             f"{row.p50_ms:.0f} ms", f"{row.p95_ms:.0f} ms",
         )  # fmt: skip
+    return table
+
+
+def _passes(found: Sequence[Row]) -> Table:
+    table = Table(title="tests", title_justify="left")
+    for column in ("", "way", "holes with tests", "pass@1"):
+        table.add_column(column)
+    for row in found:
+        if row.passed is not None:
+            error = (row.passed * (1 - row.passed) / row.tested) ** 0.5
+            table.add_row(row.group, row.way, str(row.tested), f"{row.passed:.1%} ± {error:.1%}")
     return table

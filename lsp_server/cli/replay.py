@@ -16,7 +16,7 @@ from rich.table import Table
 
 from engine.errors import ConfigurationError
 from fim.confidence import Eagerness
-from fim.evaluation.holes import source_files
+from fim.evaluation.files import source_files
 from fim.evaluation.replay import Summary, passages, summarize, tally_of
 from fim.evaluation.rhythm import MEDIAN_MS, drawn, recorded
 from fim.evaluation.tally import Part, Passage, Tally

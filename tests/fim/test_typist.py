@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.errors import ConfigurationError
 from fim.evaluation.faults import breaks_syntax, doubles_bracket, repeats_suffix
-from fim.evaluation.holes import File
+from fim.evaluation.files import File
 from fim.evaluation.replay import passages, summarize, tally_of
 from fim.evaluation.rhythm import drawn, recorded
 from fim.evaluation.typist import (

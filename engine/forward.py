@@ -1,9 +1,8 @@
 """The network: from ids to logits, with the KV cache between calls.
 
-Two ways through the same weights. `LeanForward` is GPTBigCode written out for a multi-query model
-that lies wholly on one device: few large operations, no hooks, no mask where none is needed.
-`ModuleForward` is transformers' own module, for everything else: weights spread over devices or
-offloaded by accelerate, models without multi-query attention, other architectures.
+`LeanForward` is GPTBigCode written out for a multi-query model that lies wholly on one device: few
+large operations, no hooks, no mask where none is needed; and on a CPU one call of the kernels for a
+few rows. Everything else is for `engine.module_forward`.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers.cache_utils import Cache, CacheLayerMixin
 
-from engine.errors import RequestError
+from engine.kernels.build import kernels, ready
+from engine.kernels.network import MOST_ROWS, FusedStep
 from engine.kv_cache import KVCache
 from engine.lora import LowRank
 from engine.weights import Layer, Weights, weights_of
@@ -38,7 +37,11 @@ class LeanForward:
     """GPTBigCode with multi-query attention on one device (Shazeer 2019, arXiv:1911.02150)."""
 
     def __init__(self, weights: Weights) -> None:
-        self._weights = weights
+        self.weights = weights
+        self._fused: FusedStep | None = None
+        self._may_fuse = FusedStep.fits(weights)
+        if self._may_fuse:
+            kernels()  # compiled while the plain path serves
 
     @staticmethod
     def fits(model: Any) -> bool:
@@ -54,11 +57,17 @@ class LeanForward:
 
     def __call__(self, ids: Tensor, cache: KVCache, *, every: bool = False) -> Tensor:
         """See `Forward`."""
-        held, start, count = self._weights, len(cache.ids), ids.shape[0]
+        held, start, count = self.weights, len(cache.ids), ids.shape[0]
         ids = ids.to(held.device)
         added = cache.adapter.tokens if cache.adapter else None
-        embedded = added.embed(ids, held.tokens) if added else held.tokens[ids]
+        embedded = held.tokens.rows(ids.clamp(max=held.tokens.shape[0] - 1)).to(held.dtype)
+        if added:
+            embedded = added.embed(ids, embedded)
         hidden = embedded + held.positions[start : start + count]
+        if count <= MOST_ROWS and cache.adapter is None and (fused := self._fused_step()):
+            wanted = range(count) if every else (count - 1,)
+            logits = fused(hidden, [(cache, start + row) for row in range(count)], wanted)
+            return logits if every else logits[0]
         mask = self._mask(start, count)
         for index, layer in enumerate(held.layers):
             low = cache.adapter.layers[index] if cache.adapter else _NO_ADAPTER
@@ -72,18 +81,23 @@ class LeanForward:
             logits = added.score(last, logits)
         return logits if every else logits[0]
 
+    def _fused_step(self) -> FusedStep | None:
+        if self._may_fuse and self._fused is None and (native := ready()):
+            self._fused = FusedStep(native, self.weights)
+        return self._fused
+
     def _mask(self, start: int, count: int) -> Tensor | None:
         # One query sees every row, and a prompt from 0 on is plainly causal: no mask for either.
         if count == 1 or start == 0:
             return None
-        rows = torch.arange(start, start + count, device=self._weights.device)
-        return torch.arange(start + count, device=self._weights.device) <= rows[:, None]
+        rows = torch.arange(start, start + count, device=self.weights.device)
+        return torch.arange(start + count, device=self.weights.device) <= rows[:, None]
 
     def _attend(
         self, normed: Tensor, layer: Layer, index: int, cache: KVCache, start: int,
         mask: Tensor | None,
     ) -> Tensor:  # fmt: skip
-        held = self._weights
+        held = self.weights
         count, dim, width, heads = normed.shape[0], held.head_dim, held.width, held.heads
         low = cache.adapter.layers[index] if cache.adapter else _NO_ADAPTER
         mixed = _product("attn.c_attn", layer, low, normed)
@@ -115,68 +129,10 @@ def _product(name: str, layer: Layer, low: Mapping[str, LowRank], x: Tensor) -> 
     return made + low[name](x) if name in low else made
 
 
-class _BufferLayer(CacheLayerMixin):  # type: ignore[misc]
-    """One layer of our buffers, as transformers' attention wants to see it."""
-
-    is_sliding = False
-
-    def __init__(self, cache: KVCache, index: int) -> None:
-        super().__init__()
-        self._cache, self._index = cache, index
-        self.is_initialized = True
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing: the buffers are there from the start."""
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Write rows, (1, kv_heads, n, head_dim); return all of them up to their end."""
-        start = len(self._cache.ids)
-        keys, values = self._cache.write(self._index, start, key_states[0], value_states[0])
-        return keys[None], values[None]
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Rows that the queries see, and where they begin."""
-        return len(self._cache.ids) + query_length, 0
-
-    def get_seq_length(self) -> int:
-        """Rows that are committed."""
-        return len(self._cache.ids)
-
-    def get_max_length(self) -> int:
-        """Rows there is room for."""
-        return self._cache.shape.capacity
-
-
-class ModuleForward:
-    """Transformers' own module over our buffers."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self._device = model.get_input_embeddings().weight.device
-        if self._device.type == "meta":  # offloaded: accelerate's hooks bring weights and inputs
-            self._device = torch.device("cpu")
-
-    def __call__(self, ids: Tensor, cache: KVCache, *, every: bool = False) -> Tensor:
-        """See `Forward`. Raises RequestError for an adapter: the module has no place for it."""
-        if cache.adapter is not None:
-            raise RequestError(
-                "Adapters need a multi-query StarCoder that lies wholly on one device."
-            )
-        layers = [_BufferLayer(cache, index) for index in range(len(cache.keys))]
-        start = len(cache.ids)
-        positions = torch.arange(start, start + ids.shape[0], device=self._device)
-        logits: Tensor = self._model(
-            input_ids=ids.to(self._device)[None],
-            position_ids=positions[None],
-            past_key_values=Cache(layers=layers),
-            use_cache=True,
-            logits_to_keep=0 if every else 1,
-        ).logits[0]
-        return logits.float() if every else logits[-1].float()
-
-
 def forward_for(model: Any) -> Forward:
     """Return the fastest forward that a model allows."""
-    return LeanForward(weights_of(model)) if LeanForward.fits(model) else ModuleForward(model)
+    if LeanForward.fits(model):
+        return LeanForward(weights_of(model))
+    from engine.module_forward import ModuleForward
+
+    return ModuleForward(model)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from engine.adapters import adapters_dir, fingerprint
 from engine.api import EngineInfo
 from engine.catalog import EMBEDDED_DIR, MODEL_TYPE, choose, embedded, on_disk
+from engine.checkpoint import read_weights
 from engine.decoding import Decoder
 from engine.errors import (
     ConfigurationError,
@@ -23,20 +24,25 @@ from engine.errors import (
     OutOfMemoryError,
     UnsupportedModelError,
 )
-from engine.forward import forward_for
+from engine.forward import Forward, LeanForward, forward_for
 from engine.hub import fetch
 from engine.kv_cache import CacheShape
 from engine.lora import AdapterShelf
-from engine.memory import free_memory, human
+from engine.memory import free_memory, human, parameter_count
+from engine.precision import (
+    Plan,
+    check_not_quantised,
+    compute_dtype,
+    dtype_name,
+    plans,
+    window_of,
+)
 from engine.settings import AUTO_MODEL, DEMO_MODEL, EngineSettings
 from engine.tokenizer import Tokenizer
+from engine.weights import Weights, weights_of
 
 Progress = Callable[[str, float | None], None]
 """Called with what is being done and the share that is done, 0 to 1, or None."""
-
-_FLOAT32_PARAMETERS = 1_000_000_000
-"""On a CPU, smaller models run in float32: exact, and as fast where bfloat16 is emulated."""
-
 
 _ONE_THREAD_PARAMETERS = 30_000_000
 
@@ -63,29 +69,96 @@ def load(settings: EngineSettings, progress: Progress) -> Loaded:
     if config["model_type"] == MODEL_TYPE:
         tokenizer.check_digits()
     device = pick_device(settings)
-    dtype = pick_dtype(settings, device, path)
-    progress(f"loading {name} ({dtype_name(dtype)}, {device})", None)
-    model = load_model(path, name, device, dtype)
-    window = _context_window(settings, int(model.config.max_position_embeddings))
+    held = _lean(settings, path, name, config, device, progress)
+    if held is None:
+        held = _module(settings, path, name, device, progress)
     decoder = Decoder(
-        forward=forward_for(model),
+        forward=held.forward,
         tokenizer=tokenizer,
-        context_window=window,
-        vocab_size=model.get_input_embeddings().num_embeddings,
-        end_ids=_end_ids(model.config, tokenizer),
+        context_window=held.plan.window,
+        vocab_size=held.vocab_size,
+        end_ids=_end_ids(config, tokenizer),
     )
     info = EngineInfo(
         model=name,
         model_type=config["model_type"],
-        context_window=window,
+        context_window=held.plan.window,
         device=device,
-        dtype=dtype_name(dtype),
+        dtype=held.plan.name,
         is_demo=path == EMBEDDED_DIR,
         fim_form=str(config.get("fim_form", "")),
         chat_template=read_chat_template(path),
     )
-    shelf = AdapterShelf(model, fingerprint(path), adapters_dir())
-    return Loaded(decoder, info, _cache_shape(model, window, dtype), shelf)
+    shelf = AdapterShelf(held.weights, fingerprint(path), adapters_dir())
+    return Loaded(decoder, info, held.cache_shape, shelf)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A model in memory."""
+
+    forward: Forward
+    weights: Weights | None
+    """None for transformers' module."""
+    vocab_size: int
+    cache_shape: CacheShape
+    plan: Plan
+
+
+def _lean(
+    settings: EngineSettings, path: Path, name: str, config: dict[str, Any], device: str,
+    progress: Progress,
+) -> _Held | None:  # fmt: skip
+    """Return a model for the lean forward, None for one that it is not made for."""
+    wanted = config["model_type"] == MODEL_TYPE and config.get("multi_query", True)
+    if not wanted or device == "balanced":
+        return None
+    try:
+        parameters = parameter_count(config)
+        ways = plans(settings, config, device, parameters)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnsupportedModelError(f"The config.json of {name} is damaged: {error}") from error
+    if device == "cpu":
+        torch.set_num_threads(threads_for(parameters))
+    for way in ways:
+        told = f"loading {name} ({way.name}, {device}){', ' if way.why else ''}{way.why}"
+        progress(told, None)
+        try:
+            weights = read_weights(
+                path, config, way.dtype, way.bits, device, partial(progress, told)
+            )
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise _cannot_load(name, path, error) from error
+            continue
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            raise _cannot_load(name, path, error) from error
+        dim = weights.head_dim
+        devices = (weights.device,) * len(weights.layers)
+        shape = CacheShape(way.window, 1, dim, devices, way.dtype)
+        return _Held(LeanForward(weights), weights, weights.tokens.shape[0], shape, way)
+    raise _too_large(name, device, settings.dtype)
+
+
+def _module(
+    settings: EngineSettings, path: Path, name: str, device: str, progress: Progress
+) -> _Held:
+    """Return any other model, by transformers' own loading."""
+    check_not_quantised(settings)
+    # Safetensors hold two bytes a weight in every published StarCoder.
+    parameters = sum(file.stat().st_size for file in path.glob("*.safetensors")) // 2
+    dtype = compute_dtype(settings, device, parameters)
+    progress(f"loading {name} ({dtype_name(dtype)}, {device})", None)
+    model = load_model(path, name, device, dtype)
+    window = window_of(settings, int(model.config.max_position_embeddings))
+    lean = LeanForward.fits(model)
+    return _Held(
+        forward_for(model),
+        weights_of(model) if lean else None,
+        model.get_input_embeddings().num_embeddings,
+        _cache_shape(model, window, dtype),
+        Plan(dtype_name(dtype), dtype, None, window, ""),
+    )
 
 
 def locate(settings: EngineSettings, progress: Progress) -> tuple[str, Path]:
@@ -165,28 +238,10 @@ def pick_device(settings: EngineSettings) -> str:
     return wanted
 
 
-def pick_dtype(settings: EngineSettings, device: str, path: Path) -> torch.dtype:
-    """Return the number format: the set one, or what the device is best at."""
-    if settings.dtype != "auto":
-        return {
-            "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
-        }[settings.dtype]  # fmt: skip
-    if device in ("cuda", "balanced") and torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device == "mps":
-        return torch.float16
-    # Safetensors hold two bytes a weight in every published StarCoder.
-    size = sum(file.stat().st_size for file in path.glob("*.safetensors"))
-    return torch.float32 if size < 2 * _FLOAT32_PARAMETERS else torch.bfloat16
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """Return `bfloat16` for `torch.bfloat16`."""
-    return str(dtype).removeprefix("torch.")
-
-
 def load_model(path: Path, name: str, device: str, dtype: torch.dtype) -> Any:
     """Return the model, ready for inference; raises ModelError."""
+    from transformers import AutoConfig, AutoModelForCausalLM  # takes seconds
+
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
@@ -199,19 +254,11 @@ def load_model(path: Path, name: str, device: str, dtype: torch.dtype) -> Any:
             local_files_only=True,
         )
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise OutOfMemoryError(
-            f"{name} does not fit the memory of {device} in {dtype_name(dtype)} "
-            f"({human(free_memory().largest_gpu or free_memory().cpu)} free). Choose a smaller "
-            "model, or set device to 'balanced' to spread it over GPUs and CPU."
-        ) from error
+        raise _too_large(name, device, dtype_name(dtype)) from error
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
-        raise UnsupportedModelError(
-            f"{name} cannot be loaded: {error}. If files are missing or cut off, delete "
-            f"{path} and get the model again."
-        ) from error
+        raise _cannot_load(name, path, error) from error
     model.eval().requires_grad_(False)
     if device == "cpu":
-        _own_memory(model)
         torch.set_num_threads(threads_for(sum(p.numel() for p in model.parameters())))
     return model
 
@@ -226,26 +273,30 @@ def threads_for(parameters: int) -> int:
     return 1 if parameters < _ONE_THREAD_PARAMETERS else cores
 
 
-def _own_memory(model: Any) -> None:
-    # Weights used where safetensors mapped them decode 1.45 times slower at 1B than after one
-    # copy into fresh memory, which the system backs with huge pages.
-    for parameter in model.parameters():
-        parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
+def _too_large(name: str, device: str, dtype: str) -> OutOfMemoryError:
+    free = free_memory()
+    return OutOfMemoryError(
+        f"{name} does not fit the memory of {device} in {dtype} "
+        f"({human(free.largest_gpu or free.cpu)} free). Choose a smaller model, set dtype to "
+        "'int8' or 'int4', or set device to 'balanced' to spread it over GPUs and CPU."
+    )
 
 
-def _context_window(settings: EngineSettings, positions: int) -> int:
-    if settings.context_window is None:
-        return positions
-    if settings.context_window > positions:
-        raise ConfigurationError(
-            f"The setting contextWindow is {settings.context_window}, but the model has only "
-            f"{positions} positions."
-        )
-    return settings.context_window
+def _cannot_load(name: str, path: Path, error: Exception) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"{name} cannot be loaded: {error}. If files are missing or cut off, delete {path} and get "
+        "the model again."
+    )
 
 
-def _end_ids(config: Any, tokenizer: Tokenizer) -> frozenset[int]:
-    declared = config.eos_token_id
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch's allocator for the CPU raises a RuntimeError like any other.
+    known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return known or "DefaultCPUAllocator" in str(error)
+
+
+def _end_ids(config: dict[str, Any], tokenizer: Tokenizer) -> frozenset[int]:
+    declared = config.get("eos_token_id")
     ids = declared if isinstance(declared, list) else [declared]
     return frozenset(id_ for id_ in (*ids, tokenizer.end_of_text_id) if id_ is not None)
 

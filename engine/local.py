@@ -26,6 +26,7 @@ from engine.api import (
 )
 from engine.errors import ModelError, OutOfMemoryError, StarcoderError
 from engine.settings import EngineSettings
+from engine.threads import be_considerate
 from engine.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -168,6 +169,7 @@ class LocalEngine:
     def _load(self) -> Any:
         # Imported here: torch takes seconds, and the server must answer `health` meanwhile.
         self._progress("importing torch", None)
+        be_considerate()
         from engine.loading import load
 
         loaded = load(self._settings, self._progress)

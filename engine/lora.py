@@ -30,9 +30,7 @@ from engine.adapters import (
 )
 from engine.errors import RequestError, UnsupportedModelError
 from engine.tokenizer import Tokenizer
-
-MODULES = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
-"""The products of a layer that an adapter may change."""
+from engine.weights import PRODUCTS, Product, Weights
 
 _TOKEN_ROWS = "base_model.model.transformer.wte.token_adapter.trainable_tokens_delta"
 """Whole rows, in spite of the name."""
@@ -69,9 +67,8 @@ class AddedTokens:
     size: int
     """Ids that a vocabulary with these tokens has."""
 
-    def embed(self, ids: Tensor, embeddings: Tensor) -> Tensor:
-        """Return the embeddings (n, width) of ids, the model's own being `embeddings`."""
-        of_model = embeddings[ids.clamp(max=embeddings.shape[0] - 1)]
+    def embed(self, ids: Tensor, of_model: Tensor) -> Tensor:
+        """Return the embeddings (n, width) of ids, where `of_model` are those of the model."""
         match = ids[:, None] == self.ids
         return torch.where(match.any(-1, keepdim=True), self.rows[match.int().argmax(-1)], of_model)
 
@@ -96,10 +93,10 @@ class Adapter:
 class AdapterShelf:
     """The adapters that one model can answer with; each is read when it is first asked for."""
 
-    def __init__(self, model: Any, fingerprint: str, folder: Path) -> None:
+    def __init__(self, weights: Weights | None, fingerprint: str, folder: Path) -> None:
+        """`weights` are None for a model that has no place for adapters."""
         self._folder, self._fingerprint = folder, fingerprint
-        self._blocks = model.transformer.h if hasattr(model, "transformer") else ()
-        self._embeddings = model.get_input_embeddings().weight
+        self._weights = weights
         self._held: dict[str, Adapter] = {}
 
     def names(self) -> tuple[str, ...]:
@@ -134,14 +131,20 @@ class AdapterShelf:
         return Tokenizer.from_file(file) if file.exists() else None
 
     def _read(self, found: AdapterFolder) -> Adapter:
+        base = self._weights
+        if base is None:
+            raise RequestError(
+                "Adapters need a multi-query StarCoder that lies wholly on one device."
+            )
         try:
             config = json.loads((found.path / CONFIG_FILE).read_text(encoding="utf-8"))
             weights = load_file(found.path / WEIGHTS_FILE)
             scale = scale_of(config)
             layers = tuple(
-                _layer(index, block, weights, scale) for index, block in enumerate(self._blocks)
+                _layer(index, layer.products, weights, scale, base.positions)
+                for index, layer in enumerate(base.layers)
             )
-            tokens = _tokens(config, weights, self._embeddings)
+            tokens = _tokens(config, weights, base.positions)
         except (OSError, ValueError, KeyError, SafetensorError, UnsupportedModelError) as error:
             raise RequestError(f"The adapter {found.name!r} cannot be used: {error}") from error
         return Adapter(found.name, layers, tokens, found.changed)
@@ -159,7 +162,7 @@ def scale_of(config: dict[str, Any]) -> float:
 
 
 def _tokens(
-    config: dict[str, Any], weights: Mapping[str, Tensor], embeddings: Tensor
+    config: dict[str, Any], weights: Mapping[str, Tensor], like: Tensor
 ) -> AddedTokens | None:
     """Return the token rows that peft trained (`trainable_token_indices`), None for none."""
     named = config.get("trainable_token_indices")
@@ -167,26 +170,30 @@ def _tokens(
         return None
     ids = torch.tensor(named["wte"] if isinstance(named, dict) else named)
     rows = weights[_TOKEN_ROWS]
-    if rows.shape != (len(ids), embeddings.shape[1]):
+    if rows.shape != (len(ids), like.shape[1]):
         raise UnsupportedModelError(
-            f"its tokens' rows are {tuple(rows.shape)} in a model of width {embeddings.shape[1]}"
+            f"its tokens' rows are {tuple(rows.shape)} in a model of width {like.shape[1]}"
         )
     size = int(ids.max()) + 1
-    return AddedTokens(ids.to(embeddings.device), rows.to(embeddings), size)
+    return AddedTokens(ids.to(like.device), rows.to(like), size)
 
 
 def _layer(
-    index: int, block: Any, weights: Mapping[str, Tensor], scale: float
+    index: int,
+    products: Mapping[str, Product],
+    weights: Mapping[str, Tensor],
+    scale: float,
+    like: Tensor,
 ) -> dict[str, LowRank]:
     made: dict[str, LowRank] = {}
-    for name in MODULES:
+    for name in PRODUCTS:
         stem = f"base_model.model.transformer.h.{index}.{name}"
         if f"{stem}.lora_A.weight" not in weights:
             continue
-        like = block.get_submodule(name).weight
+        shape = products[name].shape
         down, up = weights[f"{stem}.lora_A.weight"], weights[f"{stem}.lora_B.weight"]
-        if (up.shape[0], down.shape[1]) != tuple(like.shape) or up.shape[1] != down.shape[0]:
-            shapes = f"{tuple(up.shape)} by {tuple(down.shape)} for {tuple(like.shape)}"
+        if (up.shape[0], down.shape[1]) != shape or up.shape[1] != down.shape[0]:
+            shapes = f"{tuple(up.shape)} by {tuple(down.shape)} for {shape}"
             raise UnsupportedModelError(f"its shapes do not fit the model at {stem}: {shapes}")
         # Scaled in full precision, once: no product more in each step.
         scaled = (up.to(torch.float32) * scale).to(like)

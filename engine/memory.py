@@ -55,6 +55,24 @@ def cache_bytes(config: dict[str, Any], positions: int, bytes_per_value: int) ->
     return 2 * int(config["n_layer"]) * kv * positions * bytes_per_value
 
 
+BYTES_A_WEIGHT = {
+    "float32": 4.0, "bfloat16": 2.0, "float16": 2.0,
+    "int8": 1.01, "int4": 0.5625,  # with their scales
+}  # fmt: skip
+
+_PREFILL_ROWS = 512
+_SLACK = 1.05
+
+
+def bytes_needed(config: dict[str, Any], dtype: str, window: int) -> int:
+    """Return what a GPTBigCode takes: weights, one full KV cache, and a prefill step's rows."""
+    weights = parameter_count(config) * BYTES_A_WEIGHT[dtype]
+    wide = 4 if dtype == "float32" else 2
+    inner = int(config.get("n_inner") or 4 * int(config["n_embd"]))
+    rows = _PREFILL_ROWS * (inner + 6 * int(config["n_embd"])) * 4
+    return int(_SLACK * weights + cache_bytes(config, window, wide) + rows)
+
+
 def human(size: float) -> str:
     """Return a size in bytes as a person would write it, such as `1.5 GB`."""
     for unit in ("B", "KB", "MB", "GB"):

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"]
 Device = Literal["auto", "cpu", "cuda", "mps", "balanced"]
 
 AUTO_MODEL = "auto"
@@ -22,7 +22,10 @@ class EngineSettings:
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     dtype: Dtype = "auto"
-    """`auto` is bfloat16 on a GPU that has it, else float16; on a CPU float32 for small models."""
+    """`auto` is bfloat16 on a GPU that has it, else float16; on a CPU float32 for small models.
+
+    Where that does not fit the free memory, `auto` is int8, then int4.
+    """
     device: Device = "auto"
     """`auto` takes a GPU when the model fits; `balanced` spreads it over GPUs, CPU and disk."""
     context_window: int | None = None

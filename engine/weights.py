@@ -5,11 +5,13 @@ Each matrix is a `Product`: how its weights are kept is no concern of the networ
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 
@@ -23,6 +25,14 @@ class Product(Protocol):
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return Wx + b for each row of `x` (n, in): (n, out), of the type of `x`."""
+        ...
+
+
+class Table(Product, Protocol):
+    """A matrix whose rows are embeddings, and often the output's as well."""
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """Return rows (n, in) of the matrix."""
         ...
 
 
@@ -42,6 +52,10 @@ class Dense:
     def __call__(self, x: Tensor) -> Tensor:
         """See `Product`."""
         return functional.linear(x, self.weight, self.bias)
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """See `Table`."""
+        return self.weight[ids]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +85,13 @@ class Layer:
 class Weights:
     """All of a model."""
 
-    width: int
     heads: int
     scale: float
     """Of attention scores."""
-    activation: nn.Module
-    tokens: Tensor
+    activation: Callable[[Tensor], Tensor]
+    activation_name: str
+    """As config.json has it."""
+    tokens: Table
     """(vocab, width): the embeddings."""
     positions: Tensor
     """(positions, width)."""
@@ -84,6 +99,11 @@ class Weights:
     last_norm: Norm
     head: Product
     """Logits of the last norm's output."""
+
+    @property
+    def width(self) -> int:
+        """Of a hidden state."""
+        return self.positions.shape[1]
 
     @property
     def head_dim(self) -> int:
@@ -101,34 +121,62 @@ class Weights:
         return self.positions.device
 
 
+TANH_GELU = "gelu_pytorch_tanh"
+"""The activation of all StarCoders."""
+
 PRODUCTS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 """The products of a block, by the name of their module."""
+
+Take = Callable[[str], Tensor]
+"""Returns the tensor of a name, as a checkpoint names it, where it is to be."""
+MakeTable = Callable[[Tensor, Tensor | None], Table]
+"""Returns a product of weights (out, in) and a bias."""
+
+
+def weights_from(config: dict[str, Any], take: Take, make: MakeTable = Dense) -> Weights:
+    """Return the weights that a GPTBigCode `config.json` describes.
+
+    Raises KeyError for what `take` does not have.
+    """
+    epsilon = float(config.get("layer_norm_epsilon", 1e-5))
+    heads, width = int(config["n_head"]), int(config["n_embd"])
+
+    def norm(name: str) -> Norm:
+        return Norm(take(f"{name}.weight"), take(f"{name}.bias"), epsilon)
+
+    def product(name: str) -> Product:
+        return make(take(f"{name}.weight"), take(f"{name}.bias"))
+
+    def layer(name: str) -> Layer:
+        products = {one: product(f"{name}.{one}") for one in PRODUCTS}
+        return Layer(norm(f"{name}.ln_1"), norm(f"{name}.ln_2"), products)
+
+    tokens = make(take("transformer.wte.weight"), None)
+    tied = config.get("tie_word_embeddings", True)
+    activation = str(config.get("activation_function", TANH_GELU))
+    return Weights(
+        heads=heads,
+        scale=(width // heads) ** -0.5 if config.get("scale_attn_weights", True) else 1.0,
+        activation=_activation(activation),
+        activation_name=activation,
+        tokens=tokens,
+        positions=take("transformer.wpe.weight"),
+        layers=tuple(layer(f"transformer.h.{index}") for index in range(int(config["n_layer"]))),
+        last_norm=norm("transformer.ln_f"),
+        head=tokens if tied else make(take("lm_head.weight"), None),
+    )
+
+
+def _activation(name: str) -> Callable[[Tensor], Tensor]:
+    if name == TANH_GELU:
+        return partial(functional.gelu, approximate="tanh")
+    # Imported only for a model that is unlike every published StarCoder: it takes seconds.
+    from transformers.activations import ACT2FN
+
+    found: Callable[[Tensor], Tensor] = ACT2FN[name]
+    return found
 
 
 def weights_of(model: Any) -> Weights:
     """Return the weights of transformers' module; see `engine.forward.LeanForward.fits`."""
-    config, body = model.config, model.transformer
-    epsilon = config.layer_norm_epsilon
-
-    def norm(module: Any) -> Norm:
-        return Norm(module.weight.detach(), module.bias.detach(), epsilon)
-
-    def layer(block: Any) -> Layer:
-        linears = {name: block.get_submodule(name) for name in PRODUCTS}
-        products: dict[str, Product] = {
-            name: Dense(linear.weight.detach(), linear.bias.detach())
-            for name, linear in linears.items()
-        }
-        return Layer(norm(block.ln_1), norm(block.ln_2), products)
-
-    return Weights(
-        width=config.n_embd,
-        heads=config.n_head,
-        scale=body.h[0].attn.scaling,
-        activation=body.h[0].mlp.act,
-        tokens=body.wte.weight.detach(),
-        positions=body.wpe.weight.detach(),
-        layers=tuple(layer(block) for block in body.h),
-        last_norm=norm(body.ln_f),
-        head=Dense(model.lm_head.weight.detach(), None),
-    )
+    return weights_from(model.config.to_dict(), lambda name: model.get_parameter(name).detach())

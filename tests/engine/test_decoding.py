@@ -11,9 +11,10 @@ from transformers import AutoModelForCausalLM
 from engine.api import Chunk, FinishReason, GenerationRequest, Sampling
 from engine.decoding import PREFILL_CHUNK, Cancelled
 from engine.errors import PromptTooLongError, RequestError
-from engine.forward import LeanForward, ModuleForward
+from engine.forward import LeanForward
 from engine.kv_cache import KVCache
 from engine.loading import Loaded, load
+from engine.module_forward import ModuleForward
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
 

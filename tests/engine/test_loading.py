@@ -21,9 +21,10 @@ from engine.errors import (
     ModelNotFoundError,
     UnsupportedModelError,
 )
-from engine.forward import ModuleForward, forward_for
+from engine.forward import forward_for
 from engine.kv_cache import KVCache
 from engine.loading import Loaded, load
+from engine.module_forward import ModuleForward
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import edit_json, make_checkpoint, write_tokenizer
 from training.tokenizer import SPECIAL_TOKENS

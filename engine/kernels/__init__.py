@@ -1,0 +1,1 @@
+"""Kernels in C++ for decoding on a CPU, compiled on the machine that they run on."""

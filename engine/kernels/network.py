@@ -1,0 +1,94 @@
+"""A whole decoding step in one call: nothing is left to see beside the memory's rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from engine.kernels.native import (
+    LANES,
+    Held,
+    LayerParts,
+    ModelParts,
+    Native,
+    kind_of,
+    matrix,
+    pointers,
+)
+from engine.kv_cache import KVCache
+from engine.quantised import Quantised
+from engine.weights import PRODUCTS, TANH_GELU, Dense, Layer, Product, Weights
+
+MOST_ROWS = 32
+"""Of a step. More are better off with products made for many rows."""
+
+_CACHE_DTYPES = (torch.float32, torch.bfloat16)
+
+
+class FusedStep:
+    """The network for a few rows at a time, on a CPU, without adapters.
+
+    It computes in float32. Weights that are float32 but were bfloat16 in the checkpoint are read as
+    that, which is the same numbers in half the bytes.
+    """
+
+    def __init__(self, native: Native, weights: Weights) -> None:
+        self._native = native
+        self._model = native.model(
+            ModelParts(
+                heads=weights.heads,
+                scale=weights.scale,
+                epsilon=weights.last_norm.epsilon,
+                cache_dtype=weights.dtype,
+                layers=[_layer(layer) for layer in weights.layers],
+                last_norm=(weights.last_norm.weight, weights.last_norm.bias),
+                head=_matrix(weights.head),
+            )
+        )
+
+    @staticmethod
+    def fits(weights: Weights) -> bool:
+        """Whether the kernels know all that the network consists of."""
+        products = [p for layer in weights.layers for p in layer.products.values()]
+        return (
+            weights.device.type == "cpu"
+            and weights.dtype in _CACHE_DTYPES
+            and weights.activation_name == TANH_GELU
+            and weights.head_dim % LANES == 0
+            and all(isinstance(product, (Dense, Quantised)) for product in products)
+            and all(side % LANES == 0 for product in products for side in product.shape)
+        )
+
+    def __call__(
+        self, hidden: Tensor, places: Sequence[tuple[KVCache, int]], wanted: Sequence[int]
+    ) -> Tensor:
+        """Return logits (wanted, vocab) in float32, and write the rows to their caches.
+
+        `hidden` (n, width) are embeddings with positions; `places` say for each row which cache it
+        belongs to and where; `wanted` which rows' logits are asked for.
+        """
+        held = {id(cache): pointers(cache.keys, cache.values) for cache, _ in places}
+        rows = [(held[id(cache)], position) for cache, position in places]
+        # The kernels overwrite what they are given.
+        return self._native.step(self._model, hidden.float().clone(), rows, wanted)
+
+
+def _layer(layer: Layer) -> LayerParts:
+    products = [_matrix(layer.products[name]) for name in PRODUCTS]
+    return LayerParts(
+        (layer.norm_1.weight, layer.norm_1.bias), (layer.norm_2.weight, layer.norm_2.bias),
+        *products,
+    )  # fmt: skip
+
+
+def _matrix(product: Product) -> Held:
+    if isinstance(product, Quantised):
+        return product.held
+    assert isinstance(product, Dense)
+    weight = product.weight.contiguous()
+    narrow = weight.bfloat16()
+    if torch.equal(narrow.to(weight.dtype), weight):
+        weight = narrow
+    return matrix(kind_of(weight.dtype), product.shape, weight, None, product.bias)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fim.brackets import closed_twice
 from fim.loops import without_loops
 from fim.secrets import PLACEHOLDERS, holds_secret
 from fim.snapshot import Snapshot
@@ -11,6 +12,9 @@ from fim.syntax import mend
 
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _QUOTES = "\"'`"
+_MOST_MENDS = 4
+"""A shorter suggestion may replace less, and so be broken in another way."""
+
 _SHORTEST_ECHO = 3
 """A line shorter than this, such as `}`, may well stand twice."""
 
@@ -35,16 +39,23 @@ def clean(text: str, snapshot: Snapshot) -> Cleaned | None:
     text = _without_forbidden(text, snapshot).rstrip()
     if not text.strip():
         return None
-    replaced = overlap(text, snapshot.line_after)
-    mended = mend(text, replaced, snapshot)
-    if mended != text:
-        text = mended.rstrip()
-        replaced = overlap(text, snapshot.line_after)
+    text, replaced = _mended(text, snapshot)
     if not text.strip():
         return None
     if replaced == len(text) and not snapshot.line_after[replaced:].strip():
         return None  # all of it stands there already
     return Cleaned(text.replace("\n", snapshot.line_ending), replaced, skipped)
+
+
+def _mended(text: str, snapshot: Snapshot) -> tuple[str, int]:
+    """Return what of a suggestion breaks nothing, and how much right of it that replaces."""
+    for _ in range(_MOST_MENDS):
+        replaced = max(overlap(text, snapshot.line_after), closed_twice(text, snapshot))
+        mended = mend(text, replaced, snapshot).rstrip()
+        if mended == text:
+            return text, replaced
+        text = mended
+    return "", 0
 
 
 def overlap(text: str, rest: str) -> int:

@@ -9,13 +9,19 @@ from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import Any
 
+from fim.evaluation.faults import parses
 from fim.evaluation.files import File, by_folder
 from fim.evaluation.report import percentile
 from fim.evaluation.tally import LATE, WITHOUT_MODEL, Part, Passage, Shown, Tally
 
+_TRIES = 20
+
 
 def passages(files: Sequence[File], count: int, lines: int, seed: int) -> list[Passage]:
-    """Draw files, from their folders by turns, and in each whole lines that begin with code."""
+    """Draw files, from their folders by turns, and in each whole lines that begin with code.
+
+    Lines without which a file does not parse are taken only of a file that has no others.
+    """
     rng = random.Random(seed)
     folders = by_folder(files)
     for folder in folders:
@@ -26,7 +32,9 @@ def passages(files: Sequence[File], count: int, lines: int, seed: int) -> list[P
         if len(found) == count:
             break
         if fitting := _fitting(file.text, lines):
-            found.append(Passage(file, *rng.choice(fitting)))
+            tried = [Passage(file, *rng.choice(fitting)) for _ in range(_TRIES)]
+            whole = (one for one in tried if parses(one.without, file.language))
+            found.append(next(whole, tried[0]))
     return found
 
 

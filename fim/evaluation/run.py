@@ -138,8 +138,8 @@ class Evaluator:
         if not result.suggestions:
             return Filling("", hole.prefix + hole.suffix, elapsed)
         one = result.suggestions[0]
-        kept = one.replace_end - snapshot.cursor
-        text = one.text[: len(one.text) - kept] if kept else one.text
+        # What it replaces right of the cursor it writes again, most often at its end.
+        text = one.text.removesuffix(snapshot.after[: one.replace_end - snapshot.cursor])
         return Filling(text, one.applied_to(snapshot.text), elapsed, one.confidence)
 
     async def _passed(self, hole: Hole, filling: Filling) -> bool | None:

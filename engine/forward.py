@@ -7,29 +7,35 @@ few rows. Everything else is for `engine.module_forward`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from engine.attention import attend, causal_mask
 from engine.kernels.build import kernels, ready
 from engine.kernels.network import MOST_ROWS, FusedStep
 from engine.kv_cache import KVCache
-from engine.lora import LowRank
+from engine.lora import AddedTokens
+from engine.steps import Part
 from engine.weights import Layer, Weights, weights_of
 
 
 class Forward(Protocol):
     """Computes logits and fills the cache."""
 
-    def __call__(self, ids: Tensor, cache: KVCache, *, every: bool = False) -> Tensor:
+    def __call__(self, ids: Tensor, cache: KVCache, *, last: int = 1) -> Tensor:
         """Write the rows of `ids` behind those the cache holds and return float32 logits.
 
-        `ids` is (n,) of int64; the result is (vocab,) for the last id, (n, vocab) with `every`.
-        The caller commits the rows.
+        `ids` is (n,) of int64; the result is (last, vocab), for so many ids from the last; where
+        that is 0 nothing is said about it. The caller commits the rows.
         """
+        ...
+
+    def batch(self, parts: Sequence[Part]) -> list[Tensor]:
+        """Do the same for several caches at once; no cache is there twice."""
         ...
 
 
@@ -55,78 +61,147 @@ class LeanForward:
             and not hasattr(model, "_hf_hook")
         )
 
-    def __call__(self, ids: Tensor, cache: KVCache, *, every: bool = False) -> Tensor:
+    def __call__(self, ids: Tensor, cache: KVCache, *, last: int = 1) -> Tensor:
         """See `Forward`."""
-        held, start, count = self.weights, len(cache.ids), ids.shape[0]
-        ids = ids.to(held.device)
-        added = cache.adapter.tokens if cache.adapter else None
-        embedded = held.tokens.rows(ids.clamp(max=held.tokens.shape[0] - 1)).to(held.dtype)
-        if added:
-            embedded = added.embed(ids, embedded)
-        hidden = embedded + held.positions[start : start + count]
-        if count <= MOST_ROWS and cache.adapter is None and (fused := self._fused_step()):
-            wanted = range(count) if every else (count - 1,)
-            logits = fused(hidden, [(cache, start + row) for row in range(count)], wanted)
-            return logits if every else logits[0]
-        mask = self._mask(start, count)
-        for index, layer in enumerate(held.layers):
-            low = cache.adapter.layers[index] if cache.adapter else _NO_ADAPTER
-            normed = layer.norm_1(hidden)
-            hidden = hidden + self._attend(normed, layer, index, cache, start, mask)
-            inner = _product("mlp.c_fc", layer, low, layer.norm_2(hidden))
-            hidden = hidden + _product("mlp.c_proj", layer, low, held.activation(inner))
-        last = held.last_norm(hidden if every else hidden[-1:])
-        logits = held.head(last).float()
-        if added:
-            logits = added.score(last, logits)
-        return logits if every else logits[0]
+        return self._compute(ids, [self._span(cache, 0, ids.shape[0], last)])[0]
+
+    def batch(self, parts: Sequence[Part]) -> list[Tensor]:
+        """See `Forward`."""
+        found: dict[int, Tensor] = {}
+        for group in self._groups(parts):
+            ids: list[int] = []
+            spans = []
+            for part in (parts[at] for at in group):
+                spans.append(self._span(part.cache, len(ids), len(part.ids), part.last))
+                ids += part.ids
+            found |= zip(group, self._compute(torch.tensor(ids), spans), strict=True)
+        return [found[at] for at in range(len(parts))]
+
+    def _groups(self, parts: Sequence[Part]) -> list[list[int]]:
+        """Return which parts, by index, are computed together: those that the kernels can do."""
+        if not self._fused_step():
+            return [list(range(len(parts)))]
+        groups: list[list[int]] = []
+        rest, rows = [], MOST_ROWS
+        for at, part in enumerate(parts):
+            if part.cache.adapter is not None or len(part.ids) > MOST_ROWS:
+                rest.append(at)
+            elif rows + len(part.ids) > MOST_ROWS:
+                groups.append([at])
+                rows = len(part.ids)
+            else:
+                groups[-1].append(at)
+                rows += len(part.ids)
+        return [*groups, rest] if rest else groups
+
+    def _span(self, cache: KVCache, begin: int, count: int, last: int) -> _Span:
+        start = len(cache.ids)
+        cache.reserve(start + count)
+        return _Span(cache, slice(begin, begin + count), start, last)
+
+    def _compute(self, ids: Tensor, spans: Sequence[_Span]) -> list[Tensor]:
+        """Write the rows of each span and return its logits (last, vocab)."""
+        hidden = self._embed(ids.to(self.weights.device), spans)
+        adapted = [span for span in spans if span.cache.adapter is not None]
+        if not adapted and ids.shape[0] <= MOST_ROWS and (fused := self._fused_step()):
+            places = [(one.cache, at) for one in spans for at in range(one.start, one.end)]
+            wanted = [at for one in spans for at in one.wanted]
+            return list(torch.split(fused(hidden, places, wanted), [one.last for one in spans]))
+        masks = [causal_mask(one.start, one.count, self.weights.device) for one in spans]
+        for index, layer in enumerate(self.weights.layers):
+            mixed = _product("attn.c_attn", layer, index, adapted, layer.norm_1(hidden))
+            seen = self._attend(mixed, index, spans, masks)
+            hidden = hidden + _product("attn.c_proj", layer, index, adapted, seen)
+            inner = _product("mlp.c_fc", layer, index, adapted, layer.norm_2(hidden))
+            inner = self.weights.activation(inner)
+            hidden = hidden + _product("mlp.c_proj", layer, index, adapted, inner)
+        return self._score(hidden, spans)
 
     def _fused_step(self) -> FusedStep | None:
         if self._may_fuse and self._fused is None and (native := ready()):
             self._fused = FusedStep(native, self.weights)
-        return self._fused
+        return self._fused if self._may_fuse else None
 
-    def _mask(self, start: int, count: int) -> Tensor | None:
-        # One query sees every row, and a prompt from 0 on is plainly causal: no mask for either.
-        if count == 1 or start == 0:
-            return None
-        rows = torch.arange(start, start + count, device=self.weights.device)
-        return torch.arange(start + count, device=self.weights.device) <= rows[:, None]
+    def _embed(self, ids: Tensor, spans: Sequence[_Span]) -> Tensor:
+        held = self.weights
+        embedded = held.tokens.rows(ids.clamp(max=held.tokens.shape[0] - 1)).to(held.dtype)
+        for span in spans:
+            rows = span.rows
+            if span.added is not None:
+                embedded[rows] = span.added.embed(ids[rows], embedded[rows])
+        if len(spans) == 1:
+            return embedded + held.positions[spans[0].start : spans[0].end]
+        places = [at for span in spans for at in range(span.start, span.end)]
+        return embedded + held.positions[torch.tensor(places, device=held.device)]
 
     def _attend(
-        self, normed: Tensor, layer: Layer, index: int, cache: KVCache, start: int,
-        mask: Tensor | None,
-    ) -> Tensor:  # fmt: skip
+        self, mixed: Tensor, index: int, spans: Sequence[_Span], masks: Sequence[Tensor | None]
+    ) -> Tensor:
         held = self.weights
-        count, dim, width, heads = normed.shape[0], held.head_dim, held.width, held.heads
-        low = cache.adapter.layers[index] if cache.adapter else _NO_ADAPTER
-        mixed = _product("attn.c_attn", layer, low, normed)
-        query, key, value = torch.split(mixed, [width, dim, dim], dim=-1)
-        keys, values = cache.write(index, start, key[None], value[None])
-        if count == 1:
-            # The heads of one query are rows of one matrix: two small products do it all.
-            scores = (query.view(heads, dim) @ keys[0].T).float() * held.scale
-            mixed = scores.softmax(-1).to(values.dtype) @ values[0]
-            return _product("attn.c_proj", layer, low, mixed.view(1, width))
-        shape = (1, heads, keys.shape[1], dim)
-        mixed = functional.scaled_dot_product_attention(
-            query.view(count, heads, dim).transpose(0, 1)[None],
-            keys.expand(shape[1:])[None],
-            values.expand(shape[1:])[None],
-            attn_mask=mask,
-            is_causal=mask is None,
-            scale=held.scale,
-        )
-        mixed = mixed[0].transpose(0, 1).reshape(count, width)
-        return _product("attn.c_proj", layer, low, mixed)
+        query, key, value = torch.split(mixed, [held.width, held.head_dim, held.head_dim], dim=-1)
+        if len(spans) == 1:
+            keys, values = spans[0].cache.write(index, spans[0].start, key[None], value[None])
+            return attend(query, keys[0], values[0], held.scale, masks[0])
+        seen = torch.empty_like(query)
+        for span, mask in zip(spans, masks, strict=True):
+            rows = span.rows
+            keys, values = span.cache.write(index, span.start, key[None, rows], value[None, rows])
+            seen[rows] = attend(query[rows], keys[0], values[0], held.scale, mask)
+        return seen
+
+    def _score(self, hidden: Tensor, spans: Sequence[_Span]) -> list[Tensor]:
+        sizes = [span.last for span in spans]
+        if not any(sizes):
+            return [hidden[:0] for _ in spans]
+        wanted = [hidden[span.wanted.start : span.wanted.stop] for span in spans]
+        last = self.weights.last_norm(wanted[0] if len(wanted) == 1 else torch.cat(wanted))
+        logits = torch.split(self.weights.head(last).float(), sizes)
+        found = zip(spans, torch.split(last, sizes), logits, strict=True)
+        return [
+            of_span if span.added is None else span.added.score(rows, of_span)
+            for span, rows, of_span in found
+        ]
 
 
-_NO_ADAPTER: dict[str, LowRank] = {}
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """The rows of one sequence among those of a pass."""
+
+    cache: KVCache
+    rows: slice
+    start: int
+    """Rows that the cache holds before them."""
+    last: int
+    """How many of them, from the last, are to have logits."""
+
+    @property
+    def count(self) -> int:
+        """How many rows it has."""
+        return int(self.rows.stop - self.rows.start)
+
+    @property
+    def end(self) -> int:
+        """Rows that the cache holds with them."""
+        return self.start + self.count
+
+    @property
+    def wanted(self) -> range:
+        """Those of the pass's rows that are to have logits."""
+        return range(self.rows.stop - self.last, self.rows.stop)
+
+    @property
+    def added(self) -> AddedTokens | None:
+        """The tokens that its adapter brings along."""
+        return None if self.cache.adapter is None else self.cache.adapter.tokens
 
 
-def _product(name: str, layer: Layer, low: Mapping[str, LowRank], x: Tensor) -> Tensor:
+def _product(name: str, layer: Layer, index: int, adapted: Sequence[_Span], x: Tensor) -> Tensor:
     made = layer.products[name](x)
-    return made + low[name](x) if name in low else made
+    for span in adapted:
+        low = span.cache.adapter.layers[index] if span.cache.adapter else {}
+        if name in low:
+            made[span.rows] += low[name](x[span.rows])
+    return made
 
 
 def forward_for(model: Any) -> Forward:

@@ -3,6 +3,7 @@
 A prompt that ends in the middle of a word ends in ids that the model hardly ever saw there. The
 caller leaves the half-typed word out of the prompt and asks for an answer that begins with it; only
 ids that agree with it are let through, until it is written. After that everything is allowed.
+`engine.beginning` chooses among them.
 
 All of this is on bytes: in byte-level BPE (Radford et al. 2019, GPT-2) an id is a string of bytes,
 and may end inside a character.
@@ -11,7 +12,7 @@ and may end inside a character.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 
 from engine.errors import RequestError
@@ -28,8 +29,14 @@ class Vocabulary:
             with suppress(UnicodeEncodeError):
                 self._bytes[id_] = name.translate(letters).encode("latin-1")
         self._ids = sorted(self._bytes, key=self._bytes.__getitem__)
+        self._ids_end = max(self._bytes, default=-1) + 1
         self._sorted = [self._bytes[id_] for id_ in self._ids]
         self._exact = {found: id_ for id_, found in self._bytes.items()}
+
+    @property
+    def size(self) -> int:
+        """One more than the largest id."""
+        return self._ids_end
 
     def bytes_of(self, id_: int) -> bytes:
         """Return what an id writes; nothing for a special token."""
@@ -54,32 +61,10 @@ class Vocabulary:
         return found
 
 
-class Healing:
-    """What is still to be written of one answer's beginning."""
-
-    def __init__(self, begin: str, vocabulary: Vocabulary) -> None:
-        """Raises RequestError for a text that is no UTF-8."""
-        self._vocabulary = vocabulary
-        self._rest = begin_bytes(begin)
-
-    @property
-    def done(self) -> bool:
-        """Whether the beginning is written."""
-        return not self._rest
-
-    def allowed(self) -> Sequence[int]:
-        """Return the ids that may come next; not to be asked when done."""
-        return self._vocabulary.agreeing(self._rest)
-
-    def take(self, id_: int) -> None:
-        """Take an id of those allowed."""
-        self._rest = self._rest[len(self._vocabulary.bytes_of(id_)) :]
-
-
-def begin_bytes(begin: str) -> bytes:
-    """Return the bytes of a beginning; raises RequestError for half a surrogate pair."""
+def check_begin(begin: str) -> None:
+    """Raise RequestError for a beginning that holds half a surrogate pair."""
     try:
-        return begin.encode()
+        begin.encode()
     except UnicodeEncodeError:
         raise RequestError("`begin` holds half a character (a lone surrogate).") from None
 

@@ -6,6 +6,7 @@ without multi-query attention, other architectures.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from engine.errors import RequestError
 from engine.kv_cache import KVCache
+from engine.steps import Part
 
 
 class _BufferLayer(CacheLayerMixin):  # type: ignore[misc]
@@ -59,7 +61,7 @@ class ModuleForward:
         if self._device.type == "meta":  # offloaded: accelerate's hooks bring weights and inputs
             self._device = torch.device("cpu")
 
-    def __call__(self, ids: Tensor, cache: KVCache, *, every: bool = False) -> Tensor:
+    def __call__(self, ids: Tensor, cache: KVCache, *, last: int = 1) -> Tensor:
         """See `engine.forward.Forward`.
 
         Raises RequestError for an adapter: the module has no place for it.
@@ -68,14 +70,19 @@ class ModuleForward:
             raise RequestError(
                 "Adapters need a multi-query StarCoder that lies wholly on one device."
             )
-        layers = [_BufferLayer(cache, index) for index in range(len(cache.keys))]
         start = len(cache.ids)
+        cache.reserve(start + ids.shape[0])
+        layers = [_BufferLayer(cache, index) for index in range(len(cache.keys))]
         positions = torch.arange(start, start + ids.shape[0], device=self._device)
         logits: Tensor = self._model(
             input_ids=ids.to(self._device)[None],
             position_ids=positions[None],
             past_key_values=Cache(layers=layers),
             use_cache=True,
-            logits_to_keep=0 if every else 1,
+            logits_to_keep=max(1, last),
         ).logits[0]
-        return logits.float() if every else logits[-1].float()
+        return logits.float()
+
+    def batch(self, parts: Sequence[Part]) -> list[Tensor]:
+        """See `engine.forward.Forward`. One after the other: its cache is that of one sequence."""
+        return [self(torch.tensor(part.ids), part.cache, last=part.last) for part in parts]

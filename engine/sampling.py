@@ -21,11 +21,20 @@ class Sampler:
         else:
             self._generator.manual_seed(sampling.seed)
 
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest is always taken."""
+        return self._sampling.temperature <= 0.0
+
+    def penalized(self, logits: Tensor, before: Sequence[int]) -> Tensor:
+        """Return the logits with the repetition penalty, if there is one and ids before."""
+        penalty = self._sampling.repetition_penalty
+        return penalize(logits, before, penalty) if penalty != 1.0 and before else logits
+
     def choose(self, logits: Tensor, before: Sequence[int]) -> int:
         """Return the next id; `logits` is (vocab,), `before` the prompt and answer so far."""
-        if self._sampling.repetition_penalty != 1.0:
-            logits = penalize(logits, before, self._sampling.repetition_penalty)
-        if self._sampling.temperature <= 0.0:
+        logits = self.penalized(logits, before)
+        if self.greedy:
             return int(logits.argmax())
         # Drawn on the CPU, so that a seed gives the same answer on every device.
         weights = truncate(logits.cpu() / self._sampling.temperature, self._sampling).softmax(-1)
@@ -56,12 +65,6 @@ def truncate(logits: Tensor, sampling: Sampling) -> Tensor:
         beyond[0] = False
         logits = logits.masked_fill(beyond.scatter(-1, order, beyond), -torch.inf)
     return logits
-
-
-def only(logits: Tensor, ids: Sequence[int]) -> Tensor:
-    """Set all logits but those of `ids` to minus infinity."""
-    kept = torch.tensor(ids, device=logits.device)
-    return torch.full_like(logits, -torch.inf).index_copy(0, kept, logits[kept])
 
 
 def logprob(logits: Tensor, chosen: int, top: int) -> TokenLogprob:

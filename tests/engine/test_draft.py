@@ -15,14 +15,18 @@ from engine.errors import RequestError
 from engine.kv_cache import KVCache
 from engine.loading import Loaded, load
 from engine.settings import EngineSettings
+from engine.step_costs import StepCosts
 
 
 @pytest.mark.parametrize(
     ("prompt", "expected"),
     [
-        ([1, 2, 3, 4, 5, 1, 2], (3, 4, 5, 1)),
+        ([1, 2, 3, 4, 5, 1, 2], (3, 4, 5, 1, 2)),
         ([7, 1, 2, 8, 1, 2, 9, 1, 2], (9, 1, 2)),  # the nearest place
-        ([5, 1, 2, 3, 6, 1, 2, 4, 5, 1, 2], (3, 6, 1, 2)),  # a longer match before a nearer one
+        (
+            [5, 1, 2, 3, 6, 1, 2, 4, 5, 1, 2],
+            (3, 6, 1, 2, 4, 5, 1, 2),
+        ),  # a longer match before a nearer one
         ([1, 2, 3], ()),
         ([1], ()),
         ([3, 3, 3, 3], (3,)),
@@ -33,7 +37,8 @@ from engine.settings import EngineSettings
 def test_what_followed_the_last_ids_before_is_proposed(
     prompt: list[int], expected: tuple[int, ...]
 ) -> None:
-    assert Drafter(prompt).propose(9) == expected
+    free = costs_of({1: 10.0, 32: 10.0})
+    assert Drafter(prompt, costs=free).propose(9) == expected
 
 
 @given(
@@ -57,20 +62,74 @@ def test_a_proposal_is_always_from_what_is_there(
         assert all(whole[at - 2 : at] != whole[-2:] for at in range(2, len(whole)))
 
 
-def test_guesses_grow_while_they_are_right_and_shrink() -> None:
-    drafter = Drafter([*range(40), 0, 1])
-    lengths = []
-    for right in (4, 8, 10, 0, 0, 0):
+def lengths(costs: StepCosts, right: list[bool]) -> list[int]:
+    """How many ids are guessed each time, when all of the last guess were right, or none."""
+    drafter, found = Drafter([*range(40), 0, 1], costs=costs), []
+    for all_right in [*right, False]:
         guess = drafter.propose(99)
-        lengths.append(len(guess))
-        drafter.judge(len(guess), right)
-    assert lengths == [4, 8, 10, 10, 5, 2]
-    assert drafter.drafted == sum(lengths)
+        found.append(len(guess))
+        drafter.judge(len(guess), len(guess) if all_right else 0)
+    assert drafter.drafted == sum(found)
+    return found
+
+
+def costs_of(milliseconds: dict[int, float]) -> StepCosts:
+    costs = StepCosts()
+    for ids, took in milliseconds.items():
+        costs.learn(ids, took)
+    return costs
+
+
+FLAT = {1: 10.0, 4: 10.5, 8: 11.0, 16: 12.0, 32: 14.0}
+STEEP = {1: 10.0, 2: 20.0, 4: 40.0, 8: 80.0, 16: 160.0, 32: 320.0}
+
+
+def test_guesses_grow_while_they_are_right_and_shrink() -> None:
+    grown = lengths(costs_of(FLAT), [True] * 4)
+    assert grown == sorted(grown)
+    assert grown[-1] > grown[0] > 0
+    shrunk = lengths(costs_of(FLAT), [False] * 10)
+    assert shrunk == sorted(shrunk, reverse=True)
+    assert shrunk[-1] < shrunk[0] / 2
+
+
+def test_nothing_is_guessed_where_a_pass_costs_what_its_ids_do() -> None:
+    assert lengths(costs_of(STEEP), [True]) == [0, 0]
+
+
+def test_what_was_wrong_often_is_tried_again_after_a_while() -> None:
+    costs = costs_of({1: 10.0, 2: 12.0, 4: 16.0, 8: 24.0, 16: 40.0, 32: 72.0})
+    found = lengths(costs, [False] * 60)
+    first_none = found.index(0)
+    assert any(found[first_none:])
+    assert found.count(0) > 30
+
+
+def test_guesses_are_shorter_where_others_fill_the_pass() -> None:
+    costs = costs_of({1: 10.0, 2: 10.0, 4: 10.0, 8: 10.0, 16: 20.0, 32: 40.0})
+    alone = costs.best_draft(0.6, 20)
+    costs.others = 7
+    assert costs.best_draft(0.6, 20) < alone
+
+
+def test_costs_between_what_was_measured_lie_between() -> None:
+    costs = costs_of({1: 10.0, 16: 25.0, 512: 500.0})
+    assert [costs.of(ids) for ids in (1, 16, 512)] == [10.0, 25.0, 500.0]
+    assert 10.0 < costs.of(6) < costs.of(12) < 25.0
+    assert costs.within(100.0, 16, 512) == max(n for n in range(16, 513) if costs.of(n) <= 100.0)
+    assert costs.within(1.0, 16, 512) == 16
+    assert costs.within(1e9, 16, 512) == 512
+
+
+def test_one_slow_pass_says_little() -> None:
+    costs = costs_of({1: 10.0})
+    costs.learn(1, 5000.0)
+    assert costs.of(1) < 20.0
 
 
 def followed(draft: list[int], answer: list[int], most: int = 3) -> list[tuple[int, ...]]:
     """What is proposed at the start and after each id of the answer."""
-    drafter = Drafter([90, 91], draft)
+    drafter = Drafter([90, 91], draft, costs_of({1: 10.0, 32: 10.0}))
     found = [drafter.propose(most)]
     for id_ in answer:
         drafter.add(id_)
@@ -98,7 +157,7 @@ def test_an_answer_may_come_back_to_the_draft(answer: list[int], expected: tuple
 
 
 def test_without_the_draft_what_stood_before_is_proposed() -> None:
-    drafter = Drafter([1, 2, 3, 4, 9, 1], [7, 7])
+    drafter = Drafter([1, 2, 3, 4, 9, 1], [7, 7], costs_of({1: 10.0, 32: 10.0}))
     drafter.add(2)
     assert drafter.propose(2) == (3, 4)
 
@@ -133,7 +192,7 @@ def test_an_answer_is_the_same_with_and_without(
     assert plain_usage.drafted_tokens == 0
     assert 0 <= usage.accepted_tokens <= usage.drafted_tokens
     # The cache holds what was chosen, not what was guessed.
-    assert cache.ids == [*REPEATING, *drafted[:-1]]
+    assert list(cache.ids) == [*REPEATING, *drafted[:-1]]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -149,7 +208,7 @@ def test_a_callers_draft_changes_nothing_but_the_number_of_steps(
     drafted, usage, cache = run(model, replace(request, draft=draft))
     assert drafted == plain
     assert usage.accepted_tokens >= 40  # after the five that were never said, it is found again
-    assert cache.ids == [*prompt, *drafted[:-1]]
+    assert list(cache.ids) == [*prompt, *drafted[:-1]]
 
 
 def test_a_draft_of_another_vocabulary_is_refused_in_words(model: Loaded) -> None:

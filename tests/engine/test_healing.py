@@ -1,5 +1,6 @@
 """An answer begins with what it must, is the likeliest that does, and is free after that."""
 
+from collections import Counter
 from functools import cache
 
 import pytest
@@ -108,42 +109,47 @@ def test_bytes_at_the_end_of_the_order() -> None:
     assert vocabulary.agreeing(b"\xff\xff") == [1, 2]
 
 
-def best_by_brute_force(model: Loaded, prompt: str, begin: str) -> list[int]:
-    """The id sequence that covers `begin` with the greatest probability: every path is tried.
+def ways_by_brute_force(
+    model: Loaded, prompt: str, begin: str, least: float
+) -> dict[tuple[int, ...], float]:
+    """All ways to begin so and their log-probabilities, as far as these are above `least`.
 
-    Each path is a list of ids whose bytes, joined, begin with `begin`, the last id being the one
-    that finishes it.
+    A way is ids whose bytes, joined, begin with `begin`, the last id being the one that finishes
+    it.
     """
     every = token_bytes(model.decoder.tokenizer)
-    best: tuple[float, list[int]] = (-float("inf"), [])
     before = model.decoder.tokenizer.encode(prompt)
+    ways: dict[tuple[int, ...], float] = {}
 
-    def scores(path: list[int]) -> torch.Tensor:
-        with torch.inference_mode():
-            cache = KVCache(model.cache_shape)
-            return model.decoder.forward(torch.tensor([*before, *path]), cache).log_softmax(-1)
-
-    def walk(path: list[int], written: bytes, so_far: float) -> None:
-        nonlocal best
+    def walk(path: tuple[int, ...], written: bytes, so_far: float) -> None:
         if written.startswith(begin.encode()):
-            best = max(best, (so_far, path))
+            ways[path] = so_far
             return
-        rest, after = begin.encode()[len(written) :], scores(path)
+        with torch.inference_mode():
+            ids, cache = torch.tensor([*before, *path]), KVCache(model.cache_shape)
+            after = model.decoder.forward(ids, cache)[0].log_softmax(-1)
+        rest = begin.encode()[len(written) :]
         for id_, found in every.items():
             if found and (rest.startswith(found) or found.startswith(rest)):
                 value = so_far + float(after[id_])
-                if value > best[0]:
-                    walk([*path, id_], written + found, value)
+                if value > least:
+                    walk((*path, id_), written + found, value)
 
-    walk([], b"", 0.0)
-    return best[1]
+    walk((), b"", 0.0)
+    return ways
 
 
-@pytest.mark.parametrize("begin", ["return", "retu", "if", "total", "tot", "    ", "for n"])
+@pytest.mark.parametrize(
+    "begin",
+    ["return", "retu", "if", "total", "tot", "pri", "get_v", "numbers_", "isi", "    ", "for n"],
+)
 def test_it_is_the_likeliest_way_to_begin_so(demo: Loaded, begin: str) -> None:
     chunks = write(demo, PROMPT, begin)
     assert text_of(chunks).startswith(begin)
-    path = best_by_brute_force(demo, PROMPT, begin)
+    least = -1.0
+    while not (ways := ways_by_brute_force(demo, PROMPT, begin, least)):
+        least *= 2
+    path = list(max(ways, key=ways.__getitem__))
     assert ids_of(chunks)[: len(path)] == path
     # And free after that: what greedy decoding writes behind the path.
     rest = demo.decoder.tokenizer.encode(PROMPT) + path
@@ -169,25 +175,49 @@ def test_every_answer_begins_as_asked(
     assert ids_of(chunks) == ids_of(write(demo, PROMPT, begin, new, sampling))
 
 
-def test_log_probabilities_are_given_the_beginning_and_then_free(demo: Loaded) -> None:
-    begin = "zzz"
+@pytest.mark.parametrize("begin", ["zz", "pri", "retur", "isi"])
+def test_log_probabilities_are_given_the_beginning_and_then_free(demo: Loaded, begin: str) -> None:
     chunks = write(demo, PROMPT, begin, 6)
-    told = [score for chunk in chunks for score in chunk.logprobs]
-    prompt, written = demo.decoder.tokenizer.encode(PROMPT), ids_of(chunks)
-    rest = begin.encode()
-    for at, (score, id_) in enumerate(zip(told, written, strict=True)):
-        ids = torch.tensor([*prompt, *written[:at]])
-        with torch.inference_mode():
-            logits = demo.decoder.forward(ids, KVCache(demo.cache_shape))
-        if rest:
-            allowed = demo.decoder.tokenizer.vocabulary.agreeing(rest)
-            expected = logits[allowed].log_softmax(-1)[allowed.index(id_)]
-            rest = rest[len(demo.decoder.tokenizer.vocabulary.bytes_of(id_)) :]
-        else:
-            expected = logits.log_softmax(-1)[id_]
-        assert score.logprob == pytest.approx(float(expected), abs=1e-3)
-    assert not rest
-    assert told[0].logprob > -3  # though the model would never have begun so by itself
+    told = [score.logprob for chunk in chunks for score in chunk.logprobs]
+    ways = ways_by_brute_force(demo, PROMPT, begin, -22.0)
+    ids = ids_of(chunks)
+    path = next(way for way in ways if way == tuple(ids[: len(way)]))
+    every = torch.tensor(list(ways.values())).logsumexp(0)
+    # Together they say how likely the way is among all that begin so...
+    assert sum(told[: len(path)]) == pytest.approx(ways[path] - float(every), abs=0.05)
+    # ... and after it they are the model's own.
+    whole = [*demo.decoder.tokenizer.encode(PROMPT), *ids]
+    scores = demo.decoder.score(whole, 0, KVCache(demo.cache_shape), lambda: False)
+    for value, score in zip(told[len(path) :], scores[len(path) - len(ids) :], strict=True):
+        assert score is not None
+        assert value == pytest.approx(score.logprob, abs=1e-3)
+
+
+def test_where_single_ids_mislead_whole_ways_are_compared(demo: Loaded) -> None:
+    """`p` begins so much that it is likelier than `print`, and leads nowhere."""
+    ways = ways_by_brute_force(demo, PROMPT, "pri", -16.0)
+    tokenizer = demo.decoder.tokenizer
+    chosen = ids_of(write(demo, PROMPT, "pri", 4))[:1]
+    first = {tokenizer.decode(way[:1]): value for way, value in ways.items()}
+    assert tokenizer.decode(chosen) == "print"
+    with torch.inference_mode():
+        prompt = torch.tensor(tokenizer.encode(PROMPT))
+        logits = demo.decoder.forward(prompt, KVCache(demo.cache_shape))[0]
+    assert logits[tokenizer.encode("p")[0]] > logits[chosen[0]]
+    assert first["print"] > first.get("p", -16.0)
+
+
+def test_ways_are_drawn_by_their_probability(demo: Loaded) -> None:
+    ways = ways_by_brute_force(demo, PROMPT, "t", -16.0)
+    scores = torch.tensor(list(ways.values()))
+    shares = dict(zip(ways, (scores - scores.logsumexp(0)).exp().tolist(), strict=True))
+    drawn = Counter(
+        ids_of(write(demo, PROMPT, "t", 1, Sampling(temperature=1.0, seed=seed)))[0]
+        for seed in range(300)
+    )
+    for way, share in shares.items():
+        if len(way) == 1 and share > 0.02:
+            assert drawn[way[0]] / 300 == pytest.approx(share, abs=0.09)
 
 
 def test_stop_text_holds_only_after_the_beginning(demo: Loaded) -> None:

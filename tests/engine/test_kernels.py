@@ -108,7 +108,7 @@ def logits(loaded: Loaded, ids: Tensor, parts: list[int], *, fuse: bool) -> Tens
     cache, found = KVCache(loaded.cache_shape), []
     with torch.inference_mode():
         for part in ids.split(parts):
-            found.append(forward(part, cache, every=True))
+            found.append(forward(part, cache, last=len(part)))
             cache.commit(part.tolist())
     return torch.cat(found)
 

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from engine.adapters import install
 from engine.api import Chunk, FinishReason, GenerationRequest, Priority, Sampling
 from engine.errors import OutOfMemoryError, PromptTooLongError, RequestError, StarcoderError
+from engine.forward import LeanForward
 from engine.jobs import DONE, Job
+from engine.kernels.build import kernels
 from engine.kv_cache import KVCache
 from engine.loading import Loaded, load
 from engine.scheduler import Scheduler
@@ -105,9 +107,13 @@ class Bench:
         raise AssertionError("it never ends")
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("model"), n_positions=WINDOW)
+@pytest.fixture(scope="module", params=["torch", "kernels"])
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that torch computes, and one whose sides suit the kernels."""
+    if request.param == "kernels" and kernels().result(timeout=120) is None:
+        pytest.skip("optional: needs a C++ compiler")
+    width = {"torch": 32, "kernels": 64}[request.param]
+    return make_checkpoint(tmp_path_factory.mktemp("model"), n_positions=WINDOW, n_embd=width)
 
 
 @pytest.fixture(scope="module")
@@ -120,14 +126,22 @@ def model(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
             made = tmp_path_factory.mktemp(name)
             make_adapter(path, made, seed=seed)
             install(made, name, note(path))
-        return load(EngineSettings(model=str(path), device="cpu"), lambda *_: None)
+        loaded = load(EngineSettings(model=str(path), device="cpu"), lambda *_: None)
+    assert isinstance(loaded.decoder.forward, LeanForward)
+    assert loaded.decoder.forward._may_fuse is (loaded.cache_shape.head_dim == 16)
+    return loaded
 
 
 def alone(model: Loaded, request: GenerationRequest) -> list[Chunk]:
-    """The plain path: one request, an empty cache, no drafts."""
+    """The plain path: one request, an empty cache, no drafts, no kernels."""
+    forward = model.decoder.forward
+    assert isinstance(forward, LeanForward)
+    plain_forward = LeanForward(forward.weights)
+    plain_forward._may_fuse = False
+    decoder = replace(model.decoder, forward=plain_forward)
     adapter = None if request.adapter is None else model.adapters.get(request.adapter)
     cache, plain = KVCache(model.cache_shape, adapter), replace(request, draft=())
-    return list(model.decoder.generate(plain, cache, lambda: False))
+    return list(decoder.generate(plain, cache, lambda: False))
 
 
 def text_of(chunks: list[Chunk]) -> str:

@@ -44,13 +44,10 @@ demo: $(VENV)/.product
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest
 
-.editors/nvim-0.12/nvim:
-	@echo "== unpacking Neovim 0.12 into .editors"
-	@.ci/install-neovim sid .editors/nvim-0.12
-
-.editors/nvim-0.10/nvim:
-	@echo "== unpacking Neovim 0.10 into .editors"
-	@.ci/install-neovim trixie .editors/nvim-0.10
+.editors/%/run: .ci/install-editor
+	@echo "== unpacking $* into .editors"
+	@.ci/install-editor $* .editors/$*
+	@touch $@
 
 .editors/code-server/node_modules/.bin/code-server:
 	@echo "== putting VS Code (code-server), Node 24 and Chromium in place (a minute or two)"
@@ -64,7 +61,9 @@ editors/vscode/dist/starcoder.vsix: .editors/code-server/node_modules/.bin/code-
 		npm install --loglevel=error > /dev/null && npm run --silent check && npm test --silent && \
 		npm run --silent package
 
-test-editors: $(VENV)/.dev .editors/nvim-0.12/nvim .editors/nvim-0.10/nvim editors/vscode/dist/starcoder.vsix
+EDITORS := $(patsubst %,.editors/%/run,nvim-0.12 nvim-0.10 emacs helix)
+
+test-editors: $(VENV)/.dev $(EDITORS) editors/vscode/dist/starcoder.vsix
 	@STARCODER_LSP_EDITORS=required $(BIN)/python -m pytest tests/editors
 
 lint: $(VENV)/.dev

@@ -18,6 +18,13 @@ class Unsupported(Exception):  # noqa: N818 - the caller turns it into words
     """The client cannot make a file."""
 
 
+def makes_files(server: StarcoderServer) -> bool:
+    """Whether the client makes a file where an edit says so."""
+    capabilities = _capabilities(server)
+    operations = (capabilities.resource_operations if capabilities else None) or ()
+    return types.ResourceOperationKind.Create in operations
+
+
 def workspace_edit(
     server: StarcoderServer, proposal: Proposal, files: Files
 ) -> types.WorkspaceEdit:
@@ -36,7 +43,7 @@ def workspace_edit(
     ] = []
     for one in proposal.edits:
         if one.creates:
-            if types.ResourceOperationKind.Create not in operations:
+            if not makes_files(server):
                 raise Unsupported
             # An empty file that somebody made meanwhile is filled; one with text is never touched.
             changes.append(types.CreateFile(

@@ -22,7 +22,8 @@ from engine.errors import RequestError, StarcoderError
 from fim.fill import fill
 from fim.snapshot import Snapshot
 from lsp_server.chat import path_of
-from lsp_server.edits import Unsupported, open_document, workspace_edit
+from lsp_server.edits import Unsupported, makes_files, open_document, workspace_edit
+from lsp_server.new_files import NewFiles
 from lsp_server.requests import Params, Span, plain, register
 from lsp_server.server import StarcoderServer
 
@@ -78,11 +79,7 @@ async def run_command(server: StarcoderServer, *arguments: Any) -> dict[str, Any
     try:
         async with server.status.progress(f"StarCoder: {_DOING[task.task]}") as cancelled:
             proposal, files = await _unless(cancelled, perform(server, task))
-        applied = bool(proposal.edits)
-        if proposal.edits:
-            made = _edit(server, proposal, files)
-            params = types.ApplyWorkspaceEditParams(made, label=proposal.title)
-            applied = (await server.workspace_apply_edit_async(params)).applied
+        applied = bool(proposal.edits) and await _applied(server, proposal, files)
     except asyncio.CancelledError:
         return {"applied": False, "note": "cancelled"}
     except StarcoderError as error:
@@ -93,6 +90,25 @@ async def run_command(server: StarcoderServer, *arguments: Any) -> dict[str, Any
     if proposal.note:
         server.window_show_message(types.ShowMessageParams(types.MessageType.Info, proposal.note))
     return {"applied": applied, "note": proposal.note}
+
+
+async def _applied(server: StarcoderServer, proposal: Proposal, files: Files) -> bool:
+    """Have the client make the edit; False where it or its user would not."""
+    new_files = None
+    if any(one.creates for one in proposal.edits) and not makes_files(server):
+        new_files = NewFiles(proposal)
+        try:
+            proposal = await asyncio.to_thread(new_files.make)
+        except OSError as error:
+            raise RequestError(f"{error.filename} cannot be made: {error.strerror}.") from None
+    params = types.ApplyWorkspaceEditParams(_edit(server, proposal, files), label=proposal.title)
+    applied = False
+    try:
+        applied = (await server.workspace_apply_edit_async(params)).applied
+    finally:
+        if new_files is not None and not applied:
+            await asyncio.to_thread(new_files.take_back)
+    return applied
 
 
 def _checked(arguments: tuple[Any, ...]) -> Task:

@@ -11,7 +11,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
 from tests.chat.tasks.projects import PROJECTS, Project, lay_out
-from tests.e2e.client import Editor, scripted, start
+from tests.e2e.client import Editor, capabilities, scripted, start
 
 CODE = "# \N{PARTY POPPER}\r\ndef double(x):\r\n    return x * 2\r\n"
 
@@ -120,6 +120,41 @@ async def test_the_command_has_the_client_apply_it(tmp_path: Path) -> None:
     (change,) = params.edit.document_changes
     assert change.text_document.version == 1
     assert "fn test_total()" in change.edits[0].new_text
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_a_client_that_makes_no_file_gets_one_to_fill(
+    wanted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(editor: str, **_: bool) -> types.ClientCapabilities:
+        known = capabilities(editor)
+        assert known.workspace is not None
+        known.workspace.workspace_edit = types.WorkspaceEditClientCapabilities(
+            document_changes=True
+        )
+        return known
+
+    monkeypatch.setattr("tests.e2e.client.capabilities", without)
+    made = tmp_path / "tests" / "test_shop.py"
+    async with start(scripted("():\n    assert add(1, 2) == 3\n")) as editor:
+        editor.open("def add(a, b):\n    return a + b\n", (tmp_path / "shop.py").as_uri())
+        asked: list[types.ApplyWorkspaceEditParams] = []
+
+        @editor.client.feature(types.WORKSPACE_APPLY_EDIT)
+        def _(params: types.ApplyWorkspaceEditParams) -> types.ApplyWorkspaceEditResult:
+            asked.append(params)
+            assert made.read_text() == ""
+            return types.ApplyWorkspaceEditResult(applied=wanted)
+
+        argument = {"task": "tests", "uri": editor.uri, "range": at(1)}
+        command = types.ExecuteCommandParams("starcoder.task", [argument])
+        answer = await editor.client.workspace_execute_command_async(command)
+        assert answer["applied"] is wanted
+    (change,) = asked[0].edit.document_changes
+    assert change.text_document.uri == made.as_uri()
+    assert "def test_add()" in change.edits[0].new_text
+    assert made.exists() is wanted
+    assert (tmp_path / "tests").exists() is wanted
 
 
 async def test_a_command_that_fails_tells_the_user() -> None:

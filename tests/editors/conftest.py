@@ -10,13 +10,24 @@ from tests.conftest import OPTIONAL
 INSTALLED = Path(__file__).parents[2] / ".editors"
 
 
+def skip(reason: str) -> None:
+    """Skip a test for want of an editor; fail it where all must run."""
+    if os.environ.get("STARCODER_LSP_EDITORS") == "required":
+        pytest.fail(reason)
+    pytest.skip(OPTIONAL + reason)
+
+
+def needed(editor: str) -> Path:
+    """Return the program of an editor, or skip the test."""
+    program = INSTALLED / editor / "run"
+    if not program.exists():
+        skip(f"{editor} is not in .editors; `make test-editors` puts it there")
+    return program
+
+
 @pytest.fixture(params=["0.12", "0.10"])
 def version(request: pytest.FixtureRequest) -> str:
     """A version of Neovim that is here."""
     found = str(request.param)
-    if not (INSTALLED / f"nvim-{found}" / "nvim").exists():
-        message = f"Neovim {found} is not in .editors; `make test-editors` puts it there"
-        if os.environ.get("STARCODER_LSP_EDITORS") == "required":
-            pytest.fail(message)
-        pytest.skip(OPTIONAL + message)
+    needed(f"nvim-{found}")
     return found

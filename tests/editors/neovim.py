@@ -14,10 +14,10 @@ from typing import Any
 import pynvim
 
 from tests.e2e.client import SERVER
+from tests.editors.conftest import INSTALLED
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "editors" / "neovim"
-INSTALLED = ROOT / ".editors"
 GHOSTS = {"0.12": "nvim.lsp.inline_completion", "0.10": "starcoder.ghost"}
 
 INIT = """
@@ -104,7 +104,7 @@ def neovim(
     options: dict[str, Any] | None = None,
 ) -> Iterator[Neovim]:
     """Run a Neovim on a file until the block ends."""
-    program = INSTALLED / f"nvim-{version}" / "nvim"
+    program = INSTALLED / f"nvim-{version}" / "run"
     given = {"cmd": server, "settings": settings or {}, **(options or {})}
     init = file.parent / "init.lua"
     text = INIT.format(plugin=json.dumps(str(PLUGIN)), options=f"[====[{json.dumps(given)}]====]")

@@ -4,11 +4,9 @@ import os
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from tests.chat.tasks.projects import PROJECTS
 from tests.chat.tasks.test_write_tests import apply, written
-from tests.conftest import OPTIONAL
+from tests.editors.conftest import skip
 
 ROOT = Path(__file__).parents[2]
 MODULES = ROOT / "editors" / "vscode" / "node_modules"
@@ -17,10 +15,7 @@ NODE = ROOT / ".editors" / "node" / "node_modules" / ".bin"
 
 async def test_vitest_runs_what_was_written(tmp_path: Path) -> None:
     if not (MODULES / ".bin" / "vitest").exists() or not NODE.exists():
-        message = "vitest is not here; `make test-editors` puts it there"
-        if os.environ.get("STARCODER_LSP_EDITORS") == "required":
-            pytest.fail(message)
-        pytest.skip(OPTIONAL + message)
+        skip("vitest is not here; `make test-editors` puts it there")
     apply((await written(PROJECTS["vitest"], tmp_path))[0])
     (tmp_path / "node_modules").symlink_to(MODULES)
     output = vitest(tmp_path)

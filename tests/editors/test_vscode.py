@@ -1,15 +1,14 @@
 """Real VS Code with the packaged extension: typed into, clicked, looked at."""
 
 import json
-import os
 import signal
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.conftest import OPTIONAL
 from tests.e2e.client import SERVER, scripted
+from tests.editors.conftest import skip
 from tests.editors.vscode import VSCode, missing, vscode
 
 CODE = "def add(a, b):\n    return a + b\n"
@@ -25,10 +24,7 @@ NOTEBOOK = {
 @pytest.fixture(autouse=True)
 def installed() -> None:
     if reason := missing():
-        message = f"{reason}; `make test-editors` puts it there"
-        if os.environ.get("STARCODER_LSP_EDITORS") == "required":
-            pytest.fail(message)
-        pytest.skip(OPTIONAL + message)
+        skip(f"{reason}; `make test-editors` puts it there")
 
 
 def ready(window: VSCode, model: str = "scripted") -> None:

@@ -24,6 +24,7 @@ from engine.scripted import ScriptedEngine
 from engine.tokenizer import Tokenizer
 from fim.completer import Completer, FimSettings
 from fim.evaluation.report import percentile
+from fim.families import detect
 from fim.prompt import build
 from fim.snapshot import Snapshot, Trigger
 
@@ -67,7 +68,7 @@ async def _measure(lines: int, count: int) -> dict[str, list[float]]:
         started = time.perf_counter()
         await completer.complete(snapshot, Trigger.INVOKED)
         times["known answer"].append((time.perf_counter() - started) * 1000)
-        family = (await completer._known_model()).family
+        family = detect(tokenizer)
         ids = build(snapshot, family, tokenizer.encode, 2048).ids
         shown = tokenizer.decode(ids)
         times["tokenizing alone"].append(_timed(lambda shown=shown: tokenizer.encode(shown)))  # type: ignore[misc]

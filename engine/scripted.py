@@ -28,7 +28,7 @@ from engine.stopping import StopText
 from engine.tokenizer import Tokenizer
 
 Script = Callable[[GenerationRequest], str]
-"""From a request to the text to answer it with."""
+"""From a request to the text to answer it with, behind what the answer must begin with."""
 
 _SPECIAL = (
     "<|endoftext|>",
@@ -93,10 +93,7 @@ class ScriptedEngine:
             raise PromptTooLongError(
                 f"The prompt's {len(request.prompt)} tokens do not fit {self.context_window}."
             )
-        text = self.script(request)
-        if not text.startswith(request.begin):
-            text = request.begin + text
-        ids = self.held.encode(text)
+        ids = self.held.encode(request.begin + self.script(request))
         utf8, stop_text, written = (
             self.held.stream(),
             StopText(request.stop_text, len(request.begin)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cachetools import TTLCache
 
-from fim.confidence import Scores, first_line
+from fim.confidence import UNSCORED, Scores, first_line
 from fim.snapshot import Snapshot, Source
 
 _BEFORE_CHARACTERS = 1500
@@ -27,11 +27,12 @@ class Cached:
     """Empty when nothing is to be suggested."""
     replaced: int
     source: Source
-    confidence: float = 1.0
-    """How sure the model was of its first line, 0 to 1."""
+    scores: Scores = UNSCORED
 
-
-_UNSCORED = Scores()
+    @property
+    def confidence(self) -> float:
+        """How sure the model was of its first line, 0 to 1."""
+        return self.scores.confidence(0, first_line(self.text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,12 @@ class _Answer:
     text: str
     replaced: int
     scores: Scores
+    finished: bool
 
     def after(self, typed: int, source: Source) -> Cached:
         """Return what is left of it after so many characters were typed along."""
-        rest = self.text[typed:]
-        confidence = self.scores.confidence(typed, typed + first_line(rest))
-        return Cached(rest, self.replaced, source, confidence)
+        scores = self.scores.from_offset(typed) if typed else self.scores
+        return Cached(self.text[typed:], self.replaced, source, scores)
 
 
 class SuggestionCache:
@@ -58,27 +59,36 @@ class SuggestionCache:
         self._entries: TTLCache[_Key, _Answer] = TTLCache(size, seconds, timer)
 
     def store(
-        self, snapshot: Snapshot, text: str, replaced: int, scores: Scores = _UNSCORED
+        self,
+        snapshot: Snapshot,
+        text: str,
+        replaced: int,
+        scores: Scores = UNSCORED,
+        *,
+        finished: bool = False,
     ) -> None:
         """Remember what was suggested at the cursor; an empty text says that nothing was.
 
-        `scores` are those of the text.
+        `scores` are those of the text; `finished` says that nothing is to be added behind it.
         """
         key = _key(snapshot.uri, snapshot.before, snapshot.after)
-        self._entries[key] = _Answer(text, replaced, scores)
+        self._entries[key] = _Answer(text, replaced, scores, finished)
 
     def find(self, snapshot: Snapshot) -> Cached | None:
         """Return the answer for this place.
 
         Either it was asked here before, or a little further left and everything typed since then
-        is what was suggested there.
+        is what was suggested there. Of one that was typed to its end nothing is left, if the model
+        had ended it there.
         """
         before, after = snapshot.before, snapshot.after
         if found := self._entries.get(_key(snapshot.uri, before, after)):
             return found.after(0, Source.CACHE)
         for typed in range(1, min(_LONGEST_TYPED, len(before)) + 1):
             found = self._entries.get(_key(snapshot.uri, before[:-typed], after))
-            if found and len(found.text) > typed and found.text.startswith(before[-typed:]):
+            if found is None or not found.text.startswith(before[-typed:]):
+                continue
+            if len(found.text) > typed or (found.finished and not found.replaced):
                 return found.after(typed, Source.TYPED_THROUGH)
         return None
 

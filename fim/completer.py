@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
 
-from engine.api import Engine, FinishReason, GenerationRequest, Priority, Sampling
+from engine.api import Engine, Priority
 from fim import clean as cleaning
-from fim import prompt as prompting
+from fim.ahead import next_place
 from fim.cache import Cached, SuggestionCache
-from fim.confidence import THRESHOLDS, Eagerness, Scorer, Scores
-from fim.cut import Extent, Scope, cut, scope_of
-from fim.families import FimFamily, detect
+from fim.clean import overlap
+from fim.confidence import POLICIES, Policy, sure_part
+from fim.cut import Cutter, scope_of
 from fim.flight import Flight
-from fim.loops import without_loops
+from fim.model import Answer, Ask, FimModel
+from fim.settings import FimSettings
 from fim.snapshot import (
     CompletionResult,
     SelectedText,
@@ -27,60 +26,40 @@ from fim.snapshot import (
     Suggestion,
     Trigger,
 )
-from fim.speed import Speed
-from fim.window import Encode, remembering
+from fim.syntax import mend
+
+__all__ = ["Completer", "FimSettings"]
 
 _IN_A_WORD = "the cursor is in the middle of a word"
 _NOTHING = "the model has nothing to add here"
 
 
 @dataclass(frozen=True, slots=True)
-class FimSettings:
-    """How completions are made."""
+class _Last:
+    """The line that a document's last answer would have made."""
 
-    max_new_tokens: int = 128
-    """Room that is kept for the answer, in tokens; a line takes at most half of it."""
-    max_prompt_tokens: int = 2048
-    """More context is better and slower; the model's context window is the other limit."""
-    multiline: Literal["auto", "never"] = "auto"
-    """`auto` offers a block where one is begun."""
-    form: prompting.Form | Literal["auto"] = "auto"
-    """How the prompt is ordered, see `fim.prompt`; `auto` is what the model says it is best at."""
-    adapter: str | None = None
-    """Name of the LoRA adapter to complete with."""
-    temperature: float = 0.0
-    eagerness: Eagerness = "balanced"
-    """How sure the model must be before something is shown unasked."""
-    cache_size: int = 500
-    cache_seconds: float = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Model:
-    """What the prompt needs to know of the engine."""
-
-    encode: Encode
-    family: FimFamily
-    context_window: int
-    form: prompting.Form
+    line: str
+    text: str
 
 
 class Completer:
     """Completes with one engine. Safe to call from many tasks of one event loop."""
 
     def __init__(self, engine: Engine, settings: FimSettings | None = None) -> None:
-        self._engine = engine
         self.settings = settings or FimSettings()
+        self.model = FimModel(engine, self.settings)
         self._cache = SuggestionCache(self.settings.cache_size, self.settings.cache_seconds)
         self._flights: list[Flight] = []
-        self._model: _Model | None = None
-        self._tokens_per_second = 0.0
-        self.asked = 0
+        self._last: dict[str, _Last] = {}
+
+    @property
+    def asked(self) -> int:
         """How often the engine was asked so far."""
+        return self.model.asked
 
     def forget_model(self) -> None:
         """Ask the engine anew what it holds: it is another one now."""
-        self._model = None
+        self.model.forget()
         self._cache = SuggestionCache(self.settings.cache_size, self.settings.cache_seconds)
         for flight in self._flights:
             flight.stop()
@@ -94,27 +73,39 @@ class Completer:
     ) -> CompletionResult:
         """Return suggestions at the cursor; cancelling the task stops the engine.
 
-        Raises StarcoderError.
+        One, or where they are asked for by hand several, the likeliest first. Raises
+        StarcoderError.
         """
         if selected is not None:
             return await self._beyond(snapshot, trigger, selected)
-        if trigger is Trigger.AUTOMATIC and snapshot.line_after[:1].isalnum():
+        unasked = trigger is Trigger.AUTOMATIC
+        if unasked and snapshot.line_after[:1].isalnum():
             return CompletionResult((), Source.NONE, _IN_A_WORD)
-        least = THRESHOLDS[self.settings.eagerness] if trigger is Trigger.AUTOMATIC else 0.0
-        if (found := self._cache.find(snapshot)) is not None:
-            return _result(snapshot, found, 0.0, least)
         started = asyncio.get_running_loop().time()
-        while True:
-            flight, typed = self._flight_for(snapshot)
-            if await flight.wait(typed) and (found := self._cache.find(snapshot)) is not None:
-                elapsed = (asyncio.get_running_loop().time() - started) * 1000
-                found = replace(found, source=Source.JOINED if typed else Source.MODEL)
-                result = _result(snapshot, found, elapsed, least)
-                return replace(result, tokens_per_second=self._tokens_per_second)
+        found = await self._find(snapshot)
+        asked_anew = found.source in (Source.MODEL, Source.JOINED)
+        elapsed = (asyncio.get_running_loop().time() - started) * 1000 if asked_anew else 0.0
+        if unasked:
+            policy = POLICIES[self.settings.eagerness]
+            result = _shown(snapshot, found, policy, partial=self.settings.partial)
+        else:
+            result = _ranked(snapshot, [found, *await self._others(snapshot, found)])
+        self._prefetch(snapshot, result)
+        speed = self.model.tokens_per_second if asked_anew else 0.0
+        return replace(result, model_ms=elapsed, tokens_per_second=speed)
 
     def knows(self, snapshot: Snapshot) -> bool:
         """Whether the model need not be asked anew for this place."""
         return self._cache.find(snapshot) is not None or self._joinable(snapshot) is not None
+
+    async def _find(self, snapshot: Snapshot) -> Cached:
+        """Return the answer for a place: remembered, on its way, or from the model."""
+        if (found := self._cache.find(snapshot)) is not None:
+            return found
+        while True:
+            flight, typed = self._flight_for(snapshot)
+            if await flight.wait(typed) and (found := self._cache.find(snapshot)) is not None:
+                return replace(found, source=Source.JOINED if typed else Source.MODEL)
 
     def _joinable(self, snapshot: Snapshot) -> tuple[Flight, str] | None:
         for flight in self._flights:
@@ -130,18 +121,59 @@ class Completer:
             for flight in self._flights:
                 if flight.base.uri == snapshot.uri:
                     flight.stop_if_alone()  # it would only be in the way of this one
-            joined = Flight(snapshot, partial(self._fill, snapshot)), ""
+            ask = Ask(draft=self._draft(snapshot))
+            joined = Flight(snapshot, partial(self._fill, snapshot, ask)), ""
             self._flights.append(joined[0])
         return joined
 
-    async def _fill(self, snapshot: Snapshot, grown: Callable[[str], None]) -> None:
+    async def _fill(self, snapshot: Snapshot, ask: Ask, grown: Callable[[str], None]) -> None:
         """Ask the engine and remember what is to be shown of its answer."""
         cache = self._cache
+        found, finished = await self._write(snapshot, ask, grown)
+        cache.store(snapshot, found.text, found.replaced, found.scores, finished=finished)
+        self._last[snapshot.uri] = _Last(snapshot.line_before, found.text)
+
+    async def _write(
+        self, snapshot: Snapshot, ask: Ask, grown: Callable[[str], None]
+    ) -> tuple[Cached, bool]:
+        """Return the engine's answer as it may be shown, and whether it is finished."""
         scope = scope_of(snapshot, multiline=self.settings.multiline == "auto")
-        answer, scores = await self._ask(snapshot, scope, grown)
-        cleaned = cleaning.clean(answer, snapshot) or cleaning.Cleaned("", 0)
-        scores = scores.from_offset(cleaned.skipped)
-        cache.store(snapshot, cleaned.text, cleaned.replaced, scores)
+        answer = await self.model.write(snapshot, Cutter(snapshot, scope), ask, grown)
+        return _cleaned(answer, snapshot), answer.finished
+
+    def _draft(self, snapshot: Snapshot) -> str:
+        """Return what the answer may well be: what is left of the line suggested before."""
+        last = self._last.get(snapshot.uri)
+        line = snapshot.line_before
+        if last is None or not self.settings.draft or not line.startswith(last.line):
+            return ""
+        return last.text[len(line) - len(last.line) :]
+
+    def _prefetch(self, snapshot: Snapshot, result: CompletionResult) -> None:
+        """Make the line after a suggestion ready, if the engine has nothing else to do."""
+        if not (self.settings.prefetch and result.suggestions):
+            return
+        then = next_place(snapshot, result.suggestions[0])
+        if then is None or self.knows(then) or any(not flight.over for flight in self._flights):
+            return
+        ask = Ask(priority=Priority.PREFETCH)
+        self._flights.append(Flight(then, partial(self._fill, then, ask)))
+
+    async def _others(self, snapshot: Snapshot, best: Cached) -> list[Cached]:
+        """Return answers that begin with another token than the likeliest."""
+        wanted = self.settings.candidates - 1
+        if wanted < 1:
+            return []
+        firsts = await self.model.firsts(snapshot, wanted + 1)
+        made = await asyncio.gather(
+            *(self._write(snapshot, Ask(first=id_), _ignored) for id_, _ in firsts)
+        )
+        scored = [
+            replace(found, scores=found.scores.begun_by(logprob))
+            for (found, _), (_, logprob) in zip(made, firsts, strict=True)
+        ]
+        others = {found.text: found for found in scored if found.text and found.text != best.text}
+        return list(others.values())[:wanted]
 
     async def _beyond(
         self, snapshot: Snapshot, trigger: Trigger, selected: SelectedText
@@ -164,67 +196,46 @@ class Completer:
             ),
         )
 
-    async def _ask(
-        self, snapshot: Snapshot, scope: Scope, grown: Callable[[str], None]
-    ) -> tuple[str, Scores]:
-        """Return the cut answer of the engine and its scores, telling how it grows."""
-        request = await self._request(snapshot, scope)
-        self.asked += 1
-        text, finish, scorer, speed = "", None, Scorer(), Speed()
-        async with aclosing(self._engine.stream(request)) as stream:
-            async for chunk in stream:
-                speed.take(chunk)
-                text += chunk.text
-                scorer.add(chunk.text, (token.logprob for token in chunk.logprobs))
-                finish = chunk.finish
-                grown(text)
-                looping = without_loops(text, snapshot.line_before) != text
-                if looping or cut(text, scope, ended=False).done:
-                    break  # what follows would be cut off: closing the stream stops the engine
-        self._tokens_per_second = speed.tokens_per_second
-        limited = finish is FinishReason.LENGTH
-        shown = cut(text, scope, ended=True, limited=limited).text
-        return shown, scorer.scores()
 
-    async def _request(self, snapshot: Snapshot, scope: Scope) -> GenerationRequest:
-        model = await self._known_model()
-        # Small models have small windows: leave at least half of it to the prompt.
-        room = min(self.settings.max_new_tokens, model.context_window // 2)
-        limit = min(self.settings.max_prompt_tokens, model.context_window - room)
-        prompt = await asyncio.to_thread(
-            prompting.build,
-            snapshot,
-            model.family,
-            model.encode,
-            limit,
-            model.form if self.settings.form == "auto" else self.settings.form,
-        )
-        return GenerationRequest(
-            prompt=prompt.ids,
-            max_new_tokens=room if scope.extent is Extent.BLOCK else max(1, room // 2),
-            stop_ids=model.family.stop_ids,
-            sampling=Sampling(temperature=self.settings.temperature),
-            priority=Priority.COMPLETION,
-            logprobs=0,
-            adapter=self.settings.adapter,
-        )
-
-    async def _known_model(self) -> _Model:
-        if self._model is None:
-            tokenizer, info = await self._engine.tokenizer(), await self._engine.info()
-            form = next((f for f in prompting.FORMS if f == info.fim_form), prompting.DEFAULT_FORM)
-            encode = remembering(tokenizer.encode)
-            self._model = _Model(encode, detect(tokenizer), info.context_window, form)
-        return self._model
+def _ignored(_text: str) -> None:
+    """Nobody waits for how it grows."""
 
 
-def _result(snapshot: Snapshot, found: Cached, model_ms: float, least: float) -> CompletionResult:
+def _cleaned(answer: Answer, snapshot: Snapshot) -> Cached:
+    cleaned = cleaning.clean(answer.text, snapshot) or cleaning.Cleaned("", 0)
+    scores = answer.scores.from_offset(cleaned.skipped) if cleaned.skipped else answer.scores
+    if snapshot.line_ending != "\n":
+        scores = scores.with_line_ends(answer.text[cleaned.skipped :], snapshot.line_ending)
+    return Cached(cleaned.text, cleaned.replaced, Source.MODEL, scores)
+
+
+def _shown(snapshot: Snapshot, found: Cached, policy: Policy, *, partial: bool) -> CompletionResult:
+    """Return as much of an answer as is sure enough to be shown unasked."""
     if not found.text:
-        return CompletionResult((), found.source, _NOTHING, model_ms)
-    if found.confidence < least:
-        why = f"the model is not sure enough ({found.confidence:.0%}, {least:.0%} wanted)"
-        return CompletionResult((), found.source, why, model_ms)
-    end = snapshot.cursor + found.replaced
-    name = uuid.uuid4().hex
-    one = Suggestion(name, found.text, snapshot.cursor, end, found.source, found.confidence)
-    return CompletionResult((one,), found.source, str(found.source), model_ms)
+        return CompletionResult((), found.source, _NOTHING)
+    text = sure_part(found.text, found.scores, policy, partial=partial)
+    replaced = found.replaced
+    if text != found.text:
+        replaced = overlap(text, snapshot.line_after)
+        text = mend(text, replaced, snapshot).rstrip()
+    if len(text.strip()) < min(policy.shortest, len(found.text.strip())):
+        why = f"the model is not sure enough ({found.confidence:.0%}, {policy.whole:.0%} wanted)"
+        return CompletionResult((), found.source, why)
+    one = _suggestion(snapshot, replace(found, text=text, replaced=replaced))
+    return CompletionResult((one,), found.source, str(found.source))
+
+
+def _ranked(snapshot: Snapshot, found: list[Cached]) -> CompletionResult:
+    """Return all answers, the likeliest first."""
+    source = found[0].source
+    kept = sorted((one for one in found if one.text), key=lambda one: -one.confidence)
+    if not kept:
+        return CompletionResult((), source, _NOTHING)
+    return CompletionResult(tuple(_suggestion(snapshot, one) for one in kept), source, str(source))
+
+
+def _suggestion(snapshot: Snapshot, found: Cached) -> Suggestion:
+    start = snapshot.cursor
+    return Suggestion(
+        uuid.uuid4().hex, found.text, start, start + found.replaced, found.source, found.confidence
+    )

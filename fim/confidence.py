@@ -9,8 +9,25 @@ from typing import Literal
 
 Eagerness = Literal["eager", "balanced", "reserved"]
 
-THRESHOLDS: dict[Eagerness, float] = {"eager": 0.0, "balanced": 0.02, "reserved": 0.3}
-"""Confidence below which nothing is shown unasked, chosen by measurement: docs/confidence.md."""
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How sure the model must be of what is shown unasked."""
+
+    whole: float
+    """Probability of a line from which it is shown, 0 to 1."""
+    part: float
+    """Of a line less likely than that, the longest beginning that is at least this likely."""
+    shortest: int
+    """Characters that such a beginning must have."""
+
+
+POLICIES: dict[Eagerness, Policy] = {
+    "eager": Policy(0.02, 0.05, 1),
+    "balanced": Policy(0.1, 0.2, 3),
+    "reserved": Policy(0.3, 0.5, 3),
+}
+"""Chosen by measurement: docs/confidence.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +55,62 @@ class Scores:
 
     def from_offset(self, offset: int) -> Scores:
         """Return the scores of the text from `offset` on."""
-        kept = [pair for pair in zip(self.ends, self.logprobs, strict=True) if pair[0] > offset]
-        return Scores(tuple(end - offset for end, _ in kept), tuple(score for _, score in kept))
+        begins = (0, *self.ends)
+        kept = [
+            (end - offset, logprob)
+            for begin, end, logprob in zip(begins, self.ends, self.logprobs, strict=False)
+            if end > offset or begin == end == offset > 0
+        ]
+        return Scores(tuple(end for end, _ in kept), tuple(logprob for _, logprob in kept))
+
+    def behind(self, size: int) -> Scores:
+        """Return the scores of a text that has so many more characters before it."""
+        return Scores(tuple(end + size for end in self.ends), self.logprobs) if size else self
+
+    def begun_by(self, logprob: float) -> Scores:
+        """Return the scores of a text whose beginning was as likely as that."""
+        return Scores((0, *self.ends), (logprob, *self.logprobs)) if self.ends else self
+
+    def with_line_ends(self, text: str, line_end: str) -> Scores:
+        """Return the scores of `text` once its line feeds are written as `line_end`."""
+        grown = len(line_end) - 1
+        ends = tuple(end + grown * text.count("\n", 0, end) for end in self.ends)
+        return Scores(ends, self.logprobs)
+
+
+UNSCORED = Scores()
+"""Where nothing is known of probabilities."""
+
+
+def sure_part(text: str, scores: Scores, policy: Policy, *, partial: bool = True) -> str:
+    """Return what of a text is sure enough to be shown, empty for nothing.
+
+    Lines that are sure enough, given those before them; if not even the first is, then, with
+    `partial`, whole words of its beginning.
+    """
+    end = first_line(text)
+    if scores.confidence(0, end) < policy.whole:
+        return _sure_words(text[:end], scores, policy) if partial else ""
+    while end < len(text):
+        following = end + first_line(text[end:])
+        if scores.confidence(end, following) < policy.whole:
+            break
+        end = following
+    return text[:end].rstrip()
+
+
+def _sure_words(line: str, scores: Scores, policy: Policy) -> str:
+    sure = [end for end in scores.ends if end <= len(line)]
+    sure = [end for end in sure if scores.confidence(0, end) >= policy.part]
+    end = max(sure, default=0)
+    while end and (line[end - 1].isspace() or _in_word(line, end)):
+        end -= 1
+    return line[:end] if len(line[:end].strip()) >= policy.shortest else ""
+
+
+def _in_word(line: str, at: int) -> bool:
+    """Whether a place is within a word; the end of the line is the end of what is known of it."""
+    return at < len(line) and all(one.isalnum() or one == "_" for one in line[at - 1 : at + 1])
 
 
 def first_line(text: str) -> int:

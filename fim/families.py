@@ -28,6 +28,14 @@ class NotebookIds:
 
 
 @dataclass(frozen=True, slots=True)
+class FileIds:
+    """How a family marks the files of a repository: a path and a line end follow `file`."""
+
+    file: int
+    repository: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FimFamily:
     """The ids around prefix, suffix and middle, and those that end the middle."""
 
@@ -42,6 +50,8 @@ class FimFamily:
     """Whether it was trained with `<fim_prefix> <fim_suffix>` suffix `<fim_middle>` prefix too."""
     notebook: NotebookIds | None = None
     """None for a family without such tokens."""
+    files: FileIds | None = None
+    """None for a family without such tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +64,24 @@ class _Spelling:
     """A token that only this family has, where the others' names are the same."""
     start: str = ""
     suffix_first: bool = False
+    repository: str = ""
+    file: str = ""
 
 
 _SPELLINGS = (
     _Spelling(
         "StarCoder2", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", marker="<file_sep>",
-        suffix_first=True,
+        suffix_first=True, repository="<repo_name>", file="<file_sep>",
     ),
-    _Spelling("StarCoder", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", suffix_first=True),
+    _Spelling(
+        "StarCoder", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", suffix_first=True,
+        repository="<reponame>", file="<filename>",
+    ),
     _Spelling("SantaCoder", "<fim-prefix>", "<fim-suffix>", "<fim-middle>", suffix_first=True),
-    _Spelling("Qwen-Coder", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    _Spelling(
+        "Qwen-Coder", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>",
+        repository="<|repo_name|>", file="<|file_sep|>",
+    ),
     _Spelling(
         "DeepSeek-Coder", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>",
         start="<｜begin▁of▁sentence｜>",
@@ -103,11 +121,17 @@ def detect(tokenizer: Tokenizer) -> FimFamily:
             stop_ids=frozenset({*ends, *known}),
             suffix_first=spelling.suffix_first,
             notebook=_notebook(tokenizer),
+            files=_files(tokenizer, spelling),
         )
     raise UnsupportedModelError(
         "This model cannot complete code: its tokenizer has no fill-in-the-middle tokens. Take a "
         "base model such as bigcode/starcoderbase-1b."
     )
+
+
+def _files(tokenizer: Tokenizer, spelling: _Spelling) -> FileIds | None:
+    file = tokenizer.token_id(spelling.file)
+    return None if file is None else FileIds(file, tokenizer.token_id(spelling.repository))
 
 
 def _notebook(tokenizer: Tokenizer) -> NotebookIds | None:

@@ -16,11 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from fim.families import FimFamily, NotebookIds
-from fim.snapshot import Cell, Snapshot
+from fim.families import FileIds, FimFamily, NotebookIds
+from fim.snapshot import Cell, Excerpt, Snapshot
 from fim.window import Encode, fit
 
 _SPECIAL_IDS = 3
+_RELATED_SHARE = 4
+"""A fourth of the room may go to parts of other files."""
 
 Form = Literal["line", "cursor", "suffix-first"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -55,6 +57,8 @@ def build(
     if form == "suffix-first" and not family.suffix_first:
         form = "line"
     room = max(0, max_tokens - _SPECIAL_IDS - len(family.start))
+    header = _header(snapshot, family.files, room // _RELATED_SHARE, encode)
+    room -= len(header)
     earlier = _cells(snapshot.cells, family.notebook, room // 2, encode)
     room -= len(earlier)
     typed = snapshot.line_before if form == "line" else ""
@@ -64,14 +68,43 @@ def build(
     prefix, suffix = fit(before, snapshot.after, room - len(typed_ids), encode)
     if form == "suffix-first":
         marked = (family.prefix, family.suffix, *suffix, family.middle, *earlier, *prefix)
-        return Prompt((*family.start, *marked), len(prefix), len(suffix))
+        return Prompt((*family.start, *header, *marked), len(prefix), len(suffix))
     ids = (
-        *family.start,
+        *(*family.start, *header),
         *(family.prefix, *earlier, *prefix),
         *(family.suffix, *suffix),
         *(family.middle, *typed_ids),
     )
     return Prompt(ids, len(prefix) + len(typed_ids), len(suffix))
+
+
+def _header(
+    snapshot: Snapshot, marks: FileIds | None, room: int, encode: Encode
+) -> tuple[int, ...]:
+    """Return the ids of where the document stands and of what is related to it, before all else.
+
+    The order is that of training: the repository, then its files, this one last. What is most
+    useful stands nearest, and so furthest back; of an excerpt that does not fit nothing is shown.
+    """
+    if marks is None or not snapshot.path:
+        return ()
+    own = (marks.file, *encode(f"{snapshot.path}\n"))
+    start: tuple[int, ...] = ()
+    if snapshot.project and marks.repository is not None:
+        start = (marks.repository, *encode(snapshot.project))
+    room -= len(start) + len(own)
+    if room < 0:
+        return ()
+    kept: tuple[int, ...] = ()
+    for one in snapshot.related:
+        ids = _excerpt(one, marks.file, encode)
+        if len(kept) + len(ids) <= room:
+            kept = (*ids, *kept)
+    return (*start, *kept, *own)
+
+
+def _excerpt(one: Excerpt, mark: int, encode: Encode) -> tuple[int, ...]:
+    return (mark, *encode(f"{one.path}\n{one.text.rstrip()}\n"))
 
 
 def _cells(

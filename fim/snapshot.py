@@ -16,6 +16,15 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A part of another file of the project."""
+
+    path: str
+    """Within the project, with `/`."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A document at one moment, with the cursor in it."""
 
@@ -28,6 +37,12 @@ class Snapshot:
     version: int | None = None
     cells: tuple[Cell, ...] = ()
     """In a notebook, the cells before this one, in order."""
+    project: str = ""
+    """Name of the project that the document is part of, empty where it is part of none."""
+    path: str = ""
+    """Of the document within the project, with `/`."""
+    related: tuple[Excerpt, ...] = ()
+    """Parts of other files, the most useful first."""
 
     @property
     def before(self) -> str:

@@ -51,17 +51,23 @@ def closes_more_than_it_opens(text: str) -> bool:
     return False
 
 
-def _window(snapshot: Snapshot, replaced: int) -> tuple[str, str]:
-    text, start, end = snapshot.text, snapshot.cursor, snapshot.cursor + replaced
+def lines_above(snapshot: Snapshot) -> str:
+    """Return the text before the cursor, as much of it as is parsed."""
+    start = snapshot.cursor
     for _ in range(WINDOW_LINES):
-        start = text.rfind("\n", 0, max(start, 0))
+        start = snapshot.text.rfind("\n", 0, max(start, 0))
+    return snapshot.text[start + 1 : snapshot.cursor]
+
+
+def _window(snapshot: Snapshot, replaced: int) -> tuple[str, str]:
+    text, end = snapshot.text, snapshot.cursor + replaced
     for _ in range(WINDOW_LINES):
         found = text.find("\n", end)
         if found < 0:
             end = len(text)
             break
         end = found + 1
-    return text[start + 1 : snapshot.cursor], text[snapshot.cursor + replaced : end]
+    return lines_above(snapshot), text[snapshot.cursor + replaced : end]
 
 
 _MOST_ENDS = 24

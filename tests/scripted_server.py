@@ -1,12 +1,13 @@
 """The real language server over stdio with a scripted engine, for tests about the protocol alone.
 
-Run as `python -m tests.scripted_server ANSWER [SECONDS_PER_TOKEN]`. The engine's requests are
-reported by the request `test/requests`.
+Run as `python -m tests.scripted_server ANSWER [SECONDS_PER_TOKEN]`. The engine's requests, but for
+those that nobody waited for, are reported by the request `test/requests`.
 """
 
 import sys
 from typing import Any
 
+from engine.api import Priority
 from engine.scripted import ScriptedEngine
 from lsp_server.logs import set_up_logging
 from lsp_server.stdio import build_server
@@ -20,12 +21,10 @@ def main() -> None:
 
     @server.feature("test/requests")
     def _(*_: Any) -> dict[str, Any]:
+        asked = [one for one in engine.requests if one.priority is not Priority.PREFETCH]
         return {
-            "prompts": [list(request.prompt) for request in engine.requests],
-            "texts": [
-                engine.held.decode(request.prompt, skip_special=False)
-                for request in engine.requests
-            ],
+            "prompts": [list(request.prompt) for request in asked],
+            "texts": [engine.held.decode(one.prompt, skip_special=False) for one in asked],
             "stoppedEarly": engine.stopped_early,
             "tokensWritten": engine.tokens_written,
         }

@@ -20,7 +20,7 @@ def at(line: str, after: str = "\n") -> Snapshot:
 
 def slow(answer: str = ANSWER) -> tuple[Completer, ScriptedEngine]:
     engine = ScriptedEngine(lambda _: answer, 0.02)
-    return Completer(engine, FimSettings()), engine
+    return Completer(engine, FimSettings(prefetch=False, candidates=1)), engine
 
 
 async def begun(engine: ScriptedEngine, tokens: int = 3) -> None:

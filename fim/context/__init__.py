@@ -1,0 +1,1 @@
+"""What the model is shown of other files: definitions of imported names, and what is alike."""

@@ -20,6 +20,7 @@ struct Matrix {
 constexpr int ACTIVATION_GROUP = 128;  // columns that share a scale, of an activation
 constexpr int INT4_GROUP = 32;         // columns that share a scale, of a row in 4 bits
 constexpr int TILE_ROWS = 8;
+constexpr int AHEAD = 4096;  // bytes that are fetched before they are wanted: some 100 ns of them
 
 static inline int padded(int n, int to) { return (n + to - 1) / to * to; }
 
@@ -98,15 +99,17 @@ static inline void quantised_tile(const Matrix &a, int block, const Rows &x, int
     for (int i = k; i < end; i += STEP) {
       UNROLL
       for (int j = 0; j < J; j++) {
-        const Ints packed = load<Ints>(w + j * block_bytes + (size_t)i / STEP * 64);
+        const char *at = w + j * block_bytes + (size_t)i / STEP * 64;
+        if (J == 1) __builtin_prefetch(at + AHEAD, 0, 2);
+        const Ints packed = load<Ints>(at);
         UNROLL
         for (int m = 0; m < M; m++) {
-          const int8_t *at = bytes + m * stride + i;
+          const int8_t *of_row = bytes + m * stride + i;
           if (BITS == 8) {
-            acc[j][m] = dot4(acc[j][m], packed, load<int32_t>(at));
+            acc[j][m] = dot4(acc[j][m], packed, load<int32_t>(of_row));
           } else {
-            acc[j][m] = dot4(acc[j][m], packed & 0x0f0f0f0f, load<int32_t>(at));
-            acc[j][m] = dot4(acc[j][m], (packed >> 4) & 0x0f0f0f0f, load<int32_t>(at + 4));
+            acc[j][m] = dot4(acc[j][m], packed & 0x0f0f0f0f, load<int32_t>(of_row));
+            acc[j][m] = dot4(acc[j][m], (packed >> 4) & 0x0f0f0f0f, load<int32_t>(of_row + 4));
           }
         }
       }
@@ -165,6 +168,7 @@ static inline void plain_tile(const Matrix &a, int block, const Rows &x, int fir
     for (size_t k = 0; k < columns; k += LANES) {
       UNROLL
       for (int i = 0; i < R; i++) {
+        __builtin_prefetch(w[i] + k + std::max((size_t)R * columns, AHEAD / sizeof(W)), 0, 2);
         const Floats v = widen(w[i] + k);
         UNROLL
         for (int m = 0; m < M; m++) acc[i][m] += v * load<Floats>(rows + m * columns + k);

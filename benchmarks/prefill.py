@@ -1,0 +1,52 @@
+"""Milliseconds from a prompt to its first token: ours in each precision beside llama.cpp.
+
+As in `benchmarks.decode`: the same weights, by turns, nothing reused.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.common import (
+    JsonOption,
+    ModelOption,
+    PeerOption,
+    RoundsOption,
+    ShapeOption,
+    by_turns,
+    random_checkpoint,
+    report,
+)
+from benchmarks.decode import DtypesOption, contenders
+
+import torch  # isort: skip
+
+
+def main(
+    model: ModelOption = "demo",
+    shape: ShapeOption = None,
+    dtype: DtypesOption = ["bfloat16", "int8", "int4"],  # noqa: B006
+    prompt: Annotated[int, typer.Option(min=1, help="Prompt length in tokens.")] = 1500,
+    rounds: RoundsOption = 5,
+    llama: PeerOption = None,
+    with_generate: Annotated[bool, typer.Option("--generate", help="transformers, too.")] = False,
+    json_file: JsonOption = None,
+) -> None:
+    """Compare prefill."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        scratch = Path(folder)
+        path = str(random_checkpoint(shape, scratch)) if shape else model
+        made, size = contenders(path, dtype, llama, scratch, stack, with_generate=with_generate)
+        ids = tuple(torch.randint(19, size, (prompt,)).tolist())
+        runs = by_turns(made, ids, 1, rounds)
+    title = f"{shape or model}: {prompt} tokens of prompt, {rounds} rounds"
+    report(title, runs, lambda one: one.first, json_file)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,28 @@
+"""llama.cpp computes with our weights what we compute: else a comparison would say nothing."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks.common import PEER_VARIABLE, LlamaCpp
+from engine.api import GenerationRequest
+from engine.kv_cache import KVCache
+from engine.loading import load
+from engine.settings import EngineSettings
+
+
+def test_it_writes_what_we_write(tmp_path: Path) -> None:
+    python = os.environ.get(PEER_VARIABLE)
+    if python is None:
+        pytest.skip(f"optional: needs llama-cpp-python, named by {PEER_VARIABLE}")
+    loaded = load(EngineSettings(model="demo"), lambda *_: None)
+    prompt = tuple(loaded.decoder.tokenizer.encode("def mean(numbers):\n    total = 0\n"))
+    request, cache = GenerationRequest(prompt, 40), KVCache(loaded.cache_shape)
+    chunks = loaded.decoder.generate(request, cache, lambda: False)
+    expected = [id_ for chunk in chunks for id_ in chunk.ids]
+    peer = LlamaCpp(Path(python), "demo", "f32", tmp_path)
+    try:
+        assert peer.generate(prompt, 40)["ids"] == expected
+    finally:
+        peer.close()

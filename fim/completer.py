@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -34,6 +34,10 @@ _IN_A_WORD = "the cursor is in the middle of a word"
 _NOTHING = "the model has nothing to add here"
 
 
+Around = Callable[[Snapshot], Awaitable[Snapshot]]
+"""Returns a snapshot with its place in a project and with parts of other files."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Last:
     """The line that a document's last answer would have made."""
@@ -45,8 +49,12 @@ class _Last:
 class Completer:
     """Completes with one engine. Safe to call from many tasks of one event loop."""
 
-    def __init__(self, engine: Engine, settings: FimSettings | None = None) -> None:
+    def __init__(
+        self, engine: Engine, settings: FimSettings | None = None, around: Around | None = None
+    ) -> None:
+        """`around` finds what helps of other files; it is asked only where the model is."""
         self.settings = settings or FimSettings()
+        self._around = around
         self.model = FimModel(engine, self.settings)
         self._cache = SuggestionCache(self.settings.cache_size, self.settings.cache_seconds)
         self._flights: list[Flight] = []
@@ -137,6 +145,8 @@ class Completer:
         self, snapshot: Snapshot, ask: Ask, grown: Callable[[str], None]
     ) -> tuple[Cached, bool]:
         """Return the engine's answer as it may be shown, and whether it is finished."""
+        if self._around is not None and await self.model.reads_others():
+            snapshot = await self._around(snapshot)
         scope = scope_of(snapshot, multiline=self.settings.multiline == "auto")
         answer = await self.model.write(snapshot, Cutter(snapshot, scope), ask, grown)
         return _cleaned(answer, snapshot), answer.finished

@@ -19,6 +19,9 @@ from fim.snapshot import Snapshot
 from fim.speed import Speed
 from fim.window import Encode, remembering
 
+_ROOMY = 4096
+"""Positions from which on a model has room for parts of other files beside this one."""
+
 _IMPOSSIBLE = -50.0
 """Log-probability of what was not let through, or as good as that."""
 
@@ -119,6 +122,14 @@ class FimModel:
         cut = cutter.cut(head + reading.new, ended=True, limited=limited)
         scores = reading.scorer.scores().from_offset(len(left)).behind(len(head))
         return Answer(cut.text, scores, not limited)
+
+    async def reads_others(self) -> bool:
+        """Whether the prompt is to have parts of other files."""
+        known, related = await self._look(), self._settings.related
+        roomy = known.context_window >= _ROOMY
+        return known.family.files is not None and (
+            related == "always" or (related == "auto" and roomy)
+        )
 
     async def firsts(self, snapshot: Snapshot, most: int) -> list[tuple[int, float]]:
         """Return the likeliest tokens to begin with that write something, and how likely they are.

@@ -32,8 +32,8 @@ class FimSettings:
     """How sure the model must be before something is shown unasked."""
     cache_size: int = 500
     cache_seconds: float = 600.0
-    related: bool = True
-    """Whether the prompt has parts of other files."""
+    related: Literal["auto", "always", "never"] = "auto"
+    """Whether the prompt has parts of other files; `auto` is for models with room for them."""
     healing: bool = True
     """Whether a half-typed word is left to the model to tokenize, see `fim.healing`."""
     candidates: int = 3

@@ -31,6 +31,7 @@ from lsp_server import __version__
 from lsp_server.documents import Document, DocumentWorkspace
 from lsp_server.exclusions import Exclusions, odd_text
 from lsp_server.pacing import Pacing
+from lsp_server.projects import Projects
 from lsp_server.protocol import FAILED, StarcoderProtocol
 from lsp_server.scheduling import LatestWins
 from lsp_server.settings import Settings, resolve
@@ -83,9 +84,10 @@ class StarcoderServer(LanguageServer):
         self.settings = Settings()
         self.status = StatusReporter(self)
         self.engine = make_engine(self.settings)
-        self.completer = Completer(self.engine, self.settings.fim)
-        self.conversations = Conversations(Store())
         self._exclusions = _exclusions(self.settings)
+        self._projects = self._new_projects()
+        self.completer = self._new_completer()
+        self.conversations = Conversations(Store())
         self._statistics = Statistics(self.spawn)
         self._pacing = Pacing()
 
@@ -116,17 +118,30 @@ class StarcoderServer(LanguageServer):
         before, self.settings = self.settings, resolved.settings
         logging.getLogger().setLevel(self.settings.log_level.upper())
         self._exclusions = _exclusions(self.settings)
+        if self.settings.exclude != before.exclude:
+            self._projects = self._new_projects()
         if not self.settings.same_engine(before):
             old, self.engine = self.engine, self._make_engine(self.settings)
             self.spawn(old.aclose())
             self.status.update(tokens_per_second=0.0)
-            self.completer = Completer(self.engine, self.settings.fim)
+            self.completer = self._new_completer()
             self.spawn(self.bring_up())
         elif self.settings.fim != before.fim:
-            self.completer = Completer(self.engine, self.settings.fim)
+            self.completer = self._new_completer()
         if self.settings.enabled != before.enabled:
             state = State.READY if self.settings.enabled else State.DISABLED
             self.status.update(state=state, why="" if self.settings.enabled else "switched off")
+
+    def _new_completer(self) -> Completer:
+        return Completer(self.engine, self.settings.fim, lambda one: self._projects.place(one))
+
+    def _new_projects(self) -> Projects:
+        exclusions = self._exclusions
+        return Projects(
+            lambda: self.workspace.folders or [self.workspace.root_uri or ""],
+            lambda: cast("list[Document]", list(self.workspace.text_documents.values())),
+            exclusions.by_pattern,
+        )
 
     # The engine.
 
@@ -255,6 +270,7 @@ class StarcoderServer(LanguageServer):
         """Stop working on a document that was closed."""
         self._latest.cancel(uri)
         self._exclusions.forget(uri)
+        self._projects.closed(uri)
 
     # Chat.
 

@@ -112,10 +112,16 @@ class Settings(BaseModel):
         min_length=1,
         description="Name of an adapter that `starcoder-lsp tune` made for this model.",
     )
+    related_files: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Whether the model is shown parts of other files of the project: definitions "
+        "of imported names, and what is like the code at the cursor. `auto` is for models with "
+        "room for it, of 4,096 tokens or more.",
+    )
     eagerness: Eagerness = Field(
         "balanced",
         description="How sure the model must be before something is shown unasked: `eager` shows "
-        "all that it has, `reserved` little that is wrong.",
+        "almost all that it has, `reserved` little that is wrong.",
     )
     debounce_ms: Annotated[int, Field(ge=0, le=5000)] | None = Field(
         None,
@@ -172,6 +178,7 @@ class Settings(BaseModel):
             form=self.prompt_form,
             adapter=self.adapter,
             eagerness=self.eagerness,
+            related=self.related_files,
         )
 
     @property

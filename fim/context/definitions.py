@@ -88,7 +88,8 @@ def _shown(node: tree_sitter.Node, source: bytes) -> str:
     lines = [_signature(node, body, source)]
     for member in _top(body):
         inner = member.child_by_field_name("body")
-        if inner is not None and len(lines) < _MOST_LINES:
+        named = member.child_by_field_name("name") is not None
+        if named and inner is not None and len(lines) < _MOST_LINES:
             indent = " " * member.start_point.column
             lines.append(indent + _signature(member, inner, source))
     return "\n".join(lines)

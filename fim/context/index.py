@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fim.context.definitions import Definition, definitions
+from fim.context.definitions import definitions
 from fim.context.words import words
 from fim.snapshot import Excerpt
 
@@ -83,9 +83,9 @@ class Index:
 
     def alike(self, wanted: Sequence[str], path: str, most: int) -> list[Found]:
         """Return the pieces of other files than `path` that share most of the words, best first."""
-        if not wanted:
-            return []
         query = " OR ".join(f'"{word}"' for word in wanted if word.isalnum())
+        if not query:
+            return []
         with self._lock:
             rows = self._database.execute(
                 "select path, text, -bm25(chunks) as score from chunks "
@@ -130,6 +130,3 @@ def chunks(text: str) -> list[str]:
             made.append(piece)
         start = end
     return made
-
-
-__all__ = ["CHUNK_LINES", "Definition", "Found", "Index", "chunks"]

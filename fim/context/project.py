@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fim.context.gather import related
@@ -76,6 +76,11 @@ class Project:
         self._looked: float | None = None
         self._looking = threading.Lock()
 
+    async def place(self, snapshot: Snapshot, path: str, open_: Iterable[OpenFile]) -> Snapshot:
+        """Return the snapshot of a file of the project with what helps of the others."""
+        placed = replace(snapshot, project=self.root.name, path=path)
+        return replace(placed, related=await self.related(placed, open_))
+
     async def related(self, snapshot: Snapshot, open_: Iterable[OpenFile]) -> tuple[Excerpt, ...]:
         """Return parts of other files that help at the cursor, the most useful first.
 
@@ -101,31 +106,30 @@ class Project:
 
     def look(self) -> None:
         """Read what is new on disk, and forget what is gone. Takes seconds."""
-        if not self._looking.acquire(blocking=False):
-            return
-        try:
-            present: dict[str, int] = {}
-            for path in self._files():
-                try:
-                    stat = (self.root / path).stat()
-                except OSError:
-                    continue
-                if stat.st_size <= _MOST_BYTES:
-                    present[path] = stat.st_mtime_ns
+        with self._looking:
+            present = dict(self._on_disk())
             for path in self._seen.keys() - present.keys():
                 self._index.remove(path)
             for path, changed in present.items():
                 if self._seen.get(path) != changed and path not in self._versions:
                     self._read(path)
             self._seen = present
-        finally:
-            self._looking.release()
 
     def close(self, uri: str, path: str) -> None:
         """A document was closed: what is on disk counts again."""
         self._found.pop(uri, None)
         self._versions.pop(path, None)
         self._seen.pop(path, None)
+
+    def _on_disk(self) -> Iterator[tuple[str, int]]:
+        """Yield the files that are not too large, and when each was changed."""
+        for path in self._files():
+            try:
+                stat = (self.root / path).stat()
+            except OSError:
+                continue
+            if stat.st_size <= _MOST_BYTES:
+                yield path, stat.st_mtime_ns
 
     def _read(self, path: str) -> None:
         try:

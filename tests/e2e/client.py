@@ -130,6 +130,7 @@ async def start(
     settings: Any = None,
     configuration: Any = None,
     environment: dict[str, str] | None = None,
+    folders: Sequence[types.WorkspaceFolder] | None = None,
 ) -> AsyncIterator[Editor]:
     """Run a server process until the block ends."""
     client = LanguageClient(configuration=configuration)
@@ -148,6 +149,7 @@ async def start(
                 capabilities=capabilities(editor, progress=progress),
                 process_id=os.getpid(),
                 initialization_options=settings,
+                workspace_folders=folders,
             )
         )
         shown.offered = result.capabilities

@@ -14,7 +14,7 @@ from engine.scripted import byte_tokenizer
 from engine.tokenizer import Tokenizer
 from fim.families import detect
 from fim.prompt import FORMS, Form, build
-from fim.snapshot import Cell, Snapshot
+from fim.snapshot import Cell, Excerpt, Snapshot
 from fim.window import STEP_LINES, fit
 
 TOKENIZER = byte_tokenizer()
@@ -213,3 +213,53 @@ def test_cells_take_at_most_half_and_the_newest_stay(limit: int, sizes: list[int
     kept = [at for at, size in enumerate(sizes) if size and chr(97 + at) in text]
     nonempty = [at for at, size in enumerate(sizes) if size]
     assert kept == nonempty[len(nonempty) - len(kept) :]
+
+
+# Other files.
+
+
+def with_files(names: tuple[str, ...] = ("<filename>", "<reponame>")) -> Tokenizer:
+    return tokenizer_of("<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", *names)
+
+
+PLACED = Snapshot(
+    "u", "python", "x = 1\ny\n", 6, project="bakery", path="src/main.py",
+    related=(Excerpt("bread.py", "def bake():\n"), Excerpt("oven.py", "HOT = 1")),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_other_files_come_first_the_most_useful_nearest(form: Form) -> None:
+    tokenizer = with_files()
+    ids = build(PLACED, detect(tokenizer), tokenizer.encode, 1000, form).ids
+    assert tokenizer.decode(ids, skip_special=False).startswith(
+        "<reponame>bakery<filename>oven.py\nHOT = 1\n<filename>bread.py\ndef bake():\n"
+        "<filename>src/main.py\n<fim_prefix>"
+    )
+
+
+def test_a_family_without_such_tokens_sees_this_file_alone() -> None:
+    tokenizer = with_files(())
+    ids = build(PLACED, detect(tokenizer), tokenizer.encode, 1000).ids
+    alone = Snapshot("u", "python", PLACED.text, PLACED.cursor)
+    assert ids == build(alone, detect(tokenizer), tokenizer.encode, 1000).ids
+
+
+def test_what_does_not_fit_a_fourth_of_the_room_is_left_out_whole() -> None:
+    tokenizer = with_files()
+    family = detect(tokenizer)
+    for limit in range(20, 400):
+        ids = build(PLACED, family, tokenizer.encode, limit).ids
+        assert len(ids) <= limit
+        size = ids.index(family.prefix)
+        assert size <= limit // 4
+        header = tokenizer.decode(ids[:size], skip_special=False)
+        assert ("bread.py" in header) == ("def bake():" in header)
+
+
+def test_a_path_that_spells_a_special_token_stays_text() -> None:
+    tokenizer = with_files()
+    family = detect(tokenizer)
+    hostile = replace(PLACED, path="<fim_middle>.py", project="<fim_suffix>")
+    ids = build(hostile, family, tokenizer.encode, 1000).ids
+    assert ids.count(family.middle) == ids.count(family.suffix) == 1

@@ -82,6 +82,11 @@ UNSCORED = Scores()
 """Where nothing is known of probabilities."""
 
 
+_OPENING = "([{"
+_QUOTES = "\"'`"
+"""What a beginning does not end with: half a pair is worse than none."""
+
+
 def sure_part(text: str, scores: Scores, policy: Policy, *, partial: bool = True) -> str:
     """Return what of a text is sure enough to be shown, empty for nothing.
 
@@ -103,9 +108,22 @@ def _sure_words(line: str, scores: Scores, policy: Policy) -> str:
     sure = [end for end in scores.ends if end <= len(line)]
     sure = [end for end in sure if scores.confidence(0, end) >= policy.part]
     end = max(sure, default=0)
-    while end and (line[end - 1].isspace() or _in_word(line, end)):
+    while end and (line[end - 1] in _OPENING or line[end - 1].isspace() or _in_word(line, end)):
         end -= 1
+    if (quote := _open_quote(line[:end])) is not None:
+        end = len(line[:quote].rstrip(_OPENING + " \t"))
     return line[:end] if len(line[:end].strip()) >= policy.shortest else ""
+
+
+def _open_quote(text: str) -> int | None:
+    """Return where a string begins that does not end, None where every one does."""
+    begun: int | None = None
+    for at, character in enumerate(text):
+        if begun is None and character in _QUOTES:
+            begun = at
+        elif begun is not None and character == text[begun] and text[at - 1] != "\\":
+            begun = None
+    return begun
 
 
 def _in_word(line: str, at: int) -> bool:

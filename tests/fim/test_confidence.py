@@ -96,7 +96,9 @@ BALANCED = Policy(whole=0.1, part=0.2, shortest=3)
     ("pieces", "expected"),
     [
         ((("abc", 0.9), ("(x)", 0.9)), "abc(x)"),
-        ((("abc", 0.5), ("(", 0.5), ("xyz)", 0.01)), "abc("),
+        ((("abc", 0.5), ("(", 0.5), ("xyz)", 0.01)), "abc"),  # half a pair is worse than none
+        ((("abc", 0.9), ("('x ", 0.9), ("xyz)", 0.01)), "abc"),
+        ((("abc", 0.9), ("('x', y", 0.9), (".z)", 0.01)), "abc('x', y"),
         ((("abc", 0.5), ("de", 0.01)), ""),  # not a word
         ((("abc ", 0.5), ("de", 0.01)), "abc"),
         ((("ab", 0.5), (".de", 0.01)), ""),  # too short to be worth a look

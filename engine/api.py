@@ -193,6 +193,22 @@ class RenderedChat:
     stop_text: tuple[str, ...]
 
 
+@dataclass(slots=True)
+class Tally:
+    """What an engine has done since it was started."""
+
+    steps: int = 0
+    """Forward passes."""
+    computed_ids: int = 0
+    """Ids that went through them, guessed ones included."""
+    reused_ids: int = 0
+    """Ids of prompts whose keys and values were there already."""
+    answers: int = 0
+    """Answers begun."""
+    cache_bytes: int = 0
+    """What the KV caches take now."""
+
+
 class Engine(Protocol):
     """Something that holds a model and writes on a prompt."""
 
@@ -229,7 +245,11 @@ class Engine(Protocol):
 
 
 class ScoringEngine(Engine, Protocol):
-    """An engine that also says how likely a given text is."""
+    """An engine that also says how likely a given text is, and what it has done."""
+
+    def tally(self) -> Tally:
+        """Return what was done so far."""
+        ...
 
     async def score(self, ids: tuple[int, ...], top: int) -> list[TokenLogprob | None]:
         """Return the log-probability of each id after those before it, None for the first.

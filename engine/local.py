@@ -20,6 +20,7 @@ from engine.api import (
     GenerationRequest,
     Health,
     Priority,
+    Tally,
     TokenLogprob,
 )
 from engine.errors import ModelError, StarcoderError
@@ -46,6 +47,7 @@ class LocalEngine:
         self._health = Health(EngineState.STARTING, pid=os.getpid())
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
+        self._tally = Tally()
 
     def start(self) -> None:
         """Begin to load, in the background; a second call does nothing."""
@@ -94,6 +96,10 @@ class LocalEngine:
             result: list[TokenLogprob | None] = scores
         return result
 
+    def tally(self) -> Tally:
+        """See `ScoringEngine.tally`."""
+        return self._tally
+
     async def aclose(self) -> None:
         """Stop decoding and let go of the model."""
         self._closing.set()
@@ -136,7 +142,7 @@ class LocalEngine:
         self._loaded.set_result(loaded)
         from engine.scheduler import Scheduler
 
-        Scheduler(loaded, self._jobs, self._closing).run()
+        Scheduler(loaded, self._jobs, self._closing, self._tally).run()
 
     def _load(self) -> Any:
         # Imported here: torch takes seconds, and the server must answer `health` meanwhile.

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.api import Priority
+from engine.api import Priority, Tally
 from engine.cache_pool import CachePool, default_limit
 from engine.errors import OutOfMemoryError, StarcoderError
 from engine.jobs import DONE, Job
@@ -57,11 +57,13 @@ class Scheduler:
     """Takes jobs, and computes them step by step."""
 
     def __init__(
-        self, loaded: Loaded, jobs: queue.SimpleQueue[Job | None], closing: threading.Event
-    ) -> None:
+        self, loaded: Loaded, jobs: queue.SimpleQueue[Job | None], closing: threading.Event,
+        tally: Tally,
+    ) -> None:  # fmt: skip
+        """`tally` is kept up to date."""
         self._decoder, self._adapters = loaded.decoder, loaded.adapters
         self._costs = loaded.decoder.costs
-        self._jobs, self._closing = jobs, closing
+        self._jobs, self._closing, self._tally = jobs, closing, tally
         self._pool = CachePool(loaded.cache_shape, default_limit(loaded.cache_shape))
         self._waiting: list[Job] = []
         self._under_way: list[_Answer] = []
@@ -118,8 +120,12 @@ class Scheduler:
             adapter = None if job.adapter is None else self._adapters.get(job.adapter)
             self._decoder.check(job.prompt, adapter)
             cache = self._cache(job, adapter)
+            known = len(cache.ids)
             sequence = TokenSequence(job.work(self._decoder, cache, job.give), cache)
             self._under_way.append(_Answer(job, sequence))
+            self._tally.answers += 1
+            self._tally.reused_ids += known
+            self._tally.cache_bytes = self._pool.bytes
         except Exception as error:
             if cache is not None:
                 self._pool.give_back(cache)
@@ -203,7 +209,10 @@ class Scheduler:
             self._take(answer, part, logits)
         # Choosing is part of it: a GPU has not computed anything before that asks for it.
         elapsed = (time.perf_counter() - started) * 1000
-        self._costs.learn(sum(len(part.ids) for part in parts), elapsed)
+        ids = sum(len(part.ids) for part in parts)
+        self._costs.learn(ids, elapsed)
+        self._tally.steps += 1
+        self._tally.computed_ids += ids
 
     def _forward(self, parts: Sequence[Part]) -> list[Tensor]:
         for part in parts:

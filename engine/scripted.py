@@ -20,6 +20,7 @@ from engine.api import (
     FinishReason,
     GenerationRequest,
     Health,
+    Tally,
     TokenLogprob,
     Usage,
 )
@@ -119,6 +120,10 @@ class ScriptedEngine:
     async def score(self, ids: tuple[int, ...], top: int) -> list[TokenLogprob | None]:
         """Return the same score for every id."""
         return [None, *(TokenLogprob(id_, -0.5) for id_ in ids[1:])]
+
+    def tally(self) -> Tally:
+        """Return a step for each token written."""
+        return Tally(self.tokens_written, self.tokens_written, 0, len(self.requests))
 
     async def aclose(self) -> None:
         """Nothing is held."""

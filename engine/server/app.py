@@ -31,6 +31,17 @@ async def health(request: Request) -> Response:
     return JSONResponse(asdict(await request.app.state.engine.health()))
 
 
+async def metrics(request: Request) -> Response:
+    """What the engine has done, as Prometheus reads it."""
+    tally = asdict(request.app.state.engine.tally())
+    lines = [
+        f"# TYPE starcoder_{name} {'gauge' if name.endswith('bytes') else 'counter'}\n"
+        f"starcoder_{name} {value}\n"
+        for name, value in tally.items()
+    ]
+    return Response("".join(lines), media_type="text/plain; version=0.0.4")
+
+
 async def models(request: Request) -> Response:
     """The model and its adapters, as OpenAI and vLLM list them; more stands under `starcoder`."""
     info = await request.app.state.engine.info()
@@ -82,6 +93,7 @@ def create_app(
     app = Starlette(
         routes=[
             Route("/health", health),
+            Route("/metrics", metrics),
             Route("/v1/models", models),
             Route("/v1/completions", completions, methods=["POST"]),
             Route("/v1/chat/completions", chat_completions, methods=["POST"]),

@@ -32,7 +32,7 @@ from engine.errors import (
 )
 from engine.scripted import ScriptedEngine
 from engine.settings import Device, Dtype, EngineSettings
-from tests.engine.test_server import serving, until
+from tests.engine.serving import serving, until
 
 ANSWER = "naïve 🌍 = 1\n\nprint(2)"
 

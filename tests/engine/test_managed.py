@@ -21,7 +21,7 @@ from engine.client.managed import ManagedEngine
 from engine.errors import EngineLostError, EngineStartError, ModelNotFoundError
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
-from tests.engine.test_server import until
+from tests.engine.serving import until
 
 LONG = GenerationRequest((20, 21, 22), 8000)
 SHORT = GenerationRequest((20, 21, 22), 2)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.adapters import install
-from engine.api import Chunk, FinishReason, GenerationRequest, Priority, Sampling
+from engine.api import Chunk, FinishReason, GenerationRequest, Priority, Sampling, Tally
 from engine.errors import OutOfMemoryError, PromptTooLongError, RequestError, StarcoderError
 from engine.forward import LeanForward
 from engine.jobs import DONE, Job
@@ -74,7 +74,8 @@ class Bench:
 
     def __init__(self, loaded: Loaded) -> None:
         self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self.scheduler = Scheduler(loaded, self.jobs, threading.Event())
+        self.tally = Tally()
+        self.scheduler = Scheduler(loaded, self.jobs, threading.Event(), self.tally)
         self.asked: list[Asked] = []
         self._loop: Any = Inline()
 
@@ -313,6 +314,22 @@ def test_what_nobody_waits_for_waits_for_everybody(model: Loaded) -> None:
     assert len(ahead.ids) == before
     bench.finish()
     check(model, ahead)
+
+
+def test_what_is_done_is_counted(model: Loaded) -> None:
+    bench = Bench(model)
+    first = bench.ask(GenerationRequest(ids(1, 100), 8))
+    bench.finish()
+    written = len(first.ids)
+    drafted = sum(c.usage.drafted_tokens for c in first.chunks if c.usage)
+    accepted = sum(c.usage.accepted_tokens for c in first.chunks if c.usage)
+    assert bench.tally.answers == 1
+    assert bench.tally.steps == written - accepted
+    assert bench.tally.computed_ids == 100 + written - 1 - accepted + drafted
+    bench.ask(GenerationRequest((*ids(1, 100), 40), 1))
+    bench.finish()
+    assert bench.tally.reused_ids == 100
+    assert bench.tally.cache_bytes > 0
 
 
 def test_more_than_fit_at_once_are_all_answered(model: Loaded) -> None:

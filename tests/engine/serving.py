@@ -1,0 +1,77 @@
+"""Engines served over HTTP from the test's own process, and OpenAI's client in front of them."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import uvicorn
+
+from chat.rendering import render
+from engine.api import ScoringEngine
+from engine.client.endpoint import Endpoint
+from engine.scripted import byte_tokenizer
+from engine.server.app import create_app
+from engine.server.chat import RenderChat
+
+ANSWER = "return a + b\n\nprint(1)"
+
+
+@asynccontextmanager
+async def serving(
+    engine: ScoringEngine,
+    *,
+    uds: Path | None = None,
+    token: str | None = None,
+    render_chat: RenderChat | None = render,
+) -> AsyncIterator[Endpoint]:
+    """Serve an engine from this process while the block runs."""
+    if uds is None:
+        bound = socket.create_server(("127.0.0.1", 0))
+        endpoint = Endpoint(f"http://127.0.0.1:{bound.getsockname()[1]}", token=token)
+    else:
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        bound.bind(str(uds))
+        endpoint = Endpoint("http://engine", uds=uds, token=token)
+    app = create_app(engine, render_chat=render_chat, token=token)
+    config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve(sockets=[bound]))
+    await until(lambda: server.started)
+    try:
+        yield endpoint
+    finally:
+        server.should_exit = True
+        await task
+
+
+@asynccontextmanager
+async def asking(engine: ScoringEngine, **options: Any) -> AsyncIterator[openai.AsyncOpenAI]:
+    """OpenAI's client in front of a served engine."""
+    async with (
+        serving(engine, **options) as endpoint,
+        openai.AsyncOpenAI(
+            base_url=f"{endpoint.url}/v1", api_key=endpoint.token or "none", max_retries=0
+        ) as client,
+    ):
+        yield client
+
+
+async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait for something to become true."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - what is waited for sets no event
+            await asyncio.sleep(0.01)
+
+
+def ids(text: str) -> list[int]:
+    return byte_tokenizer().encode(text)
+
+
+async def post(client: openai.AsyncOpenAI, path: str, body: Any) -> httpx2.Response:
+    async with httpx2.AsyncClient(base_url=str(client.base_url)) as plain:
+        return await plain.post(path, json=body)

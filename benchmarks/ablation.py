@@ -1,0 +1,234 @@
+"""What each mechanism gives: everything on, and then without one of them at a time.
+
+Holes are filled and passages are typed with the same model, files and rhythm. All variants take
+turns within one run, each at another passage, so that none finds its prompt in the engine's cache
+because of the one before, and a slow minute of the machine falls on all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from benchmarks.seat import Seat
+from engine.client.managed import ManagedEngine
+from engine.errors import ConfigurationError
+from engine.settings import EngineSettings
+from fim.completer import Completer, FimSettings
+from fim.evaluation.files import source_files
+from fim.evaluation.holes import Hole, Kind, draw
+from fim.evaluation.replay import Summary, passages, summarize, tally_of
+from fim.evaluation.report import Row, rows
+from fim.evaluation.rhythm import drawn
+from fim.evaluation.run import Evaluator, Record, measure
+from fim.evaluation.tally import Passage, Tally
+from fim.evaluation.typist import Typist
+from lsp_server.cli.results import Results
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Everything on but one mechanism."""
+
+    without: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Of `FimSettings`, other than the default."""
+    patches: dict[str, Any] = field(default_factory=dict)
+    """What stands where the product's own does, by `module:name` or `module:class.name`."""
+
+    @property
+    def fim(self) -> FimSettings:
+        """The settings."""
+        return replace(FimSettings(), **self.settings)
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Put the patches in place for a while; a name that is no more raises AttributeError."""
+        before = []
+        for place, value in self.patches.items():
+            owner, name = _owner(place)
+            before.append((owner, name, getattr(owner, name)))
+            setattr(owner, name, value)
+        try:
+            yield
+        finally:
+            for owner, name, value in before:
+                setattr(owner, name, value)
+
+
+def _owner(place: str) -> tuple[Any, str]:
+    module, _, names = place.partition(":")
+    owner: Any = importlib.import_module(module)
+    *path, name = names.split(".")
+    for one in path:
+        owner = getattr(owner, one)
+    return owner, name
+
+
+def _same(text: str, *_: Any) -> str:
+    return text
+
+
+VARIANTS = (
+    Variant("nothing: all is on"),
+    Variant("typed-through", patches={"fim.cache:_LONGEST_TYPED": 0}),
+    Variant("cache and typed-through", settings={"cache_seconds": 0.02}),
+    Variant("join in flight", patches={"fim.completer:Completer._joinable": lambda *_: None}),
+    Variant("window in steps", patches={"fim.window:STEP_LINES": 1}),
+    Variant("form: the cursor's", settings={"form": "cursor"}),
+    Variant("form: the line's", settings={"form": "line"}),
+    Variant("form: suffix first", settings={"form": "suffix-first"}),
+    Variant("blocks", settings={"multiline": "never"}),
+    Variant("confidence", settings={"eagerness": "eager"}),
+    Variant("closed brackets", patches={"fim.clean:closed_twice": lambda *_: 0}),
+    Variant("suffix overlap", patches={"fim.clean:overlap": lambda *_: 0}),
+    Variant(
+        "loops", patches={"fim.clean:without_loops": _same, "fim.completer:without_loops": _same}
+    ),
+    Variant("echoes", patches={"fim.clean:_without_echo": _same}),
+    Variant("secrets", patches={"fim.clean:_without_forbidden": _same}),
+    Variant("syntax", patches={"fim.clean:mend": _same}),
+)  # fmt: skip
+"""One line a mechanism."""
+
+
+@dataclass
+class _Run:
+    variant: Variant
+    completer: Completer
+    evaluator: Evaluator
+    tallies: Results[Tally]
+    records: Results[Record]
+
+    @classmethod
+    def of(cls, variant: Variant, engine: ManagedEngine, folder: Path) -> _Run:
+        name = "".join(one if one.isalnum() else "-" for one in variant.without)
+        return cls(
+            variant,
+            Completer(engine, variant.fim),
+            Evaluator(engine, variant.fim),
+            Results(folder / f"{name}.replay.jsonl", tally_of),
+            Results(folder / f"{name}.holes.jsonl", lambda row: Record(**row)),
+        )
+
+    async def type(self, passage: Passage, gap_ms: int, seed: int) -> None:
+        if any(tally.name == passage.name for tally in self.tallies.rows):
+            return
+        seat = Seat(self.completer)
+        file = passage.file
+        seat.open(passage.without, passage.start, file.place.as_uri(), file.language)
+        with self.variant.on():
+            self.tallies.add(await Typist(seat, passage, drawn(gap_ms, seed)).type())
+
+    async def fill(self, hole: Hole) -> None:
+        if any(record.name == hole.name for record in self.records.rows):
+            return
+        with self.variant.on():
+            self.records.add(measure(hole, "pipeline", await self.evaluator.pipeline(hole)))
+
+
+async def _run(
+    variants: Sequence[Variant],
+    chosen: Sequence[Passage],
+    holes: Sequence[Hole],
+    model: str,
+    gap_ms: int,
+    folder: Path,
+) -> list[_Run]:
+    engine = ManagedEngine(EngineSettings(model=model))
+    runs = [_Run.of(variant, engine, folder) for variant in variants]
+    try:
+        await engine.info()
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            total = len(runs) * (len(chosen) + len(holes))
+            task = progress.add_task("without each", total=total)
+            for turn in range(len(chosen)):
+                for place, run in enumerate(runs):
+                    passage = chosen[(turn + place) % len(chosen)]
+                    await run.type(passage, gap_ms, chosen.index(passage))
+                    progress.advance(task)
+            for turn in range(len(holes)):
+                for place, run in enumerate(runs):
+                    await run.fill(holes[(turn + place) % len(holes)])
+                    progress.advance(task)
+    finally:
+        await engine.aclose()
+    return runs
+
+
+def _row(summary: Summary, row: Row | None) -> tuple[str, ...]:
+    return (
+        "" if row is None else f"{row.exact:.1%}",
+        "" if row is None or row.parses is None else f"{row.parses:.0%}",
+        f"{summary.saved:.1%}",
+        _number(summary.calls_per_kept, "{:.2f}"),
+        _number(summary.without_model, "{:.0%}"),
+        _number(summary.p50_ms, "{:.0f}"),
+        _number(summary.p95_ms, "{:.0f}"),
+        f"{summary.shown}",
+        f"{summary.doubled + summary.repeated}",
+        f"{summary.broke}",
+    )
+
+
+_COLUMNS = (
+    "without", "exact", "parses", "keys saved", "calls a kept character", "keys without the model",
+    "p50 ms", "p95 ms", "shown", "doubled", "broke",
+)  # fmt: skip
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def main(
+    paths: Annotated[list[Path], typer.Argument(help="Folders of source files.")],
+    out: Annotated[Path, typer.Option(help="Folder that keeps every hole and passage.")],
+    model: Annotated[str, typer.Option()] = "demo",
+    only: Annotated[
+        list[str] | None, typer.Option(help="Mechanisms whose name holds this; by default all.")
+    ] = None,
+    files: Annotated[int, typer.Option(min=1, help="Passages to type.")] = 20,
+    lines: Annotated[int, typer.Option(min=1, help="Lines of each.")] = 4,
+    count: Annotated[int, typer.Option(min=0, help="Holes to fill, of lines and blocks.")] = 200,
+    gap_ms: Annotated[int, typer.Option(min=1, help="Median pause between keys.")] = 150,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Print a table with a line for each mechanism that is left out."""
+    out.mkdir(parents=True, exist_ok=True)
+    found = source_files(*paths)
+    chosen = passages(found, files, lines, seed)
+    holes = draw(found, [Kind.LINE, Kind.LINE, Kind.BLOCK], count, seed) if count else []
+    if not chosen:
+        raise ConfigurationError(f"{paths[0]} has no files of source that are long enough.")
+    wanted = [
+        variant for index, variant in enumerate(VARIANTS)
+        if index == 0 or not only or any(name in variant.without for name in only)
+    ]  # fmt: skip
+    runs = asyncio.run(_run(wanted, chosen, holes, model, gap_ms, out))
+    table = Table(title=f"{model}: {len(chosen)} passages, {len(holes)} holes")
+    for column in _COLUMNS:
+        table.add_column(column)
+    kept: dict[str, Any] = {}
+    for run in runs:
+        summary = summarize(run.tallies.rows)
+        filled = rows(run.records.rows, lambda _: "all")
+        table.add_row(run.variant.without, *_row(summary, filled[0] if filled else None))
+        kept[run.variant.without] = summary.row()
+    Console(width=160).print(table)
+    (out / "sums.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -57,6 +57,8 @@ class SuggestionCache:
         self, size: int, seconds: float, timer: Callable[[], float] = time.monotonic
     ) -> None:
         self._entries: TTLCache[_Key, _Answer] = TTLCache(size, seconds, timer)
+        self._places: dict[tuple[str, str], dict[str, None]] = {}
+        """What was left of the cursor, by URI and what was right of it; the newest last."""
 
     def store(
         self,
@@ -73,6 +75,10 @@ class SuggestionCache:
         """
         key = _key(snapshot.uri, snapshot.before, snapshot.after)
         self._entries[key] = _Answer(text, replaced, scores, finished)
+        if len(self._places) > self._entries.maxsize:
+            held = {(uri, after) for uri, _, after in self._entries}
+            self._places = {place: self._places[place] for place in self._places if place in held}
+        self._places.setdefault((key[0], key[2]), {})[key[1]] = None
 
     def find(self, snapshot: Snapshot) -> Cached | None:
         """Return the answer for this place.
@@ -81,16 +87,28 @@ class SuggestionCache:
         is what was suggested there. Of one that was typed to its end nothing is left, if the model
         had ended it there.
         """
-        before, after = snapshot.before, snapshot.after
-        if found := self._entries.get(_key(snapshot.uri, before, after)):
+        uri, _, after = key = _key(snapshot.uri, snapshot.before, snapshot.after)
+        if found := self._entries.get(key):
             return found.after(0, Source.CACHE)
-        for typed in range(1, min(_LONGEST_TYPED, len(before)) + 1):
-            found = self._entries.get(_key(snapshot.uri, before[:-typed], after))
-            if found is None or not found.text.startswith(before[-typed:]):
+        start = max(0, snapshot.cursor - _BEFORE_CHARACTERS - _LONGEST_TYPED)
+        near = snapshot.text[start : snapshot.cursor]
+        for left in reversed(self._places.get((uri, after), {})):
+            typed = _typed_since(left, near)
+            found = self._entries.get((uri, left, after)) if typed else None
+            if found is None or not found.text.startswith(typed):
                 continue
-            if len(found.text) > typed or (found.finished and not found.replaced):
-                return found.after(typed, Source.TYPED_THROUGH)
+            if len(found.text) > len(typed) or (found.finished and not found.replaced):
+                return found.after(len(typed), Source.TYPED_THROUGH)
         return None
+
+
+def _typed_since(left: str, near: str) -> str:
+    """Return what of `near` follows `left`, the text that was left of a cursor; empty for none."""
+    at = 0 if len(left) < _BEFORE_CHARACTERS else near.rfind(left)
+    if at < 0 or not near.startswith(left, at):
+        return ""
+    typed = near[at + len(left) :]
+    return typed if len(typed) <= _LONGEST_TYPED else ""
 
 
 def _key(uri: str, before: str, after: str) -> _Key:

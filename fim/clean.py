@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from fim.brackets import closed_twice
@@ -12,6 +13,8 @@ from fim.syntax import mend
 
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _QUOTES = "\"'`"
+_FULL_LINE = re.compile(r"[^\r\n]*[^\s][^\r\n]*")
+
 _MOST_MENDS = 4
 """A shorter suggestion may replace less, and so be broken in another way."""
 
@@ -101,7 +104,7 @@ def _without_echo(text: str, snapshot: Snapshot) -> str:
     if begun == last and len(last) >= _SHORTEST_ECHO:
         return ""
     below = snapshot.after[len(snapshot.line_after) :]
-    following = next((line.strip() for line in below.splitlines() if line.strip()), "")
+    following = (_FULL_LINE.search(below) or [""])[0].strip()
     if len(following) < _SHORTEST_ECHO:
         return text
     lines = text.split("\n")

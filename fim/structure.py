@@ -102,12 +102,13 @@ def _change(leaf: tree_sitter.Node) -> int:
 
 def _quote_after(leaf: tree_sitter.Node, quote: str) -> str:
     """Return the quote that is open after a token: Python's three, or a backtick."""
-    text = (leaf.text or b"")[-3:].decode("utf-8", "replace")
-    if leaf.type == "string_start":
+    kind = leaf.type
+    if kind == "string_start":
+        text = (leaf.text or b"")[-3:].decode("utf-8", "replace")
         return text if text in ('"""', "'''") else quote
-    if leaf.type == "string_end":
+    if kind == "string_end":
         return ""
-    if leaf.type == "`":
+    if kind == "`":
         return "" if quote else "`"
     return quote
 

@@ -1,16 +1,20 @@
 """No suggestion that breaks a file which parsed: cut back to what fits, or dropped.
 
-Only lines near the cursor are parsed, so that the cost does not grow with the file. What the window
-cuts off looks broken at its borders, before and after alike: it is the difference that tells.
+Only lines near the cursor are parsed, so that the cost does not grow with the file.
 """
 
 from __future__ import annotations
 
+import re
+
 from fim.snapshot import Snapshot
 from syntax.grammars import errors, parser
 
-WINDOW_LINES = 150
-"""Lines parsed on either side of the cursor."""
+WINDOW_LINES, MOST_LINES = 40, 300
+"""Lines parsed on either side of the cursor, at least and at most."""
+
+_MARGIN = re.compile(r"(?!(?:else|elif|except|finally|catch)\b)[A-Za-z_@#]")
+_DEFINITION = re.compile(r"( +)(?:def\b|class\b|async def\b|@)")
 
 
 def mend(text: str, replaced: int, snapshot: Snapshot) -> str:
@@ -52,22 +56,58 @@ def closes_more_than_it_opens(text: str) -> bool:
 
 
 def lines_above(snapshot: Snapshot) -> str:
-    """Return the text before the cursor, as much of it as is parsed."""
-    start = snapshot.cursor
-    for _ in range(WINDOW_LINES):
-        start = snapshot.text.rfind("\n", 0, max(start, 0))
-    return snapshot.text[start + 1 : snapshot.cursor]
+    """Return the text before the cursor, as much of it as is parsed.
+
+    It begins with a statement at the margin, if that is not too far, or else in Python with a
+    definition: cut anywhere, most windows of files that parse do not.
+    """
+    text = snapshot.text
+    starts: list[int] = []
+    at = snapshot.cursor
+    while len(starts) < MOST_LINES and at >= 0:
+        at = text.rfind("\n", 0, at)
+        starts.append(at + 1)
+        if len(starts) > WINDOW_LINES and _MARGIN.match(text, at + 1):
+            return text[at + 1 : snapshot.cursor]
+    if at >= 0 and snapshot.language_id == "python":
+        blocks, start = _definition_above(text, starts)
+        return blocks + text[start : snapshot.cursor]
+    return text[starts[-1] : snapshot.cursor]
 
 
 def _window(snapshot: Snapshot, replaced: int) -> tuple[str, str]:
-    text, end = snapshot.text, snapshot.cursor + replaced
-    for _ in range(WINDOW_LINES):
-        found = text.find("\n", end)
-        if found < 0:
-            end = len(text)
-            break
-        end = found + 1
-    return lines_above(snapshot), text[snapshot.cursor + replaced : end]
+    """Return the text on either side that is parsed; below it ends as above it begins."""
+    at = snapshot.cursor + replaced
+    end = _end_below(snapshot.text, at, python=snapshot.language_id == "python")
+    return lines_above(snapshot), snapshot.text[at:end]
+
+
+def _definition_above(text: str, starts: list[int]) -> tuple[str, int]:
+    """Return where the outermost definition begins, and blocks in which it may stand so.
+
+    `starts` are those of lines, from the cursor's up.
+    """
+    indents = {at: len(found[1]) for at in starts if (found := _DEFINITION.match(text, at))}
+    if not indents:
+        return "", starts[-1]
+    least = min(indents.values())
+    outer = [at for at, indent in indents.items() if indent == least]
+    start = next((at for at in outer if at <= starts[WINDOW_LINES]), outer[-1])
+    return "".join(f"{' ' * column}if 1:\n" for column in range(0, least, 4)), start
+
+
+def _end_below(text: str, at: int, *, python: bool) -> int:
+    within = None
+    for count in range(MOST_LINES):
+        at = text.find("\n", at) + 1
+        if at == 0:
+            return len(text)
+        if count >= WINDOW_LINES:
+            if _MARGIN.match(text, at):
+                return at
+            if python and within is None and _DEFINITION.match(text, at):
+                within = at
+    return at if within is None else within
 
 
 _MOST_ENDS = 24

@@ -252,7 +252,7 @@ def test_brackets_that_the_editor_closed_are_not_doubled(
 @pytest.mark.parametrize("methods", [3, 40, 400])
 def test_what_breaks_a_long_class_is_cut_back_too(methods: int) -> None:
     """The lines that are parsed begin and end within it, and are code all the same."""
-    method = "    def method(self):\n        a = 1\n        return a\n\n"
+    method = '    def method(self):\n        """Of.\n\n        If it isn\'t.\n        """\n\n'
     above = "class A:\n" + methods * method + "    def here(self):\n"
     text = f"{above}        |\n        return 1\n\n{methods * method}"
     result, _ = asked(text, "x = f(1, 2\n", eagerness="eager")

@@ -1,6 +1,7 @@
 """Real Neovim, 0.12 with its own ghost text and 0.10 with ours: typed into, and looked at."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.e2e.client import scripted
 from tests.editors.neovim import PLUGIN, Neovim, neovim
 
+SEVERAL = [sys.executable, "-m", "tests.editors.several"]
 DEMO = {"model": "demo", "eagerness": "eager", "statistics": False}
 
 
@@ -64,6 +66,37 @@ def test_a_word_after_an_emoji(version: str, file: Path) -> None:
         editor.shown()
         editor.keys("<C-Right>")
         editor.until(lambda: editor.text.endswith("x =  größe"), "a word is taken")
+
+
+def test_going_from_one_candidate_to_the_next(version: str, file: Path) -> None:
+    with neovim(version, file, server=SEVERAL) as editor:
+        editor.attached()
+        editor.keys("Go")
+        editor.type("x = ")
+        assert editor.shown() == "first + 1"
+        for key, shown in (
+            ("<M-]>", "second + 2 (2/3)"),
+            ("<M-]>", "third + 3 (3/3)"),
+            ("<M-]>", "first + 1 (1/3)"),
+            ("<M-[>", "third + 3 (3/3)"),
+            ("<M-[>", "second + 2 (2/3)"),
+        ):
+            editor.keys(key)
+            editor.until(lambda wanted=shown: editor.ghost() == wanted, f"{shown} after {key}")
+        editor.keys("<C-Right>")
+        editor.until(lambda: editor.text.endswith("x = second"), "a word of the second is taken")
+        editor.keys("<Esc>S")
+        editor.type("y = ")
+        editor.shown()
+        editor.keys("<M-[>")
+        editor.until(lambda: editor.ghost() == "third + 3 (3/3)", "backwards from the first")
+        editor.keys("<Tab>")
+        editor.until(lambda: editor.text.endswith("y = third + 3"), "it is accepted")
+        taken = (
+            "local c = vim.lsp.get_clients()[1];"
+            "return vim.lsp.buf_request_sync(1, 'test/taken', {}, 5000)[c.id].result"
+        )
+        assert editor.lua(taken) == ["second + 2", "third + 3"]
 
 
 def test_keys_do_what_they_did_where_nothing_is_shown(version: str, file: Path) -> None:
@@ -247,13 +280,14 @@ def ghost_from_demo(editor: Neovim) -> None:
 
 
 def test_every_module_loads_and_leaks_no_global(version: str, file: Path) -> None:
-    names = sorted(one.stem for one in (PLUGIN / "lua" / "starcoder").glob("*.lua"))
+    lua = PLUGIN / "lua"
+    found = (".".join(one.relative_to(lua).with_suffix("").parts) for one in lua.rglob("*.lua"))
+    modules = sorted(one.removesuffix(".init") for one in found)
     if version == "0.10":
-        names.remove("builtin")  # for those that have inline completion of their own
+        modules.remove("starcoder.builtin")  # for those that have inline completion of their own
     with neovim(version, file, server=scripted("x")) as editor:
         before = set(editor.lua("return vim.tbl_keys(_G)"))
-        for name in names:
-            module = "starcoder" if name == "init" else f"starcoder.{name}"
+        for module in modules:
             editor.lua("require(...)", module)
         assert set(editor.lua("return vim.tbl_keys(_G)")) - before == set()
 

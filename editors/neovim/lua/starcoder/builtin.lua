@@ -1,4 +1,6 @@
 -- Ghost text by vim.lsp.inline_completion, Neovim 0.12 and newer.
+local server = require('starcoder.server')
+
 local M = {}
 
 local namespace = vim.api.nvim_create_namespace('nvim.lsp.inline_completion')
@@ -40,8 +42,46 @@ function M.rest(item)
   return text:sub(cursor[2] - column + 1)
 end
 
+--- Return what Neovim holds of a client's candidates in a buffer, nil where it keeps them elsewhere.
+local function held(buffer, client)
+  local found, capability = pcall(require, 'vim.lsp._capability')
+  local kind = found and (capability.all or {}).inline_completion
+  local completor = kind and kind.active[buffer]
+  return completor and (completor.client_state or {})[client.id]
+end
+
+---@type string? where all candidates were asked for
+local asked_at
+
+--- Go to another candidate. The server gives several only when asked by hand, which Neovim never
+--- does by itself, so the first time at a place does that.
+---@param by integer
 function M.select(by)
-  vim.lsp.inline_completion.select({ count = by })
+  local buffer = vim.api.nvim_get_current_buf()
+  local client = server.client(buffer, true)
+  local row, column = unpack(vim.api.nvim_win_get_cursor(0))
+  local function here()
+    return ('%d:%d:%d:%d'):format(buffer, vim.api.nvim_buf_get_changedtick(buffer), row, column)
+  end
+  local place = here()
+  local function move()
+    vim.lsp.inline_completion.select({ count = by })
+  end
+  if asked_at == place or not client or not held(buffer, client) then
+    return move()
+  end
+  asked_at = place
+  local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
+  params.context = { triggerKind = vim.lsp.protocol.InlineCompletionTriggerKind.Invoked }
+  server.send(client, 'textDocument/inlineCompletion', params, function(err, result)
+    local items = result and (result.items or result) or {}
+    local candidates = held(buffer, client)
+    if err or #items == 0 or not candidates or here() ~= place or not M.is_visible() then
+      return
+    end
+    candidates.items = items
+    move()
+  end, buffer)
 end
 
 function M.dismiss()

@@ -5,7 +5,15 @@ local M = {}
 
 local namespace = vim.api.nvim_create_namespace('starcoder.ghost')
 
----@type { items: table[], index: integer, buffer: integer, client_id: integer, encoding: string }?
+---@class starcoder.Candidates
+---@field items table[]
+---@field index integer
+---@field buffer integer
+---@field client_id integer
+---@field encoding string
+---@field by_hand boolean whether all that there are were asked for
+
+---@type starcoder.Candidates?
 local current
 ---@type { client: vim.lsp.Client, id: integer }?
 local asked
@@ -45,7 +53,8 @@ local function rest(item, encoding)
   return text:sub(column - start + 1), math.max(0, replaced)
 end
 
-local function show()
+---@param counted? boolean whether to say which of how many it is
+local function show(counted)
   clear()
   local item = current and current.items[current.index]
   if not item then
@@ -61,6 +70,10 @@ local function show()
   for line in vim.gsplit(text, '\n', { plain = true }) do
     table.insert(lines, { { line, 'Comment' } })
   end
+  if counted then
+    local count = (' (%d/%d)'):format(current.index, #current.items)
+    table.insert(lines[#lines], { count, 'NonText' })
+  end
   vim.api.nvim_buf_set_extmark(current.buffer, namespace, row - 1, column, {
     virt_text = lines[1],
     virt_text_pos = replaced > 0 and 'overlay' or 'inline',
@@ -69,9 +82,9 @@ local function show()
   })
 end
 
---- Ask for ghost text at the cursor.
----@param kind? integer 1 by hand, 2 by itself
-function M.request(kind)
+--- Ask for ghost text at the cursor; by hand, for another than the one that is shown.
+---@param by? integer how many candidates further
+local function request(by)
   local buffer = vim.api.nvim_get_current_buf()
   local client = vim.lsp.get_clients({ name = server.name, bufnr = buffer })[1]
   if not client then
@@ -79,7 +92,7 @@ function M.request(kind)
   end
   cancel()
   local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
-  params.context = { triggerKind = kind or 2 }
+  params.context = { triggerKind = by and 1 or 2 } -- Invoked, Automatic
   local tick = vim.api.nvim_buf_get_changedtick(buffer)
   local sent, id = server.send(client, 'textDocument/inlineCompletion', params, function(err, result)
     asked = nil
@@ -91,9 +104,16 @@ function M.request(kind)
     end
     local items = result and (result.items or result) or {}
     current = #items > 0
-        and { items = items, index = 1, buffer = buffer, client_id = client.id, encoding = client.offset_encoding }
+        and {
+          items = items,
+          index = ((by or 0) % #items) + 1,
+          buffer = buffer,
+          client_id = client.id,
+          encoding = client.offset_encoding,
+          by_hand = by ~= nil,
+        }
       or nil
-    show()
+    show(by ~= nil)
   end, buffer)
   asked = sent and { client = client, id = id } or nil
 end
@@ -104,7 +124,7 @@ function M.enable()
     group = group,
     callback = function()
       show() -- what was typed along it is not grey any more, at once
-      M.request()
+      request()
     end,
   })
   vim.api.nvim_create_autocmd('InsertLeave', { group = group, callback = M.dismiss })
@@ -145,10 +165,14 @@ function M.take(act)
   return true
 end
 
+--- Go to another candidate; the server gives several only when asked by hand.
+---@param by integer
 function M.select(by)
-  if current then
+  if current and current.by_hand then
     current.index = (current.index - 1 + by) % #current.items + 1
-    show()
+    show(true)
+  elseif current then
+    request(by)
   end
 end
 
@@ -159,7 +183,7 @@ function M.dismiss()
 end
 
 function M.refresh()
-  M.request()
+  request()
 end
 
 return M

@@ -16,7 +16,7 @@ local function check_server(cmd)
   if vim.fn.executable(cmd[1]) == 0 then
     vim.health.error(
       ('%s is not on the PATH'):format(cmd[1]),
-      { "Run `pip install starcoder-lsp`, or set cmd in setup().", 'PATH: ' .. (vim.env.PATH or '') }
+      { 'Run `pip install starcoder-lsp`, or set cmd in setup().', 'PATH: ' .. (vim.env.PATH or '') }
     )
     return
   end
@@ -35,7 +35,8 @@ end
 local function check_engine()
   local client = require('starcoder.server').client(nil, true)
   if not client then
-    vim.health.warn('the server is not running', 'Open a file; see :messages and the log of :lua =vim.lsp.get_log_path()')
+    local advice = 'Open a file; see :messages and the log of :lua =vim.lsp.get_log_path()'
+    vim.health.warn('the server is not running', advice)
     return
   end
   local status = require('starcoder.status').current
@@ -46,7 +47,8 @@ local function check_engine()
     vim.health.ok(said)
   end
   if status.demo then
-    vim.health.info('this is the demo model: suggestions are poor by nature; `starcoder-lsp models` tells of others')
+    local message = 'this is the demo model: suggestions are poor by nature; %s tells of others'
+    vim.health.info(message:format('`starcoder-lsp models`'))
   end
 end
 

@@ -18,8 +18,7 @@ end
 local function capabilities()
   local all = vim.lsp.protocol.make_client_capabilities()
   -- Before 0.12 the client does not say that it shows ghost text; this plugin does.
-  all.textDocument.inlineCompletion = all.textDocument.inlineCompletion
-    or { dynamicRegistration = false }
+  all.textDocument.inlineCompletion = all.textDocument.inlineCompletion or { dynamicRegistration = false }
   return all
 end
 
@@ -155,7 +154,8 @@ function M.restart()
     M.start(config)
     for _, buffer in ipairs(vim.api.nvim_list_bufs()) do
       if vim.api.nvim_buf_is_loaded(buffer) and vim.bo[buffer].filetype ~= '' then
-        vim.api.nvim_exec_autocmds('FileType', { buffer = buffer, group = vim.lsp.config and 'nvim.lsp.enable' or 'starcoder.server' })
+        local group = vim.lsp.config and 'nvim.lsp.enable' or 'starcoder.server'
+        vim.api.nvim_exec_autocmds('FileType', { buffer = buffer, group = group })
       end
     end
   end, 500)

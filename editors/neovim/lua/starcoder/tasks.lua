@@ -7,7 +7,8 @@ local function position(client, row, column)
   local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
   if row then
     local line = vim.api.nvim_buf_get_lines(0, row - 1, row, false)[1] or ''
-    local character = vim.lsp.util.character_offset(0, row - 1, math.min(column, #line), client.offset_encoding)
+    local character =
+      vim.lsp.util.character_offset(0, row - 1, math.min(column, #line), client.offset_encoding)
     return { line = row - 1, character = character }
   end
   return params.position

@@ -103,7 +103,9 @@ class LeanForward:
         """Write the rows of each span and return its logits (last, vocab)."""
         hidden = self._embed(ids.to(self.weights.device), spans)
         adapted = [span for span in spans if span.cache.adapter is not None]
-        if not adapted and ids.shape[0] <= MOST_ROWS and (fused := self._fused_step()):
+        few = ids.shape[0] <= MOST_ROWS
+        fused = None if adapted else self._fused_step()
+        if fused and (few or (len(spans) == 1 and fused.takes_many)):
             places = [(one.cache, at) for one in spans for at in range(one.start, one.end)]
             wanted = [at for one in spans for at in one.wanted]
             return list(torch.split(fused(hidden, places, wanted), [one.last for one in spans]))

@@ -108,6 +108,8 @@ class Native:
         loaded = ctypes.CDLL(str(library))
         self._step, self._product = loaded.starcoder_step, loaded.starcoder_product
         self._expand = loaded.starcoder_expand
+        self._attend = loaded.starcoder_attend
+        self._attend.restype = None
         self._step.restype = self._product.restype = self._expand.restype = None
 
     def model(self, parts: ModelParts) -> Held:
@@ -170,6 +172,28 @@ class Native:
             c_void_p(made.data_ptr()), torch.get_num_threads(),
         )  # fmt: skip
         return made.to(x.dtype)
+
+    @staticmethod
+    def attends(keys: Tensor) -> bool:
+        """Whether `attend` is made for such keys."""
+        known = keys.dtype in (torch.float32, torch.bfloat16)
+        return known and keys.shape[1] % LANES == 0 and keys.is_contiguous()
+
+    def attend(
+        self, query: Tensor, keys: Tensor, values: Tensor, heads: int, scale: float
+    ) -> Tensor:
+        """Return what the last n rows of a sequence see, for `query` (n, heads * dim).
+
+        `keys` and `values` are (rows, dim), each without gaps.
+        """
+        wide, (rows, dim) = query.float().contiguous(), keys.shape
+        made = torch.empty_like(wide)
+        self._attend(
+            kind_of(keys.dtype), c_void_p(wide.data_ptr()), c_void_p(keys.data_ptr()),
+            c_void_p(values.data_ptr()), rows - query.shape[0], query.shape[0], heads, dim,
+            c_float(scale), c_void_p(made.data_ptr()), torch.get_num_threads(),
+        )  # fmt: skip
+        return made.to(query.dtype)
 
     def expand(self, held: Held, first: int, count: int) -> Tensor:
         """Return rows of quantised weights, (count, in) in bfloat16."""

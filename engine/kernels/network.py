@@ -22,7 +22,7 @@ from engine.quantised import Quantised
 from engine.weights import PRODUCTS, TANH_GELU, Dense, Layer, Product, Weights
 
 MOST_ROWS = 32
-"""Of a step. More are better off with products made for many rows."""
+"""Of a step of several sequences, or of weights that are not quantised."""
 
 _CACHE_DTYPES = (torch.float32, torch.bfloat16)
 
@@ -36,6 +36,10 @@ class FusedStep:
 
     def __init__(self, native: Native, weights: Weights) -> None:
         self._native = native
+        quantised = all(isinstance(one, Quantised) for one in weights.layers[0].products.values())
+        # A matrix unit is faster at many rows, but it wants weights in bfloat16.
+        self.takes_many = quantised and not torch.cpu._is_amx_tile_supported()
+        """Whether it is the fastest for any number of rows of one sequence, too."""
         self._model = native.model(
             ModelParts(
                 heads=weights.heads,

@@ -22,7 +22,7 @@ constexpr int INT4_GROUP = 32;         // columns that share a scale, of a row i
 constexpr int TILE_ROWS = 8;
 constexpr int AHEAD = 4096;  // bytes that are fetched before they are wanted: some 100 ns of them
 
-static inline int padded(int n, int to) { return (n + to - 1) / to * to; }
+template <class N> static inline N padded(N n, int to) { return (n + to - 1) / to * to; }
 
 // Rows that a matrix is to be multiplied with: as they are, and in 8 bits for quantised weights.
 struct Rows {

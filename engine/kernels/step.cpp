@@ -11,6 +11,7 @@ extern "C" int omp_get_num_threads();
 #endif
 
 #include "attention.h"
+#include "attention_wide.h"
 #include "products.h"
 
 struct Norm {
@@ -128,8 +129,10 @@ struct Step {
   int threads;
   float *hidden;
   Rows normed, mixed, inner;
-  float *query, *scores;
-  int scores_size;  // of one thread
+  float *query;
+  char *scratch, *packed;
+  size_t scratch_size;  // of one thread
+  bool wide;            // many rows, all of one sequence and one behind the other
   std::atomic<int> *counters;
   Meeting meeting{};
 
@@ -170,14 +173,33 @@ struct Step {
       else
         narrow((C *)place.values[index] + offset, y);
     });
+    if (wide) return wide_attention<C>(next + 1, index);
     const int parts = (model.heads + HEADS_AT_ONCE - 1) / HEADS_AT_ONCE;
     each(next[1], mixed.count * parts, [&](int i) {
       const int row = i / parts;
       const Place &place = places[row];
       attend<C>(query + (size_t)row * width, place.keys[index], place.values[index],
                 place.position + 1, model.heads, dim, model.scale, i % parts * HEADS_AT_ONCE,
-                scores + (size_t)thread_number() * scores_size,
+                (float *)(scratch + thread_number() * scratch_size),
                 mixed.values + (size_t)row * width);
+    });
+  }
+
+  template <class C> void wide_attention(std::atomic<int> *next, int index) {
+    const int dim = model.head_dim, width = model.width, start = places[0].position;
+    const int rows = start + mixed.count, length = padded(rows, KEYS_PADDED);
+    Packed<C> both{(C *)packed, (C *)packed + (size_t)length * dim, length, dim};
+    each(next[0], length / LANES, [&](int block) {
+      both.pack((const C *)places[0].keys[index], (const C *)places[0].values[index],
+                block * LANES, rows);
+    });
+    const int tiles = (mixed.count + WIDE_ROWS - 1) / WIDE_ROWS;
+    each(next[1], tiles * model.heads, [&](int i) {
+      const int row = i / model.heads * WIDE_ROWS;
+      const size_t at = (size_t)row * width + i % model.heads * dim;
+      const WideScratch<C> mine(scratch + thread_number() * scratch_size, dim, length);
+      attend_wide_some<C>(std::min(WIDE_ROWS, mixed.count - row), both, query + at, width,
+                          start + row + 1, model.scale, mine, mixed.values + at);
     });
   }
 
@@ -192,18 +214,19 @@ struct Step {
       attention<Brain>(next + 1, layer, index);
     else
       attention<float>(next + 1, layer, index);
-    quantise_rows(next[3], mixed, layer.attention_out);
-    product(next[4], layer.attention_out, mixed, add);
-    norm_rows(next[5], layer.norm_2, layer.inner_in);
-    product(next[6], layer.inner_in, normed, [&](int row, int at, Floats y) {
+    quantise_rows(next[4], mixed, layer.attention_out);
+    product(next[5], layer.attention_out, mixed, add);
+    norm_rows(next[6], layer.norm_2, layer.inner_in);
+    product(next[7], layer.inner_in, normed, [&](int row, int at, Floats y) {
       store(inner.values + (size_t)row * model.inner + at, gelu(y));
     });
-    quantise_rows(next[7], inner, layer.inner_out);
-    product(next[8], layer.inner_out, inner, add);
+    quantise_rows(next[8], inner, layer.inner_out);
+    product(next[9], layer.inner_out, inner, add);
   }
 };
 
-constexpr int PHASES = 9;  // of a layer
+constexpr int MOST_NARROW = 32;  // rows
+constexpr int PHASES = 10;  // of a layer
 
 static void store_some(float *to, Floats y, int most) {
   if (most >= LANES)
@@ -214,24 +237,31 @@ static void store_some(float *to, Floats y, int most) {
 
 extern "C" {
 
-// Computes `count` rows: `hidden` (count, width) are their embeddings, and is overwritten. Rows
+// Computes `count` rows, more than MOST_NARROW only of one sequence: `hidden` (count, width) are their embeddings, and is overwritten. Rows
 // are written to the caches. `logits` (wanted_count, head's rows) are those of rows `wanted`.
 void starcoder_step(const Model *model, const Place *places, int count, float *hidden,
                     const int32_t *wanted, int wanted_count, float *logits, int threads) {
   int longest = 0;
   for (int i = 0; i < count; i++) longest = std::max(longest, places[i].position + 1);
-  const int scores = padded(longest, LANES) * HEADS_AT_ONCE;
+  const bool wide = count > MOST_NARROW;
+  const int dim = model->head_dim, length = padded(longest, KEYS_PADDED);
+  const size_t scratch = wide ? WideScratch<float>::bytes(dim, length)
+                              : sizeof(float) * padded(longest, LANES) * HEADS_AT_ONCE;
+  const size_t packed = wide ? 2 * sizeof(float) * (size_t)length * dim : 0;
   const int phases = model->layer_count * PHASES + 2, width = model->width;
   workspace.reserve(3 * Workspace::rows_bytes(count, width) +
                     Workspace::rows_bytes(count, model->inner) +
-                    sizeof(float) * ((size_t)count * width + (size_t)threads * scores) +
-                    sizeof(int) * phases + 8 * 64);
-  Step step{*model, places, threads, hidden, {}, {}, {}, nullptr, nullptr, scores, nullptr};
+                    sizeof(float) * (size_t)count * width + threads * padded(scratch, 64) +
+                    packed + sizeof(int) * phases + 10 * 64);
+  Step step{*model, places, threads, hidden, {}, {}, {}, nullptr, nullptr, nullptr, 0, wide,
+            nullptr};
   step.normed = workspace.rows(count, width);
   step.mixed = workspace.rows(count, width);
   step.inner = workspace.rows(count, model->inner);
   step.query = workspace.take<float>((size_t)count * width);
-  step.scores = workspace.take<float>((size_t)threads * scores);
+  step.scratch_size = padded(scratch, 64);
+  step.scratch = workspace.take<char>(threads * step.scratch_size);
+  step.packed = workspace.take<char>(packed);
   step.counters = workspace.take<std::atomic<int>>(phases);
   std::memset((void *)step.counters, 0, sizeof(int) * phases);
   Rows last = workspace.rows(wanted_count, width);
@@ -280,5 +310,31 @@ void starcoder_expand(const Matrix *a, int first, int count, Brain *out, int thr
       for (int i = 0; i < LANES; i++) values[i] = weight_at(*a, first + row, k + i);
       narrow(out + (size_t)row * a->columns + k, values);
     }
+}
+
+// Attention of `count` rows from position `start` of a sequence: q and out (count, heads * dim),
+// keys and values (start + count, dim) of the kind.
+void starcoder_attend(Kind kind, const float *q, const void *keys, const void *values, int start,
+                      int count, int heads, int dim, float scale, float *out, int threads) {
+  const int width = heads * dim, length = padded(start + count, KEYS_PADDED);
+  Model model{width, heads, dim, 0, 0, kind, 0, scale, nullptr, {}, {}};
+  void *of_keys = const_cast<void *>(keys), *of_values = const_cast<void *>(values);
+  const Place place{&of_keys, &of_values, start};
+  const size_t scratch = padded(WideScratch<float>::bytes(dim, length), 64);
+  const size_t packed = 2 * sizeof(float) * (size_t)length * dim;
+  workspace.reserve(threads * scratch + packed + 2 * 64);
+  char *memory = workspace.take<char>(threads * scratch);
+  std::atomic<int> counters[2]{};
+  Step step{model, &place, threads, nullptr, {}, {}, {}, nullptr, nullptr, nullptr, scratch, true,
+            nullptr};
+  step.mixed = Rows{count, width, out, nullptr, nullptr, nullptr, nullptr};
+  step.query = const_cast<float *>(q);
+  step.scratch = memory;
+  step.packed = workspace.take<char>(packed);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  if (kind == BRAIN)
+    step.wide_attention<Brain>(counters, 0);
+  else
+    step.wide_attention<float>(counters, 0);
 }
 }

@@ -212,3 +212,22 @@ def test_without_a_compiler_there_are_none(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(build._NoKernelsError, match=r"C\+\+ compiler"):
         build.library(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("start", "count"), [(0, 40), (0, 64), (7, 33), (100, 65), (3, 5)])
+@pytest.mark.parametrize("dim", [16, 64, 80])
+def test_attention_of_many_rows_is_exact(
+    native: Native, dtype: torch.dtype, start: int, count: int, dim: int
+) -> None:
+    heads, rows = 3, start + count
+    query = random(count, heads * dim).to(dtype)
+    keys, values = random(rows, dim).to(dtype), random(rows + 1, dim)[1:].to(dtype).contiguous()
+    found = native.attend(query, keys, values, heads, dim**-0.5)
+    by_head = query.float().view(count, heads, dim).transpose(0, 1)
+    scores = by_head @ keys.float().T * dim**-0.5
+    later = torch.arange(rows) > torch.arange(start, rows)[:, None]
+    shares = scores.masked_fill(later, -torch.inf).softmax(-1)
+    expected = (shares @ values.float()).transpose(0, 1).reshape(count, heads * dim)
+    close = 1e-5 if dtype == torch.float32 else 0.03
+    torch.testing.assert_close(found.float(), expected, atol=close, rtol=close)

@@ -25,7 +25,8 @@ from benchmarks.seat import Seat
 from engine.client.managed import ManagedEngine
 from engine.errors import ConfigurationError
 from engine.settings import EngineSettings
-from fim.completer import Completer, FimSettings
+from fim.completer import Around, Completer, FimSettings
+from fim.evaluation.around import around_of
 from fim.evaluation.files import source_files
 from fim.evaluation.holes import Hole, Kind, draw
 from fim.evaluation.replay import Summary, passages, summarize, tally_of
@@ -81,25 +82,27 @@ def _same(text: str, *_: Any) -> str:
 
 
 VARIANTS = (
-    Variant("nothing: all is on"),
+    Variant("nothing"),
     Variant("typed-through", patches={"fim.cache:_LONGEST_TYPED": 0}),
-    Variant("cache and typed-through", settings={"cache_seconds": 0.02}),
+    Variant("cache", settings={"cache_seconds": 0.02}),
     Variant("join in flight", patches={"fim.completer:Completer._joinable": lambda *_: None}),
+    Variant("prefetch", settings={"prefetch": False}),
+    Variant("draft", settings={"draft": False}),
     Variant("window in steps", patches={"fim.window:STEP_LINES": 1}),
-    Variant("form: the cursor's", settings={"form": "cursor"}),
-    Variant("form: the line's", settings={"form": "line"}),
-    Variant("form: suffix first", settings={"form": "suffix-first"}),
+    Variant("suffix first, but the line's form", settings={"form": "line"}),
+    Variant("suffix first, but the cursor's form", settings={"form": "cursor"}),
+    Variant("other files left out, but read always", settings={"related": "always"}),
+    Variant("token healing", settings={"healing": False}),
     Variant("blocks", settings={"multiline": "never"}),
-    Variant("confidence", settings={"eagerness": "eager"}),
+    Variant("confidence threshold", settings={"eagerness": "eager"}),
+    Variant("sure beginnings", settings={"partial": False}),
     Variant("closed brackets", patches={"fim.clean:closed_twice": lambda *_: 0}),
     Variant("suffix overlap", patches={"fim.clean:overlap": lambda *_: 0}),
-    Variant(
-        "loops", patches={"fim.clean:without_loops": _same, "fim.completer:without_loops": _same}
-    ),
+    Variant("loops", patches={"fim.clean:without_loops": _same, "fim.model:without_loops": _same}),
     Variant("echoes", patches={"fim.clean:_without_echo": _same}),
     Variant("secrets", patches={"fim.clean:_without_forbidden": _same}),
-    Variant("syntax", patches={"fim.clean:mend": _same}),
-)  # fmt: skip
+    Variant("syntax", patches={"fim.clean:mend": _same, "fim.completer:mend": _same}),
+)
 """One line a mechanism."""
 
 
@@ -112,12 +115,12 @@ class _Run:
     records: Results[Record]
 
     @classmethod
-    def of(cls, variant: Variant, engine: ManagedEngine, folder: Path) -> _Run:
+    def of(cls, variant: Variant, engine: ManagedEngine, around: Around, folder: Path) -> _Run:
         name = "".join(one if one.isalnum() else "-" for one in variant.without)
         return cls(
             variant,
-            Completer(engine, variant.fim),
-            Evaluator(engine, variant.fim),
+            Completer(engine, variant.fim, around),
+            Evaluator(engine, variant.fim, around=around),
             Results(folder / f"{name}.replay.jsonl", tally_of),
             Results(folder / f"{name}.holes.jsonl", lambda row: Record(**row)),
         )
@@ -144,10 +147,11 @@ async def _run(
     holes: Sequence[Hole],
     model: str,
     gap_ms: int,
+    around: Around,
     folder: Path,
 ) -> list[_Run]:
     engine = ManagedEngine(EngineSettings(model=model))
-    runs = [_Run.of(variant, engine, folder) for variant in variants]
+    runs = [_Run.of(variant, engine, around, folder) for variant in variants]
     try:
         await engine.info()
         with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -216,7 +220,7 @@ def main(
         variant for index, variant in enumerate(VARIANTS)
         if index == 0 or not only or any(name in variant.without for name in only)
     ]  # fmt: skip
-    runs = asyncio.run(_run(wanted, chosen, holes, model, gap_ms, out))
+    runs = asyncio.run(_run(wanted, chosen, holes, model, gap_ms, around_of(found), out))
     table = Table(title=f"{model}: {len(chosen)} passages, {len(holes)} holes")
     for column in _COLUMNS:
         table.add_column(column)

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Callable, Sequence, Set
 from dataclasses import dataclass, replace
 
 from engine.api import Engine
-from fim.completer import Completer, FimSettings
+from fim.completer import Around, Completer, FimSettings
 from fim.confidence import first_line
+from fim.evaluation.around import hole_uri
 from fim.evaluation.holes import Hole, Kind
 from fim.fill import fill
 from fim.snapshot import Snapshot, Trigger
@@ -97,10 +98,18 @@ class Evaluator:
     """Fills holes with one engine."""
 
     def __init__(
-        self, engine: Engine, settings: FimSettings, run_test: RunTest | None = None
+        self,
+        engine: Engine,
+        settings: FimSettings,
+        run_test: RunTest | None = None,
+        around: Around | None = None,
     ) -> None:
-        """Run the tests of holes that have some with `run_test`, if it is given."""
-        self._engine, self._settings, self._run_test = engine, settings, run_test
+        """Run the tests of holes that have some with `run_test`, if it is given.
+
+        `around` finds parts of other files for the pipeline.
+        """
+        self._engine, self._settings = engine, settings
+        self._run_test, self._around = run_test, around
 
     async def fill(
         self, holes: Sequence[Hole], done: Set[tuple[str, str]] = frozenset()
@@ -131,7 +140,9 @@ class Evaluator:
         """Fill with the suggestion that a user who asks for one would be shown."""
         hole = as_edited(hole)
         snapshot = _snapshot(hole)
-        completer = Completer(self._engine, self._settings)  # its cache must know nothing
+        # A completer of its own: its cache must know nothing. What is shown first is one.
+        settings = replace(self._settings, candidates=1)
+        completer = Completer(self._engine, settings, self._around)
         started = time.perf_counter()
         result = await completer.complete(snapshot, Trigger.INVOKED)
         elapsed = (time.perf_counter() - started) * 1000
@@ -155,4 +166,4 @@ class Evaluator:
 
 def _snapshot(hole: Hole) -> Snapshot:
     text = hole.prefix + hole.suffix
-    return Snapshot(f"eval:{hole.name}", hole.language, text, len(hole.prefix))
+    return Snapshot(hole_uri(hole.name), hole.language, text, len(hole.prefix))

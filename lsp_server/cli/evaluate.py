@@ -18,8 +18,9 @@ from rich.table import Table
 from engine.client.managed import ManagedEngine
 from engine.errors import ConfigurationError
 from engine.settings import EngineSettings
-from fim.completer import FimSettings
-from fim.evaluation.files import source_files
+from fim.completer import Around, FimSettings
+from fim.evaluation.around import around_of
+from fim.evaluation.files import File, source_files
 from fim.evaluation.holes import Hole, Kind, draw, read_holes
 from fim.evaluation.plot import draw_plot, need_matplotlib
 from fim.evaluation.report import (
@@ -80,12 +81,14 @@ def evaluate(
     with common.plain_errors():
         if plot is not None:
             need_matplotlib()
-        holes = _holes(paths, kinds or [Kind.LINE], count, seed)
+        files = [] if _is_benchmark(paths) else source_files(*paths)
+        holes = _holes(paths, files, kinds or [Kind.LINE], count, seed)
         has_tests = tests and any(hole.test for hole in holes)
         run_test = _tester(unsandboxed=run_unsandboxed) if has_tests else None
         settings = EngineSettings(model=model, dtype=dtype, device=device, offline=offline)
         results = Results(out, lambda row: Record(**row))
-        asyncio.run(_fill(holes, settings, FimSettings(adapter=adapter), run_test, results))
+        fim = FimSettings(adapter=adapter)
+        asyncio.run(_fill(holes, settings, fim, run_test, around_of(files), results))
         wanted = {hole.name for hole in holes}
         records = [record for record in results.rows if record.name in wanted]
         if plot is not None:
@@ -95,14 +98,20 @@ def evaluate(
         report.write_text(json.dumps(_report(records), indent=1) + "\n", encoding="utf-8")
 
 
-def _holes(paths: Sequence[Path], kinds: Sequence[Kind], count: int, seed: int) -> list[Hole]:
-    if len(paths) == 1 and paths[0].is_file():
+def _is_benchmark(paths: Sequence[Path]) -> bool:
+    return len(paths) == 1 and paths[0].is_file()
+
+
+def _holes(
+    paths: Sequence[Path], files: Sequence[File], kinds: Sequence[Kind], count: int, seed: int
+) -> list[Hole]:
+    if _is_benchmark(paths):
         holes = read_holes(paths[0])
         if len(holes) > count:
             chosen = sorted(random.Random(seed).sample(range(len(holes)), count))
             holes = [holes[index] for index in chosen]
     else:
-        holes = draw(source_files(*paths), kinds, count, seed)
+        holes = draw(files, kinds, count, seed)
     if not holes:
         raise ConfigurationError(f"{paths[0]} has no source files in which to cut such holes.")
     return holes
@@ -118,6 +127,7 @@ async def _fill(
     settings: EngineSettings,
     fim: FimSettings,
     run_test: RunTest | None,
+    around: Around,
     results: Results[Record],
 ) -> None:
     wanted = {hole.name for hole in holes}
@@ -127,7 +137,7 @@ async def _fill(
         with Progress(console=common.stderr(), transient=True) as progress:
             total = _WAYS * len(holes)
             task = progress.add_task("filling holes", total=total, completed=len(done))
-            async for record in Evaluator(engine, fim, run_test).fill(holes, done):
+            async for record in Evaluator(engine, fim, run_test, around).fill(holes, done):
                 results.add(record)
                 progress.advance(task)
     finally:

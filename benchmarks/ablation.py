@@ -86,6 +86,7 @@ VARIANTS = (
     Variant("typed-through", patches={"fim.cache:_LONGEST_TYPED": 0}),
     Variant("cache", settings={"cache_seconds": 0.02}),
     Variant("join in flight", patches={"fim.completer:Completer._joinable": lambda *_: None}),
+    Variant("restraint in a word", settings={"patience": 0}),
     Variant("prefetch", settings={"prefetch": False}),
     Variant("draft", settings={"draft": False}),
     Variant("window in steps", patches={"fim.window:STEP_LINES": 1}),

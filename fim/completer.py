@@ -17,6 +17,7 @@ from fim.confidence import POLICIES, Policy, sure_part
 from fim.cut import Cutter, scope_of
 from fim.flight import Flight
 from fim.model import Answer, Ask, FimModel
+from fim.restraint import Restraint
 from fim.settings import FimSettings
 from fim.snapshot import (
     CompletionResult,
@@ -31,6 +32,7 @@ from fim.syntax import mend
 __all__ = ["Completer", "FimSettings"]
 
 _IN_A_WORD = "the cursor is in the middle of a word"
+_IN_VAIN = "the model is not sure of this word"
 _NOTHING = "the model has nothing to add here"
 
 
@@ -57,6 +59,7 @@ class Completer:
         self._around = around
         self.model = FimModel(engine, self.settings)
         self._cache = SuggestionCache(self.settings.cache_size, self.settings.cache_seconds)
+        self._restraint = Restraint(self.settings.patience)
         self._flights: list[Flight] = []
         self._last: dict[str, _Last] = {}
 
@@ -89,6 +92,8 @@ class Completer:
         unasked = trigger is Trigger.AUTOMATIC
         if unasked and snapshot.line_after[:1].isalnum():
             return CompletionResult((), Source.NONE, _IN_A_WORD)
+        if unasked and self._restraint.holds(snapshot) and not self.knows(snapshot):
+            return CompletionResult((), Source.NONE, _IN_VAIN)
         started = asyncio.get_running_loop().time()
         found = await self._find(snapshot)
         asked_anew = found.source in (Source.MODEL, Source.JOINED)
@@ -96,6 +101,8 @@ class Completer:
         if unasked:
             policy = POLICIES[self.settings.eagerness]
             result = _shown(snapshot, found, policy, partial=self.settings.partial)
+            if asked_anew:
+                self._restraint.note(snapshot, shown=bool(result.suggestions))
         else:
             result = _ranked(snapshot, [found, *await self._others(snapshot, found)])
         self._prefetch(snapshot, result)

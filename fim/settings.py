@@ -44,3 +44,5 @@ class FimSettings:
     """Whether the line after a suggestion is made ready while that is looked at."""
     draft: bool = True
     """Whether the engine is told what was suggested before, as a guess."""
+    patience: int = 2
+    """Answers in one word of which nothing is shown, before it is left alone; 0 for never."""

@@ -140,8 +140,9 @@ class Evaluator:
         """Fill with the suggestion that a user who asks for one would be shown."""
         hole = as_edited(hole)
         snapshot = _snapshot(hole)
-        # A completer of its own: its cache must know nothing. What is shown first is one.
-        settings = replace(self._settings, candidates=1)
+        # A completer of its own: its cache must know nothing. What is shown first is one, and what
+        # nobody waits for is not to be timed.
+        settings = replace(self._settings, prefetch=False, candidates=1)
         completer = Completer(self._engine, settings, self._around)
         started = time.perf_counter()
         result = await completer.complete(snapshot, Trigger.INVOKED)

@@ -90,11 +90,18 @@ class Cutter:
     def cut(self, answer: str, *, ended: bool, limited: bool = False) -> Cut:
         """See `cut`; what is open is looked at again with each line that is whole."""
         lines = answer.count("\n")
-        if lines and lines != self._lines:
+        if lines and lines != self._lines and self._may_span(answer):
             whole = answer[: answer.rfind("\n")]
             self._open = open_at_line_ends(self._above, whole, self.scope.language)
             self._lines = lines
         return cut(answer, self.scope, ended=ended, limited=limited, opened=self._open)
+
+    def _may_span(self, answer: str) -> bool:
+        """Whether more than the first line may be shown, so that what is open matters."""
+        scope = self.scope
+        line = answer.partition("\n")[0]
+        opens = scope.may_open and opens_block(line, scope.language)
+        return scope.extent is Extent.BLOCK or opens
 
 
 def cut(

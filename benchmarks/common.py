@@ -131,12 +131,12 @@ class LlamaCpp:
     def __init__(self, python: Path, model: str, kind: str, scratch: Path) -> None:
         script = Path(__file__).with_name("llama_peer.py")
         file = scratch / f"{kind}.gguf"
-        subprocess.run([python, script, "convert", folder_of(model), kind, file], check=True)
+        subprocess.run([python, "-P", script, "convert", folder_of(model), kind, file], check=True)
         threads, context = str(torch.get_num_threads()), "2048"
         if model == "demo":
             context = "1024"
         self._process = subprocess.Popen(
-            [python, script, "run", file, threads, context],
+            [python, "-P", script, "run", file, threads, context],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self._process.stdout is not None

@@ -61,7 +61,7 @@ def _gguf_name(name: str) -> str:
 
 
 def convert(folder: Path, kind: str, out: Path) -> None:
-    """Write a checkpoint as GGUF, without its vocabulary: ids go in and come out."""
+    """Write a checkpoint as GGUF."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     writer = gguf.GGUFWriter(out, "starcoder")
     writer.add_context_length(config["n_positions"])
@@ -72,7 +72,7 @@ def convert(folder: Path, kind: str, out: Path) -> None:
     writer.add_head_count_kv(1)
     writer.add_layer_norm_eps(config["layer_norm_epsilon"])
     writer.add_vocab_size(config["vocab_size"])
-    writer.add_tokenizer_model("no_vocab")
+    _add_vocabulary(writer, folder, config["vocab_size"])
     for name, values in _tensors(folder):
         made = _gguf_name(name)
         matrix = values.ndim == 2 and not made.startswith("position_embd")
@@ -82,6 +82,29 @@ def convert(folder: Path, kind: str, out: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _add_vocabulary(writer: Any, folder: Path, size: int) -> None:
+    """Write `tokenizer.json` as llama.cpp's own tokenizer wants it, for `/infill`."""
+    known = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    special = {token["content"]: token["id"] for token in known["added_tokens"]}
+    ids = {id_: token for token, id_ in known["model"]["vocab"].items()}
+    ids |= {id_: token for token, id_ in special.items()}
+    kinds = gguf.TokenType
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("starcoder")  # digits one by one
+    writer.add_token_list([ids.get(id_, f"<unused {id_}>") for id_ in range(size)])
+    writer.add_token_types([
+        kinds.CONTROL if ids.get(id_) in special else kinds.NORMAL if id_ in ids else kinds.UNUSED
+        for id_ in range(size)
+    ])  # fmt: skip
+    merges = known["model"]["merges"]
+    writer.add_token_merges([one if isinstance(one, str) else " ".join(one) for one in merges])
+    writer.add_bos_token_id(special["<|endoftext|>"])
+    writer.add_eos_token_id(special["<|endoftext|>"])
+    writer.add_add_bos_token(False)
+    for part, name in (("pre", "prefix"), ("suf", "suffix"), ("mid", "middle")):
+        writer.add_uint32(f"tokenizer.ggml.fim_{part}_token_id", special[f"<fim_{name}>"])
 
 
 class _Model:

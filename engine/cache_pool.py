@@ -25,6 +25,8 @@ _LOSS_A_SHARED_ROW = 0.25
 
 _SHARE_OF_GPU, _SHARE_OF_CPU = 0.5, 0.1
 """Of the memory that is free once the model is loaded."""
+_MOST_WINDOWS = 32
+"""Full windows; more prefixes are seldom alive, and a small model is to stay small."""
 
 
 def default_limit(shape: CacheShape) -> int:
@@ -32,7 +34,8 @@ def default_limit(shape: CacheShape) -> int:
     free = free_memory()
     on_gpu = any(device.type == "cuda" for device in shape.devices)
     share = _SHARE_OF_GPU * free.largest_gpu if on_gpu else _SHARE_OF_CPU * free.cpu
-    return max(int(share), shape.capacity * shape.bytes_a_row)
+    window = shape.capacity * shape.bytes_a_row
+    return min(max(int(share), window), _MOST_WINDOWS * window)
 
 
 class CachePool:

@@ -101,7 +101,7 @@ class CachePool:
         self._idle = [
             held for held in self._idle
             if held.adapter is not cache.adapter or len(held.ids) > len(cache.ids)
-            or common_prefix(held.ids, cache.ids) < len(held.ids)
+            or not _begins_with(cache.ids, held.ids, len(held.ids))
         ]  # fmt: skip
         if len(cache.ids):
             self._idle.append(cache)
@@ -136,10 +136,8 @@ class CachePool:
         best, shared = None, 0
         # The last used first: of equals, it is the likeliest to be in the processor's cache.
         for cache in (*reversed(self._idle), *self._used):
-            if cache.adapter is adapter and cache.ids[:shared] == wanted[:shared]:
-                found = common_prefix(cache.ids, wanted)
-                if found > shared:
-                    best, shared = cache, found
+            if cache.adapter is adapter and _begins_with(cache.ids, wanted, shared + 1):
+                best, shared = cache, common_prefix(cache.ids, wanted)
         return best, shared
 
     def _touch(self, cache: KVCache) -> None:
@@ -155,6 +153,14 @@ class CachePool:
                 if held.adapter is None or held.adapter is adapter
                 or held.adapter.name != adapter.name
             ]  # fmt: skip
+
+
+def _begins_with(ids: array[int], wanted: array[int], count: int) -> bool:
+    """Whether the first `count` ids, at least one, are there and the same."""
+    if count > min(len(ids), len(wanted)):
+        return False
+    # The last of them alone rules most out.
+    return ids[count - 1] == wanted[count - 1] and ids[:count] == wanted[:count]
 
 
 def _may_be_cut(rows: int, shared: int) -> bool:

@@ -100,7 +100,7 @@ static inline void quantised_tile(const Matrix &a, int block, const Rows &x, int
       UNROLL
       for (int j = 0; j < J; j++) {
         const char *at = w + j * block_bytes + (size_t)i / STEP * 64;
-        if (J == 1) __builtin_prefetch(at + AHEAD, 0, 2);
+        if (J == 1) __builtin_prefetch(at + AHEAD, 0, 3);
         const Ints packed = load<Ints>(at);
         UNROLL
         for (int m = 0; m < M; m++) {

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import httpx2
 import pytest
@@ -15,9 +16,14 @@ from transformers import GPTBigCodeForCausalLM
 from engine.adapters import WEIGHTS_FILE, AdapterNote, adapters, fingerprint, install
 from engine.api import GenerationRequest, Priority
 from engine.errors import ConfigurationError, RequestError
+from engine.forward import LeanForward
+from engine.kv_cache import KVCache
+from engine.loading import load
 from engine.local import LocalEngine
+from engine.quantised import Quantised
 from engine.server.app import create_app
 from engine.settings import EngineSettings
+from engine.weights import Dense, Product, Weights
 from tests.checkpoint_maker import make_checkpoint
 
 PROMPT = tuple(range(30, 60))
@@ -207,3 +213,42 @@ async def test_rows_of_another_width_are_refused(
 async def write_on(engine: LocalEngine, prompt: tuple[int, ...], adapter: str | None) -> list[int]:
     request = GenerationRequest(prompt, 12, adapter=adapter)
     return [id_ async for chunk in engine.stream(request) for id_ in chunk.ids]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int4"])
+async def test_it_works_over_quantised_weights(
+    tmp_path: Path, shelf: Path, dtype: Literal["int8", "int4"]
+) -> None:
+    """As over the same weights made wide again: only activations are rounded besides."""
+    base = make_checkpoint(tmp_path / "base", n_embd=64, n_layer=2)
+    make_adapter(base, tmp_path / "a", seed=1)
+    install(tmp_path / "a", "mine", note(base))
+    held = load(EngineSettings(model=str(base), dtype=dtype), lambda *_: None)
+    forward = held.decoder.forward
+    assert isinstance(forward, LeanForward)
+    wide = LeanForward(made_wide(forward.weights))
+    found = {}
+    for name in (None, "mine"):
+        adapter = held.adapters.get(name) if name else None
+        with torch.inference_mode():
+            found[name] = [
+                one(torch.tensor(PROMPT), KVCache(held.cache_shape, adapter), last=9)
+                for one in (forward, wide)
+            ]
+        likeness = torch.nn.functional.cosine_similarity(*found[name], dim=-1)
+        assert likeness.min() > 0.99
+    likeness = torch.nn.functional.cosine_similarity(found["mine"][0], found[None][0], dim=-1)
+    assert likeness.max() < 0.9
+
+
+def made_wide(weights: Weights) -> Weights:
+    def dense(one: Product) -> Dense:
+        assert isinstance(one, Quantised)
+        return Dense(one.rows(torch.arange(one.shape[0])), one.bias)
+
+    layers = [
+        replace(layer, products={name: dense(one) for name, one in layer.products.items()})
+        for layer in weights.layers
+    ]
+    tokens = dense(weights.tokens)
+    return replace(weights, layers=tuple(layers), tokens=tokens, head=tokens)

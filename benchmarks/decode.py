@@ -23,6 +23,7 @@ from benchmarks.common import (
     PeerOption,
     RoundsOption,
     ShapeOption,
+    ThreadsOption,
     Timing,
     by_turns,
     folder_of,
@@ -74,7 +75,7 @@ def generate(model: str, dtype: torch.dtype) -> Contender:
 
 def contenders(
     model: str, dtypes: list[str], llama: Path | None, scratch: Path, stack: ExitStack,
-    *, with_generate: bool,
+    *, with_generate: bool, threads: int | None,
 ) -> tuple[dict[str, Contender], int]:  # fmt: skip
     """Return all that compete, and the size of the vocabulary."""
     made: dict[str, Contender] = {}
@@ -83,6 +84,8 @@ def contenders(
         held = load_ours(model, dtype)
         size = held.decoder.vocab_size
         made[f"ours {dtype}"] = ours(held)
+    if threads:
+        torch.set_num_threads(threads)
     if with_generate:
         plain = next((one for one in dtypes if one.endswith(("32", "16"))), "bfloat16")
         made[f"generate {plain}"] = generate(model, getattr(torch, plain))
@@ -106,6 +109,7 @@ def main(
     prompt: Annotated[int, typer.Option(min=1, help="Prompt length in tokens.")] = 512,
     new: Annotated[int, typer.Option(min=2, help="Tokens to write.")] = 24,
     rounds: RoundsOption = 7,
+    threads: ThreadsOption = None,
     llama: PeerOption = None,
     json_file: JsonOption = None,
 ) -> None:
@@ -113,7 +117,9 @@ def main(
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         scratch = Path(folder)
         path = str(random_checkpoint(shape, scratch)) if shape else model
-        made, size = contenders(path, dtype, llama, scratch, stack, with_generate=True)
+        made, size = contenders(
+            path, dtype, llama, scratch, stack, with_generate=True, threads=threads
+        )
         ids = tuple(torch.randint(19, size, (prompt,)).tolist())
         runs = by_turns(made, ids, new, rounds)
     title = f"{shape or model}: a token after {prompt}, {rounds} rounds"

@@ -18,6 +18,7 @@ from benchmarks.common import (
     PeerOption,
     RoundsOption,
     ShapeOption,
+    ThreadsOption,
     by_turns,
     random_checkpoint,
     report,
@@ -33,6 +34,7 @@ def main(
     dtype: DtypesOption = ["bfloat16", "int8", "int4"],  # noqa: B006
     prompt: Annotated[int, typer.Option(min=1, help="Prompt length in tokens.")] = 1500,
     rounds: RoundsOption = 5,
+    threads: ThreadsOption = None,
     llama: PeerOption = None,
     with_generate: Annotated[bool, typer.Option("--generate", help="transformers, too.")] = False,
     json_file: JsonOption = None,
@@ -41,7 +43,9 @@ def main(
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         scratch = Path(folder)
         path = str(random_checkpoint(shape, scratch)) if shape else model
-        made, size = contenders(path, dtype, llama, scratch, stack, with_generate=with_generate)
+        made, size = contenders(
+            path, dtype, llama, scratch, stack, with_generate=with_generate, threads=threads
+        )
         ids = tuple(torch.randint(19, size, (prompt,)).tolist())
         runs = by_turns(made, ids, 1, rounds)
     title = f"{shape or model}: {prompt} tokens of prompt, {rounds} rounds"

@@ -83,8 +83,8 @@ def main(
     for column in ("", "s", "÷ transformers", "GB at most"):
         table.add_column(column, justify="right")
     theirs = statistics.median(one[0] for one in runs["transformers"])
-    for name, found in runs.items():
-        seconds, memory = (statistics.median(one[at] for one in found) for at in (0, 1))
+    for name, of_name in runs.items():
+        seconds, memory = (statistics.median(one[at] for one in of_name) for at in (0, 1))
         table.add_row(name, f"{seconds:.2f}", f"{seconds / theirs:.2f}", f"{memory:.2f}")
     Console().print(table)
     Console().print(machine())

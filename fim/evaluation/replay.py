@@ -42,7 +42,8 @@ def _fitting(text: str, lines: int) -> list[tuple[int, int]]:
     if "\r" in text:
         return []
     starts = [0, *(at + 1 for at, character in enumerate(text) if character == "\n")]
-    pairs = zip(starts, starts[lines:], strict=False)
+    # The last line's end stays: nobody types in front of the next line.
+    pairs = zip(starts, (start - 1 for start in starts[lines:]), strict=False)
     return [(a, b) for a, b in pairs if text[a:b].split("\n")[0].strip()]
 
 

@@ -81,7 +81,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A file and the part of it that is typed."""
+    """A file and the part of it that is typed: whole lines, but for the end of the last one."""
 
     file: File
     start: int

@@ -59,7 +59,7 @@ class Typist:
         self._editor, self._passage, self._rhythm = editor, passage, rhythm
         self._taken = _AS_MUCH[: _AS_MUCH.index(accept) + 1]
         self._closing = closing
-        self._left = passage.file.text[passage.start : passage.end].rstrip("\n")
+        self._left = passage.file.text[passage.start : passage.end]
         self._closed = ""
         """What the editor closed by itself, right of the cursor."""
         self._on_screen = ""

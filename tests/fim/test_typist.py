@@ -70,10 +70,10 @@ async def typed(
     begin: str = "    if",
     end: str = "\n\n\nx",
 ) -> tuple[Editor, Tally]:
-    passage = Passage(File("a.py", "python", text), text.index(begin), text.index(end) + 1)
+    passage = Passage(File("a.py", "python", text), text.index(begin), text.index(end))
     editor = Editor(passage.without, passage.start, suggest)
     tally = await Typist(editor, passage, itertools.repeat(0.0), accept).type()
-    assert editor.text == text[: passage.end].rstrip("\n") + text[passage.end :]
+    assert editor.text == text
     return editor, tally
 
 
@@ -163,7 +163,7 @@ async def test_whatever_is_suggested_the_file_comes_out(
     one = Passage(File("a.py", "python", whole), len(before), len(before + passage))
     editor = Editor(one.without, one.start, suggest)
     tally = await Typist(editor, one, itertools.repeat(0.0), accept).type()
-    assert editor.text == before + passage.rstrip("\n") + after
+    assert editor.text == whole
     assert tally.calls == editor.calls
 
 
@@ -228,7 +228,8 @@ def test_passages_are_whole_lines_of_files_that_are_long_enough() -> None:
     assert found == passages(files, 9, 3, 0)
     (one,) = found
     assert one.start == 0 or TEXT[one.start - 1] == "\n"
-    assert TEXT[one.start : one.end].count("\n") == 3
+    assert TEXT[one.start : one.end].count("\n") == 2
+    assert TEXT[one.end] == "\n"  # nobody types in front of the next line
 
 
 async def test_sums_are_those_of_what_happened() -> None:

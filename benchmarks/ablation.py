@@ -1,8 +1,9 @@
 """What each mechanism gives: everything on, and then without one of them at a time.
 
 Holes are filled and passages are typed with the same model, files and rhythm. All variants take
-turns within one run, each at another passage, so that none finds its prompt in the engine's cache
-because of the one before, and a slow minute of the machine falls on all.
+turns within one run, so that a slow minute of the machine falls on all, each at another passage. The
+engine is one of their own that keeps little of what it has computed: none finds its prompt there
+because another had it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -107,6 +111,15 @@ VARIANTS = (
 """One line a mechanism."""
 
 
+_COMMAND = (
+    sys.executable, "-P", "-c",
+    "import runpy, engine.scheduler as scheduler\n"
+    "scheduler.default_limit = lambda shape: 2 * shape.capacity * shape.bytes_a_row\n"
+    "runpy.run_module('engine', run_name='__main__')\n",
+)  # fmt: skip
+"""Starts an engine that keeps caches for two prompts."""
+
+
 @dataclass
 class _Run:
     variant: Variant
@@ -151,7 +164,7 @@ async def _run(
     around: Around,
     folder: Path,
 ) -> list[_Run]:
-    engine = ManagedEngine(EngineSettings(model=model))
+    engine = ManagedEngine(EngineSettings(model=model, idle_timeout_s=60), _COMMAND)
     runs = [_Run.of(variant, engine, around, folder) for variant in variants]
     try:
         await engine.info()
@@ -221,7 +234,9 @@ def main(
         variant for index, variant in enumerate(VARIANTS)
         if index == 0 or not only or any(name in variant.without for name in only)
     ]  # fmt: skip
-    runs = asyncio.run(_run(wanted, chosen, holes, model, gap_ms, around_of(found), out))
+    with TemporaryDirectory() as own:
+        os.environ["STARCODER_LSP_RUNTIME_DIR"] = own  # no engine of an editor's is met there
+        runs = asyncio.run(_run(wanted, chosen, holes, model, gap_ms, around_of(found), out))
     table = Table(title=f"{model}: {len(chosen)} passages, {len(holes)} holes")
     for column in _COLUMNS:
         table.add_column(column)

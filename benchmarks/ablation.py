@@ -1,9 +1,9 @@
 """What each mechanism gives: everything on, and then without one of them at a time.
 
 Holes are filled and passages are typed with the same model, files and rhythm. All variants take
-turns within one run, so that a slow minute of the machine falls on all, each at another passage. The
-engine is one of their own that keeps little of what it has computed: none finds its prompt there
-because another had it.
+turns within one run, each at another passage, so that a slow minute of the machine falls on all.
+The engine is one of their own that keeps little of what it has computed: none finds its prompt
+there because another had it.
 """
 
 from __future__ import annotations

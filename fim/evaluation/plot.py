@@ -76,7 +76,8 @@ def _reliability(axes: Any, found: Sequence[Calibration]) -> None:
 
 def _times(axes: Any, records: Sequence[Record]) -> None:
     for way, colour in _COLOURS.items():
-        times = sorted(record.milliseconds for record in records if record.way == way)
+        own = (record for record in records if record.way == way and record.timed)
+        times = sorted(record.milliseconds for record in own)
         shares = [100 * (index + 1) / len(times) for index in range(len(times))]
         axes.step(times, shares, where="post", label=way, color=colour)
     axes.set(xlabel="time to the answer, ms", ylabel="answered, %", xlim=(0, None))

@@ -26,8 +26,9 @@ class Row:
     """Mean."""
     parses: float | None
     """Share of what was shown after which the file parses no worse; None where nobody can tell."""
-    p50_ms: float
-    p95_ms: float
+    p50_ms: float | None
+    """Of those whose time counts; None where there are none."""
+    p95_ms: float | None
     tested: int
     """Holes whose tests were run."""
     passed: float | None
@@ -47,7 +48,7 @@ def _row(name: str, way: str, records: Sequence[Record]) -> Row:
     shown = [record for record in records if record.text.strip()]
     known = [record.parses for record in shown if record.parses is not None]
     exact = _mean(record.exact for record in records)
-    times = sorted(record.milliseconds for record in records)
+    times = sorted(record.milliseconds for record in records if record.timed)
     tests = [record.passed for record in records if record.passed is not None]
     return Row(
         group=name,
@@ -58,8 +59,8 @@ def _row(name: str, way: str, records: Sequence[Record]) -> Row:
         exact_error=math.sqrt(exact * (1 - exact) / len(records)),
         similarity=_mean(record.similarity for record in records),
         parses=_mean(known) if known else None,
-        p50_ms=percentile(times, 0.5),
-        p95_ms=percentile(times, 0.95),
+        p50_ms=percentile(times, 0.5) if times else None,
+        p95_ms=percentile(times, 0.95) if times else None,
         tested=len(tests),
         passed=_mean(tests) if tests else None,
     )

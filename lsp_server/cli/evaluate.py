@@ -204,9 +204,13 @@ def _table(title: str, found: Sequence[Row]) -> Table:
         table.add_row(
             row.group, row.way, str(row.holes), f"{row.shown:.0%}",
             f"{row.exact:.1%} ± {row.exact_error:.1%}", f"{row.similarity:.2f}", parses,
-            f"{row.p50_ms:.0f} ms", f"{row.p95_ms:.0f} ms",
+            _milliseconds(row.p50_ms), _milliseconds(row.p95_ms),
         )  # fmt: skip
     return table
+
+
+def _milliseconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f} ms"
 
 
 def _passes(found: Sequence[Row]) -> Table:

@@ -3,7 +3,7 @@
 import gzip
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -122,8 +122,8 @@ def test_a_filling_is_compared(text: str, exact: bool, parses: bool) -> None:
 async def test_both_ways_are_filled_and_one_shows_what_a_user_would_see() -> None:
     engine = ScriptedEngine(lambda _: "1, 2]]\nmore")
     records = [r async for r in Evaluator(engine, FimSettings()).fill([LINE])]
-    assert [(r.way, r.text) for r in records] == [("raw", "1, 2]]"), ("pipeline", "1, 2]")]
-    assert [r.exact for r in records] == [False, True]
+    ways = {r.way: (r.text, r.exact) for r in records}
+    assert ways == {"raw": ("1, 2]]", False), "pipeline": ("1, 2]", True)}
     done = {("a", "raw")}
     again = [r.way async for r in Evaluator(engine, FimSettings()).fill([LINE], done)]
     assert again == ["pipeline"]
@@ -133,8 +133,20 @@ async def test_what_stands_right_of_the_cursor_is_not_counted_as_filled() -> Non
     hole = Hole("a", "python", Kind.SPAN, "f(", "a, b", ")\n")
     engine = ScriptedEngine(lambda _: "a, b)\n")
     records = [r async for r in Evaluator(engine, FimSettings()).fill([hole])]
-    assert records[1].text == "a, b"
-    assert records[1].exact
+    (record,) = [record for record in records if record.way == "pipeline"]
+    assert record.text == "a, b"
+    assert record.exact
+
+
+async def test_only_the_first_filling_of_a_hole_is_timed_in_either_way() -> None:
+    holes = [replace(LINE, name=name) for name in "abcd"]
+    records = [r async for r in Evaluator(ScriptedEngine(lambda _: "1"), FimSettings()).fill(holes)]
+    assert len(records) == 8
+    assert [r.timed for r in records] == [True] * 4 + [False] * 4
+    assert {r.name for r in records if r.timed} == set("abcd")
+    assert sorted(r.way for r in records if r.timed) == ["pipeline"] * 2 + ["raw"] * 2
+    by_way = {row.way: row for row in rows(records, lambda _: "all")}
+    assert by_way["raw"].p50_ms in [r.milliseconds for r in records if r.timed]
 
 
 def test_rows_and_percentiles() -> None:

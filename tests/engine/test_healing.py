@@ -246,7 +246,7 @@ def test_a_tokenizer_that_is_not_byte_level_is_refused_in_words(tokenizer: Token
     assert tokenizer.vocabulary is tokenizer.vocabulary  # made once
 
 
-@pytest.mark.parametrize(("script", "expected"), [("return 1", "return 1"), ("x = 2", "retux = 2")])
+@pytest.mark.parametrize(("script", "expected"), [("rn 1", "return 1"), ("x = e2", "retux = ")])
 async def test_the_scripted_engine_keeps_the_contract(script: str, expected: str) -> None:
     engine = ScriptedEngine(lambda _: script)
     request = GenerationRequest((7,), 50, begin="retu", stop_text=("e",))

@@ -7,7 +7,10 @@ import pytest
 
 from tests.conftest import OPTIONAL
 
-INSTALLED = Path(__file__).parents[2] / ".editors"
+ROOT = Path(__file__).parents[2]
+INSTALLED = ROOT / ".editors"
+VSIX = ROOT / "editors" / "vscode" / "dist" / "starcoder.vsix"
+CHROMIUM = Path("/usr/bin/chromium")
 
 
 def skip(reason: str) -> None:
@@ -31,3 +34,11 @@ def version(request: pytest.FixtureRequest) -> str:
     found = str(request.param)
     needed(f"nvim-{found}")
     return found
+
+
+@pytest.fixture
+def vscode_installed() -> None:
+    """VS Code, its browser and our package are here."""
+    for what in (INSTALLED / "code-server/node_modules/.bin/code-server", CHROMIUM, VSIX):
+        if not what.exists():
+            skip(f"{what.name} is not here; `make test-editors` puts it there")

@@ -1,8 +1,11 @@
 """A language server with one answer when asked by itself and three when asked by hand.
 
-For tests of how an editor goes from one to the next.
+For tests of how an editor goes from one to the next. Run as `python -m tests.editors.several FILE`;
+what is accepted is written to the file, a line each.
 """
 
+import sys
+from pathlib import Path
 from typing import Any
 
 from lsprotocol import types
@@ -11,7 +14,6 @@ from pygls.lsp.server import LanguageServer
 CANDIDATES = ("first + 1", "second + 2", "third + 3")
 
 server = LanguageServer("several", "1")
-taken: list[str] = []
 
 
 @server.feature(types.INITIALIZED)
@@ -45,12 +47,8 @@ def complete(params: types.InlineCompletionParams) -> types.InlineCompletionList
 
 @server.command("starcoder.accepted")
 def accepted(*arguments: Any) -> None:
-    taken.append(str(arguments[0]))
-
-
-@server.feature("test/taken")
-def reported(*_: Any) -> list[str]:
-    return taken
+    with Path(sys.argv[1]).open("a", encoding="utf-8") as file:
+        file.write(f"{arguments[0]}\n")
 
 
 if __name__ == "__main__":

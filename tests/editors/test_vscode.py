@@ -1,17 +1,19 @@
-"""Real VS Code with the packaged extension: typed into, clicked, looked at."""
+"""Real VS Code with the packaged extension: ghost text, tasks, the demo model."""
 
 import json
+import re
 import signal
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.e2e.client import SERVER, scripted
-from tests.editors.conftest import skip
-from tests.editors.vscode import VSCode, missing, vscode
+from tests.editors.vscode import CODE, end_of, ready, vscode
 
-CODE = "def add(a, b):\n    return a + b\n"
+pytestmark = pytest.mark.usefixtures("vscode_installed")
+
 DEMO = {"model": "demo", "eagerness": "eager", "statistics": False}
 NOTEBOOK = {
     "nbformat": 4, "nbformat_minor": 5,
@@ -19,21 +21,6 @@ NOTEBOOK = {
     "cells": [{"cell_type": "code", "execution_count": None, "id": "a", "metadata": {},
                "outputs": [], "source": ["import os\n", "x = "]}],
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def installed() -> None:
-    if reason := missing():
-        skip(f"{reason}; `make test-editors` puts it there")
-
-
-def ready(window: VSCode, model: str = "scripted") -> None:
-    window.until(lambda: model in window.status, "the server is ready", 120)
-
-
-def end_of(window: VSCode, name: str) -> None:
-    window.open(name)
-    window.press("Control+End")
 
 
 def test_ghost_text_is_taken_whole_and_by_the_word(tmp_path: Path) -> None:
@@ -56,6 +43,46 @@ def test_ghost_text_is_taken_whole_and_by_the_word(tmp_path: Path) -> None:
         window.until(lambda: not window.ghost(), "it is away")
         assert "y = " in window.lines()
 
+        told = window.hover()
+        assert "scripted on cpu" in told
+        assert re.search(r"Last suggestion: \d+:\d\d:\d\d.*, within \d+ ms", told)
+        assert "Last key: a suggestion" in told
+        window.picture("status")
+
+
+def test_the_hover_tells_the_speed_and_why_there_was_none(tmp_path: Path) -> None:
+    server = scripted("total + 1\n", 0.01)
+    with vscode(tmp_path, {"a.py": CODE}, {"debounceMs": 0}, server) as window:
+        end_of(window, "a.py")
+        ready(window)
+        window.type("x = ")
+        window.shown()
+        assert re.search(r"Speed: \d+ tokens/s", window.hover())
+        window.press("Escape")
+        window.press("Control+Home")
+        window.type("x")
+        why = "Last key: no suggestion: the cursor is in the middle of a word"
+        window.until(lambda: why in window.hover(), "the reason")
+        assert "Last suggestion: " in window.hover()
+
+
+def test_going_from_one_candidate_to_the_next(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    server = [sys.executable, "-m", "tests.editors.several", str(taken)]
+    with vscode(tmp_path, {"a.py": CODE}, {}, server) as window:
+        end_of(window, "a.py")
+        ready(window, "several")
+        window.type("x = ")
+        assert window.shown() == "first + 1"
+        for key, shown in (
+            ("]", "second + 2"), ("]", "third + 3"), ("]", "first + 1"), ("[", "third + 3"),
+        ):  # fmt: skip
+            window.press(f"Alt+{key}")
+            window.until(lambda wanted=shown: window.ghost() == wanted, f"{shown} after {key}")
+        window.press("Tab")
+        window.until(lambda: "x = third + 3" in window.lines(), "it is taken")
+        window.until(lambda: taken.exists() and taken.read_text() == "third + 3\n", "reported")
+
 
 def test_off_for_the_language_from_the_menu(tmp_path: Path) -> None:
     with vscode(tmp_path, {"a.py": CODE}, {"debounceMs": 0}, scripted("third\n")) as window:
@@ -76,69 +103,6 @@ def test_off_for_the_language_from_the_menu(tmp_path: Path) -> None:
         end_of(window, "a.py")
         window.type("1\ny = ")
         window.shown()
-
-
-def test_the_chat_streams_about_the_selection(tmp_path: Path) -> None:
-    answer = "It *adds*.\n\n```python\nadd(1, 2)\n```\n<img src=x onerror=alert(1)> Done."
-    with vscode(tmp_path, {"a.py": CODE}, {}, scripted(answer, 0.02)) as window:
-        window.open("a.py")
-        ready(window)
-        window.press("Control+a")
-        window.run("StarCoder: Ask About the Selection")
-        box = window.chat.locator("#input")
-        box.wait_for()
-        chip = window.chat.locator("#chips .chip")
-        window.until(chip.count, "a chip")
-        assert "a.py:1-2" in chip.inner_text()
-        assert "tokens" in chip.inner_text()
-        box.fill("What is this?")
-        box.press("Enter")
-        body = window.chat.locator(".assistant .body").last
-        window.until(lambda: body.count() and "It adds" in body.inner_text(), "it begins")
-        assert "Done." not in body.inner_text()  # it came in pieces
-        assert window.chat.locator("#stop").is_visible()
-        window.until(lambda: "Done." in body.inner_text(), "it ends")
-        window.until(lambda: window.chat.locator("#send").is_visible(), "one may ask again")
-        assert window.chat.locator(".assistant em").inner_text() == "adds"
-        assert window.chat.locator(".assistant img").count() == 0
-        assert window.chat.locator("pre .hljs-number").count() == 2
-        assert "a.py:1-2" in window.chat.locator(".user .chip").inner_text()
-        window.picture("chat")
-
-        end_of_file(window)
-        window.chat.locator(".code-bar button", has_text="Insert").click()
-        window.until(lambda: "add(1, 2)" in window.lines(), "the code is in the file")
-
-        window.page.reload()
-        window.open_chat()
-        kept = window.chat.locator(".assistant .body")
-        window.until(lambda: kept.count() and "Done." in kept.inner_text(), "it survives a reload")
-        window.chat.locator("#history").click()
-        window.until(
-            lambda: "What is this?" in window.chat.locator("#past").inner_text(), "history"
-        )
-
-
-def end_of_file(window: VSCode) -> None:
-    window.page.locator(".monaco-editor .view-lines").first.click()
-    window.press("Control+End")
-
-
-def test_an_answer_is_stopped_and_asked_again(tmp_path: Path) -> None:
-    with vscode(tmp_path, {"a.py": CODE}, {}, scripted("abcdefgh " * 60, 0.02)) as window:
-        window.open("a.py")
-        ready(window)
-        box = window.open_chat()
-        box.fill("/explain")
-        box.press("Enter")
-        body = window.chat.locator(".assistant .body").last
-        window.until(lambda: body.count() and "abc" in body.inner_text(), "it begins")
-        window.chat.locator("#stop").click()
-        ending = window.chat.locator(".ending")
-        window.until(lambda: ending.count() and "stopped" in ending.inner_text(), "it is stopped")
-        window.chat.locator("#retry").click()
-        window.until(lambda: window.chat.locator("#stop").is_visible(), "it answers again")
-        assert window.chat.locator(".user").count() == 1
 
 
 def test_tests_are_previewed_and_accepted(tmp_path: Path) -> None:
@@ -176,19 +140,26 @@ def test_a_fix_is_discarded_and_accepted(tmp_path: Path) -> None:
             window.until(lambda e=expected: e in window.lines(), f"after {button}")
 
 
-def test_a_server_that_is_missing_is_told_with_a_button(tmp_path: Path) -> None:
-    with vscode(tmp_path, {"a.py": CODE}, {}, ["/no/such/server"]) as window:
-        window.open("a.py")
-        toast = window.page.locator(".notification-toast", has_text="could not be started")
-        toast.first.wait_for(timeout=60_000)
-        assert toast.locator("a.monaco-button", has_text="Open Log").count()
-
-
-def test_a_server_that_ends_at_once_is_no_spinner(tmp_path: Path) -> None:
-    with vscode(tmp_path, {"a.py": CODE}, {}, ["/bin/false"]) as window:
-        window.open("a.py")
-        warning = window.page.locator('.statusbar-item[id*="starcoder"].warning-kind')
-        window.until(warning.count, "the status bar warns")
+def test_a_notebooks_cell(tmp_path: Path) -> None:
+    with vscode(tmp_path, {"n.ipynb": json.dumps(NOTEBOOK)}, {}, scripted("third + 1\n")) as window:
+        # Opened before the extensions are there, a notebook is shown as the JSON that it is.
+        ready(window)
+        entry = window.page.locator('.explorer-folders-view [aria-label^="n.ipynb"]')
+        entry.dblclick(timeout=60_000)
+        # An editor is made for a cell only when it is wanted: until then there is its text alone.
+        row = window.page.locator(".notebookOverlay .code-cell-row").first
+        window.until(row.count, "the notebook's cell")
+        row.locator(".cell-editor-container, .cell-editor-part").first.click(timeout=60_000)
+        window.press("Enter")
+        editor = row.locator(".monaco-editor")
+        window.until(editor.count, "the cell's editor")
+        editor.first.click()
+        window.press("Control+End")
+        window.type("os.")
+        assert window.shown() == "third + 1"
+        window.picture("notebook")
+        window.press("Tab")
+        window.until(lambda: not window.ghost(), "it is taken")
 
 
 @pytest.mark.usefixtures("own_engines")
@@ -217,49 +188,3 @@ def test_the_demo_model_and_its_death(tmp_path: Path) -> None:
         window.type("import ")
         window.until(window.ghost, "ghost text after the engine was killed", 90)
         ready(window, "demo model")
-
-
-def test_a_notebooks_cell(tmp_path: Path) -> None:
-    with vscode(tmp_path, {"n.ipynb": json.dumps(NOTEBOOK)}, {}, scripted("third + 1\n")) as window:
-        # Opened before the extensions are there, a notebook is shown as the JSON that it is.
-        ready(window)
-        entry = window.page.locator('.explorer-folders-view [aria-label^="n.ipynb"]')
-        entry.dblclick(timeout=60_000)
-        # An editor is made for a cell only when it is wanted: until then there is its text alone.
-        row = window.page.locator(".notebookOverlay .code-cell-row").first
-        window.until(row.count, "the notebook's cell")
-        row.locator(".cell-editor-container, .cell-editor-part").first.click(timeout=60_000)
-        window.press("Enter")
-        editor = row.locator(".monaco-editor")
-        window.until(editor.count, "the cell's editor")
-        editor.first.click()
-        window.press("Control+End")
-        window.type("os.")
-        assert window.shown() == "third + 1"
-        window.picture("notebook")
-        window.press("Tab")
-        window.until(lambda: not window.ghost(), "it is taken")
-
-
-@pytest.mark.usefixtures("own_engines")
-def test_the_demo_model_chats_and_writes_a_test(tmp_path: Path) -> None:
-    code = "def is_even(n):\n    return n % 2 == 0\n"
-    with vscode(tmp_path, {"numbers.py": code}, DEMO, SERVER) as window:
-        window.open("numbers.py")
-        ready(window, "demo model")
-        window.press("Control+a")
-        window.run("StarCoder: Ask About the Selection")
-        box = window.chat.locator("#input")
-        box.wait_for()
-        box.fill("/explain")
-        box.press("Enter")
-        body = window.chat.locator(".assistant .body").last
-        window.until(lambda: body.count() and body.inner_text().strip(), "it answers")
-        window.until(lambda: window.chat.locator("#send").is_visible(), "it has answered")
-        window.picture("demo-chat")
-        end_of_file(window)
-        window.press("ArrowUp")
-        window.run("StarCoder: Write Tests")
-        toast = window.page.locator(".notification-toast", has_text="is_even")
-        toast.first.wait_for(timeout=90_000)
-        window.picture("demo-tests")

@@ -14,15 +14,17 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from playwright.sync_api import FrameLocator, Locator, Page, sync_playwright
+from playwright.sync_api import Frame, FrameLocator, Locator, Page, sync_playwright
 
-ROOT = Path(__file__).parents[2]
-INSTALLED = ROOT / ".editors"
-VSIX = ROOT / "editors" / "vscode" / "dist" / "starcoder.vsix"
+from tests.editors.conftest import CHROMIUM, INSTALLED, ROOT, VSIX
+
 PICTURES = Path(os.environ.get("STARCODER_LSP_PICTURES", INSTALLED / "pictures"))
-CHROMIUM = "/usr/bin/chromium"
+NODE = INSTALLED / "node/node_modules/.bin"
+
+CODE = "def add(a, b):\n    return a + b\n"
+"""The file that most tests open."""
 
 QUIET = {
     "files.hotExit": "off",
@@ -33,7 +35,8 @@ QUIET = {
     "editor.quickSuggestions": {"other": "off", "comments": "off", "strings": "off"},
     "editor.wordBasedSuggestions": "off",
     "workbench.colorTheme": "Default Light Modern",
-    "security.workspace.trust.enabled": False,
+    "security.workspace.trust.startupPrompt": "never",
+    "security.workspace.trust.banner": "never",
 }
 
 LINES = """() => [...document.querySelectorAll('.monaco-editor[data-uri] .view-lines .view-line')]
@@ -41,14 +44,6 @@ LINES = """() => [...document.querySelectorAll('.monaco-editor[data-uri] .view-l
   .map(line => [...line.querySelectorAll('span > span')]
     .filter(span => !/ghost-text/.test(span.className))
     .map(span => span.textContent).join('').replace(/\\u00a0/g, ' '))"""
-
-
-def missing() -> str:
-    """What is not installed; empty if all is there."""
-    for what in (INSTALLED / "code-server/node_modules/.bin/code-server", Path(CHROMIUM), VSIX):
-        if not what.exists():
-            return f"{what.name} is not here"
-    return ""
 
 
 class VSCode:
@@ -124,12 +119,46 @@ class VSCode:
         box.wait_for(timeout=90_000)
         return box
 
+    def chat_frame(self) -> Frame:
+        """The chat's page itself, in which scripts can be run."""
+        outer = self.page.frame_locator("iframe.webview.ready")
+        inner = outer.locator("iframe#active-frame").element_handle(timeout=60_000)
+        return cast(Frame, inner.content_frame())
+
+    def set(self, **settings: Any) -> None:
+        """Change settings of the user's, as the settings' editor does."""
+        file = self.workspace.parent / "data" / "User" / "settings.json"
+        changed = {**json.loads(file.read_text()), **settings}
+        file.write_text(json.dumps(changed), encoding="utf-8")
+
+    def hover(self) -> str:
+        """What the status bar says when the mouse is over it."""
+        self.page.mouse.move(600, 300)
+        self.page.locator('.statusbar-item[id*="starcoder"]').first.hover()
+        box = self.page.locator(".monaco-hover:visible").first
+        box.wait_for()
+        return box.inner_text()
+
     def picture(self, name: str) -> Path:
         """Keep what is on the screen."""
         PICTURES.mkdir(parents=True, exist_ok=True)
         file = PICTURES / f"vscode-{name}.png"
         self.page.screenshot(path=file)
         return file
+
+
+def ready(window: VSCode, model: str = "scripted") -> None:
+    window.until(lambda: model in window.status, "the server is ready", 120)
+
+
+def end_of(window: VSCode, name: str) -> None:
+    window.open(name)
+    window.press("Control+End")
+
+
+def end_of_file(window: VSCode) -> None:
+    window.page.locator(".monaco-editor .view-lines").first.click()
+    window.press("Control+End")
 
 
 def _port() -> int:
@@ -140,9 +169,18 @@ def _port() -> int:
 
 @contextmanager
 def vscode(
-    folder: Path, files: dict[str, str], settings: dict[str, Any], server: list[str]
+    folder: Path,
+    files: dict[str, str],
+    settings: dict[str, Any],
+    server: list[str],
+    *,
+    trusting: bool = True,
+    environment: dict[str, str] | None = None,
 ) -> Iterator[VSCode]:
-    """Run VS Code on files until the block ends: fresh data, the packaged extension installed."""
+    """Run VS Code on files until the block ends: fresh data, the packaged extension installed.
+
+    `trusting` has it trust every workspace.
+    """
     workspace, data = folder / "workspace", folder / "data"
     for name, text in files.items():
         (workspace / name).parent.mkdir(parents=True, exist_ok=True)
@@ -156,22 +194,21 @@ def vscode(
     port = _port()
     config = folder / "config.yaml"
     config.write_text(f"bind-addr: 127.0.0.1:{port}\nauth: none\ncert: false\n")
-    node = INSTALLED / "node/node_modules/.bin"
-    environment = {
-        **os.environ, "PATH": f"{node}:{os.environ['PATH']}", "EXTENSIONS_GALLERY": "{}",
-        "PYTHONPATH": str(ROOT),
+    given = {
+        **os.environ, "PATH": f"{NODE}:{os.environ['PATH']}", "EXTENSIONS_GALLERY": "{}",
+        "PYTHONPATH": str(ROOT), **(environment or {}),
     }  # fmt: skip
     command = [
         str(INSTALLED / "code-server/node_modules/.bin/code-server"), "--config", str(config),
         "--user-data-dir", str(data), "--extensions-dir", str(folder / "extensions"),
-        "--disable-telemetry", "--disable-update-check", "--disable-workspace-trust",
-        "--disable-getting-started-override",
+        "--disable-telemetry", "--disable-update-check", "--disable-getting-started-override",
+        *(["--disable-workspace-trust"] if trusting else []),
     ]  # fmt: skip
     install = [*command, "--install-extension", str(VSIX)]
-    subprocess.run(install, env=environment, check=True, capture_output=True, timeout=120)
+    subprocess.run(install, env=given, check=True, capture_output=True, timeout=120)
     with (folder / "code-server.log").open("wb") as log:
         running = subprocess.Popen(
-            [*command, str(workspace)], env=environment, stdout=log, stderr=log,
+            [*command, str(workspace)], env=given, stdout=log, stderr=log,
             start_new_session=True,
         )  # fmt: skip
         try:
@@ -183,6 +220,7 @@ def vscode(
                           "--disable-background-networking", "--disable-component-update"],
                 )  # fmt: skip
                 page = browser.new_page(viewport={"width": 1280, "height": 800})
+                page.context.grant_permissions(["clipboard-read", "clipboard-write"])
                 page.goto(f"http://127.0.0.1:{port}/?folder={workspace}")
                 yield VSCode(page, workspace)
                 browser.close()

@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import * as vscode from "vscode";
 import { LanguageClient, State } from "vscode-languageclient/node";
+import { documentSelector } from "./documents";
 import * as protocol from "./protocol";
 import { serverCommand } from "./serverCommand";
 
@@ -38,11 +39,7 @@ export class Client implements vscode.Disposable {
       "StarCoder",
       { run, debug: run },
       {
-        documentSelector: [
-          { scheme: "file" },
-          { scheme: "untitled" },
-          { notebook: "jupyter-notebook", language: "python" },
-        ],
+        documentSelector: documentSelector(schemes()),
         initializationOptions: settings(),
         outputChannel: this.log,
         middleware: {
@@ -115,6 +112,11 @@ export class Client implements vscode.Disposable {
       exists: existsSync,
     });
   }
+}
+
+/** Return the schemes of the workspace's folders: `file`, or others where they are virtual. */
+export function schemes(): string[] {
+  return (vscode.workspace.workspaceFolders ?? []).map((one) => one.uri.scheme);
 }
 
 /** Return the settings that the server knows. */

@@ -1,7 +1,8 @@
 // StarCoder in VS Code. Thin: what is suggested, said and kept is the server's.
 import * as vscode from "vscode";
 import { ChatView } from "./chat/view";
-import { Client } from "./client";
+import { Client, schemes } from "./client";
+import { virtualNotice } from "./documents";
 import { install } from "./install";
 import { Previews } from "./preview";
 import type { TaskName } from "./protocol";
@@ -45,6 +46,10 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     }),
     vscode.workspace.onDidGrantWorkspaceTrust(() => client.restart()),
   );
+  const notice = virtualNotice(schemes());
+  if (notice !== undefined) {
+    void vscode.window.showInformationMessage(notice);
+  }
   await client.start();
 }
 

@@ -1,17 +1,12 @@
 // The chat's page: shows what it is told, and says what was clicked.
 import type { FromWebview, ToWebview } from "../src/chat/messages";
 import type { Chip, Summary, Turn } from "../src/protocol";
-import { render } from "./markdown";
+import { button, fill, turnElement } from "./turns";
 
 declare function acquireVsCodeApi(): { postMessage(message: FromWebview): void };
 
 const api = acquireVsCodeApi();
-const NAMES = { user: "You", assistant: "StarCoder", system: "System" } as const;
-const ENDINGS: Record<string, string> = {
-  stopped: "(stopped)",
-  "cut off": "(cut off: the answer was too long)",
-  failed: "(broken off)",
-};
+const post = (message: FromWebview) => api.postMessage(message);
 
 function element<T extends HTMLElement>(id: string): T {
   const found = document.getElementById(id);
@@ -33,14 +28,6 @@ const retry = element<HTMLButtonElement>("retry");
 let answering: { body: HTMLElement; text: string } | undefined;
 let slashCommands: { name: string; description: string }[] = [];
 
-function button(label: string, act: () => void): HTMLButtonElement {
-  const made = document.createElement("button");
-  made.type = "button";
-  made.textContent = label;
-  made.addEventListener("click", act);
-  return made;
-}
-
 function setAnswering(on: boolean): void {
   stop.hidden = !on;
   send.hidden = on;
@@ -60,75 +47,9 @@ function keepAtEnd(change: () => void): void {
   }
 }
 
-function fill(body: HTMLElement, text: string): void {
-  body.innerHTML = render(text, window);
-  for (const block of body.querySelectorAll("pre")) {
-    const code = block.textContent ?? "";
-    const bar = document.createElement("div");
-    bar.className = "code-bar";
-    bar.append(
-      button("Copy", () => api.postMessage({ type: "copy", code })),
-      button("Insert", () => api.postMessage({ type: "insert", code })),
-      button("Apply to selection", () => api.postMessage({ type: "apply", code })),
-    );
-    block.before(bar);
-  }
-}
-
-function turnElement(turn: Turn): HTMLElement {
-  const made = document.createElement("article");
-  made.className = `turn ${turn.role}`;
-  const head = document.createElement("h3");
-  head.textContent = NAMES[turn.role];
-  made.append(head);
-  for (const one of turn.attachments) {
-    const chip = document.createElement("span");
-    chip.className = "chip";
-    chip.textContent = one.label;
-    made.append(chip);
-  }
-  const body = document.createElement("div");
-  body.className = "body";
-  if (turn.role === "user") {
-    body.textContent = turn.content;
-    if (turn.id !== "") {
-      head.append(button("Edit", () => beginEdit(made, turn)));
-    }
-  } else {
-    fill(body, turn.content);
-  }
-  made.append(body);
-  const ending = ENDINGS[turn.state];
-  if (ending !== undefined) {
-    const mark = document.createElement("p");
-    mark.className = "ending";
-    mark.textContent = ending;
-    made.append(mark);
-  }
-  return made;
-}
-
-function beginEdit(article: HTMLElement, turn: Turn): void {
-  const area = document.createElement("textarea");
-  area.value = turn.content;
-  area.rows = 3;
-  area.setAttribute("aria-label", "Edit message");
-  area.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && !event.shiftKey) {
-      event.preventDefault();
-      setAnswering(true);
-      api.postMessage({ type: "edit", turn: turn.id, text: area.value });
-    } else if (event.key === "Escape") {
-      article.replaceWith(turnElement(turn));
-    }
-  });
-  article.querySelector(".body")?.replaceWith(area);
-  area.focus();
-}
-
 function beginAnswer(): { body: HTMLElement; text: string } {
   const empty: Turn = { id: "", role: "assistant", content: "", attachments: [], state: "whole" };
-  const made = turnElement(empty);
+  const made = turnElement(empty, post);
   made.classList.add("streaming");
   log.append(made);
   const body = made.querySelector<HTMLElement>(".body") ?? made;
@@ -139,7 +60,7 @@ function showChips(found: Chip[]): void {
   chips.replaceChildren(
     ...found.map((chip, index) => {
       const made = button(`${chip.label} · ${chip.tokens} tokens ✕`, () =>
-        api.postMessage({ type: "detach", index }),
+        post({ type: "detach", index }),
       );
       made.className = "chip";
       made.title = "Remove";
@@ -157,10 +78,10 @@ function showHistory(found: Summary[]): void {
       const when = new Date(one.changed * 1000).toLocaleString();
       const open = button(one.title, () => {
         past.hidden = true;
-        api.postMessage({ type: "open", conversation: one.id });
+        post({ type: "open", conversation: one.id });
       });
       open.title = when;
-      const away = button("✕", () => api.postMessage({ type: "delete", conversation: one.id }));
+      const away = button("✕", () => post({ type: "delete", conversation: one.id }));
       away.setAttribute("aria-label", `Delete ${one.title}`);
       row.append(open, away);
       return row;
@@ -179,13 +100,13 @@ window.addEventListener("message", (event: MessageEvent<ToWebview>) => {
 function received(message: ToWebview): void {
   switch (message.type) {
     case "conversation":
-      log.replaceChildren(...(message.conversation?.turns ?? []).map(turnElement));
+      log.replaceChildren(...(message.conversation?.turns ?? []).map((one) => turnElement(one, post)));
       answering = undefined;
       log.scrollTop = log.scrollHeight;
       break;
     case "asked":
       note.textContent = "";
-      log.append(turnElement(message.turn));
+      log.append(turnElement(message.turn, post));
       log.scrollTop = log.scrollHeight;
       setAnswering(true);
       break;
@@ -193,12 +114,12 @@ function received(message: ToWebview): void {
       setAnswering(true);
       answering ??= beginAnswer();
       answering.text += message.text;
-      fill(answering.body, answering.text);
+      fill(answering.body, answering.text, post);
       break;
     case "answered":
       log.querySelector(".streaming")?.remove();
       answering = undefined;
-      log.append(turnElement(message.turn));
+      log.append(turnElement(message.turn, post));
       note.textContent =
         message.leftOut > 0
           ? `${message.leftOut} earlier messages did not fit and were left out.`
@@ -232,7 +153,7 @@ function submit(): void {
     input.value = "";
     note.textContent = "";
     setAnswering(true);
-    api.postMessage({ type: "send", text });
+    post({ type: "send", text });
   }
 }
 
@@ -245,10 +166,10 @@ input.addEventListener("keydown", (event) => {
     event.preventDefault();
     submit();
   } else if (event.key === "Escape" && !stop.hidden) {
-    api.postMessage({ type: "stop" });
+    post({ type: "stop" });
   } else if (event.key === "@" && input.value === "") {
     event.preventDefault();
-    api.postMessage({ type: "attachFile" });
+    post({ type: "attachFile" });
   }
 });
 input.addEventListener("input", () => {
@@ -256,19 +177,19 @@ input.addEventListener("input", () => {
   const fitting = slashCommands.filter((one) => begun !== undefined && one.name.startsWith(begun));
   note.textContent = fitting.map((one) => `/${one.name}: ${one.description}`).join("   ");
 });
-stop.addEventListener("click", () => api.postMessage({ type: "stop" }));
-retry.addEventListener("click", () => api.postMessage({ type: "retry" }));
-element("new").addEventListener("click", () => api.postMessage({ type: "new" }));
-element("export").addEventListener("click", () => api.postMessage({ type: "export" }));
-element("selection").addEventListener("click", () => api.postMessage({ type: "attachSelection" }));
-element("file").addEventListener("click", () => api.postMessage({ type: "attachFile" }));
+stop.addEventListener("click", () => post({ type: "stop" }));
+retry.addEventListener("click", () => post({ type: "retry" }));
+element("new").addEventListener("click", () => post({ type: "new" }));
+element("export").addEventListener("click", () => post({ type: "export" }));
+element("selection").addEventListener("click", () => post({ type: "attachSelection" }));
+element("file").addEventListener("click", () => post({ type: "attachFile" }));
 element("history").addEventListener("click", () => {
   if (past.hidden) {
-    api.postMessage({ type: "history" });
+    post({ type: "history" });
   } else {
     past.hidden = true;
     element("history").setAttribute("aria-expanded", "false");
   }
 });
 
-api.postMessage({ type: "ready" });
+post({ type: "ready" });

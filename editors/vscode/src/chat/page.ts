@@ -23,16 +23,19 @@ export function page(webview: vscode.Webview, extension: vscode.Uri): string {
 <title>StarCoder</title>
 </head>
 <body>
-<header role="toolbar" aria-label="Conversation">
+<header>
   <button id="new" title="New conversation">New</button>
-  <button id="history" title="Earlier conversations" aria-expanded="false">History</button>
+  <button id="history" title="Earlier conversations" aria-expanded="false" aria-controls="past">History</button>
   <button id="export" title="Open as markdown">Export</button>
 </header>
 <nav id="past" hidden aria-label="Earlier conversations"></nav>
-<main id="log" role="log" aria-live="polite" aria-label="Conversation" tabindex="0"></main>
+<main>
+  <h1 class="unseen">StarCoder chat</h1>
+  <div id="log" role="log" aria-live="polite" aria-label="Conversation" tabindex="0"></div>
+</main>
 <div id="note" role="status" aria-live="polite"></div>
-<form id="form">
-  <div id="chips" aria-label="Attached"></div>
+<form id="form" aria-label="Ask">
+  <div id="chips" role="group" aria-label="Attached"></div>
   <textarea id="input" rows="3" placeholder="Ask, or / for commands" aria-label="Message"></textarea>
   <div class="row">
     <button type="button" id="selection" title="Attach the selection">+ selection</button>

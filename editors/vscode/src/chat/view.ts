@@ -2,22 +2,27 @@
 import * as vscode from "vscode";
 import type { Client } from "../client";
 import * as protocol from "../protocol";
+import { Attachments } from "./attachments";
 import type { FromWebview, ToWebview } from "./messages";
 import { page } from "./page";
+import { putCode } from "./putCode";
 
 const REMEMBERED = "starcoder.conversation";
 
 export class ChatView implements vscode.WebviewViewProvider {
   private view: vscode.WebviewView | undefined;
-  private attachments: protocol.Attachment[] = [];
+  private readonly attachments: Attachments;
+  /** Whether the page has said that it listens; what it was told before is lost. */
+  private listens = false;
+  private wantsFocus = false;
   private lastEditor: vscode.TextEditor | undefined = vscode.window.activeTextEditor;
 
   constructor(
     private readonly context: vscode.ExtensionContext,
     private readonly client: Client,
   ) {
+    this.attachments = new Attachments(client, (chips) => this.post({ type: "chips", chips }));
     context.subscriptions.push(
-      // A click into the chat takes the focus away from the editor that is meant.
       vscode.window.onDidChangeActiveTextEditor((editor) => {
         this.lastEditor = editor ?? this.lastEditor;
       }),
@@ -35,21 +40,26 @@ export class ChatView implements vscode.WebviewViewProvider {
     view.webview.onDidReceiveMessage((message: FromWebview) => this.received(message));
     view.onDidDispose(() => {
       this.view = undefined;
+      this.listens = false;
     });
   }
 
   async askAboutSelection(): Promise<void> {
     await vscode.commands.executeCommand("starcoder.chat.focus");
-    await this.attachSelection();
-    this.post({ type: "focus" });
+    await this.attachments.addSelection(this.editor);
+    this.focus();
   }
 
   async newConversation(): Promise<void> {
     await this.remember(undefined);
-    this.attachments = [];
-    this.post({ type: "chips", chips: [] });
+    this.attachments.take();
     this.post({ type: "conversation", conversation: null });
-    this.post({ type: "focus" });
+    this.focus();
+  }
+
+  /** The editor that is meant; a click into the chat takes the focus away from it. */
+  private get editor(): vscode.TextEditor | undefined {
+    return vscode.window.activeTextEditor ?? this.lastEditor;
   }
 
   private get conversation(): string | undefined {
@@ -96,30 +106,39 @@ export class ChatView implements vscode.WebviewViewProvider {
       case "delete":
         return this.delete(message.conversation);
       case "attachSelection":
-        return this.attachSelection();
+        return this.attachments.addSelection(this.editor);
       case "attachFile":
-        return this.attachFile();
+        await this.attachments.addFile();
+        return this.focus();
       case "detach":
-        this.attachments.splice(message.index, 1);
-        return this.showChips();
+        return this.attachments.remove(message.index);
       case "export":
         return this.export();
       case "copy":
         return vscode.env.clipboard.writeText(message.code);
       case "insert":
-        return this.put(message.code, false);
+        return putCode(this.editor, message.code, false);
       case "apply":
-        return this.put(message.code, true);
+        return putCode(this.editor, message.code, true);
     }
   }
 
+  private focus(): void {
+    this.wantsFocus = !this.listens;
+    this.post({ type: "focus" });
+  }
+
   private async showWhatIsThere(): Promise<void> {
+    this.listens = true;
     const commands = await this.client.running.sendRequest(protocol.commands, {});
     this.post({ type: "commands", commands });
+    if (this.wantsFocus) {
+      this.focus();
+    }
     if (this.conversation !== undefined) {
       await this.open(this.conversation).catch(() => this.remember(undefined));
     }
-    await this.showChips();
+    await this.attachments.show();
   }
 
   private async open(conversation: string): Promise<void> {
@@ -132,10 +151,7 @@ export class ChatView implements vscode.WebviewViewProvider {
     const running = this.client.running;
     const conversation = this.conversation ?? (await running.sendRequest(protocol.create, {})).id;
     await this.remember(conversation);
-    const attachments = this.attachments;
-    const chips = await running.sendRequest(protocol.attach, { attachments });
-    this.attachments = [];
-    this.post({ type: "chips", chips: [] });
+    const { chips, attachments } = await this.attachments.taken();
     const turn: protocol.Turn = {
       id: "",
       role: "user",
@@ -225,58 +241,5 @@ export class ChatView implements vscode.WebviewViewProvider {
       const document = { content: markdown, language: "markdown" };
       await vscode.window.showTextDocument(await vscode.workspace.openTextDocument(document));
     }
-  }
-
-  private async attachSelection(): Promise<void> {
-    const editor = vscode.window.activeTextEditor ?? this.lastEditor;
-    if (editor === undefined) {
-      throw new Error("Open a file first.");
-    }
-    const { document, selection } = editor;
-    const uri = document.uri.toString();
-    this.attachments.push(
-      selection.isEmpty
-        ? { kind: "file", uri }
-        : { kind: "selection", uri, range: { start: selection.start, end: selection.end } },
-    );
-    await this.showChips();
-  }
-
-  private async attachFile(): Promise<void> {
-    const found = await vscode.workspace.findFiles("**/*", undefined, 2000);
-    const items = found.map((uri) => ({ label: vscode.workspace.asRelativePath(uri), uri }));
-    items.sort((one, two) => one.label.localeCompare(two.label));
-    const chosen = await vscode.window.showQuickPick(items, { placeHolder: "File to attach" });
-    if (chosen !== undefined) {
-      this.attachments.push({ kind: "file", uri: chosen.uri.toString() });
-      await this.showChips();
-    }
-    this.post({ type: "focus" });
-  }
-
-  private async showChips(): Promise<void> {
-    const { attachments } = this;
-    try {
-      const chips = await this.client.running.sendRequest(protocol.attach, { attachments });
-      this.post({ type: "chips", chips });
-    } catch (error) {
-      this.attachments.pop();
-      throw error;
-    }
-  }
-
-  private async put(code: string, overSelection: boolean): Promise<void> {
-    const editor = vscode.window.activeTextEditor ?? this.lastEditor;
-    if (editor === undefined) {
-      throw new Error("Open the file that it is to go into.");
-    }
-    const { document, viewColumn, selection } = editor;
-    const column = viewColumn ?? vscode.ViewColumn.Active;
-    const shown = await vscode.window.showTextDocument(document, { viewColumn: column, selection });
-    await shown.edit((change) =>
-      overSelection
-        ? change.replace(shown.selection, code)
-        : change.insert(shown.selection.active, code),
-    );
   }
 }

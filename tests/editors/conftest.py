@@ -10,6 +10,8 @@ from tests.conftest import OPTIONAL
 ROOT = Path(__file__).parents[2]
 INSTALLED = ROOT / ".editors"
 VSIX = ROOT / "editors" / "vscode" / "dist" / "starcoder.vsix"
+PICTURES = Path(os.environ.get("STARCODER_LSP_PICTURES", INSTALLED / "pictures"))
+"""Where tests leave what they saw."""
 CHROMIUM = Path("/usr/bin/chromium")
 
 

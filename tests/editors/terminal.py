@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
+import re
 import select
 import signal
 import struct
 import subprocess
 import termios
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pyte
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
+
+from tests.editors.conftest import PICTURES
 
 COLUMNS, LINES = 100, 30
+_DEVICE_CONTROL = re.compile(rb"\x1bP[^\x1b]*\x1b\\")
+"""Questions that pyte would show as text."""
+_NAMED = {"brown": "yellow", "brightbrown": "bright_yellow"}
+"""Colours that pyte and rich call by different names."""
 
 
 class _Screen(pyte.Screen):
@@ -35,6 +48,19 @@ class _Screen(pyte.Screen):
         super().report_device_status(mode)
 
 
+def _style(cell: pyte.screens.Char, background: str) -> Style:
+    def colour(name: str) -> str | None:
+        if name == "default":
+            return None
+        return f"#{name}" if re.fullmatch("[0-9a-f]{6}", name) else _NAMED.get(name, name)
+
+    shown = background if cell.bg == "default" else cell.bg
+    return Style(
+        color=colour(cell.fg), bgcolor=colour(shown), bold=cell.bold, italic=cell.italics,
+        underline=cell.underscore, reverse=cell.reverse,
+    )  # fmt: skip
+
+
 class Terminal:
     """One program in a terminal of its own."""
 
@@ -47,7 +73,7 @@ class Terminal:
         """Take in what the program writes, until it pauses for so long."""
         while select.select([self._master], [], [], seconds)[0]:
             try:
-                self._stream.feed(os.read(self._master, 65536))
+                self._stream.feed(_DEVICE_CONTROL.sub(b"", os.read(self._master, 65536)))
             except OSError:
                 return  # it has ended
 
@@ -55,6 +81,25 @@ class Terminal:
     def text(self) -> str:
         """What stands on the screen."""
         return "\n".join(line.rstrip() for line in self.screen.display)
+
+    def picture(self, name: str, title: str) -> Path:
+        """Keep what is on the screen, in its colours."""
+        console = Console(record=True, width=COLUMNS, file=io.StringIO(), color_system="truecolor")
+        cells = [
+            self.screen.buffer[row][column] for row in range(LINES) for column in range(COLUMNS)
+        ]
+        # What is erased has the colour of the rest, which pyte does not know.
+        ((background, _),) = Counter(cell.bg for cell in cells).most_common(1)
+        for row in range(LINES):
+            line = Text(no_wrap=True)
+            here = cells[row * COLUMNS : (row + 1) * COLUMNS]
+            for style, run in groupby(here, lambda cell: _style(cell, background)):
+                line.append("".join(cell.data for cell in run), style)
+            console.print(line)
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        file = PICTURES / f"{name}.svg"
+        console.save_svg(str(file), title=title)
+        return file
 
     def keys(self, keys: str) -> None:
         """Type, as the terminal encodes it: "\\x1b" is Escape, "\\r" Enter."""

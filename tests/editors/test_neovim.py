@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.client import scripted
+from tests.editors.conftest import needed
 from tests.editors.neovim import PLUGIN, Neovim, neovim
+from tests.editors.terminal import terminal
 
 SEVERAL = [sys.executable, "-m", "tests.editors.several"]
 DEMO = {"model": "demo", "eagerness": "eager", "statistics": False}
@@ -254,6 +256,33 @@ def test_the_demo_model_for_real(version: str, file: Path) -> None:
         editor.lua("require('starcoder.status').set({state = 'starting'})")
         editor.until(lambda: editor.lua(ready), "it is back", 60)
         ghost_from_demo(editor)
+
+
+@pytest.mark.usefixtures("own_engines")
+def test_what_a_person_sees(file: Path) -> None:
+    """Neovim 0.12 in a terminal: the demo model's ghost text beside a chat; kept as a picture."""
+    program = needed("nvim-0.12")
+    file.write_text("def mean(numbers):\n    return sum(")
+    settings = {**DEMO, "chatMaxNewTokens": 60}
+    with neovim("0.12", file, settings=settings, options={"chat_width": 50}) as editor:
+        editor.client.command("set termguicolors background=dark laststatus=3")
+        editor.client.command("set statusline=%t\\ %=%{v:lua.require'starcoder'.statusline()}\\ ")
+        address = editor.lua("return vim.fn.serverstart()")
+        argv = [str(program), "--server", address, "--remote-ui"]
+        with terminal(argv, file.parent, {}) as seen:
+            seen.sees("StarCoder demo model", 120)
+            seen.keys(":1,2Starcoder chat What does this do?\r")
+            seen.sees("What does this do?")
+            answer = "return not require('starcoder.chat').is_answering()"
+            editor.until(lambda: editor.lua(answer), "it has answered", 60)
+            seen.keys("GA")
+            seen.until(
+                lambda: seen.screen.display[1].partition("sum(")[2][:3].strip(), "ghost text", 60
+            )
+            seen.wait(0.3)
+            assert "sum(" in editor.text
+            assert editor.text.endswith("sum(")  # what is seen is not written
+            assert "mean" in seen.picture("neovim", "Neovim 0.12").read_text()
 
 
 BEGINNINGS = ("import ", "return sum(", "for name in ", "if not ", "x = len(", "print(")

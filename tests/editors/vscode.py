@@ -18,9 +18,8 @@ from typing import Any, cast
 
 from playwright.sync_api import Frame, FrameLocator, Locator, Page, sync_playwright
 
-from tests.editors.conftest import CHROMIUM, INSTALLED, ROOT, VSIX
+from tests.editors.conftest import CHROMIUM, INSTALLED, PICTURES, ROOT, VSIX
 
-PICTURES = Path(os.environ.get("STARCODER_LSP_PICTURES", INSTALLED / "pictures"))
 NODE = INSTALLED / "node/node_modules/.bin"
 
 CODE = "def add(a, b):\n    return a + b\n"

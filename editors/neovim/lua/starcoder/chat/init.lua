@@ -155,6 +155,11 @@ function M.send_input()
   end
 end
 
+---@return boolean
+function M.is_answering()
+  return state.answering
+end
+
 --- Stop the answer; what was written is kept.
 function M.stop()
   if state.conversation then

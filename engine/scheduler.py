@@ -32,9 +32,13 @@ log = logging.getLogger(__name__)
 _MOST_AT_ONCE = {Priority.COMPLETION: 16, Priority.CHAT: 4, Priority.PREFETCH: 2}
 """Answers under way; who comes later waits for one of them to end."""
 
-_STEP_MS_ALONE, _STEP_MS_SHARED = 250.0, 60.0
+_STEP_MS_ALONE, _STEP_MS_SHARED = 250.0, 25.0
 """How long a portion of a prefill may take: cancelling and newcomers wait for its end, and with
 others under way each of their ids does."""
+
+_STEPS_SHARED = 2.0
+"""Or so many times a step of one id, where that is more: in smaller portions a prefill would read
+the weights too often."""
 
 _LARGEST_PORTION = 512
 
@@ -172,7 +176,9 @@ class Scheduler:
         """Return how many ids a step may have."""
         if all(one.left <= SHORT for one in waiting):
             return SHORT
-        milliseconds = _STEP_MS_ALONE if len(waiting) == 1 else _STEP_MS_SHARED
+        milliseconds = _STEP_MS_ALONE
+        if len(waiting) > 1:
+            milliseconds = max(_STEP_MS_SHARED, _STEPS_SHARED * self._costs.of(1))
         return self._costs.within(milliseconds, LEAST_PORTION, _LARGEST_PORTION)
 
     def _chats_turn(self, waiting: Sequence[Waiting]) -> bool:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.kernels.build import kernels
+from engine.kernels.build import ready
 from engine.kernels.native import INT4, INT8, Held, matrix
 
 Bits = Literal[8, 4]
@@ -61,7 +61,7 @@ class Quantised:
 
     def __call__(self, x: Tensor) -> Tensor:
         """See `engine.weights.Product`."""
-        native = kernels().result() if self.numbers.device.type == "cpu" else None
+        native = ready() if self.numbers.device.type == "cpu" else None
         if native is None:
             return self._by_torch(x)
         if x.shape[0] > _FEW_ROWS and torch.cpu._is_amx_tile_supported():

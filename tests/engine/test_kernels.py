@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine import quantised
 from engine.api import GenerationRequest
 from engine.forward import LeanForward
 from engine.kernels import build
@@ -93,11 +94,25 @@ def test_weights_made_wide_again_are_the_same(native: Native, bits: Bits) -> Non
     assert torch.equal(wide, weights.rows(torch.arange(3, 53)).bfloat16())
 
 
-def test_without_kernels_the_product_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
-    weights, x = Quantised(random(70, 160), random(70), 8), random(5, 160)
+@pytest.mark.parametrize("bits", [8, 4])
+def test_without_kernels_the_product_is_torchs(bits: Bits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantised, "ready", lambda: None)
+    weights, x = Quantised(random(70, 160), random(70), bits), random(5, 160)
     kept = weights.rows(torch.arange(70))
-    by_torch = weights._by_torch(x)
-    torch.testing.assert_close(by_torch, x @ kept.T + weights.bias, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(weights(x), x @ kept.T + weights.bias, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_for_a_matrix_unit_weights_are_made_wide(
+    native: Native, bits: Bits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    weights, x = Quantised(random(2100, 160), random(2100), bits), random(40, 160)
+    expected = x @ weights.rows(torch.arange(2100)).T + weights.bias
+    assert not torch.equal(weights(x), native.product(weights.held, x))
+    torch.testing.assert_close(weights(x), expected, atol=0.3, rtol=0.02)
+    few = weights(x[:3])
+    assert torch.equal(few, native.product(weights.held, x[:3]))
 
 
 def logits(loaded: Loaded, ids: Tensor, parts: list[int], *, fuse: bool) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -65,11 +65,21 @@ class Answered:
     """Whether it ended by itself rather than at the longest length."""
 
 
+OnDraft = Callable[[str, bool], None]
+"""Takes a piece of an answer that is not judged yet, and whether a draft begins with it."""
+
+
 class Asker:
     """Asks one engine in one way."""
 
-    def __init__(self, engine: Engine, settings: ChatSettings | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        settings: ChatSettings | None = None,
+        on_draft: OnDraft = lambda piece, begins: None,
+    ) -> None:
         self._engine, self._settings = engine, settings or ChatSettings()
+        self._on_draft = on_draft
 
     async def prepare(
         self, messages: Sequence[Message], answer: str = "", sampling: Sampling = CONVERSATION
@@ -129,14 +139,15 @@ class Asker:
         """Return the answer behind its beginning, up to one of the strings in `stop`."""
         asked = await self.prepare(messages, answer, sampling)
         rendered = replace(asked.rendered, stop_text=(*asked.rendered.stop_text, *stop))
-        asked = replace(asked, rendered=rendered)
-        return await self._whole(asked)
+        self._on_draft(answer, True)
+        return await self._whole(replace(asked, rendered=rendered))
 
     async def _whole(self, asked: Prepared) -> Answered:
         text, whole = "", False
         async with aclosing(self.stream(asked)) as chunks:
             async for chunk in chunks:
                 text += chunk.text
+                self._on_draft(chunk.text, False)
                 whole = chunk.finish is FinishReason.STOP
                 if "\n" in chunk.text and (end := end_before_loop(text)) is not None:
                     return Answered(text[:end], whole=True)
@@ -168,6 +179,7 @@ class Asker:
             )
         ends = {tokenizer.special_id(token) for token in (*_COMMIT_TOKENS, END_OF_TEXT)}
         stop = frozenset(id_ for id_ in ends if id_ is not None)
+        self._on_draft("", True)
         return await self._whole(Prepared(RenderedChat(ids, stop, ()), room, 0, GREEDY, begun=True))
 
 

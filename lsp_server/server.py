@@ -17,7 +17,7 @@ from lsprotocol import types
 from pygls.exceptions import FeatureRequestError
 from pygls.lsp.server import LanguageServer
 
-from chat.answering import Asker
+from chat.answering import Asker, OnDraft
 from chat.conversations import Conversations
 from chat.store import Store
 from engine.api import Engine
@@ -274,9 +274,9 @@ class StarcoderServer(LanguageServer):
 
     # Chat.
 
-    def asker(self) -> Asker:
+    def asker(self, on_draft: OnDraft = lambda piece, begins: None) -> Asker:
         """Return what asks the model that is held now."""
-        return Asker(self.engine, self.settings.chat)
+        return Asker(self.engine, self.settings.chat, on_draft)
 
     # Tasks and introspection.
 

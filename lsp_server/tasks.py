@@ -13,6 +13,7 @@ from typing import Any, Literal
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
+from chat.answering import OnDraft
 from chat.tasks.document import Hole, document
 from chat.tasks.explain import commit_message, explain
 from chat.tasks.rewriting import edit, fix
@@ -24,7 +25,7 @@ from fim.snapshot import Snapshot
 from lsp_server.chat import path_of
 from lsp_server.edits import Unsupported, makes_files, open_document, workspace_edit
 from lsp_server.new_files import NewFiles
-from lsp_server.requests import Params, Span, plain, register
+from lsp_server.requests import Params, ProgressToken, Span, plain, register
 from lsp_server.server import StarcoderServer
 
 TASK_COMMAND = "starcoder.task"
@@ -47,6 +48,8 @@ class Task(Params):
     instruction: str = ""
     problems: tuple[str, ...] = ()
     """Messages of the diagnostics there."""
+    partial_result_token: ProgressToken | None = None
+    """Where drafts of the answer go while it is written."""
 
 
 class Staged(Params):
@@ -129,7 +132,7 @@ async def _unless(cancelled: asyncio.Future[Any] | None, work: Any) -> Any:
 async def perform(server: StarcoderServer, task: Task) -> tuple[Proposal, Files]:
     """Return what a task proposes, and the files as they were read for it."""
     target, files = target_of(server, task), files_of(server, path_of(task.uri))
-    asker = server.asker()
+    asker = server.asker(_drafts(server, task.partial_result_token))
     if task.task == "tests":
         return await write_tests(target, asker, files), files
     if task.task == "explain":
@@ -145,6 +148,17 @@ async def perform(server: StarcoderServer, task: Task) -> tuple[Proposal, Files]
         return await fill(server.engine, server.settings.fim, snapshot, hole.stop)
 
     return await document(target, fill_in), files
+
+
+def _drafts(server: StarcoderServer, token: ProgressToken | None) -> OnDraft:
+    """Return what shows the client how an answer grows; each attempt begins anew."""
+
+    def send(piece: str, begins: bool) -> None:
+        if token is not None and (piece or begins):
+            value = {"text": piece, "begins": begins}
+            server.progress(types.ProgressParams(token, value))
+
+    return send
 
 
 def target_of(server: StarcoderServer, task: Task) -> Target:

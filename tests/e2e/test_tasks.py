@@ -122,6 +122,21 @@ async def test_the_command_has_the_client_apply_it(tmp_path: Path) -> None:
     assert "fn test_total()" in change.edits[0].new_text
 
 
+async def test_drafts_are_shown_while_they_are_written(tmp_path: Path) -> None:
+    async with start(scripted("():\n    assert add(1, 2) == 3\n", 0.002)) as editor:
+        editor.open("def add(a, b):\n    return a + b\n", (tmp_path / "shop.py").as_uri())
+        params = {"task": "tests", "uri": editor.uri, "range": at(1), "partialResultToken": "d"}
+        answer = await editor.request("starcoder/task", params)
+    values = [value for token, value in editor.progress if token == "d"]
+    assert [value["begins"] for value in values].count(True) == 1
+    assert values[0]["begins"]
+    assert len(values) > 5  # it came in pieces
+    draft = "".join(value["text"] for value in values)
+    assert draft.startswith("```python\n")
+    assert draft.endswith("    assert add(1, 2) == 3\n")
+    assert "assert add(1, 2) == 3" in str(answer["edit"])
+
+
 @pytest.mark.parametrize("wanted", [True, False])
 async def test_a_client_that_makes_no_file_gets_one_to_fill(
     wanted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

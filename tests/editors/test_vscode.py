@@ -15,6 +15,7 @@ from tests.editors.vscode import CODE, end_of, ready, vscode
 pytestmark = pytest.mark.usefixtures("vscode_installed")
 
 DEMO = {"model": "demo", "eagerness": "eager", "statistics": False}
+OFF = '.statusbar-item[id*="starcoder"] .codicon-circle-slash'
 NOTEBOOK = {
     "nbformat": 4, "nbformat_minor": 5,
     "metadata": {"language_info": {"name": "python"}},
@@ -103,6 +104,41 @@ def test_off_for_the_language_from_the_menu(tmp_path: Path) -> None:
         end_of(window, "a.py")
         window.type("1\ny = ")
         window.shown()
+
+
+def test_off_in_the_workspace_and_on_again(tmp_path: Path) -> None:
+    with vscode(tmp_path, {"a.py": CODE}, {"debounceMs": 0}, scripted("third\n")) as window:
+        end_of(window, "a.py")
+        ready(window)
+        own = window.workspace / ".vscode" / "settings.json"
+        window.run("StarCoder: Menu")
+        window.choose("Turn off in this workspace")
+        window.until(lambda: own.exists() and "false" in own.read_text(), "the setting is written")
+        window.until(window.page.locator(OFF).count, "the status bar says so")
+        window.run("StarCoder: Menu")
+        window.choose("Turn on")
+        window.until(lambda: not window.page.locator(OFF).count(), "it is on")
+        end_of(window, "a.py")
+        window.type("x = ")
+        window.shown()
+
+
+def test_a_draft_is_seen_before_the_diff(tmp_path: Path) -> None:
+    answer = "():\n    assert add(1, 2) == 3\n    assert add(2, 2) == 4\n"
+    with vscode(tmp_path, {"shop.py": CODE}, {}, scripted(answer, 0.08)) as window:
+        end_of(window, "shop.py")
+        ready(window)
+        window.press("ArrowUp")
+        window.run("StarCoder: Write Tests")
+        draft = window.page.locator(".tab", has_text="writing tests")
+        window.until(draft.count, "the draft's tab")
+        window.until(lambda: any("assert add(1" in one for one in window.lines()), "it grows")
+        assert not any("== 4" in one for one in window.lines())
+        window.picture("draft")
+        toast = window.page.locator(".notification-toast", has_text="Create a file with a test")
+        toast.first.wait_for(timeout=60_000)
+        window.until(lambda: not draft.count(), "the diff takes its place")
+        window.until(lambda: any("== 4" in one for one in window.diff()), "the diff")
 
 
 def test_tests_are_previewed_and_accepted(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ import * as vscode from "vscode";
 import { ChatView } from "./chat/view";
 import { Client, schemes } from "./client";
 import { virtualNotice } from "./documents";
+import { Drafts } from "./draft";
 import { install } from "./install";
 import { Previews } from "./preview";
 import type { TaskName } from "./protocol";
@@ -15,11 +16,13 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
   const client = new Client();
   const chat = new ChatView(context, client);
   const previews = new Previews();
+  const drafts = new Drafts();
   const command = (name: string, act: (...args: never[]) => unknown) =>
     vscode.commands.registerCommand(`starcoder.${name}`, act);
   context.subscriptions.push(
     client,
     previews,
+    drafts,
     showStatus(client),
     vscode.window.registerWebviewViewProvider("starcoder.chat", chat, {
       webviewOptions: { retainContextWhenHidden: true },
@@ -38,7 +41,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     command("ask", () => chat.askAboutSelection()),
     command("newChat", () => chat.newConversation()),
     command("commitMessage", () => writeCommitMessage(client)),
-    ...TASKS.map((name) => command(`run.${name}`, () => runTask(client, previews, name))),
+    ...TASKS.map((name) => command(`run.${name}`, () => runTask(client, previews, drafts, name))),
     vscode.workspace.onDidChangeConfiguration((change) => {
       if (change.affectsConfiguration("starcoder.serverCommand")) {
         void client.restart();

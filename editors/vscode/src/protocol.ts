@@ -84,6 +84,7 @@ export interface TaskParams {
   range: Range;
   instruction?: string;
   problems?: string[];
+  partialResultToken?: string;
 }
 
 export interface TaskAnswer {
@@ -104,6 +105,8 @@ interface One {
 type Nothing = Record<string, never>;
 
 export const status = new NotificationType<ServerStatus>("starcoder/status");
+/** A piece of what a task is writing; each attempt begins anew. */
+export const draft = new ProgressType<{ text: string; begins: boolean }>();
 export const piece = new ProgressType<{ text: string }>();
 export const create = new RequestType<Nothing, { id: string }, void>("starcoder/chat/create");
 export const list = new RequestType<Nothing, Summary[], void>("starcoder/chat/list");

@@ -33,7 +33,7 @@ export async function menu(client: Client): Promise<void> {
   const choices: Choice[] = [
     {
       label: enabled ? "$(circle-slash) Turn off everywhere" : "$(sparkle) Turn on",
-      act: () => config.update("enabled", !enabled, vscode.ConfigurationTarget.Global),
+      act: () => (enabled ? config.update("enabled", false, GLOBAL) : turnOn(config)),
     },
   ];
   if (vscode.workspace.workspaceFolders !== undefined && enabled) {
@@ -49,7 +49,7 @@ export async function menu(client: Client): Promise<void> {
       label: isOff
         ? `$(sparkle) Turn on for ${language}`
         : `$(circle-slash) Turn off for ${language}`,
-      act: () => config.update("disabledLanguages", next, vscode.ConfigurationTarget.Global),
+      act: () => config.update("disabledLanguages", next, targetOf(config, "disabledLanguages")),
     });
   }
   choices.push(
@@ -62,6 +62,25 @@ export async function menu(client: Client): Promise<void> {
   const placeHolder = statusText(client.status).tooltip.split("\n")[0] ?? "";
   const chosen = await vscode.window.showQuickPick(choices, { placeHolder });
   await chosen?.act();
+}
+
+const GLOBAL = vscode.ConfigurationTarget.Global;
+const WORKSPACE = vscode.ConfigurationTarget.Workspace;
+
+/** Return where a setting must be written to have an effect here. */
+function targetOf(config: vscode.WorkspaceConfiguration, name: string): vscode.ConfigurationTarget {
+  return config.inspect(name)?.workspaceValue === undefined ? GLOBAL : WORKSPACE;
+}
+
+/** Turn it on here, wherever it was turned off. */
+async function turnOn(config: vscode.WorkspaceConfiguration): Promise<void> {
+  const set = config.inspect<boolean>("enabled");
+  if (set?.workspaceValue === false) {
+    await config.update("enabled", undefined, WORKSPACE);
+  }
+  if (set?.globalValue === false) {
+    await config.update("enabled", undefined, GLOBAL);
+  }
 }
 
 function run(command: string, ...args: unknown[]): Thenable<unknown> {

@@ -1,6 +1,7 @@
 // Tasks on the code under the cursor: asked of the server, shown before anything is changed.
 import * as vscode from "vscode";
 import type { Client } from "./client";
+import type { Drafts } from "./draft";
 import type { Previews } from "./preview";
 import * as protocol from "./protocol";
 
@@ -16,6 +17,7 @@ const DOING: Record<protocol.TaskName, string> = {
 export async function runTask(
   client: Client,
   previews: Previews,
+  drafts: Drafts,
   name: protocol.TaskName,
 ): Promise<void> {
   const editor = vscode.window.activeTextEditor;
@@ -38,10 +40,10 @@ export async function runTask(
     range: { start: selection.start, end: selection.end },
     instruction,
     problems: problemsAt(document.uri, selection),
+    partialResultToken: `starcoder-task-${crypto.randomUUID()}`,
   };
-  const answer = await asked(`StarCoder: ${DOING[name]}`, (token) =>
-    client.running.sendRequest(protocol.task, params, token),
-  );
+  const title = `StarCoder: ${DOING[name]}`;
+  const answer = await asked(title, (token) => drafted(client, drafts, params, title, token));
   if (answer === undefined) {
     return;
   }
@@ -54,6 +56,28 @@ export async function runTask(
       language: "markdown",
     });
     await vscode.window.showTextDocument(page, vscode.ViewColumn.Beside, true);
+  }
+}
+
+/** Ask for a task, showing what is written until it is answered. */
+async function drafted(
+  client: Client,
+  drafts: Drafts,
+  params: protocol.TaskParams,
+  title: string,
+  token: vscode.CancellationToken,
+): Promise<protocol.TaskAnswer> {
+  const { running } = client;
+  const listening = running.onProgress(
+    protocol.draft,
+    params.partialResultToken ?? "",
+    ({ text, begins }) => drafts.add(text, begins, title),
+  );
+  try {
+    return await running.sendRequest(protocol.task, params, token);
+  } finally {
+    listening.dispose();
+    await drafts.close();
   }
 }
 

@@ -98,6 +98,27 @@ def test_the_chat_by_the_keyboard_alone(tmp_path: Path) -> None:
         window.until(lambda: window.page.evaluate(read) == "add(1, 2)\n", "the code is copied")
 
 
+def test_files_are_attached_with_an_at_sign(tmp_path: Path) -> None:
+    files = {"a.py": CODE, "other.py": "ANSWER = 42\n"}
+    with vscode(tmp_path, files, {}, scripted("Yes.")) as window:
+        window.open("a.py")
+        ready(window)
+        box = window.open_chat()
+        box.focus()
+        window.type("me@home, see @")
+        window.choose("other.py")
+        chip = window.chat.locator("#chips .chip")
+        window.until(chip.count, "a chip")
+        assert "other.py" in chip.inner_text()
+        assert box.input_value() == "me@home, see "
+        window.type("@")
+        window.page.locator(".quick-input-widget input").first.wait_for()
+        window.press("Escape")
+        window.until(lambda: box.input_value() == "me@home, see @", "the sign itself")
+        chip.click()
+        window.until(lambda: not chip.count(), "it is taken away")
+
+
 def press_until(window: VSCode, key: str, holds: Callable[[], bool]) -> None:
     for _ in range(40):
         if holds():

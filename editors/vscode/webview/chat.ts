@@ -144,6 +144,9 @@ function received(message: ToWebview): void {
     case "focus":
       input.focus();
       break;
+    case "typed":
+      input.setRangeText(message.text, input.selectionStart, input.selectionEnd, "end");
+      break;
   }
 }
 
@@ -167,9 +170,9 @@ input.addEventListener("keydown", (event) => {
     submit();
   } else if (event.key === "Escape" && !stop.hidden) {
     post({ type: "stop" });
-  } else if (event.key === "@" && input.value === "") {
+  } else if (event.key === "@" && /(^|\s)$/.test(input.value.slice(0, input.selectionStart))) {
     event.preventDefault();
-    post({ type: "attachFile" });
+    post({ type: "attachFile", typed: true });
   }
 });
 input.addEventListener("input", () => {
@@ -182,7 +185,7 @@ retry.addEventListener("click", () => post({ type: "retry" }));
 element("new").addEventListener("click", () => post({ type: "new" }));
 element("export").addEventListener("click", () => post({ type: "export" }));
 element("selection").addEventListener("click", () => post({ type: "attachSelection" }));
-element("file").addEventListener("click", () => post({ type: "attachFile" }));
+element("file").addEventListener("click", () => post({ type: "attachFile", typed: false }));
 element("history").addEventListener("click", () => {
   if (past.hidden) {
     post({ type: "history" });

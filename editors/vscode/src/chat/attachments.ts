@@ -27,8 +27,8 @@ export class Attachments {
     );
   }
 
-  /** Let the user choose a file. */
-  async addFile(): Promise<void> {
+  /** Let the user choose a file; false if none was. */
+  async addFile(): Promise<boolean> {
     const found = await vscode.workspace.findFiles("**/*", undefined, MOST_FILES);
     const items = found.map((uri) => ({ label: vscode.workspace.asRelativePath(uri), uri }));
     items.sort((one, two) => one.label.localeCompare(two.label));
@@ -36,6 +36,7 @@ export class Attachments {
     if (chosen !== undefined) {
       await this.add({ kind: "file", uri: chosen.uri.toString() });
     }
+    return chosen !== undefined;
   }
 
   async remove(index: number): Promise<void> {

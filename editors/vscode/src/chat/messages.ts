@@ -5,7 +5,9 @@ export type FromWebview =
   | { type: "ready" }
   | { type: "send"; text: string }
   | { type: "edit"; turn: string; text: string }
-  | { type: "retry" | "stop" | "new" | "history" | "attachFile" | "attachSelection" | "export" }
+  | { type: "retry" | "stop" | "new" | "history" | "attachSelection" | "export" }
+  /** `typed` says that an @ was to be written, which is written after all if no file is chosen. */
+  | { type: "attachFile"; typed: boolean }
   | { type: "open" | "delete"; conversation: string }
   | { type: "detach"; index: number }
   | { type: "copy" | "insert" | "apply"; code: string };
@@ -19,4 +21,5 @@ export type ToWebview =
   | { type: "chips"; chips: Chip[] }
   | { type: "history"; conversations: Summary[] }
   | { type: "commands"; commands: { name: string; description: string }[] }
-  | { type: "focus" };
+  | { type: "focus" }
+  | { type: "typed"; text: string };

@@ -108,7 +108,9 @@ export class ChatView implements vscode.WebviewViewProvider {
       case "attachSelection":
         return this.attachments.addSelection(this.editor);
       case "attachFile":
-        await this.attachments.addFile();
+        if (!(await this.attachments.addFile()) && message.typed) {
+          this.post({ type: "typed", text: "@" });
+        }
         return this.focus();
       case "detach":
         return this.attachments.remove(message.index);

@@ -79,7 +79,7 @@ lint-lua: .editors/luacheck/run .editors/stylua/node_modules
 format-lua: .editors/stylua/node_modules
 	@$(STYLUA) write $(LUA)
 
-EDITORS := $(patsubst %,.editors/%/run,nvim-0.12 nvim-0.10 emacs helix)
+EDITORS := $(patsubst %,.editors/%/run,nvim-0.12 nvim-0.10 nvim-0.7 emacs helix)
 
 test-editors: $(VENV)/.dev $(EDITORS) lint-lua editors/vscode/dist/starcoder.vsix
 	@STARCODER_LSP_EDITORS=required $(BIN)/python -m pytest tests/editors

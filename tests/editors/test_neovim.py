@@ -1,6 +1,7 @@
 """Real Neovim, 0.12 with its own ghost text and 0.10 with ours: typed into, and looked at."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -228,6 +229,14 @@ def test_wrong_options_are_named(version: str, file: Path) -> None:
     with neovim(version, file, options={"colour": "red"}) as editor:
         editor.until(lambda: editor.said, "a message")
         assert editor.said == ['starcoder: setup() knows no option "colour"']
+
+
+def test_an_older_neovim_is_told_what_is_needed() -> None:
+    program = needed("nvim-0.7")
+    setup = f"lua vim.opt.rtp:prepend('{PLUGIN}'); require('starcoder').setup()"
+    argv = [str(program), "--headless", "--clean", "-c", setup, "-c", "qa!"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert done.stderr.strip().endswith("starcoder: Neovim 0.10 or newer is needed")
 
 
 def test_the_help_has_its_tags(version: str, file: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.kernels.build import ready
-from engine.kernels.native import INT4, INT8, Held, matrix
+from engine.kernels.native import INT4, INT8, Held, Native, matrix
 
 Bits = Literal[8, 4]
 
@@ -64,9 +64,10 @@ class Quantised:
         native = ready() if self.numbers.device.type == "cpu" else None
         if native is None:
             return self._by_torch(x)
-        if x.shape[0] > _FEW_ROWS and torch.cpu._is_amx_tile_supported():
+        if x.shape[0] > _FEW_ROWS and not multiplies_many(native):
+            narrow = x.bfloat16()
             parts = [
-                functional.linear(x.bfloat16(), native.expand(self.held, first, count))
+                functional.linear(narrow, native.expand(self.held, first, count))
                 for first, count in self._parts()
             ]
             made = torch.cat(parts, -1).to(x.dtype)
@@ -98,6 +99,15 @@ class Quantised:
         pairs = torch.stack([fours & 15, fours >> 4], 2).flatten(1).float() - 8
         scales = self.scales[blocks, :, lanes].float()
         return (pairs.view(len(pairs), -1, _COLUMNS) * scales[..., None]).flatten(1)
+
+
+def multiplies_many(native: Native) -> bool:
+    """Whether the kernels are the fastest for many rows of activations.
+
+    A matrix unit is faster, and where the instructions for bytes are missing, so is torch; both
+    want weights that are made wide again.
+    """
+    return native.fast_at_many_rows and not torch.cpu._is_amx_tile_supported()
 
 
 def _quantise(weight: Tensor, bits: Bits) -> tuple[Tensor, Tensor]:

@@ -108,6 +108,8 @@ class Native:
         loaded = ctypes.CDLL(str(library))
         self._step, self._product = loaded.starcoder_step, loaded.starcoder_product
         self._expand = loaded.starcoder_expand
+        self.fast_at_many_rows = bool(loaded.starcoder_many_rows())
+        """Whether this processor's instructions make it faster than torch there."""
         self._attend = loaded.starcoder_attend
         self._attend.restype = None
         self._step.restype = self._product.restype = self._expand.restype = None
@@ -173,10 +175,9 @@ class Native:
         )  # fmt: skip
         return made.to(x.dtype)
 
-    @staticmethod
-    def attends(keys: Tensor) -> bool:
-        """Whether `attend` is made for such keys."""
-        known = keys.dtype in (torch.float32, torch.bfloat16)
+    def attends(self, keys: Tensor) -> bool:
+        """Whether `attend` is made for such keys, and faster than torch."""
+        known = self.fast_at_many_rows and keys.dtype in (torch.float32, torch.bfloat16)
         return known and keys.shape[1] % LANES == 0 and keys.is_contiguous()
 
     def attend(

@@ -18,7 +18,7 @@ from engine.kernels.native import (
     pointers,
 )
 from engine.kv_cache import KVCache
-from engine.quantised import Quantised
+from engine.quantised import Quantised, multiplies_many
 from engine.weights import PRODUCTS, TANH_GELU, Dense, Layer, Product, Weights
 
 MOST_ROWS = 32
@@ -37,8 +37,7 @@ class FusedStep:
     def __init__(self, native: Native, weights: Weights) -> None:
         self._native = native
         quantised = all(isinstance(one, Quantised) for one in weights.layers[0].products.values())
-        # A matrix unit is faster at many rows, but it wants weights in bfloat16.
-        self.takes_many = quantised and not torch.cpu._is_amx_tile_supported()
+        self.takes_many = quantised and multiplies_many(native)
         """Whether it is the fastest for any number of rows of one sequence, too."""
         self._model = native.model(
             ModelParts(

@@ -237,6 +237,15 @@ static void store_some(float *to, Floats y, int most) {
 
 extern "C" {
 
+// Whether many rows are fast: without these instructions, torch's own products are faster.
+int starcoder_many_rows() {
+#if defined(__AVX512VNNI__)
+  return 1;
+#else
+  return 0;
+#endif
+}
+
 // Computes `count` rows, more than MOST_NARROW only of one sequence: `hidden` (count, width) are their embeddings, and is overwritten. Rows
 // are written to the caches. `logits` (wanted_count, head's rows) are those of rows `wanted`.
 void starcoder_step(const Model *model, const Place *places, int count, float *hidden,

@@ -202,6 +202,7 @@ def test_any_processor_computes_the_same(native: Native, tmp_path: Path) -> None
     subprocess.run(["c++", *flags, *build_flags[0], "-shared", str(source), *build_flags[1],
                     "-o", str(tmp_path / "plain.so")], check=True)  # fmt: skip
     plain = Native(tmp_path / "plain.so")
+    assert not plain.fast_at_many_rows
     torch.testing.assert_close(plain.product(weights.held, x), expected, atol=1e-5, rtol=1e-5)
     wide = matrix(kind_of(torch.bfloat16), (70, 160), random(70, 160).bfloat16(), None, None)
     torch.testing.assert_close(plain.product(wide, x), native.product(wide, x))

@@ -134,6 +134,7 @@ async def _fill(
     done = {(record.name, record.way) for record in results.rows if record.name in wanted}
     engine = ManagedEngine(settings)
     try:
+        await engine.info()  # once it is loaded: no filling's time has that in it
         with Progress(console=common.stderr(), transient=True) as progress:
             total = _WAYS * len(holes)
             task = progress.add_task("filling holes", total=total, completed=len(done))

@@ -106,7 +106,7 @@ VARIANTS = (
     Variant("loops", patches={"fim.clean:without_loops": _same, "fim.model:without_loops": _same}),
     Variant("echoes", patches={"fim.clean:_without_echo": _same}),
     Variant("secrets", patches={"fim.clean:_without_forbidden": _same}),
-    Variant("syntax", patches={"fim.clean:mend": _same, "fim.completer:mend": _same}),
+    Variant("syntax", patches={"fim.clean:mend": _same}),
 )
 """One line a mechanism."""
 

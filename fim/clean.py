@@ -42,7 +42,7 @@ def clean(text: str, snapshot: Snapshot) -> Cleaned | None:
     text = _without_forbidden(text, snapshot).rstrip()
     if not text.strip():
         return None
-    text, replaced = _mended(text, snapshot)
+    text, replaced = mended(text, snapshot)
     if not text.strip():
         return None
     if replaced == len(text) and not snapshot.line_after[replaced:].strip():
@@ -50,14 +50,14 @@ def clean(text: str, snapshot: Snapshot) -> Cleaned | None:
     return Cleaned(text.replace("\n", snapshot.line_ending), replaced, skipped)
 
 
-def _mended(text: str, snapshot: Snapshot) -> tuple[str, int]:
+def mended(text: str, snapshot: Snapshot) -> tuple[str, int]:
     """Return what of a suggestion breaks nothing, and how much right of it that replaces."""
     for _ in range(_MOST_MENDS):
         replaced = max(overlap(text, snapshot.line_after), closed_twice(text, snapshot))
-        mended = mend(text, replaced, snapshot).rstrip()
-        if mended == text:
+        shorter = mend(text, replaced, snapshot).rstrip()
+        if shorter == text:
             return text, replaced
-        text = mended
+        text = shorter
     return "", 0
 
 

@@ -12,7 +12,7 @@ from engine.api import Engine, Priority
 from fim import clean as cleaning
 from fim.ahead import next_place
 from fim.cache import Cached, SuggestionCache
-from fim.clean import overlap
+from fim.clean import mended
 from fim.confidence import POLICIES, Policy, sure_part
 from fim.cut import Cutter, scope_of
 from fim.flight import Flight
@@ -27,7 +27,6 @@ from fim.snapshot import (
     Suggestion,
     Trigger,
 )
-from fim.syntax import mend
 
 __all__ = ["Completer", "FimSettings"]
 
@@ -233,8 +232,7 @@ def _shown(snapshot: Snapshot, found: Cached, policy: Policy, *, partial: bool) 
     text = sure_part(found.text, found.scores, policy, partial=partial)
     replaced = found.replaced
     if text != found.text:
-        replaced = overlap(text, snapshot.line_after)
-        text = mend(text, replaced, snapshot).rstrip()
+        text, replaced = mended(text, snapshot)
     if len(text.strip()) < min(policy.shortest, len(found.text.strip())):
         why = f"the model is not sure enough ({found.confidence:.0%}, {policy.whole:.0%} wanted)"
         return CompletionResult((), found.source, why)

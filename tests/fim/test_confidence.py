@@ -7,7 +7,8 @@ import pytest
 
 from engine.api import Chunk, FinishReason, GenerationRequest, TokenLogprob, Usage
 from engine.scripted import ScriptedEngine
-from fim.completer import Completer, FimSettings
+from fim.cache import Cached
+from fim.completer import Completer, FimSettings, _shown
 from fim.confidence import POLICIES, Policy, Scorer, Scores, first_line, sure_part
 from fim.snapshot import Snapshot, Source, Trigger
 
@@ -135,3 +136,17 @@ def test_the_settings_are_in_order() -> None:
     eager, balanced, reserved = (POLICIES[one] for one in ("eager", "balanced", "reserved"))
     assert eager.whole < balanced.whole < reserved.whole < 1
     assert eager.part < balanced.part < reserved.part < 1
+
+
+def test_a_sure_beginning_takes_the_closed_bracket_with_it() -> None:
+    """It no longer ends with the bracket, and would double it."""
+    text = 'if p.startswith("*")\n'
+    here = Snapshot("file:///a.py", "python", text, text.index(")"))
+    pieces = (") ", "and ", "p ", "== ", "wildly", ".unsure")
+    ends = tuple(len("".join(pieces[: count + 1])) for count in range(len(pieces)))
+    scores = Scores(ends, (-0.01, -0.01, -0.01, -0.01, -9.0, -9.0))
+    found = Cached("".join(pieces), 1, Source.MODEL, scores)
+    (one,) = _shown(here, found, POLICIES["balanced"], partial=True).suggestions
+    assert one.text.startswith(") and p")
+    assert one.text != found.text
+    assert one.applied_to(text) == f'if p.startswith("*"{one.text}\n'

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -21,6 +22,9 @@ from engine.kv_cache import KVCache
 from engine.lora import AddedTokens
 from engine.steps import Part
 from engine.weights import Layer, Weights, weights_of
+
+_MANY_ROWS = 64
+"""Ids from which on a step is shared out to all cores, however small the model."""
 
 
 class Forward(Protocol):
@@ -44,6 +48,8 @@ class LeanForward:
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
+        on_cpu = weights.device.type == "cpu"
+        self._threads = (psutil.cpu_count(logical=False) or 0) if on_cpu else 0
         self._fused: FusedStep | None = None
         self._may_fuse = FusedStep.fits(weights)
         if self._may_fuse:
@@ -101,6 +107,17 @@ class LeanForward:
 
     def _compute(self, ids: Tensor, spans: Sequence[_Span]) -> list[Tensor]:
         """Write the rows of each span and return its logits (last, vocab)."""
+        if ids.shape[0] < _MANY_ROWS or not self._threads:
+            return self._compute_here(ids, spans)
+        # A small model decodes with one thread (`engine.loading`); a prompt is worth sharing out.
+        before = torch.get_num_threads()
+        torch.set_num_threads(max(before, self._threads))
+        try:
+            return self._compute_here(ids, spans)
+        finally:
+            torch.set_num_threads(before)
+
+    def _compute_here(self, ids: Tensor, spans: Sequence[_Span]) -> list[Tensor]:
         hidden = self._embed(ids.to(self.weights.device), spans)
         adapted = [span for span in spans if span.cache.adapter is not None]
         few = ids.shape[0] <= MOST_ROWS

@@ -8,15 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import ConfigurationError
-
-LANGUAGES = {
-    ".py": "python", ".js": "javascript", ".jsx": "javascriptreact", ".ts": "typescript",
-    ".tsx": "typescriptreact", ".go": "go", ".rs": "rust", ".c": "c", ".h": "c", ".cpp": "cpp",
-    ".cc": "cpp", ".hpp": "cpp", ".java": "java", ".kt": "kotlin", ".rb": "ruby", ".php": "php",
-    ".cs": "csharp", ".scala": "scala", ".swift": "swift", ".lua": "lua", ".sh": "shellscript",
-    ".sql": "sql",
-}  # fmt: skip
-"""LSP's language ids by the end of a file's name."""
+from syntax.languages import LANGUAGES
 
 _MAX_CHARACTERS = 400_000
 

@@ -104,7 +104,8 @@ class Completer:
                 self._restraint.note(snapshot, shown=bool(result.suggestions))
         else:
             result = _ranked(snapshot, [found, *await self._others(snapshot, found)])
-        self._prefetch(snapshot, result)
+        if result.suggestions and (not unasked or result.suggestions[0].text == found.text):
+            self._prefetch(snapshot, result.suggestions[0])  # behind a mere beginning there is none
         speed = self.model.tokens_per_second if asked_anew else 0.0
         return replace(result, model_ms=elapsed, tokens_per_second=speed)
 
@@ -145,7 +146,8 @@ class Completer:
         cache = self._cache
         found, finished = await self._write(snapshot, ask, grown)
         cache.store(snapshot, found.text, found.replaced, found.scores, finished=finished)
-        self._last[snapshot.uri] = _Last(snapshot.line_before, found.text)
+        if ask.priority is not Priority.PREFETCH:  # that is of another line than the user's
+            self._last[snapshot.uri] = _Last(snapshot.line_before, found.text)
 
     async def _write(
         self, snapshot: Snapshot, ask: Ask, grown: Callable[[str], None]
@@ -165,11 +167,11 @@ class Completer:
             return ""
         return last.text[len(line) - len(last.line) :]
 
-    def _prefetch(self, snapshot: Snapshot, result: CompletionResult) -> None:
+    def _prefetch(self, snapshot: Snapshot, shown: Suggestion) -> None:
         """Make the line after a suggestion ready, if the engine has nothing else to do."""
-        if not (self.settings.prefetch and result.suggestions):
+        if not self.settings.prefetch:
             return
-        then = next_place(snapshot, result.suggestions[0])
+        then = next_place(snapshot, shown)
         if then is None or self.knows(then) or any(not flight.over for flight in self._flights):
             return
         ask = Ask(priority=Priority.PREFETCH)

@@ -41,6 +41,11 @@ class Projects:
         if (found := self._project_of(uri)) is not None:
             found[0].close(uri, found[1])
 
+    def stop(self) -> None:
+        """End all reading."""
+        for project in self._projects.values():
+            project.stop()
+
     def _project_of(self, uri: str) -> tuple[Project, str] | None:
         file = _path(uri)
         if file is None:

@@ -119,6 +119,7 @@ class StarcoderServer(LanguageServer):
         logging.getLogger().setLevel(self.settings.log_level.upper())
         self._exclusions = _exclusions(self.settings)
         if self.settings.exclude != before.exclude:
+            self._projects.stop()
             self._projects = self._new_projects()
         if not self.settings.same_engine(before):
             old, self.engine = self.engine, self._make_engine(self.settings)
@@ -295,6 +296,7 @@ class StarcoderServer(LanguageServer):
         """End background tasks and connections; the engine process lives on for others."""
         for task in tuple(self._tasks):
             task.cancel()
+        self._projects.stop()
         await self.engine.aclose()
 
     def report_server_error(self, error: Exception, source: Any) -> None:

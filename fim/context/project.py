@@ -7,6 +7,7 @@ stays for a while, since another beginning of the prompt would have to be comput
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import subprocess
 import threading
@@ -14,12 +15,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from fim.context.gather import related
 from fim.context.index import Index
 from fim.snapshot import Excerpt, Snapshot
 from fim.window import STEP_LINES
 from syntax.languages import LANGUAGES
+
+log = logging.getLogger(__name__)
 
 MOST_FILES = 5000
 _MOST_BYTES = 200_000
@@ -75,6 +79,7 @@ class Project:
         self._gathering: set[str] = set()
         self._looked: float | None = None
         self._looking = threading.Lock()
+        self._stopped = False
 
     async def place(self, snapshot: Snapshot, path: str, open_: Iterable[OpenFile]) -> Snapshot:
         """Return the snapshot of a file of the project with what helps of the others."""
@@ -89,7 +94,8 @@ class Project:
         now = self._clock()
         if self._looked is None or now - self._looked > _LOOK_AGAIN_S:
             self._looked = now
-            asyncio.get_running_loop().run_in_executor(None, self.look)
+            looking = asyncio.get_running_loop().run_in_executor(None, self.look)
+            looking.add_done_callback(_tell)
         block = snapshot.text.count("\n", 0, snapshot.cursor) // STEP_LINES
         held = self._found.get(snapshot.uri)
         if held is not None and held.block == block and now - held.at < _STAYS_S:
@@ -101,8 +107,9 @@ class Project:
         work = asyncio.get_running_loop().run_in_executor(
             None, self._gather, snapshot, block, now, list(open_)
         )
+        work.add_done_callback(_tell)
         done, _ = await asyncio.wait({work}, timeout=_PATIENCE_S)
-        return work.result() if done else before
+        return work.result() if done and work.exception() is None else before
 
     def look(self) -> None:
         """Read what is new on disk, and forget what is gone. Takes seconds."""
@@ -111,9 +118,15 @@ class Project:
             for path in self._seen.keys() - present.keys():
                 self._index.remove(path)
             for path, changed in present.items():
+                if self._stopped:
+                    return
                 if self._seen.get(path) != changed and path not in self._versions:
                     self._read(path)
             self._seen = present
+
+    def stop(self) -> None:
+        """End the reading: the server is about to, and must not wait for it."""
+        self._stopped = True
 
     def close(self, uri: str, path: str) -> None:
         """A document was closed: what is on disk counts again."""
@@ -124,6 +137,8 @@ class Project:
     def _on_disk(self) -> Iterator[tuple[str, int]]:
         """Yield the files that are not too large, and when each was changed."""
         for path in self._files():
+            if self._stopped:
+                return
             try:
                 stat = (self.root / path).stat()
             except OSError:
@@ -163,6 +178,12 @@ class Project:
                 count += 1
                 if count == MOST_FILES:
                     return
+
+
+def _tell(work: asyncio.Future[Any]) -> None:
+    """Log a failure: a completion is made without other files then."""
+    if not work.cancelled() and (error := work.exception()) is not None:
+        log.error("other files could not be read: %s", type(error).__name__)
 
 
 def _tracked(root: Path) -> list[str]:

@@ -1,11 +1,12 @@
 """What is made ready before it is asked for."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from string import ascii_letters
 
 import pytest
 
-from engine.api import Priority
+from engine.api import Chunk, FinishReason, GenerationRequest, Priority, TokenLogprob, Usage
 from engine.scripted import ScriptedEngine
 from fim.ahead import indent_unit, next_place
 from fim.completer import Completer, FimSettings
@@ -102,3 +103,29 @@ async def test_the_old_suggestion_is_the_engines_draft_when_something_changed() 
     assert first.draft == ()
     assert engine.held.decode(second.draft) == " total + 1"
     assert second.begin == " "
+
+
+async def test_the_draft_is_of_the_users_line_whatever_was_made_ready_since() -> None:
+    engine = two_lines()
+    completer = Completer(engine)
+    await completer.complete(at_bar("a\nx = |\n"))
+    await landed(engine, 2)
+    await completer.complete(at_bar("b\nx = |\n"))
+    asked = [one for one in engine.requests if one.priority is Priority.COMPLETION]
+    assert engine.held.decode(asked[-1].draft) == " 1"
+
+
+class Unsure(ScriptedEngine):
+    """Sure of a first word, and of nothing behind it."""
+
+    async def _write(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+        for text, logprob in ((request.begin, 0.0), ("total", -0.1), (" + more\n", -9.0)):
+            yield Chunk(text, (65,), (TokenLogprob(65, logprob),))
+        yield Chunk("", finish=FinishReason.STOP, usage=Usage(1, 3, 0, 0.0, 0.0))
+
+
+async def test_nothing_is_made_ready_behind_a_mere_beginning() -> None:
+    engine = Unsure(lambda _: "")
+    result = await Completer(engine).complete(at_bar("x = |"))
+    assert result.suggestions[0].text == "total"
+    await landed(engine, 1)

@@ -108,3 +108,22 @@ async def test_the_document_itself_is_no_help(root: Path) -> None:
     placed = await project.place(own, "bread.py", ())
     assert (placed.project, placed.path) == (root.name, "bread.py")
     assert "bread.py" not in [one.path for one in placed.related]
+
+
+async def test_a_failure_costs_other_files_and_no_completion(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise RuntimeError("no index")
+
+    project = Project(root)
+    project.look()
+    monkeypatch.setattr("fim.context.project.related", failing)
+    assert await project.related(asking(), ()) == ()
+
+
+def test_a_server_that_ends_does_not_wait_for_the_reading(root: Path) -> None:
+    project = Project(root)
+    project.stop()
+    project.look()
+    assert project._seen == {}

@@ -33,6 +33,17 @@ def test_a_server_that_ends_at_once_is_no_spinner(tmp_path: Path) -> None:
         window.until(window.page.locator(WARNS).count, "the status bar warns")
 
 
+def test_a_server_that_failed_is_started_anew(tmp_path: Path) -> None:
+    program = tmp_path / "server"
+    with vscode(tmp_path, {"a.py": CODE}, {}, [str(program)]) as window:
+        window.open("a.py")
+        window.until(window.page.locator(WARNS).count, "the status bar warns")
+        program.write_text(f"#!/bin/sh\nexec {shlex.join(scripted('x'))}\n")
+        program.chmod(0o755)
+        window.run("StarCoder: Restart the Server")
+        ready(window)
+
+
 def test_an_untrusted_workspace_starts_no_server_of_its_own(tmp_path: Path) -> None:
     marker = tmp_path / "started"
     command = f"touch {marker}; exec {shlex.join(scripted('mine'))}"

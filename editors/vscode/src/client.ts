@@ -5,12 +5,14 @@ import { LanguageClient, State } from "vscode-languageclient/node";
 import { documentSelector } from "./documents";
 import * as protocol from "./protocol";
 import { serverCommand } from "./serverCommand";
+import { Turns } from "./turns";
 
 /** Settings of this extension that the server does not know. */
 const OWN_SETTINGS = ["serverCommand"];
 
 export class Client implements vscode.Disposable {
   private client: LanguageClient | undefined;
+  private readonly turns = new Turns(() => this.launch());
   private readonly statusEmitter = new vscode.EventEmitter<protocol.ServerStatus | undefined>();
   readonly onStatus = this.statusEmitter.event;
   readonly log = vscode.window.createOutputChannel("StarCoder", { log: true });
@@ -24,7 +26,19 @@ export class Client implements vscode.Disposable {
     return this.client;
   }
 
-  async start(): Promise<void> {
+  /** Start the server, or start it anew where it runs: one at a time, whoever asks. */
+  start(): Promise<void> {
+    return this.turns.run();
+  }
+
+  dispose(): void {
+    void this.stop();
+    this.statusEmitter.dispose();
+    this.log.dispose();
+  }
+
+  private async launch(): Promise<void> {
+    await this.stop();
     const command = await this.command();
     const [program, ...args] = command ?? [];
     if (program === undefined) {
@@ -73,21 +87,14 @@ export class Client implements vscode.Disposable {
     }
   }
 
-  async restart(): Promise<void> {
-    await this.stop();
-    await this.start();
-  }
-
-  async stop(): Promise<void> {
+  private async stop(): Promise<void> {
     const client = this.client;
     this.client = undefined;
-    await client?.dispose();
-  }
-
-  dispose(): void {
-    void this.stop();
-    this.statusEmitter.dispose();
-    this.log.dispose();
+    try {
+      await client?.dispose();
+    } catch {
+      // One that never came to run refuses to be stopped; that is no reason to start no other.
+    }
   }
 
   private failed(message: string): void {

@@ -28,14 +28,14 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
       webviewOptions: { retainContextWhenHidden: true },
     }),
     command("menu", () => menu(client)),
-    command("restart", () => client.restart()),
+    command("restart", () => client.start()),
     command("showLog", () => client.log.show()),
     command("install", async () => {
       const program = await install(context);
       if (program !== undefined) {
         const config = vscode.workspace.getConfiguration("starcoder");
         await config.update("serverCommand", [program], vscode.ConfigurationTarget.Global);
-        await client.restart();
+        await client.start();
       }
     }),
     command("ask", () => chat.askAboutSelection()),
@@ -44,10 +44,10 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     ...TASKS.map((name) => command(`run.${name}`, () => runTask(client, previews, drafts, name))),
     vscode.workspace.onDidChangeConfiguration((change) => {
       if (change.affectsConfiguration("starcoder.serverCommand")) {
-        void client.restart();
+        void client.start();
       }
     }),
-    vscode.workspace.onDidGrantWorkspaceTrust(() => client.restart()),
+    vscode.workspace.onDidGrantWorkspaceTrust(() => client.start()),
   );
   const notice = virtualNotice(schemes());
   if (notice !== undefined) {

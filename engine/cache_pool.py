@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
+from engine.arena import Arena
 from engine.kv_cache import CacheShape, KVCache, common_prefix
 from engine.lora import Adapter
 from engine.memory import free_memory
@@ -32,8 +33,8 @@ _MOST_WINDOWS = 32
 def default_limit(shape: CacheShape) -> int:
     """Return how many bytes caches may take on this machine now: one full window at least."""
     free = free_memory()
-    on_gpu = any(device.type == "cuda" for device in shape.devices)
-    share = _SHARE_OF_GPU * free.largest_gpu if on_gpu else _SHARE_OF_CPU * free.cpu
+    gpus = [device.index or 0 for device in shape.devices if device.type == "cuda"]
+    share = _SHARE_OF_GPU * min(free.gpus[at] for at in gpus) if gpus else _SHARE_OF_CPU * free.cpu
     window = shape.capacity * shape.bytes_a_row
     return min(max(int(share), window), _MOST_WINDOWS * window)
 
@@ -41,9 +42,12 @@ def default_limit(shape: CacheShape) -> int:
 class CachePool:
     """Caches in use, and idle ones ordered by their last use."""
 
-    def __init__(self, shape: CacheShape, limit_bytes: int) -> None:
-        """`limit_bytes` bounds all caches together; those in use may exceed it."""
-        self._shape, self._limit = shape, limit_bytes
+    def __init__(self, shape: CacheShape, limit_bytes: int, arena: Arena | None = None) -> None:
+        """`limit_bytes` bounds all caches together; those in use may exceed it.
+
+        With an arena caches are slots of it, the limit what those take, and nothing exceeds it.
+        """
+        self._shape, self._limit, self._arena = shape, limit_bytes, arena
         self._idle: list[KVCache] = []
         """The one not used for the longest time first."""
         self._used: list[KVCache] = []
@@ -66,19 +70,19 @@ class CachePool:
         """Return a cache for a prompt, with what is known of it committed and room for `rows`.
 
         At least the last id of the prompt is left to compute. The cache is the caller's until it is
-        given back. Raises as `KVCache.reserve`.
+        given back. Raises as `KVCache.reserve`, and OutOfMemoryError if all slots are in use.
         """
         wanted = array("i", prompt)
         self._drop_old_readings(adapter)
         best, shared = self._best(wanted, adapter)
         shared = min(shared, len(prompt) - 1)
-        if best is not None and best in self._idle and _may_be_cut(len(best.ids), shared):
+        if best is not None and best in self._idle and self._may_be_cut(best, shared):
             self._idle.remove(best)
             del best.ids[shared:]
             return self._in_use(best, rows)
         if shared < _WORTH_COPYING:
             best = None
-        made = self._in_use(KVCache(self._shape, adapter), rows, source=best)
+        made = self._in_use(self._new(adapter, spared=best), rows, spared=best)
         if best is not None:
             made.copy_prefix(best, shared)
             self._touch(best)
@@ -98,28 +102,51 @@ class CachePool:
         """Keep a cache for whoever begins as it does."""
         self._used.remove(cache)
         # What is the beginning of this one serves nobody that this one does not.
-        self._idle = [
-            held for held in self._idle
-            if held.adapter is not cache.adapter or len(held.ids) > len(cache.ids)
-            or not _begins_with(cache.ids, held.ids, len(held.ids))
-        ]  # fmt: skip
-        if len(cache.ids):
-            self._idle.append(cache)
+        for held in list(self._idle):
+            if (
+                held.adapter is cache.adapter and len(held.ids) <= len(cache.ids)
+                and _begins_with(cache.ids, held.ids, len(held.ids))
+            ):  # fmt: skip
+                self._drop(held)
+        self._idle.append(cache)
+        if not cache.ids:
+            self._drop(cache)
         self._make_room(0)
 
     def forget(self) -> None:
         """Let go of all idle caches."""
-        self._idle.clear()
+        for cache in list(self._idle):
+            self._drop(cache)
 
-    def _in_use(self, cache: KVCache, rows: int, source: KVCache | None = None) -> KVCache:
+    def _new(self, adapter: Adapter | None, spared: KVCache | None) -> KVCache:
+        if self._arena is None:
+            return KVCache(self._shape, adapter)
+        self._make_room(self._arena.bytes // self._arena.slots, spared)
+        return KVCache(self._shape, adapter, self._arena.take())
+
+    def _may_be_cut(self, cache: KVCache, shared: int) -> bool:
+        """Whether an idle cache may lose all but the shared rows; the only slot left has to."""
+        is_last = self._arena is not None and self._arena.free == 0 and self._idle == [cache]
+        most = max(min(_SMALL_LOSS, shared), _LOSS_A_SHARED_ROW * shared)
+        return is_last or len(cache.ids) - shared <= most
+
+    def _drop(self, cache: KVCache) -> None:
+        """Let go of an idle cache."""
+        self._idle.remove(cache)
+        if self._arena is not None and cache.slot is not None:
+            self._arena.give_back(cache.slot)
+
+    def _in_use(self, cache: KVCache, rows: int, spared: KVCache | None = None) -> KVCache:
         self._used.append(cache)
         try:
             if rows > cache.rows:
                 more = (self._shape.rows(rows) - cache.rows) * self._shape.bytes_a_row
-                self._make_room(more, source)
+                self._make_room(more, spared)
                 cache.reserve(rows)
         except BaseException:
             self._used.remove(cache)
+            self._idle.append(cache)
+            self._drop(cache)
             raise
         return cache
 
@@ -129,7 +156,7 @@ class CachePool:
             if over <= 0:
                 return
             if cache is not spared:
-                self._idle.remove(cache)
+                self._drop(cache)
                 over -= cache.bytes
 
     def _best(self, wanted: array[int], adapter: Adapter | None) -> tuple[KVCache | None, int]:
@@ -148,11 +175,10 @@ class CachePool:
     def _drop_old_readings(self, adapter: Adapter | None) -> None:
         """Drop caches of an adapter whose file has changed since: no request has them again."""
         if adapter is not None:
-            self._idle = [
-                held for held in self._idle
-                if held.adapter is None or held.adapter is adapter
-                or held.adapter.name != adapter.name
-            ]  # fmt: skip
+            for held in list(self._idle):
+                one = held.adapter
+                if one is not None and one is not adapter and one.name == adapter.name:
+                    self._drop(held)
 
 
 def _begins_with(ids: array[int], wanted: array[int], count: int) -> bool:
@@ -161,7 +187,3 @@ def _begins_with(ids: array[int], wanted: array[int], count: int) -> bool:
         return False
     # The last of them alone rules most out.
     return ids[count - 1] == wanted[count - 1] and ids[:count] == wanted[:count]
-
-
-def _may_be_cut(rows: int, shared: int) -> bool:
-    return rows - shared <= max(min(_SMALL_LOSS, shared), _LOSS_A_SHARED_ROW * shared)

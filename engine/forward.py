@@ -1,8 +1,8 @@
 """The network: from ids to logits, with the KV cache between calls.
 
 `LeanForward` is GPTBigCode written out for a multi-query model that lies wholly on one device: few
-large operations, no hooks, no mask where none is needed; and on a CPU one call of the kernels for a
-few rows. Everything else is for `engine.module_forward`.
+large operations, no hooks, no mask where none is needed; for a few rows one call of the kernels on
+a CPU, and one recorded step on a GPU. Everything else is for `engine.module_forward`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import psutil
 import torch
 from torch import Tensor
 
+from engine.arena import Arena
 from engine.attention import attend, causal_mask
+from engine.graphs import recorded_steps
 from engine.kernels.build import kernels, ready
 from engine.kernels.network import MOST_ROWS, FusedStep
 from engine.kv_cache import KVCache
@@ -42,12 +44,21 @@ class Forward(Protocol):
         """Do the same for several caches at once; no cache is there twice."""
         ...
 
+    def prepare(self) -> bool:
+        """Do a piece of what makes later passes faster, some tens of milliseconds of it.
+
+        Called while there is nothing else to do. Returns whether more is left.
+        """
+        ...
+
 
 class LeanForward:
     """GPTBigCode with multi-query attention on one device (Shazeer 2019, arXiv:1911.02150)."""
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, arena: Arena | None = None) -> None:
+        """Few rows of caches that are slots of `arena` are computed by recorded steps."""
         self.weights = weights
+        self.steps = recorded_steps(weights, arena) if arena else None
         on_cpu = weights.device.type == "cpu"
         self._threads = (psutil.cpu_count(logical=False) or 0) if on_cpu else 0
         self._fused: FusedStep | None = None
@@ -69,23 +80,35 @@ class LeanForward:
 
     def __call__(self, ids: Tensor, cache: KVCache, *, last: int = 1) -> Tensor:
         """See `Forward`."""
+        if self.steps is not None and ids.shape[0] <= MOST_ROWS:
+            part = Part(tuple(ids.tolist()), cache, last)
+            if self.steps.fits([part]):
+                return self.steps([part])[0]
         return self._compute(ids, [self._span(cache, 0, ids.shape[0], last)])[0]
 
     def batch(self, parts: Sequence[Part]) -> list[Tensor]:
         """See `Forward`."""
         found: dict[int, Tensor] = {}
         for group in self._groups(parts):
+            together = [parts[at] for at in group]
+            if self.steps is not None and self.steps.fits(together):
+                found |= zip(group, self.steps(together), strict=True)
+                continue
             ids: list[int] = []
             spans = []
-            for part in (parts[at] for at in group):
+            for part in together:
                 spans.append(self._span(part.cache, len(ids), len(part.ids), part.last))
                 ids += part.ids
             found |= zip(group, self._compute(torch.tensor(ids), spans), strict=True)
         return [found[at] for at in range(len(parts))]
 
+    def prepare(self) -> bool:
+        """See `Forward`."""
+        return self.steps is not None and self.steps.prepare()
+
     def _groups(self, parts: Sequence[Part]) -> list[list[int]]:
-        """Return which parts, by index, are computed together: those that the kernels can do."""
-        if not self._fused_step():
+        """Return which parts, by index, are computed together: those that are few rows."""
+        if self.steps is None and not self._fused_step():
             return [list(range(len(parts)))]
         groups: list[list[int]] = []
         rest, rows = [], MOST_ROWS
@@ -118,7 +141,9 @@ class LeanForward:
             torch.set_num_threads(before)
 
     def _compute_here(self, ids: Tensor, spans: Sequence[_Span]) -> list[Tensor]:
-        hidden = self._embed(ids.to(self.weights.device), spans)
+        if self.weights.device.type == "cuda":
+            ids = ids.pin_memory()  # or the copy would be waited for
+        hidden = self._embed(ids.to(self.weights.device, non_blocking=True), spans)
         adapted = [span for span in spans if span.cache.adapter is not None]
         few = ids.shape[0] <= MOST_ROWS
         fused = None if adapted else self._fused_step()
@@ -150,8 +175,7 @@ class LeanForward:
                 embedded[rows] = span.added.embed(ids[rows], embedded[rows])
         if len(spans) == 1:
             return embedded + held.positions[spans[0].start : spans[0].end]
-        places = [at for span in spans for at in range(span.start, span.end)]
-        return embedded + held.positions[torch.tensor(places, device=held.device)]
+        return embedded + torch.cat([held.positions[one.start : one.end] for one in spans])
 
     def _attend(
         self, mixed: Tensor, index: int, spans: Sequence[_Span], masks: Sequence[Tensor | None]

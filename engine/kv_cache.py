@@ -1,4 +1,4 @@
-"""The KV cache: keys and values of the ids seen, in buffers that grow in blocks.
+"""The KV cache: keys and values of the ids seen, in buffers that grow in blocks, or in a slot.
 
 StarCoder's learned positions are absolute, so a cached row is good only at the place where it was
 computed: what can be reused of an earlier request is exactly the longest common prefix of ids.
@@ -42,6 +42,16 @@ class CacheShape:
         return min(self.capacity, -(-wanted // BLOCK) * BLOCK)
 
 
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Room for one full window that never moves; see `engine.arena`."""
+
+    base: int
+    """Where its first row is among those of the arena."""
+    rows: Tensor
+    """Keys and values: (layers, 2, kv_heads, capacity, head_dim)."""
+
+
 class KVCache:
     """Keys and values of one sequence, each layer (kv_heads, rows, head_dim).
 
@@ -50,15 +60,21 @@ class KVCache:
     step that fails in between leaves no false claim.
     """
 
-    def __init__(self, shape: CacheShape, adapter: Adapter | None = None) -> None:
+    def __init__(
+        self, shape: CacheShape, adapter: Adapter | None = None, slot: Slot | None = None
+    ) -> None:
+        """With a slot it has room for the whole window at once; else it grows as rows come."""
         self.shape = shape
         self.adapter = adapter
+        self.slot = slot
         self.ids = array("i")
         self.rows = 0
         """Rows there is room for now."""
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         self._buffers: dict[torch.device, Tensor] = {}
+        if slot is not None:
+            self._lie_in({slot.rows.device: slot.rows}, shape.capacity)
 
     @property
     def bytes(self) -> int:
@@ -114,14 +130,18 @@ class KVCache:
             made[device] = torch.empty(size, dtype=shape.dtype, device=device)
             if kept:
                 made[device][:, :, :, :kept] = old[device][:, :, :, :kept]
+        self._lie_in(made, rows)
+
+    def _lie_in(self, buffers: dict[torch.device, Tensor], rows: int) -> None:
+        places = self.shape.devices
         at = dict.fromkeys(places, 0)
         self.keys, self.values = [], []
         for device in places:
-            keys, values = made[device][at[device]].unbind(0)
+            keys, values = buffers[device][at[device]].unbind(0)
             self.keys.append(keys)
             self.values.append(values)
             at[device] += 1
-        self._buffers, self.rows = made, rows
+        self._buffers, self.rows = buffers, rows
 
 
 def common_prefix(a: array[int], b: array[int]) -> int:

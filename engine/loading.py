@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 
 from engine.adapters import adapters_dir, fingerprint
 from engine.api import EngineInfo
+from engine.arena import Arena, largest_arena
+from engine.cache_pool import default_limit
 from engine.catalog import EMBEDDED_DIR, MODEL_TYPE, choose, embedded, on_disk
 from engine.checkpoint import read_weights
 from engine.decoding import Decoder
@@ -26,7 +28,7 @@ from engine.errors import (
 )
 from engine.forward import Forward, LeanForward, forward_for
 from engine.hub import fetch
-from engine.kv_cache import CacheShape
+from engine.kv_cache import CacheShape, KVCache
 from engine.lora import AdapterShelf
 from engine.memory import free_memory, human, parameter_count
 from engine.precision import (
@@ -55,6 +57,12 @@ class Loaded:
     info: EngineInfo
     cache_shape: CacheShape
     adapters: AdapterShelf
+    arena: Arena | None = None
+    """Where its caches lie, on a GPU."""
+
+    def new_cache(self) -> KVCache:
+        """Return an empty cache, of the kind that the model is fastest with."""
+        return KVCache(self.cache_shape, slot=self.arena.take() if self.arena else None)
 
 
 def load(settings: EngineSettings, progress: Progress) -> Loaded:
@@ -69,6 +77,9 @@ def load(settings: EngineSettings, progress: Progress) -> Loaded:
     if config["model_type"] == MODEL_TYPE:
         tokenizer.check_digits()
     device = pick_device(settings)
+    if device == "cuda":
+        gpus = free_memory().gpus
+        torch.cuda.set_device(gpus.index(max(gpus)))  # in this thread, which will decode as well
     held = _lean(settings, path, name, config, device, progress)
     if held is None:
         held = _module(settings, path, name, device, progress)
@@ -90,7 +101,7 @@ def load(settings: EngineSettings, progress: Progress) -> Loaded:
         chat_template=read_chat_template(path),
     )
     shelf = AdapterShelf(held.weights, fingerprint(path), adapters_dir())
-    return Loaded(decoder, info, held.cache_shape, shelf)
+    return Loaded(decoder, info, held.cache_shape, shelf, held.arena)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +114,7 @@ class _Held:
     vocab_size: int
     cache_shape: CacheShape
     plan: Plan
+    arena: Arena | None = None
 
 
 def _lean(
@@ -127,17 +139,29 @@ def _lean(
             weights = read_weights(
                 path, config, way.dtype, way.bits, device, partial(progress, told)
             )
+            shape = _lean_cache_shape(weights, way.window)
+            arena = _arena(shape)
+            forward = LeanForward(weights, arena)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise _cannot_load(name, path, error) from error
             continue
         except (SafetensorError, OSError, ValueError, KeyError) as error:
             raise _cannot_load(name, path, error) from error
-        dim = weights.head_dim
-        devices = (weights.device,) * len(weights.layers)
-        shape = CacheShape(way.window, 1, dim, devices, way.dtype)
-        return _Held(LeanForward(weights), weights, weights.tokens.shape[0], shape, way)
+        return _Held(forward, weights, weights.tokens.shape[0], shape, way, arena)
     raise _too_large(name, device, settings.dtype)
+
+
+def _arena(shape: CacheShape) -> Arena | None:
+    if shape.devices[0].type != "cuda":
+        return None
+    torch.cuda.empty_cache()  # what reading took would be counted as taken
+    return largest_arena(shape, default_limit(shape))
+
+
+def _lean_cache_shape(weights: Weights, window: int) -> CacheShape:
+    devices = (weights.device,) * len(weights.layers)
+    return CacheShape(window, 1, weights.head_dim, devices, weights.dtype)
 
 
 def _module(
@@ -248,7 +272,7 @@ def load_model(path: Path, name: str, device: str, dtype: torch.dtype) -> Any:
             path,
             config=config,
             dtype=dtype,
-            device_map={"cuda": "cuda:0"}.get(device, device) if device != "cpu" else None,
+            device_map=None if device == "cpu" else _placed(device),
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
@@ -261,6 +285,10 @@ def load_model(path: Path, name: str, device: str, dtype: torch.dtype) -> Any:
     if device == "cpu":
         torch.set_num_threads(threads_for(sum(p.numel() for p in model.parameters())))
     return model
+
+
+def _placed(device: str) -> str:
+    return f"cuda:{torch.cuda.current_device()}" if device == "cuda" else device
 
 
 def threads_for(parameters: int) -> int:

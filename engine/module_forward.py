@@ -86,3 +86,7 @@ class ModuleForward:
     def batch(self, parts: Sequence[Part]) -> list[Tensor]:
         """See `engine.forward.Forward`. One after the other: its cache is that of one sequence."""
         return [self(torch.tensor(part.ids), part.cache, last=part.last) for part in parts]
+
+    def prepare(self) -> bool:
+        """See `engine.forward.Forward`."""
+        return False

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from engine.errors import ConfigurationError, OutOfMemoryError
-from engine.memory import bytes_needed, free_memory, human
+from engine.memory import bytes_for_steps, bytes_needed, free_memory, human
 from engine.quantised import Bits
 from engine.settings import EngineSettings
 
@@ -54,10 +54,10 @@ def plans(
     found = [
         Plan(name, base, _BITS.get(name), window, _why(name, window, names[0], full, free))
         for name, window in _in_order(names, full, settings.context_window is not None)
-        if bytes_needed(config, name, window) <= free
+        if _needed(config, name, window, device) <= free
     ]
     if not found:
-        needed = bytes_needed(config, names[-1], min(full, _SMALLEST_WINDOW))
+        needed = _needed(config, names[-1], min(full, _SMALLEST_WINDOW), device)
         raise OutOfMemoryError(
             f"The model needs {human(needed)} in {names[-1]}, and {human(free)} is free on "
             f"{device}. Choose a smaller model"
@@ -82,6 +82,11 @@ def _why(name: str, window: int, best: str, full: int, free: int) -> str:
     parts = [f"in {name} rather than {best}"] if name != best else []
     parts += [f"with a window of {window} rather than {full}"] if window != full else []
     return f"{' and '.join(parts)}, for {human(free)} free" if parts else ""
+
+
+def _needed(config: dict[str, Any], name: str, window: int, device: str) -> int:
+    steps = bytes_for_steps(config, name, window) if device == "cuda" else 0
+    return bytes_needed(config, name, window) + steps
 
 
 def _free(device: str) -> int:

@@ -68,7 +68,8 @@ class Scheduler:
         self._decoder, self._adapters = loaded.decoder, loaded.adapters
         self._costs = loaded.decoder.costs
         self._jobs, self._closing, self._tally = jobs, closing, tally
-        self._pool = CachePool(loaded.cache_shape, default_limit(loaded.cache_shape))
+        shape, arena = loaded.cache_shape, loaded.arena
+        self._pool = CachePool(shape, arena.bytes if arena else default_limit(shape), arena)
         self._waiting: list[Job] = []
         self._under_way: list[_Answer] = []
         self._steps_without_chats = 0
@@ -89,8 +90,10 @@ class Scheduler:
     # Coming and going.
 
     def _collect(self) -> None:
-        """Take new jobs; waits for one when there is nothing to do."""
+        """Take new jobs; prepares or waits when there is nothing to do."""
         idle = not self._under_way and not self._waiting
+        while idle and self._jobs.empty() and self._decoder.forward.prepare():
+            pass
         while idle or not self._jobs.empty():
             job = self._jobs.get()
             if job is None:

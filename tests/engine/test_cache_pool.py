@@ -8,7 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.arena import Arena
 from engine.cache_pool import CachePool
+from engine.errors import OutOfMemoryError
 from engine.kv_cache import BLOCK, CacheShape, KVCache, common_prefix
 from engine.lora import Adapter
 
@@ -157,17 +159,97 @@ def test_it_never_grows_beyond_the_window() -> None:
         cache.reserve(SHAPE.capacity + 1)
 
 
+# In an arena, where a cache is a slot.
+
+
+def slots_of(count: int) -> tuple[CachePool, Arena]:
+    arena = Arena(SHAPE, count)
+    return CachePool(SHAPE, arena.bytes, arena), arena
+
+
+def test_slots_are_used_again_and_the_idle_give_way() -> None:
+    pool, arena = slots_of(2)
+    for start in (1000, 2000, 3000):
+        assert use(pool, range(start, start + 100)) == 0
+    assert pool.idle == 2
+    assert arena.free == 0
+    assert use(pool, range(2000, 2101)) == 100
+    assert use(pool, range(1000, 1101)) == 0
+    pool.forget()
+    assert arena.free == 2
+
+
+def test_a_cache_in_a_slot_never_moves() -> None:
+    pool, _ = slots_of(2)
+    cache = pool.take(range(10), None, 10)
+    where = [rows.data_ptr() for rows in (*cache.keys, *cache.values)]
+    fill(cache, range(10))
+    pool.reserve(cache, SHAPE.capacity)
+    assert cache.rows == SHAPE.capacity
+    assert [rows.data_ptr() for rows in (*cache.keys, *cache.values)] == where
+    assert all(rows.is_contiguous() for rows in (*cache.keys, *cache.values))
+    check(cache)
+    with pytest.raises(ValueError, match="2001 rows"):
+        pool.reserve(cache, SHAPE.capacity + 1)
+
+
+def test_the_only_slot_left_is_taken_over_by_who_would_copy_it() -> None:
+    pool, _ = slots_of(2)
+    busy = pool.take(range(5000, 5010), None, 20)
+    fill(busy, range(5000, 5010))
+    use(pool, range(1000))
+    assert use(pool, [*range(300), 7, 7]) == 300
+    assert use(pool, range(1000)) == 300
+    assert not pool.idle > 1
+    check(busy)
+
+
+def test_where_another_slot_is_idle_the_source_of_a_copy_stays() -> None:
+    pool, _ = slots_of(2)
+    use(pool, range(1000))
+    use(pool, range(5000, 5100))
+    assert use(pool, [*range(300), 7, 7]) == 300
+    assert use(pool, range(1001)) == 1000
+
+
+def test_when_all_slots_are_in_use_nobody_else_is_let_in() -> None:
+    pool, arena = slots_of(2)
+    held = []
+    for start in (1000, 2000):
+        assert pool.has_room()
+        held.append(pool.take(range(start, start + 50), None, 60))
+    assert not pool.has_room()
+    with pytest.raises(OutOfMemoryError, match="All 2 KV caches are in use"):
+        pool.take(range(10), None, 20)
+    pool.give_back(held.pop())  # nothing was written to it
+    assert pool.has_room()
+    assert arena.free == 1
+    assert pool.idle == 0
+    assert use(pool, range(10)) == 0
+
+
+def test_what_cannot_be_taken_leaves_its_slot() -> None:
+    pool, arena = slots_of(2)
+    with pytest.raises(ValueError, match="2001 rows"):
+        pool.take(range(10), None, SHAPE.capacity + 1)
+    assert arena.free == 2
+
+
 @given(
     st.lists(
         st.tuples(st.integers(0, 3), st.integers(1, 700), st.integers(0, 2), st.booleans()),
         max_size=25,
-    )
+    ),
+    st.booleans(),
 )
 def test_whatever_is_asked_rows_are_right_and_memory_bounded(
-    asked: list[tuple[int, int, int, bool]],
+    asked: list[tuple[int, int, int, bool]], on_gpu: bool
 ) -> None:
     limit = 6 * BLOCK * SHAPE.bytes_a_row
     pool = CachePool(SHAPE, limit)
+    if on_gpu:
+        pool, _ = slots_of(3)
+        limit = 3 * WINDOW
     adapters = [None, mine("a"), mine("b")]
     held: list[KVCache] = []
     for family, length, adapter, keep in asked:

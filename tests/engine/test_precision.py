@@ -9,7 +9,7 @@ import torch
 from engine import loading, precision
 from engine.errors import ConfigurationError, OutOfMemoryError
 from engine.loading import load
-from engine.memory import Memory, bytes_needed
+from engine.memory import Memory, bytes_for_steps, bytes_needed
 from engine.precision import Plan, plans
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
@@ -52,6 +52,18 @@ def test_a_set_format_is_kept_and_only_the_window_shrinks(free: Any) -> None:
     free(bytes_needed(ONE_B, "bfloat16", 4096))
     plan = best(dtype="bfloat16")
     assert (plan.name, plan.window, plan.bits) == ("bfloat16", 4096, None)
+
+
+def test_on_a_gpu_there_must_be_room_for_recorded_steps_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without = bytes_needed(ONE_B, "bfloat16", 8192)
+    enough = without + bytes_for_steps(ONE_B, "bfloat16", 8192)
+    for size, taken in ((enough, "bfloat16"), (without, "int8")):
+        memory = Memory(10**12, (1000, size))
+        monkeypatch.setattr(precision, "free_memory", lambda memory=memory: memory)
+        plan = plans(EngineSettings(), ONE_B, "cuda", PARAMETERS)[0]
+        assert (plan.name, plan.window) == (taken, 8192)
 
 
 def test_a_set_window_is_kept(free: Any) -> None:

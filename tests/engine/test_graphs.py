@@ -1,0 +1,517 @@
+"""Steps in static shapes say what the plain path says, whatever the slots held before.
+
+On a CPU they run as they are; where there is a CUDA device, as recorded graphs too.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from engine.api import GenerationRequest, Priority, Sampling
+from engine.arena import Arena, largest_arena
+from engine.errors import OutOfMemoryError
+from engine.forward import LeanForward
+from engine.graphs import CudaRecorder, Record, RecordedSteps
+from engine.kv_cache import KVCache
+from engine.loading import Loaded, load
+from engine.settings import EngineSettings
+from engine.static_step import MOST_ROWS, Bucket, buckets
+from engine.steps import Part
+from tests.checkpoint_maker import make_checkpoint
+from tests.engine.test_scheduler import Bench, check, ids
+
+WINDOW = 700
+SLOTS = 6
+
+CLOSE = {"float32": 2e-3, "bfloat16": 0.25, "int8": 2e-3}
+"""Of logits that are some tens; in 16 bits the order of a sum is seen."""
+
+KINDS = [
+    ("cpu", "float32"),
+    ("cpu", "bfloat16"),
+    ("cpu", "int8"),
+    ("cuda", "float32"),
+    ("cuda", "bfloat16"),
+]
+
+
+@dataclass
+class Pair:
+    """A model that computes with static steps, and the same weights on the plain path."""
+
+    held: Loaded
+    arena: Arena
+    plain: LeanForward
+    close: float
+
+    @property
+    def steps(self) -> RecordedSteps:
+        forward = self.held.decoder.forward
+        assert isinstance(forward, LeanForward)
+        assert forward.steps is not None
+        return forward.steps
+
+
+def recorder(device: str) -> Record:
+    return CudaRecorder() if device == "cuda" else as_it_is
+
+
+def as_it_is(run: Callable[[], None]) -> Callable[[], None]:
+    """Record nothing, but run as recording does."""
+    run()
+    return run
+
+
+def with_steps(held: Loaded, slots: int = SLOTS, record: Record | None = None) -> Loaded:
+    """The model with an arena of so many slots, full of NaN, and steps to be recorded."""
+    forward = held.decoder.forward
+    assert isinstance(forward, LeanForward)
+    arena = Arena(held.cache_shape, slots)
+    arena.rows[:, :, : arena.zero_row] = torch.nan
+    arena.rows[:, :, arena.scratch_row] = torch.nan
+    made = LeanForward(forward.weights, arena)
+    made._threads = 0  # a model so small is not shared out
+    made.steps = RecordedSteps(
+        forward.weights, arena, record or recorder(forward.weights.device.type)
+    )
+    return replace(held, decoder=replace(held.decoder, forward=made), arena=arena)
+
+
+def plain_forward(held: Loaded) -> LeanForward:
+    forward = held.decoder.forward
+    assert isinstance(forward, LeanForward)
+    made = LeanForward(forward.weights)
+    made._may_fuse, made._threads = False, 0
+    return made
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("model"), n_positions=WINDOW)
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: "-".join(kind))
+def kind(request: pytest.FixtureRequest) -> tuple[str, Any]:
+    if request.param[0] == "cuda" and not torch.cuda.is_available():
+        pytest.skip("optional: needs a CUDA device")
+    found: tuple[str, Any] = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def plain(kind: tuple[str, Any], path: Path) -> Loaded:
+    device, dtype = kind
+    return load(EngineSettings(str(path), device=device, dtype=dtype), lambda *_: None)
+
+
+@pytest.fixture
+def pair(plain: Loaded, kind: tuple[str, Any]) -> Pair:
+    held = with_steps(plain)
+    assert held.arena is not None
+    return Pair(held, held.arena, plain_forward(plain), CLOSE[kind[1]])
+
+
+class Twins:
+    """One sequence, in a slot and in a cache of the plain path."""
+
+    def __init__(self, pair: Pair) -> None:
+        self._pair = pair
+        self.slot = pair.held.new_cache()
+        self.plain = KVCache(pair.held.cache_shape)
+
+    def __len__(self) -> int:
+        return len(self.slot.ids)
+
+    def cut(self, rows: int) -> None:
+        del self.slot.ids[rows:], self.plain.ids[rows:]
+
+    def copy(self, other: "Twins", rows: int) -> None:
+        self.slot.copy_prefix(other.slot, rows)
+        self.plain.reserve(rows)
+        self.plain.copy_prefix(other.plain, rows)
+
+    def end(self) -> None:
+        assert self.slot.slot is not None
+        self._pair.arena.give_back(self.slot.slot)
+
+
+@torch.inference_mode()
+def step(pair: Pair, parts: list[tuple[Twins, tuple[int, ...]]], last: int | None = None) -> None:
+    """Compute a step both ways, and compare."""
+    sizes = [len(new) if last is None else min(last, len(new)) for _, new in parts]
+    ours = [Part(new, one.slot, size) for (one, new), size in zip(parts, sizes, strict=True)]
+    found = pair.held.decoder.forward.batch(ours)
+    for logits, (one, new), size in zip(found, parts, sizes, strict=True):
+        expected = pair.plain(torch.tensor(new), one.plain, last=size)
+        agree(logits, expected, pair.close)
+        one.slot.commit(new)
+        one.plain.commit(new)
+
+
+def agree(logits: Tensor, expected: Tensor, close: float) -> None:
+    assert logits.shape == expected.shape
+    torch.testing.assert_close(logits, expected, atol=close, rtol=0.0)
+    best = expected.topk(2).values
+    sure = best[:, 0] - best[:, 1] > 2 * close
+    assert torch.equal(logits.argmax(-1)[sure], expected.argmax(-1)[sure])
+
+
+def prepare(pair: Pair) -> None:
+    with torch.inference_mode():
+        while pair.held.decoder.forward.prepare():
+            pass
+    assert pair.steps.left == 0
+
+
+def test_there_are_few_buckets_and_all_steps_have_one() -> None:
+    assert len(buckets(8192)) == 66
+    assert buckets(8192)[0] == Bucket(256, 1, 1)
+    assert max(bucket.columns for bucket in buckets(8192)) == 8192
+    assert {bucket.columns for bucket in buckets(WINDOW)} == {256, 512, WINDOW}
+    assert {bucket.columns for bucket in buckets(100)} == {100}
+    assert all(bucket.count <= MOST_ROWS for bucket in buckets(WINDOW))
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 17, 32])
+def test_rows_of_one_sequence(pair: Pair, count: int, recorded: bool) -> None:
+    if recorded:
+        prepare(pair)
+    one = Twins(pair)
+    for at, start in enumerate((0, 100, 255, 256 - count, 256, 500, WINDOW - count)):
+        one.cut(0)
+        if start:
+            step(pair, [(one, ids(at, start))], last=1)
+        step(pair, [(one, ids(9, count))])
+    assert len(one) == WINDOW
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("sizes", [(1, 1), (1, 1, 1), (4, 1, 1), (1, 9, 2, 20), (1, 16, 16, 3, 7)])
+def test_rows_of_several(pair: Pair, sizes: tuple[int, ...], recorded: bool) -> None:
+    if recorded:
+        prepare(pair)
+    lengths = (7, 254, 300, 90, WINDOW - 50)
+    all_of_them = [Twins(pair) for _ in sizes]
+    for at, one in enumerate(all_of_them):
+        step(pair, [(one, ids(at, lengths[at]))], last=1)
+    for again in range(3):
+        step(pair, [(one, ids(again, size)) for one, size in zip(all_of_them, sizes, strict=True)])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_comes_whatever_a_slot_held(pair: Pair, seed: int) -> None:
+    """Sequences come, go on, are cut, copied and end; nothing of another's rows is seen."""
+    if seed % 2:
+        prepare(pair)
+    rng, alive = random.Random(seed), [Twins(pair)]
+    for turn in range(60):
+        match rng.choice(
+            ("go on", "go on", "go on", "long", "new", "cut", "copy", "end", "poison")
+        ):
+            case "go on":
+                chosen = [one for one in rng.sample(alive, rng.randint(1, len(alive))) if len(one)]
+                parts = [(one, ids(turn, rng.choice((1, 1, 2, 5)))) for one in chosen]
+                parts = [(one, new) for one, new in parts if len(one) + len(new) <= WINDOW]
+                if parts:
+                    step(pair, parts)
+            case "long":
+                one = rng.choice(alive)
+                if room := WINDOW - len(one):
+                    step(pair, [(one, ids(turn, rng.randint(1, min(room, 300))))], last=1)
+            case "new" if len(alive) < SLOTS:
+                alive.append(Twins(pair))
+            case "cut":
+                one = rng.choice(alive)
+                one.cut(rng.randint(0, len(one)))
+            case "copy" if len(alive) < SLOTS:
+                source = rng.choice(alive)
+                alive.append(Twins(pair))
+                alive[-1].copy(source, rng.randint(0, len(source)))
+            case "end" if len(alive) > 1:
+                alive.pop(rng.randrange(len(alive))).end()
+            case "poison":
+                for one in alive:
+                    for rows in (*one.slot.keys, *one.slot.values):
+                        rows[:, len(one) :] = torch.nan
+
+
+def changed_rows(before: Tensor, after: Tensor) -> list[int]:
+    """Those of an arena that do not hold the same bits, in any layer."""
+    kind = torch.int32 if before.dtype.itemsize == 4 else torch.int16
+    different = (before.view(kind) != after.view(kind)).any(-1).flatten(0, 1).any(0)
+    found: list[int] = different.nonzero().flatten().tolist()
+    return found
+
+
+def test_only_a_step_s_own_rows_are_written_and_none_while_recording(pair: Pair) -> None:
+    arena = pair.arena
+    all_of_them = [Twins(pair) for _ in range(SLOTS)]
+    assert sorted(one.slot.slot.base for one in all_of_them if one.slot.slot) == [
+        WINDOW * at for at in range(SLOTS)
+    ]
+    for at, one in enumerate(all_of_them):
+        step(pair, [(one, ids(at, 40 + at))], last=1)
+    for some in (all_of_them, all_of_them[:3], all_of_them[4:5]):
+        before = arena.rows.clone()
+        expected = {arena.scratch_row}
+        for one in some:
+            assert one.slot.slot is not None
+            first = one.slot.slot.base + len(one)
+            expected |= set(range(first, first + 3))
+        step(pair, [(one, (5, 6, 7)) for one in some])
+        assert set(changed_rows(before, arena.rows)) <= expected
+    before = arena.rows.clone()
+    prepare(pair)
+    assert set(changed_rows(before, arena.rows)) <= {arena.scratch_row}
+
+
+def test_a_step_beyond_the_window_is_refused(pair: Pair) -> None:
+    one = Twins(pair)
+    step(pair, [(one, ids(1, WINDOW - 1))], last=1)
+    with pytest.raises(ValueError, match=f"{WINDOW + 1} rows"):
+        pair.held.decoder.forward(torch.tensor((5, 6)), one.slot)
+
+
+def test_a_part_without_wanted_logits_gets_none(pair: Pair) -> None:
+    with torch.inference_mode():
+        found = pair.held.decoder.forward(torch.tensor((5, 6)), Twins(pair).slot, last=0)
+    assert found.shape[0] == 0
+
+
+def test_logits_stay_what_they_were_when_the_next_step_is_computed(pair: Pair) -> None:
+    cache = Twins(pair).slot
+    with torch.inference_mode():
+        found = pair.held.decoder.forward(torch.tensor((5, 6)), cache, last=2)
+        before = found.clone()
+        pair.held.decoder.forward(torch.tensor((7, 8)), cache, last=2)
+        prepare(pair)
+    assert torch.equal(found, before)
+
+
+def test_what_is_recorded_is_replayed(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = Twins(pair), Twins(pair)
+    step(pair, [(one, ids(1, 90))], last=1)
+    prepare(pair)
+    replayed: list[Bucket] = []
+
+    def noted(bucket: Bucket, replay: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            replayed.append(bucket)
+            replay()
+
+        return run
+
+    for bucket, replay in pair.steps._recorded.items():
+        pair.steps._recorded[bucket] = noted(bucket, replay)
+    monkeypatch.setattr(pair.steps._step, "compute", None)
+    step(pair, [(one, (5,))])
+    step(pair, [(one, (5, 6, 7))])
+    step(pair, [(other, (5,)), (one, (5, 6))])
+    step(pair, [(one, ids(1, 30))], last=3)
+    assert replayed == [
+        Bucket(256, 1, 1), Bucket(256, 1, 4), Bucket(256, 4, 1), Bucket(256, 1, 32),
+    ]  # fmt: skip
+
+
+# The whole engine on it.
+
+
+@pytest.fixture(scope="module", params=["cpu", "cuda"])
+def model(request: pytest.FixtureRequest, path: Path) -> Loaded:
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("optional: needs a CUDA device")
+    settings = EngineSettings(str(path), device=request.param, dtype="float32")
+    return load(settings, lambda *_: None)
+
+
+class StaticBench(Bench):
+    """A scheduler on an arena, whose steps are taken by hand."""
+
+    def __init__(self, model: Loaded, slots: int = SLOTS, record: Record | None = None) -> None:
+        self.model, self.held = model, with_steps(model, slots, record)
+        super().__init__(self.held)
+
+    @property
+    def steps(self) -> RecordedSteps:
+        forward = self.held.decoder.forward
+        assert isinstance(forward, LeanForward)
+        assert forward.steps is not None
+        return forward.steps
+
+    def ask_a_lot(self) -> None:
+        """Let many come at different moments, and one leave."""
+        for seed in range(12):
+            self.ask(
+                GenerationRequest(
+                    (*ids(seed % 3, 40 + 100 * (seed % 4)), *ids(seed, 5)), 12 + seed,
+                    priority=Priority.CHAT if seed % 5 == 4 else Priority.COMPLETION,
+                    sampling=Sampling(1.0, seed=seed) if seed % 4 == 3 else Sampling(),
+                    draft=ids(7, 9) if seed % 2 else (),
+                    begin="ret" if seed % 6 == 5 else "",
+                )
+            )  # fmt: skip
+            for _ in range(3):
+                self.turn()
+        leaving = self.asked[3]
+        leaving.job.cancelled.set()
+        self.finish()
+        for asked in self.asked:
+            if asked is not leaving:
+                check(self.model, asked)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 30])
+def test_answers_are_those_of_the_plain_path(model: Loaded, slots: int) -> None:
+    bench = StaticBench(model, slots)
+    bench.ask_a_lot()
+    assert bench.held.arena is not None
+    assert bench.held.arena.free + bench.scheduler._pool.idle == slots
+
+
+def test_the_demo_model_writes_what_it_writes_without() -> None:
+    plain = load(EngineSettings(device="cpu"), lambda *_: None)
+    bench = StaticBench(plain, slots=3)
+    tokenizer = plain.decoder.tokenizer
+    for text in ("def mean(numbers):\n    ", "class Stack:\n    def __init__(self):\n", "import "):
+        bench.ask(GenerationRequest(tuple(tokenizer.encode(text)), 40))
+    bench.finish()
+    for asked in bench.asked:
+        check(plain, asked)
+
+
+def test_who_cannot_record_answers_all_the_same(
+    model: Loaded, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried = []
+
+    def fails(run: Callable[[], None]) -> Callable[[], None]:
+        tried.append(run)
+        if len(tried) > 2:
+            raise RuntimeError("no graphs here")
+        return run
+
+    bench = StaticBench(model, slots=30, record=fails)
+    with caplog.at_level(logging.WARNING), torch.inference_mode():
+        while bench.held.decoder.forward.prepare():
+            pass
+        bench.ask_a_lot()
+    assert len(tried) == 3
+    assert [record.message.count("no graphs here") for record in caplog.records] == [1]
+
+
+def test_who_is_never_idle_records_what_is_asked_for_again_and_again(model: Loaded) -> None:
+    bench = StaticBench(model)
+    before = bench.steps.left
+    asked = bench.ask(GenerationRequest(ids(1, 20), 200))
+    bench.finish()
+    assert 0 < before - bench.steps.left < 4
+    check(model, asked)
+
+
+def test_it_records_while_nobody_asks_and_answers_who_does(model: Loaded) -> None:
+    begun = threading.Event()
+
+    def slow(run: Callable[[], None]) -> Callable[[], None]:
+        begun.set()
+        time.sleep(0.05)
+        return run
+
+    bench = StaticBench(model, record=slow)
+    thread = threading.Thread(target=bench.scheduler.run)
+    thread.start()
+    assert begun.wait(10)
+    asked = bench.ask(GenerationRequest(ids(1, 20), 5))
+    wait_until(lambda: asked.done)
+    assert bench.steps.left > 0  # it did not wait for all of them
+    wait_until(lambda: bench.steps.left == 0)
+    bench.scheduler._closing.set()
+    bench.jobs.put(None)
+    thread.join(10)
+    assert not thread.is_alive()
+    check(model, asked)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_adapters_and_long_prefills_are_computed_in_slots_as_well(model: Loaded) -> None:
+    held = with_steps(model)
+    steps = held.decoder.forward.steps  # type: ignore[attr-defined]
+    cache = held.new_cache()
+    assert steps.fits([Part((1,) * MOST_ROWS, cache, 1)])
+    assert not steps.fits([Part((1,) * (MOST_ROWS + 1), cache, 1)])
+    assert not steps.fits([Part((1,), cache, 1), Part((1,), KVCache(held.cache_shape), 1)])
+
+
+# Memory.
+
+
+def test_an_arena_is_as_large_as_memory_allows(
+    model: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = model.cache_shape
+    window = shape.capacity * shape.bytes_a_row
+    assert largest_arena(shape, 0).slots == 1
+    assert largest_arena(shape, 5 * window + 1).slots == 5
+    real = torch.empty
+
+    def little(size: tuple[int, ...], **how: Any) -> Tensor:
+        if size[2] > 3 * shape.capacity:
+            raise torch.OutOfMemoryError("planted")
+        return real(size, **how)
+
+    monkeypatch.setattr("engine.arena.torch.empty", little)
+    assert largest_arena(shape, 9 * window).slots == 2
+    monkeypatch.setattr("engine.arena.torch.empty", lambda size, **how: little((9, 9, 10**9)))
+    with pytest.raises(torch.OutOfMemoryError):
+        largest_arena(shape, 9 * window)
+
+
+def test_slots_run_out(model: Loaded) -> None:
+    arena = Arena(model.cache_shape, 2)
+    one, other = arena.take(), arena.take()
+    assert {one.base, other.base} == {0, WINDOW}
+    with pytest.raises(OutOfMemoryError, match="All 2 KV caches are in use"):
+        arena.take()
+    arena.give_back(one)
+    assert arena.take().base == one.base
+
+
+# What only a GPU can show.
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_step_never_waits_for_the_device(recorded: bool) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("optional: needs a CUDA device")
+    held = load(EngineSettings(device="cuda"), lambda *_: None)
+    forward, caches = held.decoder.forward, [held.new_cache() for _ in range(3)]
+    with torch.inference_mode():
+        while recorded and forward.prepare():
+            pass
+        for again in range(2):  # the first time, libraries may wait
+            torch.cuda.synchronize()
+            torch.cuda.set_sync_debug_mode("error" if again else "default")
+            try:
+                forward(torch.arange(300) + 20, caches[0])  # a prefill
+                caches[0].ids.extend(range(20, 320))
+                forward(torch.arange(300) + 20, caches[0])  # with a mask
+                forward(torch.tensor((5, 6, 7)), caches[0], last=3)
+                forward.batch([Part((5,), cache, 1) for cache in caches])
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+            del caches[0].ids[:]

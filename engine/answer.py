@@ -1,4 +1,4 @@
-"""One answer: from the logits of each step to ids, text and the next step."""
+"""One answer: from what each step chose to ids, text and the next step."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from engine.api import Chunk, FinishReason, GenerationRequest, TokenLogprob, Usage
-from engine.beginning import likeliest_beginning
+from engine.beginning import Beginning, likeliest_beginning
+from engine.choosing import Choice, Reading, read
 from engine.draft import Drafter
 from engine.kv_cache import KVCache
-from engine.sampling import Sampler, logprob
+from engine.sampling import Sampler
 from engine.steps import Step, Work
 from engine.stopping import StopText
 
@@ -38,7 +37,7 @@ class _Answer:
 
     def __init__(self, decoder: Decoder, request: GenerationRequest, cache: KVCache) -> None:
         self._decoder, self._request, self._cache = decoder, request, cache
-        self._sampler = Sampler(request.sampling)
+        self._sampler = Sampler(request.sampling, request.prompt)
         self._drafter = Drafter(request.prompt, request.draft, decoder.costs)
         self._utf8 = decoder.tokenizer.stream()
         self._stop_text = StopText(request.stop_text, len(request.begin))
@@ -63,11 +62,13 @@ class _Answer:
         if not self._request.begin:
             yield from self._compute(rest)
             return
-        logits = yield Step(rest, len(rest))
+        reading = yield Step(rest, len(rest))
         self._prefilled = time.perf_counter()
-        for chosen, row in (yield from self._beginning(logits[0])):
-            self._add(chosen, row)
-            self._next = (*self._next, chosen)
+        beginning = yield from self._beginning(reading)
+        told = read([beginning.logits], [Choice(self._request.logprobs, given=beginning.ids)])[0]
+        self._next = beginning.ids
+        for at in range(len(beginning.ids)):
+            self._add(told, at)
 
     def decode(self) -> Work:
         """Compute what was chosen last, and choose what follows."""
@@ -76,50 +77,49 @@ class _Answer:
     def _compute(self, certain: tuple[int, ...]) -> Work:
         rows_left = self._decoder.context_window - len(self._cache.ids) - len(certain)
         guess = self._drafter.propose(min(rows_left, self._left - 1))
-        logits = yield Step((*certain, *guess), len(certain), 1 + len(guess))
+        sampler = None if self._sampler.plain else self._sampler
+        choice = Choice(self._request.logprobs, sampler, len(self._written), guess)
+        reading = yield Step((*certain, *guess), len(certain), 1 + len(guess), choice)
         if not self._written:
             self._prefilled = time.perf_counter()
-        self._read(logits, guess)
+        self._read(reading, guess)
 
-    def _read(self, logits: Tensor, guess: tuple[int, ...]) -> None:
-        """Take the ids that the logits choose, as far as the guess was right."""
+    def _read(self, reading: Reading, guess: tuple[int, ...]) -> None:
+        """Take the ids that were chosen, as far as the guess was right."""
         right = 0
-        for row, guessed in zip(logits, (*guess, None), strict=True):
-            chosen = self._sampler.choose(row, self._before())
+        for at, chosen in enumerate(reading.ids):
             if chosen in self._stop_ids:
                 self.finish = FinishReason.STOP
                 break
-            self._add(chosen, row)
-            if chosen == guessed:
-                right += 1
-            if self.finish is not None or chosen != guessed:
+            self._add(reading, at)
+            if at == len(guess) or chosen != guess[at]:
                 self._next = (chosen,)
+                break
+            right += 1
+            if self.finish is not None:
                 break
             self._cache.commit((chosen,))
         # What the end cut off was not wrong.
         self._drafter.judge(right if self.finish else len(guess), right)
 
-    def _before(self) -> tuple[int, ...]:
-        # Only the repetition penalty looks back; a long prompt is not copied for nothing.
-        looks_back = self._request.sampling.repetition_penalty != 1.0
-        return (*self._request.prompt, *self._written) if looks_back else ()
-
-    def _beginning(self, logits: Tensor) -> Generator[Step, Tensor, list[tuple[int, Tensor]]]:
+    def _beginning(self, reading: Reading) -> Generator[Step, Reading, Beginning]:
         tokenizer, begin = self._decoder.tokenizer, self._request.begin
         return likeliest_beginning(
-            logits, begin.encode(), tokenizer.encode(begin)[: self._left], tokenizer.vocabulary,
-            lambda row: self._sampler.penalized(row, self._before()), self._sampler, self._left,
+            reading.logits, begin.encode(), tokenizer.encode(begin)[: self._left],
+            tokenizer.vocabulary, self._sampler, self._left,
         )  # fmt: skip
 
-    def _add(self, chosen: int, logits: Tensor) -> None:
+    def _add(self, reading: Reading, at: int) -> None:
         """Take an id, and into `text` what can be shown with it."""
+        chosen = reading.ids[at]
         self._left -= 1
         self._written.append(chosen)
+        self._sampler.add(chosen)
         self._drafter.add(chosen)
         self._pending_ids.append(chosen)
-        if self._request.logprobs is not None:
-            self._pending_logprobs.append(logprob(logits, chosen, self._request.logprobs))
-        self.text += self._stop_text.feed(self._utf8.feed((chosen,)))
+        if reading.logprobs:
+            self._pending_logprobs.append(reading.logprobs[at])
+        self.text += self._stop_text.feed(self._utf8.feed_one(chosen))
         if self._stop_text.reached:
             self.finish = FinishReason.STOP
         elif self._left == 0:

@@ -9,12 +9,13 @@ distances): a way that is only begun can but grow less likely.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from engine.choosing import Reading
 from engine.healing import Vocabulary
 from engine.sampling import Sampler
 from engine.steps import Step
@@ -25,9 +26,14 @@ _MOST_LOOKS = 12
 _SLACK = 3.0
 """Nats below the best at which a way is no more looked into when sampling: 5% of its chance."""
 
-Chosen = list[tuple[int, Tensor]]
-"""Ids, each with logits (vocab,) that say how likely it was, given the beginning and those before.
-"""
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """How an answer begins."""
+
+    ids: tuple[int, ...]
+    logits: Tensor
+    """(ids, vocab): how likely each was, given the text to begin with and the ids before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,38 +48,35 @@ class _Way:
 
 
 def likeliest_beginning(
-    logits: Tensor, begin: bytes, usual: Sequence[int], vocabulary: Vocabulary,
-    adjusted: Callable[[Tensor], Tensor], sampler: Sampler, room: int,
-) -> Generator[Step, Tensor, Chosen]:  # fmt: skip
+    logits: Tensor, begin: bytes, usual: Sequence[int], vocabulary: Vocabulary, sampler: Sampler,
+    room: int,
+) -> Generator[Step, Reading, Beginning]:  # fmt: skip
     """Return at most `room` ids that write `begin` or begin with it, and perhaps write more.
 
-    `usual` are the ids that the tokenizer makes of `begin`; `adjusted` changes logits as the
-    request's sampling does before probabilities are made of them. Greedy, the result is the
-    likeliest of all ways (as long as few enough are worth a look); sampled, ways are drawn by their
-    probability. Yields steps none of whose ids is certain.
+    `logits` (1, vocab) follow the prompt; `usual` are the ids that the tokenizer makes of `begin`.
+    Greedy, the result is the likeliest of all ways (as long as few enough are worth a look);
+    sampled, ways are drawn by their probability. Yields steps none of whose ids is certain.
     """
-    search = _Search(vocabulary, adjusted, room)
+    search = _Search(vocabulary, sampler, room)
     search.look_into(_Way((), begin, 0.0), logits)
     slack = 0.0 if sampler.greedy else _SLACK
     if search.open_within(slack) and len(usual) > 1:
-        rows = yield Step(tuple(usual[:-1]), 0, len(usual) - 1)
-        search.follow(usual[:-1], rows)
+        reading = yield Step(tuple(usual[:-1]), 0, len(usual) - 1)
+        search.follow(usual[:-1], reading.logits)
     for _ in range(_MOST_LOOKS):
         way = search.open_within(slack)
         if way is None:
             break
-        rows = yield Step(way.ids, 0)
-        search.look_into(way, rows[0])
-    return search.choose(sampler)
+        reading = yield Step(way.ids, 0)
+        search.look_into(way, reading.logits)
+    return search.choose()
 
 
 class _Search:
     """Ways that are begun, and ways that are whole."""
 
-    def __init__(
-        self, vocabulary: Vocabulary, adjusted: Callable[[Tensor], Tensor], room: int
-    ) -> None:
-        self._vocabulary, self._adjusted, self._room = vocabulary, adjusted, room
+    def __init__(self, vocabulary: Vocabulary, sampler: Sampler, room: int) -> None:
+        self._vocabulary, self._sampler, self._room = vocabulary, sampler, room
         self._open: list[tuple[float, tuple[int, ...], _Way]] = []
         """A heap, the likeliest first."""
         self._whole: list[tuple[tuple[int, ...], list[int], Tensor]] = []
@@ -88,37 +91,42 @@ class _Search:
         return self._open[0][2] if self._open and -self._open[0][0] > self._best - slack else None
 
     def look_into(self, way: _Way, logits: Tensor) -> None:
-        """Take the logits after a way: it goes on in many, and some of those are whole."""
+        """Take the logits (1, vocab) after a way: it goes on in many, and some of them end it."""
         self._seen.add(way.ids)
-        scores = way.score + self._adjusted(logits).float().log_softmax(-1)
         last = len(way.ids) + 1 >= self._room
         ending: list[int] = []
         going_on: list[int] = []
         for id_ in self._vocabulary.agreeing(way.rest):
             whole = last or len(self._vocabulary.bytes_of(id_)) >= len(way.rest)
             (ending if whole else going_on).append(id_)
+        following = self._sampler.penalized(logits, guess=()).log_softmax(-1)[0]
+        wanted = torch.tensor(ending + going_on).to(logits.device, non_blocking=True)
+        # To the host in one copy, whatever is asked of them there.
+        scores = way.score + following[wanted].cpu()
         if ending:
-            of_ending = scores[torch.tensor(ending, device=scores.device)]
+            of_ending = scores[: len(ending)]
             self._best = max(self._best, float(of_ending.max()))
             self._whole.append((way.ids, ending, of_ending))
-        for id_ in going_on:
+        for id_, score in zip(going_on, scores[len(ending) :].tolist(), strict=True):
             rest = way.rest[len(self._vocabulary.bytes_of(id_)) :]
-            longer = _Way((*way.ids, id_), rest, float(scores[id_]))
-            heapq.heappush(self._open, (-longer.score, longer.ids, longer))
+            longer = _Way((*way.ids, id_), rest, score)
+            heapq.heappush(self._open, (-score, longer.ids, longer))
 
     def follow(self, ids: Sequence[int], rows: Tensor) -> None:
         """Look into each way that `ids` begin with; `rows` are the logits after each of them."""
-        for size, row in enumerate(rows, start=1):
+        for size, row in enumerate(torch.split(rows, 1), start=1):
             found = [way for _, known, way in self._open if known == tuple(ids[:size])]
             if found:
                 self.look_into(found[0], row)
 
-    def choose(self, sampler: Sampler) -> Chosen:
+    def choose(self) -> Beginning:
         """Return one whole way, as the request samples."""
         scores = torch.cat([of_ending for *_, of_ending in self._whole])
         ways = [(*ids, id_) for ids, ending, _ in self._whole for id_ in ending]
-        chosen = ways[sampler.choose(scores, ())]
-        return [(id_, self._given(chosen[:at])) for at, id_ in enumerate(chosen)]
+        chosen = ways[int(self._sampler.draw(scores[None], 0))]
+        return Beginning(
+            chosen, torch.stack([self._given(chosen[:at]) for at in range(len(chosen))])
+        )
 
     def _given(self, before: tuple[int, ...]) -> Tensor:
         """Return logits of the ids that whole ways have behind `before`: how likely those are."""
@@ -126,7 +134,7 @@ class _Search:
         following = torch.full((self._vocabulary.size,), -torch.inf)
         for ids, ending, scores in self._whole:
             if ids == before:
-                following[ending] = following[ending].logaddexp(scores.cpu())
+                following[ending] = following[ending].logaddexp(scores)
             elif ids[:size] == before:
-                following[ids[size]] = following[ids[size]].logaddexp(scores.cpu().logsumexp(0))
+                following[ids[size]] = following[ids[size]].logaddexp(scores.logsumexp(0))
         return following

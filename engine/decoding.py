@@ -10,12 +10,12 @@ import torch
 
 from engine.answer import generation
 from engine.api import Chunk, GenerationRequest, TokenLogprob
+from engine.choosing import Choice, read
 from engine.errors import PromptTooLongError, RequestError
 from engine.forward import Forward
 from engine.healing import check_begin
 from engine.kv_cache import KVCache
 from engine.lora import Adapter
-from engine.sampling import logprob
 from engine.step_costs import StepCosts
 from engine.steps import Step, TokenSequence, Work
 from engine.tokenizer import Tokenizer
@@ -116,7 +116,8 @@ class Decoder:
             raise Cancelled
         part = sequence.part(PREFILL_CHUNK)
         ids = torch.tensor(part.ids, dtype=torch.int64)
-        sequence.take(part, self.forward(ids, sequence.cache, last=part.last))
+        logits = self.forward(ids, sequence.cache, last=part.last)
+        sequence.take(part, read([logits], [part.choice])[0])
 
 
 def _scoring(
@@ -125,7 +126,7 @@ def _scoring(
     scores: list[TokenLogprob | None] = [None]
     for at in range(0, len(ids), PREFILL_CHUNK):
         part = ids[at : at + PREFILL_CHUNK]
-        logits = yield Step(part, len(part), len(part))
         following = ids[at + 1 : at + len(part) + 1]
-        scores += [logprob(row, id_, top) for row, id_ in zip(logits, following, strict=False)]
+        reading = yield Step(part, len(part), len(part), Choice(top, given=following))
+        scores += reading.logprobs
     give(scores)

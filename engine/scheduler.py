@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from engine.api import Priority, Tally
 from engine.cache_pool import CachePool, default_limit
+from engine.choosing import Reading, read
 from engine.errors import OutOfMemoryError, StarcoderError
 from engine.jobs import DONE, Job
 from engine.kv_cache import BLOCK, KVCache
@@ -214,26 +214,30 @@ class Scheduler:
             else:
                 self._fail(answers[0], error)
             return
-        for answer, part, logits in zip(answers, parts, found, strict=True):
-            self._take(answer, part, logits)
-        # Choosing is part of it: a GPU has not computed anything before that asks for it.
+        for answer, part, reading in zip(answers, parts, found, strict=True):
+            self._take(answer, part, reading)
+        # Reading is part of it: a GPU has not computed anything before that asks for it.
         elapsed = (time.perf_counter() - started) * 1000
         ids = sum(len(part.ids) for part in parts)
         self._costs.learn(ids, elapsed)
         self._tally.steps += 1
         self._tally.computed_ids += ids
 
-    def _forward(self, parts: Sequence[Part]) -> list[Tensor]:
+    def _forward(self, parts: Sequence[Part]) -> list[Reading]:
         for part in parts:
             self._pool.reserve(part.cache, len(part.cache.ids) + len(part.ids))
         if len(parts) > 1:
-            return self._decoder.forward.batch(parts)
-        ids = torch.tensor(parts[0].ids, dtype=torch.int64)
-        return [self._decoder.forward(ids, parts[0].cache, last=parts[0].last)]
+            found = self._decoder.forward.batch(parts)
+        else:
+            ids = torch.tensor(parts[0].ids, dtype=torch.int64)
+            found = [self._decoder.forward(ids, parts[0].cache, last=parts[0].last)]
+        if found[0].is_cuda and not any(part.last for part in parts):
+            torch.cuda.synchronize()  # nothing is read; its time would be taken for the next step's
+        return read(found, [part.choice for part in parts])
 
-    def _take(self, answer: _Answer, part: Part, logits: Tensor) -> None:
+    def _take(self, answer: _Answer, part: Part, reading: Reading) -> None:
         try:
-            answer.sequence.take(part, logits)
+            answer.sequence.take(part, reading)
         except Exception as error:
             self._fail(answer, error)
             return

@@ -30,6 +30,7 @@ class StepCosts:
         self.others = 0
         """Ids that the next pass computes for other answers; told by the step loop."""
         self._known: dict[int, float] = {}
+        self._sizes: list[int] = []
         self._learned = 0
         self._drafts: dict[tuple[int, int, int], int] = {}
         """Best drafts as they were found, for a while."""
@@ -43,6 +44,7 @@ class StepCosts:
         before = self._known.get(size)
         if before is None:
             self._known[size] = milliseconds
+            self._sizes = sorted(self._known)
         else:
             told = min(milliseconds, _OUTLIER * before)
             self._known[size] = before + _LEARNING * (told - before)
@@ -52,7 +54,7 @@ class StepCosts:
 
     def of(self, ids: int) -> float:
         """Return what a pass over so many ids takes; only ratios mean anything before the first."""
-        sizes = sorted(self._known)
+        sizes = self._sizes
         if not sizes:
             return 1.0 + _GUESSED_SHARE * (ids - 1)
         at = bisect_left(sizes, ids)

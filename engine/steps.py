@@ -1,8 +1,8 @@
 """Steps: what an answer wants computed next, and how much of it is done.
 
-An answer is a generator that yields steps and is sent their logits (`engine.answer`), so the same
-code runs alone, driven by `engine.decoding.Decoder`, and among others in the step loop of
-`engine.scheduler`.
+An answer is a generator that yields steps and is sent what was read of their logits
+(`engine.answer`), so the same code runs alone, driven by `engine.decoding.Decoder`, and among
+others in the step loop of `engine.scheduler`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from torch import Tensor
-
+from engine.choosing import Choice, Reading
 from engine.kv_cache import KVCache
 
 
@@ -24,10 +23,12 @@ class Step:
     """So many of them, from the first, belong to the sequence; the rest is guessed."""
     last: int = 1
     """For so many of them, from the last, logits are wanted."""
+    choice: Choice | None = None
+    """What is to be read of those; None for the logits alone."""
 
 
-Work = Generator[Step, Tensor, None]
-"""Yields steps and is sent the logits of each, (last, vocab) in float32."""
+Work = Generator[Step, Reading, None]
+"""Yields steps and is sent what was read of the logits of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Part:
     cache: KVCache
     last: int
     """As in Step; 0 where the step goes on after this part."""
+    choice: Choice | None = None
+    """As in Step."""
 
 
 class TokenSequence:
@@ -66,9 +69,9 @@ class TokenSequence:
         if before > 0 and self.left > most:
             end = self._done + min(max(1, most), before)
             return Part(step.ids[self._done : end], self.cache, 0)
-        return Part(step.ids[self._done :], self.cache, step.last)
+        return Part(step.ids[self._done :], self.cache, step.last, step.choice)
 
-    def take(self, part: Part, logits: Tensor) -> None:
+    def take(self, part: Part, reading: Reading) -> None:
         """Take what a pass made of the last part: the rows that are certain are committed."""
         step = self._step
         assert step is not None
@@ -76,7 +79,7 @@ class TokenSequence:
         self._done += len(part.ids)
         if self._done == len(step.ids):
             self._done = 0
-            self._step = next_step(self._work, logits)
+            self._step = next_step(self._work, reading)
 
     def close(self) -> None:
         """Stop the work where it is."""
@@ -84,9 +87,9 @@ class TokenSequence:
         self._step = None
 
 
-def next_step(work: Work, logits: Tensor) -> Step | None:
-    """Send a step's logits; return the next step, None when the work is over."""
+def next_step(work: Work, reading: Reading) -> Step | None:
+    """Send what was read of a step; return the next step, None when the work is over."""
     try:
-        return work.send(logits)
+        return work.send(reading)
     except StopIteration:
         return None

@@ -14,6 +14,10 @@ class StopText:
     def __init__(self, stops: Sequence[str], free: int = 0) -> None:
         self._free = free
         self._stops = tuple(stop for stop in stops if stop)
+        self._begun = {stop[:size] for stop in self._stops for size in range(1, len(stop))}
+        """What a stop may begin with, less than the whole."""
+        self._last_letters = {begun[-1] for begun in self._begun}
+        self._longest = max(map(len, self._begun), default=0)
         self._held = ""
         self.reached = False
 
@@ -40,9 +44,9 @@ class StopText:
 
     def _overlap(self) -> int:
         """Length of the longest end of the held text that a stop begins with."""
-        longest = max((len(stop) - 1 for stop in self._stops), default=0)
-        for size in range(min(longest, len(self._held)), 0, -1):
-            end = self._held[-size:]
-            if any(stop.startswith(end) for stop in self._stops):
+        if not self._held or self._held[-1] not in self._last_letters:
+            return 0
+        for size in range(min(self._longest, len(self._held)), 0, -1):
+            if self._held[-size:] in self._begun:
                 return size
         return 0

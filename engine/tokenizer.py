@@ -28,6 +28,7 @@ class Tokenizer:
         inner.no_padding()
         self._inner = inner
         self.source = source
+        self._whole_texts: dict[int, str] = {}
         self._special = {
             token.content: id_
             for id_, token in inner.get_added_tokens_decoder().items()
@@ -106,6 +107,14 @@ class Tokenizer:
         """Return the text of ids; bytes that are no UTF-8 become U+FFFD."""
         return str(self._inner.decode(list(ids), skip_special_tokens=skip_special))
 
+    def whole_text(self, id_: int) -> str:
+        """Return the text of an id that needs no other to be read, empty for others."""
+        known = self._whole_texts.get(id_)
+        if known is None:
+            text = self.decode((id_,))
+            known = self._whole_texts[id_] = "" if _REPLACEMENT in text else text
+        return known
+
     def check_digits(self) -> None:
         """Raise UnsupportedModelError if digits are not split one by one.
 
@@ -129,6 +138,12 @@ class StreamDecoder:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._pending: list[int] = []
+
+    def feed_one(self, id_: int) -> str:
+        """Add an id; return as `feed` does."""
+        if not self._pending and (whole := self._tokenizer.whole_text(id_)):
+            return whole
+        return self.feed((id_,))
 
     def feed(self, ids: Iterable[int]) -> str:
         """Add ids; return the text that is complete now, possibly empty.

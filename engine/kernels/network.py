@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -36,6 +38,7 @@ class FusedStep:
 
     def __init__(self, native: Native, weights: Weights) -> None:
         self._native = native
+        self._pointers: WeakKeyDictionary[KVCache, tuple[list[Tensor], Any]] = WeakKeyDictionary()
         quantised = all(isinstance(one, Quantised) for one in weights.layers[0].products.values())
         self.takes_many = quantised and multiplies_many(native)
         """Whether it is the fastest for any number of rows of one sequence, too."""
@@ -69,13 +72,18 @@ class FusedStep:
     ) -> Tensor:
         """Return logits (wanted, vocab) in float32, and write the rows to their caches.
 
-        `hidden` (n, width) are embeddings with positions; `places` say for each row which cache it
-        belongs to and where; `wanted` which rows' logits are asked for.
+        `hidden` (n, width) are embeddings with positions, and may be overwritten; `places` say for
+        each row which cache it belongs to and where; `wanted` which rows' logits are asked for.
         """
-        held = {id(cache): pointers(cache.keys, cache.values) for cache, _ in places}
-        rows = [(held[id(cache)], position) for cache, position in places]
-        # The kernels overwrite what they are given.
-        return self._native.step(self._model, hidden.float().clone(), rows, wanted)
+        rows = [(self._pointers_of(cache), position) for cache, position in places]
+        return self._native.step(self._model, hidden.float().contiguous(), rows, wanted)
+
+    def _pointers_of(self, cache: KVCache) -> Any:
+        """Return the addresses of a cache's buffers, which are new ones when it has grown."""
+        known = self._pointers.get(cache)
+        if known is None or known[0] is not cache.keys:
+            known = self._pointers[cache] = (cache.keys, pointers(cache.keys, cache.values))
+        return known[1]
 
 
 def _layer(layer: Layer) -> LayerParts:

@@ -200,7 +200,7 @@ def test_an_answer_is_the_same_with_and_without(
 def test_a_callers_draft_changes_nothing_but_the_number_of_steps(
     model: Loaded, temperature: float, kept: int
 ) -> None:
-    sampling = Sampling(temperature=temperature, seed=5)
+    sampling = Sampling(temperature=temperature, seed=4)
     prompt = tuple(torch.randperm(300)[:30].add(19).tolist())
     request = GenerationRequest(prompt, 60, sampling=sampling)
     plain, _, _ = run(model, request)

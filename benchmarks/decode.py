@@ -1,5 +1,7 @@
 """Milliseconds a decoded token: ours in each precision, transformers' `generate`, llama.cpp.
 
+On a GPU ours is there twice, with CUDA graphs and without.
+
 All run the same weights on the same ids, in turn, so that what else the machine does falls on each;
 medians and their ratios are printed. Nothing is reused from run to run, and nothing drafted: random
 weights write nothing that could be guessed.
@@ -75,7 +77,7 @@ def generate(model: str, dtype: torch.dtype) -> Contender:
 
 def contenders(
     model: str, dtypes: list[str], llama: Path | None, scratch: Path, stack: ExitStack,
-    *, with_generate: bool, threads: int | None,
+    *, with_generate: bool, threads: int | None, without_graphs: bool = False,
 ) -> tuple[dict[str, Contender], int]:  # fmt: skip
     """Return all that compete, and the size of the vocabulary."""
     made: dict[str, Contender] = {}
@@ -84,6 +86,8 @@ def contenders(
         held = load_ours(model, dtype)
         size = held.decoder.vocab_size
         made[f"ours {dtype}"] = ours(held)
+        if without_graphs:
+            made[f"ours {dtype}, no graphs"] = ours(held, recorded=False)
     if threads:
         torch.set_num_threads(threads)
     if with_generate:
@@ -118,8 +122,9 @@ def main(
         scratch = Path(folder)
         path = str(random_checkpoint(shape, scratch)) if shape else model
         made, size = contenders(
-            path, dtype, llama, scratch, stack, with_generate=True, threads=threads
-        )
+            path, dtype, llama, scratch, stack, with_generate=True, threads=threads,
+            without_graphs=torch.cuda.is_available(),
+        )  # fmt: skip
         ids = tuple(torch.randint(19, size, (prompt,)).tolist())
         runs = by_turns(made, ids, new, rounds)
     title = f"{shape or model}: a token after {prompt}, {rounds} rounds"

@@ -31,6 +31,7 @@ from benchmarks.common import (
 )
 from engine.api import GenerationRequest
 from engine.draft import Drafter
+from engine.forward import Forward, LeanForward
 from engine.kernels.build import kernels
 from engine.local import LocalEngine
 from engine.settings import Dtype, EngineSettings
@@ -63,11 +64,18 @@ async def _answer(engine: LocalEngine, prompt: tuple[int, ...]) -> tuple[float, 
     return first, usage.decode_ms / max(1, usage.completion_tokens - 1), usage.reused_tokens
 
 
+def _wait_for_graphs(forward: Forward) -> None:
+    """They are recorded while nobody asks, in the engine's thread."""
+    while isinstance(forward, LeanForward) and forward.steps is not None and forward.steps.left:
+        time.sleep(0.1)
+
+
 async def measure(settings: EngineSettings, length: int, new: int, rounds: int) -> list[Run]:
     """Return the runs, the first of which, a warm-up, is left out."""
     engine, rng, runs = LocalEngine(settings), random.Random(0), []
     size = (await engine.tokenizer()).vocab_size
     await asyncio.to_thread(kernels().result)
+    await asyncio.to_thread(_wait_for_graphs, (await engine._ready()).decoder.forward)
 
     def ids(count: int) -> tuple[int, ...]:
         return tuple(rng.randrange(30, size) for _ in range(count))

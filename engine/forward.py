@@ -141,7 +141,7 @@ class LeanForward:
             torch.set_num_threads(before)
 
     def _compute_here(self, ids: Tensor, spans: Sequence[_Span]) -> list[Tensor]:
-        if self.weights.device.type == "cuda":
+        if self.weights.device.type == "cuda" and ids.device.type == "cpu":
             ids = ids.pin_memory()  # or the copy would be waited for
         hidden = self._embed(ids.to(self.weights.device, non_blocking=True), spans)
         adapted = [span for span in spans if span.cache.adapter is not None]

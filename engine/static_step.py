@@ -122,10 +122,11 @@ class StaticStep:
         """
         by_row = positions.view(bucket.sequences, bucket.rows, 1)
         columns = torch.arange(bucket.columns, device=positions.device)
-        there = columns <= by_row.amax(1)
-        keys = torch.where(there, bases[:, None] + columns, self._arena.zero_row).flatten()
+        beyond = columns > by_row.amax(1)
+        keys = (bases[:, None] + columns).masked_fill_(beyond, self._arena.zero_row).flatten()
         index = torch.cat([keys, keys + self._arena.rows.shape[2]])
-        mask = torch.zeros((), device=positions.device).where(columns <= by_row, -torch.inf)
+        later = columns > by_row
+        mask = torch.zeros(later.shape, device=later.device).masked_fill_(later, -torch.inf)
         return index, mask[:, :, None]
 
     def _attend(

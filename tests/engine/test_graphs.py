@@ -494,6 +494,30 @@ def test_slots_run_out(model: Loaded) -> None:
 # What only a GPU can show.
 
 
+def test_a_recording_that_fails_spoils_neither_those_before_nor_what_comes_after() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("optional: needs a CUDA device")
+    record, held = CudaRecorder(), torch.zeros(4, 4, device="cuda")
+    weights = torch.eye(4, device="cuda")
+    stream = torch.cuda.current_stream()
+
+    def fine() -> None:
+        held.copy_(held @ weights + 1)
+
+    def asks_the_host() -> None:
+        if held.sum().item() > 0:
+            held.zero_()
+
+    replay = record(fine)
+    with pytest.raises(RuntimeError):
+        record(asks_the_host)
+    assert torch.cuda.current_stream() == stream
+    held.zero_()
+    replay()
+    record(fine)()
+    assert held.unique().tolist() == [4.0]  # twice while recording anew, and each replay once
+
+
 @pytest.mark.parametrize("recorded", [False, True])
 def test_a_step_never_waits_for_the_device(recorded: bool) -> None:
     if not torch.cuda.is_available():

@@ -70,7 +70,9 @@ def no_drafts() -> Iterator[None]:
         Drafter.propose = real  # type: ignore[method-assign]
 
 
-class _Filler:
+class Filler:
+    """Fills holes with a model alone, nothing of whose prompts is reused."""
+
     def __init__(self, model: Loaded, new: int) -> None:
         self._model, self._new = model, new
         self._tokenizer = model.decoder.tokenizer
@@ -93,6 +95,7 @@ class _Filler:
         return [id_ for chunk in chunks for id_ in chunk.ids], usage
 
     def text(self, ids: list[int]) -> str:
+        """Return what ids are written as."""
         return self._tokenizer.decode(ids)
 
 
@@ -106,7 +109,7 @@ def main(
     json_file: JsonOption = None,
 ) -> None:
     """Fill holes all ways and print what a token costs."""
-    filler = _Filler(load_ours(model, dtype), new)
+    filler = Filler(load_ours(model, dtype), new)
     names = ("a hole: plain", "look-up", "a word later: plain", "by look-up", "with the draft")
     ways = {name: Way() for name in names}
     for hole in track(draw(source_files(path), [kind], count, 0), transient=True):

@@ -24,12 +24,15 @@ def generation(
 ) -> Work:
     """Work an answer out behind the rows that the cache holds of the prompt."""
     answer = _Answer(decoder, request, cache)
-    yield from answer.prefill()
-    while answer.finish is None:
-        if answer.text:
-            give(answer.take())
-        yield from answer.decode()
-    give(answer.end())
+    try:
+        yield from answer.prefill()
+        while answer.finish is None:
+            if answer.text:
+                give(answer.take())
+            yield from answer.decode()
+        give(answer.end())
+    finally:
+        answer.close()
 
 
 class _Answer:
@@ -38,7 +41,9 @@ class _Answer:
     def __init__(self, decoder: Decoder, request: GenerationRequest, cache: KVCache) -> None:
         self._decoder, self._request, self._cache = decoder, request, cache
         self._sampler = Sampler(request.sampling, request.prompt)
-        self._drafter = Drafter(request.prompt, request.draft, decoder.costs)
+        small, costs = decoder.draft_model, decoder.costs
+        guesses = small.begin(request.prompt, len(cache.ids), costs) if small else None
+        self._drafter = Drafter(request.prompt, request.draft, costs, guesses)
         self._utf8 = decoder.tokenizer.stream()
         self._stop_text = StopText(request.stop_text, len(request.begin))
         self._stop_ids = decoder.end_ids | request.stop_ids
@@ -124,6 +129,10 @@ class _Answer:
             self.finish = FinishReason.STOP
         elif self._left == 0:
             self.finish = FinishReason.LENGTH
+
+    def close(self) -> None:
+        """Let go of what was held for the answer."""
+        self._drafter.close()
 
     def end(self) -> Chunk:
         """Return the last chunk, with all that was held back."""

@@ -35,6 +35,8 @@ def to_argv(settings: EngineSettings, listen: Listen) -> list[str]:
     argv += [f"--device={settings.device}", f"--idle-timeout={settings.idle_timeout_s}"]
     if settings.revision is not None:
         argv += [f"--revision={settings.revision}"]
+    if settings.draft_model is not None:
+        argv += [f"--draft-model={settings.draft_model}"]
     if settings.context_window is not None:
         argv += [f"--context-window={settings.context_window}"]
     if settings.offline:
@@ -59,6 +61,7 @@ def parse(argv: Sequence[str]) -> tuple[EngineSettings, Listen, str | None]:
     parser.add_argument("--revision")
     parser.add_argument("--dtype", choices=get_args(Dtype), default=defaults.dtype)
     parser.add_argument("--device", choices=get_args(Device), default=defaults.device)
+    parser.add_argument("--draft-model")
     parser.add_argument("--context-window", type=int)
     parser.add_argument("--offline", action="store_true")
     parser.add_argument("--idle-timeout", type=float, default=defaults.idle_timeout_s)
@@ -73,6 +76,7 @@ def parse(argv: Sequence[str]) -> tuple[EngineSettings, Listen, str | None]:
         revision=given.revision,
         dtype=given.dtype,
         device=given.device,
+        draft_model=given.draft_model,
         context_window=given.context_window,
         offline=given.offline,
         idle_timeout_s=given.idle_timeout,

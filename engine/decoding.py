@@ -11,6 +11,7 @@ import torch
 from engine.answer import generation
 from engine.api import Chunk, GenerationRequest, TokenLogprob
 from engine.choosing import Choice, read
+from engine.draft_model import DraftModel
 from engine.errors import PromptTooLongError, RequestError
 from engine.forward import Forward
 from engine.healing import check_begin
@@ -40,6 +41,7 @@ class Decoder:
     """Ids that always end an answer: the model's end of text."""
     costs: StepCosts = field(default_factory=StepCosts)
     """Of its forward passes."""
+    draft_model: DraftModel | None = None
 
     def check(self, prompt: Sequence[int], adapter: Adapter | None = None) -> None:
         """Raise RequestError for a prompt that cannot be computed."""

@@ -1,9 +1,10 @@
 """Drafts: ids that may well come next, checked many at a time in one forward pass.
 
 A guess is kept only where the model would have chosen the same id, so the answer does not change
-(speculative decoding, Leviathan et al. 2023, arXiv:2211.17192). Guesses come from two places: the
+(speculative decoding, Leviathan et al. 2023, arXiv:2211.17192). Guesses come from the
 draft that the caller sent along, such as the suggestion of a key ago, and what followed the same
-few ids before, since code repeats itself (prompt lookup, Saxena 2023).
+few ids before, since code repeats itself (prompt lookup, Saxena 2023); or from a draft model, where
+there is one and it promises more.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
+from engine.draft_model import FIRST_CHANCE, Guesses
 from engine.step_costs import StepCosts
 
 _LONGEST_MATCH, _SHORTEST_MATCH = 4, 2
 """Ids that must have been the same before; longer matches are better guesses."""
 
 _OF_CALLER = 0
-"""Source of a guess; the others are sizes of a match."""
+_OF_MODEL = 1
+"""Sources of a guess; the others are sizes of a match."""
 
 _FIRST_CHANCES = {_OF_CALLER: 0.85, 4: 0.75, 3: 0.6, 2: 0.45}
 """How often a guess is right, by its source, before the answer has shown how often.
@@ -40,7 +43,11 @@ class Drafter:
     """Guesses for one answer, as many at a time as pays."""
 
     def __init__(
-        self, prompt: Sequence[int], draft: Sequence[int] = (), costs: StepCosts | None = None
+        self,
+        prompt: Sequence[int],
+        draft: Sequence[int] = (),
+        costs: StepCosts | None = None,
+        model: Guesses | None = None,
     ) -> None:
         """`draft` is what the answer may begin with, and may come back to."""
         # As bytes, so that the search for what stood there before is one call.
@@ -48,7 +55,10 @@ class Drafter:
         self._answer_from = len(self._ids)
         self._draft = Draft(draft) if draft else None
         self._costs = costs or StepCosts()
+        self._model = model
         self._chances = dict(_FIRST_CHANCES)
+        if model is not None:
+            self._chances[_OF_MODEL] = model.model.chance
         self._source = _OF_CALLER
         self.drafted = 0
         """Ids guessed."""
@@ -62,17 +72,32 @@ class Drafter:
             self._draft.follow(id_, self._last_of_answer())
 
     def propose(self, most: int) -> tuple[int, ...]:
-        """Return at most `most` ids: of the caller's draft, or what followed the last few."""
-        found = self._find(min(most, _MOST))
-        if not found:
-            return ()
-        chance = self._chances[self._source]
-        count = self._costs.best_draft(chance, len(found))
-        if count == 0:
-            first = _FIRST_CHANCES[self._source]
-            self._chances[self._source] += _FORGETTING * (first - chance)
+        """Return at most `most` ids, of the source that promises the most of a pass."""
+        most = min(most, _MOST)
+        found = self._find(most)
+        count, rate = self._best(self._source, len(found)) if found else (0, 0.0)
+        if self._model is not None and most > 0:
+            guesses, guesses_rate = self._best(_OF_MODEL, most, self._model.each_ms)
+            if guesses and guesses_rate > rate:
+                self._source = _OF_MODEL
+                found = self._model.guess(array("i", _ids(self._ids)), guesses)
+                count = len(found)
         self.drafted += count
         return found[:count]
+
+    def _best(self, source: int, most: int, each_ms: float = 0.0) -> tuple[int, float]:
+        """Return how many guesses of a source pay, and how many ids a millisecond they promise."""
+        chance = self._chances[source]
+        best = self._costs.best_draft(chance, most, each_ms)
+        if best[0] == 0:
+            first = _FIRST_CHANCES.get(source, FIRST_CHANCE)
+            self._chances[source] += _FORGETTING * (first - chance)
+        return best
+
+    def close(self) -> None:
+        """Let go of what the draft model holds for the answer."""
+        if self._model is not None:
+            self._model.close()
 
     def judge(self, guessed: int, right: int) -> None:
         """Learn that of the ids proposed last, so many, the first `right` were chosen."""
@@ -83,6 +108,8 @@ class Drafter:
         if right < guessed:
             chance -= _LEARNING * chance
         self._chances[self._source] = chance
+        if self._model is not None and self._source == _OF_MODEL:
+            self._model.model.chance = chance
 
     def _find(self, wanted: int) -> tuple[int, ...]:
         if wanted <= 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from engine.cache_pool import default_limit
 from engine.catalog import EMBEDDED_DIR, MODEL_TYPE, choose, embedded, on_disk
 from engine.checkpoint import read_weights
 from engine.decoding import Decoder
+from engine.draft_model import DraftModel
 from engine.errors import (
     ConfigurationError,
     ModelNotFoundError,
@@ -80,6 +81,8 @@ def load(settings: EngineSettings, progress: Progress) -> Loaded:
     if device == "cuda":
         gpus = free_memory().gpus
         torch.cuda.set_device(gpus.index(max(gpus)))  # in this thread, which will decode as well
+    # First, so that what the model itself may take is known, and threads are as many as it likes.
+    small = _draft_model(settings, name, tokenizer, progress)
     held = _lean(settings, path, name, config, device, progress)
     if held is None:
         held = _module(settings, path, name, device, progress)
@@ -89,6 +92,7 @@ def load(settings: EngineSettings, progress: Progress) -> Loaded:
         context_window=held.plan.window,
         vocab_size=held.vocab_size,
         end_ids=_end_ids(config, tokenizer),
+        draft_model=small,
     )
     info = EngineInfo(
         model=name,
@@ -102,6 +106,23 @@ def load(settings: EngineSettings, progress: Progress) -> Loaded:
     )
     shelf = AdapterShelf(held.weights, fingerprint(path), adapters_dir())
     return Loaded(decoder, info, held.cache_shape, shelf, held.arena)
+
+
+def _draft_model(
+    settings: EngineSettings, name: str, tokenizer: Tokenizer, progress: Progress
+) -> DraftModel | None:
+    """Return the model that guesses, if the settings name one; raises as `load`."""
+    if settings.draft_model is None:
+        return None
+    own = replace(settings, model=settings.draft_model, revision=None, draft_model=None)
+    small = load(replace(own, dtype="auto", context_window=None), progress)
+    if not tokenizer.writes_like(small.decoder.tokenizer):
+        raise ConfigurationError(
+            f"The draft model {settings.draft_model} has another vocabulary than {name}, so it "
+            "cannot guess for it. Take a smaller model of the same family, such as "
+            "bigcode/tiny_starcoder_py beside bigcode/starcoderbase-7b, or leave draftModel empty."
+        )
+    return DraftModel(small.decoder.forward, small.cache_shape, small.decoder.costs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ class EngineSettings:
     """
     device: Device = "auto"
     """`auto` takes a GPU when the model fits; `balanced` spreads it over GPUs, CPU and disk."""
+    draft_model: str | None = None
+    """Hub id or directory of a smaller model of the same vocabulary, which guesses ahead."""
     context_window: int | None = None
     """Fewer positions than the model has, to save memory; None is all of them."""
     offline: bool = False

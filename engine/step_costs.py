@@ -29,14 +29,17 @@ class StepCosts:
     def __init__(self) -> None:
         self.others = 0
         """Ids that the next pass computes for other answers; told by the step loop."""
+        self.aside_ms = 0.0
+        """What the pass that is being timed spent on something else: a draft model's guesses."""
         self._known: dict[int, float] = {}
         self._sizes: list[int] = []
         self._learned = 0
-        self._drafts: dict[tuple[int, int, int], int] = {}
+        self._drafts: dict[tuple[int, int, int, int], tuple[int, float]] = {}
         """Best drafts as they were found, for a while."""
 
     def learn(self, ids: int, milliseconds: float) -> None:
         """Take the time of one pass."""
+        milliseconds, self.aside_ms = milliseconds - self.aside_ms, 0.0
         size = _SIZES[min(bisect_left(_SIZES, ids), len(_SIZES) - 1)]
         # Near the upper end of its bucket, or it says little about it.
         if ids < 0.75 * size or ids > size:
@@ -80,26 +83,32 @@ class StepCosts:
                 most = middle - 1
         return least
 
-    def best_draft(self, chance: float, most: int) -> int:
-        """Return how many ids to guess, at most so many, for the most ids a millisecond.
+    def best_draft(self, chance: float, most: int, each_ms: float = 0.0) -> tuple[int, float]:
+        """Return how many ids to guess, at most so many, for the most ids a millisecond: and those.
 
-        `chance` is that of each guess to be right if those before it were.
+        `chance` is that of each guess to be right if those before it were, `each_ms` what it costs
+        to make one.
         """
-        key = (round(chance * _CHANCES), self.others, most)
+        # A tenth of a pass is near enough to remember a draft by.
+        share = round(10 * each_ms / self.of(1))
+        key = (round(chance * _CHANCES), self.others, most, share)
         if key not in self._drafts:
-            self._drafts[key] = self._best_draft(key[0] / _CHANCES, self.others, most)
+            self._drafts[key] = self._best_draft(key[0] / _CHANCES, self.others, most, each_ms)
         return self._drafts[key]
 
-    def _best_draft(self, chance: float, others: int, most: int) -> int:
+    def _best_draft(
+        self, chance: float, others: int, most: int, each_ms: float
+    ) -> tuple[int, float]:
         best, best_rate = 0, (1 + others) / self.of(1 + others)
         expected, right = 1.0, 1.0
         for guessed in range(1, most + 1):
             right *= chance
             expected += right
-            rate = (expected + others) / self.of(1 + guessed + others)
+            cost = self.of(1 + guessed + others) + guessed * each_ms
+            rate = (expected + others) / cost
             if rate > best_rate:
                 best, best_rate = guessed, rate
-        return best
+        return best, best_rate
 
 
 def _guess(ids: int) -> float:

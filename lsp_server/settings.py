@@ -71,6 +71,13 @@ class Settings(BaseModel):
     device: Device = Field(
         "auto", description="Where the model is held; `balanced` spreads it over GPUs and CPU."
     )
+    draft_model: str | None = Field(
+        None,
+        min_length=1,
+        description="Hub id or directory of a much smaller model of the same family, which guesses "
+        "what the model will write: the same text, sooner. For the largest StarCoders, such as "
+        "`bigcode/starcoderbase-1b` beside `bigcode/starcoder`.",
+    )
     context_window: Annotated[int, Field(ge=64)] | None = Field(
         None, description="Fewer positions than the model has, to save memory."
     )
@@ -163,6 +170,7 @@ class Settings(BaseModel):
             revision=self.revision,
             dtype=self.dtype,
             device=self.device,
+            draft_model=self.draft_model,
             context_window=self.context_window,
             offline=self.offline,
             idle_timeout_s=self.idle_timeout_seconds,

@@ -22,6 +22,10 @@ def serve(
     revision: Annotated[
         str | None, typer.Option("--revision", help="Branch, tag or commit on the hub.")
     ] = None,
+    draft_model: Annotated[
+        str | None,
+        typer.Option("--draft-model", help="A smaller model of the same family guesses ahead."),
+    ] = None,
     context_window: Annotated[
         int | None, typer.Option("--context-window", min=64, help="Fewer positions, less memory.")
     ] = None,
@@ -55,6 +59,7 @@ def serve(
         revision=revision,
         dtype=dtype,
         device=device,
+        draft_model=draft_model,
         context_window=context_window,
         offline=offline,
         idle_timeout_s=idle_timeout,

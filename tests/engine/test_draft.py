@@ -107,9 +107,24 @@ def test_what_was_wrong_often_is_tried_again_after_a_while() -> None:
 
 def test_guesses_are_shorter_where_others_fill_the_pass() -> None:
     costs = costs_of({1: 10.0, 2: 10.0, 4: 10.0, 8: 10.0, 16: 20.0, 32: 40.0})
-    alone = costs.best_draft(0.6, 20)
+    alone, _ = costs.best_draft(0.6, 20)
     costs.others = 7
-    assert costs.best_draft(0.6, 20) < alone
+    assert costs.best_draft(0.6, 20)[0] < alone
+
+
+def test_guesses_are_shorter_the_more_each_costs() -> None:
+    costs = costs_of(FLAT)
+    found = [costs.best_draft(0.7, 20, each_ms)[0] for each_ms in (0.0, 1.0, 2.0, 4.0, 8.0)]
+    assert found == sorted(found, reverse=True)
+    assert found[0] > found[2] > found[-1] == 0
+
+
+def test_what_was_spent_on_something_else_is_no_cost_of_the_pass() -> None:
+    costs = costs_of({1: 10.0})
+    costs.aside_ms = 30.0
+    costs.learn(1, 40.0)
+    costs.learn(1, 10.0)
+    assert costs.of(1) == 10.0
 
 
 def test_costs_between_what_was_measured_lie_between() -> None:

@@ -1,0 +1,201 @@
+"""Whether a draft model pays: how often a small model is right, at what passes cost at real sizes.
+
+Two things are measured and put together: what a pass over k ids takes, of random weights in two
+real shapes; and how a real pair of models of one vocabulary agrees. Blocks cut out of source files
+are filled by the large one of the pair one token at a time, by look-up, and with the small one's
+guesses, deciding by those costs as the engine would at those sizes. Every pass of the pair then
+counts as what one of its size took. Reading the prompt counts for the small model, which nobody
+needs without it, and not for the large.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from array import array
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from benchmarks.common import JsonOption, ModelOption, load_ours, machine, random_checkpoint
+from benchmarks.drafts import Filler, no_drafts
+from engine.api import Usage
+from engine.draft_model import DraftModel
+from engine.forward import Forward
+from engine.kv_cache import KVCache
+from engine.step_costs import StepCosts
+from engine.steps import Part
+from fim.evaluation.files import source_files
+from fim.evaluation.holes import Kind, draw
+
+_PLAIN, _LOOK_UP, _DRAFT_MODEL = "one at a time", "look-up", "look-up and draft model"
+
+_SIZES = (1, 2, 4, 8, 16, 32, 256, 512)
+_ROUNDS = 5
+_MOST_CHECKED = 32
+"""Ids of a pass of decoding at most: the guesses, and the id before them."""
+_CONTEXT = 512
+"""Rows that the cache holds before a pass that is timed."""
+
+
+class FixedCosts(StepCosts):
+    """Costs that were measured and stay; `spent` adds up what passes would have taken."""
+
+    def __init__(self, measured: dict[int, float]) -> None:
+        super().__init__()
+        for ids, took in measured.items():
+            super().learn(ids, took)
+        self.spent = 0.0
+        self.passes = 0
+
+    def learn(self, ids: int, milliseconds: float) -> None:
+        """Learn nothing."""
+
+    def count(self, ids: int) -> None:
+        """Take note of a pass."""
+        self.spent += self.of(ids)
+        self.passes += 1
+
+
+@dataclass
+class _Counting:
+    """A forward whose passes are counted."""
+
+    forward: Forward
+    costs: FixedCosts
+
+    reading: bool
+    """Whether passes over a prompt count."""
+
+    def __call__(self, ids: Tensor, cache: KVCache, *, last: int = 1) -> Tensor:
+        if self.reading or len(ids) <= _MOST_CHECKED:
+            self.costs.count(len(ids))
+        return self.forward(ids, cache, last=last)
+
+    def batch(self, parts: Sequence[Part]) -> list[Tensor]:
+        return [self(torch.tensor(part.ids), part.cache, last=part.last) for part in parts]
+
+
+@dataclass
+class Way:
+    """What filling all holes one way came to."""
+
+    tokens: int = 0
+    passes: int = 0
+    ms: float = 0.0
+    """Of decoding, the small model's passes included."""
+    drafted: int = 0
+    accepted: int = 0
+    differing: int = 0
+
+    def add(
+        self, ids: list[int], usage: Usage, plain: list[int], large: FixedCosts, small: FixedCosts
+    ) -> None:
+        """Count an answer in."""
+        self.tokens += len(ids)
+        self.differing += ids != plain
+        self.drafted += usage.drafted_tokens
+        self.accepted += usage.accepted_tokens
+        self.passes += large.passes
+        self.ms += large.spent + small.spent
+
+
+@torch.inference_mode()
+def pass_costs(shapes: Sequence[str], dtype: str) -> list[dict[int, float]]:
+    """Return what passes over so many ids take, by shape, in milliseconds; by turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        held = []
+        for shape in shapes:
+            (Path(folder) / shape).mkdir()
+            held.append(load_ours(str(random_checkpoint(shape, Path(folder) / shape)), dtype))
+    took: list[dict[int, list[float]]] = [{size: [] for size in _SIZES} for _ in held]
+    ids = list(range(100, 100 + _CONTEXT))
+    for _ in range(_ROUNDS):
+        for model, times in zip(held, took, strict=True):
+            cache = KVCache(model.cache_shape)
+            model.decoder.forward(torch.tensor(ids), cache)
+            cache.commit(array("i", ids))
+            for size in _SIZES:
+                started = perf_counter()
+                model.decoder.forward(torch.tensor(ids[:size]), cache, last=min(size, 16))
+                times[size].append((perf_counter() - started) * 1000)
+    return [{size: median(found) for size, found in times.items()} for times in took]
+
+
+def main(
+    path: Annotated[Path, typer.Argument(help="A folder of source files.")],
+    draft_model: Annotated[Path, typer.Option(help="The small one of the pair.")],
+    model: ModelOption = "demo",
+    large: Annotated[str, typer.Option(help="Shape whose passes the large one's count as.")] = "1b",
+    small: Annotated[str, typer.Option(help="The same of the small one's.")] = "164m",
+    dtype: Annotated[str, typer.Option(help="Of both shapes.")] = "int8",
+    count: Annotated[int, typer.Option(min=1)] = 60,
+    new: Annotated[int, typer.Option(help="Tokens to write at most.")] = 64,
+    json_file: JsonOption = None,
+) -> None:
+    """Fill holes all ways and print what a token would take."""
+    of_large, of_small = pass_costs((large, small), dtype)
+    pair, guessing = load_ours(model, "auto"), load_ours(str(draft_model), "auto")
+    ways = {_PLAIN: Way(), _LOOK_UP: Way(), _DRAFT_MODEL: Way()}
+    for hole in track(draw(source_files(path), [Kind.BLOCK], count, 0), transient=True):
+        plain: list[int] = []
+        for name, way in ways.items():
+            costs, drafting = FixedCosts(of_large), FixedCosts(of_small)
+            guesses = _Counting(guessing.decoder.forward, drafting, reading=True)
+            decoder = replace(
+                pair.decoder, forward=_Counting(pair.decoder.forward, costs, reading=False),
+                costs=costs,
+            )  # fmt: skip
+            if name == _DRAFT_MODEL:
+                drafting_model = DraftModel(guesses, guessing.cache_shape, drafting)
+                decoder = replace(decoder, draft_model=drafting_model)
+            filler = Filler(replace(pair, decoder=decoder), new)
+            with no_drafts() if name == _PLAIN else nullcontext():
+                written, usage = filler.fill(hole.prefix, hole.suffix)
+            plain = plain or written
+            way.add(written, usage, plain, costs, drafting)
+    _report(f"{large} beside {small}, {dtype}", (of_large, of_small), ways, json_file)
+
+
+def _report(
+    title: str, costs: tuple[dict[int, float], ...], ways: dict[str, Way], json_file: Path | None
+) -> None:
+    passes = Table(title=f"{title}: ms a pass")
+    for column in ("ids", "large", "small"):
+        passes.add_column(column, justify="right")
+    for size in _SIZES:
+        passes.add_row(str(size), *(f"{one[size]:.1f}" for one in costs))
+    table = Table(title="blocks filled")
+    for column in ("", "tokens", "passes a token", "ms a token", "÷ one at a time", "drafted",
+                   "accepted", "differing"):  # fmt: skip
+        table.add_column(column, justify="right")
+    plain = next(iter(ways.values()))
+    for name, way in ways.items():
+        each = way.ms / max(1, way.tokens)
+        table.add_row(
+            name, str(way.tokens), f"{way.passes / max(1, way.tokens):.2f}", f"{each:.1f}",
+            f"{each / (plain.ms / max(1, plain.tokens)):.2f}", str(way.drafted), str(way.accepted),
+            str(way.differing),
+        )  # fmt: skip
+    console = Console()
+    for one in (passes, table):
+        console.print(one)
+    console.print(machine())
+    if json_file is not None:
+        kept: dict[str, Any] = {name: asdict(way) for name, way in ways.items()}
+        json_file.write_text(json.dumps({"machine": machine(), "costs": costs, "ways": kept}))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,125 @@
+"""A small model that guesses what the large one will write.
+
+Its greedy ids are checked by the large model many at a time, so they change nothing of an answer
+but its speed (Leviathan et al. 2023, arXiv:2211.17192). It pays where a pass of the large model
+takes much longer than one of the small: StarCoder beside starcoderbase-1b or tiny_starcoder_py,
+which have the same vocabulary.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from array import array
+from collections.abc import Sequence
+
+import torch
+
+from engine.cache_pool import CachePool
+from engine.forward import Forward
+from engine.kv_cache import BLOCK, CacheShape, KVCache, common_prefix
+from engine.step_costs import StepCosts
+
+log = logging.getLogger(__name__)
+
+_SURE = 0.4
+"""Probability of a guess below which no more are made: transformers' default for assistants."""
+
+_READING_SHARE = 0.25
+"""What reading may cost of what the large model's own reading and writing of the answer takes."""
+
+FIRST_CHANCE = 0.7
+"""Of a guess to be right if those before it were, before anything is known."""
+
+_WINDOWS = 4
+"""Full windows of KV caches kept at most: a small model's are small."""
+
+
+class DraftModel:
+    """The small model, with the KV caches of the prompts that it has read."""
+
+    def __init__(self, forward: Forward, shape: CacheShape, costs: StepCosts) -> None:
+        """`costs` are those of its own passes."""
+        self.forward, self.shape, self.costs = forward, shape, costs
+        self.pool = CachePool(shape, _WINDOWS * shape.capacity * shape.bytes_a_row)
+        self.chance = FIRST_CHANCE
+        """How often a guess is right if those before it were; learned from answer to answer."""
+
+    def begin(self, prompt: Sequence[int], known: int, large: StepCosts) -> Guesses | None:
+        """Begin to guess an answer, of whose prompt the large model knows so many ids already.
+
+        None where the prompt does not fit, or memory ends: then there are no guesses.
+        """
+        rows = min(len(prompt) + BLOCK, self.shape.capacity)
+        if len(prompt) >= rows:
+            return None
+        try:
+            cache = self.pool.take(prompt, None, rows)
+        except (RuntimeError, MemoryError):
+            self.pool.forget()
+            return None
+        return Guesses(self, cache, len(prompt) - known, large)
+
+
+class Guesses:
+    """The small model's guesses for one answer."""
+
+    def __init__(self, model: DraftModel, cache: KVCache, read: int, large: StepCosts) -> None:
+        """`read` is how many ids of the prompt the large model has to compute."""
+        self.model, self._large = model, large
+        self._cache: KVCache | None = cache
+        self._allowance_ms = _READING_SHARE * large.of(max(1, read))
+
+    @property
+    def each_ms(self) -> float:
+        """What one guess costs."""
+        return self.model.costs.of(1)
+
+    def guess(self, ids: array[int], most: int) -> tuple[int, ...]:
+        """Return at most so many ids that may follow `ids`, all of prompt and answer.
+
+        There are none while it has not read what comes before, which it does as far as the large
+        model's own time allows, nor where it is not sure.
+        """
+        cache = self._cache
+        self._allowance_ms += _READING_SHARE * self._large.of(1)
+        if cache is None or most <= 0 or len(ids) + most > self.model.shape.capacity:
+            return ()
+        known = min(common_prefix(cache.ids, ids), len(ids) - 1)
+        del cache.ids[known:]
+        costs = self.model.costs.of(len(ids) - known)
+        if len(ids) - known > 1 and costs > max(self._allowance_ms, self.each_ms * 2):
+            return ()
+        self._allowance_ms -= min(costs, self._allowance_ms)
+        started = time.perf_counter()
+        try:
+            return self._write(cache, ids[known:], most)
+        except (RuntimeError, MemoryError):
+            log.warning("the draft model failed; the answer goes on without it", exc_info=True)
+            self.close()
+            return ()
+        finally:
+            self._large.aside_ms += (time.perf_counter() - started) * 1000
+
+    def close(self) -> None:
+        """Leave the KV cache for the next answer."""
+        if self._cache is not None:
+            self.model.pool.give_back(self._cache)
+            self._cache = None
+
+    def _write(self, cache: KVCache, rest: array[int], most: int) -> tuple[int, ...]:
+        found: list[int] = []
+        following: Sequence[int] = rest
+        while len(found) < most:
+            started = time.perf_counter()
+            self.model.pool.reserve(cache, len(cache.ids) + len(following))
+            ids = torch.tensor(following, dtype=torch.int64)
+            likeliest = self.model.forward(ids, cache)[0].softmax(-1).max(-1)
+            sure, chosen = float(likeliest.values), int(likeliest.indices)
+            cache.commit(following)
+            self.model.costs.learn(len(following), (time.perf_counter() - started) * 1000)
+            if sure < _SURE:
+                break
+            found.append(chosen)
+            following = (chosen,)
+        return tuple(found)

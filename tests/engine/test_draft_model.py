@@ -1,0 +1,217 @@
+"""A draft model makes answers faster and never other."""
+
+import json
+import shutil
+from array import array
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from engine.api import GenerationRequest, Sampling, Usage
+from engine.catalog import EMBEDDED_DIR
+from engine.draft_model import DraftModel
+from engine.errors import ConfigurationError
+from engine.kv_cache import KVCache
+from engine.loading import Loaded, load
+from engine.settings import EngineSettings
+from engine.step_costs import StepCosts
+
+CODE = "def read(path):\n    with open(path) as file:\n        return file.read()\n\n\ndef write("
+
+
+def loaded(**settings: Any) -> Loaded:
+    return load(EngineSettings(model="demo", device="cpu", **settings), lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo model with noise in its weights: it is often right, and often not."""
+    folder = tmp_path_factory.mktemp("models") / "noisy"
+    shutil.copytree(EMBEDDED_DIR, folder)
+    weights = load_file(folder / "model.safetensors")
+    torch.manual_seed(0)
+    noisy = {
+        name: (one + 0.12 * one.float().std() * torch.randn(one.shape)).to(one.dtype)
+        if one.ndim == 2 else one
+        for name, one in weights.items()
+    }  # fmt: skip
+    save_file(noisy, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain() -> Loaded:
+    return loaded()
+
+
+@pytest.fixture(scope="module")
+def drafting(other: Path) -> Loaded:
+    return loaded(draft_model=str(other))
+
+
+def cheap(model: Loaded) -> Loaded:
+    """The same with costs by which guessing pays."""
+    large, small = StepCosts(), StepCosts()
+    for ids, took in {1: 10.0, 4: 10.5, 8: 11.0, 16: 12.0, 32: 14.0, 512: 100.0}.items():
+        large.learn(ids, took)
+        small.learn(ids, took / 20)
+    assert model.decoder.draft_model is not None
+    guessing = DraftModel(model.decoder.draft_model.forward, model.cache_shape, small)
+    return replace(model, decoder=replace(model.decoder, costs=large, draft_model=guessing))
+
+
+def counted(model: Loaded) -> list[int]:
+    """The ids of each pass of the draft model from now on."""
+    small, passes = model.decoder.draft_model, list[int]()
+    assert small is not None
+    forward = small.forward
+
+    def counting(ids: torch.Tensor, *args: Any, **fields: Any) -> torch.Tensor:
+        passes.append(len(ids))
+        return forward(ids, *args, **fields)
+
+    small.forward = cast(Any, counting)
+    return passes
+
+
+def run(model: Loaded, request: GenerationRequest) -> tuple[list[int], Usage]:
+    chunks = list(model.decoder.generate(request, KVCache(model.cache_shape), lambda: False))
+    usage = chunks[-1].usage
+    assert usage is not None
+    return [id_ for chunk in chunks for id_ in chunk.ids], usage
+
+
+def request(model: Loaded, text: str = CODE, **fields: Any) -> GenerationRequest:
+    ids = tuple(model.decoder.tokenizer.encode(text))
+    return GenerationRequest(ids, **{"max_new_tokens": 60, **fields})
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(),
+        Sampling(repetition_penalty=1.3),
+        Sampling(temperature=0.8, top_p=0.95, seed=5),
+    ],
+)
+@pytest.mark.parametrize("begin", ["", "path, te"])
+def test_an_answer_is_the_same_with_and_without(
+    plain: Loaded, drafting: Loaded, sampling: Sampling, begin: str
+) -> None:
+    asked = request(plain, sampling=sampling, begin=begin, logprobs=1)
+    written, usage = run(cheap(drafting), asked)
+    assert written == run(plain, asked)[0]
+    assert 0 < usage.accepted_tokens < usage.drafted_tokens
+
+
+def test_a_model_that_is_always_right_saves_most_passes(plain: Loaded) -> None:
+    twin = cheap(loaded(draft_model="demo"))
+    # Nothing here stood before, so that look-up has little to say.
+    asked = request(plain, "import os\n\n\nclass", max_new_tokens=40)
+    written, usage = run(twin, asked)
+    assert written == run(plain, asked)[0]
+    assert usage.accepted_tokens > 0.5 * len(written)
+
+
+def test_it_is_left_alone_where_it_does_not_pay(drafting: Loaded) -> None:
+    model = cheap(drafting)
+    assert model.decoder.draft_model is not None
+    for ids in (1, 2, 4, 8, 16, 32):
+        for _ in range(40):  # as slow as the large one
+            model.decoder.draft_model.costs.learn(ids, 10.0)
+    passes = counted(model)
+    run(model, request(model))
+    assert passes == []
+
+
+def test_how_often_it_is_right_is_remembered(drafting: Loaded) -> None:
+    model = cheap(drafting)
+    small = model.decoder.draft_model
+    assert small is not None
+    before = small.chance
+    run(model, request(model))
+    assert small.chance != before
+
+
+def test_what_it_has_read_is_not_read_again(drafting: Loaded) -> None:
+    model = cheap(drafting)
+    small = model.decoder.draft_model
+    assert small is not None
+    run(model, request(model))
+    assert small.pool.idle == 1
+    prompt = request(model).prompt
+    cache = small.pool.take(prompt, None, len(prompt))
+    assert len(cache.ids) == len(prompt) - 1
+
+
+def test_reading_is_not_worth_more_than_a_share_of_the_large_models_own(drafting: Loaded) -> None:
+    model = cheap(drafting)
+    small, large = model.decoder.draft_model, model.decoder.costs
+    assert small is not None
+    prompt = request(model, CODE * 20).prompt
+    for ids in (16, 32, 64, 128, 256, 512):
+        for _ in range(60):
+            small.costs.learn(ids, ids / 25)
+    passes = counted(model)
+    for known, read in ((len(prompt) - 1, []), (0, [len(prompt)])):
+        guesses = small.begin(prompt, known, large)
+        assert guesses is not None
+        guesses.guess(array("i", prompt), 1)
+        guesses.close()
+        assert passes == read
+
+
+def test_a_failure_costs_no_answer(
+    plain: Loaded, drafting: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = cheap(drafting)
+    small = model.decoder.draft_model
+    assert small is not None
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(small, "forward", fails)
+    asked = request(plain)
+    assert run(model, asked)[0] == run(plain, asked)[0]
+    assert small.pool.idle == 0
+
+
+def test_who_leaves_gives_the_cache_back(drafting: Loaded) -> None:
+    model = cheap(drafting)
+    small = model.decoder.draft_model
+    assert small is not None
+    cache = KVCache(model.cache_shape)
+    chunks = model.decoder.generate(request(model), cache, lambda: False)
+    next(chunks)
+    assert small.pool.idle == 0
+    chunks.close()
+    assert small.pool.idle == 1
+
+
+def test_a_prompt_beyond_its_window_is_not_guessed(drafting: Loaded) -> None:
+    model = cheap(drafting)
+    small = model.decoder.draft_model
+    assert small is not None
+    small.shape = replace(small.shape, capacity=8)
+    asked = request(model)
+    assert run(model, asked)[0] == run(drafting, asked)[0]
+
+
+def test_another_vocabulary_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="another vocabulary than demo"):
+        loaded(draft_model=str(tiny_checkpoint))
+    swapped = tmp_path / "swapped"
+    shutil.copytree(EMBEDDED_DIR, swapped)
+    file = swapped / "tokenizer.json"
+    held = json.loads(file.read_text(encoding="utf-8"))
+    vocabulary = held["model"]["vocab"]
+    first, second = list(vocabulary)[4000:4002]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    file.write_text(json.dumps(held), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="another vocabulary"):
+        loaded(draft_model=str(swapped))

@@ -113,7 +113,10 @@ VARIANTS = (
 
 _COMMAND = (
     sys.executable, "-P", "-c",
-    "import runpy, engine.scheduler as scheduler\n"
+    "import runpy\n"
+    "from engine.threads import be_considerate\n"
+    "be_considerate()\n"  # before torch is imported
+    "from engine import scheduler\n"
     "scheduler.default_limit = lambda shape: 2 * shape.capacity * shape.bytes_a_row\n"
     "runpy.run_module('engine', run_name='__main__')\n",
 )  # fmt: skip

@@ -8,7 +8,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.checkpoint_maker import make_checkpoint
+from engine.threads import be_considerate
+
+be_considerate()  # as the engine's process does, before torch is imported
+
+from tests.checkpoint_maker import make_checkpoint  # noqa: E402
 
 OPTIONAL = "optional: "
 """A skip whose reason begins so may happen in CI: it needs what not every machine has."""

@@ -83,6 +83,9 @@ class _Counting:
             self.costs.count(len(ids))
         return self.forward(ids, cache, last=last)
 
+    def prepare(self) -> bool:
+        return False
+
     def batch(self, parts: Sequence[Part]) -> list[Tensor]:
         return [self(torch.tensor(part.ids), part.cache, last=part.last) for part in parts]
 

@@ -26,17 +26,20 @@ _LOSS_A_SHARED_ROW = 0.25
 
 _SHARE_OF_GPU, _SHARE_OF_CPU = 0.5, 0.1
 """Of the memory that is free once the model is loaded."""
-_MOST_WINDOWS = 32
+MOST_WINDOWS = 32
 """Full windows; more prefixes are seldom alive, and a small model is to stay small."""
 
 
-def default_limit(shape: CacheShape) -> int:
-    """Return how many bytes caches may take on this machine now: one full window at least."""
+def default_limit(shape: CacheShape, windows: int = MOST_WINDOWS) -> int:
+    """Return how many bytes caches may take on this machine now.
+
+    One full window at least, and `windows` at most.
+    """
     free = free_memory()
     gpus = [device.index or 0 for device in shape.devices if device.type == "cuda"]
     share = _SHARE_OF_GPU * min(free.gpus[at] for at in gpus) if gpus else _SHARE_OF_CPU * free.cpu
     window = shape.capacity * shape.bytes_a_row
-    return min(max(int(share), window), _MOST_WINDOWS * window)
+    return min(max(int(share), window), windows * window)
 
 
 class CachePool:

@@ -43,6 +43,11 @@ class Decoder:
     """Of its forward passes."""
     draft_model: DraftModel | None = None
 
+    def prepare(self) -> bool:
+        """Do a little of what makes later steps faster; whether there is more."""
+        small = self.draft_model
+        return self.forward.prepare() or (small is not None and small.forward.prepare())
+
     def check(self, prompt: Sequence[int], adapter: Adapter | None = None) -> None:
         """Raise RequestError for a prompt that cannot be computed."""
         if not prompt:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import torch
 
+from engine.arena import Arena
 from engine.cache_pool import CachePool
 from engine.forward import Forward
 from engine.kv_cache import BLOCK, CacheShape, KVCache, common_prefix
@@ -31,17 +32,20 @@ _READING_SHARE = 0.25
 FIRST_CHANCE = 0.7
 """Of a guess to be right if those before it were, before anything is known."""
 
-_WINDOWS = 4
+DRAFT_WINDOWS = 4
 """Full windows of KV caches kept at most: a small model's are small."""
 
 
 class DraftModel:
     """The small model, with the KV caches of the prompts that it has read."""
 
-    def __init__(self, forward: Forward, shape: CacheShape, costs: StepCosts) -> None:
-        """`costs` are those of its own passes."""
+    def __init__(
+        self, forward: Forward, shape: CacheShape, costs: StepCosts, arena: Arena | None = None
+    ) -> None:
+        """`costs` are those of its own passes, `arena` is where its caches lie on a GPU."""
         self.forward, self.shape, self.costs = forward, shape, costs
-        self.pool = CachePool(shape, _WINDOWS * shape.capacity * shape.bytes_a_row)
+        limit = DRAFT_WINDOWS * shape.capacity * shape.bytes_a_row
+        self.pool = CachePool(shape, arena.bytes if arena else limit, arena)
         self.chance = FIRST_CHANCE
         """How often a guess is right if those before it were; learned from answer to answer."""
 
@@ -115,11 +119,12 @@ class Guesses:
             self.model.pool.reserve(cache, len(cache.ids) + len(following))
             ids = torch.tensor(following, dtype=torch.int64)
             likeliest = self.model.forward(ids, cache)[0].softmax(-1).max(-1)
-            sure, chosen = float(likeliest.values), int(likeliest.indices)
+            # One copy to the host; float32 holds ids below 2^24 exactly.
+            sure, chosen = torch.stack([likeliest.values, likeliest.indices.float()]).tolist()
             cache.commit(following)
             self.model.costs.learn(len(following), (time.perf_counter() - started) * 1000)
             if sure < _SURE:
                 break
-            found.append(chosen)
-            following = (chosen,)
+            found.append(int(chosen))
+            following = found[-1:]
         return tuple(found)

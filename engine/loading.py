@@ -16,11 +16,11 @@ from safetensors import SafetensorError
 from engine.adapters import adapters_dir, fingerprint
 from engine.api import EngineInfo
 from engine.arena import Arena, largest_arena
-from engine.cache_pool import default_limit
+from engine.cache_pool import MOST_WINDOWS, default_limit
 from engine.catalog import EMBEDDED_DIR, MODEL_TYPE, choose, embedded, on_disk
 from engine.checkpoint import read_weights
 from engine.decoding import Decoder
-from engine.draft_model import DraftModel
+from engine.draft_model import DRAFT_WINDOWS, DraftModel
 from engine.errors import (
     ConfigurationError,
     ModelNotFoundError,
@@ -66,10 +66,10 @@ class Loaded:
         return KVCache(self.cache_shape, slot=self.arena.take() if self.arena else None)
 
 
-def load(settings: EngineSettings, progress: Progress) -> Loaded:
-    """Load what the settings name. Blocks for as long as that takes.
+def load(settings: EngineSettings, progress: Progress, windows: int = MOST_WINDOWS) -> Loaded:
+    """Load what the settings name, with KV caches of so many full windows at most on a GPU.
 
-    Raises ModelError or ConfigurationError.
+    Blocks for as long as that takes. Raises ModelError or ConfigurationError.
     """
     progress("looking for the model", None)
     name, path = locate(settings, progress)
@@ -83,7 +83,7 @@ def load(settings: EngineSettings, progress: Progress) -> Loaded:
         torch.cuda.set_device(gpus.index(max(gpus)))  # in this thread, which will decode as well
     # First, so that what the model itself may take is known, and threads are as many as it likes.
     small = _draft_model(settings, name, tokenizer, progress)
-    held = _lean(settings, path, name, config, device, progress)
+    held = _lean(settings, path, name, config, device, progress, windows)
     if held is None:
         held = _module(settings, path, name, device, progress)
     decoder = Decoder(
@@ -115,14 +115,15 @@ def _draft_model(
     if settings.draft_model is None:
         return None
     own = replace(settings, model=settings.draft_model, revision=None, draft_model=None)
-    small = load(replace(own, dtype="auto", context_window=None), progress)
+    small = load(replace(own, dtype="auto", context_window=None), progress, DRAFT_WINDOWS)
     if not tokenizer.writes_like(small.decoder.tokenizer):
         raise ConfigurationError(
             f"The draft model {settings.draft_model} has another vocabulary than {name}, so it "
             "cannot guess for it. Take a smaller model of the same family, such as "
             "bigcode/tiny_starcoder_py beside bigcode/starcoderbase-7b, or leave draftModel empty."
         )
-    return DraftModel(small.decoder.forward, small.cache_shape, small.decoder.costs)
+    held = small.decoder
+    return DraftModel(held.forward, small.cache_shape, held.costs, small.arena)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ class _Held:
 
 def _lean(
     settings: EngineSettings, path: Path, name: str, config: dict[str, Any], device: str,
-    progress: Progress,
+    progress: Progress, windows: int,
 ) -> _Held | None:  # fmt: skip
     """Return a model for the lean forward, None for one that it is not made for."""
     wanted = config["model_type"] == MODEL_TYPE and config.get("multi_query", True)
@@ -161,7 +162,7 @@ def _lean(
                 path, config, way.dtype, way.bits, device, partial(progress, told)
             )
             shape = _lean_cache_shape(weights, way.window)
-            arena = _arena(shape)
+            arena = _arena(shape, windows)
             forward = LeanForward(weights, arena)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
@@ -173,11 +174,11 @@ def _lean(
     raise _too_large(name, device, settings.dtype)
 
 
-def _arena(shape: CacheShape) -> Arena | None:
+def _arena(shape: CacheShape, windows: int) -> Arena | None:
     if shape.devices[0].type != "cuda":
         return None
     torch.cuda.empty_cache()  # what reading took would be counted as taken
-    return largest_arena(shape, default_limit(shape))
+    return largest_arena(shape, default_limit(shape, windows))
 
 
 def _lean_cache_shape(weights: Weights, window: int) -> CacheShape:

@@ -92,7 +92,7 @@ class Scheduler:
     def _collect(self) -> None:
         """Take new jobs; prepares or waits when there is nothing to do."""
         idle = not self._under_way and not self._waiting
-        while idle and self._jobs.empty() and self._decoder.forward.prepare():
+        while idle and self._jobs.empty() and self._decoder.prepare():
             pass
         while idle or not self._jobs.empty():
             job = self._jobs.get()

@@ -12,9 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.api import GenerationRequest, Sampling, Usage
+from engine.arena import Arena
 from engine.catalog import EMBEDDED_DIR
 from engine.draft_model import DraftModel
 from engine.errors import ConfigurationError
+from engine.forward import LeanForward
 from engine.kv_cache import KVCache
 from engine.loading import Loaded, load
 from engine.settings import EngineSettings
@@ -106,6 +108,24 @@ def test_an_answer_is_the_same_with_and_without(
     written, usage = run(cheap(drafting), asked)
     assert written == run(plain, asked)[0]
     assert 0 < usage.accepted_tokens < usage.drafted_tokens
+
+
+def test_its_caches_may_be_slots_of_an_arena(plain: Loaded, drafting: Loaded) -> None:
+    """As on a GPU."""
+    model = cheap(drafting)
+    before = model.decoder.draft_model
+    assert before is not None
+    assert isinstance(before.forward, LeanForward)
+    arena = Arena(before.shape, 1)
+    forward = LeanForward(before.forward.weights, arena)
+    small = DraftModel(forward, before.shape, before.costs, arena)
+    model = replace(model, decoder=replace(model.decoder, draft_model=small))
+    for asked in (request(plain), request(plain, "import os\n\n\nclass"), request(plain)):
+        written, usage = run(model, asked)
+        assert written == run(plain, asked)[0]
+        assert usage.drafted_tokens > 0
+        assert arena.free == 0
+        assert small.pool.idle == 1
 
 
 def test_a_model_that_is_always_right_saves_most_passes(plain: Loaded) -> None:

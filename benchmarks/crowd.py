@@ -91,6 +91,10 @@ class Crowd:
             self.now += time.thread_time() - started
             for person in people:
                 self._look(person)
+        # On a GPU the next crowd's caches lie in the same arena.
+        for answer in list(self._scheduler._under_way):
+            self._scheduler._end(answer)
+        self._scheduler._pool.forget()
 
     def _text(self) -> list[int]:
         return self._rng.choice(self.texts)

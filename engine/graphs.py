@@ -1,6 +1,6 @@
 """Decoding steps that are recorded once and replayed: CUDA graphs.
 
-A step of a large model is a thousand small operations, and to launch each from Python takes longer
+A step of a large model is hundreds of small operations, and to launch each from Python takes longer
 than a GPU takes to compute it. A graph launches all of them at once. It knows addresses alone, so
 caches lie in an arena and inputs in one tensor (`engine.static_step`).
 

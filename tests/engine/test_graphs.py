@@ -5,6 +5,7 @@ On a CPU they run as they are; where there is a CUDA device, as recorded graphs 
 
 import logging
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from engine.api import GenerationRequest, Priority, Sampling
 from engine.arena import Arena, largest_arena
@@ -179,6 +182,54 @@ def test_there_are_few_buckets_and_all_steps_have_one() -> None:
     assert {bucket.columns for bucket in buckets(WINDOW)} == {256, 512, WINDOW}
     assert {bucket.columns for bucket in buckets(100)} == {100}
     assert all(bucket.count <= MOST_ROWS for bucket in buckets(WINDOW))
+
+
+class Noted(TorchDispatchMode):
+    """Notes each operation with the tensors that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, object]] = []
+        self.devices: set[str] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        given = tree_map_only(Tensor, lambda one: (one.shape, one.stride(), one.dtype), args)
+        self.found.append((str(func), given))
+        made = func(*args, **kwargs)
+        self.devices |= {one.device.type for one in tree_leaves(made) if isinstance(one, Tensor)}
+        return made
+
+
+_WAITING = re.compile("_local_scalar_dense|nonzero|masked_select|lift|unique|_to_copy.*device")
+
+
+def test_a_step_is_the_same_operations_whatever_it_is_told(path: Path) -> None:
+    """What a recording needs: no shape, address or number comes from the host or goes there."""
+    settings = EngineSettings(str(path), device="cpu", dtype="bfloat16")
+    held = with_steps(load(settings, lambda *_: None))
+    static = held.decoder.forward.steps._step  # type: ignore[attr-defined]
+    first, other = held.new_cache(), held.new_cache()
+    first.commit(ids(1, 300))
+    other.commit(ids(2, 5))
+    told = [
+        [Part((7,), first, 1), Part((8,), other, 1)],
+        [Part((9, 10), other, 1), Part((11,), first, 1), Part((3,), first, 1)],
+    ]
+    found = []
+    for parts in told:
+        bucket = static.put(parts)
+        # What is made without saying where would be made on the host, and here on `meta`.
+        with torch.no_grad(), torch.device("meta"), Noted() as noted:
+            static.compute(Bucket(512, 4, 1))
+        found.append(noted.found)
+        assert bucket.columns == 512
+        assert noted.devices == {"cpu"}
+        assert not [name for name, _ in noted.found if _WAITING.search(name)]
+    assert found[0] == found[1]
+    assert len(found[0]) > 60
 
 
 @pytest.mark.parametrize("recorded", [False, True])

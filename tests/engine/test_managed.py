@@ -180,14 +180,19 @@ async def test_killed_while_nobody_asks(make: Make, runtime: Path) -> None:
     assert stale.exists()
 
 
-async def test_an_idle_engine_leaves_and_cleans_up(make: Make, runtime: Path) -> None:
+async def test_an_idle_engine_leaves_and_comes_back_when_it_is_asked(
+    make: Make, runtime: Path
+) -> None:
     engine = make(idle_timeout_s=1.5)
-    await text(engine, SHORT)
+    said = await text(engine, SHORT)
     (process,) = engines_of(runtime)
     (path,) = runtime.glob("*.sock")
     await asyncio.to_thread(process.wait, 15)
     assert not path.exists()
     assert engines_of(runtime) == []
+    assert await text(engine, SHORT) == said
+    (another,) = engines_of(runtime)
+    assert another.pid != process.pid
 
 
 async def test_an_engine_that_is_leaving_does_not_block_the_next(

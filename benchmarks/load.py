@@ -1,8 +1,11 @@
 """Time to a suggestion while more and more people type on one engine, and somebody chats.
 
-Each person has an editor, a server process and a passage of a real file to type: a few keys at a
-time, as fast as people type, then a look at what is suggested. Only answers for which the model was
-asked count. All share the one engine process, as on anybody's machine.
+Each person has an editor, a server process and a passage of a real file to type: one to three keys
+at a time, as fast as people type, then a look at what is suggested. Answers at the end of such a
+burst count, those for which the model was asked; each number of people gives as many. All share the
+one engine process, as on anybody's machine, and here the machine too: so the processor time of each
+side is told, and how many of its cores were at work. The editors cost next to nothing
+(`benchmarks.light_editor`).
 """
 
 from __future__ import annotations
@@ -15,9 +18,9 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import psutil
 import typer
@@ -25,22 +28,23 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import JsonOption, ModelOption, machine
+from benchmarks.light_editor import LightEditor, light_editor
 from engine.api import GenerationRequest, Priority
 from engine.client.managed import ManagedEngine
 from engine.settings import EngineSettings
 from fim.evaluation.files import source_files
 from fim.evaluation.replay import passages
 from fim.evaluation.report import percentile
-from fim.evaluation.rhythm import MEDIAN_MS
+from fim.evaluation.rhythm import MEDIAN_MS, SPREAD
 from fim.evaluation.tally import Passage
-from fim.snapshot import Source
-from lsp_server.cli.editor import ScriptedEditor, editor_with_server
 
-_KEYS = (3, 9)
+_KEYS = (1, 3)
 """Typed at a time: from, to."""
-_LOOK_S = (0.2, 0.8)
+_LOOK_S = (0.2, 0.6)
 """At what is suggested."""
 _CHAT_PROMPT, _CHAT_TOKENS = 300, 200
+_ASKED = ("model", "joined")
+"""Sources of what the model was asked for, by this key or the one before."""
 
 
 @dataclass
@@ -51,8 +55,15 @@ class Case:
     chat: bool
     milliseconds: list[float] = field(default_factory=list)
     """From the last key to the answer."""
-    chat_tokens: int = 0
+    keys: int = 0
     seconds: float = 0.0
+    chat_tokens: int = 0
+    servers_s: float = 0.0
+    """Of the processor: the language servers'."""
+    engine_s: float = 0.0
+    """The engine's."""
+    busy_s: float = 0.0
+    """All that the machine did."""
 
     def share(self, part: float) -> float:
         """Return a percentile of the times."""
@@ -65,24 +76,65 @@ def cases(most: int) -> list[Case]:
     return [Case(count, chat) for chat in (False, True) for count in counts]
 
 
-async def _person(
-    editor: ScriptedEditor, waiting: list[Passage], case: Case, ends: float, rng: random.Random
-) -> None:
-    """Type passages until the time is over."""
-    left = ""
-    while time.monotonic() < ends:
-        if not left:
-            passage = waiting.pop(0)
-            waiting.append(passage)
-            editor.open(passage.without, passage.file.place.as_uri(), passage.file.language)
-            editor.cursor = passage.start
-            left = passage.file.text[passage.start : passage.end].rstrip("\n")
-        size = rng.randint(*_KEYS)
-        ghost = await editor.type(left[:size], MEDIAN_MS / 1000)
-        left = left[size:]
-        if ghost.source == Source.MODEL:
-            case.milliseconds.append(ghost.milliseconds)
-        await asyncio.sleep(rng.uniform(*_LOOK_S))
+@dataclass
+class _Everybody:
+    """Who types, at what, and what they share."""
+
+    editors: Sequence[LightEditor]
+    waiting: list[Passage]
+    engine: ManagedEngine
+    engine_process: psutil.Process
+
+    async def run(self, case: Case, answers: int, rng: random.Random) -> None:
+        """Let a case go on until it has so many answers more."""
+        chat = asyncio.create_task(_chat(self.engine, case, rng)) if case.chat else None
+        wanted, started = len(case.milliseconds) + answers, time.monotonic()
+        before = self._processor(case.editors)
+        typing = self.editors[: case.editors]
+        await asyncio.gather(*(self._person(editor, case, wanted, rng) for editor in typing))
+        case.seconds += time.monotonic() - started
+        then = self._processor(case.editors)
+        used = [b - a for a, b in zip(before, then, strict=True)]
+        case.servers_s += used[0]
+        case.engine_s += used[1]
+        case.busy_s += used[2]
+        if chat is not None:
+            chat.cancel()
+            with suppress(asyncio.CancelledError):
+                await chat
+
+    async def _person(
+        self, editor: LightEditor, case: Case, wanted: int, rng: random.Random
+    ) -> None:
+        """Type passages until there are answers enough."""
+        await asyncio.sleep(rng.random())  # not all at once
+        left = ""
+        while len(case.milliseconds) < wanted:
+            if not left:
+                passage = self.waiting.pop(0)
+                self.waiting.append(passage)
+                editor.open(passage)
+                left = passage.file.text[passage.start : passage.end].rstrip("\n")
+            burst = left[: rng.randint(*_KEYS)]
+            left = left[len(burst) :]
+            gaps = [rng.lognormvariate(0, SPREAD) * MEDIAN_MS / 1000 for _ in burst]
+            answered = await editor.type(burst, gaps)
+            case.keys += len(burst)
+            if answered.source in _ASKED:
+                case.milliseconds.append(answered.milliseconds)
+            await asyncio.sleep(rng.uniform(*_LOOK_S))
+
+    def _processor(self, editors: int) -> tuple[float, float, float]:
+        """Return the seconds used so far: by servers, by the engine, by all."""
+        servers = [psutil.Process(one.process.pid) for one in self.editors[:editors]]
+        every = psutil.cpu_times()
+        at_work = sum(every) - every.idle - getattr(every, "iowait", 0.0)
+        return sum(map(_seconds, servers)), _seconds(self.engine_process), at_work
+
+
+def _seconds(process: psutil.Process) -> float:
+    used = process.cpu_times()
+    return float(used.user + used.system)
 
 
 async def _chat(engine: ManagedEngine, case: Case, rng: random.Random) -> None:
@@ -95,51 +147,32 @@ async def _chat(engine: ManagedEngine, case: Case, rng: random.Random) -> None:
             case.chat_tokens += len(chunk.ids)
 
 
-async def _run(
-    case: Case, editors: Sequence[ScriptedEditor], waiting: list[Passage], engine: ManagedEngine,
-    seconds: float, rng: random.Random,
-) -> None:  # fmt: skip
-    chat = asyncio.create_task(_chat(engine, case, rng)) if case.chat else None
-    ends = time.monotonic() + seconds
-    await asyncio.gather(
-        *(_person(editor, waiting, case, ends, rng) for editor in editors[: case.editors])
-    )
-    case.seconds += seconds
-    if chat is not None:
-        chat.cancel()
-        with suppress(asyncio.CancelledError):
-            await chat
-
-
 @asynccontextmanager
-async def _everybody(model: str, count: int) -> AsyncIterator[tuple[list[ScriptedEditor], Any]]:
+async def _everybody(model: str, count: int, waiting: list[Passage]) -> AsyncIterator[_Everybody]:
     """Start the editors and their servers, all with one engine that nobody else has."""
     settings = {"model": model, "eagerness": "eager", "statistics": False,
                 "respectGitignore": False}  # fmt: skip
     engine = ManagedEngine(EngineSettings(model=model))
     async with AsyncExitStack() as stack:
-        editors = [
-            await stack.enter_async_context(editor_with_server(settings)) for _ in range(count)
-        ]
+        editors = [await stack.enter_async_context(light_editor(settings)) for _ in range(count)]
         for editor in editors:
-            editor.open("\n")
-            await editor.wait_until_ready()
-        yield editors, engine
+            await editor.ready()
         pid = (await engine.health()).pid
+        assert pid is not None
+        yield _Everybody(editors, waiting, engine, psutil.Process(pid))
         await engine.aclose()
-    if pid is not None:
-        psutil.Process(pid).terminate()
+    psutil.Process(pid).terminate()
 
 
-async def measure(folder: Path, model: str, most: int, rounds: int, seconds: float) -> list[Case]:
+async def measure(folder: Path, model: str, most: int, rounds: int, answers: int) -> list[Case]:
     """Return all cases, which took turns."""
     found, rng = cases(most), random.Random(0)
     waiting = passages(source_files(folder), 60, 6, 0)
-    async with _everybody(model, most) as (editors, engine):
-        await _run(Case(most, True), editors, waiting, engine, seconds, rng)  # warms up
+    async with _everybody(model, most, waiting) as everybody:
+        await everybody.run(Case(most, True), 2 * most, rng)  # warms up
         for _ in range(rounds):
             for case in found:
-                await _run(case, editors, waiting, engine, seconds, rng)
+                await everybody.run(case, -(-answers // rounds), rng)
     return found
 
 
@@ -148,29 +181,33 @@ def main(
     model: ModelOption = "demo",
     most: Annotated[int, typer.Option(min=1, max=16, help="Editors.")] = 8,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
-    seconds: Annotated[float, typer.Option(help="That each case takes a round.")] = 15.0,
+    answers: Annotated[int, typer.Option(min=3, help="Of each case, in all.")] = 60,
     json_file: JsonOption = None,
 ) -> None:
-    """Print percentiles, beside those of one editor."""
+    """Print percentiles beside those of one editor, and what the processor did."""
     with tempfile.TemporaryDirectory() as runtime:
         os.environ["STARCODER_LSP_RUNTIME_DIR"] = runtime
-        found = asyncio.run(measure(folder, model, most, rounds, seconds))
+        found = asyncio.run(measure(folder, model, most, rounds, answers))
     table = Table(title=f"{model}: ms from the last key to the model's answer")
-    for column in ("editors", "chat", "answers", "p50", "p95", "p95 ÷ one editor's",
-                   "chat tokens a second"):  # fmt: skip
+    for column in ("editors", "chat", "keys", "answers", "p50", "÷ one's", "p95", "÷ one's",
+                   "server ms a key", "engine ms a key", "cores at work", "chat tokens a second",
+                   ):  # fmt: skip
         table.add_column(column, justify="right")
     for case in found:
         one = next(other for other in found if other.editors == 1 and other.chat == case.chat)
-        p50, p95 = case.share(0.5), case.share(0.95)
+        cells = []
+        for part in (0.5, 0.95):
+            cells += [f"{case.share(part):.0f}", f"{case.share(part) / one.share(part):.2f}"]
         table.add_row(
-            str(case.editors), "yes" if case.chat else "no", str(len(case.milliseconds)),
-            f"{p50:.0f}", f"{p95:.0f}", f"{p95 / one.share(0.95):.2f}",
+            str(case.editors), "yes" if case.chat else "no", str(case.keys),
+            str(len(case.milliseconds)), *cells, f"{case.servers_s / case.keys * 1000:.1f}",
+            f"{case.engine_s / case.keys * 1000:.1f}", f"{case.busy_s / case.seconds:.1f}",
             f"{case.chat_tokens / case.seconds:.0f}" if case.chat else "",
         )  # fmt: skip
-    Console().print(table)
+    Console(width=140).print(table)
     Console().print(machine())
     if json_file is not None:
-        kept = [vars(case) for case in found]
+        kept = [asdict(case) for case in found]
         json_file.write_text(json.dumps({"machine": machine(), "cases": kept}))
 
 

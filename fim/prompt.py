@@ -1,13 +1,15 @@
 """The prompt: prefix, suffix and middle as ids, each special token exactly once.
 
 Three forms. `cursor` is PSM as in the papers: the prefix is all text before the cursor. `line` is
-PSM with the prefix ending where the cursor's line begins; what is typed of that line follows
-`<fim_middle>`, as if the model had begun the middle there (llama.vim asks so). `suffix-first` is
-StarCoder's SPM (Bavarian et al. 2022, arXiv:2207.14255, variant 2): the suffix comes first, and all
-text before the cursor follows `<fim_middle>`.
+PSM with the prefix ending where a line begins, the cursor's or one a few lines above; what stands
+from there to the cursor follows `<fim_middle>`, as if the model had begun the middle there
+(llama.vim asks so, by the line). `suffix-first` is StarCoder's SPM (Bavarian et al. 2022,
+arXiv:2207.14255, variant 2): the suffix comes first, and all text before the cursor follows
+`<fim_middle>`.
 
-From key to key only the end of the last two changes, so their KV cache stays good, and a line is
-continued as text is, without looking back behind the suffix for where it broke off.
+From key to key, and mostly from line to line, only the end of the last two changes, so their KV
+cache stays good, and a line is continued as text is, without looking back behind the suffix for
+where it broke off.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Literal, get_args
 
 from fim.families import FileIds, FimFamily, NotebookIds
 from fim.snapshot import Cell, Excerpt, Snapshot
-from fim.window import Encode, fit
+from fim.window import Encode, fit, unix_lines
 
 _SPECIAL_IDS = 3
 _RELATED_SHARE = 4
@@ -27,6 +29,13 @@ _RELATED_SHARE = 4
 Form = Literal["line", "cursor", "suffix-first"]
 FORMS: tuple[Form, ...] = get_args(Form)
 """How prefix, suffix and middle are ordered."""
+
+GROUP_LINES = 8
+"""Lines of a group, in the form `line`; counted from the top."""
+_GROUP_SHARE = 4
+"""A group is at most a fourth of the room."""
+_STEPS = 16
+"""The room for it grows by a sixteenth at a time, and the window changes no more often."""
 
 DEFAULT_FORM: Form = "line"
 """For a model that does not say which it is best at."""
@@ -61,11 +70,13 @@ def build(
     room -= len(header)
     earlier = _cells(snapshot.cells, family.notebook, room // 2, encode)
     room -= len(earlier)
-    typed = snapshot.line_before if form == "line" else ""
-    # A line may be as long as a file: its end counts, and leaves room for what is around it.
-    typed_ids = encode(typed[-2 * room :])[-(room // 2) :] if typed and room > 1 else ()
+    typed: str = ""
+    typed_ids: Sequence[int] = ()
+    if form == "line":
+        typed, typed_ids = _begun(snapshot, room, encode)
+        room -= _reserved(len(typed_ids), room)
     before = snapshot.text[: snapshot.cursor - len(typed)]
-    prefix, suffix = fit(before, snapshot.after, room - len(typed_ids), encode)
+    prefix, suffix = fit(before, snapshot.after, room, encode)
     if form == "suffix-first":
         marked = (family.prefix, family.suffix, *suffix, family.middle, *earlier, *prefix)
         return Prompt((*family.start, *header, *marked), len(prefix), len(suffix))
@@ -76,6 +87,31 @@ def build(
         *(family.middle, *typed_ids),
     )
     return Prompt(ids, len(prefix) + len(typed_ids), len(suffix))
+
+
+def _begun(snapshot: Snapshot, room: int, encode: Encode) -> tuple[str, Sequence[int]]:
+    """Return what counts as begun of the middle, and its ids.
+
+    That is the cursor's line and those of its group above it; the line alone where they are long,
+    and of that its end: a line may be as long as a file, and there must be room for what is around.
+    """
+    before = snapshot.before
+    start = len(before)
+    for _ in range(before.count("\n") % GROUP_LINES + 1):
+        start = before.rfind("\n", 0, start)
+    group = before[start + 1 :]
+    if len(group) <= 2 * room:
+        ids = encode(unix_lines(group))
+        if len(ids) <= room // _GROUP_SHARE:
+            return group, ids
+    line = snapshot.line_before
+    return line, encode(line[-2 * room :])[-(room // 2) :] if line and room > 1 else ()
+
+
+def _reserved(ids: int, room: int) -> int:
+    """Return the room that a begun middle takes: in steps, so that from key to key it stays."""
+    step = max(1, room // _STEPS)
+    return min(room, -(-max(1, ids) // step) * step)
 
 
 def _header(

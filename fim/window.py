@@ -1,8 +1,10 @@
 """Which part of a document the model sees: what fits, nearest the cursor first.
 
-A document is encoded in blocks of lines, counted from its top. From one key to the next only the
-cursor's block is another, so the others' ids are remembered; the window's start moves by whole
-blocks, so that the prompt's beginning, and with it the KV cache, stays the same.
+A document is encoded in blocks of lines, counted from its top above the cursor, and from its end
+below. From one key to the next only the cursor's block is another, so the others' ids are
+remembered, and a line that is begun moves no block below. The window's start moves by whole blocks,
+and its end gives way to the text above in large steps, so that most of the prompt, and with it the
+KV cache, stays the same from line to line.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ _CHARACTERS_PER_TOKEN = 5
 """More than code has on average: of longer text no more is even tokenized."""
 _SUFFIX_SHARE = 4
 """A fourth of the room is the suffix's while both sides want more."""
+_SUFFIX_STEPS = 8
+"""A suffix that is cut gives way to a growing prefix an eighth of the room at a time. Where the
+suffix stands first, all that follows is computed anew when it is cut elsewhere."""
 _REMEMBERED = 2048
 """Blocks whose ids are kept: some ten megabytes."""
 
@@ -41,11 +46,10 @@ def fit(before: str, after: str, room: int, encode: Encode) -> tuple[list[int], 
     if room <= 0:
         return [], []
     limit = room * _CHARACTERS_PER_TOKEN
-    line = before.count("\n")
-    suffix = _first(_blocks_after(after, line, limit), room, encode)
-    share = min(sum(map(len, suffix)), room // _SUFFIX_SHARE)
-    prefix = _fit_before(before, line, room - share, limit, encode)
-    return prefix, _fit_after(after, line, room - len(prefix), limit, encode)
+    blocks = list(_blocks_after(after, limit))
+    share = min(sum(map(len, _first(blocks, room, encode))), room // _SUFFIX_SHARE)
+    prefix = _fit_before(before, before.count("\n"), room - share, limit, encode)
+    return prefix, _fit_after(blocks, len(prefix), room, encode)
 
 
 def _fit_before(before: str, line: int, room: int, limit: int, encode: Encode) -> list[int]:
@@ -63,10 +67,24 @@ def _fit_before(before: str, line: int, room: int, limit: int, encode: Encode) -
     return [id_ for ids in reversed(chosen) for id_ in ids]
 
 
-def _fit_after(after: str, line: int, room: int, limit: int, encode: Encode) -> list[int]:
-    """Return blocks as far down as they fit, and of the next one the lines that do."""
+def _fit_after(blocks: Sequence[str], prefix: int, room: int, encode: Encode) -> list[int]:
+    """Return all blocks if they fit; else as far down as they do, and of the next one its lines."""
     made: list[int] = []
-    for block in _blocks_after(after, line, limit):
+    for block in blocks:
+        made += encode(block)
+        if len(made) > room - prefix:
+            return _cut_after(blocks, _left_for_cut(prefix, room), encode)
+    return made
+
+
+def _left_for_cut(prefix: int, room: int) -> int:
+    step = max(1, room // _SUFFIX_STEPS)
+    return max(room // _SUFFIX_SHARE, room - -(-prefix // step) * step)
+
+
+def _cut_after(blocks: Sequence[str], room: int, encode: Encode) -> list[int]:
+    made: list[int] = []
+    for block in blocks:
         ids = encode(block)
         if len(made) + len(ids) > room:
             made += _shortened(block, ids, room - len(made), encode)
@@ -85,7 +103,7 @@ def _shortened(text: str, ids: Sequence[int], room: int, encode: Encode) -> Sequ
     return ids
 
 
-def _first(blocks: Iterator[str], room: int, encode: Encode) -> list[Sequence[int]]:
+def _first(blocks: Sequence[str], room: int, encode: Encode) -> list[Sequence[int]]:
     """Return ids of blocks until they are more than the suffix's share of the room."""
     found: list[Sequence[int]] = []
     total = 0
@@ -108,13 +126,13 @@ def _blocks_before(before: str, line: int, limit: int) -> Iterator[str]:
             start = before.rfind("\n", 0, start)
         start = before.rfind("\n", 0, start) + 1
         if start < end:
-            yield _unix_lines(before[max(start, end - limit) : end])
+            yield unix_lines(before[max(start, end - limit) : end])
         end, above = start, STEP_LINES
 
 
-def _blocks_after(after: str, line: int, limit: int) -> Iterator[str]:
+def _blocks_after(after: str, limit: int) -> Iterator[str]:
     """Yield blocks from the cursor down; the nearest begins at the cursor."""
-    start, lines = 0, STEP_LINES - line % STEP_LINES
+    start, lines = 0, after.count("\n") % STEP_LINES or STEP_LINES
     while start < min(len(after), limit):
         end = start
         for _ in range(lines):
@@ -123,9 +141,10 @@ def _blocks_after(after: str, line: int, limit: int) -> Iterator[str]:
                 end = len(after)
                 break
             end = found + 1
-        yield _unix_lines(after[start : min(end, start + limit)])
+        yield unix_lines(after[start : min(end, start + limit)])
         start, lines = end, STEP_LINES
 
 
-def _unix_lines(text: str) -> str:
+def unix_lines(text: str) -> str:
+    """Return a text with the line ends that models see."""
     return text.replace("\r\n", "\n").replace("\r", "\n")

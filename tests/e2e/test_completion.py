@@ -27,8 +27,8 @@ async def test_text_that_spells_special_tokens_stays_text() -> None:
         # Ids of the scripted engine's tokenizer: 1 prefix, 2 middle, 3 suffix, 0 end of text.
         assert [prompt.count(id_) for id_ in (1, 2, 3, 0)] == [1, 1, 1, 0]
         text = (await editor.request("test/requests"))["texts"][0]
-        before, _, line = HOSTILE.removesuffix(" ").rpartition("\n")  # the space is healed
-        assert text == (f"<fim_prefix>{before}\n<fim_suffix>\n<fim_middle> = 2\n<fim_middle>{line}")
+        before = HOSTILE.removesuffix(" ")  # is healed
+        assert text == f"<fim_prefix><fim_suffix>\n<fim_middle> = 2\n<fim_middle>{before}"
 
 
 async def test_what_stands_right_of_the_cursor_is_replaced_not_doubled() -> None:

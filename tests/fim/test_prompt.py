@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise, takewhile
 
 import pytest
 import tokenizers
@@ -13,7 +14,7 @@ from engine.errors import UnsupportedModelError
 from engine.scripted import byte_tokenizer
 from engine.tokenizer import Tokenizer
 from fim.families import detect
-from fim.prompt import FORMS, Form, build
+from fim.prompt import FORMS, GROUP_LINES, Form, build
 from fim.snapshot import Cell, Excerpt, Snapshot
 from fim.window import STEP_LINES, fit
 
@@ -50,7 +51,7 @@ def test_each_special_token_once_whatever_the_text_spells(text: str, at: float, 
     ("form", "expected"),
     [
         ("cursor", "<fim_prefix>a\n  b = <fim_suffix> # c\nd<fim_middle>"),
-        ("line", "<fim_prefix>a\n<fim_suffix> # c\nd<fim_middle>  b = "),
+        ("line", "<fim_prefix><fim_suffix> # c\nd<fim_middle>a\n  b = "),
         ("suffix-first", "<fim_prefix><fim_suffix> # c\nd<fim_middle>a\n  b = "),
     ],
 )
@@ -97,6 +98,37 @@ def test_the_windows_start_moves_in_steps_while_one_types() -> None:
         assert number % STEP_LINES == 0
         starts.add(number)
     assert len(starts) <= 2
+
+
+@pytest.mark.parametrize("above", [0, 30, 150])
+@pytest.mark.parametrize(
+    ("form", "most"), [("suffix-first", 3), ("line", 2 + 40 // GROUP_LINES)]
+)  # fmt: skip
+def test_from_line_to_line_little_is_read_anew(form: Form, above: int, most: int) -> None:
+    """Where the window ends, and where its blocks do, is not another at each line."""
+    lines = [f"value_{n} = {n}\n" + "\n" * (n % 3) for n in range(300)]
+    before, after = "".join(lines[:above]), "\n".join(lines[above:])
+    prompts: list[tuple[int, ...]] = [()]
+    for typed in range(40):
+        before += f"typed = {typed}\n"
+        snapshot = Snapshot("u", "python", before + after, len(before))
+        prompts.append(build(snapshot, FAMILY, TOKENIZER.encode, 2000, form).ids)
+    anew = [len(then) - shared(first, then) for first, then in pairwise(prompts[1:])]
+    assert sum(size > 150 for size in anew) <= most
+
+
+def shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    same = (a == b for a, b in zip(one, other, strict=False))
+    return sum(takewhile(bool, same))
+
+
+def test_long_lines_leave_no_gap_in_the_line_form() -> None:
+    text = "".join(f"{'x' * 300}{number}\n" for number in range(20))
+    for cursor in range(0, len(text), 97):
+        ids = build(Snapshot("u", "python", text, cursor), FAMILY, TOKENIZER.encode, 800).ids
+        prefix = ids[1 : ids.index(FAMILY.suffix)]
+        begun = ids[ids.index(FAMILY.middle) + 1 :]
+        assert text[:cursor].endswith(TOKENIZER.decode([*prefix, *begun]))
 
 
 def test_a_line_as_long_as_a_file_still_fits() -> None:

@@ -45,7 +45,7 @@ class _Answer:
         guesses = small.begin(request.prompt, len(cache.ids), costs) if small else None
         self._drafter = Drafter(request.prompt, request.draft, costs, guesses)
         self._utf8 = decoder.tokenizer.stream()
-        self._stop_text = StopText(request.stop_text, len(request.begin))
+        self._stop_text = StopText(request.stop_text, len(request.begin), request.line_unless)
         self._stop_ids = decoder.end_ids | request.stop_ids
         room = decoder.context_window - len(request.prompt)
         self._left = min(request.max_new_tokens, room)
@@ -54,6 +54,7 @@ class _Answer:
         """Ids chosen, of which the cache has no rows yet."""
         self._pending_ids: list[int] = []
         self._pending_logprobs: list[TokenLogprob] = []
+        self._pending_ends: list[int] = []
         self._reused = len(cache.ids)
         self._written: list[int] = []
         self._started = self._prefilled = time.perf_counter()
@@ -125,6 +126,7 @@ class _Answer:
         if reading.logprobs:
             self._pending_logprobs.append(reading.logprobs[at])
         self.text += self._stop_text.feed(self._utf8.feed_one(chosen))
+        self._pending_ends.append(len(self.text))
         if self._stop_text.reached:
             self.finish = FinishReason.STOP
         elif self._left == 0:
@@ -156,9 +158,10 @@ class _Answer:
             self.text,
             tuple(self._pending_ids),
             tuple(self._pending_logprobs),
+            tuple(self._pending_ends),
             None if usage is None else self.finish,
             usage,
         )
         self.text = ""
-        self._pending_ids, self._pending_logprobs = [], []
+        self._pending_ids, self._pending_logprobs, self._pending_ends = [], [], []
         return chunk

@@ -62,6 +62,13 @@ class GenerationRequest:
     """Ids that end the answer and are not part of it. The model's end-of-text id is always one."""
     stop_text: tuple[str, ...] = ()
     """Strings that end the answer and are not part of it."""
+    line_unless: tuple[str, ...] | None = None
+    """Where this is set, the answer's first line feed ends it and is not part of it, unless the
+    line ends in one of these strings, white space aside: then the answer goes on as with None.
+
+    For who wants the rest of a line, or all of it if it turns out to begin something: what comes
+    behind the line costs no steps. A foreign server is told of it where nothing is excepted.
+    """
     sampling: Sampling = field(default_factory=Sampling)
     priority: Priority = Priority.COMPLETION
     logprobs: int | None = None
@@ -79,7 +86,8 @@ class GenerationRequest:
 
     For a prompt whose last word is half typed: leave the word out of the prompt, down to where a
     token may well begin, and name it here. Only ids that agree with it are let through until it is
-    written. They count as new tokens; stop text and stop ids hold only after it. Until then
+    written. They count as new tokens; stop text, stop ids and the end of the
+    line hold only after it. Until then
     log-probabilities are those among the ids let through, so that together they say how likely the
     answer is, given its beginning. To a foreign server, which knows no such thing, the client sends
     it as the end of the prompt and says it itself, without ids.
@@ -122,6 +130,9 @@ class Chunk:
     """The ids decoded since the chunk before, stop ids left out."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """One for each of `ids`, when asked for."""
+    ends: tuple[int, ...] = ()
+    """Where in `text`, in characters, each of `ids` ends; nothing where a foreign server does not
+    say. An id that leaves a character unfinished ends before it."""
     finish: FinishReason | None = None
     """Set in the last chunk only."""
     usage: Usage | None = None

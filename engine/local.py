@@ -24,6 +24,7 @@ from engine.api import (
     TokenLogprob,
 )
 from engine.errors import ModelError, StarcoderError
+from engine.gathering import Gathering
 from engine.jobs import DONE, Job
 from engine.settings import EngineSettings
 from engine.threads import be_considerate
@@ -78,7 +79,8 @@ class LocalEngine:
         """See `Engine.stream`."""
 
         def work(decoder: Any, cache: Any, give: Callable[[Chunk], None]) -> Any:
-            return decoder.answer(request, cache, give)
+            reading = request.priority is Priority.CHAT
+            return decoder.answer(request, cache, Gathering(give, at_once=reading))
 
         job = self._job(work, request.prompt, request.priority)
         job = replace(job, adapter=request.adapter, room=request.max_new_tokens)

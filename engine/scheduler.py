@@ -34,7 +34,8 @@ _MOST_AT_ONCE = {Priority.COMPLETION: 16, Priority.CHAT: 4, Priority.PREFETCH: 2
 
 _STEP_MS_ALONE, _STEP_MS_SHARED = 250.0, 25.0
 """How long a portion of a prefill may take: cancelling and newcomers wait for its end, and with
-others under way each of their ids does."""
+others under way each of their ids does. What nobody waits for yet makes nobody wait: it counts as
+shared."""
 
 _STEPS_SHARED = 2.0
 """Or so many times a step of one id, where that is more: in smaller portions a prefill would read
@@ -180,7 +181,7 @@ class Scheduler:
         if all(one.left <= SHORT for one in waiting):
             return SHORT
         milliseconds = _STEP_MS_ALONE
-        if len(waiting) > 1:
+        if len(waiting) > 1 or waiting[0].priority is Priority.PREFETCH:
             milliseconds = max(_STEP_MS_SHARED, _STEPS_SHARED * self._costs.of(1))
         return self._costs.within(milliseconds, LEAST_PORTION, _LARGEST_PORTION)
 

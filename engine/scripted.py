@@ -97,7 +97,7 @@ class ScriptedEngine:
         ids = self.held.encode(request.begin + self.script(request))
         utf8, stop_text, written = (
             self.held.stream(),
-            StopText(request.stop_text, len(request.begin)),
+            StopText(request.stop_text, len(request.begin), request.line_unless),
             0,
         )
         begun = len(self.held.encode(request.begin))
@@ -112,7 +112,8 @@ class ScriptedEngine:
             written += 1
             self.tokens_written += 1
             scores = () if request.logprobs is None else (TokenLogprob(id_, -0.01),)
-            yield Chunk(stop_text.feed(utf8.feed((id_,))), (id_,), scores)
+            text = stop_text.feed(utf8.feed((id_,)))
+            yield Chunk(text, (id_,), scores, (len(text),))
         rest = "" if stop_text.reached else stop_text.feed(utf8.flush()) + stop_text.flush()
         usage = Usage(len(request.prompt), written, 0, 0.0, 0.0)
         yield Chunk(rest, finish=finish, usage=usage)

@@ -9,10 +9,16 @@ class StopText:
     """Passes text on until one of some strings appears, which it swallows.
 
     What may yet become such a string is held back. The first `free` characters pass in any case.
+    `line_unless` is `GenerationRequest`'s.
     """
 
-    def __init__(self, stops: Sequence[str], free: int = 0) -> None:
+    def __init__(
+        self, stops: Sequence[str], free: int = 0, line_unless: Sequence[str] | None = None
+    ) -> None:
         self._free = free
+        self._line: str | None = None if line_unless is None else ""
+        """What passed of the first line, while its end would be the answer's."""
+        self._unless = tuple(line_unless or ())
         self._stops = tuple(stop for stop in stops if stop)
         self._begun = {stop[:size] for stop in self._stops for size in range(1, len(stop))}
         """What a stop may begin with, less than the whole."""
@@ -29,10 +35,23 @@ class StopText:
         self._free -= len(begun)
         self._held += text
         found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if (end := self._line_end(begun)) >= 0:
+            found.append(end)
         if found:
             self.reached = True
             return begun + self._take(min(found), keep=False)
         return begun + self._take(len(self._held) - self._overlap())
+
+    def _line_end(self, begun: str) -> int:
+        """Return where the held text ends the line, and with it the answer; -1 for nowhere."""
+        if self._line is None:
+            return -1
+        self._line += begun
+        end = self._held.find("\n")
+        if end >= 0 and (self._line + self._held[:end]).rstrip().endswith(self._unless):
+            self._line = None
+            return -1
+        return end
 
     def flush(self) -> str:
         """Return what is held back: the answer is over and no stop can come any more."""
@@ -40,6 +59,8 @@ class StopText:
 
     def _take(self, count: int, *, keep: bool = True) -> str:
         text, self._held = self._held[:count], self._held[count:] if keep else ""
+        if self._line is not None:
+            self._line += text
         return text
 
     def _overlap(self) -> int:

@@ -34,6 +34,8 @@ _IN_A_WORD = "the cursor is in the middle of a word"
 _IN_VAIN = "the model is not sure of this word"
 _NOTHING = "the model has nothing to add here"
 
+_PREFETCH_AFTER_S = 0.05
+"""Time for the suggestion itself to be sent and shown before work on what follows it."""
 
 Around = Callable[[Snapshot], Awaitable[Snapshot]]
 """Returns a snapshot with its place in a project and with parts of other files."""
@@ -174,8 +176,11 @@ class Completer:
         then = next_place(snapshot, shown)
         if then is None or self.knows(then) or any(not flight.over for flight in self._flights):
             return
-        ask = Ask(priority=Priority.PREFETCH)
-        self._flights.append(Flight(then, partial(self._fill, then, ask)))
+        self._flights.append(Flight(then, partial(self._make_ready, then)))
+
+    async def _make_ready(self, then: Snapshot, grown: Callable[[str], None]) -> None:
+        await asyncio.sleep(_PREFETCH_AFTER_S)
+        await self._fill(then, Ask(priority=Priority.PREFETCH), grown)
 
     async def _others(self, snapshot: Snapshot, best: Cached) -> list[Cached]:
         """Return answers that begin with another token than the likeliest."""

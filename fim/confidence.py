@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -146,12 +146,15 @@ class Scorer:
         self._ends: list[int] = []
         self._logprobs: list[float] = []
 
-    def add(self, text: str, logprobs: Iterable[float]) -> None:
-        """Take what arrived at once: all of its tokens end where it does."""
+    def add(self, text: str, logprobs: Sequence[float], ends: Sequence[int] = ()) -> None:
+        """Take what arrived at once; `ends` say where in it each token ends.
+
+        Where they are not known, all of its tokens end where it does.
+        """
+        known = ends if len(ends) == len(logprobs) else [len(text)] * len(logprobs)
+        self._ends += [self._length + end for end in known]
+        self._logprobs += logprobs
         self._length += len(text)
-        for logprob in logprobs:
-            self._ends.append(self._length)
-            self._logprobs.append(logprob)
 
     def scores(self) -> Scores:
         """Return all so far."""

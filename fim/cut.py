@@ -71,6 +71,16 @@ def scope_of(snapshot: Snapshot, *, multiline: bool = True) -> Scope:
     return Scope(Extent.LINE, indent, may_open=True, language=language)
 
 
+def line_unless(scope: Scope) -> tuple[str, ...] | None:
+    """Return behind what the answer's first line end is not the answer's, None if it never is.
+
+    As `GenerationRequest.line_unless`: wherever the engine ends the line, `cut` does as well.
+    """
+    if scope.extent is Extent.BLOCK:
+        return None
+    return (*_OPENERS, *_OPENING_WORDS.get(scope.language, ())) if scope.may_open else ()
+
+
 def opens_block(line: str, language: str = "") -> bool:
     """Whether what follows a line is written deeper."""
     end = line.rstrip()

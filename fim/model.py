@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from engine.api import Chunk, Engine, FinishReason, GenerationRequest, Priority, Sampling
 from fim import prompt as prompting
 from fim.confidence import Scorer, Scores
-from fim.cut import Cutter, Extent, Scope
+from fim.cut import Cutter, Extent, Scope, line_unless
 from fim.families import FimFamily, detect
 from fim.healing import half_typed
 from fim.loops import without_loops
@@ -69,7 +69,7 @@ class _Reading:
 
     def take(self, chunk: Chunk) -> None:
         self.text += chunk.text
-        self.scorer.add(chunk.text, (token.logprob for token in chunk.logprobs))
+        self.scorer.add(chunk.text, [token.logprob for token in chunk.logprobs], chunk.ends)
         self.finish = chunk.finish
 
     @property
@@ -106,6 +106,8 @@ class FimModel:
             head, left = _after(known.decode((ask.first,)), begin)
         request = await self._request(known, snapshot, cutter, ask, begin)
         request = replace(request, begin=left)
+        if ask.first is not None:  # is in the prompt, and may be how the line ends
+            request = replace(request, line_unless=None)
         reading, speed = _Reading(left), Speed()
         prefetching = ask.priority is Priority.PREFETCH
         self.prefetched += prefetching
@@ -179,6 +181,7 @@ class FimModel:
             adapter=settings.adapter,
             draft=tuple(known.encode(begin + ask.draft)) if ask.draft else (),
             begin=begin,
+            line_unless=line_unless(cutter.scope),
         )
 
     async def _look(self) -> _Known:

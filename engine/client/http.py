@@ -161,6 +161,8 @@ class HttpEngine:
     async def _body(self, request: GenerationRequest) -> dict[str, Any]:
         info = await self.info()
         sampling = request.sampling
+        # To a server that knows no exceptions, a line without any ends by an ordinary stop.
+        ends_with_line = self._foreign and request.line_unless == ()
         body: dict[str, Any] = {
             "model": request.adapter or info.model,
             "prompt": list(request.prompt),
@@ -168,7 +170,7 @@ class HttpEngine:
             "stream": True,
             "stream_options": {"include_usage": True},
             "stop_token_ids": sorted(request.stop_ids),
-            "stop": list(request.stop_text),
+            "stop": [*request.stop_text, *(["\n"] if ends_with_line else [])],
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,
@@ -184,6 +186,7 @@ class HttpEngine:
             body["adapter"] = request.adapter
         if not self._foreign:
             body |= {"draft": list(request.draft), "begin": request.begin}
+            body["line_unless"] = request.line_unless
         return body
 
     async def _get_json(self, path: str) -> Any:
@@ -246,7 +249,8 @@ def _chunk(choice: dict[str, Any], said: str) -> Chunk:
         )
     reason = choice.get("finish_reason")
     finish = None if reason is None else FinishReason(reason if reason == "length" else "stop")
-    return Chunk(said + (choice.get("text") or ""), ids, scores, finish)
+    ends = () if said else tuple(choice.get("starcoder_ends") or ())
+    return Chunk(said + (choice.get("text") or ""), ids, scores, ends, finish)
 
 
 def _with_usage(chunk: Chunk, usage: dict[str, Any]) -> Chunk:
@@ -261,7 +265,7 @@ def _with_usage(chunk: Chunk, usage: dict[str, Any]) -> Chunk:
         times.get("drafted_tokens", 0),
         times.get("accepted_tokens", 0),
     )
-    return Chunk(chunk.text, chunk.ids, chunk.logprobs, chunk.finish, told)
+    return replace(chunk, usage=told)
 
 
 def _raise_for(status: int, content: bytes) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from engine.api import Chunk, Engine, TokenLogprob, Usage
+from engine.api import Chunk, EngineInfo, TokenLogprob, Usage
 from engine.errors import RequestError, StarcoderError
 from engine.server import wire
 from engine.server.schema import AnyRequest
@@ -117,14 +117,8 @@ async def streamed(
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
-async def adapter_name(engine: Engine, asked: AnyRequest) -> str | None:
+def adapter_name(info: EngineInfo, asked: AnyRequest) -> str | None:
     """Return the adapter that a request wants, by its own field or as the model's name."""
     if asked.adapter or not asked.model:
         return asked.adapter
-    info = await engine.info()
     return asked.model if asked.model != info.model and asked.model in info.adapters else None
-
-
-async def model_name(engine: Engine) -> str:
-    """Return the name of the model, waiting until it is loaded."""
-    return (await engine.info()).model

@@ -20,7 +20,7 @@ from engine.api import (
 )
 from engine.errors import RequestError
 from engine.server import wire
-from engine.server.answers import adapter_name, model_name, parse, streamed, unless_gone, whole
+from engine.server.answers import adapter_name, parse, streamed, unless_gone, whole
 from engine.server.schema import ChatRequest
 from engine.tokenizer import Tokenizer
 
@@ -39,13 +39,13 @@ async def chat_completions(request: Request) -> Response:
     if render is None:
         raise RequestError("This engine was started without a chat renderer (--chat-renderer).")
     info = await unless_gone(request, engine.info())
-    asked = asked.model_copy(update={"adapter": await adapter_name(engine, asked)})
+    asked = asked.model_copy(update={"adapter": adapter_name(info, asked)})
     tokenizer = await engine.tokenizer(asked.adapter)
     messages = [Message(message.role, message.text) for message in asked.messages]
     rendered = await asyncio.to_thread(render, messages, tokenizer, info.chat_template)
     stream = engine.stream(_generation(asked, rendered))
     if asked.stream:
-        return await _stream(request, asked, engine, tokenizer, stream)
+        return await _stream(request, asked, tokenizer, stream, info.model)
     answer = await unless_gone(request, whole(stream))
     choice: dict[str, Any] = {
         "index": 0,
@@ -54,7 +54,7 @@ async def chat_completions(request: Request) -> Response:
         "finish_reason": answer.finish,
         "logprobs": wire.chat_logprobs(answer.logprobs, tokenizer) if asked.logprobs else None,
     }
-    envelope = wire.Envelope("chat.completion", "chatcmpl", await model_name(engine))
+    envelope = wire.Envelope("chat.completion", "chatcmpl", info.model)
     return JSONResponse(envelope.of([choice], answer.usage))
 
 
@@ -70,13 +70,14 @@ def _generation(asked: ChatRequest, rendered: RenderedChat) -> GenerationRequest
         adapter=asked.adapter,
         draft=tuple(asked.draft),
         begin=asked.begin,
+        line_unless=asked.line_ends,
     )
 
 
 async def _stream(
-    request: Request, asked: ChatRequest, engine: Engine, tokenizer: Tokenizer, stream: Any
+    request: Request, asked: ChatRequest, tokenizer: Tokenizer, stream: Any, model: str
 ) -> Response:
-    envelope = wire.Envelope("chat.completion.chunk", "chatcmpl", await model_name(engine))
+    envelope = wire.Envelope("chat.completion.chunk", "chatcmpl", model)
     begun = False
 
     def choice(delta: dict[str, Any], finish: FinishReason | None, scores: Any) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from engine.server import wire
 from engine.server.answers import (
     Answer,
     adapter_name,
-    model_name,
     parse,
     streamed,
     unless_gone,
@@ -31,13 +30,13 @@ async def completions(request: Request) -> Response:
     """Answer one completion request."""
     asked = await parse(request, CompletionRequest)
     engine: ScoringEngine = request.app.state.engine
-    await unless_gone(request, engine.info())
-    asked = asked.model_copy(update={"adapter": await adapter_name(engine, asked)})
+    info = await unless_gone(request, engine.info())
+    asked = asked.model_copy(update={"adapter": adapter_name(info, asked)})
     tokenizer = await engine.tokenizer(asked.adapter)
     prompts = [await _ids(prompt, tokenizer, asked.parse_special) for prompt in asked.prompts]
     if asked.stream:
-        return await _stream(request, asked, engine, tokenizer, prompts)
-    envelope = wire.Envelope("text_completion", "cmpl", await model_name(engine))
+        return await _stream(request, asked, engine, tokenizer, prompts, info.model)
+    envelope = wire.Envelope("text_completion", "cmpl", info.model)
     choices, usages = [], []
     for index, ids in enumerate(prompts):
         choice, usage = await unless_gone(request, _choice(index, ids, asked, engine, tokenizer))
@@ -65,6 +64,7 @@ def _generation(asked: CompletionRequest, ids: tuple[int, ...]) -> GenerationReq
         adapter=asked.adapter,
         draft=tuple(asked.draft),
         begin=asked.begin,
+        line_unless=asked.line_ends,
     )
 
 
@@ -105,10 +105,11 @@ async def _stream(
     engine: ScoringEngine,
     tokenizer: Tokenizer,
     prompts: list[tuple[int, ...]],
+    model: str,
 ) -> Response:
     if len(prompts) != 1 or asked.echo:
         raise RequestError("A streamed completion takes one prompt and no echo.")
-    envelope = wire.Envelope("text_completion", "cmpl", await model_name(engine))
+    envelope = wire.Envelope("text_completion", "cmpl", model)
     offset = 0
 
     async def write(chunk: Chunk) -> AsyncIterator[dict[str, Any]]:

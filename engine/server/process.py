@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import stat
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -34,6 +35,9 @@ FAILED_GRACE_S = 30.0
 
 _CHECK_EVERY_S = 0.5
 _GRACEFUL_SHUTDOWN_S = 3
+_SWITCH_S = 0.0005
+"""After so long the event loop lets the engine's thread have the interpreter: it comes back from
+each step, a millisecond or two with a small model, and would wait for Python's usual 5 ms."""
 
 
 def run(settings: EngineSettings, listen: Listen, *, render_chat: RenderChat | None) -> None:
@@ -44,6 +48,7 @@ def run(settings: EngineSettings, listen: Listen, *, render_chat: RenderChat | N
     address that cannot be used.
     """
     _check(listen)
+    sys.setswitchinterval(_SWITCH_S)
     with contextlib.ExitStack() as stack:
         if listen.uds is not None:
             if not stack.enter_context(_alone(listen.uds.with_suffix(".alive"))):

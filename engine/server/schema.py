@@ -49,6 +49,8 @@ class AnyRequest(BaseModel):
     """Ids that the answer may well begin with; see `engine.api.GenerationRequest`. Our own."""
     begin: str = ""
     """What the answer must begin with; see there. Our own."""
+    line_unless: list[str] | None = None
+    """That the first line feed ends the answer, and behind what not; see there. Our own."""
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -67,6 +69,11 @@ class AnyRequest(BaseModel):
         return Sampling(
             self.temperature, self.top_p, max(0, self.top_k), self.repetition_penalty, self.seed
         )
+
+    @property
+    def line_ends(self) -> tuple[str, ...] | None:
+        """`line_unless`, as the engine takes it."""
+        return None if self.line_unless is None else tuple(self.line_unless)
 
     @property
     def wants_usage(self) -> bool:

@@ -90,7 +90,8 @@ def completion_choice(
         "index": index, "text": chunk.text, "logprobs": logprobs, "finish_reason": chunk.finish,
     }  # fmt: skip
     if with_ids:
-        choice["token_ids"] = list(chunk.ids)
+        choice["token_ids"] = chunk.ids
+        choice["starcoder_ends"] = chunk.ends
     return choice
 
 

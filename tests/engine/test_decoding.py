@@ -1,6 +1,7 @@
 """The decoding loop against transformers' own `generate`, and its promises about text and cache."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,23 @@ def test_stop_text_is_found_across_tokens_and_swallowed(long_model: Loaded) -> N
     chunks = run(long_model, GenerationRequest(prompt, NEW_TOKENS, stop_text=(stop,)))
     assert "".join(chunk.text for chunk in chunks) == free[: free.index(stop)]
     assert chunks[-1].finish is FinishReason.STOP
+
+
+def test_a_line_ends_the_answer_and_nothing_behind_it_is_computed(long_model: Loaded) -> None:
+    for seed in range(30):  # nearly any id, sooner or later line ends among them
+        sampling = Sampling(temperature=9.0, seed=seed)
+        request = GenerationRequest(random_ids(20), 200, sampling=sampling)
+        free = run(long_model, request)
+        lines = "".join(chunk.text for chunk in free).split("\n")
+        if len(lines) > 1 and lines[0].strip():
+            break
+    assert len(lines) > 1
+    ended = run(long_model, replace(request, line_unless=()))
+    assert "".join(chunk.text for chunk in ended) == lines[0]
+    assert ended[-1].finish is FinishReason.STOP
+    assert ids_of(ended) == ids_of(free)[: len(ids_of(ended))]
+    going_on = run(long_model, replace(request, line_unless=(lines[0].rstrip()[-1],)))
+    assert ids_of(going_on) == ids_of(free)
 
 
 def test_exactly_the_last_chunk_has_a_reason(long_model: Loaded) -> None:

@@ -210,6 +210,27 @@ def test_an_answer_is_the_same_with_and_without(
     assert list(cache.ids) == [*REPEATING, *drafted[:-1]]
 
 
+def test_where_each_id_ends_is_told_whatever_comes_at_once(
+    model: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What of an answer is sure enough to be shown must not depend on what was guessed."""
+    request = GenerationRequest(REPEATING, 60, logprobs=0)
+
+    def ends() -> list[int]:
+        told, length = [], 0
+        for chunk in model.decoder.generate(request, KVCache(model.cache_shape), lambda: False):
+            assert len(chunk.ends) == len(chunk.ids) == len(chunk.logprobs)
+            told += [length + end for end in chunk.ends]
+            length += len(chunk.text)
+        return told
+
+    drafted = ends()
+    monkeypatch.setattr(Drafter, "propose", lambda *_: ())
+    assert drafted == ends()
+    assert drafted == sorted(drafted)
+    assert len(set(drafted)) > 20
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("kept", [60, 25, 0])
 def test_a_callers_draft_changes_nothing_but_the_number_of_steps(

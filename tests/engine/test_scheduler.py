@@ -23,6 +23,7 @@ from engine.kv_cache import KVCache
 from engine.loading import Loaded, load
 from engine.scheduler import Scheduler
 from engine.settings import EngineSettings
+from engine.step_costs import StepCosts
 from tests.checkpoint_maker import make_checkpoint
 from tests.engine.test_adapters import make_adapter, note
 
@@ -314,6 +315,21 @@ def test_what_nobody_waits_for_waits_for_everybody(model: Loaded) -> None:
     assert len(ahead.ids) == before
     bench.finish()
     check(model, ahead)
+
+
+def test_what_nobody_waits_for_is_read_in_small_portions(model: Loaded) -> None:
+    """A key that comes in the midst of it waits for a portion's end."""
+    costs = StepCosts()
+    for size in (1, 32, 128, 512):
+        costs.learn(size, float(size))
+    bench = Bench(replace(model, decoder=replace(model.decoder, costs=costs)))
+    bench.ask(GenerationRequest(ids(1, 120), 2, priority=Priority.PREFETCH))
+    bench.turn()
+    assert bench.tally.computed_ids <= 32
+    typed = bench.ask(GenerationRequest(ids(2, 20), 2))
+    while not typed.done:
+        bench.turn()
+    bench.finish()
 
 
 def test_what_is_done_is_counted(model: Loaded) -> None:

@@ -78,10 +78,17 @@ def test_nothing_is_suggested_where_nothing_is_added(text: str, answer: str) -> 
     assert result.why
 
 
-def test_the_engine_is_stopped_as_soon_as_the_line_is_whole() -> None:
+def test_the_engine_ends_as_soon_as_the_line_is_whole() -> None:
     _, engine = asked("x = |\n", "1\n" + "y" * 500)
-    assert engine.stopped_early == 1
+    assert engine.stopped_early == 0  # by itself: nobody need tell it
     assert engine.tokens_written == 3  # the space that was typed, `1` and the line's end
+
+
+def test_a_line_that_opens_a_block_does_not_end_the_answer() -> None:
+    result, engine = asked("i|\n", "f a:\n    b()\nc()\n" + "y" * 500)
+    assert result.suggestions[0].text == "f a:\n    b()"
+    assert engine.stopped_early == 1
+    assert engine.tokens_written == len("if a:\n    b()\nc")
 
 
 def test_a_block_cut_off_for_want_of_tokens_loses_its_last_line() -> None:

@@ -17,6 +17,7 @@ import torch
 
 from engine.arena import Arena
 from engine.cache_pool import CachePool
+from engine.errors import OutOfMemoryError
 from engine.forward import Forward
 from engine.kv_cache import BLOCK, CacheShape, KVCache, common_prefix
 from engine.step_costs import StepCosts
@@ -61,6 +62,8 @@ class DraftModel:
             cache = self.pool.take(prompt, None, rows)
         except (RuntimeError, MemoryError):
             self.pool.forget()
+            return None
+        except OutOfMemoryError:  # others' answers have all slots
             return None
         return Guesses(self, cache, len(prompt) - known, large)
 

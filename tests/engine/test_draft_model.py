@@ -110,11 +110,15 @@ def test_an_answer_is_the_same_with_and_without(
     assert 0 < usage.accepted_tokens < usage.drafted_tokens
 
 
-def test_its_caches_may_be_slots_of_an_arena(plain: Loaded, drafting: Loaded) -> None:
+def test_its_caches_may_be_slots_of_an_arena(
+    plain: Loaded, drafting: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As on a GPU."""
     model = cheap(drafting)
     before = model.decoder.draft_model
     assert before is not None
+    # What a busy machine takes for a pass is not to decide whether guessing pays.
+    monkeypatch.setattr(before.costs, "learn", lambda *_: None)
     assert isinstance(before.forward, LeanForward)
     arena = Arena(before.shape, 1)
     forward = LeanForward(before.forward.weights, arena)
@@ -126,6 +130,22 @@ def test_its_caches_may_be_slots_of_an_arena(plain: Loaded, drafting: Loaded) ->
         assert usage.drafted_tokens > 0
         assert arena.free == 0
         assert small.pool.idle == 1
+
+
+def test_who_finds_no_slot_free_is_answered_without_guesses(
+    plain: Loaded, drafting: Loaded
+) -> None:
+    before = drafting.decoder.draft_model
+    assert before is not None
+    arena = Arena(before.shape, 1)
+    small = DraftModel(before.forward, before.shape, before.costs, arena)
+    busy = small.begin(request(plain).prompt, 0, StepCosts())
+    assert busy is not None
+    model = replace(drafting, decoder=replace(drafting.decoder, draft_model=small))
+    asked = request(plain)
+    assert run(model, asked)[0] == run(plain, asked)[0]
+    busy.close()
+    assert small.begin(request(plain).prompt, 0, StepCosts()) is not None
 
 
 def test_a_model_that_is_always_right_saves_most_passes(plain: Loaded) -> None:

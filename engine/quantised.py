@@ -12,6 +12,9 @@ apart, the earlier one below.
 
 from __future__ import annotations
 
+import logging
+from functools import cache
+from types import ModuleType
 from typing import Literal
 
 import torch
@@ -20,6 +23,8 @@ from torch.nn import functional
 
 from engine.kernels.build import ready
 from engine.kernels.native import INT4, INT8, Held, Native, matrix
+
+log = logging.getLogger(__name__)
 
 Bits = Literal[8, 4]
 
@@ -45,6 +50,10 @@ class Quantised:
         self.numbers = torch.cat([numbers for numbers, _ in parts])
         self.scales = torch.cat([scales for _, scales in parts])
         self._held: Held | None = None
+        self._gpu: ModuleType | None = None
+        """`engine.gpu_products` where they can be used."""
+        if self.numbers.is_cuda:
+            self._gpu = _gpu_products(bits, weight.dtype, self.numbers.device)
 
     @property
     def held(self) -> Held:
@@ -61,9 +70,15 @@ class Quantised:
 
     def __call__(self, x: Tensor) -> Tensor:
         """See `engine.weights.Product`."""
+        gpu = self._gpu
+        if gpu is not None:
+            if x.shape[0] <= gpu.MOST_ROWS:
+                made: Tensor = gpu.product(x, self.numbers, self.scales, self.bias, self.shape[0])
+                return made
+            return self._made_wide(x)
         native = ready() if self.numbers.device.type == "cpu" else None
         if native is None:
-            return self._by_torch(x)
+            return self._made_wide(x)
         if x.shape[0] > _FEW_ROWS and not multiplies_many(native):
             narrow = x.bfloat16()
             parts = [
@@ -79,14 +94,19 @@ class Quantised:
         ids = ids.to(self.numbers.device)
         return self._unpacked(ids // _BLOCK, ids % _BLOCK)[:, : self.shape[1]]
 
-    def _by_torch(self, x: Tensor) -> Tensor:
-        ids = torch.arange(self.shape[0], device=x.device)
-        parts = [
-            functional.linear(x, self.rows(ids[first : first + count]).to(x.dtype))
-            for first, count in self._parts()
-        ]
+    def _made_wide(self, x: Tensor) -> Tensor:
+        parts = [functional.linear(x, self._wide(*part, x.dtype)) for part in self._parts()]
         made = torch.cat(parts, -1)
         return made if self.bias is None else made + self.bias.to(x.dtype)
+
+    def _wide(self, first: int, count: int, dtype: torch.dtype) -> Tensor:
+        """Return rows of the matrix, (count, in) of a type."""
+        if self._gpu is not None:
+            wide: Tensor = self._gpu.expand(
+                self.numbers, self.scales, first, count, self.shape[1], dtype
+            )
+            return wide
+        return self.rows(torch.arange(first, first + count)).to(dtype)
 
     def _parts(self) -> list[tuple[int, int]]:
         rows, most = self.shape[0], _ROWS_AT_ONCE
@@ -99,6 +119,23 @@ class Quantised:
         pairs = torch.stack([fours & 15, fours >> 4], 2).flatten(1).float() - 8
         scales = self.scales[blocks, :, lanes].float()
         return (pairs.view(len(pairs), -1, _COLUMNS) * scales[..., None]).flatten(1)
+
+
+@cache
+def _gpu_products(bits: Bits, dtype: torch.dtype, device: torch.device) -> ModuleType | None:
+    """Return the products for a GPU, ready for use; None where there are none."""
+    try:
+        # Not part of every torch, and slow to import.
+        from engine import gpu_products
+
+        gpu_products.prepare(bits, dtype, device)
+    except Exception as error:  # of Triton's many: no compiler for its launcher, no driver, ...
+        log.warning(
+            "Weights in %d bits are made wide for each product, which is slow. Triton products "
+            "cannot be used: %s", bits, error,
+        )  # fmt: skip
+        return None
+    return gpu_products
 
 
 def multiplies_many(native: Native) -> bool:

@@ -88,6 +88,7 @@ def main(
             dtype, f"{nats / tokens:.4f}", f"{exact / len(holes):.3f}", f"{same / len(holes):.3f}",
             str(tokens),
         )  # fmt: skip
+        del held  # before the next one asks what memory is free
     Console().print(table)
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=1), encoding="utf-8")

@@ -106,7 +106,7 @@ class Quantised:
                 self.numbers, self.scales, first, count, self.shape[1], dtype
             )
             return wide
-        return self.rows(torch.arange(first, first + count)).to(dtype)
+        return self.rows(torch.arange(first, first + count, device=self.numbers.device)).to(dtype)
 
     def _parts(self) -> list[tuple[int, int]]:
         rows, most = self.shape[0], _ROWS_AT_ONCE

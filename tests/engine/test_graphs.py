@@ -44,6 +44,7 @@ KINDS = [
     ("cpu", "int8"),
     ("cuda", "float32"),
     ("cuda", "bfloat16"),
+    ("cuda", "int4"),
 ]
 
 
@@ -570,10 +571,11 @@ def test_a_recording_that_fails_spoils_neither_those_before_nor_what_comes_after
 
 
 @pytest.mark.parametrize("recorded", [False, True])
-def test_a_step_never_waits_for_the_device(recorded: bool) -> None:
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8", "int4"])
+def test_a_step_never_waits_for_the_device(dtype: Any, recorded: bool) -> None:
     if not torch.cuda.is_available():
         pytest.skip("optional: needs a CUDA device")
-    held = load(EngineSettings(device="cuda"), lambda *_: None)
+    held = load(EngineSettings(device="cuda", dtype=dtype), lambda *_: None)
     forward, caches = held.decoder.forward, [held.new_cache() for _ in range(3)]
     with torch.inference_mode():
         while recorded and forward.prepare():

@@ -91,11 +91,11 @@ class RecordedSteps:
         try:
             self._step.put(())  # runs on padding alone: no cache is touched
             self._recorded[bucket] = self._record(partial(self._step.compute, bucket))
+            if not self._left and torch.cuda.is_available():
+                torch.cuda.empty_cache()  # what the runs before recording took
         except Exception as error:
             log.warning("CUDA graphs cannot be recorded; decoding will be slower: %s", error)
             self._left.clear()
-        if not self._left and torch.cuda.is_available():
-            torch.cuda.empty_cache()  # what the runs before recording took
 
 
 class CudaRecorder:

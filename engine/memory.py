@@ -77,21 +77,21 @@ def bytes_needed(config: dict[str, Any], dtype: str, window: int) -> int:
 
 
 _STEP_ROWS = 32
-_GPU_LIBRARIES = 600_000_000
+GPU_LIBRARIES = 600_000_000
 """Code and workspaces of CUDA's libraries, and recorded steps. Guessed, not measured yet."""
 
 
 def bytes_for_steps(config: dict[str, Any], dtype: str, window: int) -> int:
     """Return what a GPTBigCode needs besides on a GPU: the largest recorded step, and libraries.
 
-    A step's are keys and values, gathered for each row; scores, as they are multiplied, added to a
-    mask, made shares and rounded; logits.
+    A step's are where rows lie, and the mask; keys and values, gathered for each row; scores, as
+    they are multiplied, added to the mask, made shares and rounded; logits.
     """
     wide = 4 if dtype == "float32" else 2
     width, heads = int(config["n_embd"]), int(config["n_head"])
-    of_a_column = 2 * wide * width // heads + heads * (2 * wide + 2 * 4)
+    of_a_column = 4 * 8 + 2 * wide * width // heads + heads * (2 * wide + 2 * 4)
     logits = int(config["vocab_size"]) * (wide + 2 * 4)
-    return _STEP_ROWS * (window * of_a_column + logits) + _GPU_LIBRARIES
+    return _STEP_ROWS * (window * of_a_column + logits) + GPU_LIBRARIES
 
 
 def human(size: float) -> str:

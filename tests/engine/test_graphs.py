@@ -3,6 +3,7 @@
 On a CPU they run as they are; where there is a CUDA device, as recorded graphs too.
 """
 
+import json
 import logging
 import random
 import re
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
@@ -26,6 +28,7 @@ from engine.forward import LeanForward
 from engine.graphs import CudaRecorder, Record, RecordedSteps
 from engine.kv_cache import KVCache
 from engine.loading import Loaded, load
+from engine.memory import GPU_LIBRARIES, bytes_for_steps
 from engine.settings import EngineSettings
 from engine.static_step import MOST_ROWS, Bucket, buckets
 from engine.steps import Part
@@ -531,6 +534,42 @@ def test_an_arena_is_as_large_as_memory_allows(
     monkeypatch.setattr("engine.arena.torch.empty", lambda size, **how: little((9, 9, 10**9)))
     with pytest.raises(torch.OutOfMemoryError):
         largest_arena(shape, 9 * window)
+
+
+class Peak(TorchDispatchMode):
+    """Counts the bytes that operations hold at once, beside what they are given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+        self._live: dict[Any, int] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = {one.untyped_storage()._cdata for one in tree_leaves(args) if torch.is_tensor(one)}
+        made = func(*args, **(kwargs or {}))
+        for one in tree_leaves(made):
+            if isinstance(one, Tensor) and one.untyped_storage()._cdata not in given:
+                held = one.untyped_storage()
+                self._live[StorageWeakRef(held)] = held.nbytes()  # type: ignore[no-untyped-call]
+        self._live = {ref: size for ref, size in self._live.items() if not ref.expired()}
+        self.bytes = max(self.bytes, sum(self._live.values()))
+        return made
+
+
+def test_the_largest_step_takes_no_more_than_is_planned_for_it(tmp_path: Path) -> None:
+    path = make_checkpoint(tmp_path, n_positions=4096, n_embd=512, n_head=8, n_layer=1)
+    held = with_steps(
+        load(EngineSettings(str(path), device="cpu", dtype="bfloat16"), lambda *_: None), slots=1
+    )
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    planned = bytes_for_steps(config, "bfloat16", 4096) - GPU_LIBRARIES
+    static = held.decoder.forward.steps._step  # type: ignore[attr-defined]
+    for bucket in (Bucket(4096, MOST_ROWS, 1), Bucket(4096, 1, MOST_ROWS)):
+        with torch.no_grad(), Peak() as peak:
+            static.compute(bucket)
+        assert 0.4 * planned < peak.bytes <= planned
 
 
 def test_slots_run_out(model: Loaded) -> None:

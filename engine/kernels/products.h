@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <type_traits>
 
+#include "dots.h"
 #include "vectors.h"
 
 enum Kind : int32_t { FLOAT = 0, BRAIN = 1, INT8 = 2, INT4 = 3 };
@@ -19,10 +21,13 @@ struct Matrix {
 
 constexpr int ACTIVATION_GROUP = 128;  // columns that share a scale, of an activation
 constexpr int INT4_GROUP = 32;         // columns that share a scale, of a row in 4 bits
-constexpr int TILE_ROWS = 8;
+// Rows, and blocks of 16 rows of weights, whose sums are in registers at the same time: where the
+// memory is the limit, and where arithmetic is.
+constexpr bool MANY_REGISTERS = PART_BYTES == 64;
+constexpr int FEW = MANY_REGISTERS ? 8 : 4, FEW_BLOCKS = 1;
+constexpr int MANY = MANY_REGISTERS ? 6 : 4, MANY_BLOCKS = MANY_REGISTERS ? 4 : 1;
+constexpr int SUMS = MANY_REGISTERS ? 20 : 4;
 constexpr int AHEAD = 4096;  // bytes that are fetched before they are wanted: some 100 ns of them
-
-template <class N> static inline N padded(N n, int to) { return (n + to - 1) / to * to; }
 
 // Rows that a matrix is to be multiplied with: as they are, and in 8 bits for quantised weights.
 struct Rows {
@@ -36,46 +41,44 @@ struct Rows {
   int stride() const { return padded(columns, ACTIVATION_GROUP); }
   int groups() const { return stride() / ACTIVATION_GROUP; }
 
-  void quantise(int row) {
+  // The columns of one group of a row.
+  void quantise(int row, int group) {
     const float *x = values + (size_t)row * columns;
     int8_t *q = bytes + (size_t)row * stride();
-    for (int group = 0; group < groups(); group++) {
-      const int first = group * ACTIVATION_GROUP;
-      const int last = std::min(first + ACTIVATION_GROUP, columns);
-      Floats top{};
-      for (int k = first; k < last; k += LANES) {
-        const Floats v = load<Floats>(x + k);
-        top = larger(top, larger(v, -v));
+    const int first = group * ACTIVATION_GROUP, last = std::min(first + ACTIVATION_GROUP, columns);
+    Floats top{};
+    for (int k = first; k < last; k += LANES) top = larger(top, magnitude(load<Floats>(x + k)));
+    const float most = largest(top);
+    const float inverse = most > 0 ? 127.0f / most : 0.0f;
+    std::memset(q + first, 0, ACTIVATION_GROUP);
+    int32_t total = 0;
+    for (int k = first; k < first + ACTIVATION_GROUP; k += INT4_GROUP) {
+      Ints part{};
+      for (int i = k; i < std::min(k + INT4_GROUP, last); i += LANES) {
+        const Ints n = rounded(load<Floats>(x + i) * inverse);
+        store_bytes(q + i, n);
+        part += n;
       }
-      const float most = largest(top);
-      const float inverse = most > 0 ? 127.0f / most : 0.0f;
-      std::memset(q + first, 0, ACTIVATION_GROUP);
-      int32_t total = 0;
-      for (int k = first; k < first + ACTIVATION_GROUP; k += INT4_GROUP) {
-        Ints part{};
-        for (int i = k; i < std::min(k + INT4_GROUP, last); i += LANES) {
-          const Ints n = rounded(load<Floats>(x + i) * inverse);
-          store(q + i, __builtin_convertvector(n, Bytes));
-          part += n;
-        }
-        int32_t here = 0;
-        for (int i = 0; i < LANES; i++) here += part[i];
-        partial[(size_t)row * (stride() / INT4_GROUP) + k / INT4_GROUP] = here;
-        total += here;
-      }
-      scales[(size_t)row * groups() + group] = most / 127.0f;
-      sums[(size_t)row * groups() + group] = total;
+      const int32_t here = sum(part);
+      partial[(size_t)row * (stride() / INT4_GROUP) + k / INT4_GROUP] = here;
+      total += here;
     }
+    scales[(size_t)row * groups() + group] = most / 127.0f;
+    sums[(size_t)row * groups() + group] = total;
+  }
+
+  void quantise(int row) {
+    for (int group = 0; group < groups(); group++) quantise(row, group);
   }
 };
 
 // The products of J blocks of 16 quantised rows of weights with M rows from `first` on.
 //
-// Weights are kept with an offset, since the processor multiplies unsigned with signed bytes; the
-// sums of the activations take it out again, exactly.
+// Sums over a group of columns are exact; those of groups are added up as floats.
 template <int BITS, int M, int J>
 static inline void quantised_tile(const Matrix &a, int block, const Rows &x, int first,
                                   Floats (&out)[J][M]) {
+  using Sums = std::conditional_t<BITS == 8, Sums8, Sums4>;
   constexpr int GROUP = BITS == 8 ? ACTIVATION_GROUP : INT4_GROUP;
   constexpr int STEP = BITS == 8 ? 4 : 8;  // columns in 64 bytes of 16 rows
   const int columns = padded(a.columns, INT4_GROUP), stride = x.stride();
@@ -87,14 +90,15 @@ static inline void quantised_tile(const Matrix &a, int block, const Rows &x, int
     UNROLL
     for (int m = 0; m < M; m++) out[j][m] = Floats{};
   for (int k = 0; k < columns; k += GROUP) {
-    Ints acc[J][M];
+    Sums acc[J][M];
+    int32_t sums[M];
     const int group = k / ACTIVATION_GROUP, end = std::min(k + GROUP, columns);
     UNROLL
     for (int m = 0; m < M; m++) {
-      const int32_t sum = BITS == 8 ? x.sums[(first + m) * x.groups() + group]
-                                    : x.partial[(first + m) * (stride / INT4_GROUP) + k / GROUP];
+      sums[m] = BITS == 8 ? x.sums[(first + m) * x.groups() + group]
+                          : x.partial[(first + m) * (stride / INT4_GROUP) + k / GROUP];
       UNROLL
-      for (int j = 0; j < J; j++) acc[j][m] = Ints{} - (BITS == 8 ? 128 : 8) * sum;
+      for (int j = 0; j < J; j++) acc[j][m].start(sums[m]);
     }
     for (int i = k; i < end; i += STEP) {
       UNROLL
@@ -106,10 +110,10 @@ static inline void quantised_tile(const Matrix &a, int block, const Rows &x, int
         for (int m = 0; m < M; m++) {
           const int8_t *of_row = bytes + m * stride + i;
           if (BITS == 8) {
-            acc[j][m] = dot4(acc[j][m], packed, load<int32_t>(of_row));
+            acc[j][m].add(packed, load<int32_t>(of_row));
           } else {
-            acc[j][m] = dot4(acc[j][m], packed & 0x0f0f0f0f, load<int32_t>(of_row));
-            acc[j][m] = dot4(acc[j][m], (packed >> 4) & 0x0f0f0f0f, load<int32_t>(of_row + 4));
+            acc[j][m].add(packed & 0x0f0f0f0f, load<int32_t>(of_row));
+            acc[j][m].add((packed >> 4) & 0x0f0f0f0f, load<int32_t>(of_row + 4));
           }
         }
       }
@@ -122,7 +126,7 @@ static inline void quantised_tile(const Matrix &a, int block, const Rows &x, int
                       ((size_t)(block + j) * (columns / GROUP) + k / GROUP) * LANES);
       UNROLL
       for (int m = 0; m < M; m++)
-        out[j][m] += __builtin_convertvector(acc[j][m], Floats) * scale *
+        out[j][m] += to_floats(acc[j][m].total(sums[m])) * scale *
                      x.scales[(first + m) * x.groups() + group];
     }
   }
@@ -145,16 +149,19 @@ static inline float weight_at(const Matrix &a, int row, int column) {
   const size_t at = ((size_t)block * columns / 2 + column / 8 * 4) * LANES + lane * 4 + column % 4;
   const int number = (column % 8 < 4 ? w[at] & 15 : w[at] >> 4) - 8;
   const size_t group = ((size_t)block * (columns / INT4_GROUP) + column / INT4_GROUP) * LANES;
-  return number * widen((const Brain *)a.scale + group)[lane];
+  float scales[LANES];
+  store(scales, widen((const Brain *)a.scale + group));
+  return number * scales[lane];
 }
 
 // The same for rows of weights that are kept as they are, R of them at a time.
 template <class W, int M>
 static inline void plain_tile(const Matrix &a, int block, const Rows &x, int first,
                               Floats (&out)[1][M]) {
-  constexpr int R = M <= 4 ? 4 : 2;
+  constexpr int R = 4 * M <= SUMS ? 4 : 2 * M <= SUMS ? 2 : 1;
   const size_t columns = a.columns;
   const float *rows = x.values + first * columns;
+  float found[M][LANES];
   for (int r = 0; r < LANES; r += R) {
     const W *w[R];
     UNROLL
@@ -177,8 +184,9 @@ static inline void plain_tile(const Matrix &a, int block, const Rows &x, int fir
     UNROLL
     for (int i = 0; i < R; i++)
       UNROLL
-      for (int m = 0; m < M; m++) out[0][m][r + i] = sum(acc[i][m]);
+      for (int m = 0; m < M; m++) found[m][r + i] = sum(acc[i][m]);
   }
+  for (int m = 0; m < M; m++) out[0][m] = load<Floats>(found[m]);
 }
 
 template <int M, int J>
@@ -212,23 +220,28 @@ static inline void tile_of(int count, const Matrix &a, int block, const Rows &x,
   if constexpr (M > 1) tile_of<M - 1, J>(count, a, block, x, first, done);
 }
 
+// The blocks from `from` to `to`, J at a time, with all rows, at most M at a time.
+template <int M, int J, class Done>
+static inline void multiply_blocks(const Matrix &a, const Rows &x, int from, int to, Done &&done) {
+  const int tiles = (x.count + M - 1) / M, most = (x.count + tiles - 1) / tiles;
+  int block = from;
+  for (; block + J <= to; block += J)
+    for (int row = 0; row < x.count; row += most)
+      tile_of<M, J>(std::min(most, x.count - row), a, block, x, row, done);
+  if constexpr (J > 1) multiply_blocks<FEW, FEW_BLOCKS>(a, x, block, to, done);
+}
+
 // All of y = Wx + b, shared among the threads that call it with the same counter, which is at 0.
 template <class Done>
 static inline void multiply(const Matrix &a, const Rows &x, std::atomic<int> &next, int threads,
                             Done &&done) {
   const int blocks = padded(a.rows, LANES) / LANES;
-  const bool wide = x.count > 2 * TILE_ROWS && a.kind >= INT8;  // then arithmetic is the limit
-  const int most = wide ? 6 : TILE_ROWS;
-  const int share = wide ? 4 : std::max(1, blocks / (threads * 8));
+  const int share = padded(std::max(1, blocks / (threads * 8)), x.count > FEW ? MANY_BLOCKS : 1);
   for (int from; (from = next.fetch_add(share)) < blocks;) {
     const int to = std::min(from + share, blocks);
-    if (wide && to - from == 4) {
-      for (int row = 0; row < x.count; row += most)
-        tile_of<6, 4>(std::min(most, x.count - row), a, from, x, row, done);
-      continue;
-    }
-    for (int block = from; block < to; block++)
-      for (int row = 0; row < x.count; row += most)
-        tile_of<TILE_ROWS, 1>(std::min(most, x.count - row), a, block, x, row, done);
+    if (x.count <= FEW || a.kind < INT8)
+      multiply_blocks<FEW, FEW_BLOCKS>(a, x, from, to, done);
+    else
+      multiply_blocks<MANY, MANY_BLOCKS>(a, x, from, to, done);
   }
 }

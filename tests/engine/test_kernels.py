@@ -1,5 +1,7 @@
 """The kernels against plain arithmetic in torch: products, and whole steps of whole models."""
 
+import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -193,19 +195,44 @@ def test_text_is_the_same_whether_steps_are_fused(native: Native) -> None:
     assert len(texts[0]) > 50
 
 
-def test_any_processor_computes_the_same(native: Native, tmp_path: Path) -> None:
-    """The general form of each operation, as a processor without AVX-512 compiles it."""
-    weights, x = Quantised(random(70, 160), random(70), 8), random(9, 160)
-    expected = native.product(weights.held, x)
-    flags, build_flags = ["-std=c++17", "-O0", "-fPIC", "-Wno-psabi"], build._openmp()
-    source = Path(build.__file__).with_name("step.cpp")
-    subprocess.run(["c++", *flags, *build_flags[0], "-shared", str(source), *build_flags[1],
-                    "-o", str(tmp_path / "plain.so")], check=True)  # fmt: skip
-    plain = Native(tmp_path / "plain.so")
-    assert not plain.fast_at_many_rows
-    torch.testing.assert_close(plain.product(weights.held, x), expected, atol=1e-5, rtol=1e-5)
-    wide = matrix(kind_of(torch.bfloat16), (70, 160), random(70, 160).bfloat16(), None, None)
-    torch.testing.assert_close(plain.product(wide, x), native.product(wide, x))
+CHECK = Path(__file__).with_name("kernels_check.cpp")
+
+
+def check(compiler: str, flags: list[str], program: Path, *runner: str) -> str:
+    """Compile the check for a processor and run it; return what it says of itself."""
+    flags = ["-std=c++17", "-O1", "-Wno-psabi", *flags]
+    subprocess.run([compiler, *flags, str(CHECK), "-o", str(program)], check=True)
+    done = subprocess.run([*runner, str(program)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    [
+        ("-march=native", " bytes of vector"),
+        ("-march=x86-64-v3", "32 bytes of vector, no products of bytes"),  # AVX2
+        ("-march=x86-64", "16 bytes of vector, no products of bytes"),
+    ],
+)
+def test_any_processor_computes_exactly(
+    native: Native, tmp_path: Path, flags: str, what: str
+) -> None:
+    if platform.machine() != "x86_64":
+        pytest.skip("optional: needs an x86-64 processor")
+    if "v3" in flags and "avx2" not in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
+        pytest.skip("optional: needs a processor with AVX2")
+    assert what in check("c++", [flags], tmp_path / "check")
+
+
+@pytest.mark.parametrize("extension", ["", "+dotprod"])
+def test_arm_computes_exactly(tmp_path: Path, extension: str) -> None:
+    compiler, runner = "aarch64-linux-gnu-g++", "qemu-aarch64"
+    if not (shutil.which(compiler) and shutil.which(runner)):
+        pytest.skip("optional: needs g++-aarch64-linux-gnu and qemu-user, see CONTRIBUTING.md")
+    flags = [f"-march=armv8.2-a{extension}", "-static"]
+    said = check(compiler, flags, tmp_path / "check", runner)
+    assert ("no products" in said) == (not extension)
 
 
 def test_one_openmp_is_in_the_process() -> None:

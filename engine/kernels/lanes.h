@@ -1,0 +1,264 @@
+// Sixteen lanes at a time, on any processor: as many of its own vectors as that takes.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <utility>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+constexpr int LANES = 16;
+
+#if defined(__AVX512VNNI__)  // before it, AVX-512 has no more for us than AVX2
+#define PART_BYTES 64
+#elif defined(__AVX2__)
+#define PART_BYTES 32
+#else
+#define PART_BYTES 16
+#endif
+constexpr int PARTS = 64 / PART_BYTES;
+
+template <class N> static inline N padded(N n, int to) { return (n + to - 1) / to * to; }
+
+// Before each loop over accumulators: only where all of them are unrolled do they stay in registers.
+#define UNROLL _Pragma("GCC unroll 16")
+#define INLINED inline __attribute__((always_inline))
+#define INLINE static INLINED
+
+typedef float FloatPart __attribute__((vector_size(PART_BYTES)));
+typedef int32_t IntPart __attribute__((vector_size(PART_BYTES)));
+
+// GCC keeps a vector that is wider than the processor's in memory; of a structure it makes registers.
+template <class V> struct Lanes {
+  V part[PARTS];
+};
+
+using Floats = Lanes<FloatPart>;
+using Ints = Lanes<IntPart>;
+
+template <class V, class F, size_t... P>
+INLINE Lanes<V> made_of(F &&part, std::index_sequence<P...>) {
+  return {{part(P)...}};
+}
+
+// The vector whose parts are part(0), part(1), ...
+template <class V, class F> INLINE Lanes<V> by_parts(F &&part) {
+  return made_of<V>(part, std::make_index_sequence<PARTS>());
+}
+
+#define OPERATOR(op)                                                                 \
+  template <class V> INLINE Lanes<V> operator op(const Lanes<V> &a, const Lanes<V> &b) { \
+    return by_parts<V>([&](size_t p) { return a.part[p] op b.part[p]; });            \
+  }                                                                                  \
+  template <class V, class S> INLINE Lanes<V> operator op(const Lanes<V> &a, S b) {  \
+    return by_parts<V>([&](size_t p) { return a.part[p] op b; });                    \
+  }
+OPERATOR(+)
+OPERATOR(-)
+OPERATOR(*)
+OPERATOR(/)
+OPERATOR(&)
+OPERATOR(|)
+OPERATOR(<<)
+OPERATOR(>>)
+#undef OPERATOR
+
+template <class V, class B> INLINE void operator+=(Lanes<V> &a, const B &b) { a = a + b; }
+template <class V, class B> INLINE void operator*=(Lanes<V> &a, const B &b) { a = a * b; }
+
+template <class V> struct Memory {
+  INLINED static V load(const void *from) {
+    V v;
+    std::memcpy(&v, from, sizeof v);
+    return v;
+  }
+  INLINED static void store(void *to, const V &v) { std::memcpy(to, &v, sizeof v); }
+};
+
+// Part by part: GCC copies a structure as a whole in other pieces, and then waits for them.
+template <class V> struct Memory<Lanes<V>> {
+  INLINED static Lanes<V> load(const void *from) {
+    return by_parts<V>(
+        [&](size_t p) { return Memory<V>::load((const char *)from + p * PART_BYTES); });
+  }
+  INLINED static void store(void *to, const Lanes<V> &v) {
+    UNROLL
+    for (int p = 0; p < PARTS; p++) Memory<V>::store((char *)to + p * PART_BYTES, v.part[p]);
+  }
+};
+
+template <class V> INLINE V load(const void *from) { return Memory<V>::load(from); }
+template <class V> INLINE void store(void *to, const V &v) { Memory<V>::store(to, v); }
+
+INLINE Floats all(float x) {
+  return by_parts<FloatPart>([&](size_t) { return x - FloatPart{}; });
+}
+
+INLINE Ints all_ints(int32_t x) {
+  return by_parts<IntPart>([&](size_t) { return x - IntPart{}; });
+}
+
+INLINE Floats larger(const Floats &a, const Floats &b) {
+  return by_parts<FloatPart>([&](size_t p) { return a.part[p] > b.part[p] ? a.part[p] : b.part[p]; });
+}
+
+INLINE Floats smaller(const Floats &a, const Floats &b) {
+  return by_parts<FloatPart>([&](size_t p) { return a.part[p] < b.part[p] ? a.part[p] : b.part[p]; });
+}
+
+INLINE Floats magnitude(const Floats &x) {
+  return by_parts<FloatPart>([&](size_t p) { return (FloatPart)((IntPart)x.part[p] & 0x7fffffff); });
+}
+
+// The same bits.
+INLINE Floats as_floats(const Ints &x) {
+  return by_parts<FloatPart>([&](size_t p) { return (FloatPart)x.part[p]; });
+}
+
+INLINE Ints as_ints(const Floats &x) {
+  return by_parts<IntPart>([&](size_t p) { return (IntPart)x.part[p]; });
+}
+
+// The same number.
+INLINE Floats to_floats(const Ints &x) {
+  return by_parts<FloatPart>([&](size_t p) { return __builtin_convertvector(x.part[p], FloatPart); });
+}
+
+// Sixteen numbers of 16 bits, unsigned.
+INLINE Ints load_halves(const uint16_t *from) {
+#if PART_BYTES == 64  // GCC makes two halves of the general form
+  return {{(IntPart)_mm512_cvtepu16_epi32(load<__m256i>(from))}};
+#elif PART_BYTES == 32
+  return by_parts<IntPart>(
+      [&](size_t p) { return (IntPart)_mm256_cvtepu16_epi32(load<__m128i>(from + 8 * p)); });
+#elif defined(__ARM_NEON)
+  return by_parts<IntPart>([&](size_t p) { return (IntPart)vmovl_u16(vld1_u16(from + 4 * p)); });
+#else
+  typedef uint16_t Part __attribute__((vector_size(PART_BYTES / 2)));
+  return by_parts<IntPart>([&](size_t p) {
+    return __builtin_convertvector(load<Part>(from + p * LANES / PARTS), IntPart);
+  });
+#endif
+}
+
+INLINE void store_halves(uint16_t *to, const Ints &x) {  // numbers that 16 bits hold, unsigned
+#if PART_BYTES == 32
+  const __m256i both = _mm256_packus_epi32((__m256i)x.part[0], (__m256i)x.part[1]);
+  store(to, _mm256_permute4x64_epi64(both, 0xd8));
+#else
+  typedef uint16_t Part __attribute__((vector_size(PART_BYTES / 2)));
+  for (int p = 0; p < PARTS; p++)
+    store(to + p * LANES / PARTS, __builtin_convertvector(x.part[p], Part));
+#endif
+}
+
+INLINE void store_bytes(int8_t *to, const Ints &x) {  // numbers that 8 bits hold, signed
+#if PART_BYTES == 32
+  const __m256i both = _mm256_packs_epi32((__m256i)x.part[0], (__m256i)x.part[1]);
+  const __m256i halves = _mm256_permute4x64_epi64(both, 0xd8);
+  store(to, _mm_packs_epi16(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1)));
+#else
+  typedef int8_t Part __attribute__((vector_size(PART_BYTES / 4)));
+  for (int p = 0; p < PARTS; p++)
+    store(to + p * LANES / PARTS, __builtin_convertvector(x.part[p], Part));
+#endif
+}
+
+// Brain floats: the upper half of a float.
+struct Brain {
+  uint16_t bits;
+};
+
+INLINE Floats widen(const float *from) { return load<Floats>(from); }
+INLINE Floats widen(const Brain *from) { return as_floats(load_halves(&from->bits) << 16); }
+INLINE void narrow(float *to, const Floats &x) { store(to, x); }
+
+INLINE void narrow(Brain *to, const Floats &x) {  // to the nearest, ties to even
+  const Ints bits = as_ints(x), up = bits + 0x7fff + ((bits >> 16) & 1);
+  store_halves(&to->bits, (up >> 16) & 0xffff);
+}
+
+// What `both(a, b)` makes of all lanes, by halves.
+template <class V, class F> INLINE auto folded(const Lanes<V> &v, F &&both) {
+  typedef decltype(v.part[0][0] + v.part[0][0]) One;
+  typedef One Four __attribute__((vector_size(16)));
+  Four f[4];
+  store(f, v);
+  const Four two[2] = {both(f[0], f[2]), both(f[1], f[3])}, last = both(two[0], two[1]);
+  const One a[2] = {both(last[0], last[2]), both(last[1], last[3])};
+  return both(a[0], a[1]);
+}
+
+INLINE float sum(const Floats &v) {
+#if PART_BYTES == 64
+  return _mm512_reduce_add_ps((__m512)v.part[0]);
+#else
+  return folded(v, [](auto a, auto b) { return a + b; });
+#endif
+}
+
+INLINE int32_t sum(const Ints &v) {
+#if PART_BYTES == 64
+  return _mm512_reduce_add_epi32((__m512i)v.part[0]);
+#else
+  return folded(v, [](auto a, auto b) { return a + b; });
+#endif
+}
+
+INLINE float largest(const Floats &v) {
+#if PART_BYTES == 64
+  return _mm512_reduce_max_ps((__m512)v.part[0]);
+#else
+  return folded(v, [](auto a, auto b) { return a > b ? a : b; });
+#endif
+}
+
+// Turns rows into columns.
+INLINE void transpose(Ints (&rows)[LANES]) {
+#if PART_BYTES == 64
+  UNROLL
+  for (int by = 1; by < LANES; by *= 2) {
+    alignas(64) int32_t lower[LANES], upper[LANES];  // lanes of the second vector are 16 to 31
+    UNROLL
+    for (int lane = 0; lane < LANES; lane++) {
+      lower[lane] = lane & by ? lane - by + LANES : lane;
+      upper[lane] = lane & by ? lane + LANES : lane + by;
+    }
+    UNROLL
+    for (int i = 0; i < LANES; i++) {
+      if (i & by) continue;
+      const __m512i a = (__m512i)rows[i].part[0], b = (__m512i)rows[i + by].part[0];
+      rows[i].part[0] = (IntPart)_mm512_permutex2var_epi32(a, load<__m512i>(lower), b);
+      rows[i + by].part[0] = (IntPart)_mm512_permutex2var_epi32(a, load<__m512i>(upper), b);
+    }
+  }
+#else
+  int32_t from[LANES][LANES], to[LANES][LANES];
+  std::memcpy(from, rows, sizeof from);
+  for (int row = 0; row < LANES; row += 4)
+    for (int column = 0; column < LANES; column += 4) {
+#if defined(__SSE2__)
+      __m128 a = load<__m128>(&from[row][column]), b = load<__m128>(&from[row + 1][column]);
+      __m128 c = load<__m128>(&from[row + 2][column]), d = load<__m128>(&from[row + 3][column]);
+      _MM_TRANSPOSE4_PS(a, b, c, d);
+      store(&to[column][row], a);
+      store(&to[column + 1][row], b);
+      store(&to[column + 2][row], c);
+      store(&to[column + 3][row], d);
+#elif defined(__ARM_NEON)
+      const int32x4x4_t columns = {{vld1q_s32(&from[row][column]), vld1q_s32(&from[row + 1][column]),
+                                    vld1q_s32(&from[row + 2][column]),
+                                    vld1q_s32(&from[row + 3][column])}};
+      int32_t mixed[LANES];
+      vst4q_s32(mixed, columns);
+      for (int i = 0; i < 4; i++) std::memcpy(&to[column + i][row], mixed + 4 * i, 16);
+#else
+      for (int i = 0; i < 16; i++) to[column + i % 4][row + i / 4] = from[row + i / 4][column + i % 4];
+#endif
+    }
+  std::memcpy(rows, to, sizeof to);
+#endif
+}

@@ -141,8 +141,8 @@ def _gpu_products(bits: Bits, dtype: torch.dtype, device: torch.device) -> Modul
 def multiplies_many(native: Native) -> bool:
     """Whether the kernels are the fastest for many rows of activations.
 
-    A matrix unit is faster, and where the instructions for bytes are missing, so is torch; both
-    want weights that are made wide again.
+    A matrix unit is faster, and without wide vectors so may torch be; both want weights that are
+    made wide again.
     """
     return native.fast_at_many_rows and not torch.cpu._is_amx_tile_supported()
 

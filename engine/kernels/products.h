@@ -235,6 +235,7 @@ static inline void multiply_blocks(const Matrix &a, const Rows &x, int from, int
 template <class Done>
 static inline void multiply(const Matrix &a, const Rows &x, std::atomic<int> &next, int threads,
                             Done &&done) {
+  if (x.count == 0) return;
   const int blocks = padded(a.rows, LANES) / LANES;
   const int share = padded(std::max(1, blocks / (threads * 8)), x.count > FEW ? MANY_BLOCKS : 1);
   for (int from; (from = next.fetch_add(share)) < blocks;) {

@@ -201,9 +201,10 @@ static void check_steps(Kind kind, double close) {
     std::vector<float> hidden(count * width), logits(count * vocab);
     std::vector<int32_t> wanted;
     for (float &x : hidden) x = normal();
-    for (int i = 0; i < count; i++) wanted.push_back(i);
+    for (int i = 0; i < count && second != 40; i++) wanted.push_back(i);  // once none at all
     const std::vector<float> embedded = hidden;
-    starcoder_step(&model, rows.data(), count, hidden.data(), wanted.data(), count, logits.data(), 1);
+    starcoder_step(&model, rows.data(), count, hidden.data(), wanted.data(), (int)wanted.size(),
+                   logits.data(), 1);
     for (int row = 0; row < count; row++) {
       Cache &cache = mine[row >= first];
       const int place = rows[row].position;
@@ -227,6 +228,7 @@ static void check_steps(Kind kind, double close) {
         const auto added = down[layer].times(wide.data());
         for (int i = 0; i < width; i++) x[i] += added[i];
       }
+      if (wanted.empty()) continue;
       const auto expected = head.times(normed(x, norm).data());
       double off = 0, size = 0;
       for (int i = 0; i < vocab; i++) {

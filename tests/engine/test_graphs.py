@@ -566,10 +566,12 @@ def test_the_largest_step_takes_no_more_than_is_planned_for_it(tmp_path: Path) -
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     planned = bytes_for_steps(config, "bfloat16", 4096) - GPU_LIBRARIES
     static = held.decoder.forward.steps._step  # type: ignore[attr-defined]
+    taken = []
     for bucket in (Bucket(4096, MOST_ROWS, 1), Bucket(4096, 1, MOST_ROWS)):
         with torch.no_grad(), Peak() as peak:
             static.compute(bucket)
-        assert 0.4 * planned < peak.bytes <= planned
+        taken.append(peak.bytes)
+    assert 0.8 * planned < max(taken) <= planned
 
 
 def test_slots_run_out(model: Loaded) -> None:

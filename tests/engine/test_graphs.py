@@ -21,6 +21,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from engine.adapters import install
 from engine.api import GenerationRequest, Priority, Sampling
 from engine.arena import Arena, largest_arena
 from engine.errors import OutOfMemoryError
@@ -33,12 +34,13 @@ from engine.settings import EngineSettings
 from engine.static_step import MOST_ROWS, Bucket, buckets
 from engine.steps import Part
 from tests.checkpoint_maker import make_checkpoint
+from tests.engine.test_adapters import make_adapter, note
 from tests.engine.test_scheduler import Bench, check, ids
 
 WINDOW = 700
 SLOTS = 6
 
-CLOSE = {"float32": 2e-3, "bfloat16": 0.25, "int8": 2e-3}
+CLOSE = {torch.float32: 2e-3, torch.bfloat16: 0.25}
 """Of logits that are some tens; in 16 bits the order of a sum is seen."""
 
 KINDS = [
@@ -121,10 +123,10 @@ def plain(kind: tuple[str, Any], path: Path) -> Loaded:
 
 
 @pytest.fixture
-def pair(plain: Loaded, kind: tuple[str, Any]) -> Pair:
+def pair(plain: Loaded) -> Pair:
     held = with_steps(plain)
     assert held.arena is not None
-    return Pair(held, held.arena, plain_forward(plain), CLOSE[kind[1]])
+    return Pair(held, held.arena, plain_forward(plain), CLOSE[plain.cache_shape.dtype])
 
 
 class Twins:
@@ -382,11 +384,19 @@ def test_what_is_recorded_is_replayed(pair: Pair, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture(scope="module", params=["cpu", "cuda"])
-def model(request: pytest.FixtureRequest, path: Path) -> Loaded:
+def model(
+    request: pytest.FixtureRequest, path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Loaded:
+    """With an adapter, `one`."""
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("optional: needs a CUDA device")
+    made = tmp_path_factory.mktemp("adapter")
     settings = EngineSettings(str(path), device=request.param, dtype="float32")
-    return load(settings, lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STARCODER_LSP_ADAPTERS", str(tmp_path_factory.mktemp("shelf")))
+        make_adapter(path, made, seed=0)
+        install(made, "one", note(path))
+        return load(settings, lambda *_: None)
 
 
 class StaticBench(Bench):
@@ -413,6 +423,7 @@ class StaticBench(Bench):
                     sampling=Sampling(1.0, seed=seed) if seed % 4 == 3 else Sampling(),
                     draft=ids(7, 9) if seed % 2 else (),
                     begin="ret" if seed % 6 == 5 else "",
+                    adapter="one" if seed % 4 == 2 else None,
                 )
             )  # fmt: skip
             for _ in range(3):

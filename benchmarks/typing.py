@@ -3,10 +3,10 @@
 Passages of real files are typed in bursts, a request at every key, the one before taken back; after
 a burst the typist waits for the answer, whose time counts. Ours is the language server in a process
 and the engine in another; llama.cpp's is its `/infill`, asked for one line directly, without a
-language server between. Both have the same weights, prompts of the same length and the same delay
-after a key, and neither asks again for what is typed along a suggestion. A token computed is one
-that went through the network: of prompts, of answers, or guessed. llama.cpp is measured as it
-comes, prefix before suffix, and with `--spm-infill`.
+language server between; both editors cost next to nothing. Both have the same weights, prompts of
+the same length and the same delay after a key, and neither asks again for what is typed along a
+suggestion. A token computed is one that went through the network: of prompts, of answers, or
+guessed. llama.cpp is measured as it comes, prefix before suffix, and with `--spm-infill`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from benchmarks.common import (
     machine,
     random_checkpoint,
 )
+from benchmarks.light_editor import Answered, LightEditor, light_editor
 from benchmarks.llama_server import LlamaEditor, llama_server
 from engine.client.endpoint import Meeting
 from engine.client.managed import ManagedEngine
@@ -49,9 +50,8 @@ from fim.evaluation.files import source_files
 from fim.evaluation.replay import passages
 from fim.evaluation.report import percentile
 from fim.evaluation.rhythm import MEDIAN_MS
-from fim.evaluation.tally import Ghost, Passage
+from fim.evaluation.tally import Passage
 from fim.snapshot import Source
-from lsp_server.cli.editor import ScriptedEditor, editor_with_server
 
 _KEYS = (2, 8)
 """Of a burst: from, to."""
@@ -79,23 +79,22 @@ class _Typed(Protocol):
     def open(self, passage: Passage) -> None:
         """Open the file without the passage, the cursor where it is to be."""
 
-    async def type(self, text: str, seconds_per_key: float) -> Ghost:
-        """See `ScriptedEditor.type`."""
+    async def type(self, text: str, seconds_per_key: float) -> Answered:
+        """Type key by key, and wait for the answer at the last."""
 
     async def computed(self) -> int:
         """Return how many tokens the model's server has computed since its start."""
 
 
 class _Ours:
-    def __init__(self, editor: ScriptedEditor, metrics: httpx2.AsyncClient) -> None:
+    def __init__(self, editor: LightEditor, metrics: httpx2.AsyncClient) -> None:
         self._editor, self._metrics = editor, metrics
 
     def open(self, passage: Passage) -> None:
-        self._editor.open(passage.without, passage.file.place.as_uri(), passage.file.language)
-        self._editor.cursor = passage.start
+        self._editor.open(passage)
 
-    async def type(self, text: str, seconds_per_key: float) -> Ghost:
-        return await self._editor.type(text, seconds_per_key)
+    async def type(self, text: str, seconds_per_key: float) -> Answered:
+        return await self._editor.type(text, [seconds_per_key] * len(text))
 
     async def computed(self) -> int:
         told = (await self._metrics.get("/metrics")).text
@@ -110,8 +109,9 @@ class _Theirs:
     def open(self, passage: Passage) -> None:
         self._editor.open(passage.without, passage.start)
 
-    async def type(self, text: str, seconds_per_key: float) -> Ghost:
-        return await self._editor.type(text, seconds_per_key)
+    async def type(self, text: str, seconds_per_key: float) -> Answered:
+        ghost = await self._editor.type(text, seconds_per_key)
+        return Answered(ghost.milliseconds, ghost.source, bool(ghost.text))
 
     async def computed(self) -> int:
         return await self._editor.computed()
@@ -125,10 +125,9 @@ async def _passage(at: _Typed, passage: Passage, result: Result, seed: int) -> N
     while left:
         burst = left[: rng.randint(*_KEYS)]
         left = left[len(burst) :]
-        ghost = await at.type(burst, MEDIAN_MS / 1000)
+        one = await at.type(burst, MEDIAN_MS / 1000)
         result.keys += len(burst)
-        asked = ghost.source == Source.MODEL
-        result.answers.append((ghost.milliseconds, bool(ghost.text), asked))
+        result.answers.append((one.milliseconds, one.suggests, one.source == Source.MODEL))
         await asyncio.sleep(0.1)
     result.computed += await at.computed() - before
 
@@ -143,9 +142,8 @@ async def measure(
                 "maxNewTokens": 128}  # fmt: skip
     engine_settings = EngineSettings(model=model, dtype=dtype)  # type: ignore[arg-type]
     async with AsyncExitStack() as stack:
-        editor = await stack.enter_async_context(editor_with_server(settings))
-        editor.open("\n")
-        await editor.wait_until_ready()
+        editor = await stack.enter_async_context(light_editor(settings))
+        await editor.ready()
         typed: dict[str, _Typed] = {"ours": _Ours(editor, await _metrics(stack, engine_settings))}
         for name, peer in peers.items():
             http = await stack.enter_async_context(peer.serve())

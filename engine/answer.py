@@ -82,13 +82,17 @@ class _Answer:
 
     def _compute(self, certain: tuple[int, ...]) -> Work:
         rows_left = self._decoder.context_window - len(self._cache.ids) - len(certain)
-        guess = self._drafter.propose(min(rows_left, self._left - 1))
+        ends = self._writes_line_end if self._stop_text.ends_with_line else None
+        guess = self._drafter.propose(min(rows_left, self._left - 1), ends)
         sampler = None if self._sampler.plain else self._sampler
         choice = Choice(self._request.logprobs, sampler, len(self._written), guess)
         reading = yield Step((*certain, *guess), len(certain), 1 + len(guess), choice)
         if not self._written:
             self._prefilled = time.perf_counter()
         self._read(reading, guess)
+
+    def _writes_line_end(self, id_: int) -> bool:
+        return b"\n" in self._decoder.tokenizer.vocabulary.bytes_of(id_)
 
     def _read(self, reading: Reading, guess: tuple[int, ...]) -> None:
         """Take the ids that were chosen, as far as the guess was right."""

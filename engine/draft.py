@@ -10,7 +10,7 @@ there is one and it promises more.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from engine.draft_model import FIRST_CHANCE, Guesses
 from engine.step_costs import StepCosts
@@ -71,16 +71,19 @@ class Drafter:
         if self._draft is not None:
             self._draft.follow(id_, self._last_of_answer())
 
-    def propose(self, most: int) -> tuple[int, ...]:
-        """Return at most `most` ids, of the source that promises the most of a pass."""
+    def propose(self, most: int, ends: Callable[[int], bool] | None = None) -> tuple[int, ...]:
+        """Return at most `most` ids, of the source that promises the most of a pass.
+
+        None behind the first that `ends` the answer.
+        """
         most = min(most, _MOST)
-        found = self._find(most)
+        found = _until(self._find(most), ends)
         count, rate = self._best(self._source, len(found)) if found else (0, 0.0)
         if self._model is not None and most > 0:
             guesses, guesses_rate = self._best(_OF_MODEL, most, self._model.each_ms)
             if guesses and guesses_rate > rate:
                 self._source = _OF_MODEL
-                found = self._model.guess(array("i", _ids(self._ids)), guesses)
+                found = _until(self._model.guess(array("i", _ids(self._ids)), guesses), ends)
                 count = len(found)
         self.drafted += count
         return found[:count]
@@ -178,6 +181,14 @@ class Draft:
                 if self._ids[at : at + size] == wanted:
                     return at + size
         return None
+
+
+def _until(ids: tuple[int, ...], ends: Callable[[int], bool] | None) -> tuple[int, ...]:
+    """Return ids up to the first that is an end, and that one."""
+    if ends is None:
+        return ids
+    end = next((at for at, id_ in enumerate(ids, start=1) if ends(id_)), len(ids))
+    return ids[:end]
 
 
 def _ids(of_bytes: bytes | bytearray) -> tuple[int, ...]:

@@ -27,6 +27,11 @@ class StopText:
         self._held = ""
         self.reached = False
 
+    @property
+    def ends_with_line(self) -> bool:
+        """Whether the end of a line, if that is how it ends, would be the answer's now."""
+        return self._line is not None
+
     def feed(self, text: str) -> str:
         """Add text; return what can be shown, up to the first stop."""
         if self.reached:

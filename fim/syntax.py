@@ -28,12 +28,12 @@ def mend(text: str, replaced: int, snapshot: Snapshot) -> str:
     if parser(language) is None:
         return text
     above, below = _window(snapshot, replaced)
-    excess = closes_more_than_it_opens(text)
-    before = errors(above + snapshot.after[:replaced] + below, language) or 0
-    if before and not excess:
-        return text
+    # First what it mostly comes to: each look is a parse, and somebody waits.
     whole = errors(above + text + below, language) or 0
     if whole == 0:
+        return text
+    before = errors(above + snapshot.after[:replaced] + below, language) or 0
+    if before and not closes_more_than_it_opens(text):
         return text
     limit = whole - 1 if before else 0
     fitting = (

@@ -101,20 +101,21 @@ async def streamed(
     """
     first = await unless_gone(request, anext(stream))
 
-    async def events() -> AsyncGenerator[str, None]:
+    async def events(chunk: Chunk) -> str:
+        """All of a chunk in one piece: each piece is a call of the system on both sides."""
+        told = "".join([wire.event(payload) async for payload in write(chunk)])
+        return told if chunk.finish is None else told + wire.DONE
+
+    async def pieces() -> AsyncGenerator[str, None]:
         async with aclosing(stream):
-            async for payload in write(first):
-                yield wire.event(payload)
+            yield await events(first)
             try:
                 async for chunk in stream:
-                    async for payload in write(chunk):
-                        yield wire.event(payload)
+                    yield await events(chunk)
             except StarcoderError as error:
                 yield wire.event(wire.error_body(error))
-                return
-        yield wire.DONE
 
-    return StreamingResponse(events(), media_type="text/event-stream")
+    return StreamingResponse(pieces(), media_type="text/event-stream")
 
 
 def adapter_name(info: EngineInfo, asked: AnyRequest) -> str | None:

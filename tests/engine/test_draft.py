@@ -41,6 +41,12 @@ def test_what_followed_the_last_ids_before_is_proposed(
     assert Drafter(prompt, costs=free).propose(9) == expected
 
 
+def test_nothing_is_guessed_behind_where_the_answer_would_end() -> None:
+    drafter = Drafter([1, 2, 3, 4, 5, 1, 2], costs=costs_of({1: 10.0, 32: 10.0}))
+    assert drafter.propose(9, lambda id_: id_ == 4) == (3, 4)
+    assert drafter.drafted == 2
+
+
 @given(
     prompt=st.lists(st.integers(0, 3), max_size=30), added=st.lists(st.integers(0, 3), max_size=9),
     most=st.integers(0, 12),

@@ -77,10 +77,21 @@ def cases(most: int) -> list[Case]:
 
 
 @dataclass
+class _Person:
+    """Who types, and what is left of the passage: one case goes on where the one before ended.
+
+    So a file is opened, and its prompt computed from nothing, as often a key with one as with many.
+    """
+
+    editor: LightEditor
+    left: str = ""
+
+
+@dataclass
 class _Everybody:
     """Who types, at what, and what they share."""
 
-    editors: Sequence[LightEditor]
+    people: Sequence[_Person]
     waiting: list[Passage]
     engine: ManagedEngine
     engine_process: psutil.Process
@@ -90,8 +101,8 @@ class _Everybody:
         chat = asyncio.create_task(_chat(self.engine, case, rng)) if case.chat else None
         wanted, started = len(case.milliseconds) + answers, time.monotonic()
         before = self._processor(case.editors)
-        typing = self.editors[: case.editors]
-        await asyncio.gather(*(self._person(editor, case, wanted, rng) for editor in typing))
+        typing = self.people[: case.editors]
+        await asyncio.gather(*(self._type(person, case, wanted, rng) for person in typing))
         case.seconds += time.monotonic() - started
         then = self._processor(case.editors)
         used = [b - a for a, b in zip(before, then, strict=True)]
@@ -103,22 +114,19 @@ class _Everybody:
             with suppress(asyncio.CancelledError):
                 await chat
 
-    async def _person(
-        self, editor: LightEditor, case: Case, wanted: int, rng: random.Random
-    ) -> None:
+    async def _type(self, person: _Person, case: Case, wanted: int, rng: random.Random) -> None:
         """Type passages until there are answers enough."""
         await asyncio.sleep(rng.random())  # not all at once
-        left = ""
         while len(case.milliseconds) < wanted:
-            if not left:
+            if not person.left:
                 passage = self.waiting.pop(0)
                 self.waiting.append(passage)
-                editor.open(passage)
-                left = passage.file.text[passage.start : passage.end].rstrip("\n")
-            burst = left[: rng.randint(*_KEYS)]
-            left = left[len(burst) :]
+                person.editor.open(passage)
+                person.left = passage.file.text[passage.start : passage.end].rstrip("\n")
+            burst = person.left[: rng.randint(*_KEYS)]
+            person.left = person.left[len(burst) :]
             gaps = [rng.lognormvariate(0, SPREAD) * MEDIAN_MS / 1000 for _ in burst]
-            answered = await editor.type(burst, gaps)
+            answered = await person.editor.type(burst, gaps)
             case.keys += len(burst)
             if answered.source in _ASKED:
                 case.milliseconds.append(answered.milliseconds)
@@ -126,7 +134,7 @@ class _Everybody:
 
     def _processor(self, editors: int) -> tuple[float, float, float]:
         """Return the seconds used so far: by servers, by the engine, by all."""
-        servers = [psutil.Process(one.process.pid) for one in self.editors[:editors]]
+        servers = [psutil.Process(one.editor.process.pid) for one in self.people[:editors]]
         every = psutil.cpu_times()
         at_work = sum(every) - every.idle - getattr(every, "iowait", 0.0)
         return sum(map(_seconds, servers)), _seconds(self.engine_process), at_work
@@ -159,7 +167,8 @@ async def _everybody(model: str, count: int, waiting: list[Passage]) -> AsyncIte
             await editor.ready()
         pid = (await engine.health()).pid
         assert pid is not None
-        yield _Everybody(editors, waiting, engine, psutil.Process(pid))
+        people = [_Person(editor) for editor in editors]
+        yield _Everybody(people, waiting, engine, psutil.Process(pid))
         await engine.aclose()
     psutil.Process(pid).terminate()
 
@@ -167,7 +176,7 @@ async def _everybody(model: str, count: int, waiting: list[Passage]) -> AsyncIte
 async def measure(folder: Path, model: str, most: int, rounds: int, answers: int) -> list[Case]:
     """Return all cases, which took turns."""
     found, rng = cases(most), random.Random(0)
-    waiting = passages(source_files(folder), 60, 6, 0)
+    waiting = passages(source_files(folder), 60, 12, 0)
     async with _everybody(model, most, waiting) as everybody:
         await everybody.run(Case(most, True), 2 * most, rng)  # warms up
         for _ in range(rounds):

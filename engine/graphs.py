@@ -91,8 +91,6 @@ class RecordedSteps:
         try:
             self._step.put(())  # runs on padding alone: no cache is touched
             self._recorded[bucket] = self._record(partial(self._step.compute, bucket))
-            if not self._left and torch.cuda.is_available():
-                torch.cuda.empty_cache()  # what the runs before recording took
         except Exception as error:
             log.warning("CUDA graphs cannot be recorded; decoding will be slower: %s", error)
             self._left.clear()
@@ -101,8 +99,8 @@ class RecordedSteps:
 class CudaRecorder:
     """A `Record` for the current CUDA device. All that it records runs one after the other.
 
-    Made of `torch.cuda.CUDAGraph` rather than `torch.cuda.graph`, which empties the allocator's
-    cache each time, and stays on its stream if recording fails.
+    Made of `torch.cuda.CUDAGraph` rather than `torch.cuda.graph`, which stays on its stream if
+    recording fails.
     """
 
     def __init__(self) -> None:
@@ -121,6 +119,7 @@ class CudaRecorder:
             for _ in range(_WARM_UPS):
                 run()
             self._stream.synchronize()
+            torch.cuda.empty_cache()  # a graph has memory of its own, not what the warm-ups took
             # Other threads may go on using the device: an adapter is read in one.
             graph.capture_begin(pool=self._memory, capture_error_mode="thread_local")
             try:

@@ -21,14 +21,17 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from engine import loading
 from engine.adapters import install
 from engine.api import GenerationRequest, Priority, Sampling
 from engine.arena import Arena, largest_arena
+from engine.cache_pool import MOST_WINDOWS, default_limit
 from engine.errors import OutOfMemoryError
 from engine.forward import LeanForward
 from engine.graphs import CudaRecorder, Record, RecordedSteps
 from engine.kv_cache import KVCache
 from engine.loading import Loaded, load
+from engine.local import LocalEngine
 from engine.memory import GPU_LIBRARIES, bytes_for_steps
 from engine.settings import EngineSettings
 from engine.static_step import MOST_ROWS, Bucket, buckets
@@ -453,6 +456,34 @@ def test_the_demo_model_writes_what_it_writes_without() -> None:
     bench.finish()
     for asked in bench.asked:
         check(plain, asked)
+
+
+async def test_a_model_is_loaded_onto_an_arena(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """As on a GPU, from the settings to the answer."""
+    request = GenerationRequest(ids(1, 60), 30)
+
+    async def answer(engine: LocalEngine) -> list[int]:
+        return [id_ async for chunk in engine.stream(request) for id_ in chunk.ids]
+
+    settings = EngineSettings(str(path), device="cpu", dtype="float32")
+    without = LocalEngine(settings)
+    expected = await answer(without)
+    await without.aclose()
+    monkeypatch.setattr(
+        loading,
+        "_arena",
+        lambda shape, windows: largest_arena(shape, default_limit(shape, windows)),
+    )
+    engine = LocalEngine(settings)
+    assert await answer(engine) == expected
+    assert await answer(engine) == expected
+    assert engine.tally().reused_ids == 59
+    loaded = await engine._ready()
+    assert loaded.arena.slots == MOST_WINDOWS
+    assert loaded.decoder.forward.steps is not None
+    assert loaded.arena.free == MOST_WINDOWS - 1
+    assert engine.tally().cache_bytes == WINDOW * loaded.cache_shape.bytes_a_row
+    await engine.aclose()
 
 
 def test_who_cannot_record_answers_all_the_same(

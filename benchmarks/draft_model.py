@@ -4,13 +4,14 @@ Two things are measured and put together: what a pass over k ids takes, of rando
 real shapes; and how a real pair of models of one vocabulary agrees. Blocks cut out of source files
 are filled by the large one of the pair one token at a time, by look-up, and with the small one's
 guesses, deciding by those costs as the engine would at those sizes. Every pass of the pair then
-counts as what one of its size took. Reading the prompt counts for the small model, which nobody
-needs without it, and not for the large.
+counts as what one of its size took. Both have read the prompt before, as they have while somebody
+types on; what the small one may read otherwise is a share of the large one's time.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from array import array
 from collections.abc import Sequence
@@ -62,6 +63,10 @@ class FixedCosts(StepCosts):
     def learn(self, ids: int, milliseconds: float) -> None:
         """Learn nothing."""
 
+    def forget(self) -> None:
+        """Begin to count anew."""
+        self.spent, self.passes = 0.0, 0
+
     def count(self, ids: int) -> None:
         """Take note of a pass."""
         self.spent += self.of(ids)
@@ -70,16 +75,13 @@ class FixedCosts(StepCosts):
 
 @dataclass
 class _Counting:
-    """A forward whose passes are counted."""
+    """A forward whose passes are counted, but for those that read a prompt."""
 
     forward: Forward
     costs: FixedCosts
 
-    reading: bool
-    """Whether passes over a prompt count."""
-
     def __call__(self, ids: Tensor, cache: KVCache, *, last: int = 1) -> Tensor:
-        if self.reading or len(ids) <= _MOST_CHECKED:
+        if len(ids) <= _MOST_CHECKED:
             self.costs.count(len(ids))
         return self.forward(ids, cache, last=last)
 
@@ -155,15 +157,20 @@ def main(
         plain: list[int] = []
         for name, way in ways.items():
             costs, drafting = FixedCosts(of_large), FixedCosts(of_small)
-            guesses = _Counting(guessing.decoder.forward, drafting, reading=True)
             decoder = replace(
-                pair.decoder, forward=_Counting(pair.decoder.forward, costs, reading=False),
-                costs=costs,
-            )  # fmt: skip
+                pair.decoder, forward=_Counting(pair.decoder.forward, costs), costs=costs
+            )
             if name == _DRAFT_MODEL:
-                drafting_model = DraftModel(guesses, guessing.cache_shape, drafting)
-                decoder = replace(decoder, draft_model=drafting_model)
+                small_one = DraftModel(
+                    _Counting(guessing.decoder.forward, drafting), guessing.cache_shape, drafting
+                )
+                small_one.allowance_ms = math.inf
+                decoder = replace(decoder, draft_model=small_one)
             filler = Filler(replace(pair, decoder=decoder), new)
+            if name == _DRAFT_MODEL:
+                filler.fill(hole.prefix, hole.suffix)  # somebody typed here before
+                costs.forget()
+                drafting.forget()
             with no_drafts() if name == _PLAIN else nullcontext():
                 written, usage = filler.fill(hole.prefix, hole.suffix)
             plain = plain or written

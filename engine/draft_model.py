@@ -27,8 +27,15 @@ log = logging.getLogger(__name__)
 _SURE = 0.4
 """Probability of a guess below which no more are made: transformers' default for assistants."""
 
-_READING_SHARE = 0.25
-"""What reading may cost of what the large model's own reading and writing of the answer takes."""
+_READING_SHARE = 0.1
+"""What reading prompts may cost of what the large model's passes take. It is saved up from answer
+to answer: what was read serves those that begin alike, but a short answer somewhere new would be
+over before its prompt was read."""
+
+_FEW = 32
+"""Ids that are read at once: what the large model wrote since."""
+_LEAST_READ, _MOST_READ = 16, 512
+"""Ids of a prompt that are read beside a pass of the large model."""
 
 FIRST_CHANCE = 0.7
 """Of a guess to be right if those before it were, before anything is known."""
@@ -49,12 +56,15 @@ class DraftModel:
         self.pool = CachePool(shape, arena.bytes if arena else limit, arena)
         self.chance = FIRST_CHANCE
         """How often a guess is right if those before it were; learned from answer to answer."""
+        self.allowance_ms = 0.0
+        """What reading may cost now."""
 
     def begin(self, prompt: Sequence[int], known: int, large: StepCosts) -> Guesses | None:
         """Begin to guess an answer, of whose prompt the large model knows so many ids already.
 
         None where the prompt does not fit, or memory ends: then there are no guesses.
         """
+        self.earn(large.of(max(1, len(prompt) - known)))
         rows = min(len(prompt) + BLOCK, self.shape.capacity)
         if len(prompt) >= rows:
             return None
@@ -65,17 +75,21 @@ class DraftModel:
             return None
         except OutOfMemoryError:  # others' answers have all slots
             return None
-        return Guesses(self, cache, len(prompt) - known, large)
+        return Guesses(self, cache, large)
+
+    def earn(self, milliseconds: float) -> None:
+        """Take note of what a pass of the large model takes; a window's reading is saved up for."""
+        enough = self.costs.of(self.shape.capacity)
+        self.allowance_ms = min(enough, self.allowance_ms + _READING_SHARE * milliseconds)
 
 
 class Guesses:
     """The small model's guesses for one answer."""
 
-    def __init__(self, model: DraftModel, cache: KVCache, read: int, large: StepCosts) -> None:
-        """`read` is how many ids of the prompt the large model has to compute."""
+    def __init__(self, model: DraftModel, cache: KVCache, large: StepCosts) -> None:
+        """`cache` is the small model's, and `large` are the other one's costs."""
         self.model, self._large = model, large
         self._cache: KVCache | None = cache
-        self._allowance_ms = _READING_SHARE * large.of(max(1, read))
 
     @property
     def each_ms(self) -> float:
@@ -85,21 +99,20 @@ class Guesses:
     def guess(self, ids: array[int], most: int) -> tuple[int, ...]:
         """Return at most so many ids that may follow `ids`, all of prompt and answer.
 
-        There are none while it has not read what comes before, which it does as far as the large
-        model's own time allows, nor where it is not sure.
+        There are none while it reads what comes before, a portion at a time, nor where it is not
+        sure.
         """
         cache = self._cache
-        self._allowance_ms += _READING_SHARE * self._large.of(1)
+        self.model.earn(self._large.of(1))
         if cache is None or most <= 0 or len(ids) + most > self.model.shape.capacity:
             return ()
         known = min(common_prefix(cache.ids, ids), len(ids) - 1)
         del cache.ids[known:]
-        costs = self.model.costs.of(len(ids) - known)
-        if len(ids) - known > 1 and costs > max(self._allowance_ms, self.each_ms * 2):
-            return ()
-        self._allowance_ms -= min(costs, self._allowance_ms)
         started = time.perf_counter()
         try:
+            if len(ids) - known > _FEW:
+                self._read(cache, ids[known:-1])
+                return ()
             return self._write(cache, ids[known:], most)
         except (RuntimeError, MemoryError):
             log.warning("the draft model failed; the answer goes on without it", exc_info=True)
@@ -114,20 +127,33 @@ class Guesses:
             self.model.pool.give_back(self._cache)
             self._cache = None
 
+    def _read(self, cache: KVCache, rest: array[int]) -> None:
+        """Read what takes as long as a pass of the large model, if so much is allowed."""
+        costs = self.model.costs
+        portion = rest[: costs.within(self._large.of(1), _LEAST_READ, _MOST_READ)]
+        if (cost := costs.of(len(portion))) <= self.model.allowance_ms:
+            self.model.allowance_ms -= cost
+            self._compute(cache, portion)
+
     def _write(self, cache: KVCache, rest: array[int], most: int) -> tuple[int, ...]:
         found: list[int] = []
         following: Sequence[int] = rest
         while len(found) < most:
-            started = time.perf_counter()
-            self.model.pool.reserve(cache, len(cache.ids) + len(following))
-            ids = torch.tensor(following, dtype=torch.int64)
-            likeliest = self.model.forward(ids, cache)[0].softmax(-1).max(-1)
-            # One copy to the host; float32 holds ids below 2^24 exactly.
-            sure, chosen = torch.stack([likeliest.values, likeliest.indices.float()]).tolist()
-            cache.commit(following)
-            self.model.costs.learn(len(following), (time.perf_counter() - started) * 1000)
+            sure, chosen = self._compute(cache, following)
             if sure < _SURE:
                 break
-            found.append(int(chosen))
+            found.append(chosen)
             following = found[-1:]
         return tuple(found)
+
+    def _compute(self, cache: KVCache, following: Sequence[int]) -> tuple[float, int]:
+        """Write the rows of ids; return the probability of what is likeliest after them, and it."""
+        started = time.perf_counter()
+        self.model.pool.reserve(cache, len(cache.ids) + len(following))
+        ids = torch.tensor(following, dtype=torch.int64)
+        likeliest = self.model.forward(ids, cache)[0].softmax(-1).max(-1)
+        # One copy to the host; float32 holds ids below 2^24 exactly.
+        sure, chosen = torch.stack([likeliest.values, likeliest.indices.float()]).tolist()
+        cache.commit(following)
+        self.model.costs.learn(len(following), (time.perf_counter() - started) * 1000)
+        return sure, int(chosen)

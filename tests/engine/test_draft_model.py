@@ -55,12 +55,17 @@ def drafting(other: Path) -> Loaded:
     return loaded(draft_model=str(other))
 
 
+def costs_of(milliseconds: dict[int, float]) -> StepCosts:
+    costs = StepCosts()
+    for ids, took in milliseconds.items():
+        costs.learn(ids, took)
+    return costs
+
+
 def cheap(model: Loaded) -> Loaded:
     """The same with costs by which guessing pays."""
-    large, small = StepCosts(), StepCosts()
-    for ids, took in {1: 10.0, 4: 10.5, 8: 11.0, 16: 12.0, 32: 14.0, 512: 100.0}.items():
-        large.learn(ids, took)
-        small.learn(ids, took / 20)
+    took = {1: 10.0, 4: 10.5, 8: 11.0, 16: 12.0, 32: 14.0, 512: 100.0}
+    large, small = costs_of(took), costs_of({ids: each / 20 for ids, each in took.items()})
     assert model.decoder.draft_model is not None
     guessing = DraftModel(model.decoder.draft_model.forward, model.cache_shape, small)
     return replace(model, decoder=replace(model.decoder, costs=large, draft_model=guessing))
@@ -188,21 +193,43 @@ def test_what_it_has_read_is_not_read_again(drafting: Loaded) -> None:
     assert len(cache.ids) == len(prompt) - 1
 
 
-def test_reading_is_not_worth_more_than_a_share_of_the_large_models_own(drafting: Loaded) -> None:
+def test_reading_takes_a_share_of_what_the_large_model_does(drafting: Loaded) -> None:
     model = cheap(drafting)
     small, large = model.decoder.draft_model, model.decoder.costs
     assert small is not None
-    prompt = request(model, CODE * 20).prompt
-    for ids in (16, 32, 64, 128, 256, 512):
-        for _ in range(60):
-            small.costs.learn(ids, ids / 25)
+    small.costs = costs_of({ids: ids / 2 for ids in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)})
+    small.costs.learn = cast(Any, lambda *_: None)
     passes = counted(model)
-    for known, read in ((len(prompt) - 1, []), (0, [len(prompt)])):
-        guesses = small.begin(prompt, known, large)
-        assert guesses is not None
+    prompt = request(model, CODE * 8).prompt
+    guesses = small.begin(prompt, len(prompt) - 1, large)
+    assert guesses is not None
+    small.allowance_ms = 0.0
+    read = []
+    for _ in range(200):  # each a pass of 10 ms, which earns the reading of 2 ids
         guesses.guess(array("i", prompt), 1)
-        guesses.close()
-        assert passes == read
+        read.append(sum(passes))
+    guesses.close()
+    assert len(prompt) == 200
+    assert all(ids <= 2 * (number + 1) for number, ids in enumerate(read[:80]))
+    assert read[80] == 160
+    assert max(passes) <= 32  # one pass of the large model reads 20
+    assert read[-1] == len(prompt) == len(small.pool.take(prompt, None, 1).ids) + 1
+
+
+def test_a_prompt_is_read_and_then_guessed(drafting: Loaded) -> None:
+    model = cheap(drafting)
+    small, large = model.decoder.draft_model, model.decoder.costs
+    assert small is not None
+    prompt = request(model, CODE * 8).prompt
+    guesses = small.begin(prompt, 0, large)
+    assert guesses is not None
+    small.allowance_ms = 1000.0
+    passes = counted(model)
+    assert guesses.guess(array("i", prompt), 1) == ()
+    assert passes == [len(prompt) - 1]
+    guesses.guess(array("i", prompt), 1)
+    assert passes == [len(prompt) - 1, 1]
+    guesses.close()
 
 
 def test_a_failure_costs_no_answer(

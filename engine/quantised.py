@@ -144,7 +144,7 @@ def multiplies_many(native: Native) -> bool:
     A matrix unit is faster, and without wide vectors so may torch be; both want weights that are
     made wide again.
     """
-    return native.fast_at_many_rows and not torch.cpu._is_amx_tile_supported()
+    return native.fast_at_many_rows(INT8) and not torch.cpu._is_amx_tile_supported()
 
 
 def _quantise(weight: Tensor, bits: Bits) -> tuple[Tensor, Tensor]:

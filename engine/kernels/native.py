@@ -108,11 +108,14 @@ class Native:
         loaded = ctypes.CDLL(str(library))
         self._step, self._product = loaded.starcoder_step, loaded.starcoder_product
         self._expand = loaded.starcoder_expand
-        self.fast_at_many_rows = bool(loaded.starcoder_many_rows())
-        """Whether this processor's instructions make it faster than torch there."""
+        self._many_rows = loaded.starcoder_many_rows
         self._attend = loaded.starcoder_attend
         self._attend.restype = None
         self._step.restype = self._product.restype = self._expand.restype = None
+
+    def fast_at_many_rows(self, kind: int) -> bool:
+        """Whether this processor's instructions make weights of a kind faster than torch there."""
+        return bool(self._many_rows(kind))
 
     def model(self, parts: ModelParts) -> Held:
         """Return a network for `step`."""
@@ -177,7 +180,7 @@ class Native:
 
     def attends(self, keys: Tensor) -> bool:
         """Whether `attend` is made for such keys, and faster than torch."""
-        known = self.fast_at_many_rows and keys.dtype in (torch.float32, torch.bfloat16)
+        known = self.fast_at_many_rows(INT8) and keys.dtype in (torch.float32, torch.bfloat16)
         return known and keys.shape[1] % LANES == 0 and keys.is_contiguous()
 
     def attend(

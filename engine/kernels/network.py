@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.kernels.native import (
+    BRAIN,
     LANES,
     Held,
     LayerParts,
@@ -40,7 +41,11 @@ class FusedStep:
         self._native = native
         self._pointers: WeakKeyDictionary[KVCache, tuple[list[Tensor], Any]] = WeakKeyDictionary()
         quantised = all(isinstance(one, Quantised) for one in weights.layers[0].products.values())
-        self.takes_many = quantised and multiplies_many(native)
+        self.takes_many = (
+            multiplies_many(native)
+            if quantised
+            else weights.dtype == torch.bfloat16 and native.fast_at_many_rows(BRAIN)
+        )
         """Whether it is the fastest for any number of rows of one sequence, too."""
         self._model = native.model(
             ModelParts(

@@ -136,9 +136,16 @@ static void store_some(float *to, const Floats &y, int most) {
 
 extern "C" {
 
-// Whether many rows of quantised weights, and attention of many, are faster than with torch: on
-// AVX-512 and AVX2 they were found to be. Nobody has measured it on ARM.
-int starcoder_many_rows() { return PART_BYTES >= 32; }
+// Whether many rows of weights of a kind, and attention of many, are faster than with torch: found to
+// be so of quantised weights on AVX-512 and AVX2, and of weights in bfloat16 where the processor has no
+// instructions for those. Nobody has measured it on ARM.
+int starcoder_many_rows(Kind kind) {
+#if defined(__AVX512BF16__)
+  return kind >= INT8 && PART_BYTES >= 32;
+#else
+  return kind >= BRAIN && PART_BYTES >= 32;
+#endif
+}
 
 // Computes `count` rows, more than MOST_NARROW only of one sequence: `hidden` (count, width) are their
 // embeddings, and is overwritten. Rows are written to the caches. `logits` (wanted_count, head's

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,8 +20,7 @@ _ROWS_AT_ONCE = 32
 """Whose log-probabilities are made together: those of a whole prompt would take much memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """How an answer wants the logits of its step read."""
 
     top: int | None = None
@@ -40,8 +40,7 @@ class Choice:
         return self.sampler is None and self.given is None
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """The logits of an answer's step, and what was read of them."""
 
     logits: Tensor
@@ -64,7 +63,8 @@ class _Told:
 def read(found: Sequence[Tensor], choices: Sequence[Choice | None]) -> list[Reading]:
     """Return what is asked of the logits (last, vocab) of each answer."""
     if len(found) == 1:
-        return _read_group(found, choices)
+        alone = _read_one_here(found[0], choices[0])
+        return _read_group(found, choices) if alone is None else [alone]
     made = [Reading(logits) for logits in found]
     groups: dict[int, list[int]] = {}
     for index, choice in enumerate(choices):
@@ -78,12 +78,30 @@ def read(found: Sequence[Tensor], choices: Sequence[Choice | None]) -> list[Read
     return made
 
 
+def _read_one_here(logits: Tensor, choice: Choice | None) -> Reading | None:
+    """Do the same for what most steps are, with nothing around it; None for what is another.
+
+    A small model's step takes a millisecond, and each call beside it counts.
+    """
+    if choice is None or choice.sampler is not None or choice.given is not None or choice.top:
+        return None
+    if not logits.is_cpu:
+        return None
+    ids = logits.numpy().argmax(-1).tolist()
+    if choice.top is None:
+        return Reading(logits, ids)
+    scores = logits.log_softmax(-1).numpy()
+    return Reading(
+        logits, ids, [TokenLogprob(id_, scores.item(row, id_)) for row, id_ in enumerate(ids)]
+    )
+
+
 def _read_group(found: Sequence[Tensor], choices: Sequence[Choice | None]) -> list[Reading]:
     asked = [choice for choice in choices if choice is not None]
     if not asked:
         return [Reading(logits) for logits in found]
     rows = [_rows(*one) for one in zip(found, asked, strict=True)]
-    tell = _tell_here if rows[0].device.type == "cpu" else tell_from_device
+    tell = _tell_here if rows[0].is_cpu else tell_from_device
     told, start, made = tell(rows, asked), 0, []
     for logits, choice, one in zip(found, asked, rows, strict=True):
         end = start + len(one)

@@ -168,11 +168,13 @@ class LeanForward:
 
     def _embed(self, ids: Tensor, spans: Sequence[_Span]) -> Tensor:
         held = self.weights
-        embedded = held.tokens.rows(ids.clamp(max=held.tokens.shape[0] - 1)).to(held.dtype)
-        for span in spans:
+        added = [span for span in spans if span.added is not None]
+        known = ids.clamp(max=held.tokens.shape[0] - 1) if added else ids
+        embedded = held.tokens.rows(known).to(held.dtype)
+        for span in added:
             rows = span.rows
-            if span.added is not None:
-                embedded[rows] = span.added.embed(ids[rows], embedded[rows])
+            assert span.added is not None
+            embedded[rows] = span.added.embed(ids[rows], embedded[rows])
         if len(spans) == 1:
             return embedded + held.positions[spans[0].start : spans[0].end]
         return embedded + torch.cat([held.positions[one.start : one.end] for one in spans])

@@ -187,11 +187,9 @@ class Scheduler:
 
     def _chats_turn(self, waiting: Sequence[Waiting]) -> bool:
         """Whether chats take part although there are completions."""
-        ids = {
-            kind: sum(one.left for one in waiting if one.priority == kind and one.left <= SHORT)
-            for kind in Priority
-        }
-        completions, chats = ids[Priority.COMPLETION], ids[Priority.CHAT]
+        short = [one for one in waiting if one.left <= SHORT]
+        completions = sum(one.left for one in short if one.priority is Priority.COMPLETION)
+        chats = sum(one.left for one in short if one.priority is Priority.CHAT)
         if chats and completions:
             together = self._costs.of(completions + chats)
             if together <= _CHEAP * self._costs.of(completions):

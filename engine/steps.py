@@ -8,14 +8,13 @@ others in the step loop of `engine.scheduler`.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.choosing import Choice, Reading
 from engine.kv_cache import KVCache
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """Ids to compute behind those that a cache holds."""
 
     ids: tuple[int, ...]
@@ -31,8 +30,7 @@ Work = Generator[Step, Reading, None]
 """Yields steps and is sent what was read of the logits of each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """What one pass computes for one sequence."""
 
     ids: tuple[int, ...]

@@ -17,6 +17,8 @@ from engine.errors import RequestError, StarcoderError
 from engine.server import wire
 from engine.server.schema import AnyRequest
 
+_EVENT_STREAM = "text/event-stream"
+
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
@@ -106,6 +108,10 @@ async def streamed(
         told = "".join([wire.event(payload) async for payload in write(chunk)])
         return told if chunk.finish is None else told + wire.DONE
 
+    if first.finish is not None:  # all of it, as short answers mostly come
+        async with aclosing(stream):
+            return Response(await events(first), media_type=_EVENT_STREAM)
+
     async def pieces() -> AsyncGenerator[str, None]:
         async with aclosing(stream):
             yield await events(first)
@@ -115,7 +121,7 @@ async def streamed(
             except StarcoderError as error:
                 yield wire.event(wire.error_body(error))
 
-    return StreamingResponse(pieces(), media_type="text/event-stream")
+    return StreamingResponse(pieces(), media_type=_EVENT_STREAM)
 
 
 def adapter_name(info: EngineInfo, asked: AnyRequest) -> str | None:

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
-from engine.api import Chunk, EngineState, GenerationRequest, Priority, Sampling
+from engine.api import Chunk, EngineState, FinishReason, GenerationRequest, Priority, Sampling
 from engine.arguments import Listen, parse, to_argv
 from engine.client.endpoint import Endpoint
 from engine.client.http import HttpEngine
@@ -79,6 +79,16 @@ async def test_chunks_and_request_come_through_whole(
     assert engine.requests == [asked]
     assert told == await collect(engine.stream(asked))
     assert told[-1].usage is not None
+
+
+async def test_an_answer_of_one_chunk_comes_through_whole(
+    engine: ScriptedEngine, remote: HttpEngine
+) -> None:
+    engine.script = lambda _: ""
+    told = await collect(remote.stream(request(engine)))
+    assert [chunk.finish for chunk in told] == [FinishReason.STOP]
+    assert told == await collect(engine.stream(request(engine)))
+    assert engine.stopped_early == 0
 
 
 async def test_what_it_holds_comes_through_whole(

@@ -110,9 +110,9 @@ class Settings(BaseModel):
     )
     prompt_form: Form | Literal["auto"] = Field(
         "auto",
-        description="How the prompt is ordered: the middle begins with the cursor's `line` or at "
-        "the `cursor`, or the text after the cursor comes first (`suffix-first`). `auto` is what "
-        "the model is best at.",
+        description="How the prompt is ordered: the middle begins with a `line`, the cursor's or "
+        "one of the seven above it, or at the `cursor`, or the text after the cursor comes first "
+        "(`suffix-first`). `auto` is what the model is best at.",
     )
     adapter: str | None = Field(
         None,

@@ -100,7 +100,7 @@ def random_checkpoint(shape: str, folder: Path) -> Path:
 
 def folder_of(model: str) -> Path:
     """Return the folder of `demo`, of a directory, or of a hub id that is on disk."""
-    from engine.loading import locate
+    from engine.model_files import locate
 
     return locate(EngineSettings(model=model), lambda *_: None)[1]
 

@@ -67,7 +67,7 @@ def code(
         common.need_training()
         from accelerate import PartialState
 
-        from engine.loading import locate
+        from engine.model_files import locate
         from training.tune import TuneOptions, tune
 
         name = check_name(name or path.resolve().name)

@@ -50,7 +50,7 @@ def chat(
         from chat.training.config import read_config
         from chat.training.data import Split, read_dialogues, split
         from chat.training.train import describe, tune_chat
-        from engine.loading import locate
+        from engine.model_files import locate
 
         name = check_name(name)
         chosen = read_config(config or ("lora" if torch.cuda.is_available() else "small"))

@@ -116,7 +116,7 @@ class _Answer:
         tokenizer, begin = self._decoder.tokenizer, self._request.begin
         return likeliest_beginning(
             reading.logits, begin.encode(), tokenizer.encode(begin)[: self._left],
-            tokenizer.vocabulary, self._sampler, self._left,
+            tokenizer, self._sampler, self._left,
         )  # fmt: skip
 
     def _add(self, reading: Reading, at: int) -> None:

@@ -3,7 +3,8 @@
 Masking step by step is not enough: where `pri` is wanted, `p` alone may be likelier than `print`,
 since it begins every other word with p as well, and after it only `ri` is left, which the model
 never writes so. So whole ways are compared, best first (Dijkstra 1959, with log-probabilities for
-distances): a way that is only begun can but grow less likely.
+distances): a way that is only begun can but grow less likely. Each look is a step, so ways that no
+text is ever cut into, and that no model has therefore seen, are not looked into.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import torch
 from torch import Tensor
 
 from engine.choosing import Reading
-from engine.healing import Vocabulary
 from engine.sampling import Sampler
 from engine.steps import Step
+from engine.tokenizer import Tokenizer
 
 _MOST_LOOKS = 12
 """Ways that are looked into at most. The tokenizer's own is always among them."""
@@ -48,7 +49,7 @@ class _Way:
 
 
 def likeliest_beginning(
-    logits: Tensor, begin: bytes, usual: Sequence[int], vocabulary: Vocabulary, sampler: Sampler,
+    logits: Tensor, begin: bytes, usual: Sequence[int], tokenizer: Tokenizer, sampler: Sampler,
     room: int,
 ) -> Generator[Step, Reading, Beginning]:  # fmt: skip
     """Return at most `room` ids that write `begin` or begin with it, and perhaps write more.
@@ -57,7 +58,7 @@ def likeliest_beginning(
     Greedy, the result is the likeliest of all ways (as long as few enough are worth a look);
     sampled, ways are drawn by their probability. Yields steps none of whose ids is certain.
     """
-    search = _Search(vocabulary, sampler, room)
+    search = _Search(tokenizer, sampler, room)
     search.look_into(_Way((), begin, 0.0), logits)
     slack = 0.0 if sampler.greedy else _SLACK
     if search.open_within(slack) and len(usual) > 1:
@@ -75,8 +76,9 @@ def likeliest_beginning(
 class _Search:
     """Ways that are begun, and ways that are whole."""
 
-    def __init__(self, vocabulary: Vocabulary, sampler: Sampler, room: int) -> None:
-        self._vocabulary, self._sampler, self._room = vocabulary, sampler, room
+    def __init__(self, tokenizer: Tokenizer, sampler: Sampler, room: int) -> None:
+        self._tokenizer, self._vocabulary = tokenizer, tokenizer.vocabulary
+        self._sampler, self._room = sampler, room
         self._open: list[tuple[float, tuple[int, ...], _Way]] = []
         """A heap, the likeliest first."""
         self._whole: list[tuple[tuple[int, ...], list[int], Tensor]] = []
@@ -86,9 +88,13 @@ class _Search:
 
     def open_within(self, slack: float) -> _Way | None:
         """Return the likeliest way begun that may come within `slack` of the best whole one."""
-        while self._open and self._open[0][1] in self._seen:
+        while self._open and -self._open[0][0] > self._best - slack:
+            way = self._open[0][2]
+            seen = way.ids in self._seen
+            if not seen and (not way.ids or self._tokenizer.may_go_on(way.ids[-1], way.rest)):
+                return way
             heapq.heappop(self._open)
-        return self._open[0][2] if self._open and -self._open[0][0] > self._best - slack else None
+        return None
 
     def look_into(self, way: _Way, logits: Tensor) -> None:
         """Take the logits (1, vocab) after a way: it goes on in many, and some of them end it."""

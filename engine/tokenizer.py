@@ -16,6 +16,9 @@ from engine.errors import ModelNotFoundError, UnsupportedModelError
 from engine.healing import Vocabulary
 
 END_OF_TEXT = "<|endoftext|>"
+_MOST_NEIGHBOURS = 300
+"""Ids that are looked at for one that may follow another: about a millisecond."""
+_REMEMBERED = 20_000
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -29,6 +32,7 @@ class Tokenizer:
         self._inner = inner
         self.source = source
         self._whole_texts: dict[int, str] = {}
+        self._goes_on: dict[tuple[int, bytes], bool] = {}
         self._special = {
             token.content: id_
             for id_, token in inner.get_added_tokens_decoder().items()
@@ -64,6 +68,38 @@ class Tokenizer:
     def vocabulary(self) -> Vocabulary:
         """The bytes of its tokens. Made when first asked for: some 0.1 s for 49,152 ids."""
         return Vocabulary(self._ordinary())
+
+    def may_go_on(self, id_: int, rest: bytes) -> bool:
+        """Whether a text that goes on with `rest` after an id may ever be cut into ids there.
+
+        Between two letters it is only where the merges say so. Byte-level BPE cuts a text into ids
+        of which each two neighbours are how it cuts those two alone (van Antwerpen and Neubeck
+        2024, "So many tokens, so little time", on the bpe crate), so some id that agrees with
+        `rest` must be such a neighbour. Where that would take long to find out, it may.
+        """
+        key = id_, rest
+        known = self._goes_on.get(key)
+        if known is None:
+            if len(self._goes_on) >= _REMEMBERED:
+                self._goes_on.clear()
+            known = self._goes_on[key] = self._finds_neighbour(id_, rest)
+        return known
+
+    def _finds_neighbour(self, id_: int, rest: bytes) -> bool:
+        bytes_of = self.vocabulary.bytes_of
+        before = bytes_of(id_)
+        if not (before[-1:].isalpha() and rest[:1].isalpha()):
+            return True  # what is a word of its own depends on more than these two
+        agreeing = self.vocabulary.agreeing(rest)
+        if len(agreeing) > _MOST_NEIGHBOURS:
+            return True
+        try:
+            pairs = [(before + bytes_of(one)).decode() for one in agreeing]
+        except UnicodeDecodeError:
+            return True
+        return any(
+            self.encode(text) == [id_, one] for text, one in zip(pairs, agreeing, strict=True)
+        )
 
     def writes_like(self, other: Tokenizer) -> bool:
         """Whether ordinary tokens, those that text is made of, are the same with the same ids."""

@@ -73,6 +73,23 @@ def test_the_bytes_of_ids_are_those_that_decoding_gives(tokenizer: Tokenizer) ->
     assert written == text.encode()
 
 
+@given(st.text("aeinrstpmgh_ XY.é(", min_size=2, max_size=14))
+def test_wherever_text_is_cut_it_may_be_cut(tokenizer: Tokenizer, text: str) -> None:
+    ids, rest = tokenizer.encode(text), text.encode()
+    for id_ in ids[:-1]:
+        rest = rest[len(tokenizer.vocabulary.bytes_of(id_)) :]
+        for size in range(1, len(rest) + 1):
+            assert tokenizer.may_go_on(id_, rest[:size])
+
+
+def test_where_no_text_is_ever_cut_is_known(tokenizer: Tokenizer) -> None:
+    first, *_ = tokenizer.encode("p")
+    whole = tokenizer.encode("print")
+    assert len(whole) == 1
+    assert not tokenizer.may_go_on(first, b"rin")
+    assert tokenizer.may_go_on(first, b"_")  # words end there
+
+
 def test_no_special_token_agrees_with_its_name(tokenizer: Tokenizer) -> None:
     special = tokenizer.special_tokens
     assert special

@@ -153,17 +153,19 @@ def main(
     of_large, of_small = pass_costs((large, small), dtype)
     pair, guessing = load_ours(model, "auto"), load_ours(str(draft_model), "auto")
     ways = {_PLAIN: Way(), _LOOK_UP: Way(), _DRAFT_MODEL: Way()}
+    drafting = FixedCosts(of_small)
+    small_one = DraftModel(
+        _Counting(guessing.decoder.forward, drafting), guessing.cache_shape, drafting
+    )
     for hole in track(draw(source_files(path), [Kind.BLOCK], count, 0), transient=True):
         plain: list[int] = []
         for name, way in ways.items():
-            costs, drafting = FixedCosts(of_large), FixedCosts(of_small)
+            costs = FixedCosts(of_large)
+            drafting.forget()
             decoder = replace(
                 pair.decoder, forward=_Counting(pair.decoder.forward, costs), costs=costs
             )
             if name == _DRAFT_MODEL:
-                small_one = DraftModel(
-                    _Counting(guessing.decoder.forward, drafting), guessing.cache_shape, drafting
-                )
                 small_one.allowance_ms = math.inf
                 decoder = replace(decoder, draft_model=small_one)
             filler = Filler(replace(pair, decoder=decoder), new)

@@ -60,6 +60,8 @@ class Drafter:
         if model is not None:
             self._chances[_OF_MODEL] = model.model.chance
         self._source = _OF_CALLER
+        self._stopped_at: int | None = None
+        """Guesses after which the draft model was not sure of another, if it was asked for more."""
         self.drafted = 0
         """Ids guessed."""
         self.accepted = 0
@@ -82,9 +84,13 @@ class Drafter:
         if self._model is not None and most > 0:
             guesses, guesses_rate = self._best(_OF_MODEL, most, self._model.each_ms)
             if guesses and guesses_rate > rate:
-                self._source = _OF_MODEL
-                found = _until(self._model.guess(array("i", _ids(self._ids)), guesses), ends)
-                count = len(found)
+                made = self._model.guess(array("i", _ids(self._ids)), guesses)
+                if made:
+                    self._source, found = _OF_MODEL, _until(made, ends)
+                    count = len(found)
+                    self._stopped_at = len(made) if len(made) < guesses else None
+                elif made is not None:
+                    self._learn(_OF_MODEL, 0, wrong=True)
         self.drafted += count
         return found[:count]
 
@@ -105,13 +111,18 @@ class Drafter:
     def judge(self, guessed: int, right: int) -> None:
         """Learn that of the ids proposed last, so many, the first `right` were chosen."""
         self.accepted += right
-        chance = self._chances[self._source]
+        # A guess that the draft model was not sure enough to make brought no more than a wrong one.
+        unsure = self._source == _OF_MODEL and right == self._stopped_at
+        self._learn(self._source, right, wrong=right < guessed or unsure)
+
+    def _learn(self, source: int, right: int, *, wrong: bool) -> None:
+        chance = self._chances[source]
         for _ in range(right):
             chance += _LEARNING * (1 - chance)
-        if right < guessed:
+        if wrong:
             chance -= _LEARNING * chance
-        self._chances[self._source] = chance
-        if self._model is not None and self._source == _OF_MODEL:
+        self._chances[source] = chance
+        if self._model is not None and source == _OF_MODEL:
             self._model.model.chance = chance
 
     def _find(self, wanted: int) -> tuple[int, ...]:

@@ -96,28 +96,27 @@ class Guesses:
         """What one guess costs."""
         return self.model.costs.of(1)
 
-    def guess(self, ids: array[int], most: int) -> tuple[int, ...]:
+    def guess(self, ids: array[int], most: int) -> tuple[int, ...] | None:
         """Return at most so many ids that may follow `ids`, all of prompt and answer.
 
-        There are none while it reads what comes before, a portion at a time, nor where it is not
-        sure.
+        They end where it is not sure. None while it reads what comes before, a portion at a time.
         """
         cache = self._cache
         self.model.earn(self._large.of(1))
         if cache is None or most <= 0 or len(ids) + most > self.model.shape.capacity:
-            return ()
+            return None
         known = min(common_prefix(cache.ids, ids), len(ids) - 1)
         del cache.ids[known:]
         started = time.perf_counter()
         try:
             if len(ids) - known > _FEW:
                 self._read(cache, ids[known:-1])
-                return ()
+                return None
             return self._write(cache, ids[known:], most)
         except (RuntimeError, MemoryError):
             log.warning("the draft model failed; the answer goes on without it", exc_info=True)
             self.close()
-            return ()
+            return None
         finally:
             self._large.aside_ms += (time.perf_counter() - started) * 1000
 

@@ -224,7 +224,7 @@ def test_a_prompt_is_read_and_then_guessed(drafting: Loaded) -> None:
     assert guesses is not None
     small.allowance_ms = 1000.0
     passes = counted(model)
-    assert guesses.guess(array("i", prompt), 1) == ()
+    assert guesses.guess(array("i", prompt), 1) is None
     assert passes == [len(prompt) - 1]
     guesses.guess(array("i", prompt), 1)
     assert passes == [len(prompt) - 1, 1]

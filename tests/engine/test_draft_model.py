@@ -5,6 +5,7 @@ import shutil
 from array import array
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from engine.api import GenerationRequest, Sampling, Usage
 from engine.arena import Arena
 from engine.catalog import EMBEDDED_DIR
+from engine.draft import Drafter
 from engine.draft_model import DraftModel
 from engine.errors import ConfigurationError
 from engine.forward import LeanForward
@@ -180,6 +182,38 @@ def test_how_often_it_is_right_is_remembered(drafting: Loaded) -> None:
     before = small.chance
     run(model, request(model))
     assert small.chance != before
+
+
+class Says:
+    """In place of a draft model's guesses: always the same."""
+
+    each_ms = 0.1
+
+    def __init__(self, guess: tuple[int, ...] | None) -> None:
+        self.model, self._guess = SimpleNamespace(chance=0.7), guess
+
+    def guess(self, *_: Any) -> tuple[int, ...] | None:
+        return self._guess
+
+
+FLAT = {1: 10.0, 4: 10.5, 8: 11.0, 16: 12.0, 32: 14.0}
+
+
+def test_one_that_guesses_little_is_judged_by_that() -> None:
+    timid = Says((7,))
+    drafter = Drafter([1, 2, 3], costs=costs_of(FLAT), model=cast(Any, timid))
+    for _ in range(5):
+        assert drafter.propose(8) == (7,)
+        drafter.judge(1, 1)
+    assert timid.model.chance < 0.7
+
+
+@pytest.mark.parametrize("guess", [None, ()])
+def test_look_up_has_its_turn_where_it_has_nothing(guess: tuple[int, ...] | None) -> None:
+    says = Says(guess)
+    drafter = Drafter([1, 2, 3, 4, 1, 2], costs=costs_of(FLAT), model=cast(Any, says))
+    assert drafter.propose(8)[:2] == (3, 4)
+    assert (says.model.chance < 0.7) == (guess is not None)
 
 
 def test_what_it_has_read_is_not_read_again(drafting: Loaded) -> None:

@@ -131,16 +131,16 @@ class Attention {
   }
 
   // Attends, for all that `finish` is then to be called.
-  template <class C> void run(Team &team, std::atomic<int> *next, int layer, float *out) {
+  template <class C> void run(Team &team, int layer, float *out) {
     if (!wide) {
       const auto &all = pieces.pieces;
-      return team.each(next[0], (int)all.size(), [&](int i) { see_chunk<C>(all[i], layer); });
+      return team.each((int)all.size(), [&](int i) { see_chunk<C>(all[i], layer); });
     }
     const int queries = count * heads;
     const Packed<C> all(packed, keys<C>(0, layer), values<C>(0, layer), places[0].position + count,
                         dim);
-    team.each(next[0], all.length / LANES, [&](int block) { all.pack(block * LANES); });
-    team.each(next[1], (queries + QUERIES - 1) / QUERIES, [&](int i) {
+    team.each(all.length / LANES, [&](int block) { all.pack(block * LANES); });
+    team.each((queries + QUERIES - 1) / QUERIES, [&](int i) {
       const int first = i * QUERIES, some = std::min(QUERIES, queries - first);
       see_all(first, some, all, out + (size_t)first * dim);
     });

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <type_traits>
 
 #include "dots.h"
+#include "threads.h"
 #include "vectors.h"
 
 enum Kind : int32_t { FLOAT = 0, BRAIN = 1, INT8 = 2, INT4 = 3 };
@@ -231,18 +231,15 @@ static inline void multiply_blocks(const Matrix &a, const Rows &x, int from, int
   if constexpr (J > 1) multiply_blocks<FEW, FEW_BLOCKS>(a, x, block, to, done);
 }
 
-// All of y = Wx + b, shared among the threads that call it with the same counter, which is at 0.
+// All of y = Wx + b, by all threads of a team.
 template <class Done>
-static inline void multiply(const Matrix &a, const Rows &x, std::atomic<int> &next, int threads,
-                            Done &&done) {
-  if (x.count == 0) return;
-  const int blocks = padded(a.rows, LANES) / LANES;
-  const int share = padded(std::max(1, blocks / (threads * 8)), x.count > FEW ? MANY_BLOCKS : 1);
-  for (int from; (from = next.fetch_add(share)) < blocks;) {
-    const int to = std::min(from + share, blocks);
-    if (x.count <= FEW || a.kind < INT8)
-      multiply_blocks<FEW, FEW_BLOCKS>(a, x, from, to, done);
-    else
+static inline void multiply(const Matrix &a, const Rows &x, Team &team, Done &&done) {
+  const bool many = x.count > FEW && a.kind >= INT8;
+  const int blocks = x.count ? padded(a.rows, LANES) / LANES : 0;
+  team.share(blocks, many ? MANY_BLOCKS : 1, [&](int from, int to) {
+    if (many)
       multiply_blocks<MANY, MANY_BLOCKS>(a, x, from, to, done);
-  }
+    else
+      multiply_blocks<FEW, FEW_BLOCKS>(a, x, from, to, done);
+  });
 }

@@ -66,8 +66,8 @@ struct Step {
   Attention attends;
   Rows normed{}, mixed{}, inner{};
 
-  void norm_rows(std::atomic<int> &next, const Norm &norm, const Matrix &user) {
-    team.each(next, normed.count, [&](int row) {
+  void norm_rows(const Norm &norm, const Matrix &user) {
+    team.each(normed.count, [&](int row) {
       const int width = model.width;
       normalise(hidden + (size_t)row * width, norm, width, model.epsilon,
                 normed.values + (size_t)row * width);
@@ -75,15 +75,9 @@ struct Step {
     });
   }
 
-  template <class Done>
-  void product(std::atomic<int> &next, const Matrix &a, const Rows &x, Done &&done) {
-    multiply(a, x, next, team.threads, done);
-    team.meeting.wait();
-  }
-
-  template <class C> void attention(std::atomic<int> *next, const Layer &layer, int index) {
+  template <class C> void attention(const Layer &layer, int index) {
     const int width = model.width, dim = model.head_dim;
-    product(next[0], layer.attention_in, normed, [&](int row, int at, const Floats &y) {
+    multiply(layer.attention_in, normed, team, [&](int row, int at, const Floats &y) {
       const Place &place = places[row];
       const size_t offset = (size_t)place.position * dim + (at - width) % dim;
       if (at < width)
@@ -93,42 +87,39 @@ struct Step {
       else
         narrow((C *)place.values[index] + offset, y);
     });
-    attends.run<C>(team, next + 1, index, mixed.values);
+    attends.run<C>(team, index, mixed.values);
     const bool quantised = layer.attention_out.kind >= INT8;
     if (attends.is_finished() && !quantised) return;
     const int groups = mixed.groups();
-    team.each(next[3], mixed.count * groups, [&](int i) {
+    team.each(mixed.count * groups, [&](int i) {
       const int row = i / groups, from = i % groups * ACTIVATION_GROUP;
       attends.finish(row, from, std::min(from + ACTIVATION_GROUP, width), mixed.values);
       if (quantised) mixed.quantise(row, i % groups);
     });
   }
 
-  void layer(std::atomic<int> *next, const Layer &layer, int index) {
+  void layer(const Layer &layer, int index) {
     const int width = model.width;
     const auto add = [&](int row, int at, const Floats &y) {
       float *to = hidden + (size_t)row * width + at;
       store(to, load<Floats>(to) + y);
     };
-    norm_rows(next[0], layer.norm_1, layer.attention_in);
+    norm_rows(layer.norm_1, layer.attention_in);
     if (model.cache == BRAIN)
-      attention<Brain>(next + 1, layer, index);
+      attention<Brain>(layer, index);
     else
-      attention<float>(next + 1, layer, index);
-    product(next[5], layer.attention_out, mixed, add);
-    norm_rows(next[6], layer.norm_2, layer.inner_in);
-    product(next[7], layer.inner_in, normed, [&](int row, int at, const Floats &y) {
+      attention<float>(layer, index);
+    multiply(layer.attention_out, mixed, team, add);
+    norm_rows(layer.norm_2, layer.inner_in);
+    multiply(layer.inner_in, normed, team, [&](int row, int at, const Floats &y) {
       store(inner.values + (size_t)row * model.inner + at, gelu(y));
     });
     const int groups = inner.groups();
     if (layer.inner_out.kind >= INT8)
-      team.each(next[8], inner.count * groups,
-                [&](int i) { inner.quantise(i / groups, i % groups); });
-    product(next[9], layer.inner_out, inner, add);
+      team.each(inner.count * groups, [&](int i) { inner.quantise(i / groups, i % groups); });
+    multiply(layer.inner_out, inner, team, add);
   }
 };
-
-constexpr int PHASES = 10;  // of a layer
 
 static void store_some(float *to, const Floats &y, int most) {
   std::memcpy(to, &y, sizeof(float) * std::min(most, LANES));
@@ -152,30 +143,26 @@ int starcoder_many_rows(Kind kind) {
 // rows) are those of rows `wanted`.
 void starcoder_step(const Model *model, const Place *places, int count, float *hidden,
                     const int32_t *wanted, int wanted_count, float *logits, int threads) {
-  const int phases = model->layer_count * PHASES + 2, width = model->width;
-  Step step{*model, places, hidden, {threads},
+  const int width = model->width;
+  Step step{*model, places, hidden, Team(threads),
             {places, count, model->heads, model->head_dim, threads, count > MOST_NARROW}};
   workspace.reserve(3 * rows_bytes(count, width) + rows_bytes(count, model->inner) +
-                    step.attends.bytes(threads) + sizeof(int) * phases + 64);
+                    step.attends.bytes(threads));
   step.normed = take_rows(count, width);
   step.mixed = take_rows(count, width);
   step.inner = take_rows(count, model->inner);
   step.attends.take(workspace, threads);
-  std::atomic<int> *counters = workspace.take<std::atomic<int>>(phases);
-  std::memset((void *)counters, 0, sizeof(int) * phases);
   Rows last = take_rows(wanted_count, width);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
-    std::atomic<int> *next = counters;
-    for (int i = 0; i < model->layer_count; i++, next += PHASES)
-      step.layer(next, model->layers[i], i);
-    step.team.each(next[0], wanted_count, [&](int i) {
+    for (int i = 0; i < model->layer_count; i++) step.layer(model->layers[i], i);
+    step.team.each(wanted_count, [&](int i) {
       normalise(hidden + (size_t)wanted[i] * width, model->last_norm, width, model->epsilon,
                 last.values + (size_t)i * width);
       if (model->head.kind >= INT8) last.quantise(i);
     });
     const int vocab = model->head.rows;
-    step.product(next[1], model->head, last, [&](int row, int at, const Floats &y) {
+    multiply(model->head, last, step.team, [&](int row, int at, const Floats &y) {
       store_some(logits + (size_t)row * vocab + at, y, vocab - at);
     });
   }
@@ -186,15 +173,13 @@ void starcoder_product(const Matrix *a, const float *x, int count, float *y, int
   workspace.reserve(rows_bytes(count, a->columns));
   Rows rows = take_rows(count, a->columns);
   rows.values = const_cast<float *>(x);
-  std::atomic<int> quantised{0}, multiplied{0};
-  Team team{threads};
+  Team team(threads);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
-    if (a->kind >= INT8) team.each(quantised, count, [&](int row) { rows.quantise(row); });
-    multiply(*a, rows, multiplied, threads, [&](int row, int at, const Floats &found) {
+    if (a->kind >= INT8) team.each(count, [&](int row) { rows.quantise(row); });
+    multiply(*a, rows, team, [&](int row, int at, const Floats &found) {
       store_some(y + (size_t)row * a->rows + at, found, a->rows - at);
     });
-    team.meeting.wait();
   }
 }
 
@@ -220,16 +205,15 @@ void starcoder_attend(Kind kind, const float *q, const void *keys, const void *v
   workspace.reserve(attends.bytes(threads));
   attends.take(workspace, threads);
   const int width = heads * dim;
-  std::atomic<int> counters[4]{};
-  Team team{threads};
+  Team team(threads);
   const auto run = [&](auto kept) {
     using C = decltype(kept);
-    team.each(counters[0], count, [&](int row) {
+    team.each(count, [&](int row) {
       for (int at = 0; at < width; at += LANES)
         attends.put_query<C>(row, at, load<Floats>(q + (size_t)row * width + at) * scale);
     });
-    attends.run<C>(team, counters + 1, 0, out);
-    team.each(counters[3], count, [&](int row) { attends.finish(row, 0, width, out); });
+    attends.run<C>(team, 0, out);
+    team.each(count, [&](int row) { attends.finish(row, 0, width, out); });
   };
 #pragma omp parallel num_threads(threads) if (threads > 1)
   if (kind == BRAIN)

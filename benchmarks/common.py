@@ -8,7 +8,7 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -121,29 +121,35 @@ def ours(held: Loaded, *, recorded: bool = True) -> Contender:
 
     On a GPU and without `recorded`, operations are launched one by one, over caches that grow.
     """
+
+    def run(prompt: tuple[int, ...], count: int) -> Timing:
+        started = time.perf_counter()
+        ticks = [time.perf_counter() for _ in tokens(held, prompt, count, recorded=recorded)]
+        return timing(started, ticks)
+
+    return run
+
+
+@torch.inference_mode()
+def tokens(
+    held: Loaded, prompt: tuple[int, ...], count: int, *, recorded: bool = True
+) -> Iterator[int]:
+    """Write so many tokens after a prompt, each when it is asked for."""
     forward = held.decoder.forward
     if not recorded:
         assert isinstance(forward, LeanForward)
         forward = LeanForward(forward.weights)
-
-    @torch.inference_mode()
-    def run(prompt: tuple[int, ...], count: int) -> Timing:
-        ticks: list[float] = []
-        started = time.perf_counter()
-        cache = held.new_cache() if recorded else KVCache(held.cache_shape)
-        step = list(prompt)
-        while len(ticks) < count:
-            for at in range(0, len(step), PREFILL_CHUNK):
-                part = step[at : at + PREFILL_CHUNK]
-                logits = forward(torch.tensor(part), cache)
-                cache.commit(part)
-            step = [int(logits[-1].argmax())]
-            ticks.append(time.perf_counter())
-        if held.arena is not None and cache.slot is not None:
-            held.arena.give_back(cache.slot)
-        return timing(started, ticks)
-
-    return run
+    cache = held.new_cache() if recorded else KVCache(held.cache_shape)
+    step = list(prompt)
+    for _ in range(count):
+        for at in range(0, len(step), PREFILL_CHUNK):
+            part = step[at : at + PREFILL_CHUNK]
+            logits = forward(torch.tensor(part), cache)
+            cache.commit(part)
+        step = [int(logits[-1].argmax())]
+        yield step[0]
+    if held.arena is not None and cache.slot is not None:
+        held.arena.give_back(cache.slot)
 
 
 def timing(started: float, ticks: list[float]) -> Timing:

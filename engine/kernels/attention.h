@@ -16,7 +16,7 @@ constexpr int CHUNK = 128;                      // keys that one thread attends 
 constexpr float NOTHING = -1e30f;               // the score of a key that is not to be seen
 
 // What queries, keys, values and shares are multiplied as. PAIR neighbours make up 32 bits.
-#if defined(__AVX512BF16__) && PART_BYTES == 64
+#if defined(BRAIN_DOTS)
 template <class Kept> using Factor = Kept;
 #else
 template <class Kept> using Factor = float;
@@ -27,10 +27,9 @@ INLINE Floats add_product(const Floats &total, const void *w, const float *x) {
   return total + load<Floats>(w) * x[0];
 }
 
-#if defined(__AVX512BF16__) && PART_BYTES == 64
+#if defined(BRAIN_DOTS)
 INLINE Floats add_product(const Floats &total, const void *w, const Brain *x) {
-  return {{(FloatPart)_mm512_dpbf16_ps((__m512)total.part[0], (__m512bh)load<__m512i>(w),
-                                       (__m512bh)_mm512_set1_epi32(load<int32_t>(x)))}};
+  return brain_dots(total, load<__m512i>(w), _mm512_set1_epi32(load<int32_t>(x)));
 }
 #endif
 

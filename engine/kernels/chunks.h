@@ -146,9 +146,6 @@ class Attention {
     });
   }
 
-  // Whether there is nothing to finish.
-  bool is_finished() const { return wide; }
-
   // Makes columns `from` to `to` of a row, of (count, heads * dim).
   void finish(int row, int from, int to, float *out) {
     if (wide) return;

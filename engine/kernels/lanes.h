@@ -181,6 +181,14 @@ INLINE void narrow(Brain *to, const Floats &x) {  // to the nearest, ties to eve
   store_halves(&to->bits, (up >> 16) & 0xffff);
 }
 
+#if defined(__AVX512BF16__) && PART_BYTES == 64
+#define BRAIN_DOTS
+// Adds the products of brain floats, two to a lane, the second the later.
+INLINE Floats brain_dots(const Floats &total, __m512i a, __m512i b) {
+  return {{(FloatPart)_mm512_dpbf16_ps((__m512)total.part[0], (__m512bh)a, (__m512bh)b)}};
+}
+#endif
+
 // What `both(a, b)` makes of all lanes, by halves.
 template <class V, class F> INLINE auto folded(const Lanes<V> &v, F &&both) {
   typedef decltype(v.part[0][0] + v.part[0][0]) One;

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-FLOAT, BRAIN, INT8, INT4 = range(4)
-"""How numbers are kept: `Kind` in products.h."""
+FLOAT, BRAIN, BRAINS, INT8, INT4 = range(5)
+"""How numbers are kept: `Kind` in products.h. With BRAINS activations may be bfloat16, too."""
 
 LANES = 16
 """Rows of a block, and what widths must be multiples of."""

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from engine.kernels.native import (
     BRAIN,
+    BRAINS,
+    FLOAT,
     LANES,
     Held,
     LayerParts,
     ModelParts,
     Native,
-    kind_of,
     matrix,
     pointers,
 )
@@ -104,7 +105,9 @@ def _matrix(product: Product) -> Held:
         return product.held
     assert isinstance(product, Dense)
     weight = product.weight.contiguous()
+    if weight.dtype == torch.bfloat16:
+        return matrix(BRAINS, product.shape, weight, None, product.bias)
     narrow = weight.bfloat16()
     if torch.equal(narrow.to(weight.dtype), weight):
-        weight = narrow
-    return matrix(kind_of(weight.dtype), product.shape, weight, None, product.bias)
+        return matrix(BRAIN, product.shape, narrow, None, product.bias)
+    return matrix(FLOAT, product.shape, weight, None, product.bias)

@@ -9,14 +9,25 @@
 #include "threads.h"
 #include "vectors.h"
 
-enum Kind : int32_t { FLOAT = 0, BRAIN = 1, INT8 = 2, INT4 = 3 };
+enum Kind : int32_t { FLOAT = 0, BRAIN = 1, BRAINS = 2, INT8 = 3, INT4 = 4 };
 
-// `weight` is (rows, columns) of FLOAT or BRAIN; or quantised, in blocks of 16 rows: see
-// engine/quantised.py. `bias` may be null; else it has 16-fold length.
+// `weight` is (rows, columns) of floats or, of BRAIN and BRAINS, brain floats; or quantised, in blocks
+// of 16 rows: see engine/quantised.py. `bias` may be null; else it has 16-fold length.
 struct Matrix {
   int32_t kind, rows, columns;
   const void *weight, *scale;
   const float *bias;
+
+  bool is_quantised() const { return kind >= INT8; }
+
+  // Whether activations are rounded to brain floats too: for BRAINS, where there is an instruction.
+  bool takes_brains() const {
+#if defined(BRAIN_DOTS)
+    return kind == BRAINS && columns % (2 * LANES) == 0;
+#else
+    return false;
+#endif
+  }
 };
 
 constexpr int ACTIVATION_GROUP = 128;  // columns that share a scale, of an activation
@@ -29,14 +40,20 @@ constexpr int MANY = MANY_REGISTERS ? 6 : 4, MANY_BLOCKS = MANY_REGISTERS ? 4 : 
 constexpr int SUMS = MANY_REGISTERS ? 20 : 4;
 constexpr int AHEAD = 4096;  // bytes that are fetched before they are wanted: some 100 ns of them
 
-// Rows that a matrix is to be multiplied with: as they are, and in 8 bits for quantised weights.
+// Rows that a matrix is to be multiplied with: as they are, and as it takes them.
 struct Rows {
   int count, columns;
   float *values;     // (count, columns)
+  Brain *brains;     // (count, columns)
   int8_t *bytes;     // (count, stride)
   float *scales;     // (count, groups)
   int32_t *sums;     // (count, groups): of the bytes, of ACTIVATION_GROUP columns
   int32_t *partial;  // (count, stride / INT4_GROUP): of INT4_GROUP columns
+
+  template <class X> const X *of() const {
+    if constexpr (std::is_same_v<X, Brain>) return brains;
+    else return values;
+  }
 
   int stride() const { return padded(columns, ACTIVATION_GROUP); }
   int groups() const { return stride() / ACTIVATION_GROUP; }
@@ -67,8 +84,17 @@ struct Rows {
     sums[(size_t)row * groups() + group] = total;
   }
 
-  void quantise(int row) {
-    for (int group = 0; group < groups(); group++) quantise(row, group);
+  // Makes of the values what a matrix takes: of one group of a row.
+  void prepare(const Matrix &user, int row, int group) {
+    if (user.is_quantised()) return quantise(row, group);
+    if (!user.takes_brains()) return;
+    const int first = group * ACTIVATION_GROUP, last = std::min(first + ACTIVATION_GROUP, columns);
+    for (size_t i = first, of_row = (size_t)row * columns; i < (size_t)last; i += LANES)
+      narrow(brains + of_row + i, load<Floats>(values + of_row + i));
+  }
+
+  void prepare(const Matrix &user, int row) {
+    for (int group = 0; group < groups(); group++) prepare(user, row, group);
   }
 };
 
@@ -154,13 +180,25 @@ static inline float weight_at(const Matrix &a, int row, int column) {
   return number * scales[lane];
 }
 
-// The same for rows of weights that are kept as they are, R of them at a time.
-template <class W, int M>
+// Adds sixteen products, or sixteen times two.
+template <class W> INLINE Floats add_products(const Floats &total, const W *w, const float *x) {
+  return total + widen(w) * load<Floats>(x);
+}
+
+#if defined(BRAIN_DOTS)
+INLINE Floats add_products(const Floats &total, const Brain *w, const Brain *x) {
+  return brain_dots(total, load<__m512i>(w), load<__m512i>(x));
+}
+#endif
+
+// The same for rows of weights W that are kept as they are, R of them at a time, with activations X.
+template <class W, class X, int M>
 static inline void plain_tile(const Matrix &a, int block, const Rows &x, int first,
                               Floats (&out)[1][M]) {
   constexpr int R = 4 * M <= SUMS ? 4 : 2 * M <= SUMS ? 2 : 1;
+  constexpr size_t STEP = LANES * sizeof(float) / sizeof(X);
   const size_t columns = a.columns;
-  const float *rows = x.values + first * columns;
+  const X *rows = x.of<X>() + first * columns;
   float found[M][LANES];
   for (int r = 0; r < LANES; r += R) {
     const W *w[R];
@@ -172,13 +210,13 @@ static inline void plain_tile(const Matrix &a, int block, const Rows &x, int fir
     for (int i = 0; i < R; i++)
       UNROLL
       for (int m = 0; m < M; m++) acc[i][m] = Floats{};
-    for (size_t k = 0; k < columns; k += LANES) {
+    for (size_t k = 0; k < columns; k += STEP) {
       UNROLL
       for (int i = 0; i < R; i++) {
         __builtin_prefetch(w[i] + k + std::max((size_t)R * columns, AHEAD / sizeof(W)), 0, 2);
-        const Floats v = widen(w[i] + k);
         UNROLL
-        for (int m = 0; m < M; m++) acc[i][m] += v * load<Floats>(rows + m * columns + k);
+        for (int m = 0; m < M; m++)
+          acc[i][m] = add_products(acc[i][m], w[i] + k, rows + m * columns + k);
       }
     }
     UNROLL
@@ -194,8 +232,11 @@ static inline void tile(const Matrix &a, int block, const Rows &x, int first, Fl
   if (a.kind == INT8) return quantised_tile<8>(a, block, x, first, out);
   if (a.kind == INT4) return quantised_tile<4>(a, block, x, first, out);
   if constexpr (J == 1) {
-    if (a.kind == BRAIN) return plain_tile<Brain>(a, block, x, first, out);
-    return plain_tile<float>(a, block, x, first, out);
+#if defined(BRAIN_DOTS)
+    if (a.takes_brains()) return plain_tile<Brain, Brain>(a, block, x, first, out);
+#endif
+    if (a.kind != FLOAT) return plain_tile<Brain, float>(a, block, x, first, out);
+    return plain_tile<float, float>(a, block, x, first, out);
   }
 }
 
@@ -234,7 +275,7 @@ static inline void multiply_blocks(const Matrix &a, const Rows &x, int from, int
 // All of y = Wx + b, by all threads of a team.
 template <class Done>
 static inline void multiply(const Matrix &a, const Rows &x, Team &team, Done &&done) {
-  const bool many = x.count > FEW && a.kind >= INT8;
+  const bool many = x.count > FEW && a.is_quantised();
   const int blocks = x.count ? padded(a.rows, LANES) / LANES : 0;
   team.share(blocks, many ? MANY_BLOCKS : 1, [&](int from, int to) {
     if (many)

@@ -44,8 +44,10 @@ static void normalise(const float *x, const Norm &norm, int width, float epsilon
 }
 
 static Rows take_rows(int count, int columns) {
-  Rows made{count, columns, nullptr, nullptr, nullptr, nullptr, nullptr};
+  Rows made{};
+  made.count = count, made.columns = columns;
   made.values = workspace.take<float>((size_t)count * columns);
+  made.brains = workspace.take<Brain>((size_t)count * columns);
   made.bytes = workspace.take<int8_t>((size_t)count * made.stride());
   made.scales = workspace.take<float>((size_t)count * made.groups());
   made.sums = workspace.take<int32_t>((size_t)count * made.groups());
@@ -54,7 +56,7 @@ static Rows take_rows(int count, int columns) {
 }
 
 static size_t rows_bytes(size_t count, size_t columns) {
-  return count * padded(columns, ACTIVATION_GROUP) * 6 + 5 * 64;
+  return count * padded(columns, ACTIVATION_GROUP) * 8 + 6 * 64;
 }
 
 // What the threads of one step share. Each method is called by all of them.
@@ -71,7 +73,7 @@ struct Step {
       const int width = model.width;
       normalise(hidden + (size_t)row * width, norm, width, model.epsilon,
                 normed.values + (size_t)row * width);
-      if (user.kind >= INT8) normed.quantise(row);
+      normed.prepare(user, row);
     });
   }
 
@@ -88,13 +90,11 @@ struct Step {
         narrow((C *)place.values[index] + offset, y);
     });
     attends.run<C>(team, index, mixed.values);
-    const bool quantised = layer.attention_out.kind >= INT8;
-    if (attends.is_finished() && !quantised) return;
     const int groups = mixed.groups();
     team.each(mixed.count * groups, [&](int i) {
       const int row = i / groups, from = i % groups * ACTIVATION_GROUP;
       attends.finish(row, from, std::min(from + ACTIVATION_GROUP, width), mixed.values);
-      if (quantised) mixed.quantise(row, i % groups);
+      mixed.prepare(layer.attention_out, row, i % groups);
     });
   }
 
@@ -111,11 +111,16 @@ struct Step {
       attention<float>(layer, index);
     multiply(layer.attention_out, mixed, team, add);
     norm_rows(layer.norm_2, layer.inner_in);
+    const bool brains = layer.inner_out.takes_brains();
     multiply(layer.inner_in, normed, team, [&](int row, int at, const Floats &y) {
-      store(inner.values + (size_t)row * model.inner + at, gelu(y));
+      const size_t offset = (size_t)row * model.inner + at;
+      if (brains)
+        narrow(inner.brains + offset, gelu(y));
+      else
+        store(inner.values + offset, gelu(y));
     });
     const int groups = inner.groups();
-    if (layer.inner_out.kind >= INT8)
+    if (layer.inner_out.is_quantised())
       team.each(inner.count * groups, [&](int i) { inner.quantise(i / groups, i % groups); });
     multiply(layer.inner_out, inner, team, add);
   }
@@ -159,7 +164,7 @@ void starcoder_step(const Model *model, const Place *places, int count, float *h
     step.team.each(wanted_count, [&](int i) {
       normalise(hidden + (size_t)wanted[i] * width, model->last_norm, width, model->epsilon,
                 last.values + (size_t)i * width);
-      if (model->head.kind >= INT8) last.quantise(i);
+      last.prepare(model->head, i);
     });
     const int vocab = model->head.rows;
     multiply(model->head, last, step.team, [&](int row, int at, const Floats &y) {
@@ -176,7 +181,7 @@ void starcoder_product(const Matrix *a, const float *x, int count, float *y, int
   Team team(threads);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
-    if (a->kind >= INT8) team.each(count, [&](int row) { rows.quantise(row); });
+    team.each(count, [&](int row) { rows.prepare(*a, row); });
     multiply(*a, rows, team, [&](int row, int at, const Floats &found) {
       store_some(y + (size_t)row * a->rows + at, found, a->rows - at);
     });

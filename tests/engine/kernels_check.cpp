@@ -48,7 +48,7 @@ struct Weights {
     const int high = padded(rows, LANES), wide = padded(columns, INT4_GROUP);
     for (int i = 0; i < high; i++) bias.push_back(i < rows ? normal() * size : 0);
     matrix = {kind, rows, columns, nullptr, nullptr, bias.data()};
-    if (kind == FLOAT || kind == BRAIN) {
+    if (kind < INT8) {
       for (int i = 0; i < rows * columns; i++) floats.push_back(real(brain(normal() * size)));
       for (float x : floats) brains.push_back(brain(x));
       matrix.weight = kind == FLOAT ? (void *)floats.data() : (void *)brains.data();
@@ -68,9 +68,11 @@ struct Weights {
     return floats[(size_t)row * matrix.columns + column];
   }
 
-  // Activations as 8 bits leave them, if these weights have them so.
+  // Activations as these weights take them.
   std::vector<double> seen(const float *x) const {
     std::vector<double> made(x, x + matrix.columns);
+    for (double &one : made)
+      if (matrix.takes_brains()) one = real(brain((float)one));
     for (int from = 0; matrix.kind >= INT8 && from < matrix.columns; from += ACTIVATION_GROUP) {
       const int to = std::min(from + ACTIVATION_GROUP, matrix.columns);
       float most = 0;
@@ -93,7 +95,7 @@ struct Weights {
 };
 
 static void check_products() {
-  for (Kind kind : {FLOAT, BRAIN, INT8, INT4})
+  for (Kind kind : {FLOAT, BRAIN, BRAINS, INT8, INT4})
     for (auto [rows, columns] : {std::pair{16, 16}, {70, 160}, {144, 336}})
       for (int count : {1, 2, 3, 5, 8, 9, 13, 40}) {
         const Weights weights(kind, rows, columns);
@@ -280,7 +282,8 @@ int main() {
   check_attention<Brain>(BRAIN, 0.03);
   check_steps(FLOAT, 1e-5);
   check_steps(BRAIN, 1e-5);
-  check_steps(INT8, 0.02);  // an activation in the middle may fall to either number
+  check_steps(BRAINS, 0.01);  // an activation in the middle may fall to either side
+  check_steps(INT8, 0.02);
   check_steps(INT4, 0.02);
   std::printf("%d bytes of vector, %s: %d held, %d not as they should be\n", PART_BYTES,
 #if defined(NO_DOTS)

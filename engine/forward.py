@@ -141,16 +141,16 @@ class LeanForward:
             torch.set_num_threads(before)
 
     def _compute_here(self, ids: Tensor, spans: Sequence[_Span]) -> list[Tensor]:
-        if self.weights.device.type == "cuda" and ids.device.type == "cpu":
-            ids = ids.pin_memory()  # or the copy would be waited for
-        hidden = self._embed(ids.to(self.weights.device, non_blocking=True), spans)
         adapted = [span for span in spans if span.cache.adapter is not None]
         few = ids.shape[0] <= MOST_ROWS
         fused = None if adapted else self._fused_step()
         if fused and (few or (len(spans) == 1 and fused.takes_many)):
             places = [(one.cache, at) for one in spans for at in range(one.start, one.end)]
             wanted = [at for one in spans for at in one.wanted]
-            return list(torch.split(fused(hidden, places, wanted), [one.last for one in spans]))
+            return list(torch.split(fused(ids, places, wanted), [one.last for one in spans]))
+        if self.weights.device.type == "cuda" and ids.device.type == "cpu":
+            ids = ids.pin_memory()  # or the copy would be waited for
+        hidden = self._embed(ids.to(self.weights.device, non_blocking=True), spans)
         masks = [causal_mask(one.start, one.count, self.weights.device) for one in spans]
         for index, layer in enumerate(self.weights.layers):
             mixed = _product("attn.c_attn", layer, index, adapted, layer.norm_1(hidden))

@@ -43,7 +43,8 @@ class _Model(Structure):
     _fields_ = (
         ("width", c_int32), ("heads", c_int32), ("head_dim", c_int32), ("inner", c_int32),
         ("layer_count", c_int32), ("cache", c_int32), ("epsilon", c_float), ("scale", c_float),
-        ("layers", POINTER(_Layer)), ("last_norm", _Norm), ("head", Matrix),
+        ("layers", POINTER(_Layer)), ("last_norm", _Norm), ("tokens", Matrix), ("head", Matrix),
+        ("positions", c_void_p),
     )  # fmt: skip
 
 
@@ -81,7 +82,10 @@ class ModelParts:
     cache_dtype: torch.dtype
     layers: Sequence[LayerParts]
     last_norm: tuple[Tensor, Tensor]
+    tokens: Held
     head: Held
+    positions: Tensor
+    """(positions, width) of the cache's type."""
 
 
 def matrix(
@@ -143,17 +147,17 @@ class Native:
         made = _Model(
             width, parts.heads, width // parts.heads, int(first.inner_in.rows), len(layers),
             kind_of(parts.cache_dtype), parts.epsilon, parts.scale, layers, norm(parts.last_norm),
-            struct(parts.head),
+            struct(parts.tokens), struct(parts.head), parts.positions.data_ptr(),
         )  # fmt: skip
-        return Held(made, [kept, layers])
+        return Held(made, [kept, layers, parts.positions])
 
     def step(
-        self, model: Held, hidden: Tensor, places: Sequence[tuple[Any, int]], wanted: Sequence[int]
+        self, model: Held, ids: Tensor, places: Sequence[tuple[Any, int]], wanted: Sequence[int]
     ) -> Tensor:
         """Compute one step: return float32 logits (wanted, vocab) and fill the caches.
 
-        `hidden` (n, width) of float32 are the embeddings, and are overwritten. `places` are the
-        `pointers` of each row's cache, and its position in it.
+        `ids` is (n,) of int64. `places` are the `pointers` of each row's cache, and its position in
+        it.
         """
         layers = 8 * model.struct.layer_count
         rows = (_Place * len(places))()
@@ -162,7 +166,7 @@ class Native:
             row.values, row.position = row.keys + layers, position
         logits = torch.empty(len(wanted), model.struct.head.rows)
         self._step(
-            ctypes.byref(model.struct), rows, len(places), c_void_p(hidden.data_ptr()),
+            ctypes.byref(model.struct), c_void_p(ids.data_ptr()), rows, len(places),
             (c_int32 * len(wanted))(*wanted), len(wanted), c_void_p(logits.data_ptr()),
             torch.get_num_threads(),
         )  # fmt: skip

@@ -18,12 +18,13 @@ from engine.kernels.native import (
     LayerParts,
     ModelParts,
     Native,
+    kind_of,
     matrix,
     pointers,
 )
 from engine.kv_cache import KVCache
 from engine.quantised import Quantised, multiplies_many
-from engine.weights import PRODUCTS, TANH_GELU, Dense, Layer, Product, Weights
+from engine.weights import PRODUCTS, TANH_GELU, Dense, Layer, Product, Table, Weights
 
 MOST_ROWS = 32
 """Of a step of several sequences, or of weights that are not quantised."""
@@ -48,6 +49,7 @@ class FusedStep:
             else weights.dtype == torch.bfloat16 and native.fast_at_many_rows(BRAIN)
         )
         """Whether it is the fastest for any number of rows of one sequence, too."""
+        head = _matrix(weights.head)
         self._model = native.model(
             ModelParts(
                 heads=weights.heads,
@@ -56,7 +58,9 @@ class FusedStep:
                 cache_dtype=weights.dtype,
                 layers=[_layer(layer) for layer in weights.layers],
                 last_norm=(weights.last_norm.weight, weights.last_norm.bias),
-                head=_matrix(weights.head),
+                tokens=head if weights.tokens is weights.head else _table(weights.tokens),
+                head=head,
+                positions=weights.positions.contiguous(),
             )
         )
 
@@ -64,25 +68,26 @@ class FusedStep:
     def fits(weights: Weights) -> bool:
         """Whether the kernels know all that the network consists of."""
         products = [p for layer in weights.layers for p in layer.products.values()]
+        products.append(weights.tokens)
         return (
             weights.device.type == "cpu"
             and weights.dtype in _CACHE_DTYPES
             and weights.activation_name == TANH_GELU
             and weights.head_dim % LANES == 0
             and all(isinstance(product, (Dense, Quantised)) for product in products)
-            and all(side % LANES == 0 for product in products for side in product.shape)
+            and all(side % LANES == 0 for product in products[:-1] for side in product.shape)
         )
 
     def __call__(
-        self, hidden: Tensor, places: Sequence[tuple[KVCache, int]], wanted: Sequence[int]
+        self, ids: Tensor, places: Sequence[tuple[KVCache, int]], wanted: Sequence[int]
     ) -> Tensor:
-        """Return logits (wanted, vocab) in float32, and write the rows to their caches.
+        """Return logits (wanted, vocab) in float32, and write a row for each id to its cache.
 
-        `hidden` (n, width) are embeddings with positions, and may be overwritten; `places` say for
-        each row which cache it belongs to and where; `wanted` which rows' logits are asked for.
+        `ids` is (n,) of int64; `places` say for each which cache it belongs to and where; `wanted`
+        for which of them logits are asked for.
         """
         rows = [(self._pointers_of(cache), position) for cache, position in places]
-        return self._native.step(self._model, hidden.float().contiguous(), rows, wanted)
+        return self._native.step(self._model, ids.contiguous(), rows, wanted)
 
     def _pointers_of(self, cache: KVCache) -> Any:
         """Return the addresses of a cache's buffers, which are new ones when it has grown."""
@@ -98,6 +103,15 @@ def _layer(layer: Layer) -> LayerParts:
         (layer.norm_1.weight, layer.norm_1.bias), (layer.norm_2.weight, layer.norm_2.bias),
         *products,
     )  # fmt: skip
+
+
+def _table(tokens: Table) -> Held:
+    if isinstance(tokens, Quantised):
+        return tokens.held
+    assert isinstance(tokens, Dense)
+    return matrix(
+        kind_of(tokens.weight.dtype), tokens.shape, tokens.weight.contiguous(), None, None
+    )
 
 
 def _matrix(product: Product) -> Held:

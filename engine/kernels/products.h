@@ -180,6 +180,16 @@ static inline float weight_at(const Matrix &a, int row, int column) {
   return number * scales[lane];
 }
 
+// Sixteen weights of a row, of any kind.
+static inline Floats weights_at(const Matrix &a, int row, int column) {
+  const size_t at = (size_t)row * a.columns + column;
+  if (a.kind == FLOAT) return load<Floats>((const float *)a.weight + at);
+  if (!a.is_quantised()) return widen((const Brain *)a.weight + at);
+  float values[LANES];
+  for (int i = 0; i < LANES; i++) values[i] = weight_at(a, row, column + i);
+  return load<Floats>(values);
+}
+
 // Adds sixteen products, or sixteen times two.
 template <class W> INLINE Floats add_products(const Floats &total, const W *w, const float *x) {
   return total + widen(w) * load<Floats>(x);

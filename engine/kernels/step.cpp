@@ -23,7 +23,8 @@ struct Model {
   float epsilon, scale;
   const Layer *layers;
   Norm last_norm;
-  Matrix head;
+  Matrix tokens, head;
+  const void *positions;  // (positions, width), of the cache's kind
 };
 
 constexpr int MOST_NARROW = 32;  // rows
@@ -67,6 +68,19 @@ struct Step {
   Team team;
   Attention attends;
   Rows normed{}, mixed{}, inner{};
+
+  void embed(const int64_t *ids) {
+    team.each(normed.count, [&](int row) {
+      const size_t place = (size_t)places[row].position * model.width;
+      for (int i = 0; i < model.width; i += LANES) {
+        const Floats position = model.cache == BRAIN
+                                    ? widen((const Brain *)model.positions + place + i)
+                                    : widen((const float *)model.positions + place + i);
+        store(hidden + (size_t)row * model.width + i,
+              weights_at(model.tokens, (int)ids[row], i) + position);
+      }
+    });
+  }
 
   void norm_rows(const Norm &norm, const Matrix &user) {
     team.each(normed.count, [&](int row) {
@@ -143,16 +157,16 @@ int starcoder_many_rows(Kind kind) {
 #endif
 }
 
-// Computes `count` rows, more than MOST_NARROW only of one sequence: `hidden` (count, width) are their
-// embeddings, and is overwritten. Rows are written to the caches. `logits` (wanted_count, head's
-// rows) are those of rows `wanted`.
-void starcoder_step(const Model *model, const Place *places, int count, float *hidden,
+// Computes a row for each of `count` ids, more than MOST_NARROW only of one sequence, and writes keys
+// and values to the caches. `logits` (wanted_count, head's rows) are those of rows `wanted`.
+void starcoder_step(const Model *model, const int64_t *ids, const Place *places, int count,
                     const int32_t *wanted, int wanted_count, float *logits, int threads) {
   const int width = model->width;
-  Step step{*model, places, hidden, Team(threads),
+  Step step{*model, places, nullptr, Team(threads),
             {places, count, model->heads, model->head_dim, threads, count > MOST_NARROW}};
   workspace.reserve(3 * rows_bytes(count, width) + rows_bytes(count, model->inner) +
-                    step.attends.bytes(threads));
+                    sizeof(float) * count * width + 64 + step.attends.bytes(threads));
+  float *hidden = step.hidden = workspace.take<float>((size_t)count * width);
   step.normed = take_rows(count, width);
   step.mixed = take_rows(count, width);
   step.inner = take_rows(count, model->inner);
@@ -160,6 +174,7 @@ void starcoder_step(const Model *model, const Place *places, int count, float *h
   Rows last = take_rows(wanted_count, width);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
+    step.embed(ids);
     for (int i = 0; i < model->layer_count; i++) step.layer(model->layers[i], i);
     step.team.each(wanted_count, [&](int i) {
       normalise(hidden + (size_t)wanted[i] * width, model->last_norm, width, model->epsilon,
@@ -192,11 +207,8 @@ void starcoder_product(const Matrix *a, const float *x, int count, float *y, int
 void starcoder_expand(const Matrix *a, int first, int count, Brain *out, int threads) {
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int row = 0; row < count; row++)
-    for (int k = 0; k < a->columns; k += LANES) {
-      float values[LANES];
-      for (int i = 0; i < LANES; i++) values[i] = weight_at(*a, first + row, k + i);
-      narrow(out + (size_t)row * a->columns + k, load<Floats>(values));
-    }
+    for (int k = 0; k < a->columns; k += LANES)
+      narrow(out + (size_t)row * a->columns + k, weights_at(*a, first + row, k));
 }
 
 // Attention of `count` rows from position `start` of a sequence: q and out (count, heads * dim),

@@ -173,12 +173,15 @@ static void check_steps(Kind kind, double close) {
     up.emplace_back(kind, inner, width, 0.2f);
     down.emplace_back(kind, width, inner, 0.2f);
   }
-  const Weights head(kind, vocab, width, 0.2f);
+  const Weights head(kind, vocab, width, 0.2f), tokens(kind, vocab, width, 1);
+  std::vector<float> positions(places * width);
+  for (float &x : positions) x = normal();
   std::vector<Layer> layers;
   for (int i = 0; i < 2; i++)
     layers.push_back({norm, norm, in[i].matrix, out[i].matrix, up[i].matrix, down[i].matrix});
   const float scale = 1 / std::sqrt((float)dim);
-  const Model model{width, heads, dim, inner, 2, FLOAT, 1e-5f, scale, layers.data(), norm, head.matrix};
+  const Model model{width, heads, dim, inner, 2, FLOAT, 1e-5f, scale, layers.data(), norm,
+                    tokens.matrix, head.matrix, positions.data()};
 
   struct Cache {
     std::vector<float> keys[2], values[2];
@@ -200,12 +203,16 @@ static void check_steps(Kind kind, double close) {
       for (int i = 0; i < (s ? second : first); i++)
         rows.push_back({caches[s].of_keys, caches[s].of_values, at[s] + i});
     const int count = (int)rows.size();
-    std::vector<float> hidden(count * width), logits(count * vocab);
+    std::vector<float> embedded, logits(count * vocab);
     std::vector<int32_t> wanted;
-    for (float &x : hidden) x = normal();
+    std::vector<int64_t> ids;
+    for (const Place &place : rows) {
+      ids.push_back(between(0, vocab - 1));
+      for (int i = 0; i < width; i++)
+        embedded.push_back(tokens.at(ids.back(), i) + positions[place.position * width + i]);
+    }
     for (int i = 0; i < count && second != 40; i++) wanted.push_back(i);  // once none at all
-    const std::vector<float> embedded = hidden;
-    starcoder_step(&model, rows.data(), count, hidden.data(), wanted.data(), (int)wanted.size(),
+    starcoder_step(&model, ids.data(), rows.data(), count, wanted.data(), (int)wanted.size(),
                    logits.data(), 1);
     for (int row = 0; row < count; row++) {
       Cache &cache = mine[row >= first];

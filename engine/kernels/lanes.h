@@ -177,8 +177,12 @@ INLINE Floats widen(const Brain *from) { return as_floats(load_halves(&from->bit
 INLINE void narrow(float *to, const Floats &x) { store(to, x); }
 
 INLINE void narrow(Brain *to, const Floats &x) {  // to the nearest, ties to even
+#if defined(__AVX512BF16__) && PART_BYTES == 64
+  store(to, _mm512_cvtneps_pbh((__m512)x.part[0]));
+#else
   const Ints bits = as_ints(x), up = bits + 0x7fff + ((bits >> 16) & 1);
   store_halves(&to->bits, (up >> 16) & 0xffff);
+#endif
 }
 
 #if defined(__AVX512BF16__) && PART_BYTES == 64

@@ -1,5 +1,4 @@
-"""What the machine allows: its memory's rate and its matrix rates, the floors that they imply for a
-shape, and our share of them.
+"""What the machine allows a shape, by its memory and its matrix rate, and how near we come.
 
 A decoded token reads every weight once: bytes over the memory's rate. A token of a prompt costs two
 operations a weight: operations over the matrix rate. On a GPU, if there is one, as the engine is.

@@ -25,19 +25,19 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks.seat import Seat
+from benchmarks.simulated_editor import Seat
 from engine.client.managed import ManagedEngine
 from engine.errors import ConfigurationError
 from engine.settings import EngineSettings
 from fim.completer import Around, Completer, FimSettings
-from fim.evaluation.around import around_of
+from fim.evaluation.counts import Passage, Tally
 from fim.evaluation.files import source_files
 from fim.evaluation.holes import Hole, Kind, draw
+from fim.evaluation.project_context import around_of
 from fim.evaluation.replay import Summary, passages, summarize, tally_of
 from fim.evaluation.report import Row, rows
-from fim.evaluation.rhythm import drawn
 from fim.evaluation.run import Evaluator, Record, measure
-from fim.evaluation.tally import Passage, Tally
+from fim.evaluation.typing_rhythm import drawn
 from fim.evaluation.typist import Typist
 from lsp_server.cli.results import Results
 
@@ -87,13 +87,13 @@ def _same(text: str, *_: Any) -> str:
 
 VARIANTS = (
     Variant("nothing"),
-    Variant("typed-through", patches={"fim.cache:_LONGEST_TYPED": 0}),
+    Variant("typed-through", patches={"fim.request.cache:_LONGEST_TYPED": 0}),
     Variant("cache", settings={"cache_seconds": 0.02}),
     Variant("join in flight", patches={"fim.completer:Completer._joinable": lambda *_: None}),
     Variant("restraint in a word", settings={"patience": 0}),
     Variant("prefetch", settings={"prefetch": False}),
     Variant("draft", settings={"draft": False}),
-    Variant("window in steps", patches={"fim.window:STEP_LINES": 1}),
+    Variant("window in steps", patches={"fim.prompt.window:STEP_LINES": 1}),
     Variant("suffix first: the line's form instead", settings={"form": "line"}),
     Variant("suffix first: the cursor's form instead", settings={"form": "cursor"}),
     Variant("the limit on other files: always read", settings={"related": "always"}),
@@ -101,25 +101,33 @@ VARIANTS = (
     Variant("blocks", settings={"multiline": "never"}),
     Variant("confidence threshold", settings={"eagerness": "eager"}),
     Variant("sure beginnings", settings={"partial": False}),
-    Variant("closed brackets", patches={"fim.clean:closed_twice": lambda *_: 0}),
-    Variant("suffix overlap", patches={"fim.clean:overlap": lambda *_: 0}),
-    Variant("loops", patches={"fim.clean:without_loops": _same, "fim.model:without_loops": _same}),
-    Variant("echoes", patches={"fim.clean:_without_echo": _same}),
-    Variant("secrets", patches={"fim.clean:_without_forbidden": _same}),
-    Variant("syntax", patches={"fim.clean:mend": _same}),
+    Variant("closed brackets", patches={"fim.postprocess.clean:closed_twice": lambda *_: 0}),
+    Variant("suffix overlap", patches={"fim.postprocess.clean:overlap": lambda *_: 0}),
+    Variant(
+        "loops",
+        patches={
+            "fim.postprocess.clean:without_loops": _same,
+            "fim.request.model:without_loops": _same,
+        },
+    ),
+    Variant("echoes", patches={"fim.postprocess.clean:_without_echo": _same}),
+    Variant("secrets", patches={"fim.postprocess.clean:_without_forbidden": _same}),
+    Variant("syntax", patches={"fim.postprocess.clean:mend": _same}),
 )
 """One line a mechanism."""
 
 
 _COMMAND = (
-    sys.executable, "-P", "-c",
+    sys.executable,
+    "-P",
+    "-c",
     "import runpy\n"
-    "from engine.threads import be_considerate\n"
+    "from engine.machine import be_considerate\n"
     "be_considerate()\n"  # before torch is imported
     "from engine import scheduler\n"
     "scheduler.default_limit = lambda shape: 2 * shape.capacity * shape.bytes_a_row\n"
     "runpy.run_module('engine', run_name='__main__')\n",
-)  # fmt: skip
+)
 """Starts an engine that keeps caches for two prompts."""
 
 
@@ -204,9 +212,18 @@ def _row(summary: Summary, row: Row | None) -> tuple[str, ...]:
 
 
 _COLUMNS = (
-    "without", "exact", "parses", "keys saved", "calls a kept character", "keys without the model",
-    "p50 ms", "p95 ms", "shown", "doubled", "broke",
-)  # fmt: skip
+    "without",
+    "exact",
+    "parses",
+    "keys saved",
+    "calls a kept character",
+    "keys without the model",
+    "p50 ms",
+    "p95 ms",
+    "shown",
+    "doubled",
+    "broke",
+)
 
 
 def _number(value: float | None, form: str) -> str:
@@ -234,9 +251,10 @@ def main(
     if not chosen:
         raise ConfigurationError(f"{paths[0]} has no files of source that are long enough.")
     wanted = [
-        variant for index, variant in enumerate(VARIANTS)
+        variant
+        for index, variant in enumerate(VARIANTS)
         if index == 0 or not only or any(name in variant.without for name in only)
-    ]  # fmt: skip
+    ]
     with TemporaryDirectory() as own:
         os.environ["STARCODER_LSP_RUNTIME_DIR"] = own  # no engine of an editor's is met there
         runs = asyncio.run(_run(wanted, chosen, holes, model, gap_ms, around_of(found), out))

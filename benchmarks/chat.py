@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.pipeline import python_file
-from chat.answering import Asker
+from chat.asker import Asker
 from engine.api import Message
 from engine.client.managed import DEFAULT_COMMAND, ManagedEngine
 from engine.settings import EngineSettings
@@ -81,8 +81,12 @@ async def _completion(editor: ScriptedEditor, rng: random.Random) -> float:
 
 
 async def _measure(model: str, rounds: int, completions: int) -> dict[str, list[float]]:
-    names = ("first token, engine", "first token, server", "completion, alone",
-             "completion, during a chat")  # fmt: skip
+    names = (
+        "first token, engine",
+        "first token, server",
+        "completion, alone",
+        "completion, during a chat",
+    )
     times: dict[str, list[float]] = {name: [] for name in names}
     command = (*DEFAULT_COMMAND, "--chat-renderer", "chat.rendering:render")
     engine = ManagedEngine(EngineSettings(model=model), command)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from engine.threads import be_considerate
+from engine.machine import be_considerate
 
 be_considerate()  # as the engine's process does, before torch is imported
 
@@ -22,12 +22,12 @@ import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from engine.catalog import EMBEDDED_DIR  # noqa: E402
-from engine.decoding import PREFILL_CHUNK  # noqa: E402
-from engine.forward import LeanForward  # noqa: E402
+from engine.decoding.decoder import PREFILL_CHUNK  # noqa: E402
 from engine.kernels.build import kernels  # noqa: E402
-from engine.kv_cache import KVCache  # noqa: E402
-from engine.loading import Loaded, load  # noqa: E402
+from engine.kv_cache.cache import KVCache  # noqa: E402
+from engine.loading.catalog import EMBEDDED_DIR  # noqa: E402
+from engine.loading.load import Loaded, load  # noqa: E402
+from engine.network.lean_forward import LeanForward  # noqa: E402
 from engine.settings import EngineSettings  # noqa: E402
 
 SHAPES = {
@@ -78,9 +78,15 @@ def random_checkpoint(shape: str, folder: Path) -> Path:
 
     width, layers, heads = SHAPES[shape]
     config = GPTBigCodeConfig(
-        vocab_size=_VOCAB_SIZE, n_positions=_POSITIONS, n_embd=width, n_layer=layers, n_head=heads,
-        multi_query=True, bos_token_id=0, eos_token_id=0,
-    )  # fmt: skip
+        vocab_size=_VOCAB_SIZE,
+        n_positions=_POSITIONS,
+        n_embd=width,
+        n_layer=layers,
+        n_head=heads,
+        multi_query=True,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
     # On a GPU, and in two bytes from the start: 15.5 billion weights take minutes on a CPU.
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
@@ -100,7 +106,7 @@ def random_checkpoint(shape: str, folder: Path) -> Path:
 
 def folder_of(model: str) -> Path:
     """Return the folder of `demo`, of a directory, or of a hub id that is on disk."""
-    from engine.model_files import locate
+    from engine.loading.locate import locate
 
     return locate(EngineSettings(model=model), lambda *_: None)[1]
 
@@ -170,8 +176,10 @@ class LlamaCpp:
             context = "1024"
         self._process = subprocess.Popen(
             [python, "-P", script, "run", file, threads, context],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         assert self._process.stdout is not None
         self._process.stdout.readline()
 

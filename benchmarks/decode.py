@@ -67,18 +67,29 @@ def generate(model: str, dtype: torch.dtype) -> Contender:
         ticks = _Ticks()
         started = time.perf_counter()
         held.generate(
-            torch.tensor([prompt], device=held.device), max_new_tokens=count, min_new_tokens=count,
-            do_sample=False, pad_token_id=0, streamer=ticks,
-        )  # fmt: skip
+            torch.tensor([prompt], device=held.device),
+            max_new_tokens=count,
+            min_new_tokens=count,
+            do_sample=False,
+            pad_token_id=0,
+            streamer=ticks,
+        )
         return timing(started, ticks.at[1:])  # the first put is the prompt itself
 
     return run
 
 
 def contenders(
-    model: str, dtypes: list[str], llama: Path | None, scratch: Path, stack: ExitStack,
-    *, with_generate: bool, threads: int | None, without_graphs: bool = False,
-) -> tuple[dict[str, Contender], int]:  # fmt: skip
+    model: str,
+    dtypes: list[str],
+    llama: Path | None,
+    scratch: Path,
+    stack: ExitStack,
+    *,
+    with_generate: bool,
+    threads: int | None,
+    without_graphs: bool = False,
+) -> tuple[dict[str, Contender], int]:
     """Return all that compete, and the size of the vocabulary."""
     made: dict[str, Contender] = {}
     size = 0
@@ -122,9 +133,15 @@ def main(
         scratch = Path(folder)
         path = str(random_checkpoint(shape, scratch)) if shape else model
         made, size = contenders(
-            path, dtype, llama, scratch, stack, with_generate=True, threads=threads,
+            path,
+            dtype,
+            llama,
+            scratch,
+            stack,
+            with_generate=True,
+            threads=threads,
             without_graphs=torch.cuda.is_available(),
-        )  # fmt: skip
+        )
         ids = tuple(torch.randint(19, size, (prompt,)).tolist())
         runs = by_turns(made, ids, new, rounds)
     title = f"{shape or model}: a token after {prompt}, {rounds} rounds"

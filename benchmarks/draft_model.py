@@ -32,11 +32,11 @@ from torch import Tensor
 from benchmarks.common import JsonOption, ModelOption, load_ours, machine, random_checkpoint
 from benchmarks.drafts import Filler, no_drafts
 from engine.api import Usage
-from engine.draft_model import DraftModel
-from engine.forward import Forward
-from engine.kv_cache import KVCache
-from engine.step_costs import StepCosts
-from engine.steps import Part
+from engine.decoding.draft_model import DraftModel
+from engine.decoding.sequence import Part
+from engine.kv_cache.cache import KVCache
+from engine.network.lean_forward import Forward
+from engine.network.step_costs import StepCosts
 from fim.evaluation.files import source_files
 from fim.evaluation.holes import Kind, draw
 
@@ -189,17 +189,30 @@ def _report(
     for size in _SIZES:
         passes.add_row(str(size), *(f"{one[size]:.1f}" for one in costs))
     table = Table(title="blocks filled")
-    for column in ("", "tokens", "passes a token", "ms a token", "÷ one at a time", "drafted",
-                   "accepted", "differing"):  # fmt: skip
+    for column in (
+        "",
+        "tokens",
+        "passes a token",
+        "ms a token",
+        "÷ one at a time",
+        "drafted",
+        "accepted",
+        "differing",
+    ):
         table.add_column(column, justify="right")
     plain = next(iter(ways.values()))
     for name, way in ways.items():
         each = way.ms / max(1, way.tokens)
         table.add_row(
-            name, str(way.tokens), f"{way.passes / max(1, way.tokens):.2f}", f"{each:.1f}",
-            f"{each / (plain.ms / max(1, plain.tokens)):.2f}", str(way.drafted), str(way.accepted),
+            name,
+            str(way.tokens),
+            f"{way.passes / max(1, way.tokens):.2f}",
+            f"{each:.1f}",
+            f"{each / (plain.ms / max(1, plain.tokens)):.2f}",
+            str(way.drafted),
+            str(way.accepted),
             str(way.differing),
-        )  # fmt: skip
+        )
     console = Console()
     for one in (passes, table):
         console.print(one)

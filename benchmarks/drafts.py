@@ -24,13 +24,13 @@ from rich.table import Table
 
 from benchmarks.common import JsonOption, ModelOption, load_ours, machine
 from engine.api import GenerationRequest, Usage
-from engine.draft import Drafter
-from engine.kv_cache import KVCache
-from engine.loading import Loaded
+from engine.decoding.drafter import Drafter
+from engine.kv_cache.cache import KVCache
+from engine.loading.load import Loaded
 from fim.evaluation.files import source_files
 from fim.evaluation.holes import Kind, draw
-from fim.families import detect
-from fim.prompt import DEFAULT_FORM, FORMS, build
+from fim.prompt.build import DEFAULT_FORM, FORMS, build
+from fim.prompt.families import detect
 from fim.snapshot import Snapshot
 
 _WORD = re.compile(r"\s*(\w+|[^\w\s]+)")
@@ -131,18 +131,31 @@ def main(
 
 def _report(model: str, ways: dict[str, Way], json_file: Path | None) -> None:
     table = Table(title=model)
-    for column in ("", "tokens", "passes a token", "ms a token", "÷ plain", "drafted", "accepted",
-                   "differing"):  # fmt: skip
+    for column in (
+        "",
+        "tokens",
+        "passes a token",
+        "ms a token",
+        "÷ plain",
+        "drafted",
+        "accepted",
+        "differing",
+    ):
         table.add_column(column, justify="right")
     plain = Way()
     for name, way in ways.items():
         plain = way if "plain" in name else plain
         each, of_plain = (one.decode_ms / max(1, one.tokens) for one in (way, plain))
         table.add_row(
-            name, str(way.tokens), f"{way.passes / max(1, way.tokens):.2f}", f"{each:.2f}",
-            f"{each / of_plain:.2f}" if of_plain else "", str(way.drafted), str(way.accepted),
+            name,
+            str(way.tokens),
+            f"{way.passes / max(1, way.tokens):.2f}",
+            f"{each:.2f}",
+            f"{each / of_plain:.2f}" if of_plain else "",
+            str(way.drafted),
+            str(way.accepted),
             str(way.differing),
-        )  # fmt: skip
+        )
     Console().print(table)
     Console().print(machine())
     if json_file is not None:

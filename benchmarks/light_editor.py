@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from fim.evaluation.tally import Passage
+from fim.evaluation.counts import Passage
 
 _READY_S = 600.0
 
@@ -57,8 +57,11 @@ class LightEditor:
         self.text, self.cursor, self._version = passage.without, passage.start, 1
         self._uri = passage.file.place.as_uri()
         opened = {
-            "uri": self._uri, "languageId": passage.file.language, "version": 1, "text": self.text,
-        }  # fmt: skip
+            "uri": self._uri,
+            "languageId": passage.file.language,
+            "version": 1,
+            "text": self.text,
+        }
         self._tell("textDocument/didOpen", {"textDocument": opened})
 
     async def type(self, text: str, gaps_s: list[float]) -> Answered:
@@ -91,9 +94,10 @@ class LightEditor:
 
     def _ask(self) -> int:
         params = {
-            "textDocument": {"uri": self._uri}, "position": self._position(),
+            "textDocument": {"uri": self._uri},
+            "position": self._position(),
             "context": {"triggerKind": 2},
-        }  # fmt: skip
+        }
         return self._request("textDocument/inlineCompletion", params)
 
     def _position(self) -> dict[str, int]:
@@ -151,17 +155,24 @@ class LightEditor:
 async def light_editor(settings: dict[str, Any]) -> AsyncIterator[LightEditor]:
     """Start a server and an editor at it, and end both in good order."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "lsp_server", stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+        sys.executable,
+        "-P",
+        "-m",
+        "lsp_server",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
     editor = LightEditor(process)
     listening = asyncio.create_task(editor.listen())
     try:
         capabilities: dict[str, Any] = {"textDocument": {"inlineCompletion": {}}}
         params = {
-            "processId": os.getpid(), "capabilities": capabilities,
-            "initializationOptions": settings, "rootUri": None,
-        }  # fmt: skip
+            "processId": os.getpid(),
+            "capabilities": capabilities,
+            "initializationOptions": settings,
+            "rootUri": None,
+        }
         await editor.ask("initialize", params)
         editor._tell("initialized", {})
         yield editor

@@ -21,17 +21,25 @@ import gguf
 import numpy as np
 
 _TYPES = {
-    "f32": gguf.GGMLQuantizationType.F32, "bf16": gguf.GGMLQuantizationType.BF16,
-    "q8_0": gguf.GGMLQuantizationType.Q8_0, "q4_0": gguf.GGMLQuantizationType.Q4_0,
-}  # fmt: skip
+    "f32": gguf.GGMLQuantizationType.F32,
+    "bf16": gguf.GGMLQuantizationType.BF16,
+    "q8_0": gguf.GGMLQuantizationType.Q8_0,
+    "q4_0": gguf.GGMLQuantizationType.Q4_0,
+}
 _NAMES = {
-    "transformer.wte": "token_embd", "transformer.wpe": "position_embd",
-    "transformer.ln_f": "output_norm", "lm_head": "output",
-}  # fmt: skip
+    "transformer.wte": "token_embd",
+    "transformer.wpe": "position_embd",
+    "transformer.ln_f": "output_norm",
+    "lm_head": "output",
+}
 _IN_LAYER = {
-    "ln_1": "attn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output",
-    "ln_2": "ffn_norm", "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down",
-}  # fmt: skip
+    "ln_1": "attn_norm",
+    "attn.c_attn": "attn_qkv",
+    "attn.c_proj": "attn_output",
+    "ln_2": "ffn_norm",
+    "mlp.c_fc": "ffn_up",
+    "mlp.c_proj": "ffn_down",
+}
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, Any]]:
@@ -94,10 +102,16 @@ def _add_vocabulary(writer: Any, folder: Path, size: int) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("starcoder")  # digits one by one
     writer.add_token_list([ids.get(id_, f"<unused {id_}>") for id_ in range(size)])
-    writer.add_token_types([
-        kinds.CONTROL if ids.get(id_) in special else kinds.NORMAL if id_ in ids else kinds.UNUSED
-        for id_ in range(size)
-    ])  # fmt: skip
+    writer.add_token_types(
+        [
+            kinds.CONTROL
+            if ids.get(id_) in special
+            else kinds.NORMAL
+            if id_ in ids
+            else kinds.UNUSED
+            for id_ in range(size)
+        ]
+    )
     merges = known["model"]["merges"]
     writer.add_token_merges([one if isinstance(one, str) else " ".join(one) for one in merges])
     writer.add_bos_token_id(special["<|endoftext|>"])

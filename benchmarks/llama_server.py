@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx2
 
-from fim.evaluation.tally import Ghost
+from fim.evaluation.counts import Ghost
 from fim.snapshot import Source
 
 _PREFIX_LINES, _SUFFIX_LINES = 256, 64
@@ -78,10 +78,14 @@ class LlamaEditor:
         lines = [f"{one}\n" for one in head.split("\n")] if "\n" in before else []
         after = self.text[self.cursor :].split("\n")
         return {
-            "input_prefix": "".join(lines[-_PREFIX_LINES:]), "prompt": line,
-            "input_suffix": "\n".join(after[:_SUFFIX_LINES]), "n_predict": _NEW_TOKENS,
-            "temperature": 0, "cache_prompt": True, "stop": ["\n"],
-        }  # fmt: skip
+            "input_prefix": "".join(lines[-_PREFIX_LINES:]),
+            "prompt": line,
+            "input_suffix": "\n".join(after[:_SUFFIX_LINES]),
+            "n_predict": _NEW_TOKENS,
+            "temperature": 0,
+            "cache_prompt": True,
+            "stop": ["\n"],
+        }
 
     async def computed(self) -> int:
         """Return how many tokens the server has computed since its start."""
@@ -99,13 +103,29 @@ async def llama_server(
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     arguments = [
-        "-m", file, "-c", context, "-b", batch, "-np", 1, "-t", threads, "--metrics",
-        "--host", "127.0.0.1", "--port", port, *(["--spm-infill"] if suffix_first else []),
-    ]  # fmt: skip
+        "-m",
+        file,
+        "-c",
+        context,
+        "-b",
+        batch,
+        "-np",
+        1,
+        "-t",
+        threads,
+        "--metrics",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        port,
+        *(["--spm-infill"] if suffix_first else []),
+    ]
     process = await asyncio.create_subprocess_exec(
-        str(program), *map(str, arguments),
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+        str(program),
+        *map(str, arguments),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
     try:
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=600) as http:
             while not await _answers(http):

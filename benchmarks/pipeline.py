@@ -23,13 +23,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from engine.catalog import EMBEDDED_DIR
+from engine.loading.catalog import EMBEDDED_DIR
 from engine.scripted import ScriptedEngine
 from engine.tokenizer import Tokenizer
 from fim.completer import Completer, FimSettings
 from fim.evaluation.report import percentile
-from fim.families import detect
-from fim.prompt import build
+from fim.prompt.build import build
+from fim.prompt.families import detect
 from fim.snapshot import Snapshot, Trigger
 
 _ANSWER = "compute(value, 17)\n"

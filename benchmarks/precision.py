@@ -16,12 +16,12 @@ from rich.table import Table
 
 from benchmarks.common import JsonOption, ModelOption, load_ours
 from engine.api import GenerationRequest
-from engine.kv_cache import KVCache
-from engine.loading import Loaded
+from engine.kv_cache.cache import KVCache
+from engine.loading.load import Loaded
 from fim.evaluation.files import source_files
 from fim.evaluation.holes import Hole, Kind, draw
-from fim.families import detect
-from fim.prompt import DEFAULT_FORM, FORMS, build
+from fim.prompt.build import DEFAULT_FORM, FORMS, build
+from fim.prompt.families import detect
 from fim.snapshot import Snapshot
 
 DTYPES = ("float32", "bfloat16", "int8", "int4")
@@ -82,12 +82,17 @@ def main(
         exact = sum(a == hole.middle.strip() for a, hole in zip(lines, holes, strict=True))
         same = sum(a == b for a, b in zip(lines, first, strict=True))
         figures[dtype] = {
-            "nats": nats / tokens, "exact": exact / len(holes), "same": same / len(holes),
-        }  # fmt: skip
+            "nats": nats / tokens,
+            "exact": exact / len(holes),
+            "same": same / len(holes),
+        }
         table.add_row(
-            dtype, f"{nats / tokens:.4f}", f"{exact / len(holes):.3f}", f"{same / len(holes):.3f}",
+            dtype,
+            f"{nats / tokens:.4f}",
+            f"{exact / len(holes):.3f}",
+            f"{same / len(holes):.3f}",
             str(tokens),
-        )  # fmt: skip
+        )
         del held  # before the next one asks what memory is free
     Console().print(table)
     if json_file is not None:

@@ -31,10 +31,10 @@ from benchmarks.common import (
 from benchmarks.decode import DtypesOption
 
 _OURS = """
-from engine.threads import be_considerate
+from engine.machine import be_considerate
 be_considerate()
 import torch
-from engine.loading import load
+from engine.loading.load import load
 from engine.settings import EngineSettings
 held = load(EngineSettings(model={path!r}, dtype={dtype!r}), lambda *_: None)
 with torch.inference_mode():

@@ -43,14 +43,14 @@ from benchmarks.light_editor import Answered, LightEditor, light_editor
 from benchmarks.llama_server import LlamaEditor, llama_server
 from engine.client.endpoint import Meeting
 from engine.client.managed import ManagedEngine
-from engine.loading import threads_for
-from engine.memory import parameter_count
+from engine.loading.load import threads_for
+from engine.loading.model_size import parameter_count
 from engine.settings import EngineSettings
+from fim.evaluation.counts import Passage
 from fim.evaluation.files import source_files
 from fim.evaluation.replay import passages
 from fim.evaluation.report import percentile
-from fim.evaluation.rhythm import MEDIAN_MS
-from fim.evaluation.tally import Passage
+from fim.evaluation.typing_rhythm import MEDIAN_MS
 from fim.snapshot import Source
 
 _KEYS = (2, 8)
@@ -133,13 +133,24 @@ async def _passage(at: _Typed, passage: Passage, result: Result, seed: int) -> N
 
 
 async def measure(
-    chosen: Sequence[Passage], model: str, dtype: str, peers: dict[str, _Peer], prompt: int,
+    chosen: Sequence[Passage],
+    model: str,
+    dtype: str,
+    peers: dict[str, _Peer],
+    prompt: int,
     debounce_ms: int,
-) -> dict[str, Result]:  # fmt: skip
+) -> dict[str, Result]:
     """Type every passage at each, by turns."""
-    settings = {"model": model, "dtype": dtype, "eagerness": "eager", "statistics": False,
-                "respectGitignore": False, "maxPromptTokens": prompt, "debounceMs": debounce_ms,
-                "maxNewTokens": 128}  # fmt: skip
+    settings = {
+        "model": model,
+        "dtype": dtype,
+        "eagerness": "eager",
+        "statistics": False,
+        "respectGitignore": False,
+        "maxPromptTokens": prompt,
+        "debounceMs": debounce_ms,
+        "maxNewTokens": 128,
+    }
     engine_settings = EngineSettings(model=model, dtype=dtype)  # type: ignore[arg-type]
     async with AsyncExitStack() as stack:
         editor = await stack.enter_async_context(light_editor(settings))
@@ -182,9 +193,13 @@ class _Peer:
 
     def serve(self) -> Any:
         return llama_server(
-            self.program, self.file, context=self.context, batch=self.batch,
-            threads=self.threads, suffix_first=self.suffix_first,
-        )  # fmt: skip
+            self.program,
+            self.file,
+            context=self.context,
+            batch=self.batch,
+            threads=self.threads,
+            suffix_first=self.suffix_first,
+        )
 
 
 def main(

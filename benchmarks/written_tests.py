@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from chat.answering import Asker
+from chat.asker import Asker
 from chat.tasks.target import Files, Target
 from chat.tasks.write_tests import write_tests
 from engine.errors import RequestError

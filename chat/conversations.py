@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from chat.answering import Asker
+from chat.asker import Asker
 from chat.attachments import Attachment, message
 from chat.slash import expand
 from chat.store import Conversation, State, Store, Summary, Turn, new_turn

@@ -6,7 +6,7 @@
 | `alpaca` | models tuned on instructions | tatsu-lab/stanford_alpaca |
 | `plain` | a base that never saw a dialogue | the layout of BigCode's ta-prompt, our own words |
 
-A model's own template is in `chat.own_template`.
+A model's own template is in `chat.model_template`.
 """
 
 from __future__ import annotations

@@ -99,8 +99,9 @@ def read_scores(answer: str) -> tuple[int, int] | None:
 async def judge(pair: Pair, ask: Ask) -> Judged:
     """Have one pair judged in both orders."""
     words = (
-        await ask(request(pair, b_first=False)), await ask(request(pair, b_first=True)),
-    )  # fmt: skip
+        await ask(request(pair, b_first=False)),
+        await ask(request(pair, b_first=True)),
+    )
     first, second = read_scores(words[0]), read_scores(words[1])
     if first is None or second is None:
         return Judged(pair, None, None, words)
@@ -118,11 +119,18 @@ def summarize(found: Sequence[Judged]) -> Summary | None:
     rate = (wins + ties / 2) / len(scores)
     low, high = wilson(rate, len(scores))
     return Summary(
-        judged=len(scores), unread=len(found) - len(scores),
-        mean_a=statistics.fmean(a), mean_b=statistics.fmean(b),
-        deviation_a=statistics.pstdev(a), deviation_b=statistics.pstdev(b),
-        wins=wins, ties=ties, win_rate=rate, low=low, high=high,
-    )  # fmt: skip
+        judged=len(scores),
+        unread=len(found) - len(scores),
+        mean_a=statistics.fmean(a),
+        mean_b=statistics.fmean(b),
+        deviation_a=statistics.pstdev(a),
+        deviation_b=statistics.pstdev(b),
+        wins=wins,
+        ties=ties,
+        win_rate=rate,
+        low=low,
+        high=high,
+    )
 
 
 def wilson(rate: float, count: int, z: float = 1.96) -> tuple[float, float]:

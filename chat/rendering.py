@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from chat import own_template
+from chat import model_template as own_template
 from chat.formats import CHATML_TOKENS, FORMATS, ROLES
 from chat.pieces import Encoded, Piece, encode
 from engine.api import Message, RenderedChat

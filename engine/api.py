@@ -179,7 +179,8 @@ class EngineInfo:
     pid: int | None = None
     """The process that holds it, where that is known."""
     fim_form: str = ""
-    """How it fills the middle best, as `fim.prompt.FORMS` names it; empty if it does not say."""
+    """How it fills the middle best, as `fim.prompt.build.FORMS` names it; empty if it does not
+    say."""
     chat_template: str = ""
     """The template that it brings for dialogues, in Jinja; empty if it brings none."""
     adapters: tuple[str, ...] = ()

@@ -24,10 +24,10 @@ from engine.api import (
     TokenLogprob,
 )
 from engine.errors import ModelError, StarcoderError
-from engine.gathering import Gathering
-from engine.jobs import DONE, Job
+from engine.machine import be_considerate
+from engine.scheduling.chunk_batching import Gathering
+from engine.scheduling.job import DONE, Job
 from engine.settings import EngineSettings
-from engine.threads import be_considerate
 from engine.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 class LocalEngine:
     """Implements `engine.api.ScoringEngine` with a model held by this process.
 
-    Requests are answered together, step by step (`engine.scheduler`): who comes while others are
+    Requests are answered together, step by step (`engine.scheduling.scheduler`): who comes while
+    others are
     answered waits for the end of a step, not of an answer.
     """
 
@@ -142,7 +143,7 @@ class LocalEngine:
             return
         self._health = Health(EngineState.READY, loaded.info.model, 1.0, os.getpid())
         self._loaded.set_result(loaded)
-        from engine.scheduler import Scheduler
+        from engine.scheduling.scheduler import Scheduler
 
         Scheduler(loaded, self._jobs, self._closing, self._tally).run()
 
@@ -150,7 +151,7 @@ class LocalEngine:
         # Imported here: torch takes seconds, and the server must answer `health` meanwhile.
         self._progress("importing torch", None)
         be_considerate()
-        from engine.loading import load
+        from engine.loading.load import load
 
         loaded = load(self._settings, self._progress)
         return replace(loaded, info=replace(loaded.info, pid=os.getpid()))

@@ -24,8 +24,8 @@ from engine.api import (
     TokenLogprob,
     Usage,
 )
+from engine.decoding.stop_text import StopText
 from engine.errors import PromptTooLongError
-from engine.stopping import StopText
 from engine.tokenizer import Tokenizer
 
 Script = Callable[[GenerationRequest], str]

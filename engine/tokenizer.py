@@ -12,8 +12,8 @@ from pathlib import Path
 
 import tokenizers
 
+from engine.decoding.vocabulary import Vocabulary
 from engine.errors import ModelNotFoundError, UnsupportedModelError
-from engine.healing import Vocabulary
 
 END_OF_TEXT = "<|endoftext|>"
 _MOST_NEIGHBOURS = 300

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from engine.api import Engine, Priority
-from fim import clean as cleaning
-from fim.ahead import next_place
-from fim.cache import Cached, SuggestionCache
-from fim.clean import mended
-from fim.confidence import POLICIES, Policy, sure_part
-from fim.cut import Cutter, scope_of
-from fim.flight import Flight
-from fim.model import Answer, Ask, FimModel
-from fim.restraint import Restraint
+from fim.postprocess import clean as cleaning
+from fim.postprocess.clean import mended
+from fim.postprocess.confidence import POLICIES, Policy, sure_part
+from fim.postprocess.truncate import Cutter, scope_of
+from fim.request.backoff import Restraint
+from fim.request.cache import Cached, SuggestionCache
+from fim.request.in_flight import Flight
+from fim.request.model import Answer, Ask, FimModel
+from fim.request.prefetch import next_place
 from fim.settings import FimSettings
 from fim.snapshot import (
     CompletionResult,

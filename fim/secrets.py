@@ -14,11 +14,24 @@ PLACEHOLDERS = ("<KEY>", "<EMAIL>", "<NAME>", "<PASSWORD>", "<IP_ADDRESS>", "<US
 """What StarCoder's training data had in place of personal data; a model may write them."""
 
 _DETECTORS = (
-    "ArtifactoryDetector", "AWSKeyDetector", "AzureStorageKeyDetector", "DiscordBotTokenDetector",
-    "GitHubTokenDetector", "GitLabTokenDetector", "JwtTokenDetector", "MailchimpDetector",
-    "NpmDetector", "OpenAIDetector", "PrivateKeyDetector", "PypiTokenDetector", "SendGridDetector",
-    "SlackDetector", "SquareOAuthDetector", "StripeDetector", "TwilioKeyDetector",
-)  # fmt: skip
+    "ArtifactoryDetector",
+    "AWSKeyDetector",
+    "AzureStorageKeyDetector",
+    "DiscordBotTokenDetector",
+    "GitHubTokenDetector",
+    "GitLabTokenDetector",
+    "JwtTokenDetector",
+    "MailchimpDetector",
+    "NpmDetector",
+    "OpenAIDetector",
+    "PrivateKeyDetector",
+    "PypiTokenDetector",
+    "SendGridDetector",
+    "SlackDetector",
+    "SquareOAuthDetector",
+    "StripeDetector",
+    "TwilioKeyDetector",
+)
 
 _LONG_WORD = re.compile(r"[A-Za-z0-9+/=_.-]{20,}|-----BEGIN")
 """No key is shorter; the detectors are slow, and few lines have one."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from fim.confidence import Eagerness
-from fim.prompt import Form
+from fim.postprocess.confidence import Eagerness
+from fim.prompt.build import Form
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,8 @@ class FimSettings:
     multiline: Literal["auto", "never"] = "auto"
     """`auto` offers a block where one is begun."""
     form: Form | Literal["auto"] = "auto"
-    """How the prompt is ordered, see `fim.prompt`; `auto` is what the model says it is best at."""
+    """How the prompt is ordered, see `fim.prompt.build`; `auto` is what the model says it is best
+    at."""
     adapter: str | None = None
     """Name of the LoRA adapter to complete with."""
     temperature: float = 0.0
@@ -35,7 +36,8 @@ class FimSettings:
     related: Literal["auto", "always", "never"] = "auto"
     """Whether the prompt has parts of other files; `auto` is for models with room for them."""
     healing: bool = True
-    """Whether a half-typed word is left to the model to tokenize, see `fim.healing`."""
+    """Whether a half-typed word is left to the model to tokenize, see
+    `fim.prompt.token_healing`."""
     candidates: int = 3
     """How many suggestions are made where one is asked for by hand."""
     partial: bool = True

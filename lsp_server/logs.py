@@ -9,9 +9,17 @@ import sys
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _LONGEST_BYTES = 2_000_000
 
-_TALKATIVE = ("pygls.protocol", "pygls.protocol.json_rpc", "pygls.protocol.language_server",
-              "pygls.workspace", "pygls.server", "pygls.client", "pygls.feature_manager",
-              "httpx2", "httpcore2")  # fmt: skip
+_TALKATIVE = (
+    "pygls.protocol",
+    "pygls.protocol.json_rpc",
+    "pygls.protocol.language_server",
+    "pygls.workspace",
+    "pygls.server",
+    "pygls.client",
+    "pygls.feature_manager",
+    "httpx2",
+    "httpcore2",
+)
 """They log whole messages at info or debug, and messages hold the user's code."""
 
 

@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from chat.answering import ChatSettings
+from chat.asker import ChatSettings
 from chat.rendering import FormatName
 from engine.settings import Device, Dtype, EngineSettings
 from fim.completer import FimSettings
-from fim.confidence import Eagerness
-from fim.prompt import Form
+from fim.postprocess.confidence import Eagerness
+from fim.prompt.build import Form
 
 SECTION = "starcoder"
 

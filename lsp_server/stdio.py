@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from lsp_server.chat import register_chat
-from lsp_server.code_actions import register_code_actions
-from lsp_server.inline_completion import register_inline_completion
-from lsp_server.lifecycle import register_lifecycle
+from lsp_server.handlers.chat import register_chat
+from lsp_server.handlers.code_actions import register_code_actions
+from lsp_server.handlers.inline_completion import register_inline_completion
+from lsp_server.handlers.lifecycle import register_lifecycle
+from lsp_server.handlers.tasks import register_tasks
 from lsp_server.logs import set_up_logging
-from lsp_server.protocol import StarcoderProtocol
-from lsp_server.server import EngineFactory, StarcoderServer, engine_of
-from lsp_server.tasks import register_tasks
+from lsp_server.session.protocol import StarcoderProtocol
+from lsp_server.session.server import EngineFactory, StarcoderServer, engine_of
 
 
 def build_server(

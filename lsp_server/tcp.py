@@ -13,8 +13,8 @@ import threading
 from pygls.io_ import run_async
 
 from lsp_server.logs import set_up_logging
-from lsp_server.protocol import ConnectionProtocol
-from lsp_server.server import EngineFactory, engine_of
+from lsp_server.session.protocol import ConnectionProtocol
+from lsp_server.session.server import EngineFactory, engine_of
 from lsp_server.stdio import build_server
 
 log = logging.getLogger(__name__)

@@ -8,14 +8,39 @@ from functools import cache
 import tree_sitter
 
 _GRAMMARS = {
-    "c": "c", "cpp": "cpp", "csharp": "c_sharp", "css": "css", "go": "go", "html": "html",
-    "java": "java", "javascript": "javascript", "javascriptreact": "javascript", "json": "json",
-    "jsonc": "json", "kotlin": "kotlin", "lua": "lua", "php": "php", "python": "python",
-    "ruby": "ruby", "rust": "rust", "scala": "scala", "shellscript": "bash", "sh": "bash",
-    "bash": "bash", "sql": "sql", "swift": "swift", "toml": "toml", "typescript": "typescript",
-    "typescriptreact": "typescript", "yaml": "yaml", "py": "python", "js": "javascript",
-    "ts": "typescript", "tsx": "typescript", "rs": "rust",
-}  # fmt: skip
+    "c": "c",
+    "cpp": "cpp",
+    "csharp": "c_sharp",
+    "css": "css",
+    "go": "go",
+    "html": "html",
+    "java": "java",
+    "javascript": "javascript",
+    "javascriptreact": "javascript",
+    "json": "json",
+    "jsonc": "json",
+    "kotlin": "kotlin",
+    "lua": "lua",
+    "php": "php",
+    "python": "python",
+    "ruby": "ruby",
+    "rust": "rust",
+    "scala": "scala",
+    "shellscript": "bash",
+    "sh": "bash",
+    "bash": "bash",
+    "sql": "sql",
+    "swift": "swift",
+    "toml": "toml",
+    "typescript": "typescript",
+    "typescriptreact": "typescript",
+    "yaml": "yaml",
+    "py": "python",
+    "js": "javascript",
+    "ts": "typescript",
+    "tsx": "typescript",
+    "rs": "rust",
+}
 """Grammars by the language ids of LSP, and by the file endings that the command line has."""
 
 _FUNCTIONS = {"php": "language_php", "typescript": "language_typescript"}

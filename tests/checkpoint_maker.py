@@ -77,10 +77,13 @@ def write_tokenizer(folder: Path) -> None:
     """Write the tokenizer's files as a StarCoder repository has them."""
     (folder / "tokenizer.json").write_text(_tokenizer_json(), encoding="utf-8")
     settings = {
-        "tokenizer_class": "GPT2Tokenizer", "bos_token": "<|endoftext|>",
-        "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>",
-        "additional_special_tokens": list(SPECIAL_TOKENS), "add_prefix_space": False,
-    }  # fmt: skip
+        "tokenizer_class": "GPT2Tokenizer",
+        "bos_token": "<|endoftext|>",
+        "eos_token": "<|endoftext|>",
+        "unk_token": "<|endoftext|>",
+        "additional_special_tokens": list(SPECIAL_TOKENS),
+        "add_prefix_space": False,
+    }
     _write_json(folder / "tokenizer_config.json", settings)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.threads import be_considerate
+from engine.machine import be_considerate
 
 be_considerate()  # as the engine's process does, before torch is imported
 

@@ -21,7 +21,8 @@ LIGHT_ENGINE = (
     "engine.arguments",
     "engine.client",
     "engine.scripted",
-    "engine.stopping",
+    "engine.machine",
+    "engine.decoding.stop_text",
 )
 """What starts at once, because it holds no model."""
 

@@ -29,11 +29,23 @@ HELD_OUT = frozenset(
 """Projects that no training step sees. The split is by project: files of one project share code."""
 
 LANGUAGES = {
-    ".py": "python", ".js": "javascript", ".mjs": "javascript", ".ts": "typescript",
-    ".tsx": "typescript", ".go": "go", ".rs": "rust", ".c": "c", ".h": "c", ".sh": "shell",
-    ".md": "markdown", ".html": "html", ".css": "css", ".json": "json", ".yaml": "yaml",
+    ".py": "python",
+    ".js": "javascript",
+    ".mjs": "javascript",
+    ".ts": "typescript",
+    ".tsx": "typescript",
+    ".go": "go",
+    ".rs": "rust",
+    ".c": "c",
+    ".h": "c",
+    ".sh": "shell",
+    ".md": "markdown",
+    ".html": "html",
+    ".css": "css",
+    ".json": "json",
+    ".yaml": "yaml",
     ".yml": "yaml",
-}  # fmt: skip
+}
 """Languages by the end of a file's name."""
 
 TREES = (
@@ -44,10 +56,29 @@ TREES = (
 """Name, licence and place of source that Debian's golang-src, rust-src and libstb-dev install."""
 
 _SKIPPED_PARTS = frozenset(
-    {"test", "tests", "testing", "testdata", "__tests__", "idlelib", "lib2to3", "site-packages",
-     "_vendor", "vendor", "vendored", "_vendored", "lib-tk", "turtledemo", "__pycache__",
-     "node_modules", "stdarch", "umd", "locale", "locales"}
-)  # fmt: skip
+    {
+        "test",
+        "tests",
+        "testing",
+        "testdata",
+        "__tests__",
+        "idlelib",
+        "lib2to3",
+        "site-packages",
+        "_vendor",
+        "vendor",
+        "vendored",
+        "_vendored",
+        "lib-tk",
+        "turtledemo",
+        "__pycache__",
+        "node_modules",
+        "stdarch",
+        "umd",
+        "locale",
+        "locales",
+    }
+)
 _TEST_FILE = re.compile(r"(^|/)(test_[^/]*|conftest)\.py$|_test\.(go|py)$|\.(test|spec)\.[jt]sx?$")
 _NO_SOURCE = (".min.js", ".d.ts", ".d.mts", ".bundle.js", ".min.css", "package-lock.json")
 

@@ -25,23 +25,31 @@ _MIN_SUMMARY = 15
 
 _REQUESTS = {
     "document": (
-        "Write a docstring for this function.", "Document this function.",
-        "Add a docstring.", "Write the docstring of `{name}`.",
+        "Write a docstring for this function.",
+        "Document this function.",
+        "Add a docstring.",
+        "Write the docstring of `{name}`.",
     ),
     "explain": (
-        "What does this function do?", "Explain this in one line.",
-        "Explain `{name}` in one sentence.", "What does `{name}` do?",
+        "What does this function do?",
+        "Explain this in one line.",
+        "Explain `{name}` in one sentence.",
+        "What does `{name}` do?",
     ),
     "write": (
-        "Write a Python function `{name}`. {summary}", "{summary} Call it `{name}`.",
-        "Implement `{signature}`: {summary}", "Write `{signature}`. {summary}",
+        "Write a Python function `{name}`. {summary}",
+        "{summary} Call it `{name}`.",
+        "Implement `{signature}`: {summary}",
+        "Write `{signature}`. {summary}",
     ),
     "test": (
-        "Write a test for this function.", "Write tests for `{name}`.",
-        "Write a pytest test for this function.", "Test this function.",
+        "Write a test for this function.",
+        "Write tests for `{name}`.",
+        "Write a pytest test for this function.",
+        "Test this function.",
         "Write tests for `{name}` with pytest.",
     ),
-}  # fmt: skip
+}
 
 _SENTENCE = re.compile(r"(.+?[.!?])(\s|$)", re.DOTALL)
 

@@ -137,9 +137,14 @@ def commit(change: Commit, rng: random.Random) -> list[Token | str]:
     if rng.random() >= WHOLE_FILE_RATE:
         before, after = around_change(before, after, rng.randint(0, MAX_CONTEXT_LINES))
     return [
-        Token("<commit_before>"), before, Token("<commit_msg>"), change.message.strip(),
-        Token("<commit_after>"), after, Token(END),
-    ]  # fmt: skip
+        Token("<commit_before>"),
+        before,
+        Token("<commit_msg>"),
+        change.message.strip(),
+        Token("<commit_after>"),
+        after,
+        Token(END),
+    ]
 
 
 def around_change(before: str, after: str, context: int) -> tuple[str, str]:

@@ -14,9 +14,16 @@ from pathlib import Path
 from training.collect import Document
 
 _NO_CODE = frozenset(
-    {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
-     tokenize.ENCODING, tokenize.ENDMARKER}
-)  # fmt: skip
+    {
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENCODING,
+        tokenize.ENDMARKER,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

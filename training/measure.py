@@ -26,7 +26,7 @@ _NEW_TOKENS = 48
 
 Form = Literal["line", "cursor", "suffix-first"]
 FORMS: tuple[Form, ...] = get_args(Form)
-"""How a model is asked, by the product's names (`fim.prompt`)."""
+"""How a model is asked, by the product's names (`fim.prompt.build`)."""
 
 _BATCH = 16
 
@@ -110,8 +110,13 @@ def greedy(
     open_rows = set(range(len(prompts)))
     for _ in range(most):
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        out = model(input_ids=ids, attention_mask=mask, position_ids=positions,
-                    past_key_values=cache, use_cache=True)  # fmt: skip
+        out = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
         cache, chosen = out.past_key_values, out.logits[:, -1].argmax(-1)
         for row in list(open_rows):
             id_ = int(chosen[row])

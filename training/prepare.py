@@ -25,9 +25,18 @@ CHARACTERS_PER_PROJECT = 3_000_000
 """No single project may speak for a whole language."""
 
 SHARES = {
-    "javascript": 0.10, "typescript": 0.06, "go": 0.03, "rust": 0.02, "markdown": 0.015,
-    "html": 0.01, "css": 0.005, "json": 0.005, "yaml": 0.005, "shell": 0.003, "c": 0.01,
-}  # fmt: skip
+    "javascript": 0.10,
+    "typescript": 0.06,
+    "go": 0.03,
+    "rust": 0.02,
+    "markdown": 0.015,
+    "html": 0.01,
+    "css": 0.005,
+    "json": 0.005,
+    "yaml": 0.005,
+    "shell": 0.003,
+    "c": 0.01,
+}
 """Characters of a language, at most, for each of Python."""
 
 
@@ -64,9 +73,11 @@ def write_corpus(
                 turns += _tests(source, chosen, rng)
             size = sum(len(document.text) for document in chosen)
             projects[source.project] = {
-                "licence": source.licence, "files": len(chosen), "characters": size,
+                "licence": source.licence,
+                "files": len(chosen),
+                "characters": size,
                 "held_out": aside,
-            }  # fmt: skip
+            }
     training = _balanced(training, rng)
     turns += [turn for document in training for turn in _turns(document, rng)]
     notebooks = [*_notebooks(training), *_notebook_files(found)]
@@ -77,10 +88,14 @@ def write_corpus(
     changes = [change for repository in histories for change in commits(repository)]
     _write(folder / "commits.jsonl", map(asdict, changes))
     report = {
-        "documents": counts, "private": private, "languages": _sizes(training),
-        "commits": len(changes), "notebooks": len(notebooks), "dialogues": _tasks(turns),
+        "documents": counts,
+        "private": private,
+        "languages": _sizes(training),
+        "commits": len(changes),
+        "notebooks": len(notebooks),
+        "dialogues": _tasks(turns),
         "projects": projects,
-    }  # fmt: skip
+    }
     (folder / "corpus.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     return report
 

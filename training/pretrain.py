@@ -154,9 +154,11 @@ def loss_of(
     with torch.autocast(inputs.device.type, torch.bfloat16):
         hidden = model.transformer(input_ids=inputs, use_cache=False).last_hidden_state
     return weighted_cross_entropy(
-        hidden.flatten(0, 1).to(torch.bfloat16), model.lm_head.weight,
-        labels.flatten().clamp(min=0), weights.flatten(),
-    )  # fmt: skip
+        hidden.flatten(0, 1).to(torch.bfloat16),
+        model.lm_head.weight,
+        labels.flatten().clamp(min=0),
+        weights.flatten(),
+    )
 
 
 class Run:

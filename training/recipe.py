@@ -122,9 +122,18 @@ LEGS = (3200, 6000)
 """Steps at which the optimiser begins anew: a leg may start from the weights that shipped."""
 
 SCHEDULE = (
-    (-1, 0.0), (99, 1.0), (1560, 1.0), (2600, 0.0), (2620, 0.6), (3200, 0.0),
-    (3240, 0.6), (4600, 0.6), (6000, 0.0), (6030, 0.5), (7400, 0.0),
-)  # fmt: skip
+    (-1, 0.0),
+    (99, 1.0),
+    (1560, 1.0),
+    (2600, 0.0),
+    (2620, 0.6),
+    (3200, 0.0),
+    (3240, 0.6),
+    (4600, 0.6),
+    (6000, 0.0),
+    (6030, 0.5),
+    (7400, 0.0),
+)
 """Warm up, hold, fall to zero (Hu et al. 2024, arXiv:2404.06395); once more for later stages."""
 
 STEPS = sum(stage.steps for stage in STAGES)

@@ -51,8 +51,16 @@ def read_repository(root: Path) -> list[Document]:
 
 
 def _files(root: Path) -> list[Path]:
-    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others",
-               "--exclude-standard"]  # fmt: skip
+    command = [
+        "git",
+        "-C",
+        str(root),
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]
     done = subprocess.run(command, capture_output=True, check=False)
     listed = [name for name in done.stdout.decode("utf-8", "replace").split("\0") if name]
     if done.returncode == 0 and listed:

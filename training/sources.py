@@ -37,8 +37,20 @@ def _python(folder: Path, pin: str) -> str:
     target = folder / "python" / pin.split("==")[0]
     if target.exists():
         return ""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile",
-               "--only-binary", ":all:", "--target", str(target), pin]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-compile",
+        "--only-binary",
+        ":all:",
+        "--target",
+        str(target),
+        pin,
+    ]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
         shutil.rmtree(target, ignore_errors=True)
@@ -54,8 +66,15 @@ def _node(folder: Path, say: Callable[[str], None]) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(LISTS / "package.json", folder / "package.json")
-    command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund",
-               "--legacy-peer-deps", "--loglevel=error"]  # fmt: skip
+    command = [
+        npm,
+        "install",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--legacy-peer-deps",
+        "--loglevel=error",
+    ]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         say(f"npm install failed, JavaScript and TypeScript are left out: {done.stderr.strip()}")

@@ -84,10 +84,16 @@ def _python(source: Path, files: Files) -> Convention:
 
 
 _PYTEST_MARKS = (
-    ("pytest.ini", ""), ("conftest.py", ""), ("tests/conftest.py", ""), ("test/conftest.py", ""),
-    ("pyproject.toml", "pytest"), ("setup.cfg", "pytest"), ("tox.ini", "pytest"),
-    ("requirements-dev.txt", "pytest"), ("requirements.txt", "pytest"),
-)  # fmt: skip
+    ("pytest.ini", ""),
+    ("conftest.py", ""),
+    ("tests/conftest.py", ""),
+    ("test/conftest.py", ""),
+    ("pyproject.toml", "pytest"),
+    ("setup.cfg", "pytest"),
+    ("tox.ini", "pytest"),
+    ("requirements-dev.txt", "pytest"),
+    ("requirements.txt", "pytest"),
+)
 
 
 def _uses_pytest(tests: list[Path], source: Path, files: Files) -> bool:
@@ -176,9 +182,10 @@ _JS_TEST = re.compile(r"(.+)[.](test|spec)[.]\w+$")
 def _javascript(source: Path, files: Files) -> Convention:
     framework = _js_framework(source, files)
     tests = [
-        one for one in files.all()
+        one
+        for one in files.all()
         if one.suffix in _JS_SUFFIXES and (_JS_TEST.match(one.name) or "__tests__" in one.parts)
-    ]  # fmt: skip
+    ]
     existing = [one for one in tests if one.name.split(".")[0] == source.stem]
     mark = {"node": "node:test", "vitest": "vitest"}.get(framework, "")
     example = _example(tests, source, files, mark)

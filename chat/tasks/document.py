@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from chat.symbols import Symbol
 from chat.tasks.target import Edit, Proposal, Target
 from engine.errors import RequestError
 from syntax.grammars import errors, grammar
+from syntax.symbols import Symbol
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from chat.answering import Asker
+from chat.asker import Asker
 from chat.attachments import fenced
 from chat.tasks.rewriting import region_of
 from chat.tasks.target import Proposal, Target

@@ -6,13 +6,13 @@ import asyncio
 import textwrap
 from dataclasses import dataclass
 
-from chat.answering import Asker
+from chat.asker import Asker
 from chat.attachments import code_blocks, fenced
-from chat.symbols import enclosing, symbols
 from chat.tasks.target import Edit, Proposal, Target
 from engine.api import Message
 from engine.errors import RequestError
 from syntax.grammars import errors, grammar
+from syntax.symbols import enclosing, symbols
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chat.symbols import Symbol, enclosing
 from engine.errors import RequestError
+from syntax.symbols import Symbol, enclosing
 
 _SKIPPED = frozenset(
     {"node_modules", "__pycache__", "venv", "target", "dist", "build", "vendor", "site-packages"}

@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from chat.answering import GREEDY, Answered, Asker
+from chat.asker import GREEDY, Answered, Asker
 from chat.attachments import code_blocks, fenced
-from chat.symbols import Symbol
 from chat.tasks.conventions import Convention, convention
 from chat.tasks.dialects import DIALECTS
 from chat.tasks.dialects.base import Dialect, Subject, Units, select
@@ -16,6 +15,7 @@ from chat.tasks.target import Edit, Files, Proposal, Target
 from engine.api import Message, Sampling
 from engine.errors import PromptTooLongError, RequestError
 from syntax.grammars import errors
+from syntax.symbols import Symbol
 
 _EXAMPLE_CHARACTERS = 3000
 _HEAD_CHARACTERS = 1500
@@ -23,8 +23,12 @@ _FENCE_END = "\n```"
 
 _DRAWN = tuple(Sampling(temperature=0.6, top_p=0.95, seed=seed) for seed in range(1, 4))
 ATTEMPTS = (
-    (False, GREEDY), (False, _DRAWN[0]), (True, GREEDY), (True, _DRAWN[1]), (True, _DRAWN[2]),
-)  # fmt: skip
+    (False, GREEDY),
+    (False, _DRAWN[0]),
+    (True, GREEDY),
+    (True, _DRAWN[1]),
+    (True, _DRAWN[2]),
+)
 """Whether the first call is begun for the model, and how it draws. The likeliest answer comes
 first; where it holds no test that can be used, others are asked for."""
 

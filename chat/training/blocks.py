@@ -36,9 +36,11 @@ def blocks(
     labels: list[int] = []
     made: list[Block] = []
     for dialogue in dialogues:
-        turns = dialogue if dialogue[0].role == "system" or not system else (
-            Message("system", system), *dialogue
-        )  # fmt: skip
+        turns = (
+            dialogue
+            if dialogue[0].role == "system" or not system
+            else (Message("system", system), *dialogue)
+        )
         encoded = render_dialogue(turns, tokenizer, format_name="chatml")
         ids += encoded.ids
         labels += [

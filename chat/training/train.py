@@ -22,9 +22,9 @@ from chat.rendering import render
 from chat.training.blocks import Block, blocks
 from chat.training.config import TuneChatConfig
 from chat.training.data import Split
-from engine.adapters import TOKENIZER_FILE, WEIGHTS_FILE
 from engine.api import Message
 from engine.errors import ConfigurationError
+from engine.loading.adapter_store import TOKENIZER_FILE, WEIGHTS_FILE
 from engine.tokenizer import Tokenizer
 
 TARGETS = ["c_attn", "c_proj", "c_fc"]
@@ -212,9 +212,13 @@ def _sample(model: Any, tokenizer: Tokenizer, config: TuneChatConfig) -> str:
     ids = torch.tensor([prompt.ids], device=model.device)
     model.eval()
     made = model.generate(
-        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=_SAMPLE_TOKENS,
-        do_sample=False, eos_token_id=sorted(prompt.stop_ids), pad_token_id=min(prompt.stop_ids),
-    )  # fmt: skip
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=_SAMPLE_TOKENS,
+        do_sample=False,
+        eos_token_id=sorted(prompt.stop_ids),
+        pad_token_id=min(prompt.stop_ids),
+    )
     return tokenizer.decode(made[0, len(prompt.ids) :].tolist()).strip()
 
 

@@ -36,13 +36,16 @@ def properties() -> dict[str, Any]:
         found = _flat(field)
         default = Settings.model_fields[_field_of(name)].default
         made[f"starcoder.{name}"] = {
-            **{key: found[key] for key in ("type", "enum", "items", "minimum", "maximum", "pattern")
-               if key in found},
+            **{
+                key: found[key]
+                for key in ("type", "enum", "items", "minimum", "maximum", "pattern")
+                if key in found
+            },
             "default": list(default) if isinstance(default, tuple) else default,
             "order": order,
             "markdownDescription": field["description"],
             **({"scope": "machine"} if name in MACHINE else {}),
-        }  # fmt: skip
+        }
     return made
 
 

@@ -233,9 +233,13 @@ def _info(entry: dict[str, Any]) -> EngineInfo:
         return EngineInfo(**{**known, "adapters": tuple(known.get("adapters", ()))})
     window = entry.get("max_model_len") or (entry.get("meta") or {}).get("n_ctx_train") or 2048
     return EngineInfo(
-        model=entry["id"], model_type="", context_window=int(window), device="remote", dtype="",
+        model=entry["id"],
+        model_type="",
+        context_window=int(window),
+        device="remote",
+        dtype="",
         is_demo=False,
-    )  # fmt: skip
+    )
 
 
 def _chunk(choice: dict[str, Any], said: str) -> Chunk:

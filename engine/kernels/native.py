@@ -23,9 +23,13 @@ class Matrix(Structure):
     """`Matrix` in products.h."""
 
     _fields_ = (
-        ("kind", c_int32), ("rows", c_int32), ("columns", c_int32),
-        ("weight", c_void_p), ("scale", c_void_p), ("bias", c_void_p),
-    )  # fmt: skip
+        ("kind", c_int32),
+        ("rows", c_int32),
+        ("columns", c_int32),
+        ("weight", c_void_p),
+        ("scale", c_void_p),
+        ("bias", c_void_p),
+    )
 
 
 class _Norm(Structure):
@@ -34,18 +38,31 @@ class _Norm(Structure):
 
 class _Layer(Structure):
     _fields_ = (
-        ("norm_1", _Norm), ("norm_2", _Norm), ("attention_in", Matrix), ("attention_out", Matrix),
-        ("inner_in", Matrix), ("inner_out", Matrix),
-    )  # fmt: skip
+        ("norm_1", _Norm),
+        ("norm_2", _Norm),
+        ("attention_in", Matrix),
+        ("attention_out", Matrix),
+        ("inner_in", Matrix),
+        ("inner_out", Matrix),
+    )
 
 
 class _Model(Structure):
     _fields_ = (
-        ("width", c_int32), ("heads", c_int32), ("head_dim", c_int32), ("inner", c_int32),
-        ("layer_count", c_int32), ("cache", c_int32), ("epsilon", c_float), ("scale", c_float),
-        ("layers", POINTER(_Layer)), ("last_norm", _Norm), ("tokens", Matrix), ("head", Matrix),
+        ("width", c_int32),
+        ("heads", c_int32),
+        ("head_dim", c_int32),
+        ("inner", c_int32),
+        ("layer_count", c_int32),
+        ("cache", c_int32),
+        ("epsilon", c_float),
+        ("scale", c_float),
+        ("layers", POINTER(_Layer)),
+        ("last_norm", _Norm),
+        ("tokens", Matrix),
+        ("head", Matrix),
         ("positions", c_void_p),
-    )  # fmt: skip
+    )
 
 
 class _Place(Structure):
@@ -135,20 +152,36 @@ class Native:
             found: Matrix = held.struct
             return found
 
-        layers = (_Layer * len(parts.layers))(*(
-            _Layer(
-                norm(one.norm_1), norm(one.norm_2), struct(one.attention_in),
-                struct(one.attention_out), struct(one.inner_in), struct(one.inner_out),
+        layers = (_Layer * len(parts.layers))(
+            *(
+                _Layer(
+                    norm(one.norm_1),
+                    norm(one.norm_2),
+                    struct(one.attention_in),
+                    struct(one.attention_out),
+                    struct(one.inner_in),
+                    struct(one.inner_out),
+                )
+                for one in parts.layers
             )
-            for one in parts.layers
-        ))  # fmt: skip
+        )
         first = layers[0]
         width = int(first.attention_in.columns)
         made = _Model(
-            width, parts.heads, width // parts.heads, int(first.inner_in.rows), len(layers),
-            kind_of(parts.cache_dtype), parts.epsilon, parts.scale, layers, norm(parts.last_norm),
-            struct(parts.tokens), struct(parts.head), parts.positions.data_ptr(),
-        )  # fmt: skip
+            width,
+            parts.heads,
+            width // parts.heads,
+            int(first.inner_in.rows),
+            len(layers),
+            kind_of(parts.cache_dtype),
+            parts.epsilon,
+            parts.scale,
+            layers,
+            norm(parts.last_norm),
+            struct(parts.tokens),
+            struct(parts.head),
+            parts.positions.data_ptr(),
+        )
         return Held(made, [kept, layers, parts.positions])
 
     def step(
@@ -166,10 +199,15 @@ class Native:
             row.values, row.position = row.keys + layers, position
         logits = torch.empty(len(wanted), model.struct.head.rows)
         self._step(
-            ctypes.byref(model.struct), c_void_p(ids.data_ptr()), rows, len(places),
-            (c_int32 * len(wanted))(*wanted), len(wanted), c_void_p(logits.data_ptr()),
+            ctypes.byref(model.struct),
+            c_void_p(ids.data_ptr()),
+            rows,
+            len(places),
+            (c_int32 * len(wanted))(*wanted),
+            len(wanted),
+            c_void_p(logits.data_ptr()),
             torch.get_num_threads(),
-        )  # fmt: skip
+        )
         return logits
 
     def product(self, held: Held, x: Tensor) -> Tensor:
@@ -177,9 +215,12 @@ class Native:
         wide = x.float().contiguous()
         made = torch.empty(x.shape[0], held.struct.rows)
         self._product(
-            ctypes.byref(held.struct), c_void_p(wide.data_ptr()), x.shape[0],
-            c_void_p(made.data_ptr()), torch.get_num_threads(),
-        )  # fmt: skip
+            ctypes.byref(held.struct),
+            c_void_p(wide.data_ptr()),
+            x.shape[0],
+            c_void_p(made.data_ptr()),
+            torch.get_num_threads(),
+        )
         return made.to(x.dtype)
 
     def attends(self, keys: Tensor) -> bool:
@@ -197,19 +238,30 @@ class Native:
         wide, (rows, dim) = query.float().contiguous(), keys.shape
         made = torch.empty_like(wide)
         self._attend(
-            kind_of(keys.dtype), c_void_p(wide.data_ptr()), c_void_p(keys.data_ptr()),
-            c_void_p(values.data_ptr()), rows - query.shape[0], query.shape[0], heads, dim,
-            c_float(scale), c_void_p(made.data_ptr()), torch.get_num_threads(),
-        )  # fmt: skip
+            kind_of(keys.dtype),
+            c_void_p(wide.data_ptr()),
+            c_void_p(keys.data_ptr()),
+            c_void_p(values.data_ptr()),
+            rows - query.shape[0],
+            query.shape[0],
+            heads,
+            dim,
+            c_float(scale),
+            c_void_p(made.data_ptr()),
+            torch.get_num_threads(),
+        )
         return made.to(query.dtype)
 
     def expand(self, held: Held, first: int, count: int) -> Tensor:
         """Return rows of quantised weights, (count, in) in bfloat16."""
         made = torch.empty(count, held.struct.columns, dtype=torch.bfloat16)
         self._expand(
-            ctypes.byref(held.struct), first, count, c_void_p(made.data_ptr()),
+            ctypes.byref(held.struct),
+            first,
+            count,
+            c_void_p(made.data_ptr()),
             torch.get_num_threads(),
-        )  # fmt: skip
+        )
         return made
 
 

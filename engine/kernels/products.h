@@ -12,7 +12,7 @@
 enum Kind : int32_t { FLOAT = 0, BRAIN = 1, BRAINS = 2, INT8 = 3, INT4 = 4 };
 
 // `weight` is (rows, columns) of floats or, of BRAIN and BRAINS, brain floats; or quantised, in blocks
-// of 16 rows: see engine/quantised.py. `bias` may be null; else it has 16-fold length.
+// of 16 rows: see engine/network/quantised.py. `bias` may be null; else it has 16-fold length.
 struct Matrix {
   int32_t kind, rows, columns;
   const void *weight, *scale;

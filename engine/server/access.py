@@ -24,9 +24,11 @@ class TokenGuard:
                 "error": {
                     "message": "This engine wants its token: send it as a bearer token, or set "
                     "starcoder.engineToken.",
-                    "type": "authentication_error", "param": None, "code": "invalid_api_key",
+                    "type": "authentication_error",
+                    "param": None,
+                    "code": "invalid_api_key",
                 }
-            }  # fmt: skip
+            }
             await JSONResponse(body, 401)(scope, receive, send)
             return
         await self._app(scope, receive, send)

@@ -16,9 +16,9 @@ from engine.api import ScoringEngine
 from engine.errors import StarcoderError
 from engine.server import wire
 from engine.server.access import Activity, ActivityCounter, TokenGuard
-from engine.server.answers import Gone
 from engine.server.chat import RenderChat, chat_completions
 from engine.server.completions import completions
+from engine.server.responses import Gone
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +46,23 @@ async def models(request: Request) -> Response:
     """The model and its adapters, as OpenAI and vLLM list them; more stands under `starcoder`."""
     info = await request.app.state.engine.info()
     entry = {
-        "id": info.model, "object": "model", "created": 0, "owned_by": "starcoder-lsp",
-        "max_model_len": info.context_window, "starcoder": asdict(info),
-    }  # fmt: skip
+        "id": info.model,
+        "object": "model",
+        "created": 0,
+        "owned_by": "starcoder-lsp",
+        "max_model_len": info.context_window,
+        "starcoder": asdict(info),
+    }
     tuned = [
-        {"id": name, "object": "model", "created": 0, "owned_by": "starcoder-lsp",
-         "parent": info.model}
+        {
+            "id": name,
+            "object": "model",
+            "created": 0,
+            "owned_by": "starcoder-lsp",
+            "parent": info.model,
+        }
         for name in info.adapters
-    ]  # fmt: skip
+    ]
     return JSONResponse({"object": "list", "data": [entry, *tuned]})
 
 

@@ -20,7 +20,7 @@ from engine.api import (
 )
 from engine.errors import RequestError
 from engine.server import wire
-from engine.server.answers import adapter_name, parse, streamed, unless_gone, whole
+from engine.server.responses import adapter_name, parse, streamed, unless_gone, whole
 from engine.server.schema import ChatRequest
 from engine.tokenizer import Tokenizer
 

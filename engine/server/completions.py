@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from engine.api import Chunk, GenerationRequest, Priority, ScoringEngine, TokenLogprob, Usage
 from engine.errors import RequestError
 from engine.server import wire
-from engine.server.answers import (
+from engine.server.responses import (
     Answer,
     adapter_name,
     parse,
@@ -91,9 +91,11 @@ async def _choice(
     if asked.logprobs is not None:
         logprobs = wire.legacy_logprobs(scores, scored_ids, tokenizer, 0)
     choice = {
-        "index": index, "text": echoed + answer.text, "logprobs": logprobs,
+        "index": index,
+        "text": echoed + answer.text,
+        "logprobs": logprobs,
         "finish_reason": answer.finish,
-    }  # fmt: skip
+    }
     if asked.return_token_ids:
         choice["token_ids"] = list(answer.ids)
     return choice, answer.usage

@@ -26,9 +26,12 @@ def error_body(error: StarcoderError, param: str | None = None) -> dict[str, Any
     """Return OpenAI's error object; `type` is the name by which our client knows it again."""
     return {
         "error": {
-            "message": error.user_message, "type": error.kind, "param": param, "code": None,
+            "message": error.user_message,
+            "type": error.kind,
+            "param": param,
+            "code": None,
         }
-    }  # fmt: skip
+    }
 
 
 def error_response(error: StarcoderError, param: str | None = None) -> JSONResponse:
@@ -41,9 +44,11 @@ class Envelope:
 
     def __init__(self, kind: str, prefix: str, model: str) -> None:
         self._fields = {
-            "id": f"{prefix}-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()),
+            "id": f"{prefix}-{uuid.uuid4().hex}",
+            "object": kind,
+            "created": int(time.time()),
             "model": model,
-        }  # fmt: skip
+        }
 
     def of(self, choices: list[dict[str, Any]], usage: Usage | None = None) -> dict[str, Any]:
         """Return an answer, or a part of one, with these choices."""
@@ -87,8 +92,11 @@ def completion_choice(
 ) -> dict[str, Any]:
     """Return a choice of `/v1/completions`."""
     choice = {
-        "index": index, "text": chunk.text, "logprobs": logprobs, "finish_reason": chunk.finish,
-    }  # fmt: skip
+        "index": index,
+        "text": chunk.text,
+        "logprobs": logprobs,
+        "finish_reason": chunk.finish,
+    }
     if with_ids:
         choice["token_ids"] = chunk.ids
         choice["starcoder_ends"] = chunk.ends
@@ -108,13 +116,14 @@ def legacy_logprobs(
         "tokens": texts,
         "token_logprobs": [None if score is None else score.logprob for score in scores],
         "top_logprobs": [
-            None if score is None
+            None
+            if score is None
             else {_token_text(id_, tokenizer): value for id_, value in score.top}
             for score in scores
         ],
         "text_offset": offsets,
         "starcoder_top": [None if score is None else list(score.top) for score in scores],
-    }  # fmt: skip
+    }
 
 
 def chat_logprobs(scores: Sequence[TokenLogprob], tokenizer: Tokenizer) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from typing import Any
 
 from fim.context.gather import related
 from fim.context.index import Index
+from fim.prompt.window import STEP_LINES
 from fim.snapshot import Excerpt, Snapshot
-from fim.window import STEP_LINES
 from syntax.languages import LANGUAGES
 
 log = logging.getLogger(__name__)
@@ -35,10 +35,18 @@ _GIT_S = 20.0
 
 _NOT_OURS = frozenset(
     {
-        "node_modules", "__pycache__", "venv", "env", "site-packages", "target", "build", "dist",
-        "vendor", "third_party",
+        "node_modules",
+        "__pycache__",
+        "venv",
+        "env",
+        "site-packages",
+        "target",
+        "build",
+        "dist",
+        "vendor",
+        "third_party",
     }
-)  # fmt: skip
+)
 """Folders that hold others' code, or what was made of ours."""
 
 

@@ -55,9 +55,14 @@ def _exact(axes: Any, found: Sequence[Row]) -> None:
         places = [index + offset for index, group in enumerate(groups) if group in own]
         chosen = [own[group] for group in groups if group in own]
         axes.bar(
-            places, [100 * row.exact for row in chosen], 0.38, label=way, color=_COLOURS[way],
-            yerr=[100 * row.exact_error for row in chosen], ecolor="0.3",
-        )  # fmt: skip
+            places,
+            [100 * row.exact for row in chosen],
+            0.38,
+            label=way,
+            color=_COLOURS[way],
+            yerr=[100 * row.exact_error for row in chosen],
+            ecolor="0.3",
+        )
     axes.set_xticks(range(len(groups)), groups, fontsize=8)
     axes.set(ylabel="filled exactly, % (± one standard error)")
     axes.legend(frameon=False)
@@ -67,9 +72,12 @@ def _reliability(axes: Any, found: Sequence[Calibration]) -> None:
     axes.plot([0, 100], [0, 100], color="0.8", linewidth=1)
     for one in found:
         axes.scatter(
-            [100 * each.confidence for each in one.bins], [100 * each.right for each in one.bins],
-            [12 + 200 * each.count / one.count for each in one.bins], color="C0", alpha=0.8,
-        )  # fmt: skip
+            [100 * each.confidence for each in one.bins],
+            [100 * each.right for each in one.bins],
+            [12 + 200 * each.count / one.count for each in one.bins],
+            color="C0",
+            alpha=0.8,
+        )
         axes.set_title(f"calibration error {one.error:.1%} of {one.count}", fontsize=9)
     axes.set(xlabel="confidence, %", ylabel="first lines that are right, %")
 

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import Any
 
+from fim.evaluation.counts import LATE, WITHOUT_MODEL, Part, Passage, Shown, Tally
 from fim.evaluation.faults import parses
 from fim.evaluation.files import File, by_folder
 from fim.evaluation.report import percentile
-from fim.evaluation.tally import LATE, WITHOUT_MODEL, Part, Passage, Shown, Tally
 
 _TRIES = 20
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from engine.api import Engine
 from fim.completer import Around, Completer, FimSettings
-from fim.confidence import first_line
-from fim.evaluation.around import hole_uri
 from fim.evaluation.holes import Hole, Kind
-from fim.fill import fill
+from fim.evaluation.project_context import hole_uri
+from fim.postprocess.confidence import first_line
+from fim.request.fill import fill
 from fim.snapshot import Snapshot, Trigger
 from syntax.grammars import errors
 

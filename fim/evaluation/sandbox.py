@@ -1,6 +1,7 @@
 """Runs the tests of a program that a model wrote a part of: with limits, cut off from the machine.
 
-What isolates is in `fim.evaluation.jail`. It is no virtual machine: what the user may read, the
+What isolates is in `fim.evaluation.sandbox_child`. It is no virtual machine: what the user may
+read, the
 program may read, but it can neither send nor change anything.
 """
 
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from engine.errors import ConfigurationError
 
-_JAIL = Path(__file__).with_name("jail.py")
+_JAIL = Path(__file__).with_name("sandbox_child.py")
 
 
 class Outcome(StrEnum):
@@ -49,10 +50,13 @@ class Limits:
     def rlimits(self) -> dict[str, int]:
         """Return them by the names of the system's own."""
         return {
-            "RLIMIT_CPU": self.cpu_seconds, "RLIMIT_AS": self.memory_bytes,
-            "RLIMIT_FSIZE": self.file_bytes, "RLIMIT_NOFILE": self.open_files,
-            "RLIMIT_NPROC": self.processes, "RLIMIT_CORE": 0,
-        }  # fmt: skip
+            "RLIMIT_CPU": self.cpu_seconds,
+            "RLIMIT_AS": self.memory_bytes,
+            "RLIMIT_FSIZE": self.file_bytes,
+            "RLIMIT_NOFILE": self.open_files,
+            "RLIMIT_NPROC": self.processes,
+            "RLIMIT_CORE": 0,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +76,23 @@ class Sandbox:
         whole = f"{program}\n\nprint('\\n' + {mark!r})\n"
         environment = {"PATH": os.defpath, "LANG": "C.UTF-8"}
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
-            command = [sys.executable, "-I", "-B", str(_JAIL), json.dumps(self.limits.rlimits()),
-                       folder if self.isolated else ""]  # fmt: skip
+            command = [
+                sys.executable,
+                "-I",
+                "-B",
+                str(_JAIL),
+                json.dumps(self.limits.rlimits()),
+                folder if self.isolated else "",
+            ]
             process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.DEVNULL,
-                cwd=folder, env=environment, start_new_session=True,
-            )  # fmt: skip
+                command,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.DEVNULL,
+                cwd=folder,
+                env=environment,
+                start_new_session=True,
+            )
             try:
                 process.communicate(whole.encode("utf-8", "replace"), self.limits.seconds)
             except subprocess.TimeoutExpired:

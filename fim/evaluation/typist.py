@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Protocol
 
+from fim.evaluation.counts import LATE, Ghost, Part, Passage, Shown, Tally
 from fim.evaluation.faults import breaks_syntax, doubles_bracket, parses, repeats_suffix
 from fim.evaluation.keystrokes import first_lines, first_words, indentation, keys, next_key, words
-from fim.evaluation.tally import LATE, Ghost, Part, Passage, Shown, Tally
 
 _CLOSERS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'"}
 _BEFORE_THESE = ";:.,=}])> \n\t"

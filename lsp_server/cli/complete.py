@@ -18,7 +18,7 @@ from engine.settings import EngineSettings
 from fim.completer import Completer
 from fim.snapshot import CompletionResult, Snapshot, Trigger
 from lsp_server.cli import common
-from lsp_server.documents import LineIndex
+from lsp_server.session.documents import LineIndex
 
 _PLACE = re.compile(r"(?P<file>.+):(?P<line>\d+):(?P<column>\d+)")
 

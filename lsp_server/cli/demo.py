@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from fim.evaluation.tally import Ghost
+from fim.evaluation.counts import Ghost
 from fim.snapshot import Source
 from lsp_server.cli import common
 from lsp_server.cli.editor import ScriptedEditor, editor_with_server
@@ -83,8 +83,12 @@ async def _run(console: Console, model: str) -> None:
     console.print("Starting the server over stdio, as an editor does …", style="dim")
     started = time.perf_counter()
     # Eager: whoever wants to see a model sees it all, also what it is not sure of.
-    settings = {"model": model, "idleTimeoutSeconds": _IDLE_S, "eagerness": "eager",
-                "statistics": False}  # fmt: skip
+    settings = {
+        "model": model,
+        "idleTimeoutSeconds": _IDLE_S,
+        "eagerness": "eager",
+        "statistics": False,
+    }
     async with editor_with_server(settings) as editor:
         editor.open(_sample())
         await editor.wait_until_ready()

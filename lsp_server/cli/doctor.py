@@ -91,7 +91,7 @@ def _neovim() -> Finding:
 
 
 def _model(model: str) -> str:
-    from engine.model_files import locate, read_config
+    from engine.loading.locate import locate, read_config
 
     name, path = locate(EngineSettings(model=model, offline=True), lambda *_: None)
     read_config(path, name)

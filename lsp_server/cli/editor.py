@@ -22,7 +22,7 @@ from pygls.exceptions import JsonRpcException
 from pygls.lsp.client import LanguageClient
 
 from engine.errors import EngineUnavailableError
-from fim.evaluation.tally import Ghost
+from fim.evaluation.counts import Ghost
 
 _URI = "file:///starcoder-demo/temperatures.py"
 

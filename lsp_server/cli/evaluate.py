@@ -19,10 +19,10 @@ from engine.client.managed import ManagedEngine
 from engine.errors import ConfigurationError
 from engine.settings import EngineSettings
 from fim.completer import Around, FimSettings
-from fim.evaluation.around import around_of
 from fim.evaluation.files import File, source_files
 from fim.evaluation.holes import Hole, Kind, draw, read_holes
 from fim.evaluation.plot import draw_plot, need_matplotlib
+from fim.evaluation.project_context import around_of
 from fim.evaluation.report import (
     Calibration,
     Certainty,
@@ -178,9 +178,11 @@ def _reliability(found: Calibration) -> Table:
         table.add_column(column)
     for one in found.bins:
         table.add_row(
-            f"{one.low:.0%} to {one.high:.0%}", str(one.count), f"{one.confidence:.0%}",
+            f"{one.low:.0%} to {one.high:.0%}",
+            str(one.count),
+            f"{one.confidence:.0%}",
             f"{one.right:.0%}",
-        )  # fmt: skip
+        )
     return table
 
 
@@ -190,9 +192,12 @@ def _thresholds(found: Sequence[Certainty]) -> Table:
         table.add_column(column)
     for row in found:
         table.add_row(
-            f"{row.least:.0%}", f"{row.shown:.0%}", f"{row.precision:.0%}", f"{row.recall:.0%}",
+            f"{row.least:.0%}",
+            f"{row.shown:.0%}",
+            f"{row.precision:.0%}",
+            f"{row.recall:.0%}",
             f"{row.similarity:.2f}",
-        )  # fmt: skip
+        )
     return table
 
 
@@ -203,10 +208,16 @@ def _table(title: str, found: Sequence[Row]) -> Table:
     for row in found:
         parses = "" if row.parses is None else f"{row.parses:.1%}"
         table.add_row(
-            row.group, row.way, str(row.holes), f"{row.shown:.0%}",
-            f"{row.exact:.1%} ± {row.exact_error:.1%}", f"{row.similarity:.2f}", parses,
-            _milliseconds(row.p50_ms), _milliseconds(row.p95_ms),
-        )  # fmt: skip
+            row.group,
+            row.way,
+            str(row.holes),
+            f"{row.shown:.0%}",
+            f"{row.exact:.1%} ± {row.exact_error:.1%}",
+            f"{row.similarity:.2f}",
+            parses,
+            _milliseconds(row.p50_ms),
+            _milliseconds(row.p95_ms),
+        )
     return table
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from chat.answering import Asker, ChatSettings
+from chat.asker import Asker, ChatSettings
 from chat.judging import Ask, Judged, Pair, Summary, judge, summarize
 from engine.api import Message
 from engine.client.managed import DEFAULT_COMMAND, ManagedEngine
@@ -141,9 +141,11 @@ async def _judged(pairs: Sequence[Pair], url: str, model: str) -> list[Judged]:
 def _ask(http: httpx2.AsyncClient, model: str) -> Ask:
     async def ask(text: str) -> str:
         body = {
-            "model": model, "temperature": 0, "max_tokens": 512,
+            "model": model,
+            "temperature": 0,
+            "max_tokens": 512,
             "messages": [{"role": "user", "content": text}],
-        }  # fmt: skip
+        }
         try:
             answer = await http.post("/v1/chat/completions", json=body)
             if answer.status_code >= 400:
@@ -170,12 +172,16 @@ def _table(summary: Summary, a: str, b: str) -> Table:
         table.add_column(column)
     lost = summary.judged - summary.wins - summary.ties
     table.add_row(
-        a, f"{summary.mean_a:.2f} ± {summary.deviation_a:.2f}", str(summary.wins),
+        a,
+        f"{summary.mean_a:.2f} ± {summary.deviation_a:.2f}",
+        str(summary.wins),
         f"{summary.win_rate:.0%} ({summary.low:.0%} to {summary.high:.0%})",
-    )  # fmt: skip
+    )
     table.add_row(
-        b, f"{summary.mean_b:.2f} ± {summary.deviation_b:.2f}", str(lost),
+        b,
+        f"{summary.mean_b:.2f} ± {summary.deviation_b:.2f}",
+        str(lost),
         f"{1 - summary.win_rate:.0%} ({1 - summary.high:.0%} to {1 - summary.low:.0%})",
-    )  # fmt: skip
+    )
     table.add_row("equal", "", str(summary.ties), "")
     return table

@@ -8,8 +8,8 @@ from rich.table import Table
 
 def models() -> None:
     """List the models on this machine, and say which one `auto` takes and why."""
-    from engine.catalog import choose, on_disk
-    from engine.memory import free_memory, human
+    from engine.loading.catalog import choose, on_disk
+    from engine.loading.model_size import free_memory, human
 
     console = Console(highlight=False)
     memory, found = free_memory(), on_disk()

@@ -15,12 +15,12 @@ from rich.progress import Progress
 from rich.table import Table
 
 from engine.errors import ConfigurationError
-from fim.confidence import Eagerness
+from fim.evaluation.counts import Part, Passage, Tally
 from fim.evaluation.files import source_files
 from fim.evaluation.replay import Summary, passages, summarize, tally_of
-from fim.evaluation.rhythm import MEDIAN_MS, drawn, recorded
-from fim.evaluation.tally import Part, Passage, Tally
+from fim.evaluation.typing_rhythm import MEDIAN_MS, drawn, recorded
 from fim.evaluation.typist import Typist
+from fim.postprocess.confidence import Eagerness
 from lsp_server.cli import common
 from lsp_server.cli.editor import editor_with_server
 from lsp_server.cli.results import Results
@@ -65,8 +65,13 @@ def replay(
         results = Results(out, tally_of)
         gaps = drawn(gap_ms, seed) if rhythm is None else recorded(rhythm)
         # Files in a virtual environment are as good as any here, though git ignores them.
-        settings = {"model": model, "eagerness": eagerness, "adapter": adapter,
-                    "statistics": False, "respectGitignore": False}  # fmt: skip
+        settings = {
+            "model": model,
+            "eagerness": eagerness,
+            "adapter": adapter,
+            "statistics": False,
+            "respectGitignore": False,
+        }
         asyncio.run(_type_all(paths, chosen, settings, gaps, accept, closing, results))
     names = {passage.name for passage in chosen}
     tallies = [tally for tally in results.rows if tally.name in names]
@@ -123,14 +128,16 @@ def _table(found: Summary, tallies: Sequence[Tally]) -> Table:
         (f"of {after} keys after a first suggestion", ""),
         ("  answered in time, model not asked", _number(found.without_model, "{:.0%}")),
         ("  no answer before the next key", _number(found.late, "{:.0%}")),
-        ("suggestions for which the model was not asked",
-         _number(found.helped_without_model, "{:.0%}")),
+        (
+            "suggestions for which the model was not asked",
+            _number(found.helped_without_model, "{:.0%}"),
+        ),
         ("time to a suggestion, p50", _number(found.p50_ms, "{:.0f} ms")),
         ("time to a suggestion, p95", _number(found.p95_ms, "{:.0f} ms")),
         ("doubled a bracket", f"{found.doubled}"),
         ("repeated what stands behind", f"{found.repeated}"),
         ("broke a file that parsed", _of(found.broke, found.parsed)),
-    ):  # fmt: skip
+    ):
         table.add_row(name, value)
     return table
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from engine.errors import ConfigurationError
 from lsp_server.cli import common
-from lsp_server.statistics import read, statistics_file
+from lsp_server.session.statistics import read, statistics_file
 
 _COLUMNS = ("shown", "accepted", "accepted a line", "accepted a word", "kept 30 s", "kept 5 min")
 

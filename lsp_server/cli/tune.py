@@ -12,8 +12,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from engine.adapters import AdapterNote, adapters, adapters_dir, check_name, fingerprint, install
 from engine.errors import ConfigurationError, ModelError, OutOfMemoryError
+from engine.loading.adapter_store import (
+    AdapterNote,
+    adapters,
+    adapters_dir,
+    check_name,
+    fingerprint,
+    install,
+)
 from engine.settings import EngineSettings
 from lsp_server.cli import common, tune_chat
 
@@ -67,15 +74,18 @@ def code(
         common.need_training()
         from accelerate import PartialState
 
-        from engine.model_files import locate
+        from engine.loading.locate import locate
         from training.tune import TuneOptions, tune
 
         name = check_name(name or path.resolve().name)
         base_name, base = locate(EngineSettings(model=model, offline=offline), lambda *_: None)
         options = TuneOptions(
-            steps=steps, rank=rank, learning_rate=learning_rate, rows_per_step=rows_per_step,
+            steps=steps,
+            rank=rank,
+            learning_rate=learning_rate,
+            rows_per_step=rows_per_step,
             full=full is not None,
-        )  # fmt: skip
+        )
         _check_memory(base_name, base, options)
         say = common.stderr().print
         with tempfile.TemporaryDirectory() as scratch:
@@ -112,10 +122,11 @@ def list_() -> None:
             table.add_row(one.name, one.note.base, "chat: perplexity", "", *talk)
             continue
         table.add_row(
-            one.name, one.note.base,
+            one.name,
+            one.note.base,
             *(f"{side['exact_match']:.1%}" if side else "" for side in (before, after)),
             *(f"{side['nats_per_token']:.3f}" if side else "" for side in (before, after)),
-        )  # fmt: skip
+        )
     Console(highlight=False).print(table)
 
 
@@ -133,15 +144,18 @@ def remove(name: Annotated[str, typer.Argument(help="Name of the adapter.")]) ->
 
 def _check_memory(name: str, base: Path, options: TuneOptions) -> None:
     """Raise OutOfMemoryError before anything is loaded, if it cannot fit."""
-    from engine.memory import free_memory, human, parameter_count
+    from engine.loading.model_size import free_memory, human, parameter_count
     from training.tune import bytes_needed
 
     try:
         config = json.loads((base / "config.json").read_text(encoding="utf-8"))
         needed = bytes_needed(
-            parameter_count(config), config["n_layer"], config["n_embd"], config["vocab_size"],
+            parameter_count(config),
+            config["n_layer"],
+            config["n_embd"],
+            config["vocab_size"],
             options,
-        )  # fmt: skip
+        )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{name} cannot be tuned: it is no StarCoder ({error}).") from None
     memory = free_memory()

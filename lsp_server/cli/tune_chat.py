@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from engine.adapters import AdapterNote, check_name, fingerprint, install
+from engine.loading.adapter_store import AdapterNote, check_name, fingerprint, install
 from engine.settings import EngineSettings
 from lsp_server.cli import common
 
@@ -50,7 +50,7 @@ def chat(
         from chat.training.config import read_config
         from chat.training.data import Split, read_dialogues, split
         from chat.training.train import describe, tune_chat
-        from engine.model_files import locate
+        from engine.loading.locate import locate
 
         name = check_name(name)
         chosen = read_config(config or ("lora" if torch.cuda.is_available() else "small"))

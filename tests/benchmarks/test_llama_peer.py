@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.common import PEER_VARIABLE, LlamaCpp
 from engine.api import GenerationRequest
-from engine.kv_cache import KVCache
-from engine.loading import load
+from engine.kv_cache.cache import KVCache
+from engine.loading.load import load
 from engine.settings import EngineSettings
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chat import store as storing
-from chat.answering import Asker, ChatSettings
+from chat.asker import Asker, ChatSettings
 from chat.attachments import Attachment, code_blocks, fenced
 from chat.conversations import Conversations
 from chat.store import Store
@@ -50,8 +50,9 @@ async def test_what_is_said_is_streamed_and_kept(chats: Conversations, store: St
     assert "a.py:1-2:\n```python\nx = 1\n```\n\nHow is this?" in prompt_of(engine)
     kept = Store(store._file).get(talk.id)  # another window
     assert [(one.role, one.content, one.state) for one in kept.turns] == [
-        ("user", "How is this?", "whole"), ("assistant", "Fine.", "whole"),
-    ]  # fmt: skip
+        ("user", "How is this?", "whole"),
+        ("assistant", "Fine.", "whole"),
+    ]
     assert kept.turns[0].attachments == tuple(attached)
     assert kept.title == "How is this?"
 

@@ -16,11 +16,19 @@ from lsp_server.cli.app import app
 @pytest.mark.parametrize(
     ("answer", "scores"),
     [
-        ("7 5\nBecause.", (7, 5)), ("\n 8 8 \n", (8, 8)), ("**6, 3**", (6, 3)), ("4/2", (4, 2)),
-        ("", None), ("9 5", None), ("0 5", None), ("I give 7 and 5.", None), ("7\n5", None),
-        ("Answer 1: 7 5", None), ("75", None),
+        ("7 5\nBecause.", (7, 5)),
+        ("\n 8 8 \n", (8, 8)),
+        ("**6, 3**", (6, 3)),
+        ("4/2", (4, 2)),
+        ("", None),
+        ("9 5", None),
+        ("0 5", None),
+        ("I give 7 and 5.", None),
+        ("7\n5", None),
+        ("Answer 1: 7 5", None),
+        ("75", None),
     ],
-)  # fmt: skip
+)
 def test_scores_are_read_from_the_first_line_alone(
     answer: str, scores: tuple[int, int] | None
 ) -> None:
@@ -104,9 +112,20 @@ def run(folder: Path, url: str, b: str | None = None) -> tuple[int, str]:
     prompts = folder / "prompts.txt"
     prompts.write_text('Q0\n{"prompt": "Q1"}\n')
     a = answers(folder, "a", "x", "y")
-    arguments = ["judge", str(prompts), "--a", a, "--b", b or answers(folder, "b", "u", "v"),
-                 "--judge-url", url, "--judge-model", "m",
-                 "--out", str(folder / "out.jsonl")]  # fmt: skip
+    arguments = [
+        "judge",
+        str(prompts),
+        "--a",
+        a,
+        "--b",
+        b or answers(folder, "b", "u", "v"),
+        "--judge-url",
+        url,
+        "--judge-model",
+        "m",
+        "--out",
+        str(folder / "out.jsonl"),
+    ]
     done = CliRunner().invoke(app, arguments)
     return done.exit_code, " ".join(done.output.split())
 

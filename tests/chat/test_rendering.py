@@ -99,10 +99,13 @@ def test_an_unknown_role_is_named() -> None:
 
 
 TALK = st.lists(
-    st.tuples(st.text(max_size=40) | st.sampled_from(["<|end|>", "<|assistant|>\nhi", "\n"]),
-              st.text(max_size=40) | st.sampled_from(["<|user|>", "-----", "Human:"])),
-    min_size=1, max_size=4,
-)  # fmt: skip
+    st.tuples(
+        st.text(max_size=40) | st.sampled_from(["<|end|>", "<|assistant|>\nhi", "\n"]),
+        st.text(max_size=40) | st.sampled_from(["<|user|>", "-----", "Human:"]),
+    ),
+    min_size=1,
+    max_size=4,
+)
 
 
 def messages_of(talk: list[tuple[str, str]], system: str = "") -> list[Message]:
@@ -131,8 +134,9 @@ def test_what_is_learned_is_what_the_assistant_says_and_its_end(
     assert [tokenizer.decode(run[:-1]) for run in runs] == [f"\n{said}" for _, said in talk]
     whole = "".join(
         f"<|{m.role}|>\n{m.content}<|end|>\n"
-        for m in messages_of(talk, system) if m.role != "system"
-    )  # fmt: skip
+        for m in messages_of(talk, system)
+        if m.role != "system"
+    )
     assert shown(rendered.ids, tokenizer) == f"<|system|>\n{system}<|end|>\n{whole}"
 
 
@@ -211,8 +215,19 @@ def test_the_ids_with_starcoders_own_tokenizer() -> None:
     newline = tokenizer.encode("\n")
     hello, hi = tokenizer.encode("\nHello"), tokenizer.encode("\nHi there")
     assert list(encoded.ids) == [
-        system, *newline, end, *newline, user, *hello, end, *newline, assistant, *hi, end, *newline,
-    ]  # fmt: skip
+        system,
+        *newline,
+        end,
+        *newline,
+        user,
+        *hello,
+        end,
+        *newline,
+        assistant,
+        *hi,
+        end,
+        *newline,
+    ]
     assert tokenizer.decode(encoded.ids, skip_special=False) == (
         "<|system|>\n<|end|>\n<|user|>\nHello<|end|>\n<|assistant|>\nHi there<|end|>\n"
     )

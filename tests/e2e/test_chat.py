@@ -29,9 +29,13 @@ async def test_a_conversation_from_beginning_to_end(tmp_path: Path) -> None:
         assert chips[0]["tokens"] > 3
         answer = await editor.request(
             "starcoder/chat/send",
-            {"conversation": talk, "text": "How is it?", "attachments": shown,
-             "partialResultToken": "t1"},
-        )  # fmt: skip
+            {
+                "conversation": talk,
+                "text": "How is it?",
+                "attachments": shown,
+                "partialResultToken": "t1",
+            },
+        )
         assert "".join(editor.streamed("t1")) == answer["turn"]["content"] == "All is well."
         assert answer["usage"]["completionTokens"] == len("All is well.")
         sent = (await editor.request("test/requests"))["texts"][-1]
@@ -87,11 +91,17 @@ async def test_errors_say_what_to_do() -> None:
             ("send", {"conversation": talk, "text": " "}, "empty"),
             ("send", {"conversation": "none", "text": "x"}, "no such conversation"),
             ("send", {"text": "x"}, "'conversation'"),
-            ("send", {"conversation": talk, "text": "x",
-                      "attachments": [{"kind": "file", "uri": "file:///no/such.py"}]},
-             "such.py cannot be read"),
+            (
+                "send",
+                {
+                    "conversation": talk,
+                    "text": "x",
+                    "attachments": [{"kind": "file", "uri": "file:///no/such.py"}],
+                },
+                "such.py cannot be read",
+            ),
             ("retry", {"conversation": talk}, "Nothing was asked"),
-        ):  # fmt: skip
+        ):
             with pytest.raises(JsonRpcException, match=match):
                 await editor.request(f"starcoder/chat/{method}", params)
 

@@ -174,9 +174,11 @@ async def test_a_cell_of_a_notebook_is_completed_with_those_before_it() -> None:
         uris = [f"file:///work-space/book.ipynb#c{at}" for at in range(3)]
         texts = ["import os\n", "first = ", "second = "]
         notebook = types.NotebookDocument(
-            "file:///work-space/book.ipynb", "jupyter-notebook", 1,
+            "file:///work-space/book.ipynb",
+            "jupyter-notebook",
+            1,
             [types.NotebookCell(types.NotebookCellKind.Code, uri) for uri in uris],
-        )  # fmt: skip
+        )
         items = [
             types.TextDocumentItem(uri, "python", 1, text)
             for uri, text in zip(uris, texts, strict=True)

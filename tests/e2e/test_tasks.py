@@ -59,8 +59,9 @@ def apply(edit: dict[str, Any]) -> None:
             before = lines[: start["line"]]
             line = lines[start["line"]] if start["line"] < len(lines) else ""
             at_ = start["character"]
-            text = "".join([*before, line[:at_], one["newText"], line[at_:],
-                            *lines[start["line"] + 1 :]])  # fmt: skip
+            text = "".join(
+                [*before, line[:at_], one["newText"], line[at_:], *lines[start["line"] + 1 :]]
+            )
             path.write_bytes(text.encode())
 
 
@@ -69,9 +70,11 @@ async def test_actions_for_the_function_under_the_cursor() -> None:
         editor.open(CODE)
         titles = [one.title for one in await offered(editor, 2, ("undefined y",))]
         assert titles == [
-            "Fix with StarCoder: undefined y", "Write tests for double", "Document double",
+            "Fix with StarCoder: undefined y",
+            "Write tests for double",
+            "Document double",
             "Explain double",
-        ]  # fmt: skip
+        ]
         assert await offered(editor, 0) == []
 
 
@@ -187,8 +190,10 @@ async def test_columns_after_an_emoji_and_line_ends_stay_right() -> None:
     async with start(scripted("z = 3\n```")) as editor:
         editor.open(text)
         start_, end = editor.position(text.index("y = 1")), editor.position(text.index("\r\n"))
-        where = {"start": {"line": 0, "character": start_.character},
-                 "end": {"line": 0, "character": end.character}}  # fmt: skip
+        where = {
+            "start": {"line": 0, "character": start_.character},
+            "end": {"line": 0, "character": end.character},
+        }
         params = {"task": "edit", "uri": editor.uri, "range": where, "instruction": "Three."}
         answer = await editor.request("starcoder/task", params)
         (change,) = answer["edit"]["documentChanges"]

@@ -19,9 +19,17 @@ server = LanguageServer("several", "1")
 @server.feature(types.INITIALIZED)
 def initialized(_: types.InitializedParams) -> None:
     status = {
-        "state": "ready", "message": "", "model": "several", "device": "cpu", "demo": False,
-        "why": "", "suggested": False, "lastAt": 0, "lastMs": 0, "tokensPerSecond": 0,
-    }  # fmt: skip
+        "state": "ready",
+        "message": "",
+        "model": "several",
+        "device": "cpu",
+        "demo": False,
+        "why": "",
+        "suggested": False,
+        "lastAt": 0,
+        "lastMs": 0,
+        "tokensPerSecond": 0,
+    }
     server.protocol.notify("starcoder/status", status)
 
 

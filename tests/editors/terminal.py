@@ -56,9 +56,13 @@ def _style(cell: pyte.screens.Char, background: str) -> Style:
 
     shown = background if cell.bg == "default" else cell.bg
     return Style(
-        color=colour(cell.fg), bgcolor=colour(shown), bold=cell.bold, italic=cell.italics,
-        underline=cell.underscore, reverse=cell.reverse,
-    )  # fmt: skip
+        color=colour(cell.fg),
+        bgcolor=colour(shown),
+        bold=cell.bold,
+        italic=cell.italics,
+        underline=cell.underscore,
+        reverse=cell.reverse,
+    )
 
 
 class Terminal:
@@ -127,10 +131,15 @@ def terminal(
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     running = subprocess.Popen(
-        command, cwd=folder, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+        command,
+        cwd=folder,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that it has a /dev/tty
         env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **environment},
-    )  # fmt: skip
+    )
     os.close(slave)
     try:
         yield Terminal(master)

@@ -185,8 +185,10 @@ def test_tests_are_shown_then_written(version: str, file: Path) -> None:
         assert "New file" in editor.text
         assert not (file.parent / "tests").exists()
         editor.keys("<CR>")
-        editor.until(lambda: "test_example.py" in str([b.name for b in editor.client.buffers]),
-                     "the edit is applied")  # fmt: skip
+        editor.until(
+            lambda: "test_example.py" in str([b.name for b in editor.client.buffers]),
+            "the edit is applied",
+        )
         editor.client.command("wall")
         written = (file.parent / "tests" / "test_example.py").read_text()
         assert written == (

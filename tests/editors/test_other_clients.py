@@ -91,9 +91,10 @@ def helix(
     )
     (config / "languages.toml").write_text(text)
     environment = {
-        "XDG_CONFIG_HOME": str(folder.parent), "XDG_CACHE_HOME": str(folder.parent / "cache"),
+        "XDG_CONFIG_HOME": str(folder.parent),
+        "XDG_CACHE_HOME": str(folder.parent / "cache"),
         "PYTHONPATH": str(ROOT),
-    }  # fmt: skip
+    }
     with terminal([str(program), "example.py"], folder, environment) as editor:
         editor.sees("NOR")
         yield editor

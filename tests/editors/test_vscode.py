@@ -17,11 +17,20 @@ pytestmark = pytest.mark.usefixtures("vscode_installed")
 DEMO = {"model": "demo", "eagerness": "eager", "statistics": False}
 OFF = '.statusbar-item[id*="starcoder"] .codicon-circle-slash'
 NOTEBOOK = {
-    "nbformat": 4, "nbformat_minor": 5,
+    "nbformat": 4,
+    "nbformat_minor": 5,
     "metadata": {"language_info": {"name": "python"}},
-    "cells": [{"cell_type": "code", "execution_count": None, "id": "a", "metadata": {},
-               "outputs": [], "source": ["import os\n", "x = "]}],
-}  # fmt: skip
+    "cells": [
+        {
+            "cell_type": "code",
+            "execution_count": None,
+            "id": "a",
+            "metadata": {},
+            "outputs": [],
+            "source": ["import os\n", "x = "],
+        }
+    ],
+}
 
 
 def test_ghost_text_is_taken_whole_and_by_the_word(tmp_path: Path) -> None:
@@ -76,8 +85,11 @@ def test_going_from_one_candidate_to_the_next(tmp_path: Path) -> None:
         window.type("x = ")
         assert window.shown() == "first + 1"
         for key, shown in (
-            ("]", "second + 2"), ("]", "third + 3"), ("]", "first + 1"), ("[", "third + 3"),
-        ):  # fmt: skip
+            ("]", "second + 2"),
+            ("]", "third + 3"),
+            ("]", "first + 1"),
+            ("[", "third + 3"),
+        ):
             window.press(f"Alt+{key}")
             window.until(lambda wanted=shown: window.ghost() == wanted, f"{shown} after {key}")
         window.press("Tab")
@@ -99,8 +111,10 @@ def test_off_for_the_language_from_the_menu(tmp_path: Path) -> None:
         assert window.ghost() == ""
         window.run("StarCoder: Menu")
         window.choose("Turn on for python")
-        window.until(lambda: json.loads(written.read_text())["starcoder.disabledLanguages"] == [],
-                     "the setting is taken back")  # fmt: skip
+        window.until(
+            lambda: json.loads(written.read_text())["starcoder.disabledLanguages"] == [],
+            "the setting is taken back",
+        )
         end_of(window, "a.py")
         window.type("1\ny = ")
         window.shown()

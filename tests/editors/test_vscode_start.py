@@ -70,9 +70,12 @@ def test_a_server_that_is_not_there_is_installed(tmp_path: Path) -> None:
     path.mkdir()
     (path / "python3").symlink_to(sys.executable)
     environment = {
-        "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(packages), "PIP_CONFIG_FILE": os.devnull,
-        "PATH": f"{path}:{NODE}:/usr/bin:/bin", "HOME": str(tmp_path),
-    }  # fmt: skip
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(packages),
+        "PIP_CONFIG_FILE": os.devnull,
+        "PATH": f"{path}:{NODE}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+    }
     with vscode(tmp_path, {"a.py": CODE}, {}, [], environment=environment) as window:
         window.open("a.py")
         toast = window.page.locator(".notification-toast", has_text="needs its server").first

@@ -194,30 +194,49 @@ def vscode(
     config = folder / "config.yaml"
     config.write_text(f"bind-addr: 127.0.0.1:{port}\nauth: none\ncert: false\n")
     given = {
-        **os.environ, "PATH": f"{NODE}:{os.environ['PATH']}", "EXTENSIONS_GALLERY": "{}",
-        "PYTHONPATH": str(ROOT), **(environment or {}),
-    }  # fmt: skip
+        **os.environ,
+        "PATH": f"{NODE}:{os.environ['PATH']}",
+        "EXTENSIONS_GALLERY": "{}",
+        "PYTHONPATH": str(ROOT),
+        **(environment or {}),
+    }
     command = [
-        str(INSTALLED / "code-server/node_modules/.bin/code-server"), "--config", str(config),
-        "--user-data-dir", str(data), "--extensions-dir", str(folder / "extensions"),
-        "--disable-telemetry", "--disable-update-check", "--disable-getting-started-override",
+        str(INSTALLED / "code-server/node_modules/.bin/code-server"),
+        "--config",
+        str(config),
+        "--user-data-dir",
+        str(data),
+        "--extensions-dir",
+        str(folder / "extensions"),
+        "--disable-telemetry",
+        "--disable-update-check",
+        "--disable-getting-started-override",
         *(["--disable-workspace-trust"] if trusting else []),
-    ]  # fmt: skip
+    ]
     install = [*command, "--install-extension", str(VSIX)]
     subprocess.run(install, env=given, check=True, capture_output=True, timeout=120)
     with (folder / "code-server.log").open("wb") as log:
         running = subprocess.Popen(
-            [*command, str(workspace)], env=given, stdout=log, stderr=log,
+            [*command, str(workspace)],
+            env=given,
+            stdout=log,
+            stderr=log,
             start_new_session=True,
-        )  # fmt: skip
+        )
         try:
             _wait_for(f"http://127.0.0.1:{port}/healthz")
             with sync_playwright() as browsers:
                 browser = browsers.chromium.launch(
                     executable_path=CHROMIUM,
-                    args=["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
-                          "--disable-background-networking", "--disable-component-update"],
-                )  # fmt: skip
+                    args=[
+                        "--no-sandbox",
+                        "--disable-gpu",
+                        "--no-first-run",
+                        "--disable-sync",
+                        "--disable-background-networking",
+                        "--disable-component-update",
+                    ],
+                )
                 page = browser.new_page(viewport={"width": 1280, "height": 800})
                 page.context.grant_permissions(["clipboard-read", "clipboard-write"])
                 page.goto(f"http://127.0.0.1:{port}/?folder={workspace}")

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.scripted import ScriptedEngine
-from fim.clean import clean
 from fim.completer import Completer
-from fim.loops import without_loops
+from fim.postprocess.clean import clean
+from fim.postprocess.repetition import without_loops
+from fim.postprocess.syntax_repair import mend
 from fim.snapshot import Snapshot
-from fim.syntax import mend
 from syntax.grammars import errors, parser
 
 
@@ -51,10 +51,33 @@ def test_a_file_that_is_broken_elsewhere_still_gets_suggestions() -> None:
 
 @pytest.mark.parametrize(
     "language",
-    ["c", "cpp", "csharp", "css", "go", "html", "java", "javascript", "javascriptreact", "json",
-     "kotlin", "lua", "php", "python", "ruby", "rust", "scala", "shellscript", "sql", "swift",
-     "toml", "typescript", "typescriptreact", "yaml"],
-)  # fmt: skip
+    [
+        "c",
+        "cpp",
+        "csharp",
+        "css",
+        "go",
+        "html",
+        "java",
+        "javascript",
+        "javascriptreact",
+        "json",
+        "kotlin",
+        "lua",
+        "php",
+        "python",
+        "ruby",
+        "rust",
+        "scala",
+        "shellscript",
+        "sql",
+        "swift",
+        "toml",
+        "typescript",
+        "typescriptreact",
+        "yaml",
+    ],
+)
 def test_every_grammar_loads_and_finds_nothing_wrong_with_nothing(language: str) -> None:
     assert parser(language) is not None
     assert errors("", language) == 0

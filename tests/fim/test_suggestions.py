@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.scripted import ScriptedEngine
-from fim.cache import SuggestionCache
-from fim.clean import clean, overlap
 from fim.completer import Completer, FimSettings
-from fim.cut import cut, scope_of
-from fim.flight import GRACE_S
+from fim.postprocess.clean import clean, overlap
+from fim.postprocess.truncate import cut, scope_of
+from fim.request.cache import SuggestionCache
+from fim.request.in_flight import GRACE_S
 from fim.snapshot import CompletionResult, SelectedText, Snapshot, Source, Trigger
 
 

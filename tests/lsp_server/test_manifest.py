@@ -26,8 +26,14 @@ def test_the_settings_are_those_of_the_server() -> None:
 
 
 def test_every_setting_has_a_type_that_its_default_fits() -> None:
-    names = {"str": "string", "bool": "boolean", "int": "integer", "float": "number",
-             "list": "array", "NoneType": "null"}  # fmt: skip
+    names = {
+        "str": "string",
+        "bool": "boolean",
+        "int": "integer",
+        "float": "number",
+        "list": "array",
+        "NoneType": "null",
+    }
     for name, field in MANIFEST["contributes"]["configuration"]["properties"].items():
         kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
         assert names[type(field["default"]).__name__] in kinds, name

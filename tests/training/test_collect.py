@@ -22,8 +22,12 @@ def package(folder: Path, name: str, licence: str, files: dict[str, str]) -> Non
 
 def downloads(folder: Path) -> Path:
     test = "def test_mean():\n    assert mean([1]) == 1\n"
-    package(folder, "free", "MIT", {"free/a.py": CODE, "free/tests/test_a.py": test,
-                                    "free/data.bin": "x"})  # fmt: skip
+    package(
+        folder,
+        "free",
+        "MIT",
+        {"free/a.py": CODE, "free/tests/test_a.py": test, "free/data.bin": "x"},
+    )
     package(folder, "owned", "GPL-3.0-only", {"owned/a.py": CODE + "# own\n"})
     package(folder, "click", "BSD-3-Clause", {"click/a.py": CODE.replace("12", "13")})
     node = folder / "node" / "node_modules" / "@scope" / "lib"
@@ -47,9 +51,10 @@ def test_only_free_sources_are_read(tmp_path: Path) -> None:
 
 def test_the_corpus_sets_projects_aside_and_counts(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     here = downloads(tmp_path / "downloads")
-    monkeypatch.setattr("training.prepare.sources", lambda _: [
-        s for s in sources(here) if s.root.is_relative_to(here)
-    ])  # fmt: skip
+    monkeypatch.setattr(
+        "training.prepare.sources",
+        lambda _: [s for s in sources(here) if s.root.is_relative_to(here)],
+    )
     benchmark = tmp_path / "b.jsonl"
     benchmark.write_text(json.dumps({"text": "never seen anywhere " * 5}) + "\n")
     assert benchmark_texts(benchmark)

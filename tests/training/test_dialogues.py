@@ -99,9 +99,15 @@ def test_a_docstrings_examples_become_a_test() -> None:
 
 @pytest.mark.parametrize(
     "examples",
-    [">>> other.ids(1)\n    1", ">>> ids(x)\n    {}", ">>> ids([])\n    <object at 0x7f>",
-     ">>> ids([])\n    {} # may vary", ">>> 1 + 1\n    2", ">>> x = ids([])"],
-)  # fmt: skip
+    [
+        ">>> other.ids(1)\n    1",
+        ">>> ids(x)\n    {}",
+        ">>> ids([])\n    <object at 0x7f>",
+        ">>> ids([])\n    {} # may vary",
+        ">>> 1 + 1\n    2",
+        ">>> x = ids([])",
+    ],
+)
 def test_examples_that_cannot_stand_alone_become_none(examples: str) -> None:
     start, end = EXAMPLES.index(">>>"), EXAMPLES.rindex('    """')
     (function,) = functions(f"{EXAMPLES[:start]}{examples}\n{EXAMPLES[end:]}")
@@ -125,5 +131,8 @@ def test_a_docstring_without_examples_is_no_notebook(text: str) -> None:
 
 def test_examples_are_cells() -> None:
     assert doctest_cells("Add.\n\n>>> 1 + 1\n2\n>>> x = 1\n") == [
-        Cell("text", "Add."), Cell("code", "1 + 1"), Cell("output", "2"), Cell("code", "x = 1"),
-    ]  # fmt: skip
+        Cell("text", "Add."),
+        Cell("code", "1 + 1"),
+        Cell("output", "2"),
+        Cell("code", "x = 1"),
+    ]

@@ -47,9 +47,14 @@ def exported(run_folder: Path, tmp_path_factory) -> Path:
 def test_the_folder_is_that_of_a_starcoder_repository(exported: Path) -> None:
     names = {file.name for file in exported.iterdir()}
     assert names >= {
-        "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
-        "tokenizer_config.json", "special_tokens_map.json", "README.md",
-    }  # fmt: skip
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "README.md",
+    }
     assert all(file.stat().st_mode & 0o044 == 0o044 for file in exported.iterdir())
     config = json.loads((exported / "config.json").read_text())
     assert config["architectures"] == ["GPTBigCodeForCausalLM"]

@@ -77,11 +77,10 @@ def test_cells_of_a_notebook_file() -> None:
     file = {
         "cells": [
             {"cell_type": "markdown", "source": ["# A\n", "text"]},
-            {"cell_type": "code", "source": "1 + 1",
-             "outputs": [{"data": {"text/plain": ["2"]}}]},
+            {"cell_type": "code", "source": "1 + 1", "outputs": [{"data": {"text/plain": ["2"]}}]},
             {"cell_type": "code", "source": " ", "outputs": []},
         ]
-    }  # fmt: skip
+    }
     found = cells_of(json.dumps(file))
     assert found == [Cell("text", "# A\ntext"), Cell("code", "1 + 1"), Cell("output", "2")]
     for bad in ("[]", "{}", "no json"):

@@ -153,11 +153,37 @@ def test_two_processes_make_the_step_of_one(corpus: Path, tmp_path: Path) -> Non
     for processes in (1, 2):
         folder = tmp_path / str(processes)
         shutil.copytree(corpus, folder)
-        launcher = ["accelerate.commands.launch", "--cpu", "--num_processes", str(processes),
-                    "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-                    "--main_process_port", "0", "-m"]  # fmt: skip
-        command = [sys.executable, "-m", *launcher, "training", "pretrain", "--folder", str(folder),
-                   "--steps", "6", "--length", "128", "--threads", "1", "--cpu"]  # fmt: skip
+        launcher = [
+            "accelerate.commands.launch",
+            "--cpu",
+            "--num_processes",
+            str(processes),
+            "--num_machines",
+            "1",
+            "--mixed_precision",
+            "no",
+            "--dynamo_backend",
+            "no",
+            "--main_process_port",
+            "0",
+            "-m",
+        ]
+        command = [
+            sys.executable,
+            "-m",
+            *launcher,
+            "training",
+            "pretrain",
+            "--folder",
+            str(folder),
+            "--steps",
+            "6",
+            "--length",
+            "128",
+            "--threads",
+            "1",
+            "--cpu",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         assert len((folder / "loss.jsonl").read_text().splitlines()) == 6

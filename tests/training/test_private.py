@@ -25,7 +25,7 @@ from training.private import redact
         ),
         ("d = 'e3b0c44298fc1c149afbf4c8996fb924'", "d = 'e3b0c44298fc1c149afbf4c8996fb924'"),
     ],
-)  # fmt: skip
+)
 def test_what_is_somebodys_is_replaced(text: str, expected: str) -> None:
     with detectors():
         assert redact(text, {}) == expected

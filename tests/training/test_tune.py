@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from engine.adapters import adapters, fingerprint
+from engine.loading.adapter_store import adapters, fingerprint
 from lsp_server.cli.app import app
 from training.collect import Document
 from training.repository import line_holes, read_repository, split

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import tree_sitter
 
-from chat.symbols import Symbol
 from chat.tasks.target import Edit
 from syntax.grammars import parse
+from syntax.symbols import Symbol
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +127,12 @@ def select(
     """
     tests = list(units.tests if whole else units.tests[:-1])
     tests = [
-        one for one in tests
-        if tests_it(one, subject) and dialect.asserts.search(one.text)
+        one
+        for one in tests
+        if tests_it(one, subject)
+        and dialect.asserts.search(one.text)
         and dialect.knows_all(one, units, subject, existing)
-    ]  # fmt: skip
+    ]
     taken = dialect.names(existing) if existing else set()
     chosen: list[Unit] = []
     for one in tests:

@@ -25,11 +25,29 @@ _BLOCK = re.compile(r"^import \((.*?)^\)", re.M | re.S)
 _STANDARD = {
     name.rsplit("/", 1)[-1]: name
     for name in (
-        "bytes", "context", "encoding/json", "errors", "fmt", "io", "math", "net/http",
-        "net/http/httptest", "os", "path/filepath", "reflect", "regexp", "slices", "sort",
-        "strconv", "strings", "sync", "testing", "time", "unicode",
+        "bytes",
+        "context",
+        "encoding/json",
+        "errors",
+        "fmt",
+        "io",
+        "math",
+        "net/http",
+        "net/http/httptest",
+        "os",
+        "path/filepath",
+        "reflect",
+        "regexp",
+        "slices",
+        "sort",
+        "strconv",
+        "strings",
+        "sync",
+        "testing",
+        "time",
+        "unicode",
     )
-}  # fmt: skip
+}
 """Packages that tests use, by the name that they have in code."""
 
 

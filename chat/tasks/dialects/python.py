@@ -31,9 +31,14 @@ _TOP = re.compile(
     r"^(?:@[^\n]+\n)*(?:(?:async )?def |class )\w+|^[A-Za-z_]\w*(?:: [^\n=]+)? = ", re.M
 )
 _METHOD = re.compile(r"^[ \t]+(?:@[^\n]+\n[ \t]+)*(?:async )?def \w+\(\s*(?:self|cls)\b", re.M)
-_KINDS = frozenset({
-    "decorated_definition", "function_definition", "class_definition", "expression_statement",
-})  # fmt: skip
+_KINDS = frozenset(
+    {
+        "decorated_definition",
+        "function_definition",
+        "class_definition",
+        "expression_statement",
+    }
+)
 _NAME = re.compile(r"(?:def|class) (\w+)|^(\w+)", re.M)
 _MAIN = re.compile(r"""^if __name__ == ["']__main__["']""", re.M)
 
@@ -63,10 +68,12 @@ class _Python(Dialect):
         known |= {one.module.split(".")[0] for one in sources}
         used = [one for one in [*imports_in(code), *sources] if uses(code, one.bound)]
         kept = [
-            one for one in used
-            if one.module.split(".")[0] in known and one.bound != own.bound
+            one
+            for one in used
+            if one.module.split(".")[0] in known
+            and one.bound != own.bound
             and one.module != "__future__"
-        ]  # fmt: skip
+        ]
         return list(dict.fromkeys([*kept, own]))
 
     def _head(self, imports: Iterable[Import], own: Import) -> str:
@@ -131,9 +138,18 @@ class Pytest(_Python):
 
 
 _FIXTURES = {
-    "self", "tmp_path", "tmp_path_factory", "monkeypatch", "capsys", "capfd", "caplog", "request",
-    "recwarn", "pytestconfig", "tmpdir",
-}  # fmt: skip
+    "self",
+    "tmp_path",
+    "tmp_path_factory",
+    "monkeypatch",
+    "capsys",
+    "capfd",
+    "caplog",
+    "request",
+    "recwarn",
+    "pytestconfig",
+    "tmpdir",
+}
 """Arguments that pytest itself has values for."""
 
 
@@ -190,9 +206,11 @@ def _is_test(unit: Unit) -> bool:
 def _with_imports(written: tuple[str, ...], body: str) -> str:
     """Return code that parses: the import lines that a model wrote, and what was kept."""
     lines = [
-        line for code in written for line in code.split("\n")
+        line
+        for code in written
+        for line in code.split("\n")
         if re.match(r"(import|from) [\w.]+", line) and name_in(line, re.compile(r"(.)\s*$")) != "("
-    ]  # fmt: skip
+    ]
     whole = [line for line in lines if imports_in(line)]
     return "\n".join([*whole, body])
 

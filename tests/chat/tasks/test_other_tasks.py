@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from chat.answering import Asker, ChatSettings, end_before_loop
+from chat.asker import Asker, ChatSettings, end_before_loop
 from chat.tasks.document import Hole, document
 from chat.tasks.explain import commit_message, explain
 from chat.tasks.rewriting import edit, fix
@@ -119,18 +119,26 @@ async def test_explaining_asks_about_the_function() -> None:
 
 DOCUMENTED = {
     "python": (
-        CODE, "self.a", "Return litres.\n\n        Never negative.\n        ",
+        CODE,
+        "self.a",
+        "Return litres.\n\n        Never negative.\n        ",
         '    def volume(self):\n        """Return litres.\n\n        Never negative.\n        """\n',
     ),
     "javascript": (
-        "class A {\n  f(a) {\n    return a;\n  }\n}\n", "return", "Give it back.\n   * @param a What.",
+        "class A {\n  f(a) {\n    return a;\n  }\n}\n",
+        "return",
+        "Give it back.\n   * @param a What.",
         "  /**\n   * Give it back.\n   * @param a What.\n   */\n  f(a) {",
     ),
-    "go": ("package a\n\nfunc F() int { return 1 }\n", "return", "is one.\n// Always.\nfunc",
-           "// F is one.\n// Always.\nfunc F()"),
+    "go": (
+        "package a\n\nfunc F() int { return 1 }\n",
+        "return",
+        "is one.\n// Always.\nfunc",
+        "// F is one.\n// Always.\nfunc F()",
+    ),
     "rust": ("fn f() {}\n", "fn", "Does nothing.", "/// Does nothing.\nfn f() {}"),
     "ruby": ("def f\n  1\nend\n", "1", "One.\nputs 1", "# One.\ndef f\n"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("language", DOCUMENTED)
@@ -185,9 +193,15 @@ async def test_a_commit_message_is_cleaned_and_a_long_diff_cut() -> None:
 
 @pytest.mark.parametrize(
     ("text", "end"),
-    [("a\na\na\n", 2), ("x\na\nb\na\nb\na\nb\n", 6), ("a\na\n", None), ("\n\n\n\n", None),
-     ("a\na\na", None), ("", None)],
-)  # fmt: skip
+    [
+        ("a\na\na\n", 2),
+        ("x\na\nb\na\nb\na\nb\n", 6),
+        ("a\na\n", None),
+        ("\n\n\n\n", None),
+        ("a\na\na", None),
+        ("", None),
+    ],
+)
 def test_a_loop_is_cut_behind_its_first_time(text: str, end: int | None) -> None:
     assert end_before_loop(text) == end
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chat.answering import Asker
+from chat.asker import Asker
 from chat.tasks.conventions import convention
 from chat.tasks.target import Files, Proposal, Target
 from chat.tasks.write_tests import ATTEMPTS, write_tests
@@ -186,18 +186,30 @@ async def test_the_prompt_holds_function_imports_example_and_instruction(tmp_pat
     project = PROJECTS["pytest, beside others in a mirrored tree"]
     _, engine = await written(project, tmp_path, instruction="Bitte auch negative Preise.")
     prompt = engine.held.decode(engine.requests[0].prompt)
-    for part in ("import math", "class Cart:", "def add(self, price):", "def test_x():",
-                 "Bitte auch negative Preise.", "Write tests for `add` with pytest"):  # fmt: skip
+    for part in (
+        "import math",
+        "class Cart:",
+        "def add(self, price):",
+        "def test_x():",
+        "Bitte auch negative Preise.",
+        "Write tests for `add` with pytest",
+    ):
         assert part in prompt
     assert prompt.endswith("from shop.core.prices import Cart\n\n\ndef test_add")
 
 
 @pytest.mark.parametrize(
     "answer",
-    ["", "(:\n  assert", "():\n    pass\n", "():\n    total([1])\n", "():\n    assert 1 == 1\n",
-     "():\n    assert 'total(1)'\n"],
+    [
+        "",
+        "(:\n  assert",
+        "():\n    pass\n",
+        "():\n    total([1])\n",
+        "():\n    assert 1 == 1\n",
+        "():\n    assert 'total(1)'\n",
+    ],
     ids=["nothing", "broken", "empty", "asserts nothing", "tests nothing", "only says its name"],
-)  # fmt: skip
+)
 async def test_what_is_no_test_is_not_written(answer: str, tmp_path: Path) -> None:
     project = PROJECTS["pytest, nothing there yet"]
     engine = ScriptedEngine(lambda _: answer)

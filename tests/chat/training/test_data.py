@@ -15,17 +15,25 @@ from tests.chat.test_rendering import CHATML, byte_tokenizer
 
 TREE = {
     "prompt": {
-        "text": "Q", "role": "prompter",
+        "text": "Q",
+        "role": "prompter",
         "replies": [
-            {"text": "A1", "role": "assistant", "replies": [
-                {"text": "Q2", "role": "prompter", "replies": [
-                    {"text": "A3", "role": "assistant", "replies": []}]},
-                {"text": "Q3", "role": "prompter", "replies": []},
-            ]},
+            {
+                "text": "A1",
+                "role": "assistant",
+                "replies": [
+                    {
+                        "text": "Q2",
+                        "role": "prompter",
+                        "replies": [{"text": "A3", "role": "assistant", "replies": []}],
+                    },
+                    {"text": "Q3", "role": "prompter", "replies": []},
+                ],
+            },
             {"text": "A2", "role": "assistant"},
         ],
     }
-}  # fmt: skip
+}
 
 
 def written(folder: Path, *rows: Any) -> Path:
@@ -42,14 +50,23 @@ def words(dialogue: Dialogue) -> list[str]:
 def test_the_three_forms(tmp_path: Path) -> None:
     file = written(
         tmp_path,
-        {"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"},
-                      {"role": "assistant", "content": "A"}]},
+        {
+            "messages": [
+                {"role": "system", "content": "S"},
+                {"role": "user", "content": "Q"},
+                {"role": "assistant", "content": "A"},
+            ]
+        },
         {"prompt": "Q", "completion": "A"},
         TREE,
-    )  # fmt: skip
+    )
     assert [words(one) for one in read_dialogues(file)] == [
-        ["S", "Q", "A"], ["Q", "A"], ["Q", "A1", "Q2", "A3"], ["Q", "A1"], ["Q", "A2"],
-    ]  # fmt: skip
+        ["S", "Q", "A"],
+        ["Q", "A"],
+        ["Q", "A1", "Q2", "A3"],
+        ["Q", "A1"],
+        ["Q", "A2"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -172,8 +189,10 @@ def test_a_bad_configuration_is_told(tmp_path: Path) -> None:
     file = tmp_path / "own.toml"
     good = (FOLDER / "small.toml").read_text(encoding="utf-8")
     for text, match in (
-        ("a =", "no TOML"), (f"{good}\ncolour = 1\n", "colour"), ("epochs = 1\n", "method"),
-    ):  # fmt: skip
+        ("a =", "no TOML"),
+        (f"{good}\ncolour = 1\n", "colour"),
+        ("epochs = 1\n", "method"),
+    ):
         file.write_text(text)
         with pytest.raises(ConfigurationError, match=match):
             read_config(str(file))

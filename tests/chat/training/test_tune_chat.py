@@ -8,13 +8,13 @@ import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from chat.answering import Asker, ChatSettings
+from chat.asker import Asker, ChatSettings
 from chat.training.config import TuneChatConfig, read_config
 from chat.training.data import read_dialogues, split
 from chat.training.train import tune_chat
-from engine.adapters import WEIGHTS_FILE, read_adapter
 from engine.api import GenerationRequest, Message
 from engine.errors import ConfigurationError
+from engine.loading.adapter_store import WEIGHTS_FILE, read_adapter
 from engine.local import LocalEngine
 from engine.settings import EngineSettings
 from lsp_server.cli.app import app
@@ -115,11 +115,23 @@ def test_one_process_serves_completions_and_the_chat_adapter(
     monkeypatch.setenv("STARCODER_LSP_ADAPTERS", str(tmp_path / "adapters"))
     monkeypatch.chdir(tmp_path)
     quick = tmp_path / "quick.toml"
-    lines = [f"{key} = {json.dumps(value)}" for key, value in config().model_dump().items()
-             if value is not None]  # fmt: skip
+    lines = [
+        f"{key} = {json.dumps(value)}"
+        for key, value in config().model_dump().items()
+        if value is not None
+    ]
     quick.write_text("\n".join(lines), encoding="utf-8")
-    arguments = ["tune", "chat", str(dialogues), "--model", str(tiny_checkpoint), "--name", "talk",
-                 "--config", str(quick)]  # fmt: skip
+    arguments = [
+        "tune",
+        "chat",
+        str(dialogues),
+        "--model",
+        str(tiny_checkpoint),
+        "--name",
+        "talk",
+        "--config",
+        str(quick),
+    ]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert 'set "starcoder.chatAdapter": "talk"' in done.output
@@ -160,8 +172,15 @@ def test_what_did_not_help_is_not_served(
     bad = tmp_path / "bad.toml"
     values = config(learning_rate=5.0, epochs=1).model_dump()
     bad.write_text("\n".join(f"{k} = {json.dumps(v)}" for k, v in values.items() if v is not None))
-    arguments = ["tune", "chat", str(dialogues), "--model", str(tiny_checkpoint), "--config",
-                 str(bad)]  # fmt: skip
+    arguments = [
+        "tune",
+        "chat",
+        str(dialogues),
+        "--model",
+        str(tiny_checkpoint),
+        "--config",
+        str(bad),
+    ]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 2, done.output
     assert "not served" in done.output

@@ -1,0 +1,81 @@
+"""Where a typist sits in this process: the completer as the server uses it, and a clock that skips.
+
+When an answer is there and the engine has nothing more to do, the rest of a pause between two keys
+would be spent waiting for nobody. It is skipped, and counted as passed: what is shown, what comes
+too late and how often the model is asked is as at the keyboard, in less time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from fim.completer import Completer
+from fim.evaluation.counts import Ghost
+from fim.snapshot import CompletionResult, Snapshot, Source, Trigger
+from lsp_server.session.debounce import Pacing
+
+
+@dataclass
+class Seat:
+    """One document and one cursor; implements `fim.evaluation.typist.Editor`."""
+
+    completer: Completer
+    uri: str = ""
+    language: str = ""
+    text: str = ""
+    cursor: int = 0
+    _pacing: Pacing = field(default_factory=Pacing)
+    _skipped: float = 0.0
+    """Seconds."""
+
+    def open(self, text: str, cursor: int, uri: str, language: str) -> None:
+        """Go to another document."""
+        self.text, self.cursor, self.uri, self.language = text, cursor, uri, language
+
+    @property
+    def calls(self) -> int:
+        """How often the model was asked so far."""
+        return self.completer.asked
+
+    async def press(
+        self, key: str, pause: float, *, removed: int = 0, behind: str = ""
+    ) -> Ghost | None:
+        """See `Editor.press`."""
+        rest = self.text[self.cursor + removed :]
+        self.text = self.text[: self.cursor] + key + behind + rest
+        self.cursor += len(key)
+        snapshot = Snapshot(self.uri, self.language, self.text, self.cursor)
+        started = time.perf_counter()
+        self._pacing.key((started + self._skipped) * 1000)
+        answer = asyncio.create_task(self._answer(snapshot))
+        await asyncio.wait([answer], timeout=pause)
+        if not answer.done():
+            answer.cancel()
+            await asyncio.gather(answer, return_exceptions=True)
+            return None
+        milliseconds, result = answer.result()
+        at_work = [flight._task for flight in self.completer._flights if not flight.over]
+        if at_work:
+            left = pause - (time.perf_counter() - started)
+            await asyncio.wait(at_work, timeout=max(0.0, left))
+        self._skipped += max(0.0, pause - (time.perf_counter() - started))
+        return self._ghost(result, milliseconds)
+
+    async def _answer(self, snapshot: Snapshot) -> tuple[float, CompletionResult]:
+        started = time.perf_counter()
+        if not self.completer.knows(snapshot) and snapshot.line_before.strip():
+            await asyncio.sleep(self._pacing.delay() / 1000)
+        result = await self.completer.complete(snapshot, Trigger.AUTOMATIC)
+        if result.source is Source.MODEL:
+            self._pacing.answered(result.model_ms)
+        return (time.perf_counter() - started) * 1000, result
+
+    def _ghost(self, result: CompletionResult, milliseconds: float) -> Ghost:
+        source = str(result.source)
+        if not result.suggestions:
+            return Ghost("", result.why, milliseconds, source=source)
+        one = result.suggestions[0]
+        replaced = self.text[self.cursor : one.replace_end]
+        return Ghost(one.text, result.why, milliseconds, replaced, source)

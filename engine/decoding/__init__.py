@@ -1,0 +1,1 @@
+"""One request: from logits to token ids to text."""

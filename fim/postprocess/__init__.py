@@ -1,0 +1,1 @@
+"""From the model's answer to the suggestion that is shown."""

@@ -1,0 +1,1 @@
+"""One completion request: sent, shared, cached, prefetched."""

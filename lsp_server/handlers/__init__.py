@@ -1,0 +1,1 @@
+"""One module per group of LSP methods: unpack, make one call, pack."""

@@ -1,0 +1,52 @@
+"""The arena: as many slots as memory allows, and no more."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from engine.errors import OutOfMemoryError
+from engine.kv_cache.arena import Arena, largest_arena
+from engine.kv_cache.cache import CacheShape
+from engine.loading.load import load
+from engine.settings import EngineSettings
+from tests.checkpoint_maker import make_checkpoint
+
+
+@pytest.fixture(scope="module")
+def shape(tmp_path_factory: pytest.TempPathFactory) -> CacheShape:
+    path = make_checkpoint(tmp_path_factory.mktemp("model"), n_positions=70)
+    return load(EngineSettings(str(path), device="cpu"), lambda *_: None).cache_shape
+
+
+def test_an_arena_is_as_large_as_memory_allows(
+    shape: CacheShape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = shape.capacity * shape.bytes_a_row
+    assert largest_arena(shape, 0).slots == 1
+    assert largest_arena(shape, 5 * window + 1).slots == 5
+    real = torch.empty
+
+    def little(size: tuple[int, ...], **how: Any) -> Tensor:
+        if size[2] > 3 * shape.capacity:
+            raise torch.OutOfMemoryError("planted")
+        return real(size, **how)
+
+    monkeypatch.setattr("engine.kv_cache.arena.torch.empty", little)
+    assert largest_arena(shape, 9 * window).slots == 2
+    monkeypatch.setattr(
+        "engine.kv_cache.arena.torch.empty", lambda size, **how: little((9, 9, 10**9))
+    )
+    with pytest.raises(torch.OutOfMemoryError):
+        largest_arena(shape, 9 * window)
+
+
+def test_slots_run_out(shape: CacheShape) -> None:
+    arena = Arena(shape, 2)
+    one, other = arena.take(), arena.take()
+    assert {one.base, other.base} == {0, shape.capacity}
+    with pytest.raises(OutOfMemoryError, match="All 2 KV caches are in use"):
+        arena.take()
+    arena.give_back(one)
+    assert arena.take().base == one.base

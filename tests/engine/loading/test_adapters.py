@@ -1,0 +1,280 @@
+"""Adapters: computed as peft computes them, chosen per request, found without a restart."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import httpx2
+import pytest
+import tokenizers
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import GPTBigCodeForCausalLM
+
+from engine.api import GenerationRequest, Priority
+from engine.errors import ConfigurationError, RequestError
+from engine.kv_cache.cache import KVCache
+from engine.loading.adapter_store import WEIGHTS_FILE, AdapterNote, adapters, fingerprint, install
+from engine.loading.load import load
+from engine.local import LocalEngine
+from engine.network.lean_forward import LeanForward
+from engine.network.quantised import Quantised
+from engine.network.weights import Dense, Product, Weights
+from engine.server.app import create_app
+from engine.settings import EngineSettings
+from tests.checkpoint_maker import make_checkpoint
+
+PROMPT = tuple(range(30, 60))
+ALL = ["c_attn", "c_proj", "c_fc"]
+
+
+def make_adapter(
+    base: Path, out: Path, *, seed: int, targets: list[str] = ALL, rslora: bool = False
+) -> list[int]:
+    """Write an adapter that changes much; return what peft's model writes greedily with it."""
+    torch.manual_seed(seed)
+    model = GPTBigCodeForCausalLM.from_pretrained(base)
+    config = LoraConfig(
+        r=4,
+        lora_alpha=64,
+        target_modules=targets,
+        use_rslora=rslora,
+        init_lora_weights=False,
+        task_type="CAUSAL_LM",
+    )
+    adapted = get_peft_model(model, config).eval()
+    adapted.save_pretrained(out)
+    prompt = torch.tensor([PROMPT])
+    made = adapted.generate(
+        input_ids=prompt,
+        attention_mask=torch.ones_like(prompt),
+        max_new_tokens=12,
+        do_sample=False,
+        pad_token_id=4,
+    )
+    return list(made[0, len(PROMPT) :].tolist())
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "adapters"
+    monkeypatch.setenv("STARCODER_LSP_ADAPTERS", str(folder))
+    return folder
+
+
+@pytest.fixture
+async def engine(tiny_checkpoint: Path, shelf: Path) -> AsyncIterator[LocalEngine]:
+    held = LocalEngine(EngineSettings(model=str(tiny_checkpoint), device="cpu"))
+    yield held
+    await held.aclose()
+
+
+async def write(
+    engine: LocalEngine, adapter: str | None, priority: Priority = Priority.COMPLETION
+) -> list[int]:
+    request = GenerationRequest(PROMPT, 12, adapter=adapter, priority=priority)
+    return [id_ async for chunk in engine.stream(request) for id_ in chunk.ids]
+
+
+def note(base: Path) -> AdapterNote:
+    return AdapterNote(str(base), fingerprint(base))
+
+
+@pytest.mark.parametrize(
+    ("targets", "rslora"), [(ALL, False), (["c_attn"], False), (["c_proj", "c_fc"], True)]
+)
+async def test_it_computes_what_peft_does(
+    engine: LocalEngine, tiny_checkpoint: Path, tmp_path: Path, targets: list[str], rslora: bool
+) -> None:
+    plain = await write(engine, None)
+    expected = make_adapter(tiny_checkpoint, tmp_path / "a", seed=1, targets=targets, rslora=rslora)
+    install(tmp_path / "a", "mine", note(tiny_checkpoint))
+    with_adapter = await write(engine, "mine")
+    assert with_adapter == expected[: len(with_adapter)]
+    assert with_adapter != plain
+    # Neither spoils the other's cache, whoever comes first.
+    assert await write(engine, None) == plain
+    assert await write(engine, "mine") == with_adapter
+    assert await write(engine, "mine", Priority.CHAT) == with_adapter
+
+
+async def test_tuning_again_takes_effect_at_once(
+    engine: LocalEngine, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    for seed in (1, 2):
+        expected = make_adapter(tiny_checkpoint, tmp_path / str(seed), seed=seed)
+        install(tmp_path / str(seed), "mine", note(tiny_checkpoint))
+        made = await write(engine, "mine")
+        assert made == expected[: len(made)]
+
+
+async def test_the_engine_tells_which_there_are(
+    engine: LocalEngine, tiny_checkpoint: Path, tmp_path: Path, shelf: Path
+) -> None:
+    assert (await engine.info()).adapters == ()
+    make_adapter(tiny_checkpoint, tmp_path / "a", seed=1)
+    install(tmp_path / "a", "mine", note(tiny_checkpoint))
+    install(tmp_path / "a", "others", replace(note(tiny_checkpoint), fingerprint="another"))
+    (shelf / "junk").mkdir()
+    assert (await engine.info()).adapters == ("mine",)
+    assert [one.name for one in adapters()] == ["mine", "others"]
+
+
+async def test_what_cannot_be_used_is_refused_and_the_engine_goes_on(
+    engine: LocalEngine, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    make_adapter(tiny_checkpoint, tmp_path / "a", seed=1)
+    install(tmp_path / "a", "others", AdapterNote("some/model", "another"))
+    wide = make_checkpoint(tmp_path / "wide", n_embd=64)
+    make_adapter(wide, tmp_path / "b", seed=1)
+    install(tmp_path / "b", "misfit", note(tiny_checkpoint))
+    install(tmp_path / "a", "broken", note(tiny_checkpoint))
+    (tmp_path / "adapters" / "broken" / "adapter_model.safetensors").write_bytes(b"x")
+    for name, word in (
+        ("none", "others|misfit"),
+        ("others", "some/model"),
+        ("misfit", "shapes"),
+        ("broken", "cannot be used"),
+    ):
+        with pytest.raises(RequestError, match=word):
+            await write(engine, name)
+    with pytest.raises(ConfigurationError):
+        await write(engine, "../../etc")
+    assert await write(engine, None)
+
+
+async def test_over_http_the_models_name_chooses_it(
+    engine: LocalEngine, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    expected = make_adapter(tiny_checkpoint, tmp_path / "a", seed=1)
+    install(tmp_path / "a", "mine", note(tiny_checkpoint))
+    transport = httpx2.ASGITransport(app=create_app(engine))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://engine") as http:
+        listed = (await http.get("/v1/models")).json()["data"]
+        assert [(entry["id"], entry.get("parent")) for entry in listed] == [
+            (str(tiny_checkpoint), None),
+            ("mine", str(tiny_checkpoint)),
+        ]
+        body = {
+            "prompt": list(PROMPT),
+            "max_tokens": 12,
+            "temperature": 0,
+            "return_token_ids": True,
+        }
+        for choice in ({"model": "mine"}, {"model": "any", "adapter": "mine"}):
+            answer = (await http.post("/v1/completions", json={**body, **choice})).json()
+            made = answer["choices"][0]["token_ids"]
+            assert made == expected[: len(made)]
+        refused = await http.post("/v1/completions", json={**body, "adapter": "none"})
+        assert refused.status_code == 400
+        assert "no adapter 'none'" in refused.json()["error"]["message"]
+
+
+def with_tokens(base: Path, folder: Path) -> tuple[list[int], list[int]]:
+    """An adapter that adds two tokens; a prompt with one, and what transformers writes on it."""
+    torch.manual_seed(7)
+    model = GPTBigCodeForCausalLM.from_pretrained(base)
+    size = model.config.vocab_size
+    model.resize_token_embeddings(size + 2, mean_resizing=False)
+    config = LoraConfig(
+        r=4,
+        lora_alpha=64,
+        target_modules=ALL,
+        init_lora_weights=False,
+        trainable_token_indices={"wte": [size, size + 1]},
+        task_type="CAUSAL_LM",
+    )
+    adapted = get_peft_model(model, config).eval()
+    for name, parameter in adapted.named_parameters():
+        if "trainable_tokens_delta" in name:
+            parameter.data = torch.randn(2, parameter.shape[1]) * 0.3
+    adapted.save_pretrained(folder, save_embedding_layers=False)
+    tokenizer = tokenizers.Tokenizer.from_file(str(base / "tokenizer.json"))
+    missing = size - tokenizer.get_vocab_size()
+    tokenizer.add_special_tokens([f"<unused{n}>" for n in range(missing)])
+    tokenizer.add_special_tokens(["<|user|>", "<|end|>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    prompt = [*PROMPT, size, *PROMPT[:5]]
+    ids = torch.tensor([prompt])
+    made = adapted.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=12,
+        do_sample=False,
+        pad_token_id=4,
+    )
+    return prompt, list(made[0, len(prompt) :].tolist())
+
+
+async def test_an_adapter_may_bring_tokens(
+    engine: LocalEngine, tiny_checkpoint: Path, shelf: Path, tmp_path: Path
+) -> None:
+    prompt, expected = with_tokens(tiny_checkpoint, tmp_path / "made")
+    plain = await write(engine, None)
+    install(tmp_path / "made", "talk", AdapterNote("tiny", fingerprint(tiny_checkpoint)))
+    request = GenerationRequest(tuple(prompt), 12, adapter="talk", logprobs=2)
+    chunks = [chunk async for chunk in engine.stream(request)]
+    assert [id_ for chunk in chunks for id_ in chunk.ids] == expected
+    assert await write(engine, None) == plain
+    with pytest.raises(RequestError, match="outside the model's vocabulary"):
+        await write_on(engine, tuple(prompt), None)
+    assert (await engine.tokenizer("talk")).special_id("<|end|>") == prompt[len(PROMPT)] + 1
+    assert (await engine.tokenizer()).special_id("<|end|>") != prompt[len(PROMPT)] + 1
+
+
+async def test_rows_of_another_width_are_refused(
+    engine: LocalEngine, tiny_checkpoint: Path, shelf: Path, tmp_path: Path
+) -> None:
+    with_tokens(tiny_checkpoint, tmp_path / "made")
+    held = load_file(tmp_path / "made" / WEIGHTS_FILE)
+    (rows,) = [name for name in held if "trainable_tokens_delta" in name]
+    save_file({**held, rows: held[rows][:, :3].contiguous()}, tmp_path / "made" / WEIGHTS_FILE)
+    install(tmp_path / "made", "odd", AdapterNote("tiny", fingerprint(tiny_checkpoint)))
+    with pytest.raises(RequestError, match="width"):
+        await write(engine, "odd")
+
+
+async def write_on(engine: LocalEngine, prompt: tuple[int, ...], adapter: str | None) -> list[int]:
+    request = GenerationRequest(prompt, 12, adapter=adapter)
+    return [id_ async for chunk in engine.stream(request) for id_ in chunk.ids]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int4"])
+async def test_it_works_over_quantised_weights(
+    tmp_path: Path, shelf: Path, dtype: Literal["int8", "int4"]
+) -> None:
+    """As over the same weights made wide again: only activations are rounded besides."""
+    base = make_checkpoint(tmp_path / "base", n_embd=64, n_layer=2)
+    make_adapter(base, tmp_path / "a", seed=1)
+    install(tmp_path / "a", "mine", note(base))
+    held = load(EngineSettings(model=str(base), dtype=dtype), lambda *_: None)
+    forward = held.decoder.forward
+    assert isinstance(forward, LeanForward)
+    wide = LeanForward(made_wide(forward.weights))
+    found = {}
+    for name in (None, "mine"):
+        adapter = held.adapters.get(name) if name else None
+        with torch.inference_mode():
+            found[name] = [
+                one(torch.tensor(PROMPT), KVCache(held.cache_shape, adapter), last=9)
+                for one in (forward, wide)
+            ]
+        likeness = torch.nn.functional.cosine_similarity(*found[name], dim=-1)
+        assert likeness.mean() > 0.99
+    likeness = torch.nn.functional.cosine_similarity(found["mine"][0], found[None][0], dim=-1)
+    assert likeness.max() < 0.9
+
+
+def made_wide(weights: Weights) -> Weights:
+    def dense(one: Product) -> Dense:
+        assert isinstance(one, Quantised)
+        return Dense(one.rows(torch.arange(one.shape[0])), one.bias)
+
+    layers = [
+        replace(layer, products={name: dense(one) for name, one in layer.products.items()})
+        for layer in weights.layers
+    ]
+    tokens = dense(weights.tokens)
+    return replace(weights, layers=tuple(layers), tokens=tokens, head=tokens)

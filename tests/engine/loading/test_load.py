@@ -1,0 +1,227 @@
+"""Every way a checkpoint can be wrong ends in an error that says what to do."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub import constants
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from transformers import AutoModelForCausalLM
+
+from engine.api import GenerationRequest
+from engine.decoding.decoder import Decoder
+from engine.errors import (
+    ConfigurationError,
+    ModelAccessError,
+    ModelError,
+    ModelNotFoundError,
+    UnsupportedModelError,
+)
+from engine.kv_cache.cache import KVCache
+from engine.loading import hub
+from engine.loading.load import Loaded, load
+from engine.network.lean_forward import forward_for
+from engine.network.transformers_forward import ModuleForward
+from engine.settings import EngineSettings
+from tests.checkpoint_maker import edit_json, make_checkpoint, write_tokenizer
+from training.tokenizer import SPECIAL_TOKENS
+
+
+def load_quietly(path: Path | str, **settings: Any) -> Loaded:
+    return load(EngineSettings(model=str(path), **settings), lambda *_: None)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return make_checkpoint(tmp_path / "model")
+
+
+def test_the_layout_is_starcoders(checkpoint: Path) -> None:
+    loaded = load_quietly(checkpoint)
+    tokenizer = loaded.decoder.tokenizer
+    assert [tokenizer.special_id(name) for name in SPECIAL_TOKENS] == list(range(19))
+    assert len(list(checkpoint.glob("model-*.safetensors"))) > 1
+    assert (checkpoint / "model.safetensors.index.json").exists()
+    assert loaded.info.model_type == "gpt_bigcode"
+    assert loaded.cache_shape.kv_heads == 1
+    assert loaded.decoder.end_ids == {0}
+    assert not loaded.info.is_demo
+
+
+def test_progress_is_told(checkpoint: Path) -> None:
+    told: list[str] = []
+    load(EngineSettings(model=str(checkpoint)), lambda doing, _: told.append(doing))
+    assert any("loading" in doing for doing in told)
+
+
+def only_pickles(path: Path) -> None:
+    for file in path.glob("*.safetensors*"):
+        file.unlink()
+    torch.save({}, path / "pytorch_model.bin")
+
+
+def truncated(path: Path) -> None:
+    shard = sorted(path.glob("model-*.safetensors"))[0]
+    shard.write_bytes(shard.read_bytes()[:1000])
+
+
+def shard_missing(path: Path) -> None:
+    sorted(path.glob("model-*.safetensors"))[-1].unlink()
+
+
+def digits_together(path: Path) -> None:
+    content = json.loads((path / "tokenizer.json").read_text())
+    content["pre_tokenizer"] = content["pre_tokenizer"]["pretokenizers"][1]
+    content["model"]["vocab"]["20"] = len(content["model"]["vocab"])
+    content["model"]["merges"].append(["2", "0"])
+    (path / "tokenizer.json").write_text(json.dumps(content))
+
+
+BROKEN = [
+    (only_pickles, UnsupportedModelError, "safetensors"),
+    (truncated, UnsupportedModelError, "get the model again"),
+    (shard_missing, UnsupportedModelError, "get the model again"),
+    (digits_together, UnsupportedModelError, "digits one by one"),
+    (lambda p: (p / "config.json").unlink(), ModelNotFoundError, "no config.json"),
+    (lambda p: (p / "config.json").write_text("{"), UnsupportedModelError, "damaged"),
+    (lambda p: (p / "config.json").write_text("{}"), UnsupportedModelError, "what model it is"),
+    (lambda p: (p / "tokenizer.json").unlink(), ModelNotFoundError, "no tokenizer"),
+    (lambda p: (p / "tokenizer.json").write_text("{}"), UnsupportedModelError, "tokenizer"),
+    (lambda p: edit_json(p / "config.json", model_type="no-such"), ModelError, "cannot be loaded"),
+]
+
+
+@pytest.mark.parametrize(("damage", "error", "words"), BROKEN)
+def test_a_broken_checkpoint_says_what_is_wrong(
+    checkpoint: Path, damage: Any, error: type[ModelError], words: str
+) -> None:
+    damage(checkpoint)
+    with pytest.raises(error, match=words):
+        load_quietly(checkpoint)
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match="no directory"):
+        load_quietly(tmp_path / "nothing")
+
+
+def test_a_hub_model_that_is_not_on_disk_offline() -> None:
+    with pytest.raises(ModelNotFoundError, match="offline"):
+        load_quietly("bigcode/starcoder", offline=True)
+
+
+@pytest.fixture
+def hub_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Let the hub refuse with the library's own errors; nothing of it is reached in tests."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
+    def plant(error: Exception) -> None:
+        def refuse(*_: Any, local_files_only: bool = False, **__: Any) -> str:
+            raise (FileNotFoundError() if local_files_only else error)
+
+        monkeypatch.setattr(hub, "snapshot_download", refuse)
+
+    return plant
+
+
+def http_error(kind: Any) -> Exception:
+    import httpx2
+
+    request = httpx2.Request("GET", "http://hub")
+    error: Exception = kind("refused", response=httpx2.Response(403, request=request))
+    return error
+
+
+def test_a_gated_model_names_the_two_steps(hub_answers: Any) -> None:
+    hub_answers(http_error(GatedRepoError))
+    with pytest.raises(ModelAccessError, match=r"licence.*hf auth login"):
+        load_quietly("bigcode/starcoder")
+
+
+def test_an_unknown_model_asks_for_the_spelling(hub_answers: Any) -> None:
+    hub_answers(http_error(RepositoryNotFoundError))
+    with pytest.raises(ModelNotFoundError, match="spelling"):
+        load_quietly("bigcode/starcodr")
+
+
+def test_no_network_names_what_is_here(hub_answers: Any) -> None:
+    hub_answers(ConnectionError("no route"))
+    with pytest.raises(ModelNotFoundError, match="cannot be reached"):
+        load_quietly("bigcode/starcoder")
+
+
+def in_hub_cache(cache: Path, repo: str) -> Path:
+    """Lay a model out as the hub's cache does."""
+    folder = cache / f"models--{repo.replace('/', '--')}"
+    commit = "0" * 40
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(commit)
+    return make_checkpoint(folder / "snapshots" / commit)
+
+
+def test_a_hub_model_on_disk_needs_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    path = in_hub_cache(tmp_path, "bigcode/tiny")
+    # The library reads its cache folder when it is imported: name it in the call instead.
+    real = hub.snapshot_download
+    monkeypatch.setattr(
+        hub, "snapshot_download", lambda *a, **k: real(*a, **k, cache_dir=str(tmp_path))
+    )
+    loaded = load_quietly("bigcode/tiny", offline=True)
+    assert loaded.info.model == "bigcode/tiny"
+    shard_missing(path)
+    with pytest.raises(ModelNotFoundError, match="offline"):
+        load_quietly("bigcode/tiny", offline=True)
+
+
+def test_a_device_that_is_not_there(checkpoint: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("optional: needs a machine without a GPU")
+    with pytest.raises(ConfigurationError, match="no such device"):
+        load_quietly(checkpoint, device="cuda")
+
+
+def test_a_smaller_window_and_one_too_large(checkpoint: Path) -> None:
+    assert load_quietly(checkpoint, context_window=64).decoder.context_window == 64
+    with pytest.raises(ConfigurationError, match="512"):
+        load_quietly(checkpoint, context_window=1000)
+
+
+def test_a_model_partly_on_disk_writes_the_same(checkpoint: Path, tmp_path: Path) -> None:
+    """accelerate's offloading is the same code for CPU and disk; disk needs no GPU to try."""
+    places = dict.fromkeys(
+        ["transformer.wte", "transformer.wpe", "transformer.h.0", "transformer.ln_f", "lm_head"],
+        "cpu",
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        checkpoint,
+        dtype=torch.float32,
+        device_map={**places, "transformer.h.1": "disk"},
+        offload_folder=tmp_path / "offloaded",
+    )
+    assert next(model.transformer.h[1].parameters()).device.type == "meta"
+    plain = load_quietly(checkpoint)
+    offloaded = replace(plain.decoder, forward=forward_for(model))
+    assert isinstance(offloaded.forward, ModuleForward)
+    request = GenerationRequest(tuple(range(30, 60)), 16)
+
+    def ids(decoder: Decoder) -> list[int]:
+        chunks = decoder.generate(request, KVCache(plain.cache_shape), lambda: False)
+        return [id_ for chunk in chunks for id_ in chunk.ids]
+
+    assert ids(offloaded) == ids(plain.decoder)
+
+
+def test_balanced_loads_where_there_is_no_gpu(checkpoint: Path) -> None:
+    assert load_quietly(checkpoint, device="balanced").info.device == "balanced"
+
+
+def test_a_tokenizer_alone_is_no_model(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    with pytest.raises(ModelNotFoundError):
+        load_quietly(tmp_path)

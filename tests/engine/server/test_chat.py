@@ -1,0 +1,85 @@
+"""`/v1/chat/completions`, asked by OpenAI's own client."""
+
+from collections.abc import AsyncIterator
+
+import openai
+import pytest
+
+from engine.api import Priority
+from engine.scripted import ScriptedEngine
+from tests.engine.server.serving import ANSWER, asking
+
+
+@pytest.fixture
+def engine() -> ScriptedEngine:
+    return ScriptedEngine(lambda _: ANSWER)
+
+
+@pytest.fixture
+async def client(engine: ScriptedEngine) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with asking(engine) as asked:
+        yield asked
+
+
+class TestChat:
+    async def test_a_dialogue_is_answered(
+        self, client: openai.AsyncOpenAI, engine: ScriptedEngine
+    ) -> None:
+        engine.script = lambda _: "\nUse a loop.\nHuman: and then"
+        answer = await client.chat.completions.create(
+            model="any", messages=[{"role": "user", "content": "How?"}]
+        )
+        assert answer.object == "chat.completion"
+        assert answer.choices[0].message.role == "assistant"
+        assert answer.choices[0].message.content == "Use a loop."
+        assert answer.choices[0].finish_reason == "stop"
+        request = engine.requests[0]
+        assert engine.held.decode(request.prompt).endswith("Human: How?\n\nAssistant:")
+        assert request.priority == Priority.CHAT
+
+    async def test_a_stream_is_the_same_answer_in_pieces(
+        self, client: openai.AsyncOpenAI, engine: ScriptedEngine
+    ) -> None:
+        engine.script = lambda _: "\n Use a loop."
+        stream = await client.chat.completions.create(
+            model="any",
+            messages=[{"role": "user", "content": "How?"}],
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        *told, usage = [part async for part in stream]
+        deltas = [part.choices[0].delta for part in told]
+        assert deltas[0].role == "assistant"
+        assert "".join(delta.content or "" for delta in deltas) == "Use a loop."
+        assert told[-1].choices[0].finish_reason == "stop"
+        assert usage.choices == []
+        assert usage.usage is not None
+        assert usage.usage.completion_tokens == len("\n Use a loop.")
+
+    async def test_logprobs_come_in_the_chat_form(self, client: openai.AsyncOpenAI) -> None:
+        answer = await client.chat.completions.create(
+            model="any", messages=[{"role": "user", "content": "How?"}], max_tokens=3, logprobs=True
+        )
+        told = answer.choices[0].logprobs
+        assert told is not None
+        assert told.content is not None
+        assert [(entry.token, entry.logprob) for entry in told.content] == [
+            ("r", -0.01),
+            ("e", -0.01),
+            ("t", -0.01),
+        ]
+
+    async def test_a_dialogue_that_cannot_be_answered_is_refused(
+        self, client: openai.AsyncOpenAI
+    ) -> None:
+        with pytest.raises(openai.BadRequestError, match="last message"):
+            await client.chat.completions.create(
+                model="any", messages=[{"role": "assistant", "content": "Hello."}]
+            )
+
+    async def test_without_a_renderer_there_is_no_chat(self, engine: ScriptedEngine) -> None:
+        async with asking(engine, render_chat=None) as client:
+            with pytest.raises(openai.BadRequestError, match="renderer"):
+                await client.chat.completions.create(
+                    model="any", messages=[{"role": "user", "content": "How?"}]
+                )

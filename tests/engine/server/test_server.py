@@ -1,0 +1,58 @@
+"""What else the engine's HTTP interface tells."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import openai
+import pytest
+
+from engine.scripted import ScriptedEngine
+from engine.tokenizer import Tokenizer
+from tests.engine.server.serving import ANSWER, asking, serving
+
+
+@pytest.fixture
+def engine() -> ScriptedEngine:
+    return ScriptedEngine(lambda _: ANSWER)
+
+
+@pytest.fixture
+async def client(engine: ScriptedEngine) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with asking(engine) as asked:
+        yield asked
+
+
+async def test_the_model_is_listed(client: openai.AsyncOpenAI) -> None:
+    listed = [model async for model in client.models.list()]
+    assert [model.id for model in listed] == ["scripted"]
+    assert listed[0].model_dump()["max_model_len"] == 100_000
+
+
+async def test_the_tokenizer_comes_through_whole(engine: ScriptedEngine, tmp_path: Path) -> None:
+    uds = tmp_path / "s"
+    transport = httpx2.AsyncHTTPTransport(uds=str(uds))
+    async with (
+        serving(engine, uds=uds),
+        httpx2.AsyncClient(transport=transport, base_url="http://engine") as plain,
+    ):
+        answer = await plain.get("/tokenizer.json")
+    fetched = Tokenizer.from_json(answer.text)
+    text = "def naïve():\n\treturn '<fim_prefix> 🌍'"
+    assert fetched.encode(text) == engine.held.encode(text)
+    assert fetched.decode(fetched.encode(text)) == text
+    assert fetched.special_tokens == engine.held.special_tokens
+
+
+async def test_what_was_done_is_told_as_prometheus_reads_it(
+    client: openai.AsyncOpenAI, engine: ScriptedEngine
+) -> None:
+    await client.completions.create(model="any", prompt="x", max_tokens=5)
+    async with httpx2.AsyncClient(base_url=str(client.base_url)) as plain:
+        answer = await plain.get("../metrics")
+    assert answer.status_code == 200
+    lines = answer.text.splitlines()
+    assert "# TYPE starcoder_computed_ids counter" in lines
+    assert f"starcoder_computed_ids {engine.tokens_written}" in lines
+    assert "starcoder_answers 1" in lines
+    assert "# TYPE starcoder_cache_bytes gauge" in lines

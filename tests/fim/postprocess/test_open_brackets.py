@@ -1,0 +1,116 @@
+"""What is open decides where a block ends, more than how it is indented."""
+
+import pytest
+
+from fim.postprocess.open_brackets import Open, in_string_or_comment, open_at_line_ends
+from fim.postprocess.truncate import Cutter, Extent, cut, scope_of
+from fim.snapshot import Snapshot
+
+
+def at_bar(text: str, language: str = "python") -> Snapshot:
+    cursor = text.index("|")
+    return Snapshot("u", language, text[:cursor] + text[cursor + 1 :], cursor)
+
+
+def shown(text: str, answer: str, language: str = "python") -> str:
+    snapshot = at_bar(text, language)
+    cutter = Cutter(snapshot, scope_of(snapshot))
+    for size in range(len(answer)):
+        early = cutter.cut(answer[:size], ended=False)
+        if early.done:
+            return early.text
+    return cutter.cut(answer, ended=True).text
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "language", "expected"),
+    [
+        # A bracket or string that goes on, however it is indented.
+        (
+            "def f():\n    |\n",
+            "x = g(\n1,\n)\n    return x\ny",
+            "python",
+            "x = g(\n1,\n)\n    return x",
+        ),
+        (
+            "def f():\n    |\n",
+            's = """a\nb\n\nc"""\n    return s\ny',
+            "python",
+            's = """a\nb\n\nc"""\n    return s',
+        ),
+        # In a docstring the string's end is the end.
+        (
+            'def f():\n    """Do.\n\n    |\n',
+            'More.\n    """\n    return 1\n',
+            "python",
+            'More.\n    """',
+        ),
+        # A bracket in a string is none.
+        ("function f() {|\n", '\n  a("{");\n}\ng();\n', "javascript", '\n  a("{");\n}'),
+        (
+            "function f() {|\n",
+            "\n  a(`x ${b}\n(`);\n}\ng();\n",
+            "javascript",
+            "\n  a(`x ${b}\n(`);\n}",
+        ),
+        # Words that close.
+        ("if x then|\n", "\n  y()\nend\nz()\n", "lua", "\n  y()\nend"),
+        ("[ -e a ]; then|\n", "\n  b\nfi\nc\n", "shellscript", "\n  b\nfi"),
+        # A line that turns out to open a block brings it along.
+        ("def f(|\n", "a):\n    return a\n\n\nx", "python", "a):\n    return a"),
+        ("class A|\n", " {\n  b() {\n  }\n}\nc", "javascript", " {\n  b() {\n  }\n}"),
+        # ... but not within a comment or a string.
+        ("# see|\n", " below:\n    x\n", "python", " below:"),
+        ("x = 'see|\n", " below:\n    x\n", "python", " below:"),
+        # No grammar: indentation tells.
+        ("a:|\n", "\n  b\n  c\nd\n", "unknown", "\n  b\n  c"),
+    ],
+)
+def test_where_a_suggestion_ends(text: str, answer: str, language: str, expected: str) -> None:
+    assert shown(text, answer, language) == expected
+
+
+def test_what_is_open() -> None:
+    found = open_at_line_ends("def f():\n    ", '"""Do\n  x (y\n  """\n  return (1,\n 2)', "python")
+    assert found == [
+        Open(),
+        Open(0, True),
+        Open(0, True),
+        Open(),
+        Open(1),
+        Open(),
+    ]
+    assert open_at_line_ends("f(", "a)\n}", "javascript") == [Open(), Open(-1), Open(-2)]
+    assert open_at_line_ends("f(", "a)", "nonsense") is None
+    assert open_at_line_ends("", "", "python") == [Open(), Open()]
+    emoji = open_at_line_ends("x = '🎉'\n", "y = ('🎉',\n1)", "python")
+    assert emoji == [Open(), Open(1), Open()]
+
+
+@pytest.mark.parametrize(
+    ("above", "language", "expected"),
+    [
+        ("x = 1  # don't", "python", True),
+        ("x = 1  # done\n", "python", False),
+        ('x = """a\nb', "python", True),
+        ('x = """a\nb"""', "python", False),
+        ("x = 'a", "python", True),
+        ("x = 'a\\'", "python", True),
+        ("x = 'a' + ", "python", False),
+        ("fn f<'a>(x: &'a str) {", "rust", False),
+        ("// it", "javascript", True),
+        ("let a = `b", "javascript", True),
+        ("", "python", False),
+        ("x = 'a", "unknown", False),
+    ],
+)
+def test_strings_and_comments(above: str, language: str, expected: bool) -> None:
+    assert in_string_or_comment(above, language) is expected
+
+
+def test_a_line_cut_off_for_want_of_tokens_loses_its_last_word() -> None:
+    snapshot = at_bar("x = |")
+    scope = scope_of(snapshot)
+    assert scope.extent is Extent.LINE
+    assert cut("foo(bar, ba", scope, ended=True, limited=True).text == "foo(bar,"
+    assert cut("foo(bar, ba", scope, ended=True).text == "foo(bar, ba"

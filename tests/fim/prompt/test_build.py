@@ -1,0 +1,325 @@
+"""What the model is asked: exactly one of each special token, never more than fits."""
+
+import json
+from dataclasses import replace
+from itertools import pairwise, takewhile
+
+import pytest
+import tokenizers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import decoders, models, pre_tokenizers
+
+from engine.errors import UnsupportedModelError
+from engine.scripted import byte_tokenizer
+from engine.tokenizer import Tokenizer
+from fim.prompt.build import FORMS, GROUP_LINES, Form, build
+from fim.prompt.families import detect
+from fim.prompt.window import STEP_LINES, fit
+from fim.snapshot import Cell, Excerpt, Snapshot
+
+TOKENIZER = byte_tokenizer()
+FAMILY = detect(TOKENIZER)
+SPECIAL = [FAMILY.prefix, FAMILY.suffix, FAMILY.middle]
+
+
+def unix(text: str) -> str:
+    """The text with the line ends that models see."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+hostile = st.lists(
+    st.sampled_from(
+        [
+            "<fim_prefix>",
+            "<fim_suffix>",
+            "<fim_middle>",
+            "<|endoftext|>",
+            "<|end|>",
+            "\r\n",
+            "\n",
+            "\r",
+            "x = 1",
+            "    ",
+            "é",
+            "🎉",
+            "\x0c",
+            "\u2028",
+        ]
+    )
+).map("".join)
+
+
+@given(text=hostile, at=st.floats(0, 1), form=st.sampled_from(FORMS))
+def test_each_special_token_once_whatever_the_text_spells(text: str, at: float, form: Form) -> None:
+    snapshot = Snapshot("u", "python", text, int(at * len(text)))
+    ids = build(snapshot, FAMILY, TOKENIZER.encode, 10_000, form).ids
+    assert [ids.count(id_) for id_ in SPECIAL] == [1, 1, 1]
+    assert TOKENIZER.end_of_text_id not in ids
+    shown = TOKENIZER.decode([id_ for id_ in ids if id_ not in SPECIAL])
+    sides = [unix(snapshot.before), unix(snapshot.after)]
+    assert sorted(shown) == sorted("".join(sides))  # nothing lost, nothing added
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("cursor", "<fim_prefix>a\n  b = <fim_suffix> # c\nd<fim_middle>"),
+        ("line", "<fim_prefix><fim_suffix> # c\nd<fim_middle>a\n  b = "),
+        ("suffix-first", "<fim_prefix><fim_suffix> # c\nd<fim_middle>a\n  b = "),
+    ],
+)
+def test_the_forms(form: Form, expected: str) -> None:
+    snapshot = Snapshot("u", "python", "a\r\n  b =  # c\r\nd", 9)
+    ids = build(snapshot, FAMILY, TOKENIZER.encode, 100, form).ids
+    assert TOKENIZER.decode(ids, skip_special=False) == expected
+
+
+def test_a_family_that_never_saw_the_suffix_first_is_asked_by_the_line() -> None:
+    snapshot = Snapshot("u", "python", "a\nb = ", 6)
+    other = replace(FAMILY, suffix_first=False)
+    ids = build(snapshot, other, TOKENIZER.encode, 100, "suffix-first").ids
+    assert ids == build(snapshot, other, TOKENIZER.encode, 100, "line").ids
+
+
+@given(
+    before=st.text(max_size=600),
+    after=st.text(max_size=600),
+    limit=st.integers(8, 300),
+    form=st.sampled_from(FORMS),
+)
+@settings(deadline=None)
+def test_a_prompt_never_exceeds_its_limit(before: str, after: str, limit: int, form: Form) -> None:
+    snapshot = Snapshot("u", "python", before + after, len(before))
+    assert len(build(snapshot, FAMILY, TOKENIZER.encode, limit, form).ids) <= limit
+
+
+@given(before=st.text(max_size=300), after=st.text(max_size=300), room=st.integers(0, 200))
+def test_the_window_is_next_to_the_cursor(before: str, after: str, room: int) -> None:
+    prefix, suffix = fit(before, after, room, TOKENIZER.encode)
+    assert len(prefix) + len(suffix) <= room
+
+    left, right = TOKENIZER.encode(unix(before)), TOKENIZER.encode(unix(after))
+    assert left[len(left) - len(prefix) :] == prefix
+    assert right[: len(suffix)] == suffix
+
+
+def test_the_windows_start_moves_in_steps_while_one_types() -> None:
+    lines = [f"value_{n} = {n}\n" for n in range(50_000)]
+    before, starts = "".join(lines), set()
+    for typed in range(200):
+        prefix, _ = fit(before + "x" * typed, "\nend\n", 2000, TOKENIZER.encode)
+        first_line = TOKENIZER.decode(prefix).split("\n", 1)[0]
+        number = int(first_line.split("_")[1].split(" ")[0])
+        assert number % STEP_LINES == 0
+        starts.add(number)
+    assert len(starts) <= 2
+
+
+@pytest.mark.parametrize("above", [0, 30, 150])
+@pytest.mark.parametrize(("form", "most"), [("suffix-first", 3), ("line", 2 + 40 // GROUP_LINES)])
+def test_from_line_to_line_little_is_read_anew(form: Form, above: int, most: int) -> None:
+    """Where the window ends, and where its blocks do, is not another at each line."""
+    lines = [f"value_{n} = {n}\n" + "\n" * (n % 3) for n in range(300)]
+    before, after = "".join(lines[:above]), "\n".join(lines[above:])
+    prompts: list[tuple[int, ...]] = [()]
+    for typed in range(40):
+        before += f"typed = {typed}\n"
+        snapshot = Snapshot("u", "python", before + after, len(before))
+        prompts.append(build(snapshot, FAMILY, TOKENIZER.encode, 2000, form).ids)
+    anew = [len(then) - shared(first, then) for first, then in pairwise(prompts[1:])]
+    assert sum(size > 150 for size in anew) <= most
+
+
+def shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    same = (a == b for a, b in zip(one, other, strict=False))
+    return sum(takewhile(bool, same))
+
+
+def test_long_lines_leave_no_gap_in_the_line_form() -> None:
+    text = "".join(f"{'x' * 300}{number}\n" for number in range(20))
+    for cursor in range(0, len(text), 97):
+        ids = build(Snapshot("u", "python", text, cursor), FAMILY, TOKENIZER.encode, 800).ids
+        prefix = ids[1 : ids.index(FAMILY.suffix)]
+        begun = ids[ids.index(FAMILY.middle) + 1 :]
+        assert text[:cursor].endswith(TOKENIZER.decode([*prefix, *begun]))
+
+
+def test_a_line_as_long_as_a_file_still_fits() -> None:
+    snapshot = Snapshot("u", "python", "x" * 1_000_000, 500_000)
+    ids = build(snapshot, FAMILY, TOKENIZER.encode, 500, "line").ids
+    assert 300 < len(ids) <= 500
+
+
+def tokenizer_of(*names: str, special: bool = True) -> Tokenizer:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {token: id_ for id_, token in enumerate([*names, *alphabet])}
+    inner = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    if special:
+        inner.add_special_tokens(list(names))
+    return Tokenizer(inner, json.dumps(names))
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [
+        ("StarCoder", ["<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>"]),
+        (
+            "StarCoder2",
+            ["<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<file_sep>"],
+        ),
+        ("SantaCoder", ["<|endoftext|>", "<fim-prefix>", "<fim-middle>", "<fim-suffix>"]),
+        ("Qwen-Coder", ["<|endoftext|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]),
+        ("Code Llama", ["<s>", "</s>", "▁<PRE>", "▁<MID>", "▁<SUF>", "▁<EOT>"]),
+        (
+            "DeepSeek-Coder",
+            ["<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>", "<｜begin▁of▁sentence｜>"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("special", [True, False])
+def test_families_are_told_by_their_tokens(name: str, tokens: list[str], special: bool) -> None:
+    tokenizer = tokenizer_of(*tokens, special=special)
+    family = detect(tokenizer)
+    assert family.name == name
+    assert {family.prefix, family.suffix, family.middle} <= family.stop_ids
+    if "<|endoftext|>" in tokens:
+        assert tokenizer.token_id("<|endoftext|>") == 0  # falsy, and an end all the same
+        assert 0 in family.stop_ids
+    ids = build(Snapshot("u", "c", "ab", 1), family, tokenizer.encode, 50, "cursor").ids
+    order = [family.prefix, family.suffix, family.middle]
+    assert [id_ for id_ in ids if id_ in order] == order
+    assert ids[: len(family.start)] == family.start
+
+
+def test_a_model_without_fim_is_refused_in_words() -> None:
+    with pytest.raises(UnsupportedModelError, match="fill-in-the-middle"):
+        detect(tokenizer_of("<|endoftext|>"))
+
+
+@pytest.mark.parametrize("lines", [0, 1, 31, 32, 33, 63, 64, 65, 96, 100])
+@pytest.mark.parametrize("typed", ["", "x"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_blocks_join_to_the_document_wherever_the_cursor_is(
+    lines: int, typed: str, end: str
+) -> None:
+    text = [f"line {number}{end}" for number in range(140)]
+    before, after = "".join(text[:lines]) + typed, "".join(text[lines:])
+    prefix, suffix = fit(before, after, 100_000, TOKENIZER.encode)
+    assert TOKENIZER.decode(prefix) == unix(before)
+    assert TOKENIZER.decode(suffix) == unix(after)
+
+
+NOTEBOOK = byte_tokenizer(
+    (
+        "<|endoftext|>",
+        "<fim_prefix>",
+        "<fim_middle>",
+        "<fim_suffix>",
+        "<jupyter_start>",
+        "<jupyter_text>",
+        "<jupyter_code>",
+        "<jupyter_output>",
+        "<empty_output>",
+    ),
+)
+CELLS = (Cell("code", "import os"), Cell("text", "Then <jupyter_code>:"), Cell("code", "a = 1"))
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("line", "<fim_prefix>{cells}<fim_suffix>\ny<fim_middle>b = "),
+        ("suffix-first", "<fim_prefix><fim_suffix>\ny<fim_middle>{cells}b = "),
+    ],
+)
+def test_the_cells_before_stand_as_starcoder_has_them(form: Form, expected: str) -> None:
+    snapshot = Snapshot("u", "python", "b = \ny", 4, cells=CELLS)
+    family = detect(NOTEBOOK)
+    ids = build(snapshot, family, NOTEBOOK.encode, 500, form).ids
+    cells = (
+        "<jupyter_start><jupyter_code>import os<empty_output><jupyter_text>Then <jupyter_code>:"
+        "<jupyter_code>a = 1<empty_output><jupyter_code>"
+    )
+    assert NOTEBOOK.decode(ids, skip_special=False) == expected.format(cells=cells)
+    code = NOTEBOOK.special_id("<jupyter_code>")
+    assert ids.count(code) == 3  # the one that a cell spells is text
+    assert code in family.stop_ids
+
+
+def test_a_model_without_marks_for_cells_reads_their_code() -> None:
+    snapshot = Snapshot("u", "python", "b = ", 4, cells=CELLS)
+    ids = build(snapshot, FAMILY, TOKENIZER.encode, 500, "cursor").ids
+    assert TOKENIZER.decode(ids, skip_special=False) == (
+        "<fim_prefix>import os\n\na = 1\n\nb = <fim_suffix><fim_middle>"
+    )
+
+
+@given(limit=st.integers(8, 120), sizes=st.lists(st.integers(0, 60), max_size=6))
+def test_cells_take_at_most_half_and_the_newest_stay(limit: int, sizes: list[int]) -> None:
+    cells = tuple(Cell("code", chr(97 + at) * size) for at, size in enumerate(sizes))
+    snapshot = Snapshot("u", "python", "Z" * 200, 200, cells=cells)
+    ids = build(snapshot, detect(NOTEBOOK), NOTEBOOK.encode, limit, "suffix-first").ids
+    assert len(ids) <= limit
+    text = NOTEBOOK.decode(ids)
+    assert text.count("Z") >= (limit - 3) // 2 - 1
+    kept = [at for at, size in enumerate(sizes) if size and chr(97 + at) in text]
+    nonempty = [at for at, size in enumerate(sizes) if size]
+    assert kept == nonempty[len(nonempty) - len(kept) :]
+
+
+# Other files.
+
+
+def with_files(names: tuple[str, ...] = ("<filename>", "<reponame>")) -> Tokenizer:
+    return tokenizer_of("<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", *names)
+
+
+PLACED = Snapshot(
+    "u",
+    "python",
+    "x = 1\ny\n",
+    6,
+    project="bakery",
+    path="src/main.py",
+    related=(Excerpt("bread.py", "def bake():\n"), Excerpt("oven.py", "HOT = 1")),
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_other_files_come_first_the_most_useful_nearest(form: Form) -> None:
+    tokenizer = with_files()
+    ids = build(PLACED, detect(tokenizer), tokenizer.encode, 1000, form).ids
+    assert tokenizer.decode(ids, skip_special=False).startswith(
+        "<reponame>bakery<filename>oven.py\nHOT = 1\n<filename>bread.py\ndef bake():\n"
+        "<filename>src/main.py\n<fim_prefix>"
+    )
+
+
+def test_a_family_without_such_tokens_sees_this_file_alone() -> None:
+    tokenizer = with_files(())
+    ids = build(PLACED, detect(tokenizer), tokenizer.encode, 1000).ids
+    alone = Snapshot("u", "python", PLACED.text, PLACED.cursor)
+    assert ids == build(alone, detect(tokenizer), tokenizer.encode, 1000).ids
+
+
+def test_what_does_not_fit_a_fourth_of_the_room_is_left_out_whole() -> None:
+    tokenizer = with_files()
+    family = detect(tokenizer)
+    for limit in range(20, 400):
+        ids = build(PLACED, family, tokenizer.encode, limit).ids
+        assert len(ids) <= limit
+        size = ids.index(family.prefix)
+        assert size <= limit // 4
+        header = tokenizer.decode(ids[:size], skip_special=False)
+        assert ("bread.py" in header) == ("def bake():" in header)
+
+
+def test_a_path_that_spells_a_special_token_stays_text() -> None:
+    tokenizer = with_files()
+    family = detect(tokenizer)
+    hostile = replace(PLACED, path="<fim_middle>.py", project="<fim_suffix>")
+    ids = build(hostile, family, tokenizer.encode, 1000).ids
+    assert ids.count(family.middle) == ids.count(family.suffix) == 1

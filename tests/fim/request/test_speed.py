@@ -1,0 +1,37 @@
+"""Tokens per second, of answers that end and of answers that are cut off."""
+
+from itertools import chain, repeat
+
+import pytest
+
+from engine.api import Chunk, FinishReason, Usage
+from fim.request.speed import Speed
+
+
+def measured(chunks: list[Chunk], seconds: list[float]) -> float:
+    times = chain(seconds, repeat(seconds[-1]))
+    speed = Speed(lambda: next(times))
+    for chunk in chunks:
+        speed.take(chunk)
+    return speed.tokens_per_second
+
+
+def test_an_answer_cut_off_is_counted_from_its_first_chunk() -> None:
+    # The first arrives after 9 s of prefill; 2 ids every half second follow.
+    chunks = [Chunk("a", (1,)), *[Chunk("bc", (2, 3))] * 4]
+    assert measured(chunks, [9.0, 9.5, 10.0, 10.5, 11.0]) == pytest.approx(4.0)
+
+
+def test_the_engines_own_account_is_believed() -> None:
+    end = Chunk("", finish=FinishReason.STOP, usage=Usage(10, 50, 0, 700.0, 250.0))
+    assert measured([Chunk("a", (1,)), Chunk("b", (2,)), end], [0.0, 1.0]) == pytest.approx(200.0)
+
+
+@pytest.mark.parametrize("chunks", [0, 1, 3])
+def test_too_little_tells_nothing(chunks: int) -> None:
+    assert measured([Chunk("a", (1,))] * chunks, [0.0, 0.5, 1.0]) == 0.0
+
+
+def test_a_server_that_sends_no_ids_tells_nothing() -> None:
+    end = Chunk("", finish=FinishReason.STOP, usage=Usage(10, 50, 0, 0.0, 0.0))
+    assert measured([*[Chunk("text")] * 9, end], [0.0, 1.0, 2.0]) == 0.0

@@ -1,0 +1,101 @@
+"""Functions and classes are found in every language whose grammar is here."""
+
+import pytest
+
+from syntax.symbols import enclosing, symbols
+
+SAMPLES = {
+    "python": (
+        "import x\n\n@cache\ndef one(a):\n    def inner():\n        pass\n    return a\n\n\n"
+        "class Two(Base):\n    x = 1\n\n    async def three(self):\n        return 1\n",
+        ["one", "one.inner", "Two", "Two.three"],
+    ),
+    "javascript": (
+        "export function one(a) { return a; }\nconst two = (b) => b;\n"
+        "export default class Three { four() { return 1; } }\nmodule.exports = { two };\n",
+        ["one", "two", "Three", "Three.four"],
+    ),
+    "typescript": (
+        "export const one = async (a: number): Promise<number> => { return a; };\n"
+        "interface Two { a: string }\nclass Three<T> { private four(x: T): T { return x; } }\n",
+        ["one", "Two", "Three", "Three.four"],
+    ),
+    "go": (
+        "package a\n\nfunc One(a int) int { return a }\n\n"
+        "func (s *Two[T]) Three() error {\n\treturn nil\n}\n",
+        ["One", "Two.Three"],
+    ),
+    "rust": (
+        "pub fn one(a: u8) -> u8 { a }\nstruct Two<T> { t: T }\n"
+        "impl<T> Two<T> { fn three(&self) {} }\n",
+        ["one", "Two", "Two.three"],
+    ),
+    "java": (
+        "package a;\npublic class One {\n  int two(int a) { return a; }\n  One() {}\n}\n",
+        ["One", "One.two", "One.One"],
+    ),
+    "c": ("static int *one(int a) {\n  return 0;\n}\n", ["one"]),
+    "cpp": (
+        "class One { int two() { return 1; } };\nint One::three() { return 2; }\n",
+        ["One", "One.two", "One::three"],
+    ),
+    "csharp": ("class One { int Two(int a) { return a; } }\n", ["One", "One.Two"]),
+    "ruby": ("class One\n  def two(a)\n    a\n  end\nend\n", ["One", "One.two"]),
+    "php": ("<?php\nfunction one($a) { return $a; }\n", ["one"]),
+    "kotlin": ("class One {\n  fun two(a: Int): Int { return a }\n}\n", ["One", "One.two"]),
+    "lua": ("local function one(a)\n  return a\nend\n", ["one"]),
+    "shellscript": ("one() {\n  echo 1\n}\n", ["one"]),
+    "scala": ("class One {\n  def two(a: Int): Int = a\n}\n", ["One", "One.two"]),
+    "swift": ("class One {\n  func two(a: Int) -> Int { return a }\n}\n", ["One", "One.two"]),
+}
+
+
+@pytest.mark.parametrize("language", SAMPLES)
+def test_symbols_of_a_language(language: str) -> None:
+    text, expected = SAMPLES[language]
+    found = symbols(text, language)
+    assert [".".join([*one.parents, one.name]) for one in found] == expected
+    for one in found:
+        assert text[one.start : one.end] == one.text
+        assert one.name.split("::")[-1] in one.text[: one.body - one.start] or one.body == one.end
+
+
+def test_the_innermost_symbol_with_its_decorator() -> None:
+    text, _ = SAMPLES["python"]
+    one = enclosing(text, "python", text.index("return a"))
+    assert one is not None
+    assert one.name == "one"
+    assert one.text.startswith("@cache\ndef one(a):")
+    inner = enclosing(text, "python", text.index("pass"))
+    assert inner is not None
+    assert (inner.name, inner.in_function, inner.indent) == ("inner", True, "    ")
+    assert inner.dedented == "def inner():\n    pass"
+    on_decorator = enclosing(text, "python", text.index("@cache"))
+    assert on_decorator is not None
+    assert on_decorator.name == "one"
+    attribute = enclosing(text, "python", text.index("x = 1"))
+    assert attribute is not None
+    assert attribute.name == "Two"
+    assert enclosing(text, "python", 0) is None
+    across = enclosing(text, "python", text.index("x = 1"), text.index("return 1"))
+    assert across is not None
+    assert across.name == "Two"
+
+
+def test_offsets_are_in_code_points() -> None:
+    text = "# \N{PARTY POPPER} ünï\ndef one():\n    return '\N{PARTY POPPER}'\n"
+    one = enclosing(text, "python", text.index("return"))
+    assert one is not None
+    assert one.text == "def one():\n    return '\N{PARTY POPPER}'"
+
+
+def test_what_has_no_grammar_or_no_code_has_no_symbols() -> None:
+    assert symbols("whatever", "klingon") == []
+    assert symbols('{"class": 1}', "json") == []
+    assert symbols("", "python") == []
+    assert enclosing("x = 1\n", "python", 2) is None
+
+
+def test_a_half_written_file_still_has_symbols() -> None:
+    text = "def one(a):\n    return a\n\n\ndef two(b:\n    retur"
+    assert "one" in [one.name for one in symbols(text, "python")]

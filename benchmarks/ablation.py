@@ -30,11 +30,11 @@ from engine.client.managed import ManagedEngine
 from engine.errors import ConfigurationError
 from engine.settings import EngineSettings
 from fim.completer import Around, Completer, FimSettings
-from fim.evaluation.counts import Passage, Tally
+from fim.evaluation.counts import Passage, TypingCounts
 from fim.evaluation.files import source_files
 from fim.evaluation.holes import Hole, Kind, draw
 from fim.evaluation.project_context import around_of
-from fim.evaluation.replay import Summary, passages, summarize, tally_of
+from fim.evaluation.replay import Summary, counts_from_json, passages, summarize
 from fim.evaluation.report import Row, rows
 from fim.evaluation.run import Evaluator, Record, measure
 from fim.evaluation.typing_rhythm import drawn
@@ -122,8 +122,8 @@ _COMMAND = (
     "-P",
     "-c",
     "import runpy\n"
-    "from engine.machine import be_considerate\n"
-    "be_considerate()\n"  # before torch is imported
+    "from engine.machine import configure_threads\n"
+    "configure_threads()\n"  # before torch is imported
     "from engine import scheduler\n"
     "scheduler.default_limit = lambda shape: 2 * shape.capacity * shape.bytes_a_row\n"
     "runpy.run_module('engine', run_name='__main__')\n",
@@ -136,7 +136,7 @@ class _Run:
     variant: Variant
     completer: Completer
     evaluator: Evaluator
-    tallies: Results[Tally]
+    all_counts: Results[TypingCounts]
     records: Results[Record]
 
     @classmethod
@@ -146,18 +146,18 @@ class _Run:
             variant,
             Completer(engine, variant.fim, around),
             Evaluator(engine, variant.fim, around=around),
-            Results(folder / f"{name}.replay.jsonl", tally_of),
+            Results(folder / f"{name}.replay.jsonl", counts_from_json),
             Results(folder / f"{name}.holes.jsonl", lambda row: Record(**row)),
         )
 
     async def type(self, passage: Passage, gap_ms: int, seed: int) -> None:
-        if any(tally.name == passage.name for tally in self.tallies.rows):
+        if any(counts.name == passage.name for counts in self.all_counts.rows):
             return
         seat = Seat(self.completer)
         file = passage.file
         seat.open(passage.without, passage.start, file.place.as_uri(), file.language)
         with self.variant.on():
-            self.tallies.add(await Typist(seat, passage, drawn(gap_ms, seed)).type())
+            self.all_counts.add(await Typist(seat, passage, drawn(gap_ms, seed)).type())
 
     async def fill(self, hole: Hole) -> None:
         if any(record.name == hole.name for record in self.records.rows):
@@ -263,7 +263,7 @@ def main(
         table.add_column(column)
     kept: dict[str, Any] = {}
     for run in runs:
-        summary = summarize(run.tallies.rows)
+        summary = summarize(run.all_counts.rows)
         filled = rows(run.records.rows, lambda _: "all")
         table.add_row(run.variant.without, *_row(summary, filled[0] if filled else None))
         kept[run.variant.without] = summary.row()

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from engine.machine import be_considerate
+from engine.machine import configure_threads
 
-be_considerate()  # as the engine's process does, before torch is imported
+configure_threads()  # as the engine's process does, before torch is imported
 
 import torch  # noqa: E402
 import typer  # noqa: E402

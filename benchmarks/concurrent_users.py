@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import JsonOption, ModelOption, load_ours, machine
-from engine.api import GenerationRequest, Priority, Tally
+from engine.api import EngineMetrics, GenerationRequest, Priority
 from engine.loading.load import Loaded
 from engine.scheduling.job import DONE, Job
 from engine.scheduling.scheduler import Scheduler
@@ -70,7 +70,7 @@ class Crowd:
     def __post_init__(self) -> None:
         self._rng = random.Random(self.people)
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._scheduler = Scheduler(self.model, self._jobs, threading.Event(), Tally())
+        self._scheduler = Scheduler(self.model, self._jobs, threading.Event(), EngineMetrics())
         self._number = 0
 
     @torch.inference_mode()

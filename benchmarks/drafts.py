@@ -87,7 +87,7 @@ class Filler:
         limit = min(2048, self._model.info.context_window - self._new)
         prompt = build(snapshot, self._family, self._tokenizer.encode, limit, form)
         stops = self._family.stop_ids
-        request = GenerationRequest(prompt.ids, self._new, stop_ids=stops, draft=draft)
+        request = GenerationRequest(prompt.ids, self._new, stop_ids=stops, draft_tokens=draft)
         cache = KVCache(self._model.cache_shape)
         chunks = list(self._model.decoder.generate(request, cache, lambda: False))
         usage = chunks[-1].usage

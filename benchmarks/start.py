@@ -31,8 +31,8 @@ from benchmarks.common import (
 from benchmarks.decode import DtypesOption
 
 _OURS = """
-from engine.machine import be_considerate
-be_considerate()
+from engine.machine import configure_threads
+configure_threads()
 import torch
 from engine.loading.load import load
 from engine.settings import EngineSettings

@@ -62,12 +62,15 @@ class GenerationRequest:
     """Ids that end the answer and are not part of it. The model's end-of-text id is always one."""
     stop_text: tuple[str, ...] = ()
     """Strings that end the answer and are not part of it."""
-    line_unless: tuple[str, ...] | None = None
-    """Where this is set, the answer's first line feed ends it and is not part of it, unless the
-    line ends in one of these strings, white space aside: then the answer goes on as with None.
+    single_line: bool = False
+    """Whether the first line feed ends the output. The line feed is not part of the output."""
+    continue_line_after: tuple[str, ...] = ()
+    """Exceptions to `single_line`: after a line that ends in one of these strings, trailing white
+    space ignored, the output goes on for any number of lines.
 
-    For who wants the rest of a line, or all of it if it turns out to begin something: what comes
-    behind the line costs no steps. A foreign server is told of it where nothing is excepted.
+    Example: `("{", ":")` asks for the rest of a line, or for the whole block if the line opens one.
+    A server that is not ours gets `single_line` as an ordinary stop string, and only where
+    `continue_line_after` is empty.
     """
     sampling: Sampling = field(default_factory=Sampling)
     priority: Priority = Priority.COMPLETION
@@ -75,13 +78,13 @@ class GenerationRequest:
     """How many likeliest alternatives to report for each id; 0 is the chosen id, None nothing."""
     adapter: str | None = None
     """Name of the LoRA adapter to answer with; None is the model as it is."""
-    draft: tuple[int, ...] = ()
+    draft_tokens: tuple[int, ...] = ()
     """Ids that the answer may well begin with, such as the suggestion shown before.
 
     A guess that is checked, and costs little where it is wrong: the answer is the same without it,
     or, sampled, from the same distribution. A foreign server is not told of it.
     """
-    begin: str = ""
+    forced_prefix: str = ""
     """What the answer must begin with, and does: the text of the chunks includes it.
 
     For a prompt whose last word is half typed: leave the word out of the prompt, down to where a
@@ -206,7 +209,7 @@ class RenderedChat:
 
 
 @dataclass(slots=True)
-class Tally:
+class EngineMetrics:
     """What an engine has done since it was started."""
 
     steps: int = 0
@@ -259,7 +262,7 @@ class Engine(Protocol):
 class ScoringEngine(Engine, Protocol):
     """An engine that also says how likely a given text is, and what it has done."""
 
-    def tally(self) -> Tally:
+    def metrics(self) -> EngineMetrics:
         """Return what was done so far."""
         ...
 

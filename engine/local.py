@@ -16,15 +16,15 @@ from typing import Any
 from engine.api import (
     Chunk,
     EngineInfo,
+    EngineMetrics,
     EngineState,
     GenerationRequest,
     Health,
     Priority,
-    Tally,
     TokenLogprob,
 )
 from engine.errors import ModelError, StarcoderError
-from engine.machine import be_considerate
+from engine.machine import configure_threads
 from engine.scheduling.chunk_batching import Gathering
 from engine.scheduling.job import DONE, Job
 from engine.settings import EngineSettings
@@ -49,7 +49,7 @@ class LocalEngine:
         self._health = Health(EngineState.STARTING, pid=os.getpid())
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
-        self._tally = Tally()
+        self._metrics = EngineMetrics()
 
     def start(self) -> None:
         """Begin to load, in the background; a second call does nothing."""
@@ -99,9 +99,9 @@ class LocalEngine:
             result: list[TokenLogprob | None] = scores
         return result
 
-    def tally(self) -> Tally:
-        """See `ScoringEngine.tally`."""
-        return self._tally
+    def metrics(self) -> EngineMetrics:
+        """See `ScoringEngine.metrics`."""
+        return self._metrics
 
     async def aclose(self) -> None:
         """Stop decoding and let go of the model."""
@@ -145,12 +145,12 @@ class LocalEngine:
         self._loaded.set_result(loaded)
         from engine.scheduling.scheduler import Scheduler
 
-        Scheduler(loaded, self._jobs, self._closing, self._tally).run()
+        Scheduler(loaded, self._jobs, self._closing, self._metrics).run()
 
     def _load(self) -> Any:
         # Imported here: torch takes seconds, and the server must answer `health` meanwhile.
         self._progress("importing torch", None)
-        be_considerate()
+        configure_threads()
         from engine.loading.load import load
 
         loaded = load(self._settings, self._progress)

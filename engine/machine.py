@@ -3,7 +3,7 @@
 import os
 
 
-def be_considerate() -> None:
+def configure_threads() -> None:
     """Let idle threads sleep, and large tensors lie in huge pages, unless the user said otherwise.
 
     OpenMP's threads otherwise spin after each operation, on a processor that an editor or a

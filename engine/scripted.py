@@ -16,11 +16,11 @@ from tokenizers import decoders, models, pre_tokenizers
 from engine.api import (
     Chunk,
     EngineInfo,
+    EngineMetrics,
     EngineState,
     FinishReason,
     GenerationRequest,
     Health,
-    Tally,
     TokenLogprob,
     Usage,
 )
@@ -94,13 +94,18 @@ class ScriptedEngine:
             raise PromptTooLongError(
                 f"The prompt's {len(request.prompt)} tokens do not fit {self.context_window}."
             )
-        ids = self.held.encode(request.begin + self.script(request))
+        ids = self.held.encode(request.forced_prefix + self.script(request))
         utf8, stop_text, written = (
             self.held.stream(),
-            StopText(request.stop_text, len(request.begin), request.line_unless),
+            StopText(
+                request.stop_text,
+                len(request.forced_prefix),
+                single_line=request.single_line,
+                continue_line_after=request.continue_line_after,
+            ),
             0,
         )
-        begun = len(self.held.encode(request.begin))
+        begun = len(self.held.encode(request.forced_prefix))
         finish = FinishReason.STOP
         for id_ in ids:
             if (id_ in request.stop_ids and written >= begun) or stop_text.reached:
@@ -122,9 +127,9 @@ class ScriptedEngine:
         """Return the same score for every id."""
         return [None, *(TokenLogprob(id_, -0.5) for id_ in ids[1:])]
 
-    def tally(self) -> Tally:
+    def metrics(self) -> EngineMetrics:
         """Return a step for each token written."""
-        return Tally(self.tokens_written, self.tokens_written, 0, len(self.requests))
+        return EngineMetrics(self.tokens_written, self.tokens_written, 0, len(self.requests))
 
     async def aclose(self) -> None:
         """Nothing is held."""

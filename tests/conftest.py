@@ -8,9 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.machine import be_considerate
+from engine.machine import configure_threads
 
-be_considerate()  # as the engine's process does, before torch is imported
+configure_threads()  # as the engine's process does, before torch is imported
 
 from tests.checkpoint_maker import make_checkpoint  # noqa: E402
 

@@ -151,18 +151,20 @@ class HttpEngine:
     async def _for_server(self, request: GenerationRequest) -> tuple[GenerationRequest, str]:
         """Return the request as the server understands it, and what we say before its answer."""
         await self.info()
-        if not self._foreign or not request.begin:
+        if not self._foreign or not request.forced_prefix:
             return request, ""
-        begun = (await self.tokenizer(request.adapter)).encode(request.begin)
+        begun = (await self.tokenizer(request.adapter)).encode(request.forced_prefix)
         left = max(1, request.max_new_tokens - len(begun))
         prompt = (*request.prompt, *begun)
-        return replace(request, prompt=prompt, max_new_tokens=left, begin=""), request.begin
+        return replace(
+            request, prompt=prompt, max_new_tokens=left, forced_prefix=""
+        ), request.forced_prefix
 
     async def _body(self, request: GenerationRequest) -> dict[str, Any]:
         info = await self.info()
         sampling = request.sampling
         # To a server that knows no exceptions, a line without any ends by an ordinary stop.
-        ends_with_line = self._foreign and request.line_unless == ()
+        ends_with_line = self._foreign and request.single_line and not request.continue_line_after
         body: dict[str, Any] = {
             "model": request.adapter or info.model,
             "prompt": list(request.prompt),
@@ -185,8 +187,12 @@ class HttpEngine:
         if request.adapter is not None:
             body["adapter"] = request.adapter
         if not self._foreign:
-            body |= {"draft": list(request.draft), "begin": request.begin}
-            body["line_unless"] = request.line_unless
+            body |= {
+                "draft_tokens": list(request.draft_tokens),
+                "forced_prefix": request.forced_prefix,
+            }
+            body["single_line"] = request.single_line
+            body["continue_line_after"] = list(request.continue_line_after)
         return body
 
     async def _get_json(self, path: str) -> Any:

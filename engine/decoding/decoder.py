@@ -13,7 +13,7 @@ from engine.decoding.draft_model import DraftModel
 from engine.decoding.generation import generation
 from engine.decoding.logits_reader import Choice, read
 from engine.decoding.sequence import Step, TokenSequence, Work
-from engine.decoding.vocabulary import check_begin
+from engine.decoding.vocabulary import check_forced_prefix
 from engine.errors import PromptTooLongError, RequestError
 from engine.kv_cache.cache import KVCache
 from engine.network.lean_forward import Forward
@@ -77,8 +77,8 @@ class Decoder:
         `give` is called with each chunk. The prompt is checked already; raises RequestError for
         what else cannot be used.
         """
-        self.check_ids(request.draft, cache.adapter)
-        check_begin(request.begin)
+        self.check_ids(request.draft_tokens, cache.adapter)
+        check_forced_prefix(request.forced_prefix)
         return generation(self, request, cache, give)
 
     def scoring(

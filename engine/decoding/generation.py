@@ -43,9 +43,14 @@ class _Answer:
         self._sampler = Sampler(request.sampling, request.prompt)
         small, costs = decoder.draft_model, decoder.costs
         guesses = small.begin(request.prompt, len(cache.ids), costs) if small else None
-        self._drafter = Drafter(request.prompt, request.draft, costs, guesses)
+        self._drafter = Drafter(request.prompt, request.draft_tokens, costs, guesses)
         self._utf8 = decoder.tokenizer.stream()
-        self._stop_text = StopText(request.stop_text, len(request.begin), request.line_unless)
+        self._stop_text = StopText(
+            request.stop_text,
+            len(request.forced_prefix),
+            single_line=request.single_line,
+            continue_line_after=request.continue_line_after,
+        )
         self._stop_ids = decoder.end_ids | request.stop_ids
         room = decoder.context_window - len(request.prompt)
         self._left = min(request.max_new_tokens, room)
@@ -65,7 +70,7 @@ class _Answer:
     def prefill(self) -> Work:
         """Compute the rest of the prompt, and choose what follows it at once."""
         rest = self._request.prompt[self._reused :]
-        if not self._request.begin:
+        if not self._request.forced_prefix:
             yield from self._compute(rest)
             return
         reading = yield Step(rest, len(rest))
@@ -113,7 +118,7 @@ class _Answer:
         self._drafter.judge(right if self.finish else len(guess), right)
 
     def _beginning(self, reading: Reading) -> Generator[Step, Reading, Beginning]:
-        tokenizer, begin = self._decoder.tokenizer, self._request.begin
+        tokenizer, begin = self._decoder.tokenizer, self._request.forced_prefix
         return likeliest_beginning(
             reading.logits,
             begin.encode(),

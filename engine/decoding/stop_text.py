@@ -8,17 +8,24 @@ from collections.abc import Sequence
 class StopText:
     """Passes text on until one of some strings appears, which it swallows.
 
-    What may yet become such a string is held back. The first `free` characters pass in any case.
-    `line_unless` is `GenerationRequest`'s.
+    Text that may become the start of such a string is held back. The first `ignore_first`
+    characters are never searched. `single_line` and `continue_line_after` are those of
+    `engine.api.GenerationRequest`.
     """
 
     def __init__(
-        self, stops: Sequence[str], free: int = 0, line_unless: Sequence[str] | None = None
+        self,
+        stops: Sequence[str],
+        ignore_first: int = 0,
+        *,
+        single_line: bool = False,
+        continue_line_after: Sequence[str] = (),
     ) -> None:
-        self._free = free
-        self._line: str | None = None if line_unless is None else ""
-        """What passed of the first line, while its end would be the answer's."""
-        self._unless = tuple(line_unless or ())
+        self._ignore_first = ignore_first
+        self._line: str | None = "" if single_line else None
+        """The part of the first line that has passed; None once a line feed cannot stop the
+        text."""
+        self._continue_line_after = tuple(continue_line_after)
         self._stops = tuple(stop for stop in stops if stop)
         self._begun = {stop[:size] for stop in self._stops for size in range(1, len(stop))}
         """What a stop may begin with, less than the whole."""
@@ -36,8 +43,8 @@ class StopText:
         """Add text; return what can be shown, up to the first stop."""
         if self.reached:
             return ""
-        begun, text = text[: self._free], text[self._free :]
-        self._free -= len(begun)
+        begun, text = text[: self._ignore_first], text[self._ignore_first :]
+        self._ignore_first -= len(begun)
         self._held += text
         found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if (end := self._line_end(begun)) >= 0:
@@ -53,7 +60,9 @@ class StopText:
             return -1
         self._line += begun
         end = self._held.find("\n")
-        if end >= 0 and (self._line + self._held[:end]).rstrip().endswith(self._unless):
+        if end >= 0 and (self._line + self._held[:end]).rstrip().endswith(
+            self._continue_line_after
+        ):
             self._line = None
             return -1
         return end

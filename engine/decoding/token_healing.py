@@ -57,9 +57,11 @@ def likeliest_beginning(
     sampler: Sampler,
     room: int,
 ) -> Generator[Step, Reading, Beginning]:
-    """Return at most `room` ids that write `begin` or begin with it, and perhaps write more.
+    """Return at most `room` ids that write `forced_prefix` or begin with it, and perhaps write
+    more.
 
-    `logits` (1, vocab) follow the prompt; `usual` are the ids that the tokenizer makes of `begin`.
+    `logits` (1, vocab) follow the prompt; `usual` are the ids that the tokenizer makes of
+    `forced_prefix`.
     Greedy, the result is the likeliest of all ways (as long as few enough are worth a look);
     sampled, ways are drawn by their probability. Yields steps none of whose ids is certain.
     """

@@ -43,7 +43,8 @@ class Vocabulary:
         return self._bytes.get(id_, b"")
 
     def agreeing(self, begin: bytes) -> list[int]:
-        """Return the ids that `begin` begins with, and those that begin with `begin`.
+        """Return the ids that `forced_prefix` begins with, and those that begin with
+        `forced_prefix`.
 
         Raises RequestError where there is none, as with a tokenizer that is not byte-level.
         """
@@ -55,22 +56,23 @@ class Vocabulary:
         found += self._ids[start:end]
         if not found:
             raise RequestError(
-                "This model's tokenizer cannot begin an answer with a given text: leave `begin` "
+                "This model's tokenizer does not support a forced prefix. Leave `forced_prefix` "
                 "empty."
             )
         return found
 
 
-def check_begin(begin: str) -> None:
+def check_forced_prefix(begin: str) -> None:
     """Raise RequestError for a beginning that holds half a surrogate pair."""
     try:
         begin.encode()
     except UnicodeEncodeError:
-        raise RequestError("`begin` holds half a character (a lone surrogate).") from None
+        raise RequestError("`forced_prefix` holds half a character (a lone surrogate).") from None
 
 
 def _following(begin: bytes) -> bytes | None:
-    """Return the first string of bytes behind all that begin with `begin`, None for no such."""
+    """Return the first string of bytes behind all that begin with `forced_prefix`, None for no
+    such."""
     stem = begin.rstrip(b"\xff")
     return stem[:-1] + bytes((stem[-1] + 1,)) if stem else None
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.api import Priority, Tally
+from engine.api import EngineMetrics, Priority
 from engine.decoding.logits_reader import Reading, read
 from engine.decoding.sequence import Part, TokenSequence
 from engine.errors import OutOfMemoryError, StarcoderError
@@ -66,12 +66,12 @@ class Scheduler:
         loaded: Loaded,
         jobs: queue.SimpleQueue[Job | None],
         closing: threading.Event,
-        tally: Tally,
+        metrics: EngineMetrics,
     ) -> None:
-        """`tally` is kept up to date."""
+        """`metrics` is kept up to date."""
         self._decoder, self._adapters = loaded.decoder, loaded.adapters
         self._costs = loaded.decoder.costs
-        self._jobs, self._closing, self._tally = jobs, closing, tally
+        self._jobs, self._closing, self._metrics = jobs, closing, metrics
         shape, arena = loaded.cache_shape, loaded.arena
         self._pool = CachePool(shape, arena.bytes if arena else default_limit(shape), arena)
         self._waiting: list[Job] = []
@@ -134,9 +134,9 @@ class Scheduler:
             known = len(cache.ids)
             sequence = TokenSequence(job.work(self._decoder, cache, job.give), cache)
             self._under_way.append(_Answer(job, sequence))
-            self._tally.answers += 1
-            self._tally.reused_ids += known
-            self._tally.cache_bytes = self._pool.bytes
+            self._metrics.answers += 1
+            self._metrics.reused_ids += known
+            self._metrics.cache_bytes = self._pool.bytes
         except Exception as error:
             if cache is not None:
                 self._pool.give_back(cache)
@@ -222,8 +222,8 @@ class Scheduler:
         elapsed = (time.perf_counter() - started) * 1000
         ids = sum(len(part.ids) for part in parts)
         self._costs.learn(ids, elapsed)
-        self._tally.steps += 1
-        self._tally.computed_ids += ids
+        self._metrics.steps += 1
+        self._metrics.computed_ids += ids
 
     def _forward(self, parts: Sequence[Part]) -> list[Reading]:
         for part in parts:

@@ -33,11 +33,11 @@ async def health(request: Request) -> Response:
 
 async def metrics(request: Request) -> Response:
     """What the engine has done, as Prometheus reads it."""
-    tally = asdict(request.app.state.engine.tally())
+    metrics = asdict(request.app.state.engine.metrics())
     lines = [
         f"# TYPE starcoder_{name} {'gauge' if name.endswith('bytes') else 'counter'}\n"
         f"starcoder_{name} {value}\n"
-        for name, value in tally.items()
+        for name, value in metrics.items()
     ]
     return Response("".join(lines), media_type="text/plain; version=0.0.4")
 

@@ -68,9 +68,10 @@ def _generation(asked: ChatRequest, rendered: RenderedChat) -> GenerationRequest
         priority=asked.priority_or(Priority.CHAT),
         logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
         adapter=asked.adapter,
-        draft=tuple(asked.draft),
-        begin=asked.begin,
-        line_unless=asked.line_ends,
+        draft_tokens=tuple(asked.draft_tokens),
+        forced_prefix=asked.forced_prefix,
+        single_line=asked.single_line,
+        continue_line_after=tuple(asked.continue_line_after),
     )
 
 

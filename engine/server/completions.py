@@ -62,9 +62,10 @@ def _generation(asked: CompletionRequest, ids: tuple[int, ...]) -> GenerationReq
         priority=asked.priority_or(Priority.COMPLETION),
         logprobs=asked.logprobs,
         adapter=asked.adapter,
-        draft=tuple(asked.draft),
-        begin=asked.begin,
-        line_unless=asked.line_ends,
+        draft_tokens=tuple(asked.draft_tokens),
+        forced_prefix=asked.forced_prefix,
+        single_line=asked.single_line,
+        continue_line_after=tuple(asked.continue_line_after),
     )
 
 

@@ -45,12 +45,14 @@ class AnyRequest(BaseModel):
     priority: int | None = None
     adapter: str | None = None
     """Name of a LoRA adapter; vLLM takes it as `model`, which is understood too."""
-    draft: list[int] = []
+    draft_tokens: list[int] = []
     """Ids that the answer may well begin with; see `engine.api.GenerationRequest`. Our own."""
-    begin: str = ""
+    forced_prefix: str = ""
     """What the answer must begin with; see there. Our own."""
-    line_unless: list[str] | None = None
-    """That the first line feed ends the answer, and behind what not; see there. Our own."""
+    single_line: bool = False
+    """Whether the first line feed ends the output; see there. An extension of this server."""
+    continue_line_after: list[str] = []
+    """Line endings after which it does not; see there. An extension of this server."""
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -69,11 +71,6 @@ class AnyRequest(BaseModel):
         return Sampling(
             self.temperature, self.top_p, max(0, self.top_k), self.repetition_penalty, self.seed
         )
-
-    @property
-    def line_ends(self) -> tuple[str, ...] | None:
-        """`line_unless`, as the engine takes it."""
-        return None if self.line_unless is None else tuple(self.line_unless)
 
     @property
     def wants_usage(self) -> bool:

@@ -57,7 +57,7 @@ class Shown:
 
 
 @dataclass
-class Tally:
+class TypingCounts:
     """What happened while one passage was typed."""
 
     name: str

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import Any
 
-from fim.evaluation.counts import LATE, WITHOUT_MODEL, Part, Passage, Shown, Tally
+from fim.evaluation.counts import LATE, WITHOUT_MODEL, Part, Passage, Shown, TypingCounts
 from fim.evaluation.faults import parses
 from fim.evaluation.files import File, by_folder
 from fim.evaluation.report import percentile
@@ -91,20 +91,20 @@ class Summary:
         return asdict(self)
 
 
-def summarize(tallies: Sequence[Tally]) -> Summary:
+def summarize(all_counts: Sequence[TypingCounts]) -> Summary:
     """Add up what happened."""
-    shown = [one for tally in tallies for one in tally.shown]
+    shown = [one for counts in all_counts for one in counts.shown]
     answers, helped = Counter[str](), Counter[str]()
-    for tally in tallies:
-        answers.update(tally.answers)
-        helped.update(tally.helped)
-    plain, keys = sum(t.plain_keys for t in tallies), sum(t.keys for t in tallies)
-    kept = sum(t.accepted_characters for t in tallies)
-    calls = sum(t.calls for t in tallies)
+    for counts in all_counts:
+        answers.update(counts.answers)
+        helped.update(counts.helped)
+    plain, keys = sum(t.plain_keys for t in all_counts), sum(t.keys for t in all_counts)
+    kept = sum(t.accepted_characters for t in all_counts)
+    calls = sum(t.calls for t in all_counts)
     times = sorted(one.milliseconds for one in shown)
     after = answers.total()
     return Summary(
-        passages=len(tallies),
+        passages=len(all_counts),
         plain_keys=plain,
         keys=keys,
         saved=1 - keys / max(1, plain),
@@ -131,7 +131,7 @@ def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
-def tally_of(row: dict[str, Any]) -> Tally:
-    """Return the tally that JSON holds; raises TypeError or KeyError for something else."""
+def counts_from_json(row: dict[str, Any]) -> TypingCounts:
+    """Return the counts that JSON holds; raises TypeError or KeyError for something else."""
     shown = [Shown(**{**one, "kept": Part(one["kept"])}) for one in row["shown"]]
-    return Tally(**{**row, "shown": shown})
+    return TypingCounts(**{**row, "shown": shown})

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Protocol
 
-from fim.evaluation.counts import LATE, Ghost, Part, Passage, Shown, Tally
+from fim.evaluation.counts import LATE, Ghost, Part, Passage, Shown, TypingCounts
 from fim.evaluation.faults import breaks_syntax, doubles_bracket, parses, repeats_suffix
 from fim.evaluation.keystrokes import first_lines, first_words, indentation, keys, next_key, words
 
@@ -63,9 +63,11 @@ class Typist:
         self._closed = ""
         """What the editor closed by itself, right of the cursor."""
         self._on_screen = ""
-        self.tally = Tally(passage.name, passage.file.language, sum(1 for _ in keys(self._left)))
+        self.counts = TypingCounts(
+            passage.name, passage.file.language, sum(1 for _ in keys(self._left))
+        )
 
-    async def type(self) -> Tally:
+    async def type(self) -> TypingCounts:
         """Type it to its end."""
         before = self._editor.calls
         while self._left:
@@ -75,8 +77,8 @@ class Typist:
         if self._closed:
             await self._press("", removed=len(self._closed))  # closed for nothing: taken away
             self._closed = ""
-        self.tally.calls = self._editor.calls - before
-        return self.tally
+        self.counts.calls = self._editor.calls - before
+        return self.counts
 
     async def _press_next(self) -> Ghost | None:
         key = next_key(self._left, fresh=not self._line)
@@ -117,15 +119,15 @@ class Typist:
         return self._editor.text[: self._editor.cursor].rpartition("\n")[2]
 
     async def _press(self, key: str, removed: int = 0, behind: str = "") -> Ghost | None:
-        self.tally.keys += 1
-        after_first = bool(self.tally.shown)
+        self.counts.keys += 1
+        after_first = bool(self.counts.shown)
         pause = next(self._rhythm)
         ghost = await self._editor.press(key, pause, removed=removed, behind=behind)
         if after_first:
             source = LATE if ghost is None else ghost.source
-            _count(self.tally.answers, source)
+            _count(self.counts.answers, source)
             if ghost is not None and ghost.text:
-                _count(self.tally.helped, source)
+                _count(self.counts.helped, source)
         along = self._on_screen.startswith(key)
         left_on_screen = self._on_screen[len(key) :] if along else ""
         if ghost is not None and ghost.text and ghost.text != left_on_screen:
@@ -138,7 +140,7 @@ class Typist:
         text, cursor, replaced = self._editor.text, self._editor.cursor, len(ghost.replaced)
         language = self._passage.file.language
         kept = next(part for part in _AS_MUCH if self._part(ghost, part) is not None)
-        self.tally.shown.append(
+        self.counts.shown.append(
             Shown(
                 text=ghost.text,
                 replaced=ghost.replaced,
@@ -180,11 +182,11 @@ class Typist:
         removed = len(ghost.replaced) if part is Part.WHOLE else 0
         self._left = self._left[len(text) :]
         self._closed = self._closed[removed:]
-        self.tally.accepted_characters += len("".join(map(str.strip, text.split("\n"))))
-        _count(self.tally.accepted, part)
+        self.counts.accepted_characters += len("".join(map(str.strip, text.split("\n"))))
+        _count(self.counts.accepted, part)
         if part is Part.WORD:
             # Each word is a key of its own; the last one's is counted with the press.
-            self.tally.keys += len(words(text)) - 1
+            self.counts.keys += len(words(text)) - 1
         self._on_screen = ghost.text
         return await self._press(text, removed=removed)
 

@@ -71,13 +71,12 @@ def scope_of(snapshot: Snapshot, *, multiline: bool = True) -> Scope:
     return Scope(Extent.LINE, indent, may_open=True, language=language)
 
 
-def line_unless(scope: Scope) -> tuple[str, ...] | None:
-    """Return behind what the answer's first line end is not the answer's, None if it never is.
+def continue_line_after(scope: Scope) -> tuple[str, ...]:
+    """Return the line endings after which a suggestion of one line may go on with a block.
 
-    As `GenerationRequest.line_unless`: wherever the engine ends the line, `cut` does as well.
+    The value is for `GenerationRequest.continue_line_after`: wherever the engine stops at a line
+    feed, `cut` cuts as well.
     """
-    if scope.extent is Extent.BLOCK:
-        return None
     return (*_OPENERS, *_OPENING_WORDS.get(scope.language, ())) if scope.may_open else ()
 
 

@@ -2,7 +2,8 @@
 
 `impo` is `imp` and `o` to a tokenizer, and `import` is one token: after the two a model hardly ever
 saw `rt`. So the prompt leaves out what may be the beginning of a token, and the answer must begin
-with it (`GenerationRequest.begin`). The same goes for a space, which is the beginning of the next
+with it (`GenerationRequest.forced_prefix`). The same goes for a space, which is the beginning of
+the next
 word's token, and for `(`, which may be that of `()`.
 """
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from engine.api import Chunk, Engine, FinishReason, GenerationRequest, Priority, Sampling
 from fim.postprocess.confidence import Scorer, Scores
 from fim.postprocess.repetition import without_loops
-from fim.postprocess.truncate import Cutter, Extent, Scope, line_unless
+from fim.postprocess.truncate import Cutter, Extent, Scope, continue_line_after
 from fim.prompt import build as prompting
 from fim.prompt.families import FimFamily, detect
 from fim.prompt.token_healing import half_typed
@@ -105,9 +105,9 @@ class FimModel:
         if ask.first is not None:
             head, left = _after(known.decode((ask.first,)), begin)
         request = await self._request(known, snapshot, cutter, ask, begin)
-        request = replace(request, begin=left)
+        request = replace(request, forced_prefix=left)
         if ask.first is not None:  # is in the prompt, and may be how the line ends
-            request = replace(request, line_unless=None)
+            request = replace(request, single_line=False)
         reading, speed = _Reading(left), Speed()
         prefetching = ask.priority is Priority.PREFETCH
         self.prefetched += prefetching
@@ -183,9 +183,10 @@ class FimModel:
             priority=ask.priority,
             logprobs=0,
             adapter=settings.adapter,
-            draft=tuple(known.encode(begin + ask.draft)) if ask.draft else (),
-            begin=begin,
-            line_unless=line_unless(cutter.scope),
+            draft_tokens=tuple(known.encode(begin + ask.draft)) if ask.draft else (),
+            forced_prefix=begin,
+            single_line=cutter.scope.extent is not Extent.BLOCK,
+            continue_line_after=continue_line_after(cutter.scope),
         )
 
     async def _look(self) -> _Known:

@@ -15,9 +15,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from engine.errors import ConfigurationError
-from fim.evaluation.counts import Part, Passage, Tally
+from fim.evaluation.counts import Part, Passage, TypingCounts
 from fim.evaluation.files import source_files
-from fim.evaluation.replay import Summary, passages, summarize, tally_of
+from fim.evaluation.replay import Summary, counts_from_json, passages, summarize
 from fim.evaluation.typing_rhythm import MEDIAN_MS, drawn, recorded
 from fim.evaluation.typist import Typist
 from fim.postprocess.confidence import Eagerness
@@ -62,7 +62,7 @@ def replay(
         chosen = passages(source_files(*paths), files, lines, seed)
         if not chosen:
             raise ConfigurationError(f"{paths[0]} has no files of source that are long enough.")
-        results = Results(out, tally_of)
+        results = Results(out, counts_from_json)
         gaps = drawn(gap_ms, seed) if rhythm is None else recorded(rhythm)
         # Files in a virtual environment are as good as any here, though git ignores them.
         settings = {
@@ -74,9 +74,9 @@ def replay(
         }
         asyncio.run(_type_all(paths, chosen, settings, gaps, accept, closing, results))
     names = {passage.name for passage in chosen}
-    tallies = [tally for tally in results.rows if tally.name in names]
-    found = summarize(tallies)
-    Console(highlight=False).print(_table(found, tallies))
+    all_counts = [counts for counts in results.rows if counts.name in names]
+    found = summarize(all_counts)
+    Console(highlight=False).print(_table(found, all_counts))
     if summary is not None:
         summary.write_text(json.dumps(found.row(), indent=1) + "\n", encoding="utf-8")
 
@@ -88,9 +88,9 @@ async def _type_all(
     gaps: Iterator[float],
     accept: Part,
     closing: bool,
-    results: Results[Tally],
+    results: Results[TypingCounts],
 ) -> None:
-    done = {tally.name for tally in results.rows}
+    done = {counts.name for counts in results.rows}
     waiting = [passage for passage in chosen if passage.name not in done]
     if not waiting:
         return
@@ -108,11 +108,11 @@ async def _type_all(
                 progress.advance(task)
 
 
-def _table(found: Summary, tallies: Sequence[Tally]) -> Table:
+def _table(found: Summary, all_counts: Sequence[TypingCounts]) -> Table:
     table = Table(title=f"{found.passages} passages typed", title_justify="left", show_header=False)
     accepted = Counter[str]()
-    for tally in tallies:
-        accepted.update(tally.accepted)
+    for counts in all_counts:
+        accepted.update(counts.accepted)
     parts = ", ".join(f"{count} {part}" for part, count in accepted.items())
     after = found.keys_after_first
     for name, value in (

@@ -11,7 +11,7 @@ from benchmarks.simulated_editor import Seat
 from engine.api import GenerationRequest
 from engine.scripted import ScriptedEngine
 from fim.completer import Completer
-from fim.evaluation.counts import Passage, Tally
+from fim.evaluation.counts import Passage, TypingCounts
 from fim.evaluation.files import File, source_files
 from fim.evaluation.project_context import around_of, hole_uri
 from fim.evaluation.typist import Typist
@@ -33,16 +33,16 @@ def test_a_mechanism_is_there_to_be_left_out_and_is_put_back(variant: Variant) -
 
 async def typed(
     variant: Variant, script: Callable[[GenerationRequest], str], gap: float = 0.05
-) -> tuple[Tally, Seat]:
+) -> tuple[TypingCounts, Seat]:
     engine = ScriptedEngine(script)
     passage = Passage(File("a.py", "python", TEXT), TEXT.index("    total"), TEXT.index("\n\n\nx"))
     with variant.on():
         seat = Seat(Completer(engine, variant.fim))
         seat.open(passage.without, passage.start, "file:///a.py", "python")
-        tally = await Typist(seat, passage, itertools.repeat(gap)).type()
+        counts = await Typist(seat, passage, itertools.repeat(gap)).type()
     assert seat.text == TEXT
-    assert tally.calls == seat.completer.asked
-    return tally, seat
+    assert counts.calls == seat.completer.asked
+    return counts, seat
 
 
 async def test_what_is_left_out_is_missed() -> None:
@@ -73,9 +73,9 @@ async def test_doubled_brackets_are_seen_where_nothing_prevents_them() -> None:
 
 async def test_the_clock_skips_what_nobody_waits_for() -> None:
     """At a second a key, this would take half a minute."""
-    tally, seat = await typed(BY_NAME["nothing"], lambda _: "nothing like it\n", gap=1.0)
-    assert seat._skipped > 0.8 * tally.keys
-    assert tally.answers.get("late", 0) == 0
+    counts, seat = await typed(BY_NAME["nothing"], lambda _: "nothing like it\n", gap=1.0)
+    assert seat._skipped > 0.8 * counts.keys
+    assert counts.answers.get("late", 0) == 0
 
 
 async def test_other_files_are_found_but_never_the_answer(tmp_path: Path) -> None:

@@ -66,8 +66,13 @@ async def remote(engine: ScriptedEngine, tmp_path: Path) -> AsyncIterator[HttpEn
         {"logprobs": 3},
         {"stop_text": ("\n\n",)},
         {"stop_ids": frozenset({3})},
-        {"draft": (9, 8, 7), "begin": "é naï", "line_unless": (":", "do")},
-        {"line_unless": ()},
+        {
+            "draft_tokens": (9, 8, 7),
+            "forced_prefix": "é naï",
+            "single_line": True,
+            "continue_line_after": (":", "do"),
+        },
+        {"single_line": True},
         {"sampling": Sampling(0.7, 0.9, 40, 1.2, 11), "priority": Priority.CHAT},
     ],
 )
@@ -225,13 +230,22 @@ async def test_a_foreign_server_gets_the_beginning_as_a_prompt(
     (tmp_path / "tokenizer.json").write_text(engine.held.to_json(), encoding="utf-8")
     async with running(Starlette(routes=routes), tmp_path / "f") as endpoint:
         client = HttpEngine(endpoint, tokenizer_path=tmp_path)
-        asked = request(engine, "x ", begin="retu", draft=(7, 8), stop_text=("e",), line_unless=())
+        asked = request(
+            engine,
+            "x ",
+            forced_prefix="retu",
+            draft_tokens=(7, 8),
+            stop_text=("e",),
+            single_line=True,
+        )
         told = await collect(client.stream(asked))
         await client.aclose()
     assert [chunk.text for chunk in told] == ["return 1", ""]
     assert bodies[0]["prompt"] == engine.held.encode("x retu")
     assert bodies[0]["max_tokens"] == 100 - 4
-    assert not {"begin", "draft", "line_unless"} & set(bodies[0])
+    assert not {"forced_prefix", "draft_tokens", "single_line", "continue_line_after"} & set(
+        bodies[0]
+    )
     assert bodies[0]["stop"] == ["e", "\n"]
 
 

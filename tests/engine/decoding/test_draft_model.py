@@ -108,11 +108,11 @@ def request(model: Loaded, text: str = CODE, **fields: Any) -> GenerationRequest
         Sampling(temperature=0.8, top_p=0.95, seed=5),
     ],
 )
-@pytest.mark.parametrize("begin", ["", "path, te"])
+@pytest.mark.parametrize("forced_prefix", ["", "path, te"])
 def test_an_answer_is_the_same_with_and_without(
     plain: Loaded, drafting: Loaded, sampling: Sampling, begin: str
 ) -> None:
-    asked = request(plain, sampling=sampling, begin=begin, logprobs=1)
+    asked = request(plain, sampling=sampling, forced_prefix=begin, logprobs=1)
     written, usage = run(cheap(drafting), asked)
     assert written == run(plain, asked)[0]
     assert 0 < usage.accepted_tokens < usage.drafted_tokens

@@ -251,7 +251,7 @@ def test_a_callers_draft_changes_nothing_but_the_number_of_steps(
     request = GenerationRequest(prompt, 60, sampling=sampling)
     plain, _, _ = run(model, request)
     draft = (*plain[:kept], *(300 + at for at in range(5)), *plain[kept:])
-    drafted, usage, cache = run(model, replace(request, draft=draft))
+    drafted, usage, cache = run(model, replace(request, draft_tokens=draft))
     assert drafted == plain
     assert usage.accepted_tokens >= 40  # after the five that were never said, it is found again
     assert list(cache.ids) == [*prompt, *drafted[:-1]]
@@ -259,7 +259,7 @@ def test_a_callers_draft_changes_nothing_but_the_number_of_steps(
 
 def test_a_draft_of_another_vocabulary_is_refused_in_words(model: Loaded) -> None:
     with pytest.raises(RequestError, match="vocabulary"):
-        run(model, GenerationRequest((20, 21), 5, draft=(10**6,)))
+        run(model, GenerationRequest((20, 21), 5, draft_tokens=(10**6,)))
 
 
 def test_a_model_that_repeats_itself_takes_fewer_steps(

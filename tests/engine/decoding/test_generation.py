@@ -222,11 +222,13 @@ def test_a_line_ends_the_answer_and_nothing_behind_it_is_computed(long_model: Lo
         if len(lines) > 1 and lines[0].strip():
             break
     assert len(lines) > 1
-    ended = run(long_model, replace(request, line_unless=()))
+    ended = run(long_model, replace(request, single_line=True))
     assert "".join(chunk.text for chunk in ended) == lines[0]
     assert ended[-1].finish is FinishReason.STOP
     assert ids_of(ended) == ids_of(free)[: len(ids_of(ended))]
-    going_on = run(long_model, replace(request, line_unless=(lines[0].rstrip()[-1],)))
+    going_on = run(
+        long_model, replace(request, single_line=True, continue_line_after=(lines[0].rstrip()[-1],))
+    )
     assert ids_of(going_on) == ids_of(free)
 
 

@@ -120,7 +120,7 @@ def test_a_seed_gives_the_same_answer_however_much_is_guessed(model: Loaded) -> 
         never.learn(size, cost)
         always.learn(size, 1.0)
     plain, _ = written(model, GenerationRequest(prompt, 40, sampling=sampling), never)
-    request = GenerationRequest(prompt, 40, sampling=sampling, draft=tuple(plain))
+    request = GenerationRequest(prompt, 40, sampling=sampling, draft_tokens=tuple(plain))
     drafted, accepted = written(model, request, always)
     assert drafted == plain
     assert accepted > 10

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.decoding.stop_text import StopText
-from fim.postprocess.truncate import Extent, Scope, cut, line_unless
+from fim.postprocess.truncate import Extent, Scope, continue_line_after, cut
 
 
 def fed(stop: StopText, pieces: list[str]) -> str:
@@ -35,17 +35,24 @@ def test_a_line_ends_the_answer(
     text: str, unless: tuple[str, ...] | None, expected: str, size: int
 ) -> None:
     pieces = [text[at : at + size] for at in range(0, len(text), size)]
-    assert fed(StopText((), 0, unless), pieces) == expected
+    stop_text = StopText((), single_line=unless is not None, continue_line_after=unless or ())
+    assert fed(stop_text, pieces) == expected
 
 
 def test_what_the_answer_begins_with_is_part_of_the_line() -> None:
-    assert fed(StopText((), 4, (":",)), ["if a", ":", "\n", "b\nc"]) == "if a:\nb\nc"
-    assert fed(StopText(("x",), 2, ()), ["xxab", "c\nd"]) == "xxabc"
+    assert (
+        fed(
+            StopText((), 4, single_line=True, continue_line_after=(":",)),
+            ["if a", ":", "\n", "b\nc"],
+        )
+        == "if a:\nb\nc"
+    )
+    assert fed(StopText(("x",), 2, single_line=True), ["xxab", "c\nd"]) == "xxabc"
 
 
 def test_whichever_comes_first_ends_it() -> None:
-    assert fed(StopText(("END",), 0, ()), ["a E", "N", "\nD END"]) == "a EN"
-    assert fed(StopText(("END",), 0, ()), ["a E", "ND\n"]) == "a "
+    assert fed(StopText(("END",), single_line=True), ["a E", "N", "\nD END"]) == "a EN"
+    assert fed(StopText(("END",), single_line=True), ["a E", "ND\n"]) == "a "
 
 
 ANSWERS = st.lists(
@@ -65,5 +72,10 @@ def test_where_the_engine_ends_a_line_it_would_have_been_cut(
     answer: str, scope: Scope, size: int
 ) -> None:
     pieces = [answer[at : at + size] for at in range(0, len(answer), size)]
-    written = fed(StopText((), 0, line_unless(scope)), pieces)
+    stop_text = StopText(
+        (),
+        single_line=scope.extent is Extent.LINE,
+        continue_line_after=continue_line_after(scope),
+    )
+    written = fed(stop_text, pieces)
     assert cut(written, scope, ended=True) == cut(answer, scope, ended=True)

@@ -45,8 +45,8 @@ def write(
     request = GenerationRequest(
         tuple(model.decoder.tokenizer.encode(prompt)),
         new,
-        begin=begin,
-        draft=draft,
+        forced_prefix=begin,
+        draft_tokens=draft,
         sampling=sampling or Sampling(),
         logprobs=0,
         stop_text=stop_text,
@@ -188,7 +188,8 @@ def test_it_is_the_likeliest_way_to_begin_so(demo: Loaded, begin: str) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    begin=st.text(max_size=6) | st.sampled_from(["👩‍💻", "é", "   ", "\n\n", "<fim_middle>", "9"]),
+    forced_prefix=st.text(max_size=6)
+    | st.sampled_from(["👩‍💻", "é", "   ", "\n\n", "<fim_middle>", "9"]),
     temperature=st.sampled_from([0.0, 1.0]),
     draft=st.sampled_from(["", "return total", "é = 1"]),
 )
@@ -269,7 +270,7 @@ def test_half_a_character_is_refused_in_words(demo: Loaded) -> None:
 
 
 def test_a_tokenizer_that_is_not_byte_level_is_refused_in_words(tokenizer: Tokenizer) -> None:
-    with pytest.raises(RequestError, match="begin"):
+    with pytest.raises(RequestError, match="forced_prefix"):
         Vocabulary({"▁the": 1, "end": 2}).agreeing(b" the")
     assert tokenizer.vocabulary is tokenizer.vocabulary  # made once
 
@@ -277,5 +278,5 @@ def test_a_tokenizer_that_is_not_byte_level_is_refused_in_words(tokenizer: Token
 @pytest.mark.parametrize(("script", "expected"), [("rn 1", "return 1"), ("x = e2", "retux = ")])
 async def test_the_scripted_engine_keeps_the_contract(script: str, expected: str) -> None:
     engine = ScriptedEngine(lambda _: script)
-    request = GenerationRequest((7,), 50, begin="retu", stop_text=("e",))
+    request = GenerationRequest((7,), 50, forced_prefix="retu", stop_text=("e",))
     assert "".join([chunk.text async for chunk in engine.stream(request)]) == expected

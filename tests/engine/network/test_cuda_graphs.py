@@ -69,8 +69,8 @@ class StaticBench(Bench):
                     12 + seed,
                     priority=Priority.CHAT if seed % 5 == 4 else Priority.COMPLETION,
                     sampling=Sampling(1.0, seed=seed) if seed % 4 == 3 else Sampling(),
-                    draft=ids(7, 9) if seed % 2 else (),
-                    begin="ret" if seed % 6 == 5 else "",
+                    draft_tokens=ids(7, 9) if seed % 2 else (),
+                    forced_prefix="ret" if seed % 6 == 5 else "",
                     adapter="one" if seed % 4 == 2 else None,
                 )
             )
@@ -122,12 +122,12 @@ async def test_a_model_is_loaded_onto_an_arena(monkeypatch: pytest.MonkeyPatch, 
     engine = LocalEngine(settings)
     assert await answer(engine) == expected
     assert await answer(engine) == expected
-    assert engine.tally().reused_ids == 59
+    assert engine.metrics().reused_ids == 59
     loaded = await engine._ready()
     assert loaded.arena.slots == MOST_WINDOWS
     assert loaded.decoder.forward.steps is not None
     assert loaded.arena.free == MOST_WINDOWS - 1
-    assert engine.tally().cache_bytes == WINDOW * loaded.cache_shape.bytes_a_row
+    assert engine.metrics().cache_bytes == WINDOW * loaded.cache_shape.bytes_a_row
     await engine.aclose()
 
 

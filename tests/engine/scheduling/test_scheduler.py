@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.api import Chunk, FinishReason, GenerationRequest, Priority, Sampling, Tally
+from engine.api import Chunk, EngineMetrics, FinishReason, GenerationRequest, Priority, Sampling
 from engine.errors import OutOfMemoryError, PromptTooLongError, RequestError, StarcoderError
 from engine.kernels.build import kernels
 from engine.kv_cache.cache import KVCache
@@ -75,8 +75,8 @@ class Bench:
 
     def __init__(self, loaded: Loaded) -> None:
         self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self.tally = Tally()
-        self.scheduler = Scheduler(loaded, self.jobs, threading.Event(), self.tally)
+        self.metrics = EngineMetrics()
+        self.scheduler = Scheduler(loaded, self.jobs, threading.Event(), self.metrics)
         self.asked: list[Asked] = []
         self._loop: Any = Inline()
 
@@ -147,7 +147,7 @@ def alone(model: Loaded, request: GenerationRequest) -> list[Chunk]:
     plain_forward._may_fuse = False
     decoder = replace(model.decoder, forward=plain_forward)
     adapter = None if request.adapter is None else model.adapters.get(request.adapter)
-    cache, plain = KVCache(model.cache_shape, adapter), replace(request, draft=())
+    cache, plain = KVCache(model.cache_shape, adapter), replace(request, draft_tokens=())
     return list(decoder.generate(plain, cache, lambda: False))
 
 
@@ -211,8 +211,8 @@ REQUESTS = st.builds(
     priority=st.sampled_from(Priority),
     logprobs=st.sampled_from([None, 0, 2]),
     adapter=st.sampled_from([None, "one", "other"]),
-    draft=st.sampled_from([(), ids(7, 9)]),
-    begin=st.sampled_from(["", "", "ret", "é"]),
+    draft_tokens=st.sampled_from([(), ids(7, 9)]),
+    forced_prefix=st.sampled_from(["", "", "ret", "é"]),
 )
 ACTIONS = st.lists(
     st.one_of(
@@ -332,7 +332,7 @@ def test_what_nobody_waits_for_is_read_in_small_portions(model: Loaded) -> None:
     bench = Bench(replace(model, decoder=replace(model.decoder, costs=costs)))
     bench.ask(GenerationRequest(ids(1, 120), 2, priority=Priority.PREFETCH))
     bench.turn()
-    assert bench.tally.computed_ids <= 32
+    assert bench.metrics.computed_ids <= 32
     typed = bench.ask(GenerationRequest(ids(2, 20), 2))
     while not typed.done:
         bench.turn()
@@ -347,13 +347,13 @@ def test_what_is_done_is_counted(model: Loaded) -> None:
     written = len(first.ids)
     drafted = sum(c.usage.drafted_tokens for c in first.chunks if c.usage)
     accepted = sum(c.usage.accepted_tokens for c in first.chunks if c.usage)
-    assert bench.tally.answers == 1
-    assert bench.tally.steps == written - accepted
-    assert bench.tally.computed_ids == 100 + written - 1 - accepted + drafted
+    assert bench.metrics.answers == 1
+    assert bench.metrics.steps == written - accepted
+    assert bench.metrics.computed_ids == 100 + written - 1 - accepted + drafted
     bench.ask(GenerationRequest((*ids(1, 100), 40), 1))
     bench.finish()
-    assert bench.tally.reused_ids == 100
-    assert bench.tally.cache_bytes > 0
+    assert bench.metrics.reused_ids == 100
+    assert bench.metrics.cache_bytes > 0
 
 
 def test_more_than_fit_at_once_are_all_answered(model: Loaded) -> None:
@@ -375,7 +375,7 @@ def test_what_cannot_be_answered_is_refused_alone(model: Loaded) -> None:
     }
     refused = [(error, bench.ask(request)) for error, request in bad.items()]
     unknown = bench.ask(GenerationRequest(ids(3, 5), 5, adapter="nobody"))
-    half = bench.ask(GenerationRequest(ids(3, 5), 5, begin="\ud83d"))
+    half = bench.ask(GenerationRequest(ids(3, 5), 5, forced_prefix="\ud83d"))
     bench.finish()
     check(model, good)
     for error, asked in [*refused, (RequestError, unknown), (RequestError, half)]:
@@ -387,7 +387,11 @@ def test_answers_end_where_the_window_does(model: Loaded) -> None:
     bench = Bench(model)
     for seed in range(3):
         bench.ask(GenerationRequest(ids(seed, WINDOW - 3 - seed), 50))
-    bench.ask(GenerationRequest(ids(9, WINDOW - 2), 50, begin="return total", draft=ids(5, 20)))
+    bench.ask(
+        GenerationRequest(
+            ids(9, WINDOW - 2), 50, forced_prefix="return total", draft_tokens=ids(5, 20)
+        )
+    )
     bench.finish()
     for asked in bench.asked:
         check(model, asked)

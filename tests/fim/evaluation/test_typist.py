@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from engine.errors import ConfigurationError
 from fim.evaluation.faults import breaks_syntax, doubles_bracket, repeats_suffix
 from fim.evaluation.files import File
-from fim.evaluation.replay import passages, summarize, tally_of
+from fim.evaluation.replay import counts_from_json, passages, summarize
 from fim.evaluation.typing_rhythm import drawn, recorded
 from fim.evaluation.typist import (
     Ghost,
     Part,
     Passage,
-    Tally,
+    TypingCounts,
     Typist,
     first_lines,
     first_words,
@@ -69,44 +69,44 @@ async def typed(
     text: str = TEXT,
     begin: str = "    if",
     end: str = "\n\n\nx",
-) -> tuple[Editor, Tally]:
+) -> tuple[Editor, TypingCounts]:
     passage = Passage(File("a.py", "python", text), text.index(begin), text.index(end))
     editor = Editor(passage.without, passage.start, suggest)
-    tally = await Typist(editor, passage, itertools.repeat(0.0), accept).type()
+    counts = await Typist(editor, passage, itertools.repeat(0.0), accept).type()
     assert editor.text == text
-    return editor, tally
+    return editor, counts
 
 
 async def test_without_suggestions_every_key_is_pressed() -> None:
-    editor, tally = await typed(by_ends({}))
-    assert tally.keys == tally.plain_keys == len(editor.pressed)
+    editor, counts = await typed(by_ends({}))
+    assert counts.keys == counts.plain_keys == len(editor.pressed)
     assert "\n        " in editor.pressed  # the editor indents by itself
-    assert tally.accepted == {}
-    assert tally.shown == []
+    assert counts.accepted == {}
+    assert counts.shown == []
 
 
 async def test_what_is_right_is_accepted_and_what_is_wrong_is_not() -> None:
-    _, tally = await typed(by_ends({"if": " a:\n        return a", "ret": "wrong("}))
-    assert tally.accepted == {"whole": 1}
-    assert tally.accepted_characters == len("a:") + len("return a")
-    assert [one.kept for one in tally.shown] == [Part.WHOLE, Part.NONE]
-    assert tally.keys == tally.plain_keys - len(" a:\n") - len("return a") + 1
+    _, counts = await typed(by_ends({"if": " a:\n        return a", "ret": "wrong("}))
+    assert counts.accepted == {"whole": 1}
+    assert counts.accepted_characters == len("a:") + len("return a")
+    assert [one.kept for one in counts.shown] == [Part.WHOLE, Part.NONE]
+    assert counts.keys == counts.plain_keys - len(" a:\n") - len("return a") + 1
 
 
 @pytest.mark.parametrize(
     ("accept", "taken"), [(Part.WHOLE, {}), (Part.LINE, {"line": 1}), (Part.WORD, {"line": 1})]
 )
 async def test_the_first_line_alone_may_be_right(accept: Part, taken: dict[str, int]) -> None:
-    _, tally = await typed(by_ends({"if": " a:\n        raise"}), accept)
-    assert tally.accepted == taken
-    assert tally.shown[0].kept is Part.LINE
+    _, counts = await typed(by_ends({"if": " a:\n        raise"}), accept)
+    assert counts.accepted == taken
+    assert counts.shown[0].kept is Part.LINE
 
 
 async def test_each_word_that_is_taken_is_a_key() -> None:
     _, plain = await typed(by_ends({}), Part.WORD)
-    _, tally = await typed(by_ends({"if": " a: pass"}), Part.WORD)
-    assert tally.accepted == {"word": 1}
-    assert tally.keys == plain.keys - len(" a:") + 2
+    _, counts = await typed(by_ends({"if": " a: pass"}), Part.WORD)
+    assert counts.accepted == {"word": 1}
+    assert counts.keys == plain.keys - len(" a:") + 2
     _, line = await typed(by_ends({"if": " a: pass"}), Part.LINE)
     assert line.accepted == {}
     assert line.shown[0].kept is Part.WORD
@@ -114,8 +114,8 @@ async def test_each_word_that_is_taken_is_a_key() -> None:
 
 async def test_a_bracket_that_the_editor_closed_is_stepped_over() -> None:
     text = "f(\n    [1, 'a'],\n)\ny = g(h(2))\n\n\nx"
-    editor, tally = await typed(by_ends({}), text=text, begin="f(")
-    assert tally.keys == tally.plain_keys
+    editor, counts = await typed(by_ends({}), text=text, begin="f(")
+    assert counts.keys == counts.plain_keys
     assert editor.pressed.count(")") == 3
 
 
@@ -126,13 +126,13 @@ async def test_a_suggestion_takes_the_closed_bracket_with_it() -> None:
         (("a, b", 0), {"whole": 1}),
         (("a, b)", 0), {}),
     ):
-        _, tally = await typed(
+        _, counts = await typed(
             lambda before, _, one=suggestion: one if before.endswith("(") else None,
             text=text,
             begin="f(",
         )
-        assert tally.accepted == taken
-        assert tally.shown[0].doubled is (taken == {})
+        assert counts.accepted == taken
+        assert counts.shown[0].doubled is (taken == {})
 
 
 async def test_a_suggestion_that_stays_on_the_screen_is_shown_once() -> None:
@@ -140,9 +140,9 @@ async def test_a_suggestion_that_stays_on_the_screen_is_shown_once() -> None:
         begun = before.rpartition("if")[2]
         return (" a:X"[len(begun) :], 0) if " a:".startswith(begun) else None
 
-    _, tally = await typed(wrong_but_typed_along, Part.WHOLE)
-    assert len(tally.shown) == 1
-    assert sum(tally.answers.values()) == tally.keys - len(["    ", "i", "f"])
+    _, counts = await typed(wrong_but_typed_along, Part.WHOLE)
+    assert len(counts.shown) == 1
+    assert sum(counts.answers.values()) == counts.keys - len(["    ", "i", "f"])
 
 
 pieces = st.text(st.sampled_from("ab =()[]{}\"':\n #"), max_size=30)
@@ -170,9 +170,9 @@ async def test_whatever_is_suggested_the_file_comes_out(
     whole = before + passage + after
     one = Passage(File("a.py", "python", whole), len(before), len(before + passage))
     editor = Editor(one.without, one.start, suggest)
-    tally = await Typist(editor, one, itertools.repeat(0.0), accept).type()
+    counts = await Typist(editor, one, itertools.repeat(0.0), accept).type()
     assert editor.text == whole
-    assert tally.calls == editor.calls
+    assert counts.calls == editor.calls
 
 
 @given(text=pieces)
@@ -244,23 +244,23 @@ def test_passages_are_whole_lines_of_files_that_are_long_enough() -> None:
 
 
 async def test_sums_are_those_of_what_happened() -> None:
-    _, tally = await typed(by_ends({"if": " a:\n        return a", "ret": "wrong("}))
+    _, counts = await typed(by_ends({"if": " a:\n        return a", "ret": "wrong("}))
     assert (
-        tally_of(
+        counts_from_json(
             {
-                **tally.__dict__,
+                **counts.__dict__,
                 "shown": [
-                    {name: getattr(one, name) for name in one.__slots__} for one in tally.shown
+                    {name: getattr(one, name) for name in one.__slots__} for one in counts.shown
                 ],
             }
         )
-        == tally
+        == counts
     )
-    found = summarize([tally, tally])
-    assert found.keys == 2 * tally.keys
-    assert found.saved == pytest.approx(1 - tally.keys / tally.plain_keys)
+    found = summarize([counts, counts])
+    assert found.keys == 2 * counts.keys
+    assert found.saved == pytest.approx(1 - counts.keys / counts.plain_keys)
     assert (found.shown, found.kept_whole, found.kept_in_part) == (4, 2, 0)
-    assert found.calls_per_kept == pytest.approx(tally.keys / tally.accepted_characters)
+    assert found.calls_per_kept == pytest.approx(counts.keys / counts.accepted_characters)
     assert found.without_model == 0.0
     assert (found.p50_ms, found.p95_ms) == (5.0, 5.0)
     assert summarize([]).p50_ms is None

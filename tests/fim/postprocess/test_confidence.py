@@ -19,8 +19,8 @@ class Doubtful(ScriptedEngine):
     pieces: tuple[tuple[str, float], ...] = (("ab", 0.5), ("cd\n", 0.01))
 
     async def _write(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
-        if request.begin:
-            yield Chunk(request.begin, (65,), (TokenLogprob(65, 0.0),))
+        if request.forced_prefix:
+            yield Chunk(request.forced_prefix, (65,), (TokenLogprob(65, 0.0),))
         for text, probability in self.pieces:
             yield Chunk(text, (65,), (TokenLogprob(65, math.log(probability)),))
         yield Chunk("", finish=FinishReason.STOP, usage=Usage(1, 2, 0, 0.0, 0.0))

@@ -41,7 +41,7 @@ def test_the_prompt_ends_before_it_and_the_suggestion_begins_behind_it() -> None
     completer = Completer(engine, FimSettings(prefetch=False, eagerness="eager"))
     result = asyncio.run(completer.complete(Snapshot("u", "python", "a = 1\nimpo\n", 10)))
     (request,) = engine.requests
-    assert request.begin == "impo"
+    assert request.forced_prefix == "impo"
     assert "impo" not in engine.held.decode(request.prompt)
     (one,) = result.suggestions
     assert one.text == "rt os"
@@ -69,5 +69,5 @@ def test_without_healing_the_prompt_has_all_that_was_typed() -> None:
     completer = Completer(engine, FimSettings(prefetch=False, healing=False))
     asyncio.run(completer.complete(Snapshot("u", "python", "impo\n", 4)))
     (request,) = engine.requests
-    assert request.begin == ""
+    assert request.forced_prefix == ""
     assert "impo" in engine.held.decode(request.prompt)

@@ -100,8 +100,8 @@ async def test_the_old_suggestion_is_the_engines_draft_when_something_changed() 
     await completer.complete(at_bar("a\nx = |\n"))
     await completer.complete(at_bar("b\nx = |\n"))  # changed above: the old answer may be wrong
     first, second = engine.requests
-    assert first.draft == ()
-    assert engine.held.decode(second.draft) == " total + 1"
+    assert first.draft_tokens == ()
+    assert engine.held.decode(second.draft_tokens) == " total + 1"
     assert second.begin == " "
 
 
@@ -112,14 +112,14 @@ async def test_the_draft_is_of_the_users_line_whatever_was_made_ready_since() ->
     await landed(engine, 2)
     await completer.complete(at_bar("b\nx = |\n"))
     asked = [one for one in engine.requests if one.priority is Priority.COMPLETION]
-    assert engine.held.decode(asked[-1].draft) == " 1"
+    assert engine.held.decode(asked[-1].draft_tokens) == " 1"
 
 
 class Unsure(ScriptedEngine):
     """Sure of a first word, and of nothing behind it."""
 
     async def _write(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
-        for text, logprob in ((request.begin, 0.0), ("total", -0.1), (" + more\n", -9.0)):
+        for text, logprob in ((request.forced_prefix, 0.0), ("total", -0.1), (" + more\n", -9.0)):
             yield Chunk(text, (65,), (TokenLogprob(65, logprob),))
         yield Chunk("", finish=FinishReason.STOP, usage=Usage(1, 3, 0, 0.0, 0.0))
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks.simulated_editor import Seat
+from benchmarks.simulated_editor import SimulatedEditor
 from engine.client.managed import ManagedEngine
 from engine.errors import ConfigurationError
 from engine.settings import EngineSettings
@@ -62,7 +62,7 @@ class Variant:
         """Put the patches in place for a while; a name that is no more raises AttributeError."""
         before = []
         for place, value in self.patches.items():
-            owner, name = _owner(place)
+            owner, name = resolve(place)
             before.append((owner, name, getattr(owner, name)))
             setattr(owner, name, value)
         try:
@@ -72,7 +72,8 @@ class Variant:
                 setattr(owner, name, value)
 
 
-def _owner(place: str) -> tuple[Any, str]:
+def resolve(place: str) -> tuple[Any, str]:
+    """Return the module or class that holds a patched name, and the name itself."""
     module, _, names = place.partition(":")
     owner: Any = importlib.import_module(module)
     *path, name = names.split(".")
@@ -153,11 +154,11 @@ class _Run:
     async def type(self, passage: Passage, gap_ms: int, seed: int) -> None:
         if any(counts.name == passage.name for counts in self.all_counts.rows):
             return
-        seat = Seat(self.completer)
+        editor = SimulatedEditor(self.completer)
         file = passage.file
-        seat.open(passage.without, passage.start, file.place.as_uri(), file.language)
+        editor.open(passage.without, passage.start, file.place.as_uri(), file.language)
         with self.variant.on():
-            self.all_counts.add(await Typist(seat, passage, drawn(gap_ms, seed)).type())
+            self.all_counts.add(await Typist(editor, passage, drawn(gap_ms, seed)).type())
 
     async def fill(self, hole: Hole) -> None:
         if any(record.name == hole.name for record in self.records.rows):

@@ -56,7 +56,7 @@ class _Person:
 
 
 @dataclass
-class Crowd:
+class ConcurrentUsers:
     """So many people at one engine, for so many seconds of its clock."""
 
     model: Loaded
@@ -92,7 +92,7 @@ class Crowd:
             self.now += time.thread_time() - started
             for person in people:
                 self._look(person)
-        # On a GPU the next crowd's caches lie in the same arena.
+        # On a GPU the next measurement's caches lie in the same arena.
         for answer in list(self._scheduler._under_way):
             self._scheduler._end(answer)
         self._scheduler._pool.forget()
@@ -167,25 +167,25 @@ def main(
     found = []
     for chat in (False, True):
         for people in (1, 2, 4, 8):
-            crowd = Crowd(loaded, texts, people, chat)
-            crowd.run(_WARM_UP_S + seconds / people**0.5)
-            found.append(crowd)
+            users = ConcurrentUsers(loaded, texts, people, chat)
+            users.run(_WARM_UP_S + seconds / people**0.5)
+            found.append(users)
     table = Table(title=f"{model}: ms of the engine's thread from a key to the end of its answer")
     for column in ("people", "chat", "answers", "p50", "÷ one's", "p95", "÷ one's"):
         table.add_column(column, justify="right")
-    for crowd in found:
-        one = next(other for other in found if other.people == 1 and other.chat == crowd.chat)
+    for users in found:
+        one = next(other for other in found if other.people == 1 and other.chat == users.chat)
         cells = []
         for part in (0.5, 0.95):
-            mine, alone = (percentile(sorted(c.milliseconds), part) for c in (crowd, one))
+            mine, alone = (percentile(sorted(c.milliseconds), part) for c in (users, one))
             cells += [f"{mine:.1f}", f"{mine / alone:.2f}"]
-        chats = "yes" if crowd.chat else "no"
-        table.add_row(str(crowd.people), chats, str(len(crowd.milliseconds)), *cells)
+        chats = "yes" if users.chat else "no"
+        table.add_row(str(users.people), chats, str(len(users.milliseconds)), *cells)
     Console().print(table)
     Console().print(machine())
     if json_file is not None:
         kept = [{"people": c.people, "chat": c.chat, "milliseconds": c.milliseconds} for c in found]
-        json_file.write_text(json.dumps({"machine": machine(), "crowds": kept}))
+        json_file.write_text(json.dumps({"machine": machine(), "users": kept}))
 
 
 if __name__ == "__main__":

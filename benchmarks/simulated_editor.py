@@ -18,7 +18,7 @@ from lsp_server.session.debounce import Pacing
 
 
 @dataclass
-class Seat:
+class SimulatedEditor:
     """One document and one cursor; implements `fim.evaluation.typist.Editor`."""
 
     completer: Completer
@@ -27,7 +27,7 @@ class Seat:
     text: str = ""
     cursor: int = 0
     _pacing: Pacing = field(default_factory=Pacing)
-    _skipped: float = 0.0
+    skipped_s: float = 0.0
     """Seconds."""
 
     def open(self, text: str, cursor: int, uri: str, language: str) -> None:
@@ -40,15 +40,15 @@ class Seat:
         return self.completer.asked
 
     async def press(
-        self, key: str, pause: float, *, removed: int = 0, behind: str = ""
+        self, key: str, pause: float, *, removed: int = 0, text_after: str = ""
     ) -> Ghost | None:
         """See `Editor.press`."""
         rest = self.text[self.cursor + removed :]
-        self.text = self.text[: self.cursor] + key + behind + rest
+        self.text = self.text[: self.cursor] + key + text_after + rest
         self.cursor += len(key)
         snapshot = Snapshot(self.uri, self.language, self.text, self.cursor)
         started = time.perf_counter()
-        self._pacing.key((started + self._skipped) * 1000)
+        self._pacing.key((started + self.skipped_s) * 1000)
         answer = asyncio.create_task(self._answer(snapshot))
         await asyncio.wait([answer], timeout=pause)
         if not answer.done():
@@ -60,7 +60,7 @@ class Seat:
         if at_work:
             left = pause - (time.perf_counter() - started)
             await asyncio.wait(at_work, timeout=max(0.0, left))
-        self._skipped += max(0.0, pause - (time.perf_counter() - started))
+        self.skipped_s += max(0.0, pause - (time.perf_counter() - started))
         return self._ghost(result, milliseconds)
 
     async def _answer(self, snapshot: Snapshot) -> tuple[float, CompletionResult]:

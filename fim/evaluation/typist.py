@@ -35,11 +35,11 @@ class Editor(Protocol):
         """How often the model was asked so far."""
 
     async def press(
-        self, key: str, pause: float, *, removed: int = 0, behind: str = ""
+        self, key: str, pause: float, *, removed: int = 0, text_after: str = ""
     ) -> Ghost | None:
         """Put `key` in place of `removed` characters, step behind it, and wait for `pause` seconds.
 
-        `behind` is put right of the cursor. None where no answer came in time.
+        `text_after` is put right of the cursor. None where no answer came in time.
         """
 
 
@@ -92,13 +92,13 @@ class Typist:
                 return await self._press(key, removed=blank if closing_follows else 0)
             # The editor puts the closing bracket on a line of its own.
             self._closed = "\n" + indentation(self._line) + closed
-            return await self._press(key, removed=len(closed), behind=self._closed)
+            return await self._press(key, removed=len(closed), text_after=self._closed)
         if closed.strip() and closed[blank] == key:
             self._closed = closed[blank + 1 :]
             return await self._press(key, removed=blank + 1)
         closer = self._closer(key)
         self._closed = closer + closed
-        return await self._press(key, behind=closer)
+        return await self._press(key, text_after=closer)
 
     def _closer(self, key: str) -> str:
         """Return what the editor closes a key with, which may be nothing."""
@@ -118,11 +118,11 @@ class Typist:
     def _line(self) -> str:
         return self._editor.text[: self._editor.cursor].rpartition("\n")[2]
 
-    async def _press(self, key: str, removed: int = 0, behind: str = "") -> Ghost | None:
+    async def _press(self, key: str, removed: int = 0, text_after: str = "") -> Ghost | None:
         self.counts.keys += 1
         after_first = bool(self.counts.shown)
         pause = next(self._rhythm)
-        ghost = await self._editor.press(key, pause, removed=removed, behind=behind)
+        ghost = await self._editor.press(key, pause, removed=removed, text_after=text_after)
         if after_first:
             source = LATE if ghost is None else ghost.source
             _count(self.counts.answers, source)

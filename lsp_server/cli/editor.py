@@ -85,14 +85,14 @@ class ScriptedEditor:
         """Put the cursor between the two texts, at their first place together."""
         self.cursor = self.text.index(before + after) + len(before)
 
-    def edit(self, removed: int, inserted: str, behind: str = "") -> None:
+    def edit(self, removed: int, inserted: str, text_after: str = "") -> None:
         """Replace `removed` characters right of the cursor and step behind what is inserted.
 
-        `behind` is put right of the cursor, as a bracket that an editor closes.
+        `text_after` is put right of the cursor, as a bracket that an editor closes.
         """
         start, end = self._position(self.cursor), self._position(self.cursor + removed)
         change = types.TextDocumentContentChangePartial(
-            text=inserted + behind, range=types.Range(start, end)
+            text=inserted + text_after, range=types.Range(start, end)
         )
         self.version += 1
         self.client.text_document_did_change(
@@ -101,7 +101,7 @@ class ScriptedEditor:
             )
         )
         rest = self.text[self.cursor + removed :]
-        self.text = self.text[: self.cursor] + inserted + behind + rest
+        self.text = self.text[: self.cursor] + inserted + text_after + rest
         self.cursor += len(inserted)
 
     async def type(self, text: str, seconds_per_key: float = 0.05) -> Ghost:
@@ -118,14 +118,14 @@ class ScriptedEditor:
         return await self._shown(asked)
 
     async def press(
-        self, key: str, pause: float, *, removed: int = 0, behind: str = ""
+        self, key: str, pause: float, *, removed: int = 0, text_after: str = ""
     ) -> Ghost | None:
         """Press one key and wait for `pause` seconds, as a person does before the next.
 
         See `edit` for what it does. Returns what is shown by then; None where no answer came in
         time, which is then taken back.
         """
-        self.edit(removed, key, behind)
+        self.edit(removed, key, text_after)
         asked = self._ask(types.InlineCompletionTriggerKind.Automatic)
         answer = asyncio.ensure_future(self._shown(asked))
         await asyncio.wait([answer], timeout=pause)

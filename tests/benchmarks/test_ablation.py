@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.ablation import VARIANTS, Variant, _owner
-from benchmarks.simulated_editor import Seat
+from benchmarks.ablation import VARIANTS, Variant, resolve
+from benchmarks.simulated_editor import SimulatedEditor
 from engine.api import GenerationRequest
 from engine.scripted import ScriptedEngine
 from fim.completer import Completer
@@ -23,26 +23,26 @@ TEXT = "def f(a):\n    total = g(a, 1)\n    return total\n\n\nx = f(1)\n"
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.without)
 def test_a_mechanism_is_there_to_be_left_out_and_is_put_back(variant: Variant) -> None:
-    found = [getattr(*_owner(place)) for place in variant.patches]
+    found = [getattr(*resolve(place)) for place in variant.patches]
     with variant.on():
-        changed = [getattr(*_owner(place)) for place in variant.patches]
+        changed = [getattr(*resolve(place)) for place in variant.patches]
         assert all(one is not other for one, other in zip(found, changed, strict=True))
-    assert [getattr(*_owner(place)) for place in variant.patches] == found
+    assert [getattr(*resolve(place)) for place in variant.patches] == found
     assert (variant.fim != BY_NAME["nothing"].fim) is bool(variant.settings)
 
 
 async def typed(
     variant: Variant, script: Callable[[GenerationRequest], str], gap: float = 0.05
-) -> tuple[TypingCounts, Seat]:
+) -> tuple[TypingCounts, SimulatedEditor]:
     engine = ScriptedEngine(script)
     passage = Passage(File("a.py", "python", TEXT), TEXT.index("    total"), TEXT.index("\n\n\nx"))
     with variant.on():
-        seat = Seat(Completer(engine, variant.fim))
-        seat.open(passage.without, passage.start, "file:///a.py", "python")
-        counts = await Typist(seat, passage, itertools.repeat(gap)).type()
-    assert seat.text == TEXT
-    assert counts.calls == seat.completer.asked
-    return counts, seat
+        editor = SimulatedEditor(Completer(engine, variant.fim))
+        editor.open(passage.without, passage.start, "file:///a.py", "python")
+        counts = await Typist(editor, passage, itertools.repeat(gap)).type()
+    assert editor.text == TEXT
+    assert counts.calls == editor.completer.asked
+    return counts, editor
 
 
 async def test_what_is_left_out_is_missed() -> None:
@@ -73,8 +73,8 @@ async def test_doubled_brackets_are_seen_where_nothing_prevents_them() -> None:
 
 async def test_the_clock_skips_what_nobody_waits_for() -> None:
     """At a second a key, this would take half a minute."""
-    counts, seat = await typed(BY_NAME["nothing"], lambda _: "nothing like it\n", gap=1.0)
-    assert seat._skipped > 0.8 * counts.keys
+    counts, editor = await typed(BY_NAME["nothing"], lambda _: "nothing like it\n", gap=1.0)
+    assert editor.skipped_s > 0.8 * counts.keys
     assert counts.answers.get("late", 0) == 0
 
 

@@ -41,10 +41,10 @@ class Editor:
     pressed: list[str] = field(default_factory=list)
 
     async def press(
-        self, key: str, pause: float, *, removed: int = 0, behind: str = ""
+        self, key: str, pause: float, *, removed: int = 0, text_after: str = ""
     ) -> Ghost | None:
         rest = self.text[self.cursor + removed :]
-        self.text = self.text[: self.cursor] + key + behind + rest
+        self.text = self.text[: self.cursor] + key + text_after + rest
         self.cursor += len(key)
         self.calls += 1
         self.pressed.append(key)

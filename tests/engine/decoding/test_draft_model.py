@@ -110,9 +110,9 @@ def request(model: Loaded, text: str = CODE, **fields: Any) -> GenerationRequest
 )
 @pytest.mark.parametrize("forced_prefix", ["", "path, te"])
 def test_an_answer_is_the_same_with_and_without(
-    plain: Loaded, drafting: Loaded, sampling: Sampling, begin: str
+    plain: Loaded, drafting: Loaded, sampling: Sampling, forced_prefix: str
 ) -> None:
-    asked = request(plain, sampling=sampling, forced_prefix=begin, logprobs=1)
+    asked = request(plain, sampling=sampling, forced_prefix=forced_prefix, logprobs=1)
     written, usage = run(cheap(drafting), asked)
     assert written == run(plain, asked)[0]
     assert 0 < usage.accepted_tokens < usage.drafted_tokens

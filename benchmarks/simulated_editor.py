@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fim.completer import Completer
 from fim.evaluation.counts import Ghost
 from fim.snapshot import CompletionResult, Snapshot, Source, Trigger
-from lsp_server.session.debounce import Pacing
+from lsp_server.session.debounce import AdaptiveDebounce
 
 
 @dataclass
@@ -26,7 +26,7 @@ class SimulatedEditor:
     language: str = ""
     text: str = ""
     cursor: int = 0
-    _pacing: Pacing = field(default_factory=Pacing)
+    _debounce: AdaptiveDebounce = field(default_factory=AdaptiveDebounce)
     skipped_s: float = 0.0
     """Seconds."""
 
@@ -48,7 +48,7 @@ class SimulatedEditor:
         self.cursor += len(key)
         snapshot = Snapshot(self.uri, self.language, self.text, self.cursor)
         started = time.perf_counter()
-        self._pacing.key((started + self.skipped_s) * 1000)
+        self._debounce.on_key((started + self.skipped_s) * 1000)
         answer = asyncio.create_task(self._answer(snapshot))
         await asyncio.wait([answer], timeout=pause)
         if not answer.done():
@@ -66,10 +66,10 @@ class SimulatedEditor:
     async def _answer(self, snapshot: Snapshot) -> tuple[float, CompletionResult]:
         started = time.perf_counter()
         if not self.completer.knows(snapshot) and snapshot.line_before.strip():
-            await asyncio.sleep(self._pacing.delay() / 1000)
+            await asyncio.sleep(self._debounce.delay_ms() / 1000)
         result = await self.completer.complete(snapshot, Trigger.AUTOMATIC)
         if result.source is Source.MODEL:
-            self._pacing.answered(result.model_ms)
+            self._debounce.on_answer(result.model_ms)
         return (time.perf_counter() - started) * 1000, result
 
     def _ghost(self, result: CompletionResult, milliseconds: float) -> Ghost:

@@ -1,8 +1,8 @@
 """How long to wait after a key before the model is asked.
 
-A model that answers before the next key is asked at once: what it began is taken back or joined
-for nothing. One that is slower than the typing would only ever work on what is stale already, so it
-waits until a pause is likely.
+A model that usually answers before the next key is asked immediately: cancelling or joining such a
+request costs nothing. A model that is slower than the typing would only compute outdated answers,
+so its request waits until the user probably pauses.
 """
 
 from __future__ import annotations
@@ -10,39 +10,39 @@ from __future__ import annotations
 import statistics
 from collections import deque
 
-LONGEST_MS = 250.0
-"""More would be felt as the editor's own slowness."""
+MAX_DELAY_MS = 250.0
+"""A longer delay would make the editor itself feel slow."""
 
-_KEYS, _ANSWERS = 20, 10
-_LONGEST_GAP_MS = 1000.0
-"""A longer one is a pause to think, and says nothing of the rhythm."""
-_SHARE = 0.6
-"""Of the gap between keys: an answer within it is there in time most often."""
+_NUM_KEYS, _NUM_ANSWERS = 20, 10
+_MAX_GAP_MS = 1000.0
+"""A longer gap between two keys is a pause to think and is not part of the typing rhythm."""
+_IN_TIME_SHARE = 0.6
+"""An answer that takes at most this share of the median gap usually arrives before the next key."""
 
 
-class Pacing:
-    """Watches one person's typing and one engine's answers; times in milliseconds."""
+class AdaptiveDebounce:
+    """Derives the delay from one user's typing and one engine's response times (milliseconds)."""
 
     def __init__(self) -> None:
-        self._last_key: float | None = None
-        self._gaps: deque[float] = deque(maxlen=_KEYS)
-        self._answers: deque[float] = deque(maxlen=_ANSWERS)
+        self._last_key_ms: float | None = None
+        self._gaps: deque[float] = deque(maxlen=_NUM_KEYS)
+        self._answer_times: deque[float] = deque(maxlen=_NUM_ANSWERS)
 
-    def key(self, now: float) -> None:
-        """Take note of a key."""
-        if self._last_key is not None and 0 < now - self._last_key <= _LONGEST_GAP_MS:
-            self._gaps.append(now - self._last_key)
-        self._last_key = now
+    def on_key(self, now_ms: float) -> None:
+        """Record a key."""
+        if self._last_key_ms is not None and 0 < now_ms - self._last_key_ms <= _MAX_GAP_MS:
+            self._gaps.append(now_ms - self._last_key_ms)
+        self._last_key_ms = now_ms
 
-    def answered(self, milliseconds: float) -> None:
-        """Take note of how long the model took."""
-        self._answers.append(milliseconds)
+    def on_answer(self, milliseconds: float) -> None:
+        """Record how long the model took."""
+        self._answer_times.append(milliseconds)
 
-    def delay(self) -> float:
-        """Return how long to wait now: nothing while too little is known."""
-        if not self._gaps or not self._answers:
+    def delay_ms(self) -> float:
+        """Return how long to wait now; zero until there are measurements."""
+        if not self._gaps or not self._answer_times:
             return 0.0
         gap = statistics.median(self._gaps)
-        if statistics.median(self._answers) <= _SHARE * gap:
+        if statistics.median(self._answer_times) <= _IN_TIME_SHARE * gap:
             return 0.0
-        return min(LONGEST_MS, gap)
+        return min(MAX_DELAY_MS, gap)

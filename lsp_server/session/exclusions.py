@@ -16,7 +16,7 @@ MAX_CHARACTERS = 2_000_000
 _LOOKED_AT = 8192
 
 
-def odd_text(text: str) -> str | None:
+def unsuitable_text(text: str) -> str | None:
     """Return why nothing is suggested in such a text, None if something may be."""
     if len(text) > MAX_CHARACTERS:
         return f"the file is larger than {MAX_CHARACTERS // 1_000_000} million characters"

@@ -28,9 +28,9 @@ from engine.errors import EngineUnavailableError, StarcoderError
 from fim.completer import Completer
 from fim.snapshot import Cell, CompletionResult, SelectedText, Snapshot, Source, Trigger
 from lsp_server import __version__
-from lsp_server.session.debounce import Pacing
+from lsp_server.session.debounce import AdaptiveDebounce
 from lsp_server.session.documents import Document, DocumentWorkspace
-from lsp_server.session.exclusions import Exclusions, odd_text
+from lsp_server.session.exclusions import Exclusions, unsuitable_text
 from lsp_server.session.latest_wins import LatestWins
 from lsp_server.session.projects import Projects
 from lsp_server.session.protocol import FAILED, StarcoderProtocol
@@ -89,7 +89,7 @@ class StarcoderServer(LanguageServer):
         self.completer = self._new_completer()
         self.conversations = Conversations(Store())
         self._statistics = Statistics(self.spawn)
-        self._pacing = Pacing()
+        self._debounce = AdaptiveDebounce()
 
     # Documents.
 
@@ -112,9 +112,9 @@ class StarcoderServer(LanguageServer):
     def apply_settings(self, sent: Any) -> None:
         """Take on what the client sent; a running engine is kept unless it is another one now."""
         resolved = resolve(sent)
-        self.status.tell_again()
+        self.status.reset_notifications()
         if resolved.problems:
-            self.status.tell_once("\n".join(resolved.problems), types.MessageType.Warning)
+            self.status.notify_once("\n".join(resolved.problems), types.MessageType.Warning)
         before, self.settings = self.settings, resolved.settings
         logging.getLogger().setLevel(self.settings.log_level.upper())
         self._exclusions = _exclusions(self.settings)
@@ -170,7 +170,7 @@ class StarcoderServer(LanguageServer):
 
     def _failed(self, error: StarcoderError) -> None:
         self.status.update(state=State.ERROR, message=error.user_message, why="the engine failed")
-        self.status.tell_once(error.user_message, types.MessageType.Error)
+        self.status.notify_once(error.user_message, types.MessageType.Error)
         if isinstance(error, EngineUnavailableError):
             self.completer.forget_model()
 
@@ -192,13 +192,13 @@ class StarcoderServer(LanguageServer):
         )
         started = time.perf_counter()
         if trigger is Trigger.AUTOMATIC:
-            self._pacing.key(started * 1000)
+            self._debounce.on_key(started * 1000)
         result = await self._latest.run(uri, self._completed(snapshot, trigger, selected))
         if result is None:
             return snapshot, CompletionResult((), Source.NONE, "superseded by a newer request")
         elapsed = (time.perf_counter() - started) * 1000
         if result.source is Source.MODEL:
-            self._pacing.answered(result.model_ms)
+            self._debounce.on_answer(result.model_ms)
         changes: dict[str, Any] = {
             "why": result.why,
             "source": str(result.source),
@@ -260,7 +260,7 @@ class StarcoderServer(LanguageServer):
         if not snapshot.line_before.strip():
             return 0.0  # on a new line there is nothing to wait for
         set_by_user = self.settings.debounce_ms
-        return self._pacing.delay() if set_by_user is None else set_by_user
+        return self._debounce.delay_ms() if set_by_user is None else set_by_user
 
     async def _reason_for_silence(self, snapshot: Snapshot, trigger: Trigger) -> str | None:
         if not self.settings.enabled:
@@ -268,7 +268,7 @@ class StarcoderServer(LanguageServer):
         disabled = snapshot.language_id in self.settings.disabled_languages
         if disabled and trigger is Trigger.AUTOMATIC:
             return f"switched off for {snapshot.language_id}"
-        excluded = self._exclusions.by_pattern(snapshot.uri) or odd_text(snapshot.text)
+        excluded = self._exclusions.by_pattern(snapshot.uri) or unsuitable_text(snapshot.text)
         if excluded is None and trigger is Trigger.AUTOMATIC:
             excluded = await self._exclusions.by_git(snapshot.uri)
         return excluded
@@ -309,7 +309,7 @@ class StarcoderServer(LanguageServer):
         """Tell the user of a failed notification, which has no answer, without its details."""
         if source is not FeatureRequestError:
             log.error("a notification failed", exc_info=error)
-            self.status.tell_once(FAILED, types.MessageType.Error)
+            self.status.notify_once(FAILED, types.MessageType.Error)
 
     def heavy_modules(self) -> list[str]:
         """Return those modules that must not be in this process, and are."""

@@ -92,14 +92,14 @@ class StatusReporter:
             self.status = changed
             self._server.protocol.notify(METHOD, changed.params())
 
-    def tell_once(self, message: str, kind: types.MessageType) -> None:
+    def notify_once(self, message: str, kind: types.MessageType) -> None:
         """Show a message, unless the user was told the same before."""
         log.log(logging.ERROR if kind is types.MessageType.Error else logging.WARNING, message)
         if message not in self._told:
             self._told.add(message)
             self._server.window_show_message(types.ShowMessageParams(kind, message))
 
-    def tell_again(self) -> None:
+    def reset_notifications(self) -> None:
         """Forget what was told: the user changed something and wants to hear of it."""
         self._told.clear()
 

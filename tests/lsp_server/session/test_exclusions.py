@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lsp_server.session.exclusions import MAX_CHARACTERS, Exclusions, is_ignored, odd_text
+from lsp_server.session.exclusions import MAX_CHARACTERS, Exclusions, is_ignored, unsuitable_text
 from lsp_server.settings import Settings
 
 
@@ -69,6 +69,6 @@ async def test_no_repository_ignores_nothing(tmp_path: Path) -> None:
 
 
 def test_large_and_binary_files() -> None:
-    assert odd_text("x" * (MAX_CHARACTERS + 1))
-    assert odd_text("a\0b")
-    assert odd_text("") is None
+    assert unsuitable_text("x" * (MAX_CHARACTERS + 1))
+    assert unsuitable_text("a\0b")
+    assert unsuitable_text("") is None

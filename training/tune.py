@@ -30,37 +30,14 @@ from training.measure import FORMS, Form, exact_match, held_out_loss
 from training.packing import PAD, Rows, pack, pieces
 from training.repository import Split, line_holes, read_repository, split
 from training.tokenizer import load_tokenizer
+from training.tune_options import LORA_TARGETS, MAX_LENGTH, TuneOptions
 
 HOLES = FimOptions(rate=0.8, spm_rate=0.5, rest_of_line_rate=0.5, line_rate=1.0)
-TARGETS = ["c_attn", "c_proj", "c_fc"]
-"""Every product within the layers; BigCode's list names c_attn and c_proj."""
-
-MAX_LENGTH = 1024
-"""Tokens of a sequence: activations, not weights, are what fills a GPU."""
 
 _WARM_UP = 0.1
 _EPOCHS = 4
 _STEPS = (40, 1000)
 _SMALL = 100_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class TuneOptions:
-    """How to tune."""
-
-    steps: int | None = None
-    """Optimiser steps; None is four passes over the repository, within bounds."""
-    rows_per_step: int = 8
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.05
-    learning_rate: float | None = None
-    """None is 3e-4, or 2e-3 below 100 million parameters, where 3e-4 hardly moves it."""
-    full: bool = False
-    """Train all weights rather than an adapter."""
-    lines: int = 300
-    """Lines to measure exact match with."""
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +48,7 @@ class Measured:
     """Share of lines completed exactly, 0 to 1, greedy, from a random column."""
     nats_per_token: float
 
-    def better_than(self, other: Measured) -> bool:
+    def is_better_than(self, other: Measured) -> bool:
         """Whether it is likelier to have written the files, and completes no fewer lines."""
         return self.nats_per_token < other.nats_per_token and self.exact_match >= other.exact_match
 
@@ -90,9 +67,9 @@ class TuneReport:
     steps: int
 
     @property
-    def helped(self) -> bool:
+    def is_improved(self) -> bool:
         """Whether the result should be served."""
-        return self.after.better_than(self.before)
+        return self.after.is_better_than(self.before)
 
 
 def tune(
@@ -251,7 +228,7 @@ def _with_adapter(model: Any, options: TuneOptions) -> Any:
         r=options.rank,
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
-        target_modules=TARGETS,
+        target_modules=list(LORA_TARGETS),
         task_type="CAUSAL_LM",
     )
     adapted = get_peft_model(model, config)
@@ -260,18 +237,3 @@ def _with_adapter(model: Any, options: TuneOptions) -> Any:
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
     return adapted
-
-
-def bytes_needed(parameters: int, layers: int, width: int, vocab: int, options: TuneOptions) -> int:
-    """Estimate the memory that tuning takes, from below: weights, optimiser, activations, logits.
-
-    Activations of a layer are about 34 values a token and unit of width in 16 bits (Korthikanti et
-    al. 2022, arXiv:2205.05198, without the part that grows with the square of the length).
-    """
-    on_gpu = torch.cuda.is_available()
-    weights = parameters * (2 if on_gpu else 4)
-    # An adapter's rows and columns on four products of a layer, eleven widths in all.
-    trained = parameters if options.full else layers * options.rank * 11 * width
-    tokens = options.rows_per_step * MAX_LENGTH
-    activations = 34 * tokens * layers * width + 10 * tokens * vocab
-    return weights + 16 * trained + activations

@@ -6,7 +6,9 @@ from chat.training.config import TuneChatConfig
 from chat.training.train import QUESTION, ChatReport
 
 
-def card(name: str, base: str, data: str, config: TuneChatConfig, report: ChatReport) -> str:
+def chat_model_card(
+    name: str, base: str, data: str, config: TuneChatConfig, report: ChatReport
+) -> str:
     """Return the card as markdown, in the form that the hub reads."""
     what = "A LoRA adapter" if config.method == "lora" else "A fine-tuned model"
     rows = "\n".join(f"| {key} | {value} |" for key, value in config.model_dump().items() if value)

@@ -30,7 +30,7 @@ _OASST_ROLES = {"prompter": "user", "assistant": "assistant"}
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class DialogueSplit:
     """Dialogues to learn from, and others to measure with."""
 
     training: list[Dialogue]
@@ -112,7 +112,7 @@ def _ways(node: Any, before: Dialogue) -> Iterator[Dialogue]:
             yield _checked(ended)
 
 
-def split(dialogues: Sequence[Dialogue], seed: int) -> Split:
+def split_dialogues(dialogues: Sequence[Dialogue], seed: int) -> DialogueSplit:
     """Set dialogues aside at random, all of a question's together; raises ConfigurationError."""
     if len(dialogues) < MIN_DIALOGUES:
         raise ConfigurationError(
@@ -131,4 +131,4 @@ def split(dialogues: Sequence[Dialogue], seed: int) -> Split:
     if not rest:
         raise ConfigurationError("All dialogues begin with one question: nothing can be held out.")
     random.Random(seed).shuffle(rest)
-    return Split(rest, aside)
+    return DialogueSplit(rest, aside)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ from chat.formats import CHATML_TOKENS
 from chat.rendering import render
 from chat.training.blocks import Block, blocks
 from chat.training.config import TuneChatConfig
-from chat.training.data import Split
+from chat.training.data import DialogueSplit
 from engine.api import Message
 from engine.errors import ConfigurationError
 from engine.loading.adapter_store import TOKENIZER_FILE, WEIGHTS_FILE
 from engine.tokenizer import Tokenizer
+from training.tune_options import LORA_TARGETS
 
-TARGETS = ["c_attn", "c_proj", "c_fc"]
 TEMPLATE_FILE = "dialogue_template.json"
 PLAN_FILE = "plan.json"
 
@@ -49,7 +49,7 @@ class ChatReport:
     sample: str
 
     @property
-    def helped(self) -> bool:
+    def is_improved(self) -> bool:
         """Whether the result should be served."""
         return self.perplexity_after < self.perplexity_before
 
@@ -73,7 +73,7 @@ class _Blocks(Dataset[dict[str, torch.Tensor]]):
 
 def tune_chat(
     base: Path,
-    data: Split,
+    data: DialogueSplit,
     folder: Path,
     config: TuneChatConfig,
     say: Callable[[str], None] = print,
@@ -158,7 +158,7 @@ def _with_adapter(model: Any, config: TuneChatConfig, added: tuple[int, ...]) ->
         r=config.rank,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
-        target_modules=TARGETS,
+        target_modules=list(LORA_TARGETS),
         trainable_token_indices={"wte": list(added)} if added else None,
         task_type="CAUSAL_LM",
     )
@@ -188,7 +188,7 @@ def _arguments(folder: Path, config: TuneChatConfig) -> TrainingArguments:
     )
 
 
-def _check_plan(folder: Path, base: Path, config: TuneChatConfig, data: Split) -> None:
+def _check_plan(folder: Path, base: Path, config: TuneChatConfig, data: DialogueSplit) -> None:
     """Raise ConfigurationError for a folder that holds another run."""
     plan = {
         "base": str(base),
@@ -246,8 +246,3 @@ def _without_embeddings(file: Path) -> None:
 
 def _is_learned(name: str) -> bool:
     return "lora_" in name or "wte.token_adapter.trainable_tokens_delta" in name
-
-
-def describe(report: ChatReport) -> dict[str, Any]:
-    """Return a report as JSON holds it."""
-    return asdict(report)

@@ -25,7 +25,8 @@ from engine.settings import EngineSettings
 from lsp_server.cli import common, tune_chat
 
 if TYPE_CHECKING:
-    from training.tune import TuneOptions, TuneReport
+    from training.tune import TuneReport
+    from training.tune_options import TuneOptions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -75,7 +76,8 @@ def code(
         from accelerate import PartialState
 
         from engine.loading.locate import locate
-        from training.tune import TuneOptions, tune
+        from training.tune import tune
+        from training.tune_options import TuneOptions
 
         name = check_name(name or path.resolve().name)
         base_name, base = locate(EngineSettings(model=model, offline=offline), lambda *_: None)
@@ -99,7 +101,7 @@ def code(
             _show(report)
             if full is not None:
                 _say(f"The tuned model is in {full}: set starcoder.model to that folder.")
-            elif report.helped or keep_anyway:
+            elif report.is_improved or keep_anyway:
                 note = AdapterNote(base_name, fingerprint(base), asdict(report))
                 install(made, name, note)
                 _say(f'Served from now on as {name}: set "starcoder.adapter": "{name}".')
@@ -145,11 +147,11 @@ def remove(name: Annotated[str, typer.Argument(help="Name of the adapter.")]) ->
 def _check_memory(name: str, base: Path, options: TuneOptions) -> None:
     """Raise OutOfMemoryError before anything is loaded, if it cannot fit."""
     from engine.loading.model_size import free_memory, human, parameter_count
-    from training.tune import bytes_needed
+    from training.tune_options import estimate_memory_bytes
 
     try:
         config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-        needed = bytes_needed(
+        needed = estimate_memory_bytes(
             parameter_count(config),
             config["n_layer"],
             config["n_embd"],

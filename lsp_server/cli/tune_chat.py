@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -46,25 +47,25 @@ def chat(
         import torch
         from accelerate import PartialState
 
-        from chat.training.card import card
+        from chat.training.card import chat_model_card
         from chat.training.config import read_config
-        from chat.training.data import Split, read_dialogues, split
-        from chat.training.train import describe, tune_chat
+        from chat.training.data import DialogueSplit, read_dialogues, split_dialogues
+        from chat.training.train import tune_chat
         from engine.loading.locate import locate
 
         name = check_name(name)
         chosen = read_config(config or ("lora" if torch.cuda.is_available() else "small"))
         dialogues = read_dialogues(path)
-        data = split(dialogues, chosen.seed)
+        data = split_dialogues(dialogues, chosen.seed)
         if held_out is not None:
-            data = Split(dialogues, read_dialogues(held_out))
+            data = DialogueSplit(dialogues, read_dialogues(held_out))
         base_name, base = locate(EngineSettings(model=model, offline=offline), lambda *_: None)
         run = folder or Path(f"{name}-run")
         report = tune_chat(base, data, run, chosen, common.stderr().print)
         if not PartialState().is_main_process:
             return
         result = run / "result"
-        text = card(name, base_name, path.name, chosen, report)
+        text = chat_model_card(name, base_name, path.name, chosen, report)
         (result / "README.md").write_text(text, encoding="utf-8")
         table = Table(title=f"{report.held_out_dialogues} dialogues held out", title_justify="left")
         for column in ("", "before", "after"):
@@ -75,8 +76,8 @@ def chat(
         console.print(table)
         if chosen.method == "full":
             console.print(f"The tuned model is in {result}: set starcoder.model to that folder.")
-        elif report.helped or keep_anyway:
-            install(result, name, AdapterNote(base_name, fingerprint(base), describe(report)))
+        elif report.is_improved or keep_anyway:
+            install(result, name, AdapterNote(base_name, fingerprint(base), asdict(report)))
             console.print(f'Served from now on as {name}: set "starcoder.chatAdapter": "{name}".')
         else:
             console.print("It did not help on the held-out dialogues, so it is not served.")

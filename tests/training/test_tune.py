@@ -12,7 +12,8 @@ from engine.loading.adapter_store import adapters, fingerprint
 from lsp_server.cli.app import app
 from training.collect import Document
 from training.repository import line_holes, read_repository, split
-from training.tune import Measured, TuneOptions, bytes_needed, tune
+from training.tune import Measured, tune
+from training.tune_options import TuneOptions, estimate_memory_bytes
 
 
 def source(number: int) -> str:
@@ -98,14 +99,14 @@ def test_lines_to_measure_with_are_code_in_any_language() -> None:
     ],
 )
 def test_the_gate(before: Measured, after: Measured, better: bool) -> None:
-    assert after.better_than(before) is better
+    assert after.is_better_than(before) is better
 
 
 def test_memory_grows_with_what_is_trained() -> None:
     shape = (15_500_000_000, 40, 6144, 49152)
-    adapter = bytes_needed(*shape, TuneOptions())
-    assert bytes_needed(*shape, TuneOptions(full=True)) > 200e9
-    assert 31e9 < bytes_needed(*shape, TuneOptions(rows_per_step=1)) < adapter
+    adapter = estimate_memory_bytes(*shape, TuneOptions())
+    assert estimate_memory_bytes(*shape, TuneOptions(full=True)) > 200e9
+    assert 31e9 < estimate_memory_bytes(*shape, TuneOptions(rows_per_step=1)) < adapter
 
 
 def test_the_command_serves_what_helped(

@@ -8,7 +8,7 @@ import pytest
 
 from chat.training.blocks import IGNORED, blocks
 from chat.training.config import FOLDER, read_config
-from chat.training.data import Dialogue, read_dialogues, split
+from chat.training.data import Dialogue, read_dialogues, split_dialogues
 from engine.api import Message
 from engine.errors import ConfigurationError
 from tests.chat.test_rendering import CHATML, byte_tokenizer
@@ -102,15 +102,15 @@ def pair(question: str, answer: str) -> Dialogue:
 
 def test_answers_to_one_question_are_held_out_together() -> None:
     found = [pair(f"Q{at // 3}", f"A{at}") for at in range(60)]
-    parts = split(found, 0)
+    parts = split_dialogues(found, 0)
     asked = [{one[0].content for one in part} for part in (parts.training, parts.held_out)]
     assert asked[0].isdisjoint(asked[1])
     assert len(parts.held_out) == 6
     assert sorted(parts.training + parts.held_out, key=str) == sorted(found, key=str)
     with pytest.raises(ConfigurationError, match="at least 4"):
-        split(found[:3], 0)
+        split_dialogues(found[:3], 0)
     with pytest.raises(ConfigurationError, match="one question"):
-        split([pair("Q", str(at)) for at in range(5)], 0)
+        split_dialogues([pair("Q", str(at)) for at in range(5)], 0)
 
 
 def test_blocks_join_and_cut_and_label_the_assistant_alone() -> None:

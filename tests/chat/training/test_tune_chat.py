@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from chat.asker import Asker, ChatSettings
 from chat.training.config import TuneChatConfig, read_config
-from chat.training.data import read_dialogues, split
+from chat.training.data import read_dialogues, split_dialogues
 from chat.training.train import tune_chat
 from engine.api import GenerationRequest, Message
 from engine.errors import ConfigurationError
@@ -47,9 +47,9 @@ def quiet(_: str) -> None:
 def test_held_out_dialogues_get_likelier(
     tiny_checkpoint: Path, dialogues: Path, tmp_path: Path
 ) -> None:
-    data = split(read_dialogues(dialogues), 0)
+    data = split_dialogues(read_dialogues(dialogues), 0)
     report = tune_chat(tiny_checkpoint, data, tmp_path / "run", config(), quiet)
-    assert report.helped
+    assert report.is_improved
     assert report.perplexity_after < report.perplexity_before / 2
     result = tmp_path / "run" / "result"
     weights = load_file(result / WEIGHTS_FILE)
@@ -64,7 +64,7 @@ def test_held_out_dialogues_get_likelier(
 def test_it_goes_on_from_the_last_checkpoint(
     tiny_checkpoint: Path, dialogues: Path, tmp_path: Path
 ) -> None:
-    data = split(read_dialogues(dialogues), 0)
+    data = split_dialogues(read_dialogues(dialogues), 0)
     whole = tune_chat(tiny_checkpoint, data, tmp_path / "whole", config(epochs=2), quiet)
     said: list[str] = []
     run = tmp_path / "run"
@@ -83,7 +83,7 @@ def stop_after_training(text: str) -> None:
 def test_a_folder_of_another_run_is_refused(
     tiny_checkpoint: Path, dialogues: Path, tmp_path: Path
 ) -> None:
-    data = split(read_dialogues(dialogues), 0)
+    data = split_dialogues(read_dialogues(dialogues), 0)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "plan.json").write_text('{"base": "other"}')
     with pytest.raises(ConfigurationError, match="another model"):
@@ -93,7 +93,7 @@ def test_a_folder_of_another_run_is_refused(
 def test_all_weights_make_a_checkpoint_that_the_engine_loads(
     tiny_checkpoint: Path, dialogues: Path, tmp_path: Path
 ) -> None:
-    data = split(read_dialogues(dialogues), 0)
+    data = split_dialogues(read_dialogues(dialogues), 0)
     full = config(method="full", epochs=1, learning_rate=1e-3)
     tune_chat(tiny_checkpoint, data, tmp_path / "run", full, quiet)
 

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from chat.asker import Asker
-from chat.tasks.target import Files, Target
+from chat.tasks.target import Target, WorkspaceFiles
 from chat.tasks.write_tests import write_tests
 from engine.errors import RequestError
 from engine.local import LocalEngine
@@ -44,7 +44,7 @@ async def _written(engine: LocalEngine, code: str, root: Path) -> bool:
     at = code.index("return")
     target = Target(source, "python", code, at, at, root)
     try:
-        proposal = await write_tests(target, Asker(engine), Files(root))
+        proposal = await write_tests(target, Asker(engine), WorkspaceFiles(root))
     except RequestError:
         return False
     for edit in proposal.edits:

@@ -8,8 +8,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from chat.pieces import Piece, encode
-from chat.rendering import FormatName, choose, render
-from chat.window import fit
+from chat.rendering import FormatName, choose_format, render
+from chat.window import fit_messages
 from engine.api import (
     Chunk,
     Engine,
@@ -43,29 +43,29 @@ class ChatSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedChat:
     """A dialogue that fits the model's window."""
 
     rendered: RenderedChat
-    room: int
+    max_new_tokens: int
     """Tokens that an answer may have."""
-    left_out: int
+    num_left_out: int
     """Turns that did not fit."""
     sampling: Sampling
-    begun: bool
+    continues_answer: bool
     """Whether the answer's beginning is given."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class FinishedAnswer:
     """A finished answer."""
 
     text: str
-    whole: bool
+    is_complete: bool
     """Whether it ended by itself rather than at the longest length."""
 
 
-OnDraft = Callable[[str, bool], None]
+OnPartial = Callable[[str, bool], None]
 """Takes a piece of an answer that is not judged yet, and whether a draft begins with it."""
 
 
@@ -76,14 +76,14 @@ class Asker:
         self,
         engine: Engine,
         settings: ChatSettings | None = None,
-        on_draft: OnDraft = lambda piece, begins: None,
+        on_partial: OnPartial = lambda piece, begins: None,
     ) -> None:
         self._engine, self._settings = engine, settings or ChatSettings()
-        self._on_draft = on_draft
+        self._on_partial = on_partial
 
     async def prepare(
         self, messages: Sequence[Message], answer: str = "", sampling: Sampling = CONVERSATION
-    ) -> Prepared:
+    ) -> PreparedChat:
         """Render a dialogue, leaving out turns of its middle that do not fit.
 
         `answer` is how the answer begins, for the model to go on with. Raises RequestError,
@@ -98,11 +98,13 @@ class Asker:
             name = self._settings.format_name
             return render(some, tokenizer, info.chat_template, name, answer)
 
-        def prepare() -> Prepared:
+        def prepare() -> PreparedChat:
             budget = info.context_window - room
-            fitted = fit([*system, *messages], budget, lambda some: len(rendered(some).ids))
+            fitted = fit_messages(
+                [*system, *messages], budget, lambda some: len(rendered(some).ids)
+            )
             ids = rendered(fitted.messages)
-            return Prepared(ids, room, fitted.left_out, sampling, bool(answer))
+            return PreparedChat(ids, room, fitted.num_left_out, sampling, bool(answer))
 
         return await asyncio.to_thread(prepare)
 
@@ -111,18 +113,18 @@ class Asker:
         tokenizer = await self._engine.tokenizer(self._settings.adapter)
         return len(await asyncio.to_thread(tokenizer.encode, text))
 
-    async def stream(self, asked: Prepared) -> AsyncGenerator[Chunk, None]:
+    async def stream(self, asked: PreparedChat) -> AsyncGenerator[Chunk, None]:
         """Yield the answer, without the white space that the format puts before it."""
         request = GenerationRequest(
             prompt=asked.rendered.ids,
-            max_new_tokens=asked.room,
+            max_new_tokens=asked.max_new_tokens,
             stop_ids=asked.rendered.stop_ids,
             stop_text=asked.rendered.stop_text,
             sampling=asked.sampling,
             priority=Priority.CHAT,
             adapter=self._settings.adapter,
         )
-        begun = asked.begun
+        begun = asked.continues_answer
         async with aclosing(self._engine.stream(request)) as chunks:
             async for chunk in chunks:
                 text = chunk.text if begun else chunk.text.lstrip()
@@ -135,33 +137,33 @@ class Asker:
         answer: str = "",
         sampling: Sampling = GREEDY,
         stop: tuple[str, ...] = (),
-    ) -> Answered:
+    ) -> FinishedAnswer:
         """Return the answer behind its beginning, up to one of the strings in `stop`."""
         asked = await self.prepare(messages, answer, sampling)
         rendered = replace(asked.rendered, stop_text=(*asked.rendered.stop_text, *stop))
-        self._on_draft(answer, True)
+        self._on_partial(answer, True)
         return await self._whole(replace(asked, rendered=rendered))
 
-    async def _whole(self, asked: Prepared) -> Answered:
+    async def _whole(self, asked: PreparedChat) -> FinishedAnswer:
         text, whole = "", False
         async with aclosing(self.stream(asked)) as chunks:
             async for chunk in chunks:
                 text += chunk.text
-                self._on_draft(chunk.text, False)
+                self._on_partial(chunk.text, False)
                 whole = chunk.finish is FinishReason.STOP
                 if "\n" in chunk.text and (end := end_before_loop(text)) is not None:
-                    return Answered(text[:end], whole=True)
-        return Answered(text, whole)
+                    return FinishedAnswer(text[:end], is_complete=True)
+        return FinishedAnswer(text, whole)
 
     async def knows_commits_only(self) -> bool:
         """Whether the model never saw a dialogue but knows StarCoder's commits."""
         info = await self._engine.info()
         tokenizer = await self._engine.tokenizer(self._settings.adapter)
-        name = self._settings.format_name or choose(tokenizer, info.chat_template)
+        name = self._settings.format_name or choose_format(tokenizer, info.chat_template)
         known = all(tokenizer.special_id(token) is not None for token in _COMMIT_TOKENS)
         return known and name == "plain"
 
-    async def commit(self, before: str, message: str) -> Answered:
+    async def commit(self, before: str, message: str) -> FinishedAnswer:
         """Return code as a commit with that message would leave it (Li et al. 2023)."""
         info = await self._engine.info()
         tokenizer = await self._engine.tokenizer(self._settings.adapter)
@@ -181,8 +183,10 @@ class Asker:
             )
         ends = {tokenizer.special_id(token) for token in (*_COMMIT_TOKENS, END_OF_TEXT)}
         stop = frozenset(id_ for id_ in ends if id_ is not None)
-        self._on_draft("", True)
-        return await self._whole(Prepared(RenderedChat(ids, stop, ()), room, 0, GREEDY, begun=True))
+        self._on_partial("", True)
+        return await self._whole(
+            PreparedChat(RenderedChat(ids, stop, ()), room, 0, GREEDY, continues_answer=True)
+        )
 
 
 _COMMIT_TOKENS = ("<commit_before>", "<commit_msg>", "<commit_after>")

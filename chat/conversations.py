@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from chat.asker import Asker
 from chat.attachments import Attachment, message
 from chat.slash import expand
-from chat.store import Conversation, State, Store, Summary, Turn, new_turn
+from chat.store import (
+    Conversation,
+    ConversationStore,
+    ConversationSummary,
+    Turn,
+    TurnState,
+    new_turn,
+)
 from engine.api import FinishReason, Message, Usage
 from engine.errors import RequestError
 
@@ -19,28 +26,28 @@ OnText = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class StoredAnswer:
     """An answer, as it was kept."""
 
     turn: Turn
     usage: Usage | None
     """None where it was stopped."""
-    left_out: int
+    num_left_out: int
     """Turns in the middle that did not fit the model's window."""
 
 
 class Conversations:
     """The conversations of one editor window."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ConversationStore) -> None:
         self._store = store
-        self._answering: dict[str, asyncio.Task[Reply]] = {}
+        self._answering: dict[str, asyncio.Task[StoredAnswer]] = {}
 
     async def create(self, workspace: str) -> Conversation:
         """Begin a conversation."""
         return await asyncio.to_thread(self._store.create, workspace)
 
-    async def list(self, workspace: str) -> list[Summary]:
+    async def list(self, workspace: str) -> list[ConversationSummary]:
         """Return those of a workspace, newest first."""
         return await asyncio.to_thread(self._store.list, workspace)
 
@@ -68,7 +75,7 @@ class Conversations:
         attachments: Sequence[Attachment],
         asker: Asker,
         on_text: OnText,
-    ) -> Reply:
+    ) -> StoredAnswer:
         """Say something and return the answer, kept on disk whatever becomes of it.
 
         Raises RequestError for an empty message, for a conversation that is answering already, and
@@ -80,7 +87,7 @@ class Conversations:
         said = new_turn("user", text, attachments)
         return await self._answered(conversation.id, (*conversation.turns, said), asker, on_text)
 
-    async def retry(self, id_: str, asker: Asker, on_text: OnText) -> Reply:
+    async def retry(self, id_: str, asker: Asker, on_text: OnText) -> StoredAnswer:
         """Answer the user's last message again, in place of the answer before."""
         turns = (await self.get(id_)).turns
         last = max((at for at, one in enumerate(turns) if one.role == "user"), default=None)
@@ -88,7 +95,9 @@ class Conversations:
             raise RequestError("Nothing was asked in this conversation yet.")
         return await self._answered(id_, turns[: last + 1], asker, on_text)
 
-    async def edit(self, id_: str, turn: str, text: str, asker: Asker, on_text: OnText) -> Reply:
+    async def edit(
+        self, id_: str, turn: str, text: str, asker: Asker, on_text: OnText
+    ) -> StoredAnswer:
         """Put another text in place of one of the user's, forget what came after, and answer."""
         if not text.strip():
             raise RequestError("The message is empty.")
@@ -108,7 +117,7 @@ class Conversations:
 
     async def _answered(
         self, id_: str, turns: tuple[Turn, ...], asker: Asker, on_text: OnText
-    ) -> Reply:
+    ) -> StoredAnswer:
         if id_ in self._answering:
             raise RequestError("This conversation is being answered; stop that first.")
         work = _Answer(self._store, id_, turns, asker, on_text)
@@ -132,20 +141,25 @@ class _Answer:
     """One answer on its way, and what is kept of it."""
 
     def __init__(
-        self, store: Store, id_: str, turns: tuple[Turn, ...], asker: Asker, on_text: OnText
+        self,
+        store: ConversationStore,
+        id_: str,
+        turns: tuple[Turn, ...],
+        asker: Asker,
+        on_text: OnText,
     ) -> None:
         self._store, self._id, self._turns = store, id_, turns
         self._asker, self._on_text = asker, on_text
         self._text = ""
         self._left_out = 0
-        self._reply: Reply | None = None
+        self._reply: StoredAnswer | None = None
 
-    async def run(self) -> Reply:
+    async def run(self) -> StoredAnswer:
         messages = [_said(turn) for turn in self._turns]
         asked = await self._asker.prepare(messages)
-        self._left_out = asked.left_out
+        self._left_out = asked.num_left_out
         await asyncio.to_thread(self._keep_question)
-        state: State = "failed"
+        state: TurnState = "failed"
         usage: Usage | None = None
         try:
             async with aclosing(self._asker.stream(asked)) as chunks:
@@ -166,11 +180,11 @@ class _Answer:
                 await asyncio.shield(asyncio.to_thread(self._store.add, self._id, turn))
         return self.kept(state, usage)
 
-    def kept(self, state: State, usage: Usage | None) -> Reply:
+    def kept(self, state: TurnState, usage: Usage | None) -> StoredAnswer:
         """Return the reply; the first call settles it."""
         if self._reply is None:
             turn = new_turn("assistant", self._text.strip(), state=state)
-            self._reply = Reply(turn, usage, self._left_out)
+            self._reply = StoredAnswer(turn, usage, self._left_out)
         return self._reply
 
     def _keep_question(self) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 LOWEST, HIGHEST = 1, 8
 
-Ask = Callable[[str], Awaitable[str]]
+AskJudge = Callable[[str], Awaitable[str]]
 """Asks the judge and returns its answer."""
 
 _REQUEST = """\
@@ -39,7 +39,7 @@ _SCORES = re.compile(r"\s*\**(\d+)\s*[ ,/]\s*(\d+)\**\s*$")
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class AnswerPair:
     """A question and two answers."""
 
     question: str
@@ -48,10 +48,10 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedPair:
     """The mean of both orders' scores; None where one of them could not be read."""
 
-    pair: Pair
+    pair: AnswerPair
     a: float | None
     b: float | None
     words: tuple[str, str]
@@ -59,11 +59,11 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class Comparison:
     """What a judge makes of two models. Wins are A's; an equal score is half a win for each."""
 
-    judged: int
-    unread: int
+    num_judged: int
+    num_unreadable: int
     """Pairs left out because a score could not be read."""
     mean_a: float
     mean_b: float
@@ -77,7 +77,7 @@ class Summary:
     """The 95 % interval of the win rate (Wilson 1927)."""
 
 
-def request(pair: Pair, *, b_first: bool) -> str:
+def request(pair: AnswerPair, *, b_first: bool) -> str:
     """Return what to ask the judge."""
     first, second = (pair.b, pair.a) if b_first else (pair.a, pair.b)
     return _REQUEST.format(
@@ -96,7 +96,7 @@ def read_scores(answer: str) -> tuple[int, int] | None:
     return (first, second) if fit else None
 
 
-async def judge(pair: Pair, ask: Ask) -> Judged:
+async def judge(pair: AnswerPair, ask: AskJudge) -> JudgedPair:
     """Have one pair judged in both orders."""
     words = (
         await ask(request(pair, b_first=False)),
@@ -104,11 +104,11 @@ async def judge(pair: Pair, ask: Ask) -> Judged:
     )
     first, second = read_scores(words[0]), read_scores(words[1])
     if first is None or second is None:
-        return Judged(pair, None, None, words)
-    return Judged(pair, (first[0] + second[1]) / 2, (first[1] + second[0]) / 2, words)
+        return JudgedPair(pair, None, None, words)
+    return JudgedPair(pair, (first[0] + second[1]) / 2, (first[1] + second[0]) / 2, words)
 
 
-def summarize(found: Sequence[Judged]) -> Summary | None:
+def compare(found: Sequence[JudgedPair]) -> Comparison | None:
     """Return the scores and A's win rate; None where no pair could be read."""
     scores = [(one.a, one.b) for one in found if one.a is not None and one.b is not None]
     if not scores:
@@ -118,9 +118,9 @@ def summarize(found: Sequence[Judged]) -> Summary | None:
     ties = sum(one == two for one, two in scores)
     rate = (wins + ties / 2) / len(scores)
     low, high = wilson(rate, len(scores))
-    return Summary(
-        judged=len(scores),
-        unread=len(found) - len(scores),
+    return Comparison(
+        num_judged=len(scores),
+        num_unreadable=len(found) - len(scores),
         mean_a=statistics.fmean(a),
         mean_b=statistics.fmean(b),
         deviation_a=statistics.pstdev(a),

@@ -21,14 +21,14 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedDialogue:
     """Ids, and for each whether it is learned."""
 
     ids: tuple[int, ...]
-    learned: tuple[bool, ...]
+    loss_mask: tuple[bool, ...]
 
 
-def encode(pieces: Iterable[Piece], tokenizer: Tokenizer) -> Encoded:
+def encode(pieces: Iterable[Piece], tokenizer: Tokenizer) -> EncodedDialogue:
     """Return the ids of pieces; text is encoded with special tokens off, whatever it spells.
 
     Raises UnsupportedModelError for a special token that the tokenizer does not have.
@@ -39,7 +39,7 @@ def encode(pieces: Iterable[Piece], tokenizer: Tokenizer) -> Encoded:
         made = [_special(piece.text, tokenizer)] if piece.special else tokenizer.encode(piece.text)
         ids += made
         learned += [piece.learned] * len(made)
-    return Encoded(tuple(ids), tuple(learned))
+    return EncodedDialogue(tuple(ids), tuple(learned))
 
 
 def _special(name: str, tokenizer: Tokenizer) -> int:

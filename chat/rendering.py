@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from chat import model_template as own_template
+from chat import model_template
 from chat.formats import CHATML_TOKENS, FORMATS, ROLES
-from chat.pieces import Encoded, Piece, encode
+from chat.pieces import EncodedDialogue, Piece, encode
 from engine.api import Message, RenderedChat
 from engine.errors import RequestError
 from engine.tokenizer import Tokenizer
@@ -20,7 +20,7 @@ FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 """`own` is the template that the model brings."""
 
 
-def choose(tokenizer: Tokenizer, template: str = "") -> FormatName:
+def choose_format(tokenizer: Tokenizer, template: str = "") -> FormatName:
     """Return the format that a model knows, by its tokens and its own chat template."""
     if all(tokenizer.special_id(name) is not None for name in CHATML_TOKENS):
         return "chatml"
@@ -42,11 +42,11 @@ def render(
     last message that is not the user's.
     """
     _check(messages)
-    name = format_name or choose(tokenizer, template)
+    name = format_name or choose_format(tokenizer, template)
     if name == "own":
         _need(template)
-        pieces = own_template.opening(template, messages, tokenizer)
-        stop_ids = own_template.ends(template, tokenizer)
+        pieces = model_template.opening(template, messages, tokenizer)
+        stop_ids = model_template.ends(template, tokenizer)
         begun, stop_text = answer, tuple[str, ...]()
     else:
         form = FORMATS[name]
@@ -64,7 +64,7 @@ def render_dialogue(
     tokenizer: Tokenizer,
     template: str = "",
     format_name: FormatName | None = None,
-) -> Encoded:
+) -> EncodedDialogue:
     """Return the ids of a whole dialogue, and which of them the assistant wrote.
 
     Raises RequestError for a dialogue in which the assistant says nothing.
@@ -72,10 +72,10 @@ def render_dialogue(
     _check_roles(messages)
     if not any(message.role == "assistant" for message in messages):
         raise RequestError("The assistant says nothing in it: there is nothing to learn.")
-    name = format_name or choose(tokenizer, template)
+    name = format_name or choose_format(tokenizer, template)
     if name == "own":
         _need(template)
-        return encode(own_template.turns(template, messages, tokenizer), tokenizer)
+        return encode(model_template.turns(template, messages, tokenizer), tokenizer)
     return encode(FORMATS[name].turns(messages), tokenizer)
 
 

@@ -22,7 +22,7 @@ import platformdirs
 from chat.attachments import Attachment
 from engine.errors import RequestError, StarcoderError
 
-MOST_CONVERSATIONS = 200
+MAX_CONVERSATIONS = 200
 """Kept of one workspace; the one that was longest untouched goes first."""
 
 _VARIABLE = "STARCODER_LSP_CHATS"
@@ -41,7 +41,7 @@ create table turns (
 create index by_conversation on turns (conversation);
 """
 
-State = Literal["whole", "stopped", "cut off", "failed"]
+TurnState = Literal["whole", "stopped", "cut off", "failed"]
 """How a turn ended: by itself, by the user, at the longest length, with an error."""
 
 
@@ -53,11 +53,11 @@ class Turn:
     role: str
     content: str
     attachments: tuple[Attachment, ...] = ()
-    state: State = "whole"
+    state: TurnState = "whole"
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class ConversationSummary:
     """A conversation without its turns."""
 
     id: str
@@ -77,7 +77,7 @@ class Conversation:
 
 
 def new_turn(
-    role: str, content: str, attachments: Sequence[Attachment] = (), state: State = "whole"
+    role: str, content: str, attachments: Sequence[Attachment] = (), state: TurnState = "whole"
 ) -> Turn:
     """Return a turn with an id of its own."""
     return Turn(uuid.uuid4().hex, role, content, tuple(attachments), state)
@@ -89,7 +89,7 @@ def chats_file() -> Path:
     return Path(named) if named else platformdirs.user_data_path("starcoder-lsp") / "chats.sqlite3"
 
 
-class Store:
+class ConversationStore:
     """Reads and writes conversations."""
 
     def __init__(self, file: Path | None = None) -> None:
@@ -105,11 +105,11 @@ class Store:
             base.execute(
                 "delete from conversations where workspace = ? and id not in (select id from "
                 "conversations where workspace = ? order by changed desc, rowid desc limit ?)",
-                (workspace, workspace, MOST_CONVERSATIONS),
+                (workspace, workspace, MAX_CONVERSATIONS),
             )
         return Conversation(id_, workspace, "", ())
 
-    def list(self, workspace: str) -> list[Summary]:
+    def list(self, workspace: str) -> list[ConversationSummary]:
         """Return the conversations of a workspace in which something was said, newest first."""
         with self._open() as base:
             rows = base.execute(
@@ -118,7 +118,7 @@ class Store:
                 "order by changed desc, rowid desc",
                 (workspace,),
             ).fetchall()
-        return [Summary(*row) for row in rows]
+        return [ConversationSummary(*row) for row in rows]
 
     def get(self, id_: str) -> Conversation:
         """Return a conversation; raises RequestError for one that is not there."""
@@ -195,7 +195,7 @@ def _prepare(base: sqlite3.Connection, file: Path) -> None:
         )
 
 
-def _turn(id_: str, role: str, content: str, attached: str, state: State) -> Turn:
+def _turn(id_: str, role: str, content: str, attached: str, state: TurnState) -> Turn:
     attachments = tuple(Attachment(**one) for one in json.loads(attached))
     return Turn(id_, role, content, attachments, state)
 

@@ -14,16 +14,16 @@ it goes seldom, and then more than it must."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FittedMessages:
     """Messages that fit, and how many did not."""
 
     messages: tuple[Message, ...]
-    left_out: int
+    num_left_out: int
 
 
-def fit(
+def fit_messages(
     messages: Sequence[Message], budget: int, tokens: Callable[[Sequence[Message]], int]
-) -> Fitted:
+) -> FittedMessages:
     """Return the system message and the newest turns, as many as `budget` tokens hold.
 
     `tokens` counts a rendered dialogue. Raises PromptTooLongError if the last turn alone is too
@@ -38,7 +38,7 @@ def fit(
         fitted = (*system, *kept)
         size = tokens(fitted)
         if size <= budget:
-            return Fitted(fitted, len(turns) - len(kept))
+            return FittedMessages(fitted, len(turns) - len(kept))
     raise PromptTooLongError(
         f"The message and what is attached to it take {size} tokens, and there is room for "
         f"{budget}. Attach less: a selection rather than a file."

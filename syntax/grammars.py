@@ -47,7 +47,7 @@ _FUNCTIONS = {"php": "language_php", "typescript": "language_typescript"}
 _TSX = frozenset({"typescriptreact", "tsx"})
 
 
-def grammar(language: str) -> str | None:
+def grammar_name(language: str) -> str | None:
     """Return the name of a language's grammar, None where there is none."""
     return _GRAMMARS.get(language)
 
@@ -71,7 +71,7 @@ def parse(text: str, language: str) -> tree_sitter.Node | None:
     return found.parse(text.encode("utf-8", "surrogatepass")).root_node
 
 
-def errors(text: str, language: str) -> int | None:
+def count_errors(text: str, language: str) -> int | None:
     """Return how many places of a text do not parse; None where nobody can tell."""
     root = parse(text, language)
     if root is None:

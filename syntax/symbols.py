@@ -9,7 +9,7 @@ from typing import Literal
 
 import tree_sitter
 
-from syntax.grammars import grammar, parse
+from syntax.grammars import grammar_name, parse
 
 Kind = Literal["function", "class"]
 
@@ -86,18 +86,18 @@ class Symbol:
         return "\n".join([lines[0], *rest])
 
 
-def symbols(text: str, language: str) -> list[Symbol]:
+def find_symbols(text: str, language: str) -> list[Symbol]:
     """Return the symbols of a file in order, outer before inner; empty without a grammar."""
     root = parse(text, language)
-    if root is None or grammar(language) in ("json", "yaml", "toml", "html", "css", "sql"):
+    if root is None or grammar_name(language) in ("json", "yaml", "toml", "html", "css", "sql"):
         return []
     return list(_Reader(text).within(root, (), in_function=False))
 
 
-def enclosing(text: str, language: str, start: int, end: int | None = None) -> Symbol | None:
+def enclosing_symbol(text: str, language: str, start: int, end: int | None = None) -> Symbol | None:
     """Return the innermost symbol around a cursor or selection, decorators included."""
     end = start if end is None else end
-    around = [one for one in symbols(text, language) if _line_start(text, one) <= start]
+    around = [one for one in find_symbols(text, language) if _line_start(text, one) <= start]
     around = [one for one in around if end <= _line_end(text, one)]
     return max(around, key=lambda one: one.start, default=None)
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
 
-from chat.tasks.target import Files
+from chat.tasks.target import WorkspaceFiles
 from engine.errors import RequestError
-from syntax.grammars import grammar
+from syntax.grammars import grammar_name
 
 Framework = Literal[
     "pytest", "unittest", "jest", "vitest", "node", "go", "cargo", "junit5", "junit4"
@@ -32,12 +32,12 @@ class Convention:
     """An existing test file of the same framework, empty where there is none."""
 
 
-def convention(source: Path, language: str, files: Files) -> Convention:
+def convention(source: Path, language: str, files: WorkspaceFiles) -> Convention:
     """Return how tests for a source file are written in its project.
 
     Raises RequestError for a language whose frameworks are not known here.
     """
-    found = _BY_GRAMMAR.get(grammar(language) or "")
+    found = _BY_GRAMMAR.get(grammar_name(language) or "")
     if found is None:
         known = "Python, JavaScript, TypeScript, Go, Rust and Java"
         raise RequestError(f"Writing tests is known for {known}, not for {language or 'this'}.")
@@ -58,7 +58,7 @@ def nearest(tests: Iterable[Path], source: Path) -> list[Path]:
     return sorted(tests, key=distance)
 
 
-def _example(tests: Iterable[Path], source: Path, files: Files, mark: str = "") -> str:
+def _example(tests: Iterable[Path], source: Path, files: WorkspaceFiles, mark: str = "") -> str:
     for test in nearest(tests, source)[:20]:
         text = files.read(test)
         if text and text.strip() and mark in text:
@@ -74,7 +74,7 @@ def is_python_test(path: PurePath) -> bool:
     return path.suffix == ".py" and (path.stem.startswith("test_") or path.stem.endswith("_test"))
 
 
-def _python(source: Path, files: Files) -> Convention:
+def _python(source: Path, files: WorkspaceFiles) -> Convention:
     tests = [one for one in files.all() if is_python_test(one)]
     framework: Framework = "pytest" if _uses_pytest(tests, source, files) else "unittest"
     existing = [one for one in tests if _stem_of_test(one) == source.stem]
@@ -96,7 +96,7 @@ _PYTEST_MARKS = (
 )
 
 
-def _uses_pytest(tests: list[Path], source: Path, files: Files) -> bool:
+def _uses_pytest(tests: list[Path], source: Path, files: WorkspaceFiles) -> bool:
     """Ask the tests that are there; then the configuration; without either, pytest."""
     for test in nearest(tests, source)[:10]:
         text = files.read(test) or ""
@@ -119,7 +119,7 @@ def _stem_of_test(path: Path) -> str:
     return stem.removeprefix("test_") if stem.startswith("test_") else stem.removesuffix("_test")
 
 
-def _python_place(source: Path, tests: list[Path], files: Files) -> Path:
+def _python_place(source: Path, tests: list[Path], files: WorkspaceFiles) -> Path:
     """Place a new test file as the others are placed, by the rule that fits most of them."""
     trailing = sum(one.stem.endswith("_test") for one in tests) > len(tests) / 2
     name = f"{source.stem}_test.py" if trailing else f"test_{source.stem}.py"
@@ -179,7 +179,7 @@ _PLACES: dict[str, Callable[[Path, Path], Path]] = {
 _JS_TEST = re.compile(r"(.+)[.](test|spec)[.]\w+$")
 
 
-def _javascript(source: Path, files: Files) -> Convention:
+def _javascript(source: Path, files: WorkspaceFiles) -> Convention:
     framework = _js_framework(source, files)
     tests = [
         one
@@ -196,7 +196,7 @@ def _javascript(source: Path, files: Files) -> Convention:
     return Convention(framework, _js_place(source, tests, files.root) / name, example)
 
 
-def _js_framework(source: Path, files: Files) -> Framework:
+def _js_framework(source: Path, files: WorkspaceFiles) -> Framework:
     for folder in (source.parent, *source.parents):
         text = files.read(folder / "package.json")
         if text is not None:
@@ -231,18 +231,18 @@ def _js_place(source: Path, tests: list[Path], root: Path) -> Path:
 # Go, Rust, Java.
 
 
-def _go(source: Path, files: Files) -> Convention:
+def _go(source: Path, files: WorkspaceFiles) -> Convention:
     file = source.with_name(f"{source.stem}_test.go")
     tests = [one for one in files.all() if one.name.endswith("_test.go")]
     return Convention("go", file, _example(tests, source, files, "func Test"))
 
 
-def _rust(source: Path, files: Files) -> Convention:
+def _rust(source: Path, files: WorkspaceFiles) -> Convention:
     sources = [one for one in files.all() if one.suffix == ".rs" and one != source]
     return Convention("cargo", source, _example(sources, source, files, "#[test]"))
 
 
-def _java(source: Path, files: Files) -> Convention:
+def _java(source: Path, files: WorkspaceFiles) -> Convention:
     tests = [one for one in files.all() if one.name.endswith(("Test.java", "Tests.java"))]
     parts = list(source.parts)
     if "main" in parts:
@@ -253,7 +253,7 @@ def _java(source: Path, files: Files) -> Convention:
     return Convention(_junit(source, example, files), file, example)
 
 
-def _junit(source: Path, example: str, files: Files) -> Framework:
+def _junit(source: Path, example: str, files: WorkspaceFiles) -> Framework:
     if "org.junit.Test;" in example:
         return "junit4"
     for folder in source.parents:
@@ -266,7 +266,7 @@ def _junit(source: Path, example: str, files: Files) -> Framework:
     return "junit5"
 
 
-_BY_GRAMMAR: dict[str, Callable[[Path, Files], Convention]] = {
+_BY_GRAMMAR: dict[str, Callable[[Path, WorkspaceFiles], Convention]] = {
     "python": _python,
     "javascript": _javascript,
     "typescript": _javascript,

@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from chat.tasks.target import Edit, Proposal, Target
+from chat.tasks.target import FileEdit, Proposal, Target
 from engine.errors import RequestError
-from syntax.grammars import errors, grammar
+from syntax.grammars import count_errors, grammar_name
 from syntax.symbols import Symbol
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
+class FillRequest:
     """A place to fill."""
 
     path: Path
@@ -27,7 +27,7 @@ class Hole:
     """What ends the middle and is not part of it."""
 
 
-Fill = Callable[[Hole], Awaitable[str]]
+Fill = Callable[[FillRequest], Awaitable[str]]
 """Fills in the middle: handed in, since how that is asked is no matter of dialogues."""
 
 _STARS = {
@@ -51,7 +51,7 @@ async def document(target: Target, fill: Fill) -> Proposal:
     Raises RequestError where it is documented already, or the language's way is not known.
     """
     symbol = await asyncio.to_thread(target.symbol)
-    name = grammar(target.language) or ""
+    name = grammar_name(target.language) or ""
     if name == "python":
         edit = await _docstring(target, symbol, fill)
     elif name in _STARS:
@@ -65,12 +65,14 @@ async def document(target: Target, fill: Fill) -> Proposal:
     return Proposal(f"Document {symbol.name}", (edit,))
 
 
-def _breaks(target: Target, edit: Edit) -> bool:
+def _breaks(target: Target, edit: FileEdit) -> bool:
     after = target.text[: edit.start] + edit.text + target.text[edit.end :]
-    return (errors(after, target.language) or 0) > (errors(target.text, target.language) or 0)
+    return (count_errors(after, target.language) or 0) > (
+        count_errors(target.text, target.language) or 0
+    )
 
 
-async def _docstring(target: Target, symbol: Symbol, fill: Fill) -> Edit:
+async def _docstring(target: Target, symbol: Symbol, fill: Fill) -> FileEdit:
     if _has_docstring(symbol):
         raise RequestError(f"{symbol.name} has a docstring already.")
     line = target.text.rfind("\n", 0, symbol.body) + 1
@@ -79,7 +81,7 @@ async def _docstring(target: Target, symbol: Symbol, fill: Fill) -> Edit:
         raise RequestError(f"The body of {symbol.name} is on the line of its signature.")
     prefix = f'{target.text[:line]}{indent}"""'
     suffix = f'"""\n{target.text[line:]}'
-    text = await fill(Hole(target.path, target.language, prefix, suffix, ('"""',)))
+    text = await fill(FillRequest(target.path, target.language, prefix, suffix, ('"""',)))
     words = _words(text)
     if len(words) > 1:
         body = "\n".join(f"{indent}{one}" if one else "" for one in words[1:])
@@ -96,25 +98,25 @@ def _has_docstring(symbol: Symbol) -> bool:
     return isinstance(node, known) and ast.get_docstring(node) is not None
 
 
-async def _starred(target: Target, symbol: Symbol, fill: Fill) -> Edit:
+async def _starred(target: Target, symbol: Symbol, fill: Fill) -> FileEdit:
     line = _line_of(target, symbol, "*/")
     indent = symbol.indent
     prefix = f"{target.text[:line]}{indent}/**\n{indent} * "
     suffix = f"\n{indent} */\n{target.text[line:]}"
-    text = await fill(Hole(target.path, target.language, prefix, suffix, ("*/",)))
+    text = await fill(FillRequest(target.path, target.language, prefix, suffix, ("*/",)))
     stripped = "\n".join(one.strip().removeprefix("*").strip() for one in text.split("\n"))
     body = "\n".join(f"{indent} * {one}".rstrip() for one in _words(stripped))
     return _insert(target, line, f"{indent}/**\n{body}\n{indent} */\n")
 
 
-async def _lined(target: Target, symbol: Symbol, mark: str, fill: Fill) -> Edit:
+async def _lined(target: Target, symbol: Symbol, mark: str, fill: Fill) -> FileEdit:
     line = _line_of(target, symbol, mark)
     indent = symbol.indent
     # Go's tools want a comment to begin with the name.
     begun = f"{symbol.name} " if mark == "//" else ""
     prefix = f"{target.text[:line]}{indent}{mark} {begun}"
     suffix = f"\n{target.text[line:]}"
-    text = await fill(Hole(target.path, target.language, prefix, suffix, ("\n\n",)))
+    text = await fill(FillRequest(target.path, target.language, prefix, suffix, ("\n\n",)))
     first, *rest = text.split("\n")
     kept = [first]
     for one in rest:
@@ -146,6 +148,6 @@ def _words(text: str) -> list[str]:
     return lines
 
 
-def _insert(target: Target, at: int, text: str) -> Edit:
+def _insert(target: Target, at: int, text: str) -> FileEdit:
     made = text.replace("\n", "\r\n") if "\r\n" in target.text else text
-    return Edit(target.path, at, at, made)
+    return FileEdit(target.path, at, at, made)

@@ -10,7 +10,7 @@ from chat.tasks.rewriting import region_of
 from chat.tasks.target import Proposal, Target
 from engine.api import Message
 from engine.errors import PromptTooLongError, RequestError
-from syntax.grammars import grammar
+from syntax.grammars import grammar_name
 
 _SHORTEST_DIFF = 400
 
@@ -24,7 +24,7 @@ def question(target: Target) -> str:
     if not region.text.strip():
         raise RequestError("There is no code here to explain.")
     what = f"`{region.name}`" if region.name else "this code"
-    name = grammar(target.language) or target.language
+    name = grammar_name(target.language) or target.language
     asked = f"What does {what} do? {target.instruction}".strip()
     return f"{asked}\n{fenced(region.text, name)}"
 

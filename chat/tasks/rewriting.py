@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from chat.asker import Asker
 from chat.attachments import code_blocks, fenced
-from chat.tasks.target import Edit, Proposal, Target
+from chat.tasks.target import FileEdit, Proposal, Target
 from engine.api import Message
 from engine.errors import RequestError
-from syntax.grammars import errors, grammar
-from syntax.symbols import enclosing, symbols
+from syntax.grammars import count_errors, grammar_name
+from syntax.symbols import enclosing_symbol, find_symbols
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Region:
 
 def region_of(target: Target) -> Region:
     """Return the selected lines; without a selection the function or class, or the line."""
-    symbol = enclosing(target.text, target.language, target.start, target.end)
+    symbol = enclosing_symbol(target.text, target.language, target.start, target.end)
     selected = target.start != target.end
     if symbol is not None and not selected:
         start, end, name = symbol.start, symbol.end, symbol.name
@@ -94,7 +94,7 @@ async def _rewritten(
 ) -> Proposal:
     begun = f"```{_name(target)}\n"
     answered = await asker.ask([Message("user", request)], begun, stop=("\n```",))
-    if not answered.whole:
+    if not answered.is_complete:
         raise RequestError(
             "The answer was cut off before its end. Select fewer lines, or set chatMaxNewTokens "
             "higher."
@@ -110,12 +110,14 @@ def _proposal(target: Target, region: Region, code: str, title: str) -> Proposal
     made = "\n".join(region.indent + line if line.strip() else "" for line in code.split("\n"))
     made = made.replace("\n", "\r\n") if "\r\n" in target.text else made
     after = target.text[: region.start] + made + target.text[region.end :]
-    if (errors(after, target.language) or 0) > (errors(target.text, target.language) or 0):
+    if (count_errors(after, target.language) or 0) > (
+        count_errors(target.text, target.language) or 0
+    ):
         raise RequestError("The model's answer does not parse; it is not used.")
-    if region.name and region.name not in [one.name for one in symbols(code, target.language)]:
+    if region.name and region.name not in [one.name for one in find_symbols(code, target.language)]:
         raise RequestError(f"The model's answer has no {region.name} any more; it is not used.")
-    return Proposal(title, (Edit(target.path, region.start, region.end, made),))
+    return Proposal(title, (FileEdit(target.path, region.start, region.end, made),))
 
 
 def _name(target: Target) -> str:
-    return grammar(target.language) or target.language
+    return grammar_name(target.language) or target.language

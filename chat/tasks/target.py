@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.errors import RequestError
-from syntax.symbols import Symbol, enclosing
+from syntax.symbols import Symbol, enclosing_symbol
 
 _SKIPPED = frozenset(
     {"node_modules", "__pycache__", "venv", "target", "dist", "build", "vendor", "site-packages"}
@@ -37,14 +37,14 @@ class Target:
 
     def symbol(self) -> Symbol:
         """Return the function or class there; raises RequestError where there is none."""
-        found = enclosing(self.text, self.language, self.start, self.end)
+        found = enclosing_symbol(self.text, self.language, self.start, self.end)
         if found is None:
             raise RequestError("Put the cursor into a function or class.")
         return found
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
+class FileEdit:
     """New text in place of `start` to `end`, in code points, of a file."""
 
     path: Path
@@ -60,13 +60,13 @@ class Proposal:
     """What a task came to."""
 
     title: str
-    edits: tuple[Edit, ...] = ()
+    edits: tuple[FileEdit, ...] = ()
     note: str = ""
     """A sentence for the user beside the edits, or the answer itself where there are none."""
 
 
 @dataclass
-class Files:
+class WorkspaceFiles:
     """The user's files: what is open in the editor before what is on disk."""
 
     root: Path

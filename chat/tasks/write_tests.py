@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from chat.asker import GREEDY, Answered, Asker
+from chat.asker import GREEDY, Asker, FinishedAnswer
 from chat.attachments import code_blocks, fenced
 from chat.tasks.conventions import Convention, convention
 from chat.tasks.dialects import DIALECTS
 from chat.tasks.dialects.base import Dialect, Subject, Units, select
-from chat.tasks.target import Edit, Files, Proposal, Target
+from chat.tasks.target import FileEdit, Proposal, Target, WorkspaceFiles
 from engine.api import Message, Sampling
 from engine.errors import PromptTooLongError, RequestError
-from syntax.grammars import errors
+from syntax.grammars import count_errors
 from syntax.symbols import Symbol
 
 _EXAMPLE_CHARACTERS = 3000
@@ -33,7 +33,7 @@ ATTEMPTS = (
 first; where it holds no test that can be used, others are asked for."""
 
 
-async def write_tests(target: Target, asker: Asker, files: Files) -> Proposal:
+async def write_tests(target: Target, asker: Asker, files: WorkspaceFiles) -> Proposal:
     """Propose tests in the framework, place and style of the project; nothing is overwritten.
 
     Only what parses and tests the function is kept. Raises RequestError where there is nothing to
@@ -57,7 +57,7 @@ async def write_tests(target: Target, asker: Asker, files: Files) -> Proposal:
     )
 
 
-def _plan(target: Target, files: Files) -> tuple[Subject, Convention]:
+def _plan(target: Target, files: WorkspaceFiles) -> tuple[Subject, Convention]:
     symbol = target.symbol()
     plan = convention(target.path, target.language, files)
     if symbol.in_function:
@@ -70,7 +70,7 @@ def _plan(target: Target, files: Files) -> tuple[Subject, Convention]:
 
 async def _ask(
     requests: Sequence[str], asker: Asker, sampling: Sampling, dialect: Dialect, opening: str
-) -> Answered:
+) -> FinishedAnswer:
     """Ask with as much around the function as fits the model's window."""
     begun = f"```{dialect.fence}\n{opening}"
     for at, request in enumerate(requests):
@@ -114,12 +114,12 @@ def head_of(text: str, symbol: Symbol) -> str:
 
 
 def usable(
-    opening: str, answered: Answered, subject: Subject, dialect: Dialect, existing: str | None
+    opening: str, answered: FinishedAnswer, subject: Subject, dialect: Dialect, existing: str | None
 ) -> Units:
     """Return what of an answer can be used."""
     code = (code_blocks(f"```\n{opening}{answered.text}") or [""])[0]
     units = dialect.units(code)
-    chosen = select(units, subject, dialect, existing, whole=answered.whole)
+    chosen = select(units, subject, dialect, existing, whole=answered.is_complete)
     while chosen.tests:
         edits = dialect.place(chosen, subject, existing)
         if _parses(edits, existing, subject, dialect):
@@ -128,16 +128,18 @@ def usable(
     return chosen
 
 
-def _parses(edits: list[Edit], existing: str | None, subject: Subject, dialect: Dialect) -> bool:
+def _parses(
+    edits: list[FileEdit], existing: str | None, subject: Subject, dialect: Dialect
+) -> bool:
     text = existing or ""
-    before = errors(text, dialect.language) or 0
+    before = count_errors(text, dialect.language) or 0
     for edit in sorted(edits, key=lambda one: -one.start):
         text = text[: edit.start] + edit.text + text[edit.end :]
-    return (errors(text, dialect.language) or 0) <= before
+    return (count_errors(text, dialect.language) or 0) <= before
 
 
 def _proposal(
-    units: Units, subject: Subject, plan: Convention, edits: list[Edit], exists: bool
+    units: Units, subject: Subject, plan: Convention, edits: list[FileEdit], exists: bool
 ) -> Proposal:
     count = len(units.tests)
     tests = "a test" if count == 1 else f"{count} tests"

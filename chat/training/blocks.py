@@ -45,7 +45,7 @@ def blocks(
         ids += encoded.ids
         labels += [
             id_ if learned else IGNORED
-            for id_, learned in zip(encoded.ids, encoded.learned, strict=True)
+            for id_, learned in zip(encoded.ids, encoded.loss_mask, strict=True)
         ]
         while len(ids) >= size:
             made.append(Block(ids[:size], labels[:size]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from syntax.grammars import errors
+from syntax.grammars import count_errors
 
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _QUOTED = re.compile(r"\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|(?:#|//).*")
@@ -62,9 +62,9 @@ def repeats_suffix(text: str, cursor: int, suggested: str, replaced: int) -> boo
 def breaks_syntax(text: str, cursor: int, suggested: str, replaced: int, language: str) -> bool:
     """Whether a text that parsed does not with the suggestion in it."""
     applied = text[:cursor] + suggested + text[cursor + replaced :]
-    return parses(text, language) and bool(errors(applied, language))
+    return parses(text, language) and bool(count_errors(applied, language))
 
 
 def parses(text: str, language: str) -> bool:
     """Whether a text is known to parse."""
-    return errors(text, language) == 0
+    return count_errors(text, language) == 0

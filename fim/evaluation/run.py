@@ -15,7 +15,7 @@ from fim.evaluation.project_context import hole_uri
 from fim.postprocess.confidence import first_line
 from fim.request.fill import fill
 from fim.snapshot import Snapshot, Trigger
-from syntax.grammars import errors
+from syntax.grammars import count_errors
 
 _ONE_LINE = frozenset({Kind.LINE, Kind.RETURN})
 
@@ -66,8 +66,8 @@ class Filling:
 def measure(hole: Hole, way: str, filling: Filling) -> Record:
     """Compare a filling with what stood there."""
     made = filling.text.split("\n")[0] if hole.kind in _ONE_LINE else filling.text
-    whole = errors(hole.prefix + hole.middle + hole.suffix, hole.language)
-    now = errors(filling.applied, hole.language)
+    whole = count_errors(hole.prefix + hole.middle + hole.suffix, hole.language)
+    now = count_errors(filling.applied, hole.language)
     return Record(
         name=hole.name,
         language=hole.language,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from fim.snapshot import Snapshot
-from syntax.grammars import errors, parser
+from syntax.grammars import count_errors, parser
 
 WINDOW_LINES, MOST_LINES = 40, 300
 """Lines parsed on either side of the cursor, at least and at most."""
@@ -29,15 +29,17 @@ def mend(text: str, replaced: int, snapshot: Snapshot) -> str:
         return text
     above, below = _window(snapshot, replaced)
     # First what it mostly comes to: each look is a parse, and somebody waits.
-    whole = errors(above + text + below, language) or 0
+    whole = count_errors(above + text + below, language) or 0
     if whole == 0:
         return text
-    before = errors(above + snapshot.after[:replaced] + below, language) or 0
+    before = count_errors(above + snapshot.after[:replaced] + below, language) or 0
     if before and not closes_more_than_it_opens(text):
         return text
     limit = whole - 1 if before else 0
     fitting = (
-        end for end in _ends(text) if (errors(above + text[:end] + below, language) or 0) <= limit
+        end
+        for end in _ends(text)
+        if (count_errors(above + text[:end] + below, language) or 0) <= limit
     )
     return text[: next(fitting, len(text) if before else 0)]
 

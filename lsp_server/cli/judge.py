@@ -17,7 +17,7 @@ from rich.progress import track
 from rich.table import Table
 
 from chat.asker import Asker, ChatSettings
-from chat.judging import Ask, Judged, Pair, Summary, judge, summarize
+from chat.judging import AnswerPair, AskJudge, Comparison, JudgedPair, compare, judge
 from engine.api import Message
 from engine.client.managed import DEFAULT_COMMAND, ManagedEngine
 from engine.errors import ConfigurationError, EngineUnavailableError
@@ -54,12 +54,12 @@ def judge_models(
             asyncio.run(_answers(name, adapter, questions, offline))
             for name, adapter in ((a, adapter_a), (b, adapter_b))
         ]
-        pairs = [Pair(*one) for one in zip(questions, *answers, strict=True)]
+        pairs = [AnswerPair(*one) for one in zip(questions, *answers, strict=True)]
         found = asyncio.run(_judged(pairs, judge_url, judge_model))
         if out is not None:
             lines = "".join(json.dumps(asdict(one)) + "\n" for one in found)
             out.write_text(lines, encoding="utf-8")
-        summary = summarize(found)
+        summary = compare(found)
         if summary is None:
             raise ConfigurationError(
                 "The judge wrote no scores that could be read: its first lines are no two numbers "
@@ -128,7 +128,7 @@ def _answers_of_file(file: Path, questions: Sequence[str]) -> list[str]:
     return [str(known[one]) for one in questions]
 
 
-async def _judged(pairs: Sequence[Pair], url: str, model: str) -> list[Judged]:
+async def _judged(pairs: Sequence[AnswerPair], url: str, model: str) -> list[JudgedPair]:
     token = os.environ.get(_TOKEN_VARIABLE)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     base = url.rstrip("/").removesuffix("/v1")
@@ -138,7 +138,7 @@ async def _judged(pairs: Sequence[Pair], url: str, model: str) -> list[Judged]:
         return [await judge(pair, ask) for pair in shown]
 
 
-def _ask(http: httpx2.AsyncClient, model: str) -> Ask:
+def _ask(http: httpx2.AsyncClient, model: str) -> AskJudge:
     async def ask(text: str) -> str:
         body = {
             "model": model,
@@ -165,12 +165,15 @@ def _ask(http: httpx2.AsyncClient, model: str) -> Ask:
     return ask
 
 
-def _table(summary: Summary, a: str, b: str) -> Table:
-    title = f"{summary.judged} prompts, each judged in both orders; {summary.unread} unreadable"
+def _table(summary: Comparison, a: str, b: str) -> Table:
+    title = (
+        f"{summary.num_judged} prompts, each judged in both orders; "
+        f"{summary.num_unreadable} unreadable"
+    )
     table = Table(title=title, title_justify="left")
     for column in ("", "score, 1 to 8", "wins", "win rate (95 %)"):
         table.add_column(column)
-    lost = summary.judged - summary.wins - summary.ties
+    lost = summary.num_judged - summary.wins - summary.ties
     table.add_row(
         a,
         f"{summary.mean_a:.2f} ± {summary.deviation_a:.2f}",

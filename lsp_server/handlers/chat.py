@@ -16,7 +16,7 @@ from lsprotocol import types
 from pygls.uris import to_fs_path
 
 from chat.attachments import Attachment
-from chat.conversations import OnText, Reply
+from chat.conversations import OnText, StoredAnswer
 from chat.slash import COMMANDS
 from engine.errors import RequestError
 from lsp_server.handlers.custom_requests import Params, ProgressToken, Span, register
@@ -216,8 +216,8 @@ def _file(path: Path) -> str:
         raise RequestError(f"{path.name} cannot be read as text.") from None
 
 
-def _reply(reply: Reply) -> dict[str, Any]:
-    told: dict[str, Any] = {"turn": asdict(reply.turn), "leftOut": reply.left_out}
+def _reply(reply: StoredAnswer) -> dict[str, Any]:
+    told: dict[str, Any] = {"turn": asdict(reply.turn), "leftOut": reply.num_left_out}
     if reply.usage is not None:
         told["usage"] = {
             "promptTokens": reply.usage.prompt_tokens,

@@ -10,7 +10,7 @@ from lsprotocol import types
 
 from lsp_server.handlers.tasks import TASK_COMMAND, TaskName
 from lsp_server.session.server import StarcoderServer
-from syntax.symbols import Symbol, enclosing
+from syntax.symbols import Symbol, enclosing_symbol
 
 _KINDS: dict[TaskName, str] = {
     "tests": "refactor.rewrite.starcoder.tests",
@@ -39,7 +39,7 @@ async def code_actions(
     start = document.offset_at_position(params.range.start)
     end = document.offset_at_position(params.range.end)
     symbol = await asyncio.to_thread(
-        enclosing, document.source, document.language_id or "", start, end
+        enclosing_symbol, document.source, document.language_id or "", start, end
     )
     actions = [
         _action(task, title, params) for task, title in _offers(symbol, params.context.diagnostics)

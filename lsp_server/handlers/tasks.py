@@ -13,11 +13,11 @@ from typing import Any, Literal
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
-from chat.asker import OnDraft
-from chat.tasks.document import Hole, document
+from chat.asker import OnPartial
+from chat.tasks.document import FillRequest, document
 from chat.tasks.explain import commit_message, explain
 from chat.tasks.rewriting import edit, fix
-from chat.tasks.target import Files, Proposal, Target
+from chat.tasks.target import Proposal, Target, WorkspaceFiles
 from chat.tasks.write_tests import write_tests
 from engine.errors import RequestError, StarcoderError
 from fim.request.fill import fill
@@ -103,7 +103,7 @@ async def run_command(server: StarcoderServer, *arguments: Any) -> dict[str, Any
     return {"applied": applied, "note": proposal.note}
 
 
-async def _applied(server: StarcoderServer, proposal: Proposal, files: Files) -> bool:
+async def _applied(server: StarcoderServer, proposal: Proposal, files: WorkspaceFiles) -> bool:
     """Have the client make the edit; False where it or its user would not."""
     new_files = None
     if any(one.creates for one in proposal.edits) and not makes_files(server):
@@ -137,7 +137,7 @@ async def _unless(cancelled: asyncio.Future[Any] | None, work: Any) -> Any:
     return await task
 
 
-async def perform(server: StarcoderServer, task: Task) -> tuple[Proposal, Files]:
+async def perform(server: StarcoderServer, task: Task) -> tuple[Proposal, WorkspaceFiles]:
     """Return what a task proposes, and the files as they were read for it."""
     target, files = target_of(server, task), files_of(server, path_of(task.uri))
     asker = server.asker(_drafts(server, task.partial_result_token))
@@ -150,7 +150,7 @@ async def perform(server: StarcoderServer, task: Task) -> tuple[Proposal, Files]
     if task.task == "edit":
         return await edit(target, asker), files
 
-    async def fill_in(hole: Hole) -> str:
+    async def fill_in(hole: FillRequest) -> str:
         text = hole.prefix + hole.suffix
         snapshot = Snapshot(task.uri, hole.language, text, len(hole.prefix))
         return await fill(server.engine, server.settings.fim, snapshot, hole.stop)
@@ -158,7 +158,7 @@ async def perform(server: StarcoderServer, task: Task) -> tuple[Proposal, Files]
     return await document(target, fill_in), files
 
 
-def _drafts(server: StarcoderServer, token: ProgressToken | None) -> OnDraft:
+def _drafts(server: StarcoderServer, token: ProgressToken | None) -> OnPartial:
     """Return what shows the client how an answer grows; each attempt begins anew."""
 
     def send(piece: str, begins: bool) -> None:
@@ -196,13 +196,15 @@ def root_of(server: StarcoderServer, path: Path) -> Path:
     return max(around, key=lambda folder: len(folder.parts), default=path.parent)
 
 
-def files_of(server: StarcoderServer, path: Path) -> Files:
+def files_of(server: StarcoderServer, path: Path) -> WorkspaceFiles:
     """Return the files of a file's workspace; those that are open as they are in the editor."""
     texts = {path_of(uri): one.source for uri, one in server.workspace.text_documents.items()}
-    return Files(root_of(server, path), texts.get)
+    return WorkspaceFiles(root_of(server, path), texts.get)
 
 
-def _edit(server: StarcoderServer, proposal: Proposal, files: Files) -> types.WorkspaceEdit:
+def _edit(
+    server: StarcoderServer, proposal: Proposal, files: WorkspaceFiles
+) -> types.WorkspaceEdit:
     try:
         return workspace_edit(server, proposal, files)
     except Unsupported:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from lsprotocol import types
 from pygls.uris import from_fs_path
 
-from chat.tasks.target import Edit, Files, Proposal
+from chat.tasks.target import FileEdit, Proposal, WorkspaceFiles
 from lsp_server.session.documents import Document, LineIndex
 from lsp_server.session.server import StarcoderServer
 
@@ -26,7 +26,7 @@ def makes_files(server: StarcoderServer) -> bool:
 
 
 def workspace_edit(
-    server: StarcoderServer, proposal: Proposal, files: Files
+    server: StarcoderServer, proposal: Proposal, files: WorkspaceFiles
 ) -> types.WorkspaceEdit:
     """Return the edit; where the client can, it asks the user before it changes anything.
 
@@ -68,7 +68,7 @@ def _capabilities(server: StarcoderServer) -> types.WorkspaceEditClientCapabilit
     return workspace.workspace_edit if workspace else None
 
 
-def _uri(edit: Edit) -> str:
+def _uri(edit: FileEdit) -> str:
     return from_fs_path(str(edit.path)) or ""
 
 
@@ -83,7 +83,7 @@ def open_document(server: StarcoderServer, uri: str) -> Document | None:
 
 
 def _text_edit(
-    server: StarcoderServer, edit: Edit, files: Files, *, annotated: bool
+    server: StarcoderServer, edit: FileEdit, files: WorkspaceFiles, *, annotated: bool
 ) -> types.TextDocumentEdit:
     document = open_document(server, _uri(edit))
     uri = document.uri if document else _uri(edit)
@@ -99,7 +99,7 @@ def _text_edit(
     return types.TextDocumentEdit(identifier, [noted])
 
 
-def _change(server: StarcoderServer, edit: Edit, files: Files) -> types.TextEdit:
+def _change(server: StarcoderServer, edit: FileEdit, files: WorkspaceFiles) -> types.TextEdit:
     document = open_document(server, _uri(edit))
     index = document.index if document else LineIndex(files.read(edit.path) or "")
     encoding = server.workspace.position_encoding or types.PositionEncodingKind.Utf16
@@ -108,7 +108,7 @@ def _change(server: StarcoderServer, edit: Edit, files: Files) -> types.TextEdit
 
 
 def _plain_changes(
-    server: StarcoderServer, edits: Iterable[Edit], files: Files
+    server: StarcoderServer, edits: Iterable[FileEdit], files: WorkspaceFiles
 ) -> dict[str, list[types.TextEdit]]:
     changes: dict[str, list[types.TextEdit]] = {}
     for one in edits:

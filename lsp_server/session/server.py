@@ -17,9 +17,9 @@ from lsprotocol import types
 from pygls.exceptions import FeatureRequestError
 from pygls.lsp.server import LanguageServer
 
-from chat.asker import Asker, OnDraft
+from chat.asker import Asker, OnPartial
 from chat.conversations import Conversations
-from chat.store import Store
+from chat.store import ConversationStore
 from engine.api import Engine
 from engine.client.endpoint import Endpoint
 from engine.client.http import HttpEngine
@@ -87,7 +87,7 @@ class StarcoderServer(LanguageServer):
         self._exclusions = _exclusions(self.settings)
         self._projects = self._new_projects()
         self.completer = self._new_completer()
-        self.conversations = Conversations(Store())
+        self.conversations = Conversations(ConversationStore())
         self._statistics = Statistics(self.spawn)
         self._debounce = AdaptiveDebounce()
 
@@ -281,9 +281,9 @@ class StarcoderServer(LanguageServer):
 
     # Chat.
 
-    def asker(self, on_draft: OnDraft = lambda piece, begins: None) -> Asker:
+    def asker(self, on_partial: OnPartial = lambda piece, begins: None) -> Asker:
         """Return what asks the model that is held now."""
-        return Asker(self.engine, self.settings.chat, on_draft)
+        return Asker(self.engine, self.settings.chat, on_partial)
 
     # Tasks and introspection.
 

@@ -12,19 +12,19 @@ from chat import store as storing
 from chat.asker import Asker, ChatSettings
 from chat.attachments import Attachment, code_blocks, fenced
 from chat.conversations import Conversations
-from chat.store import Store
+from chat.store import ConversationStore
 from engine.api import Chunk, GenerationRequest
 from engine.errors import EngineLostError, PromptTooLongError, RequestError, StarcoderError
 from engine.scripted import ScriptedEngine
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "deep" / "chats.sqlite3")
+def store(tmp_path: Path) -> ConversationStore:
+    return ConversationStore(tmp_path / "deep" / "chats.sqlite3")
 
 
 @pytest.fixture
-def chats(store: Store) -> Conversations:
+def chats(store: ConversationStore) -> Conversations:
     return Conversations(store)
 
 
@@ -40,7 +40,9 @@ def prompt_of(engine: ScriptedEngine, at: int = -1) -> str:
     return engine.held.decode(engine.requests[at].prompt, skip_special=False)
 
 
-async def test_what_is_said_is_streamed_and_kept(chats: Conversations, store: Store) -> None:
+async def test_what_is_said_is_streamed_and_kept(
+    chats: Conversations, store: ConversationStore
+) -> None:
     talk = await chats.create("file:///w")
     pieces: list[str] = []
     attached = [Attachment("selection", "a.py:1-2", "x = 1\n", "python")]
@@ -48,7 +50,7 @@ async def test_what_is_said_is_streamed_and_kept(chats: Conversations, store: St
     reply = await chats.send(talk.id, "How is this?", attached, Asker(engine), pieces.append)
     assert "".join(pieces) == reply.turn.content == "Fine."
     assert "a.py:1-2:\n```python\nx = 1\n```\n\nHow is this?" in prompt_of(engine)
-    kept = Store(store._file).get(talk.id)  # another window
+    kept = ConversationStore(store._file).get(talk.id)  # another window
     assert [(one.role, one.content, one.state) for one in kept.turns] == [
         ("user", "How is this?", "whole"),
         ("assistant", "Fine.", "whole"),
@@ -148,11 +150,11 @@ async def test_a_long_conversation_says_what_it_left_out(chats: Conversations) -
     talk = await chats.create("w")
     engine = says("y" * 300, window=5000)
     asker = Asker(engine, ChatSettings(max_new_tokens=400))
-    left_out = 0
+    num_left_out = 0
     for turn in range(12):
         reply = await chats.send(talk.id, f"{turn} " + "x" * 300, [], asker, nothing)
-        left_out = reply.left_out
-    assert left_out > 0
+        num_left_out = reply.num_left_out
+    assert num_left_out > 0
     assert "Human: 11 x" in prompt_of(engine)
     assert "Human: 0 x" not in prompt_of(engine)
     assert len((await chats.get(talk.id)).turns) == 24  # what is kept is whole
@@ -189,7 +191,9 @@ async def test_conversations_belong_to_a_workspace_and_can_be_deleted(chats: Con
     del empty
 
 
-async def test_deleted_words_are_gone_from_the_disk(chats: Conversations, store: Store) -> None:
+async def test_deleted_words_are_gone_from_the_disk(
+    chats: Conversations, store: ConversationStore
+) -> None:
     talk = await chats.create("w")
     await chats.send(talk.id, "zanzibar", [], Asker(says("x")), nothing)
     assert b"zanzibar" in store._file.read_bytes()
@@ -197,13 +201,13 @@ async def test_deleted_words_are_gone_from_the_disk(chats: Conversations, store:
     assert b"zanzibar" not in store._file.read_bytes()
 
 
-def test_only_the_user_can_read_the_file(store: Store) -> None:
+def test_only_the_user_can_read_the_file(store: ConversationStore) -> None:
     store.create("w")
     assert stat.S_IMODE(store._file.stat().st_mode) == 0o600
 
 
-def test_old_conversations_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storing, "MOST_CONVERSATIONS", 3)
+def test_old_conversations_go(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storing, "MAX_CONVERSATIONS", 3)
     made = [store.create("w") for _ in range(5)]
     other = store.create("v")
     for gone in made[:2]:
@@ -217,12 +221,12 @@ def test_a_file_that_is_none_of_ours_is_told(tmp_path: Path) -> None:
     file = tmp_path / "chats.sqlite3"
     file.write_text("not a database, and long enough to be looked at as one" * 20)
     with pytest.raises(StarcoderError, match="Move the file away"):
-        Store(file).create("w")
+        ConversationStore(file).create("w")
     newer = tmp_path / "newer.sqlite3"
     with sqlite3.connect(newer) as base:
         base.execute("pragma user_version = 99")
     with pytest.raises(StarcoderError, match="newer starcoder-lsp"):
-        Store(newer).create("w")
+        ConversationStore(newer).create("w")
 
 
 def test_a_fence_is_longer_than_those_within() -> None:

@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 from typer.testing import CliRunner
 
-from chat.judging import Pair, judge, read_scores, request, summarize, wilson
+from chat.judging import AnswerPair, compare, judge, read_scores, request, wilson
 from lsp_server.cli.app import app
 
 
@@ -39,7 +39,7 @@ async def test_a_judge_who_favours_the_first_finds_them_equal() -> None:
     async def biased(_: str) -> str:
         return "8 2"
 
-    judged = await judge(Pair("Q", "one", "two"), biased)
+    judged = await judge(AnswerPair("Q", "one", "two"), biased)
     assert (judged.a, judged.b) == (5, 5)
 
 
@@ -47,8 +47,8 @@ async def test_the_better_answer_wins_in_either_place() -> None:
     async def fair(text: str) -> str:
         return "7 3" if text.index("good") < text.index("bad") else "3 7"
 
-    found = [await judge(Pair("Q", "good", "bad"), fair) for _ in range(10)]
-    summary = summarize(found)
+    found = [await judge(AnswerPair("Q", "good", "bad"), fair) for _ in range(10)]
+    summary = compare(found)
     assert summary is not None
     assert (summary.wins, summary.win_rate, summary.mean_a, summary.mean_b) == (10, 1.0, 7, 3)
     assert 0.65 < summary.low < 0.75
@@ -59,15 +59,15 @@ async def test_what_cannot_be_read_is_counted_and_left_out() -> None:
     async def silent(text: str) -> str:
         return "7 3" if "easy" in text else "no idea"
 
-    found = [await judge(Pair(name, "a", "b"), silent) for name in ("easy", "hard")]
-    summary = summarize(found)
+    found = [await judge(AnswerPair(name, "a", "b"), silent) for name in ("easy", "hard")]
+    summary = compare(found)
     assert summary is not None
-    assert (summary.judged, summary.unread) == (1, 1)
-    assert summarize(found[1:]) is None
+    assert (summary.num_judged, summary.num_unreadable) == (1, 1)
+    assert compare(found[1:]) is None
 
 
 def test_both_orders_differ_in_nothing_else() -> None:
-    pair = Pair("Q {x}", "ONE", "TWO")
+    pair = AnswerPair("Q {x}", "ONE", "TWO")
     first, second = request(pair, b_first=False), request(pair, b_first=True)
     assert first.replace("ONE", "*").replace("TWO", "ONE").replace("*", "TWO") == second
 

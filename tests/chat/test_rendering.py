@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers
 
-from chat.rendering import FormatName, choose, render, render_dialogue
+from chat.rendering import FormatName, choose_format, render, render_dialogue
 from engine.api import Message
 from engine.errors import RequestError
 from engine.tokenizer import Tokenizer
@@ -124,7 +124,7 @@ def test_what_is_learned_is_what_the_assistant_says_and_its_end(
     rendered = render_dialogue(messages_of(talk, system), tokenizer)
     end = tokenizer.special_id("<|end|>")
     runs: list[list[int]] = [[]]
-    for id_, learned in zip(rendered.ids, rendered.learned, strict=True):
+    for id_, learned in zip(rendered.ids, rendered.loss_mask, strict=True):
         if learned:
             runs[-1].append(id_)
         elif runs[-1]:
@@ -148,9 +148,9 @@ def test_serving_and_learning_agree(name: FormatName) -> None:
     learned = render_dialogue(talk, tokenizer, OWN, name)
     prompt = render(talk[:-1], tokenizer, OWN, name)
     assert learned.ids[: len(prompt.ids)] == prompt.ids
-    assert learned.learned[len(prompt.ids)]
-    assert not learned.learned[len(prompt.ids) - 1]
-    end = learned.ids[[i for i, own in enumerate(learned.learned) if own][-1]]
+    assert learned.loss_mask[len(prompt.ids)]
+    assert not learned.loss_mask[len(prompt.ids) - 1]
+    end = learned.ids[[i for i, own in enumerate(learned.loss_mask) if own][-1]]
     assert end in prompt.stop_ids or name == "plain"
 
 
@@ -191,9 +191,9 @@ def test_an_answer_can_be_begun(name: FormatName) -> None:
 
 
 def test_the_format_is_chosen_by_what_the_model_knows() -> None:
-    assert choose(byte_tokenizer(CHATML), OWN) == "chatml"
-    assert choose(byte_tokenizer([]), OWN) == "own"
-    assert choose(byte_tokenizer([])) == "plain"
+    assert choose_format(byte_tokenizer(CHATML), OWN) == "chatml"
+    assert choose_format(byte_tokenizer([]), OWN) == "own"
+    assert choose_format(byte_tokenizer([])) == "plain"
 
 
 def test_a_dialogue_without_an_answer_teaches_nothing() -> None:

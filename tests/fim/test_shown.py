@@ -12,7 +12,7 @@ from fim.postprocess.clean import clean
 from fim.postprocess.repetition import without_loops
 from fim.postprocess.syntax_repair import mend
 from fim.snapshot import Snapshot
-from syntax.grammars import errors, parser
+from syntax.grammars import count_errors, parser
 
 
 def shown(text: str, answer: str, language: str = "python") -> str:
@@ -80,13 +80,13 @@ def test_a_file_that_is_broken_elsewhere_still_gets_suggestions() -> None:
 )
 def test_every_grammar_loads_and_finds_nothing_wrong_with_nothing(language: str) -> None:
     assert parser(language) is not None
-    assert errors("", language) == 0
-    assert errors("<?php f(" if language == "php" else "{[(<!@#", language)
+    assert count_errors("", language) == 0
+    assert count_errors("<?php f(" if language == "php" else "{[(<!@#", language)
 
 
 def test_jsx_is_understood_where_it_may_stand() -> None:
-    assert errors("const a = <p>{b}</p>;\n", "typescriptreact") == 0
-    assert errors("const a = <p>{b}</p>;\n", "typescript")
+    assert count_errors("const a = <p>{b}</p>;\n", "typescriptreact") == 0
+    assert count_errors("const a = <p>{b}</p>;\n", "typescript")
 
 
 texts = st.text(st.sampled_from("ab =()[]{}\"':\n\té🎉"), max_size=30)
@@ -100,8 +100,8 @@ def test_what_is_mended_is_a_beginning_and_breaks_nothing(
     replaced = min(size, len(snapshot.line_after))
     made = mend(answer, replaced, snapshot)
     assert answer.startswith(made)
-    if errors(before + after, "python") == 0 and made:
-        assert errors(before + made + after[replaced:], "python") == 0
+    if count_errors(before + after, "python") == 0 and made:
+        assert count_errors(before + made + after[replaced:], "python") == 0
 
 
 @pytest.mark.parametrize(

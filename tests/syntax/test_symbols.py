@@ -2,7 +2,7 @@
 
 import pytest
 
-from syntax.symbols import enclosing, symbols
+from syntax.symbols import enclosing_symbol, find_symbols
 
 SAMPLES = {
     "python": (
@@ -53,7 +53,7 @@ SAMPLES = {
 @pytest.mark.parametrize("language", SAMPLES)
 def test_symbols_of_a_language(language: str) -> None:
     text, expected = SAMPLES[language]
-    found = symbols(text, language)
+    found = find_symbols(text, language)
     assert [".".join([*one.parents, one.name]) for one in found] == expected
     for one in found:
         assert text[one.start : one.end] == one.text
@@ -62,40 +62,40 @@ def test_symbols_of_a_language(language: str) -> None:
 
 def test_the_innermost_symbol_with_its_decorator() -> None:
     text, _ = SAMPLES["python"]
-    one = enclosing(text, "python", text.index("return a"))
+    one = enclosing_symbol(text, "python", text.index("return a"))
     assert one is not None
     assert one.name == "one"
     assert one.text.startswith("@cache\ndef one(a):")
-    inner = enclosing(text, "python", text.index("pass"))
+    inner = enclosing_symbol(text, "python", text.index("pass"))
     assert inner is not None
     assert (inner.name, inner.in_function, inner.indent) == ("inner", True, "    ")
     assert inner.dedented == "def inner():\n    pass"
-    on_decorator = enclosing(text, "python", text.index("@cache"))
+    on_decorator = enclosing_symbol(text, "python", text.index("@cache"))
     assert on_decorator is not None
     assert on_decorator.name == "one"
-    attribute = enclosing(text, "python", text.index("x = 1"))
+    attribute = enclosing_symbol(text, "python", text.index("x = 1"))
     assert attribute is not None
     assert attribute.name == "Two"
-    assert enclosing(text, "python", 0) is None
-    across = enclosing(text, "python", text.index("x = 1"), text.index("return 1"))
+    assert enclosing_symbol(text, "python", 0) is None
+    across = enclosing_symbol(text, "python", text.index("x = 1"), text.index("return 1"))
     assert across is not None
     assert across.name == "Two"
 
 
 def test_offsets_are_in_code_points() -> None:
     text = "# \N{PARTY POPPER} ünï\ndef one():\n    return '\N{PARTY POPPER}'\n"
-    one = enclosing(text, "python", text.index("return"))
+    one = enclosing_symbol(text, "python", text.index("return"))
     assert one is not None
     assert one.text == "def one():\n    return '\N{PARTY POPPER}'"
 
 
 def test_what_has_no_grammar_or_no_code_has_no_symbols() -> None:
-    assert symbols("whatever", "klingon") == []
-    assert symbols('{"class": 1}', "json") == []
-    assert symbols("", "python") == []
-    assert enclosing("x = 1\n", "python", 2) is None
+    assert find_symbols("whatever", "klingon") == []
+    assert find_symbols('{"class": 1}', "json") == []
+    assert find_symbols("", "python") == []
+    assert enclosing_symbol("x = 1\n", "python", 2) is None
 
 
 def test_a_half_written_file_still_has_symbols() -> None:
     text = "def one(a):\n    return a\n\n\ndef two(b:\n    retur"
-    assert "one" in [one.name for one in symbols(text, "python")]
+    assert "one" in [one.name for one in find_symbols(text, "python")]

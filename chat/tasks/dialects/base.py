@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tree_sitter
 
-from chat.tasks.target import Edit
+from chat.tasks.target import FileEdit
 from syntax.grammars import parse
 from syntax.symbols import Symbol
 
@@ -105,7 +105,7 @@ class Dialect(ABC):
         """Return the names that new tests must not have."""
 
     @abstractmethod
-    def place(self, units: Units, subject: Subject, existing: str | None) -> list[Edit]:
+    def place(self, units: Units, subject: Subject, existing: str | None) -> list[FileEdit]:
         """Return the edits that put tests into the test file, None being one that is not there."""
 
     def knows_all(self, unit: Unit, units: Units, subject: Subject, existing: str | None) -> bool:

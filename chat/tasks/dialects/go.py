@@ -14,7 +14,7 @@ from chat.tasks.dialects.base import (
     name_in,
     whole_nodes,
 )
-from chat.tasks.target import Edit
+from chat.tasks.target import FileEdit
 
 _FUNCTION = re.compile(r"^func \w+\(", re.M)
 _KINDS = frozenset({"function_declaration"})
@@ -81,7 +81,7 @@ class Go(Dialect):
     def names(self, existing: str) -> set[str]:
         return set(re.findall(r"^func (\w+)", existing, re.M))
 
-    def place(self, units: Units, subject: Subject, existing: str | None) -> list[Edit]:
+    def place(self, units: Units, subject: Subject, existing: str | None) -> list[FileEdit]:
         body = "\n\n".join(one.text for one in (*units.helpers, *units.tests))
         imports = self._imports(body, subject.text)
         if existing is None or not existing.strip():
@@ -89,7 +89,7 @@ class Go(Dialect):
             lines = "\n".join(f'\t"{one}"' for one in imports)
             text = f"package {package}\n\nimport (\n{lines}\n)\n\n{body.strip()}\n"
             end = len(existing or "")
-            return [Edit(subject.file, 0, end, text, creates=existing is None)]
+            return [FileEdit(subject.file, 0, end, text, creates=existing is None)]
         missing = [one for one in imports if f'"{one}"' not in existing]
         edits = []
         if missing:
@@ -98,9 +98,9 @@ class Go(Dialect):
             at = block.end(1) if block else clause.end() if clause else 0
             lines = "".join(f'\t"{one}"\n' for one in missing)
             text = lines if block else f"\n\nimport (\n{lines})"
-            edits.append(Edit(subject.file, at, at, in_line_ends_of(text, existing)))
+            edits.append(FileEdit(subject.file, at, at, in_line_ends_of(text, existing)))
         text = in_line_ends_of(appended(existing.replace("\r\n", "\n"), body.strip()), existing)
-        return [*edits, Edit(subject.file, len(existing), len(existing), text)]
+        return [*edits, FileEdit(subject.file, len(existing), len(existing), text)]
 
     def _imports(self, body: str, source: str) -> list[str]:
         """Return what the code uses: an import too many is as wrong to Go as one too few."""

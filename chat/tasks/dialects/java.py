@@ -13,7 +13,7 @@ from chat.tasks.dialects.base import (
     name_in,
     whole_nodes,
 )
-from chat.tasks.target import Edit
+from chat.tasks.target import FileEdit
 
 _TEST = re.compile(r"^[ \t]*@Test\b", re.M)
 _KINDS = frozenset({"method_declaration"})
@@ -57,7 +57,7 @@ class JUnit(Dialect):
     def names(self, existing: str) -> set[str]:
         return set(_NAME.findall(existing))
 
-    def place(self, units: Units, subject: Subject, existing: str | None) -> list[Edit]:
+    def place(self, units: Units, subject: Subject, existing: str | None) -> list[FileEdit]:
         tests = "\n\n".join(_indented(one.text) for one in units.tests)
         imports = self._imports(units)
         if existing is None or not existing.strip():
@@ -66,7 +66,7 @@ class JUnit(Dialect):
             head.append("\n".join(imports))
             text = "\n\n".join([*head, f"class {subject.path.stem}Test {{\n{tests}\n}}\n"])
             end = len(existing or "")
-            return [Edit(subject.file, 0, end, text, creates=existing is None)]
+            return [FileEdit(subject.file, 0, end, text, creates=existing is None)]
         edits = []
         missing = [one for one in imports if not _has(existing, one)]
         if missing:
@@ -75,10 +75,10 @@ class JUnit(Dialect):
             ]
             at = max(places, default=0)
             text = "".join(f"\n{one}" for one in missing)
-            edits.append(Edit(subject.file, at, at, in_line_ends_of(text, existing)))
+            edits.append(FileEdit(subject.file, at, at, in_line_ends_of(text, existing)))
         closing = existing.rfind("}")
         at = existing.rfind("\n", 0, closing) + 1 if closing >= 0 else len(existing)
-        return [*edits, Edit(subject.file, at, at, in_line_ends_of(f"\n{tests}\n", existing))]
+        return [*edits, FileEdit(subject.file, at, at, in_line_ends_of(f"\n{tests}\n", existing))]
 
     def _imports(self, units: Units) -> list[str]:
         used = "\n".join(one.text for one in units.tests)

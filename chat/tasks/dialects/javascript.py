@@ -16,7 +16,7 @@ from chat.tasks.dialects.base import (
     name_in,
     whole_nodes,
 )
-from chat.tasks.target import Edit
+from chat.tasks.target import FileEdit
 
 _TESTS = re.compile(r"^(?:test|it|describe)(?:\.\w+)*\(", re.M)
 _HELPERS = re.compile(r"^(?:async )?function \w+|^(?:const|let) \w+ =", re.M)
@@ -77,14 +77,14 @@ class JavaScript(Dialect):
     def renamed(self, unit: Unit, name: str) -> Unit:
         return Unit(name, unit.text.replace(unit.name, name, 1))
 
-    def place(self, units: Units, subject: Subject, existing: str | None) -> list[Edit]:
+    def place(self, units: Units, subject: Subject, existing: str | None) -> list[FileEdit]:
         body = "\n\n".join(one.text for one in (*units.helpers, *units.tests))
         imports = self._imports(subject, body)
         if existing is None or not existing.strip():
             head = "\n".join(imports)
             end = len(existing or "")
             text = f"{head}\n\n{body.strip()}\n"
-            return [Edit(subject.file, 0, end, text, creates=existing is None)]
+            return [FileEdit(subject.file, 0, end, text, creates=existing is None)]
         bound = {name for one in _ANY_IMPORT.findall(existing) for name in re.findall(r"\w+", one)}
         missing = [one for one in imports if not _names_of(one) <= bound]
         edits = []
@@ -93,9 +93,9 @@ class JavaScript(Dialect):
             at = last[-1] if last else 0
             lines = "\n".join(_only(one, bound) for one in missing)
             text = f"\n{lines}" if last else f"{lines}\n\n"
-            edits.append(Edit(subject.file, at, at, in_line_ends_of(text, existing)))
+            edits.append(FileEdit(subject.file, at, at, in_line_ends_of(text, existing)))
         text = in_line_ends_of(appended(existing.replace("\r\n", "\n"), body.strip()), existing)
-        return [*edits, Edit(subject.file, len(existing), len(existing), text)]
+        return [*edits, FileEdit(subject.file, len(existing), len(existing), text)]
 
     def _imports(self, subject: Subject, body: str) -> list[str]:
         modern = _is_module(subject)

@@ -25,7 +25,7 @@ from chat.tasks.dialects.python_names import (
     unknown_names,
     uses,
 )
-from chat.tasks.target import Edit
+from chat.tasks.target import FileEdit
 
 _TOP = re.compile(
     r"^(?:@[^\n]+\n)*(?:(?:async )?def |class )\w+|^[A-Za-z_]\w*(?:: [^\n=]+)? = ", re.M
@@ -85,12 +85,12 @@ class _Python(Dialect):
 
     def _edits(
         self, subject: Subject, existing: str | None, imports: list[Import], body: str
-    ) -> list[Edit]:
+    ) -> list[FileEdit]:
         if existing is None or not existing.strip():
             head = self._head(imports, self._own_import(subject))
             end = len(existing or "")
             text = f"{head}\n\n\n{body.strip()}\n"
-            return [Edit(subject.file, 0, end, text, creates=existing is None)]
+            return [FileEdit(subject.file, 0, end, text, creates=existing is None)]
         have = {one.bound for one in imports_in(existing)}
         missing = [one for one in imports if one.bound not in have]
         edits = []
@@ -99,13 +99,13 @@ class _Python(Dialect):
             lines = "".join(f"{line}\n" for line in sorted(one.line for one in missing))
             before = "" if at == 0 or existing[at - 1] == "\n" else "\n"
             text = in_line_ends_of(before + lines, existing)
-            edits.append(Edit(subject.file, at, at, text))
+            edits.append(FileEdit(subject.file, at, at, text))
         main = _MAIN.search(existing)
         if main:
             text = in_line_ends_of(f"{body.strip()}\n\n\n", existing)
-            return [*edits, Edit(subject.file, main.start(), main.start(), text)]
+            return [*edits, FileEdit(subject.file, main.start(), main.start(), text)]
         text = in_line_ends_of(appended(existing.replace("\r\n", "\n"), body.strip(), 2), existing)
-        return [*edits, Edit(subject.file, len(existing), len(existing), text)]
+        return [*edits, FileEdit(subject.file, len(existing), len(existing), text)]
 
 
 class Pytest(_Python):
@@ -131,7 +131,7 @@ class Pytest(_Python):
         tests = [one for one in found if _is_test(one) and arguments(one.text) <= known]
         return Units((code,), tuple(helpers), tuple(tests))
 
-    def place(self, units: Units, subject: Subject, existing: str | None) -> list[Edit]:
+    def place(self, units: Units, subject: Subject, existing: str | None) -> list[FileEdit]:
         body = "\n\n\n".join(one.text for one in (*units.helpers, *units.tests))
         imports = self._imports(_with_imports(units.imports, body), subject)
         return self._edits(subject, existing, imports, body)
@@ -178,7 +178,7 @@ class Unittest(_Python):
         helpers = [one for one in found if one.name in ("setUp", "tearDown", "setUpClass")]
         return Units((code,), tuple(helpers), tuple(tests))
 
-    def place(self, units: Units, subject: Subject, existing: str | None) -> list[Edit]:
+    def place(self, units: Units, subject: Subject, existing: str | None) -> list[FileEdit]:
         name = f"Test{subject.camel}"
         taken = self.names(existing or "")
         number = 2

@@ -16,7 +16,7 @@ from chat.tasks.dialects.base import (
     name_in,
     whole_nodes,
 )
-from chat.tasks.target import Edit
+from chat.tasks.target import FileEdit
 from syntax.grammars import parse
 
 _TEST = re.compile(
@@ -59,19 +59,19 @@ class Cargo(Dialect):
     def names(self, existing: str) -> set[str]:
         return set(_NAME.findall(existing))
 
-    def place(self, units: Units, subject: Subject, existing: str | None) -> list[Edit]:
+    def place(self, units: Units, subject: Subject, existing: str | None) -> list[FileEdit]:
         text = existing or ""
         tests = "\n\n".join(_indented(one.text) for one in units.tests)
         end = _end_of_tests(text)
         if end is not None:
             inserted = in_line_ends_of(f"\n{tests}\n", text)
-            return [Edit(subject.file, end, end, inserted)]
+            return [FileEdit(subject.file, end, end, inserted)]
         uses = [one for one in units.imports if one != "use super::*;"]
         kept = [one for one in uses if any(_last(one) in test.text for test in units.tests)]
         head = "\n".join(f"    {one}" for one in ["use super::*;", *sorted(set(kept))])
         module = f"#[cfg(test)]\nmod tests {{\n{head}\n\n{tests}\n}}"
         added = in_line_ends_of(appended(text.replace("\r\n", "\n"), module), text)
-        return [Edit(subject.file, len(text), len(text), added)]
+        return [FileEdit(subject.file, len(text), len(text), added)]
 
 
 def _parted(snippet: str) -> tuple[str, str]:

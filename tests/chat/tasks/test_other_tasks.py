@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from chat.asker import Asker, ChatSettings, end_before_loop
-from chat.tasks.document import Hole, document
+from chat.tasks.document import FillRequest, document
 from chat.tasks.explain import commit_message, explain
 from chat.tasks.rewriting import edit, fix
 from chat.tasks.target import Proposal, Target
@@ -144,9 +144,9 @@ DOCUMENTED = {
 @pytest.mark.parametrize("language", DOCUMENTED)
 async def test_documentation_stands_where_the_language_wants_it(language: str) -> None:
     text, at, filled, expected = DOCUMENTED[language]
-    holes: list[Hole] = []
+    holes: list[FillRequest] = []
 
-    async def fill(hole: Hole) -> str:
+    async def fill(hole: FillRequest) -> str:
         holes.append(hole)
         return filled
 
@@ -172,7 +172,7 @@ async def test_documentation_stands_where_the_language_wants_it(language: str) -
 async def test_what_cannot_be_documented_says_why(
     text: str, at: str, language: str, filled: str, match: str
 ) -> None:
-    async def fill(_: Hole) -> str:
+    async def fill(_: FillRequest) -> str:
         return filled
 
     with pytest.raises(RequestError, match=match):

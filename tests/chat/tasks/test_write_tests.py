@@ -10,13 +10,13 @@ import pytest
 
 from chat.asker import Asker
 from chat.tasks.conventions import convention
-from chat.tasks.target import Files, Proposal, Target
+from chat.tasks.target import Proposal, Target, WorkspaceFiles
 from chat.tasks.write_tests import ATTEMPTS, write_tests
 from engine.errors import RequestError
 from engine.local import LocalEngine
 from engine.scripted import ScriptedEngine
 from engine.settings import EngineSettings
-from syntax.grammars import errors
+from syntax.grammars import count_errors
 from tests.chat.tasks.projects import PROJECTS, PYTHON, Project, lay_out
 from tests.conftest import OPTIONAL
 
@@ -33,7 +33,7 @@ async def written(
 ) -> tuple[Proposal, ScriptedEngine]:
     engine = ScriptedEngine(lambda _: project.answer if answer is None else answer)
     target = target_in(project, root, instruction)
-    return await write_tests(target, Asker(engine), Files(root)), engine
+    return await write_tests(target, Asker(engine), WorkspaceFiles(root)), engine
 
 
 def apply(proposal: Proposal) -> None:
@@ -66,9 +66,12 @@ async def test_the_right_file_with_valid_syntax_and_nothing_lost(name: str, tmp_
     file = tmp_path / project.file
     assert {edit.path for edit in proposal.edits} == {file}
     text = file.read_text()
-    assert errors(text, project.language) == 0, text
+    assert count_errors(text, project.language) == 0, text
     source = tmp_path / project.source
-    assert convention(source, project.language, Files(tmp_path)).framework == project.framework
+    assert (
+        convention(source, project.language, WorkspaceFiles(tmp_path)).framework
+        == project.framework
+    )
     for line in (before or "").splitlines():
         assert line in text
     again = (tmp_path / project.file).read_text()
@@ -173,7 +176,7 @@ async def test_a_file_open_in_the_editor_counts_as_it_is_there(tmp_path: Path) -
     target = target_in(project, tmp_path)
     unsaved = tmp_path / "tests/test_prices.py"
     text = "from shop.prices import total\n\n\ndef test_total():\n    assert total([]) == 0\n"
-    files = Files(tmp_path, lambda path: text if path == unsaved else None)
+    files = WorkspaceFiles(tmp_path, lambda path: text if path == unsaved else None)
     engine = ScriptedEngine(lambda _: "():\n    assert total([1]) == 1\n")
     proposal = await write_tests(target, Asker(engine), files)
     (edit,) = proposal.edits
@@ -215,7 +218,7 @@ async def test_what_is_no_test_is_not_written(answer: str, tmp_path: Path) -> No
     engine = ScriptedEngine(lambda _: answer)
     target = target_in(project, tmp_path)
     with pytest.raises(RequestError, match="no test of total that can be used"):
-        await write_tests(target, Asker(engine), Files(tmp_path))
+        await write_tests(target, Asker(engine), WorkspaceFiles(tmp_path))
     assert len(engine.requests) == len(ATTEMPTS)
     assert not (tmp_path / "tests").exists()
 
@@ -235,7 +238,7 @@ async def test_where_there_is_nothing_to_test_it_says_so(
     start = text.index(at)
     target = Target(tmp_path / "a.x", language, text, start, start, tmp_path)
     with pytest.raises(RequestError, match=match):
-        await write_tests(target, Asker(ScriptedEngine(lambda _: "")), Files(tmp_path))
+        await write_tests(target, Asker(ScriptedEngine(lambda _: "")), WorkspaceFiles(tmp_path))
 
 
 async def test_a_small_window_gets_a_smaller_request(tmp_path: Path) -> None:
@@ -246,11 +249,11 @@ async def test_a_small_window_gets_a_smaller_request(tmp_path: Path) -> None:
     at = text.index("return math")
     target = Target(source, "python", text, at, at, tmp_path)
     engine = ScriptedEngine(lambda _: "():\n    assert total([]) == 0\n")
-    await write_tests(target, Asker(engine), Files(tmp_path))
+    await write_tests(target, Asker(engine), WorkspaceFiles(tmp_path))
     roomy = engine.requests[0]
     assert "xxx" in engine.held.decode(roomy.prompt)
     engine.context_window = len(roomy.prompt) - 500 + roomy.max_new_tokens
-    await write_tests(target, Asker(engine), Files(tmp_path))
+    await write_tests(target, Asker(engine), WorkspaceFiles(tmp_path))
     assert "xxx" not in engine.held.decode(engine.requests[-1].prompt)
     assert "def total" in engine.held.decode(engine.requests[-1].prompt)
 
@@ -275,7 +278,7 @@ async def test_the_demo_model_writes_tests_that_pytest_collects(tmp_path: Path) 
         at = code.index("return")
         target = Target(source, "python", code, at, at, root)
         try:
-            proposal = await write_tests(target, Asker(engine), Files(root))
+            proposal = await write_tests(target, Asker(engine), WorkspaceFiles(root))
         except RequestError:
             continue  # it says so, rather than to write what is no test
         apply(proposal)

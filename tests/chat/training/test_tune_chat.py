@@ -158,7 +158,7 @@ def test_one_process_serves_completions_and_the_chat_adapter(
         assert await complete() == before
         answered = await asker.ask([Message("user", "What colour is the box 3?")])
         assert answered.text.startswith("It")  # as every answer that it learned from
-        assert answered.whole
+        assert answered.is_complete
         await engine.aclose()
 
     asyncio.run(mixed())

@@ -23,7 +23,7 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from engine.decoding.decoder import PREFILL_CHUNK  # noqa: E402
-from engine.kernels.build import kernels  # noqa: E402
+from engine.kernels.build import shared_kernels  # noqa: E402
 from engine.kv_cache.cache import KVCache  # noqa: E402
 from engine.loading.catalog import EMBEDDED_DIR  # noqa: E402
 from engine.loading.load import Loaded, load  # noqa: E402
@@ -115,7 +115,7 @@ def load_ours(model: str, dtype: str) -> Loaded:
     """Load a model and wait for what is prepared in the background."""
     settings = EngineSettings(model=model, dtype=dtype)  # type: ignore[arg-type]
     held = load(settings, lambda *_: None)
-    kernels().result()
+    shared_kernels().wait()
     with torch.inference_mode():
         while held.decoder.forward.prepare():
             pass

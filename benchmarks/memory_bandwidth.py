@@ -35,7 +35,7 @@ from benchmarks.common import (
     tokens,
 )
 from benchmarks.decode import DtypesOption
-from engine.kernels.build import kernels
+from engine.kernels.build import shared_kernels
 from engine.loading.load import Loaded
 from engine.loading.model_size import BYTES_A_WEIGHT, parameter_count
 from engine.network.quantised import Quantised
@@ -122,7 +122,7 @@ def main(
         path = str(random_checkpoint(shape, Path(scratch))) if shape else model
         config = json.loads((folder_of(path) / "config.json").read_text(encoding="utf-8"))
         held = {one: load_ours(path, one) for one in dtype}
-    kernels().result()
+    shared_kernels().wait()
     weights = parameter_count(config) - config["n_positions"] * config["n_embd"]
     rates = _Rates()
     runs: dict[str, list[_Run]] = {one: [] for one in dtype}

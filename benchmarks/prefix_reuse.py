@@ -31,7 +31,7 @@ from benchmarks.common import (
 )
 from engine.api import GenerationRequest
 from engine.decoding.drafter import Drafter
-from engine.kernels.build import kernels
+from engine.kernels.build import shared_kernels
 from engine.local import LocalEngine
 from engine.network.lean_forward import Forward, LeanForward
 from engine.settings import Dtype, EngineSettings
@@ -74,7 +74,7 @@ async def measure(settings: EngineSettings, length: int, new: int, rounds: int) 
     """Return the runs, the first of which, a warm-up, is left out."""
     engine, rng, runs = LocalEngine(settings), random.Random(0), []
     size = (await engine.tokenizer()).vocab_size
-    await asyncio.to_thread(kernels().result)
+    await asyncio.to_thread(shared_kernels().wait)
     await asyncio.to_thread(_wait_for_graphs, (await engine._ready()).decoder.forward)
 
     def ids(count: int) -> tuple[int, ...]:

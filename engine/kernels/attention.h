@@ -16,7 +16,7 @@ constexpr int CHUNK = 128;                      // keys that one thread attends 
 constexpr float NOTHING = -1e30f;               // the score of a key that is not to be seen
 
 // What queries, keys, values and shares are multiplied as. PAIR neighbours make up 32 bits.
-#if defined(BRAIN_DOTS)
+#if defined(HAS_BF16_DOT)
 template <class Kept> using Factor = Kept;
 #else
 template <class Kept> using Factor = float;
@@ -27,9 +27,9 @@ INLINE Floats add_product(const Floats &total, const void *w, const float *x) {
   return total + load<Floats>(w) * x[0];
 }
 
-#if defined(BRAIN_DOTS)
-INLINE Floats add_product(const Floats &total, const void *w, const Brain *x) {
-  return brain_dots(total, load<__m512i>(w), _mm512_set1_epi32(load<int32_t>(x)));
+#if defined(HAS_BF16_DOT)
+INLINE Floats add_product(const Floats &total, const void *w, const Bf16 *x) {
+  return bf16_dots(total, load<__m512i>(w), _mm512_set1_epi32(load<int32_t>(x)));
 }
 #endif
 

@@ -9,7 +9,7 @@
 
 // One row of a step: the id at `position` of a sequence, whose cache has for each layer keys and
 // values of (positions, head_dim).
-struct Place {
+struct StepRow {
   void *const *keys, *const *values;
   int32_t position;
 };
@@ -34,7 +34,7 @@ struct Pieces {
   std::vector<Piece> pieces;
   size_t results = 0;  // of all queries with all chunks
 
-  Pieces(const Place *places, int count, int heads, int threads) {
+  Pieces(const StepRow *places, int count, int heads, int threads) {
     for (int row = 0; row < count; row++) {
       if (row == 0 || places[row].keys != places[row - 1].keys ||
           places[row].position != places[row - 1].position + 1)
@@ -88,7 +88,7 @@ static inline void weigh(const Seen *seen, int chunks, size_t stride, float *wei
 // Few rows, of any sequences: each piece packs a chunk of keys, and what was seen of the chunks is
 // merged afterwards. Many rows, of one sequence: all keys are packed first.
 class Attention {
-  const Place *places;
+  const StepRow *places;
   int count, heads, dim, length;
   bool wide;
   Pieces pieces;
@@ -98,7 +98,7 @@ class Attention {
   Seen *seen = nullptr;
 
  public:
-  Attention(const Place *places, int count, int heads, int dim, int threads, bool wide)
+  Attention(const StepRow *places, int count, int heads, int dim, int threads, bool wide)
       : places(places), count(count), heads(heads), dim(dim), wide(wide),
         pieces(places, wide ? 0 : count, heads, threads) {
     length = 0;

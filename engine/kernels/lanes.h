@@ -167,16 +167,16 @@ INLINE void store_bytes(int8_t *to, const Ints &x) {  // numbers that 8 bits hol
 #endif
 }
 
-// Brain floats: the upper half of a float.
-struct Brain {
+// Bf16 floats: the upper half of a float.
+struct Bf16 {
   uint16_t bits;
 };
 
 INLINE Floats widen(const float *from) { return load<Floats>(from); }
-INLINE Floats widen(const Brain *from) { return as_floats(load_halves(&from->bits) << 16); }
+INLINE Floats widen(const Bf16 *from) { return as_floats(load_halves(&from->bits) << 16); }
 INLINE void narrow(float *to, const Floats &x) { store(to, x); }
 
-INLINE void narrow(Brain *to, const Floats &x) {  // to the nearest, ties to even
+INLINE void narrow(Bf16 *to, const Floats &x) {  // to the nearest, ties to even
 #if defined(__AVX512BF16__) && PART_BYTES == 64
   store(to, _mm512_cvtneps_pbh((__m512)x.part[0]));
 #else
@@ -186,9 +186,9 @@ INLINE void narrow(Brain *to, const Floats &x) {  // to the nearest, ties to eve
 }
 
 #if defined(__AVX512BF16__) && PART_BYTES == 64
-#define BRAIN_DOTS
-// Adds the products of brain floats, two to a lane, the second the later.
-INLINE Floats brain_dots(const Floats &total, __m512i a, __m512i b) {
+#define HAS_BF16_DOT
+// Adds the products of bfloat16 numbers, two to a lane, the second the later.
+INLINE Floats bf16_dots(const Floats &total, __m512i a, __m512i b) {
   return {{(FloatPart)_mm512_dpbf16_ps((__m512)total.part[0], (__m512bh)a, (__m512bh)b)}};
 }
 #endif

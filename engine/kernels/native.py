@@ -1,22 +1,34 @@
-"""The compiled kernels as Python calls: C structures over tensors that the caller keeps alive."""
+"""The compiled kernels as Python calls: C structures that point into tensors."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, c_float, c_int32, c_void_p
-from dataclasses import dataclass, field
+from ctypes import POINTER, Array, Structure, c_float, c_int32, c_void_p
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-FLOAT, BRAIN, BRAINS, INT8, INT4 = range(5)
-"""How numbers are kept: `Kind` in products.h. With BRAINS activations may be bfloat16, too."""
+FLOAT, BF16, BF16_DOT, INT8, INT4 = range(5)
+"""How numbers are stored: `Kind` in products.h.
+
+BF16_DOT is bfloat16, too. Where the processor multiplies pairs of bfloat16 numbers, activations are
+rounded to that type as well.
+"""
 
 LANES = 16
-"""Rows of a block, and what widths must be multiples of."""
+"""Rows of a block of weights. Widths must be multiples of it."""
+
+MAX_ROWS = 32
+"""Maximum rows of a step for several sequences: `MAX_ROWS` in step.cpp.
+
+A step with more rows must belong to one sequence.
+"""
+
+CachePointers = Array[c_void_p]
+"""Addresses of a KV cache's buffers: keys of each layer, then values of each layer."""
 
 
 class Matrix(Structure):
@@ -33,10 +45,14 @@ class Matrix(Structure):
 
 
 class _Norm(Structure):
+    """`Norm` in step.cpp."""
+
     _fields_ = (("weight", c_void_p), ("bias", c_void_p))
 
 
 class _Layer(Structure):
+    """`Layer` in step.cpp."""
+
     _fields_ = (
         ("norm_1", _Norm),
         ("norm_2", _Norm),
@@ -48,6 +64,8 @@ class _Layer(Structure):
 
 
 class _Model(Structure):
+    """`Model` in step.cpp."""
+
     _fields_ = (
         ("width", c_int32),
         ("heads", c_int32),
@@ -65,33 +83,55 @@ class _Model(Structure):
     )
 
 
-class _Place(Structure):
+class _Row(Structure):
+    """`StepRow` in chunks.h."""
+
     _fields_ = (("keys", c_void_p), ("values", c_void_p), ("position", c_int32))
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A C structure, with the tensors that it points into."""
+class NativeMatrix:
+    """A `Matrix`, with references that keep the tensors that it points into alive."""
 
-    struct: Any
-    tensors: list[Any] = field(default_factory=list)
+    struct: Matrix
+    tensors: tuple[Tensor, ...]
+
+    @property
+    def num_rows(self) -> int:
+        """Number of outputs."""
+        return int(self.struct.rows)
+
+    @property
+    def num_columns(self) -> int:
+        """Number of inputs."""
+        return int(self.struct.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class NativeModel:
+    """A `_Model`, with references that keep the tensors that it points into alive."""
+
+    struct: _Model
+    tensors: tuple[Tensor, ...]
+    num_layers: int
+    vocab_size: int
 
 
 @dataclass(frozen=True, slots=True)
 class LayerParts:
-    """One block: norms as (weight, bias) in float32, products as matrices."""
+    """The weights of one layer: norms as (weight, bias), products as matrices."""
 
     norm_1: tuple[Tensor, Tensor]
     norm_2: tuple[Tensor, Tensor]
-    attention_in: Held
-    attention_out: Held
-    inner_in: Held
-    inner_out: Held
+    attention_in: NativeMatrix
+    attention_out: NativeMatrix
+    inner_in: NativeMatrix
+    inner_out: NativeMatrix
 
 
 @dataclass(frozen=True, slots=True)
 class ModelParts:
-    """A network as the kernels see it."""
+    """The weights and constants of a network, as the kernels need them."""
 
     heads: int
     scale: float
@@ -99,147 +139,156 @@ class ModelParts:
     cache_dtype: torch.dtype
     layers: Sequence[LayerParts]
     last_norm: tuple[Tensor, Tensor]
-    tokens: Held
-    head: Held
+    tokens: NativeMatrix
+    head: NativeMatrix
     positions: Tensor
-    """(positions, width) of the cache's type."""
+    """Position embeddings (positions, width), of `cache_dtype`."""
 
 
 def matrix(
     kind: int, shape: tuple[int, int], weight: Tensor, scale: Tensor | None, bias: Tensor | None
-) -> Held:
-    """Return a matrix; its bias is widened to float32 and a multiple of 16."""
-    wide = None
+) -> NativeMatrix:
+    """Return a matrix whose bias is float32, padded to a multiple of 16."""
+    padded_bias = None
     if bias is not None:
-        wide = torch.zeros(-(-shape[0] // LANES) * LANES)
-        wide[: shape[0]] = bias
-    pointers = [tensor.data_ptr() if tensor is not None else None for tensor in (scale, wide)]
-    return Held(Matrix(kind, *shape, weight.data_ptr(), *pointers), [weight, scale, wide])
+        padded_bias = torch.zeros(-(-shape[0] // LANES) * LANES)
+        padded_bias[: shape[0]] = bias
+    optional = (scale, padded_bias)
+    addresses = [None if tensor is None else tensor.data_ptr() for tensor in optional]
+    tensors = (weight, *(tensor for tensor in optional if tensor is not None))
+    return NativeMatrix(Matrix(kind, *shape, weight.data_ptr(), *addresses), tensors)
 
 
-def pointers(keys: Sequence[Tensor], values: Sequence[Tensor]) -> Any:
+def cache_pointers(keys: Sequence[Tensor], values: Sequence[Tensor]) -> CachePointers:
     """Return the addresses of a cache's buffers, each (1, rows, head_dim) of one layer."""
-    return (c_void_p * (2 * len(keys)))(*(one.data_ptr() for one in (*keys, *values)))
+    return (c_void_p * (2 * len(keys)))(*(buffer.data_ptr() for buffer in (*keys, *values)))
+
+
+def kind_of(dtype: torch.dtype) -> int:
+    """Return the kernels' number for a type; raises KeyError for an unsupported type."""
+    return {torch.float32: FLOAT, torch.bfloat16: BF16}[dtype]
 
 
 class Native:
-    """The library's functions."""
+    """The functions of the compiled library."""
 
     def __init__(self, library: Path) -> None:
         loaded = ctypes.CDLL(str(library))
         self._step, self._product = loaded.starcoder_step, loaded.starcoder_product
-        self._expand = loaded.starcoder_expand
+        self._expand, self._attend = loaded.starcoder_expand, loaded.starcoder_attend
         self._many_rows = loaded.starcoder_many_rows
-        self._attend = loaded.starcoder_attend
-        self._attend.restype = None
-        self._step.restype = self._product.restype = self._expand.restype = None
+        for function in (self._step, self._product, self._expand, self._attend):
+            function.restype = None
 
-    def fast_at_many_rows(self, kind: int) -> bool:
-        """Whether this processor's instructions make weights of a kind faster than torch there."""
+    def is_fast_for_many_rows(self, kind: int) -> bool:
+        """Whether the kernels are faster than torch for many rows and weights of this kind."""
         return bool(self._many_rows(kind))
 
-    def model(self, parts: ModelParts) -> Held:
+    def model(self, parts: ModelParts) -> NativeModel:
         """Return a network for `step`."""
-        kept: list[Any] = []
+        tensors = [parts.positions]
 
-        def norm(pair: tuple[Tensor, Tensor]) -> _Norm:
-            wide = [tensor.float().contiguous() for tensor in pair]
-            kept.extend(wide)
-            return _Norm(*(tensor.data_ptr() for tensor in wide))
+        def norm(weight_and_bias: tuple[Tensor, Tensor]) -> _Norm:
+            widened = [tensor.float().contiguous() for tensor in weight_and_bias]
+            tensors.extend(widened)
+            return _Norm(*(tensor.data_ptr() for tensor in widened))
 
-        def struct(held: Held) -> Matrix:
-            kept.append(held)
-            found: Matrix = held.struct
-            return found
+        def struct(native_matrix: NativeMatrix) -> Matrix:
+            tensors.extend(native_matrix.tensors)
+            return native_matrix.struct
 
         layers = (_Layer * len(parts.layers))(
             *(
                 _Layer(
-                    norm(one.norm_1),
-                    norm(one.norm_2),
-                    struct(one.attention_in),
-                    struct(one.attention_out),
-                    struct(one.inner_in),
-                    struct(one.inner_out),
+                    norm(layer.norm_1),
+                    norm(layer.norm_2),
+                    struct(layer.attention_in),
+                    struct(layer.attention_out),
+                    struct(layer.inner_in),
+                    struct(layer.inner_out),
                 )
-                for one in parts.layers
+                for layer in parts.layers
             )
         )
-        first = layers[0]
-        width = int(first.attention_in.columns)
-        made = _Model(
+        width = parts.layers[0].attention_in.num_columns
+        model = _Model(
             width,
             parts.heads,
             width // parts.heads,
-            int(first.inner_in.rows),
+            parts.layers[0].inner_in.num_rows,
             len(layers),
             kind_of(parts.cache_dtype),
             parts.epsilon,
             parts.scale,
-            layers,
+            layers,  # the structure keeps the array alive
             norm(parts.last_norm),
             struct(parts.tokens),
             struct(parts.head),
             parts.positions.data_ptr(),
         )
-        return Held(made, [kept, layers, parts.positions])
+        return NativeModel(model, tuple(tensors), len(layers), parts.head.num_rows)
 
     def step(
-        self, model: Held, ids: Tensor, places: Sequence[tuple[Any, int]], wanted: Sequence[int]
+        self,
+        model: NativeModel,
+        ids: Tensor,
+        rows: Sequence[tuple[CachePointers, int]],
+        logits_rows: Sequence[int],
     ) -> Tensor:
-        """Compute one step: return float32 logits (wanted, vocab) and fill the caches.
+        """Compute one step and fill the caches.
 
-        `ids` is (n,) of int64. `places` are the `pointers` of each row's cache, and its position in
-        it.
+        `ids` is (n,) of int64. `rows` has for each id the `cache_pointers` of its cache and its
+        position there. Returns the float32 logits of `logits_rows`: (len(logits_rows), vocab).
         """
-        layers = 8 * model.struct.layer_count
-        rows = (_Place * len(places))()
-        for row, (held, position) in zip(rows, places, strict=True):
-            row.keys = ctypes.addressof(held)
-            row.values, row.position = row.keys + layers, position
-        logits = torch.empty(len(wanted), model.struct.head.rows)
+        structs = (_Row * len(rows))()
+        for struct, (pointers, position) in zip(structs, rows, strict=True):
+            struct.keys = ctypes.addressof(pointers)
+            struct.values = struct.keys + model.num_layers * ctypes.sizeof(c_void_p)
+            struct.position = position
+        logits = torch.empty(len(logits_rows), model.vocab_size)
         self._step(
             ctypes.byref(model.struct),
             c_void_p(ids.data_ptr()),
-            rows,
-            len(places),
-            (c_int32 * len(wanted))(*wanted),
-            len(wanted),
+            structs,
+            len(rows),
+            (c_int32 * len(logits_rows))(*logits_rows),
+            len(logits_rows),
             c_void_p(logits.data_ptr()),
             torch.get_num_threads(),
         )
         return logits
 
-    def product(self, held: Held, x: Tensor) -> Tensor:
-        """Return Wx + b for `x` (n, in): (n, out), of x's type."""
-        wide = x.float().contiguous()
-        made = torch.empty(x.shape[0], held.struct.rows)
+    def product(self, weights: NativeMatrix, x: Tensor) -> Tensor:
+        """Return Wx + b for `x` (n, in): (n, out), of the type of `x`."""
+        wide_x = x.float().contiguous()
+        y = torch.empty(x.shape[0], weights.num_rows)
         self._product(
-            ctypes.byref(held.struct),
-            c_void_p(wide.data_ptr()),
+            ctypes.byref(weights.struct),
+            c_void_p(wide_x.data_ptr()),
             x.shape[0],
-            c_void_p(made.data_ptr()),
+            c_void_p(y.data_ptr()),
             torch.get_num_threads(),
         )
-        return made.to(x.dtype)
+        return y.to(x.dtype)
 
-    def attends(self, keys: Tensor) -> bool:
-        """Whether `attend` is made for such keys, and faster than torch."""
-        known = self.fast_at_many_rows(INT8) and keys.dtype in (torch.float32, torch.bfloat16)
-        return known and keys.shape[1] % LANES == 0 and keys.is_contiguous()
+    def can_attend(self, keys: Tensor) -> bool:
+        """Whether `attend` supports these keys and is faster than torch."""
+        supported = keys.dtype in (torch.float32, torch.bfloat16)
+        supported = supported and keys.shape[1] % LANES == 0 and keys.is_contiguous()
+        return supported and self.is_fast_for_many_rows(INT8)
 
     def attend(
         self, query: Tensor, keys: Tensor, values: Tensor, heads: int, scale: float
     ) -> Tensor:
-        """Return what the last n rows of a sequence see, for `query` (n, heads * dim).
+        """Return the attention output of the last n rows of a sequence, (n, heads * dim).
 
-        `keys` and `values` are (rows, dim), each without gaps.
+        `query` is (n, heads * dim). `keys` and `values` are (rows, dim), each contiguous.
         """
-        wide, (rows, dim) = query.float().contiguous(), keys.shape
-        made = torch.empty_like(wide)
+        wide_query, (rows, dim) = query.float().contiguous(), keys.shape
+        output = torch.empty_like(wide_query)
         self._attend(
             kind_of(keys.dtype),
-            c_void_p(wide.data_ptr()),
+            c_void_p(wide_query.data_ptr()),
             c_void_p(keys.data_ptr()),
             c_void_p(values.data_ptr()),
             rows - query.shape[0],
@@ -247,24 +296,19 @@ class Native:
             heads,
             dim,
             c_float(scale),
-            c_void_p(made.data_ptr()),
+            c_void_p(output.data_ptr()),
             torch.get_num_threads(),
         )
-        return made.to(query.dtype)
+        return output.to(query.dtype)
 
-    def expand(self, held: Held, first: int, count: int) -> Tensor:
-        """Return rows of quantised weights, (count, in) in bfloat16."""
-        made = torch.empty(count, held.struct.columns, dtype=torch.bfloat16)
+    def expand(self, weights: NativeMatrix, first: int, count: int) -> Tensor:
+        """Return `count` rows of quantised weights from row `first`: (count, in) in bfloat16."""
+        rows = torch.empty(count, weights.num_columns, dtype=torch.bfloat16)
         self._expand(
-            ctypes.byref(held.struct),
+            ctypes.byref(weights.struct),
             first,
             count,
-            c_void_p(made.data_ptr()),
+            c_void_p(rows.data_ptr()),
             torch.get_num_threads(),
         )
-        return made
-
-
-def kind_of(dtype: torch.dtype) -> int:
-    """Return how the kernels name a type; raises KeyError for one that they have not."""
-    return {torch.float32: FLOAT, torch.bfloat16: BRAIN}[dtype]
+        return rows

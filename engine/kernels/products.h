@@ -9,10 +9,11 @@
 #include "threads.h"
 #include "vectors.h"
 
-enum Kind : int32_t { FLOAT = 0, BRAIN = 1, BRAINS = 2, INT8 = 3, INT4 = 4 };
+enum Kind : int32_t { FLOAT = 0, BF16 = 1, BF16_DOT = 2, INT8 = 3, INT4 = 4 };
 
-// `weight` is (rows, columns) of floats or, of BRAIN and BRAINS, brain floats; or quantised, in blocks
-// of 16 rows: see engine/network/quantised.py. `bias` may be null; else it has 16-fold length.
+// `weight` is (rows, columns) of floats, or of bfloat16 numbers for BF16 and BF16_DOT. Quantised
+// weights are in blocks of 16 rows: see engine/network/quantised.py. `bias` may be null; otherwise it
+// is padded to a multiple of 16.
 struct Matrix {
   int32_t kind, rows, columns;
   const void *weight, *scale;
@@ -20,10 +21,11 @@ struct Matrix {
 
   bool is_quantised() const { return kind >= INT8; }
 
-  // Whether activations are rounded to brain floats too: for BRAINS, where there is an instruction.
-  bool takes_brains() const {
-#if defined(BRAIN_DOTS)
-    return kind == BRAINS && columns % (2 * LANES) == 0;
+  // Whether activations are rounded to bfloat16, too: for BF16_DOT, on processors with bfloat16
+  // dot products.
+  bool rounds_activations() const {
+#if defined(HAS_BF16_DOT)
+    return kind == BF16_DOT && columns % (2 * LANES) == 0;
 #else
     return false;
 #endif
@@ -44,14 +46,14 @@ constexpr int AHEAD = 4096;  // bytes that are fetched before they are wanted: s
 struct Rows {
   int count, columns;
   float *values;     // (count, columns)
-  Brain *brains;     // (count, columns)
+  Bf16 *bf16;     // (count, columns)
   int8_t *bytes;     // (count, stride)
   float *scales;     // (count, groups)
   int32_t *sums;     // (count, groups): of the bytes, of ACTIVATION_GROUP columns
   int32_t *partial;  // (count, stride / INT4_GROUP): of INT4_GROUP columns
 
   template <class X> const X *of() const {
-    if constexpr (std::is_same_v<X, Brain>) return brains;
+    if constexpr (std::is_same_v<X, Bf16>) return bf16;
     else return values;
   }
 
@@ -87,10 +89,10 @@ struct Rows {
   // Makes of the values what a matrix takes: of one group of a row.
   void prepare(const Matrix &user, int row, int group) {
     if (user.is_quantised()) return quantise(row, group);
-    if (!user.takes_brains()) return;
+    if (!user.rounds_activations()) return;
     const int first = group * ACTIVATION_GROUP, last = std::min(first + ACTIVATION_GROUP, columns);
     for (size_t i = first, of_row = (size_t)row * columns; i < (size_t)last; i += LANES)
-      narrow(brains + of_row + i, load<Floats>(values + of_row + i));
+      narrow(bf16 + of_row + i, load<Floats>(values + of_row + i));
   }
 
   void prepare(const Matrix &user, int row) {
@@ -148,7 +150,7 @@ static inline void quantised_tile(const Matrix &a, int block, const Rows &x, int
     for (int j = 0; j < J; j++) {
       Floats scale = all(1.0f);
       if (BITS == 4)
-        scale = widen((const Brain *)a.scale +
+        scale = widen((const Bf16 *)a.scale +
                       ((size_t)(block + j) * (columns / GROUP) + k / GROUP) * LANES);
       UNROLL
       for (int m = 0; m < M; m++)
@@ -176,7 +178,7 @@ static inline float weight_at(const Matrix &a, int row, int column) {
   const int number = (column % 8 < 4 ? w[at] & 15 : w[at] >> 4) - 8;
   const size_t group = ((size_t)block * (columns / INT4_GROUP) + column / INT4_GROUP) * LANES;
   float scales[LANES];
-  store(scales, widen((const Brain *)a.scale + group));
+  store(scales, widen((const Bf16 *)a.scale + group));
   return number * scales[lane];
 }
 
@@ -184,7 +186,7 @@ static inline float weight_at(const Matrix &a, int row, int column) {
 static inline Floats weights_at(const Matrix &a, int row, int column) {
   const size_t at = (size_t)row * a.columns + column;
   if (a.kind == FLOAT) return load<Floats>((const float *)a.weight + at);
-  if (!a.is_quantised()) return widen((const Brain *)a.weight + at);
+  if (!a.is_quantised()) return widen((const Bf16 *)a.weight + at);
   float values[LANES];
   for (int i = 0; i < LANES; i++) values[i] = weight_at(a, row, column + i);
   return load<Floats>(values);
@@ -195,9 +197,9 @@ template <class W> INLINE Floats add_products(const Floats &total, const W *w, c
   return total + widen(w) * load<Floats>(x);
 }
 
-#if defined(BRAIN_DOTS)
-INLINE Floats add_products(const Floats &total, const Brain *w, const Brain *x) {
-  return brain_dots(total, load<__m512i>(w), load<__m512i>(x));
+#if defined(HAS_BF16_DOT)
+INLINE Floats add_products(const Floats &total, const Bf16 *w, const Bf16 *x) {
+  return bf16_dots(total, load<__m512i>(w), load<__m512i>(x));
 }
 #endif
 
@@ -242,10 +244,10 @@ static inline void tile(const Matrix &a, int block, const Rows &x, int first, Fl
   if (a.kind == INT8) return quantised_tile<8>(a, block, x, first, out);
   if (a.kind == INT4) return quantised_tile<4>(a, block, x, first, out);
   if constexpr (J == 1) {
-#if defined(BRAIN_DOTS)
-    if (a.takes_brains()) return plain_tile<Brain, Brain>(a, block, x, first, out);
+#if defined(HAS_BF16_DOT)
+    if (a.rounds_activations()) return plain_tile<Bf16, Bf16>(a, block, x, first, out);
 #endif
-    if (a.kind != FLOAT) return plain_tile<Brain, float>(a, block, x, first, out);
+    if (a.kind != FLOAT) return plain_tile<Bf16, float>(a, block, x, first, out);
     return plain_tile<float, float>(a, block, x, first, out);
   }
 }

@@ -19,7 +19,7 @@ struct Layer {
 
 struct Model {
   int32_t width, heads, head_dim, inner, layer_count;
-  Kind cache;  // FLOAT or BRAIN
+  Kind cache;  // FLOAT or BF16
   float epsilon, scale;
   const Layer *layers;
   Norm last_norm;
@@ -27,7 +27,7 @@ struct Model {
   const void *positions;  // (positions, width), of the cache's kind
 };
 
-constexpr int MOST_NARROW = 32;  // rows
+constexpr int MAX_ROWS = 32;  // rows
 
 static void normalise(const float *x, const Norm &norm, int width, float epsilon, float *y) {
   Floats sums{}, squares{};
@@ -48,7 +48,7 @@ static Rows take_rows(int count, int columns) {
   Rows made{};
   made.count = count, made.columns = columns;
   made.values = workspace.take<float>((size_t)count * columns);
-  made.brains = workspace.take<Brain>((size_t)count * columns);
+  made.bf16 = workspace.take<Bf16>((size_t)count * columns);
   made.bytes = workspace.take<int8_t>((size_t)count * made.stride());
   made.scales = workspace.take<float>((size_t)count * made.groups());
   made.sums = workspace.take<int32_t>((size_t)count * made.groups());
@@ -63,7 +63,7 @@ static size_t rows_bytes(size_t count, size_t columns) {
 // What the threads of one step share. Each method is called by all of them.
 struct Step {
   const Model &model;
-  const Place *places;
+  const StepRow *places;
   float *hidden;
   Team team;
   Attention attends;
@@ -73,8 +73,8 @@ struct Step {
     team.each(normed.count, [&](int row) {
       const size_t place = (size_t)places[row].position * model.width;
       for (int i = 0; i < model.width; i += LANES) {
-        const Floats position = model.cache == BRAIN
-                                    ? widen((const Brain *)model.positions + place + i)
+        const Floats position = model.cache == BF16
+                                    ? widen((const Bf16 *)model.positions + place + i)
                                     : widen((const float *)model.positions + place + i);
         store(hidden + (size_t)row * model.width + i,
               weights_at(model.tokens, (int)ids[row], i) + position);
@@ -94,7 +94,7 @@ struct Step {
   template <class C> void attention(const Layer &layer, int index) {
     const int width = model.width, dim = model.head_dim;
     multiply(layer.attention_in, normed, team, [&](int row, int at, const Floats &y) {
-      const Place &place = places[row];
+      const StepRow &place = places[row];
       const size_t offset = (size_t)place.position * dim + (at - width) % dim;
       if (at < width)
         attends.put_query<C>(row, at, y * model.scale);
@@ -119,17 +119,17 @@ struct Step {
       store(to, load<Floats>(to) + y);
     };
     norm_rows(layer.norm_1, layer.attention_in);
-    if (model.cache == BRAIN)
-      attention<Brain>(layer, index);
+    if (model.cache == BF16)
+      attention<Bf16>(layer, index);
     else
       attention<float>(layer, index);
     multiply(layer.attention_out, mixed, team, add);
     norm_rows(layer.norm_2, layer.inner_in);
-    const bool brains = layer.inner_out.takes_brains();
+    const bool bf16 = layer.inner_out.rounds_activations();
     multiply(layer.inner_in, normed, team, [&](int row, int at, const Floats &y) {
       const size_t offset = (size_t)row * model.inner + at;
-      if (brains)
-        narrow(inner.brains + offset, gelu(y));
+      if (bf16)
+        narrow(inner.bf16 + offset, gelu(y));
       else
         store(inner.values + offset, gelu(y));
     });
@@ -153,17 +153,17 @@ int starcoder_many_rows(Kind kind) {
 #if defined(__AVX512BF16__)
   return kind >= INT8 && PART_BYTES >= 32;
 #else
-  return kind >= BRAIN && PART_BYTES >= 32;
+  return kind >= BF16 && PART_BYTES >= 32;
 #endif
 }
 
-// Computes a row for each of `count` ids, more than MOST_NARROW only of one sequence, and writes keys
+// Computes a row for each of `count` ids, more than MAX_ROWS only of one sequence, and writes keys
 // and values to the caches. `logits` (wanted_count, head's rows) are those of rows `wanted`.
-void starcoder_step(const Model *model, const int64_t *ids, const Place *places, int count,
+void starcoder_step(const Model *model, const int64_t *ids, const StepRow *places, int count,
                     const int32_t *wanted, int wanted_count, float *logits, int threads) {
   const int width = model->width;
   Step step{*model, places, nullptr, Team(threads),
-            {places, count, model->heads, model->head_dim, threads, count > MOST_NARROW}};
+            {places, count, model->heads, model->head_dim, threads, count > MAX_ROWS}};
   workspace.reserve(3 * rows_bytes(count, width) + rows_bytes(count, model->inner) +
                     sizeof(float) * count * width + 64 + step.attends.bytes(threads));
   float *hidden = step.hidden = workspace.take<float>((size_t)count * width);
@@ -203,8 +203,8 @@ void starcoder_product(const Matrix *a, const float *x, int count, float *y, int
   }
 }
 
-// Rows of quantised weights from `first` on, in brain floats: out (count, a's columns).
-void starcoder_expand(const Matrix *a, int first, int count, Brain *out, int threads) {
+// Rows of quantised weights from `first` on, in bfloat16 numbers: out (count, a's columns).
+void starcoder_expand(const Matrix *a, int first, int count, Bf16 *out, int threads) {
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int row = 0; row < count; row++)
     for (int k = 0; k < a->columns; k += LANES)
@@ -216,9 +216,9 @@ void starcoder_expand(const Matrix *a, int first, int count, Brain *out, int thr
 void starcoder_attend(Kind kind, const float *q, const void *keys, const void *values, int start,
                       int count, int heads, int dim, float scale, float *out, int threads) {
   void *of_keys = const_cast<void *>(keys), *of_values = const_cast<void *>(values);
-  std::vector<Place> places(count, Place{&of_keys, &of_values, start});
+  std::vector<StepRow> places(count, StepRow{&of_keys, &of_values, start});
   for (int row = 0; row < count; row++) places[row].position += row;
-  Attention attends(places.data(), count, heads, dim, threads, count > MOST_NARROW);
+  Attention attends(places.data(), count, heads, dim, threads, count > MAX_ROWS);
   workspace.reserve(attends.bytes(threads));
   attends.take(workspace, threads);
   const int width = heads * dim;
@@ -233,8 +233,8 @@ void starcoder_attend(Kind kind, const float *q, const void *keys, const void *v
     team.each(count, [&](int row) { attends.finish(row, 0, width, out); });
   };
 #pragma omp parallel num_threads(threads) if (threads > 1)
-  if (kind == BRAIN)
-    run(Brain{});
+  if (kind == BF16)
+    run(Bf16{});
   else
     run(float{});
 }

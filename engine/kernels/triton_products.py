@@ -17,11 +17,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-MOST_ROWS = 32
+MAX_ROWS = 32
 """Of activations; above, the arithmetic is worth a dense product."""
 
 _BLOCK = 16
-_SHAPES = ((1, 128, 1, 4), (16, 128, 2, 3), (MOST_ROWS, 64, 4, 3))
+_SHAPES = ((1, 128, 1, 4), (16, 128, 2, 3), (MAX_ROWS, 64, 4, 3))
 """By rows of activations at most: words of a row and blocks of weights that a program takes at
 once, and how many times as much is under way.
 
@@ -148,7 +148,7 @@ def _expand(
 def product(
     x: Tensor, numbers: Tensor, scales: Tensor, bias: Tensor | None, outputs: int
 ) -> Tensor:
-    """Return Wx + b for the rows of `x` (n, in), at most MOST_ROWS: (n, outputs), of x's type.
+    """Return Wx + b for the rows of `x` (n, in), at most MAX_ROWS: (n, outputs), of x's type.
 
     `numbers` and `scales` are as in `engine.network.quantised`; sums are in float32.
     """

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.kernels.build import ready
+from engine.kernels.build import shared_kernels
 
 _FEW = 16
 """Queries that are faster as rows of one product than by the fused kernel."""
@@ -31,7 +31,11 @@ def attend(
             by_query = scores.view(count, heads, -1)
             shares = torch.add(mask, by_query, alpha=scale).softmax(-1).view(count * heads, -1)
         return (shares.to(values.dtype) @ values).view(count, heads * dim)
-    if keys.device.type == "cpu" and (native := ready()) and native.attends(keys):
+    if (
+        keys.device.type == "cpu"
+        and (native := shared_kernels().ready())
+        and native.can_attend(keys)
+    ):
         return native.attend(query, keys, values, heads, scale)
     shape = (1, heads, keys.shape[0], dim)
     seen = functional.scaled_dot_product_attention(

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from engine.kernels.native import (
-    BRAIN,
-    BRAINS,
+    BF16,
+    BF16_DOT,
     FLOAT,
     LANES,
-    Held,
     LayerParts,
     ModelParts,
     Native,
+    NativeMatrix,
+    cache_pointers,
     kind_of,
     matrix,
-    pointers,
 )
 from engine.kv_cache.cache import KVCache
 from engine.network.quantised import Quantised, multiplies_many
@@ -46,7 +46,7 @@ class FusedStep:
         self.takes_many = (
             multiplies_many(native)
             if quantised
-            else weights.dtype == torch.bfloat16 and native.fast_at_many_rows(BRAIN)
+            else weights.dtype == torch.bfloat16 and native.is_fast_for_many_rows(BF16)
         )
         """Whether it is the fastest for any number of rows of one sequence, too."""
         head = _matrix(weights.head)
@@ -93,7 +93,7 @@ class FusedStep:
         """Return the addresses of a cache's buffers, which are new ones when it has grown."""
         known = self._pointers.get(cache)
         if known is None or known[0] is not cache.keys:
-            known = self._pointers[cache] = (cache.keys, pointers(cache.keys, cache.values))
+            known = self._pointers[cache] = (cache.keys, cache_pointers(cache.keys, cache.values))
         return known[1]
 
 
@@ -106,7 +106,7 @@ def _layer(layer: Layer) -> LayerParts:
     )
 
 
-def _table(tokens: Table) -> Held:
+def _table(tokens: Table) -> NativeMatrix:
     if isinstance(tokens, Quantised):
         return tokens.held
     assert isinstance(tokens, Dense)
@@ -115,14 +115,14 @@ def _table(tokens: Table) -> Held:
     )
 
 
-def _matrix(product: Product) -> Held:
+def _matrix(product: Product) -> NativeMatrix:
     if isinstance(product, Quantised):
         return product.held
     assert isinstance(product, Dense)
     weight = product.weight.contiguous()
     if weight.dtype == torch.bfloat16:
-        return matrix(BRAINS, product.shape, weight, None, product.bias)
+        return matrix(BF16_DOT, product.shape, weight, None, product.bias)
     narrow = weight.bfloat16()
     if torch.equal(narrow.to(weight.dtype), weight):
-        return matrix(BRAIN, product.shape, narrow, None, product.bias)
+        return matrix(BF16, product.shape, narrow, None, product.bias)
     return matrix(FLOAT, product.shape, weight, None, product.bias)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.decoding.sequence import Part
-from engine.kernels.build import kernels, ready
+from engine.kernels.build import shared_kernels
 from engine.kv_cache.arena import Arena
 from engine.kv_cache.cache import KVCache
 from engine.network.attention import attend, causal_mask
@@ -64,7 +64,7 @@ class LeanForward:
         self._fused: FusedStep | None = None
         self._may_fuse = FusedStep.fits(weights)
         if self._may_fuse:
-            kernels()  # compiled while the plain path serves
+            shared_kernels().start()  # compiled while the plain path serves
 
     @staticmethod
     def fits(model: Any) -> bool:
@@ -163,7 +163,7 @@ class LeanForward:
         return self._score(hidden, spans)
 
     def _fused_step(self) -> FusedStep | None:
-        if self._may_fuse and self._fused is None and (native := ready()):
+        if self._may_fuse and self._fused is None and (native := shared_kernels().ready()):
             self._fused = FusedStep(native, self.weights)
         return self._fused if self._may_fuse else None
 

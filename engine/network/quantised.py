@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.kernels.build import ready
-from engine.kernels.native import INT4, INT8, Held, Native, matrix
+from engine.kernels.build import shared_kernels
+from engine.kernels.native import INT4, INT8, Native, NativeMatrix, matrix
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +49,14 @@ class Quantised:
         parts = [_quantise(part, bits) for part in torch.split(weight, _ROWS_AT_ONCE)]
         self.numbers = torch.cat([numbers for numbers, _ in parts])
         self.scales = torch.cat([scales for _, scales in parts])
-        self._held: Held | None = None
+        self._held: NativeMatrix | None = None
         self._gpu: ModuleType | None = None
         """`engine.kernels.triton_products` where they can be used."""
         if self.numbers.is_cuda:
             self._gpu = _triton_products(bits, weight.dtype, self.numbers.device)
 
     @property
-    def held(self) -> Held:
+    def held(self) -> NativeMatrix:
         """The matrix as the kernels see it."""
         if self._held is None:
             kind = INT8 if self._bits == 8 else INT4
@@ -72,11 +72,11 @@ class Quantised:
         """See `engine.network.weights.Product`."""
         gpu = self._gpu
         if gpu is not None:
-            if x.shape[0] <= gpu.MOST_ROWS:
+            if x.shape[0] <= gpu.MAX_ROWS:
                 made: Tensor = gpu.product(x, self.numbers, self.scales, self.bias, self.shape[0])
                 return made
             return self._made_wide(x)
-        native = ready() if self.numbers.device.type == "cpu" else None
+        native = shared_kernels().ready() if self.numbers.device.type == "cpu" else None
         if native is None:
             return self._made_wide(x)
         if x.shape[0] > _FEW_ROWS and not multiplies_many(native):
@@ -146,7 +146,7 @@ def multiplies_many(native: Native) -> bool:
     A matrix unit is faster, and without wide vectors so may torch be; both want weights that are
     made wide again.
     """
-    return native.fast_at_many_rows(INT8) and not torch.cpu._is_amx_tile_supported()
+    return native.is_fast_for_many_rows(INT8) and not torch.cpu._is_amx_tile_supported()
 
 
 def _quantise(weight: Tensor, bits: Bits) -> tuple[Tensor, Tensor]:

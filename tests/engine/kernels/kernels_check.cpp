@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <random>
 
-#include "../../engine/kernels/step.cpp"
+#include "../../../engine/kernels/step.cpp"
 
 static std::mt19937 numbers(1);
 static int checks = 0, failures = 0;
@@ -21,20 +21,20 @@ static void near(double found, double expected, double close, const char *what, 
     std::printf("%s (%d, %d): %.9g instead of %.9g\n", what, a, b, found, expected);
 }
 
-static Brain brain(float x) {
+static Bf16 to_bf16(float x) {
   float sixteen[LANES] = {x};
-  Brain made[LANES];
+  Bf16 made[LANES];
   narrow(made, load<Floats>(sixteen));
   return made[0];
 }
 
-static float real(Brain x) {
+static float real(Bf16 x) {
   const uint32_t bits = (uint32_t)x.bits << 16;
   return load<float>(&bits);
 }
 static float real(float x) { return x; }
 template <class C> static C kept(float x) {
-  if constexpr (sizeof(C) == 2) return brain(x);
+  if constexpr (sizeof(C) == 2) return to_bf16(x);
   else return x;
 }
 
@@ -42,25 +42,25 @@ struct Weights {
   Matrix matrix;
   std::vector<uint8_t> numbers;
   std::vector<float> floats, bias;
-  std::vector<Brain> brains;
+  std::vector<Bf16> bf16;
 
   Weights(Kind kind, int rows, int columns, float size = 1) {
     const int high = padded(rows, LANES), wide = padded(columns, INT4_GROUP);
     for (int i = 0; i < high; i++) bias.push_back(i < rows ? normal() * size : 0);
     matrix = {kind, rows, columns, nullptr, nullptr, bias.data()};
     if (kind < INT8) {
-      for (int i = 0; i < rows * columns; i++) floats.push_back(real(brain(normal() * size)));
-      for (float x : floats) brains.push_back(brain(x));
-      matrix.weight = kind == FLOAT ? (void *)floats.data() : (void *)brains.data();
+      for (int i = 0; i < rows * columns; i++) floats.push_back(real(to_bf16(normal() * size)));
+      for (float x : floats) bf16.push_back(to_bf16(x));
+      matrix.weight = kind == FLOAT ? (void *)floats.data() : (void *)bf16.data();
       return;
     }
     const int bits = kind == INT8 ? 8 : 4, scales = kind == INT8 ? high : high * wide / INT4_GROUP;
     for (int i = 0; i < high * wide * bits / 8; i++)  // every third an extreme
       numbers.push_back(between(0, 2) ? between(0, 255) : 255 * between(0, 1));
-    for (int i = 0; i < scales; i++) floats.push_back(real(brain(size * between(1, 9) / 1000)));
-    for (float x : floats) brains.push_back(brain(x));
+    for (int i = 0; i < scales; i++) floats.push_back(real(to_bf16(size * between(1, 9) / 1000)));
+    for (float x : floats) bf16.push_back(to_bf16(x));
     matrix.weight = numbers.data();
-    matrix.scale = kind == INT8 ? (void *)floats.data() : (void *)brains.data();
+    matrix.scale = kind == INT8 ? (void *)floats.data() : (void *)bf16.data();
   }
 
   double at(int row, int column) const {
@@ -72,7 +72,7 @@ struct Weights {
   std::vector<double> seen(const float *x) const {
     std::vector<double> made(x, x + matrix.columns);
     for (double &one : made)
-      if (matrix.takes_brains()) one = real(brain((float)one));
+      if (matrix.rounds_activations()) one = real(to_bf16((float)one));
     for (int from = 0; matrix.kind >= INT8 && from < matrix.columns; from += ACTIVATION_GROUP) {
       const int to = std::min(from + ACTIVATION_GROUP, matrix.columns);
       float most = 0;
@@ -95,7 +95,7 @@ struct Weights {
 };
 
 static void check_products() {
-  for (Kind kind : {FLOAT, BRAIN, BRAINS, INT8, INT4})
+  for (Kind kind : {FLOAT, BF16, BF16_DOT, INT8, INT4})
     for (auto [rows, columns] : {std::pair{16, 16}, {70, 160}, {144, 336}})
       for (int count : {1, 2, 3, 5, 8, 9, 13, 40}) {
         const Weights weights(kind, rows, columns);
@@ -198,7 +198,7 @@ static void check_steps(Kind kind, double close) {
   int at[2] = {0, 0};
   // How many ids of each sequence a step has.
   for (auto [first, second] : {std::pair{150, 0}, {0, 40}, {1, 1}, {7, 2}, {0, 1}, {20, 9}, {2, 0}}) {
-    std::vector<Place> rows;
+    std::vector<StepRow> rows;
     for (int s = 0; s < 2; s++)
       for (int i = 0; i < (s ? second : first); i++)
         rows.push_back({caches[s].of_keys, caches[s].of_values, at[s] + i});
@@ -206,7 +206,7 @@ static void check_steps(Kind kind, double close) {
     std::vector<float> embedded, logits(count * vocab);
     std::vector<int32_t> wanted;
     std::vector<int64_t> ids;
-    for (const Place &place : rows) {
+    for (const StepRow &place : rows) {
       ids.push_back(between(0, vocab - 1));
       for (int i = 0; i < width; i++)
         embedded.push_back(tokens.at(ids.back(), i) + positions[place.position * width + i]);
@@ -253,7 +253,7 @@ static void check_steps(Kind kind, double close) {
 static void check_conversions() {
   const float x[LANES] = {0, -0.0f, 1, -1, 1.00390625f, 1.01171875f, 3e38f, -1e-30f,
                           0.5f, 1.5f, 2.5f, -2.5f, 126.5f, -127, 100.3f, 7};
-  Brain narrowed[LANES];
+  Bf16 narrowed[LANES];
   int8_t bytes[LANES];
   int32_t whole[LANES];
   narrow(narrowed, load<Floats>(x));
@@ -286,10 +286,10 @@ int main() {
   check_conversions();
   check_products();
   check_attention<float>(FLOAT, 2e-5);
-  check_attention<Brain>(BRAIN, 0.03);
+  check_attention<Bf16>(BF16, 0.03);
   check_steps(FLOAT, 1e-5);
-  check_steps(BRAIN, 1e-5);
-  check_steps(BRAINS, 0.01);  // an activation in the middle may fall to either side
+  check_steps(BF16, 1e-5);
+  check_steps(BF16_DOT, 0.01);  // an activation in the middle may fall to either side
   check_steps(INT8, 0.02);
   check_steps(INT4, 0.02);
   std::printf("%d bytes of vector, %s: %d held, %d not as they should be\n", PART_BYTES,

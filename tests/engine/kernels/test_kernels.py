@@ -26,7 +26,7 @@ GROUP = 128
 
 @pytest.fixture(scope="module")
 def native() -> Native:
-    made = build.kernels().result(timeout=120)
+    made = build.shared_kernels().wait(timeout=120)
     if made is None:
         pytest.skip("optional: needs a C++ compiler")
     return made
@@ -37,6 +37,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose sides the kernels can divide, five heads of 16."""
     folder = tmp_path_factory.mktemp("sixteens")
     return make_checkpoint(folder, n_embd=80, n_head=5, n_layer=3, dtype=torch.bfloat16)
+
+
+class NeverReady(build.KernelBuild):
+    """A build whose kernels are not compiled yet."""
+
+    def ready(self) -> Native | None:
+        return None
 
 
 def rounded(x: Tensor) -> Tensor:
@@ -98,7 +105,7 @@ def test_weights_made_wide_again_are_the_same(native: Native, bits: Bits) -> Non
 
 @pytest.mark.parametrize("bits", [8, 4])
 def test_without_kernels_the_product_is_torchs(bits: Bits, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantised, "ready", lambda: None)
+    monkeypatch.setattr(quantised, "shared_kernels", NeverReady)
     weights, x = Quantised(random(70, 160), random(70), bits), random(5, 160)
     kept = weights.rows(torch.arange(70))
     torch.testing.assert_close(weights(x), x @ kept.T + weights.bias, atol=1e-4, rtol=1e-5)
@@ -242,12 +249,12 @@ def test_arm_computes_exactly(tmp_path: Path, extension: str) -> None:
 
 def test_one_openmp_is_in_the_process() -> None:
     script = (
-        "import torch; from engine.kernels.build import kernels; "
-        "assert kernels().result() is not None; torch.ones(300, 300) @ torch.ones(300, 300);"
+        "import torch; from engine.kernels.build import shared_kernels; "
+        "assert shared_kernels().wait() is not None; torch.ones(300, 300) @ torch.ones(300, 300);"
         "maps = open('/proc/self/maps').read().split();"
         "print(len({part for part in maps if any(n in part for n in ('gomp', 'iomp', 'libomp'))}))"
     )
-    if not Path("/proc/self/maps").exists() or build.kernels().result() is None:
+    if not Path("/proc/self/maps").exists() or build.shared_kernels().wait() is None:
         pytest.skip("optional: needs Linux and a C++ compiler")
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
@@ -258,7 +265,7 @@ def test_one_openmp_is_in_the_process() -> None:
 def test_without_a_compiler_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(build._NoKernelsError, match=r"C\+\+ compiler"):
+    with pytest.raises(build.NoKernelsError, match=r"C\+\+ compiler"):
         build.library(tmp_path)
 
 

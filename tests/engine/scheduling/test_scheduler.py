@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from engine.api import Chunk, EngineMetrics, FinishReason, GenerationRequest, Priority, Sampling
 from engine.errors import OutOfMemoryError, PromptTooLongError, RequestError, StarcoderError
-from engine.kernels.build import kernels
+from engine.kernels.build import shared_kernels
 from engine.kv_cache.cache import KVCache
 from engine.loading.adapter_store import install
 from engine.loading.load import Loaded, load
@@ -117,7 +117,7 @@ class Bench:
 @pytest.fixture(scope="module", params=["torch", "kernels"])
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that torch computes, and one whose sides suit the kernels."""
-    if request.param == "kernels" and kernels().result(timeout=120) is None:
+    if request.param == "kernels" and shared_kernels().wait(timeout=120) is None:
         pytest.skip("optional: needs a C++ compiler")
     width = {"torch": 32, "kernels": 64}[request.param]
     return make_checkpoint(tmp_path_factory.mktemp("model"), n_positions=WINDOW, n_embd=width)

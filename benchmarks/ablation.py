@@ -29,16 +29,17 @@ from benchmarks.simulated_editor import SimulatedEditor
 from engine.client.managed import ManagedEngine
 from engine.errors import ConfigurationError
 from engine.settings import EngineSettings
-from fim.completer import Around, Completer, FimSettings
+from fim.completer import Completer, ContextProvider
 from fim.evaluation.counts import Passage, TypingCounts
 from fim.evaluation.files import source_files
-from fim.evaluation.holes import Hole, Kind, draw
-from fim.evaluation.project_context import around_of
+from fim.evaluation.holes import Hole, HoleKind, draw_holes
+from fim.evaluation.project_context import context_provider_for
 from fim.evaluation.replay import Summary, counts_from_json, passages, summarize
 from fim.evaluation.report import Row, rows
 from fim.evaluation.run import Evaluator, Record, measure
-from fim.evaluation.typing_rhythm import drawn
+from fim.evaluation.typing_rhythm import random_rhythm
 from fim.evaluation.typist import Typist
+from fim.settings import FimSettings
 from lsp_server.cli.results import Results
 
 
@@ -88,32 +89,32 @@ def _same(text: str, *_: Any) -> str:
 
 VARIANTS = (
     Variant("nothing"),
-    Variant("typed-through", patches={"fim.request.cache:_LONGEST_TYPED": 0}),
+    Variant("typed-through", patches={"fim.request.cache:_MAX_TYPED_CHARACTERS": 0}),
     Variant("cache", settings={"cache_seconds": 0.02}),
     Variant("join in flight", patches={"fim.completer:Completer._joinable": lambda *_: None}),
-    Variant("restraint in a word", settings={"patience": 0}),
+    Variant("restraint in a word", settings={"max_misses": 0}),
     Variant("prefetch", settings={"prefetch": False}),
-    Variant("draft", settings={"draft": False}),
-    Variant("window in steps", patches={"fim.prompt.window:STEP_LINES": 1}),
+    Variant("draft", settings={"draft_from_previous": False}),
+    Variant("window in steps", patches={"fim.prompt.window:BLOCK_LINES": 1}),
     Variant("suffix first: the line's form instead", settings={"form": "line"}),
     Variant("suffix first: the cursor's form instead", settings={"form": "cursor"}),
-    Variant("the limit on other files: always read", settings={"related": "always"}),
-    Variant("token healing", settings={"healing": False}),
+    Variant("the limit on other files: always read", settings={"related_files": "always"}),
+    Variant("token healing", settings={"token_healing": False}),
     Variant("blocks", settings={"multiline": "never"}),
     Variant("confidence threshold", settings={"eagerness": "eager"}),
-    Variant("sure beginnings", settings={"partial": False}),
-    Variant("closed brackets", patches={"fim.postprocess.clean:closed_twice": lambda *_: 0}),
+    Variant("sure beginnings", settings={"show_partial": False}),
+    Variant("closed brackets", patches={"fim.postprocess.clean:doubled_closing": lambda *_: 0}),
     Variant("suffix overlap", patches={"fim.postprocess.clean:overlap": lambda *_: 0}),
     Variant(
         "loops",
         patches={
-            "fim.postprocess.clean:without_loops": _same,
-            "fim.request.model:without_loops": _same,
+            "fim.postprocess.clean:without_repetition": _same,
+            "fim.request.model:without_repetition": _same,
         },
     ),
     Variant("echoes", patches={"fim.postprocess.clean:_without_echo": _same}),
     Variant("secrets", patches={"fim.postprocess.clean:_without_forbidden": _same}),
-    Variant("syntax", patches={"fim.postprocess.clean:mend": _same}),
+    Variant("syntax", patches={"fim.postprocess.clean:cut_to_valid_syntax": _same}),
 )
 """One line a mechanism."""
 
@@ -141,12 +142,18 @@ class _Run:
     records: Results[Record]
 
     @classmethod
-    def of(cls, variant: Variant, engine: ManagedEngine, around: Around, folder: Path) -> _Run:
+    def of(
+        cls,
+        variant: Variant,
+        engine: ManagedEngine,
+        context_provider: ContextProvider,
+        folder: Path,
+    ) -> _Run:
         name = "".join(one if one.isalnum() else "-" for one in variant.without)
         return cls(
             variant,
-            Completer(engine, variant.fim, around),
-            Evaluator(engine, variant.fim, around=around),
+            Completer(engine, variant.fim, context_provider),
+            Evaluator(engine, variant.fim, context_provider=context_provider),
             Results(folder / f"{name}.replay.jsonl", counts_from_json),
             Results(folder / f"{name}.holes.jsonl", lambda row: Record(**row)),
         )
@@ -156,9 +163,9 @@ class _Run:
             return
         editor = SimulatedEditor(self.completer)
         file = passage.file
-        editor.open(passage.without, passage.start, file.place.as_uri(), file.language)
+        editor.open(passage.initial_text, passage.start, file.absolute_path.as_uri(), file.language)
         with self.variant.on():
-            self.all_counts.add(await Typist(editor, passage, drawn(gap_ms, seed)).type())
+            self.all_counts.add(await Typist(editor, passage, random_rhythm(gap_ms, seed)).type())
 
     async def fill(self, hole: Hole) -> None:
         if any(record.name == hole.name for record in self.records.rows):
@@ -173,11 +180,11 @@ async def _run(
     holes: Sequence[Hole],
     model: str,
     gap_ms: int,
-    around: Around,
+    context_provider: ContextProvider,
     folder: Path,
 ) -> list[_Run]:
     engine = ManagedEngine(EngineSettings(model=model, idle_timeout_s=60), _COMMAND)
-    runs = [_Run.of(variant, engine, around, folder) for variant in variants]
+    runs = [_Run.of(variant, engine, context_provider, folder) for variant in variants]
     try:
         await engine.info()
         with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -248,7 +255,11 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     found = source_files(*paths)
     chosen = passages(found, files, lines, seed)
-    holes = draw(found, [Kind.LINE, Kind.LINE, Kind.BLOCK], count, seed) if count else []
+    holes = (
+        draw_holes(found, [HoleKind.LINE, HoleKind.LINE, HoleKind.BLOCK], count, seed)
+        if count
+        else []
+    )
     if not chosen:
         raise ConfigurationError(f"{paths[0]} has no files of source that are long enough.")
     wanted = [
@@ -258,7 +269,9 @@ def main(
     ]
     with TemporaryDirectory() as own:
         os.environ["STARCODER_LSP_RUNTIME_DIR"] = own  # no engine of an editor's is met there
-        runs = asyncio.run(_run(wanted, chosen, holes, model, gap_ms, around_of(found), out))
+        runs = asyncio.run(
+            _run(wanted, chosen, holes, model, gap_ms, context_provider_for(found), out)
+        )
     table = Table(title=f"{model}: {len(chosen)} passages, {len(holes)} holes")
     for column in _COLUMNS:
         table.add_column(column)

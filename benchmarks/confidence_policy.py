@@ -20,11 +20,12 @@ from rich.table import Table
 
 from engine.client.managed import ManagedEngine
 from engine.settings import EngineSettings
-from fim.completer import Completer, FimSettings
+from fim.completer import Completer
 from fim.evaluation.files import source_files
-from fim.evaluation.holes import Hole, Kind, draw
+from fim.evaluation.holes import Hole, HoleKind, draw_holes
 from fim.evaluation.keystrokes import first_words
-from fim.postprocess.confidence import POLICIES, Eagerness
+from fim.postprocess.confidence import POLICIES
+from fim.settings import Eagerness, FimSettings
 from fim.snapshot import Snapshot
 
 
@@ -71,7 +72,7 @@ async def measure(
             completer = Completer(engine, FimSettings(prefetch=False))
             for way in ways:
                 completer.settings = replace(
-                    completer.settings, eagerness=way.eagerness, partial=way.partial
+                    completer.settings, eagerness=way.eagerness, show_partial=way.partial
                 )
                 result = await completer.complete(snapshot)
                 one = result.suggestions[0] if result.suggestions else None
@@ -91,7 +92,7 @@ def main(
     out: Annotated[Path | None, typer.Option("--json", help="Write the sums here.")] = None,
 ) -> None:
     """Print a row for each eagerness, with beginnings of unsure lines and without."""
-    holes = draw(source_files(*paths), [Kind.LINE], count, seed)
+    holes = draw_holes(source_files(*paths), [HoleKind.LINE], count, seed)
     ways = [Sum(eagerness, partial) for eagerness in POLICIES for partial in (False, True)]
     with Progress(console=Console(stderr=True), transient=True) as progress:
         asyncio.run(measure(holes, model, ways, progress))

@@ -23,11 +23,12 @@ from engine.tokenizer import Tokenizer
 from fim.evaluation.counts import Passage
 from fim.evaluation.files import source_files
 from fim.evaluation.replay import passages
-from fim.prompt.build import FORMS, Form, build
+from fim.prompt.build import build
 from fim.prompt.families import detect
-from fim.prompt.token_healing import half_typed
-from fim.prompt.window import remembering
-from fim.request.model import without_end
+from fim.prompt.token_healing import partial_token
+from fim.prompt.window import cached_encoder
+from fim.request.model import without_last_characters
+from fim.settings import FORMS, Form
 from fim.snapshot import Snapshot
 
 _REMEMBERED = 8
@@ -52,12 +53,12 @@ class Count:
 
     def type(self, passage: Passage, tokenizer: Tokenizer) -> None:
         """Add a passage; what its first prompt takes is not counted."""
-        family, encode = detect(tokenizer), remembering(tokenizer.encode)
+        family, encode = detect(tokenizer), cached_encoder(tokenizer.encode)
         before: deque[tuple[int, ...]] = deque(maxlen=_REMEMBERED)
         text, after = passage.file.text, passage.file.text[passage.end :]
         for cursor in range(passage.start, passage.end + 1):
             here = Snapshot("", passage.file.language, text[:cursor] + after, cursor)
-            asked = without_end(here, len(half_typed(here.line_before)))
+            asked = without_last_characters(here, len(partial_token(here.line_before)))
             ids = build(asked, family, encode, self.limit, self.form).ids
             if before:
                 anew = len(ids) - max(_shared(ids, one) for one in before)

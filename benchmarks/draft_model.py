@@ -38,7 +38,7 @@ from engine.kv_cache.cache import KVCache
 from engine.network.lean_forward import Forward
 from engine.network.step_costs import StepCosts
 from fim.evaluation.files import source_files
-from fim.evaluation.holes import Kind, draw
+from fim.evaluation.holes import HoleKind, draw_holes
 
 _PLAIN, _LOOK_UP, _DRAFT_MODEL = "one at a time", "look-up", "look-up and draft model"
 
@@ -157,7 +157,7 @@ def main(
     small_one = DraftModel(
         _Counting(guessing.decoder.forward, drafting), guessing.cache_shape, drafting
     )
-    for hole in track(draw(source_files(path), [Kind.BLOCK], count, 0), transient=True):
+    for hole in track(draw_holes(source_files(path), [HoleKind.BLOCK], count, 0), transient=True):
         plain: list[int] = []
         for name, way in ways.items():
             costs = FixedCosts(of_large)

@@ -28,9 +28,10 @@ from engine.decoding.drafter import Drafter
 from engine.kv_cache.cache import KVCache
 from engine.loading.load import Loaded
 from fim.evaluation.files import source_files
-from fim.evaluation.holes import Kind, draw
-from fim.prompt.build import DEFAULT_FORM, FORMS, build
+from fim.evaluation.holes import HoleKind, draw_holes
+from fim.prompt.build import build
 from fim.prompt.families import detect
+from fim.settings import DEFAULT_FORM, FORMS
 from fim.snapshot import Snapshot
 
 _WORD = re.compile(r"\s*(\w+|[^\w\s]+)")
@@ -105,14 +106,14 @@ def main(
     dtype: Annotated[str, typer.Option(help="As the setting.")] = "auto",
     count: Annotated[int, typer.Option(min=1)] = 60,
     new: Annotated[int, typer.Option(help="Tokens to write at most.")] = 64,
-    kind: Annotated[Kind, typer.Option()] = Kind.BLOCK,
+    kind: Annotated[HoleKind, typer.Option()] = HoleKind.BLOCK,
     json_file: JsonOption = None,
 ) -> None:
     """Fill holes all ways and print what a token costs."""
     filler = Filler(load_ours(model, dtype), new)
     names = ("a hole: plain", "look-up", "a word later: plain", "by look-up", "with the draft")
     ways = {name: Way() for name in names}
-    for hole in track(draw(source_files(path), [kind], count, 0), transient=True):
+    for hole in track(draw_holes(source_files(path), [kind], count, 0), transient=True):
         with no_drafts():
             before, usage = filler.fill(hole.prefix, hole.suffix)
         ways[names[0]].add(before, usage, before)

@@ -54,8 +54,8 @@ class LightEditor:
         """Open a file without the passage, in place of the one before."""
         if self._uri:
             self._tell("textDocument/didClose", {"textDocument": {"uri": self._uri}})
-        self.text, self.cursor, self._version = passage.without, passage.start, 1
-        self._uri = passage.file.place.as_uri()
+        self.text, self.cursor, self._version = passage.initial_text, passage.start, 1
+        self._uri = passage.file.absolute_path.as_uri()
         opened = {
             "uri": self._uri,
             "languageId": passage.file.language,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx2
 
-from fim.evaluation.counts import Ghost
+from fim.evaluation.counts import GhostText
 from fim.snapshot import Source
 
 _PREFIX_LINES, _SUFFIX_LINES = 256, 64
@@ -38,12 +38,12 @@ class LlamaEditor:
         """Open a document."""
         self.text, self.cursor, self._shown = text, cursor, ("", "")
 
-    async def type(self, text: str, seconds_per_key: float) -> Ghost:
+    async def type(self, text: str, seconds_per_key: float) -> GhostText:
         """Type key by key, asking at each and taking back what was asked before; return the last.
 
         As `lsp_server.cli.editor.ScriptedEditor.type`.
         """
-        asked: asyncio.Task[Ghost] | None = None
+        asked: asyncio.Task[GhostText] | None = None
         for character in text:
             if asked is not None:
                 await asyncio.sleep(seconds_per_key)
@@ -55,7 +55,7 @@ class LlamaEditor:
         assert asked is not None
         return await asked
 
-    async def _ask(self) -> Ghost:
+    async def _ask(self) -> GhostText:
         started, before = time.perf_counter(), self.text[: self.cursor]
         source, content = Source.TYPED_THROUGH, self._typed_through(before)
         if not content:
@@ -65,7 +65,7 @@ class LlamaEditor:
             source, content = Source.MODEL, str(answer.json()["content"])
             self._shown = (before, content)
         elapsed = (time.perf_counter() - started) * 1000
-        return Ghost(content, "", elapsed, source=source)
+        return GhostText(content, "", elapsed, source=source)
 
     def _typed_through(self, before: str) -> str:
         was_before, suggestion = self._shown

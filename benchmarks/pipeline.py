@@ -26,10 +26,11 @@ from rich.table import Table
 from engine.loading.catalog import EMBEDDED_DIR
 from engine.scripted import ScriptedEngine
 from engine.tokenizer import Tokenizer
-from fim.completer import Completer, FimSettings
+from fim.completer import Completer
 from fim.evaluation.report import percentile
 from fim.prompt.build import build
 from fim.prompt.families import detect
+from fim.settings import FimSettings
 from fim.snapshot import Snapshot, Trigger
 
 _ANSWER = "compute(value, 17)\n"

@@ -19,9 +19,10 @@ from engine.api import GenerationRequest
 from engine.kv_cache.cache import KVCache
 from engine.loading.load import Loaded
 from fim.evaluation.files import source_files
-from fim.evaluation.holes import Hole, Kind, draw
-from fim.prompt.build import DEFAULT_FORM, FORMS, build
+from fim.evaluation.holes import Hole, HoleKind, draw_holes
+from fim.prompt.build import build
 from fim.prompt.families import detect
+from fim.settings import DEFAULT_FORM, FORMS
 from fim.snapshot import Snapshot
 
 DTYPES = ("float32", "bfloat16", "int8", "int4")
@@ -67,7 +68,7 @@ def main(
 ) -> None:
     """Fill and score in each precision."""
     sources = sorted(source_files(path), key=str)
-    holes = draw(sources, [Kind.LINE], count, 0)
+    holes = draw_holes(sources, [HoleKind.LINE], count, 0)
     texts = [hole.prefix + hole.middle + hole.suffix for hole in holes[:files]]
     table = Table(title=f"{model}: {len(holes)} lines")
     for column in ("", "nats a token", "exact match", "same as float32", "tokens"):

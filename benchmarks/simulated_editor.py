@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 
 from fim.completer import Completer
-from fim.evaluation.counts import Ghost
+from fim.evaluation.counts import GhostText
 from fim.snapshot import CompletionResult, Snapshot, Source, Trigger
 from lsp_server.session.debounce import AdaptiveDebounce
 
@@ -37,11 +37,11 @@ class SimulatedEditor:
     @property
     def calls(self) -> int:
         """How often the model was asked so far."""
-        return self.completer.asked
+        return self.completer.num_requests
 
     async def press(
         self, key: str, pause: float, *, removed: int = 0, text_after: str = ""
-    ) -> Ghost | None:
+    ) -> GhostText | None:
         """See `Editor.press`."""
         rest = self.text[self.cursor + removed :]
         self.text = self.text[: self.cursor] + key + text_after + rest
@@ -65,17 +65,17 @@ class SimulatedEditor:
 
     async def _answer(self, snapshot: Snapshot) -> tuple[float, CompletionResult]:
         started = time.perf_counter()
-        if not self.completer.knows(snapshot) and snapshot.line_before.strip():
+        if self.completer.needs_model(snapshot) and snapshot.line_before.strip():
             await asyncio.sleep(self._debounce.delay_ms() / 1000)
         result = await self.completer.complete(snapshot, Trigger.AUTOMATIC)
         if result.source is Source.MODEL:
             self._debounce.on_answer(result.model_ms)
         return (time.perf_counter() - started) * 1000, result
 
-    def _ghost(self, result: CompletionResult, milliseconds: float) -> Ghost:
+    def _ghost(self, result: CompletionResult, milliseconds: float) -> GhostText:
         source = str(result.source)
         if not result.suggestions:
-            return Ghost("", result.why, milliseconds, source=source)
+            return GhostText("", result.explanation, milliseconds, source=source)
         one = result.suggestions[0]
         replaced = self.text[self.cursor : one.replace_end]
-        return Ghost(one.text, result.why, milliseconds, replaced, source)
+        return GhostText(one.text, result.explanation, milliseconds, replaced, source)

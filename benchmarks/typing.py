@@ -107,7 +107,7 @@ class _Theirs:
         self._editor = editor
 
     def open(self, passage: Passage) -> None:
-        self._editor.open(passage.without, passage.start)
+        self._editor.open(passage.initial_text, passage.start)
 
     async def type(self, text: str, seconds_per_key: float) -> Answered:
         ghost = await self._editor.type(text, seconds_per_key)

@@ -10,14 +10,14 @@ from functools import partial
 
 from engine.api import Engine, Priority
 from fim.postprocess import clean as cleaning
-from fim.postprocess.clean import mended
+from fim.postprocess.clean import repair
 from fim.postprocess.confidence import POLICIES, Policy, sure_part
-from fim.postprocess.truncate import Cutter, scope_of
-from fim.request.backoff import Restraint
+from fim.postprocess.truncate import Truncator, scope_of
+from fim.request.backoff import WordBackoff
 from fim.request.cache import Cached, SuggestionCache
-from fim.request.in_flight import Flight
-from fim.request.model import Answer, Ask, FimModel
-from fim.request.prefetch import next_place
+from fim.request.in_flight import InFlightRequest
+from fim.request.model import FimModel, ModelOutput, RequestOptions
+from fim.request.prefetch import snapshot_after_accept
 from fim.settings import FimSettings
 from fim.snapshot import (
     CompletionResult,
@@ -37,7 +37,7 @@ _NOTHING = "the model has nothing to add here"
 _PREFETCH_AFTER_S = 0.05
 """Time for the suggestion itself to be sent and shown before work on what follows it."""
 
-Around = Callable[[Snapshot], Awaitable[Snapshot]]
+ContextProvider = Callable[[Snapshot], Awaitable[Snapshot]]
 """Returns a snapshot with its place in a project and with parts of other files."""
 
 
@@ -53,24 +53,27 @@ class Completer:
     """Completes with one engine. Safe to call from many tasks of one event loop."""
 
     def __init__(
-        self, engine: Engine, settings: FimSettings | None = None, around: Around | None = None
+        self,
+        engine: Engine,
+        settings: FimSettings | None = None,
+        context_provider: ContextProvider | None = None,
     ) -> None:
-        """`around` finds what helps of other files; it is asked only where the model is."""
+        """`context_provider` is called only for requests that reach the model."""
         self.settings = settings or FimSettings()
-        self._around = around
+        self._context_provider = context_provider
         self.model = FimModel(engine, self.settings)
         self._cache = SuggestionCache(self.settings.cache_size, self.settings.cache_seconds)
-        self._restraint = Restraint(self.settings.patience)
-        self._flights: list[Flight] = []
+        self._restraint = WordBackoff(self.settings.max_misses)
+        self._flights: list[InFlightRequest] = []
         self._last: dict[str, _Last] = {}
 
     @property
-    def asked(self) -> int:
+    def num_requests(self) -> int:
         """How often the engine was asked so far."""
-        return self.model.asked
+        return self.model.num_requests
 
-    def forget_model(self) -> None:
-        """Ask the engine anew what it holds: it is another one now."""
+    def reset(self) -> None:
+        """RequestOptions the engine anew what it holds: it is another one now."""
         self.model.forget()
         self._cache = SuggestionCache(self.settings.cache_size, self.settings.cache_seconds)
         for flight in self._flights:
@@ -93,7 +96,7 @@ class Completer:
         unasked = trigger is Trigger.AUTOMATIC
         if unasked and snapshot.line_after[:1].isalnum():
             return CompletionResult((), Source.NONE, _IN_A_WORD)
-        if unasked and self._restraint.holds(snapshot) and not self.knows(snapshot):
+        if unasked and self._restraint.holds(snapshot) and self.needs_model(snapshot):
             return CompletionResult((), Source.NONE, _IN_VAIN)
         started = asyncio.get_running_loop().time()
         found = await self._find(snapshot)
@@ -101,7 +104,7 @@ class Completer:
         elapsed = (asyncio.get_running_loop().time() - started) * 1000 if asked_anew else 0.0
         if unasked:
             policy = POLICIES[self.settings.eagerness]
-            result = _shown(snapshot, found, policy, partial=self.settings.partial)
+            result = _shown(snapshot, found, policy, partial=self.settings.show_partial)
             if asked_anew:
                 self._restraint.note(snapshot, shown=bool(result.suggestions))
         else:
@@ -111,9 +114,9 @@ class Completer:
         speed = self.model.tokens_per_second if asked_anew else 0.0
         return replace(result, model_ms=elapsed, tokens_per_second=speed)
 
-    def knows(self, snapshot: Snapshot) -> bool:
-        """Whether the model need not be asked anew for this place."""
-        return self._cache.find(snapshot) is not None or self._joinable(snapshot) is not None
+    def needs_model(self, snapshot: Snapshot) -> bool:
+        """Whether a completion here would send a new request to the engine."""
+        return self._cache.find(snapshot) is None and self._joinable(snapshot) is None
 
     async def _find(self, snapshot: Snapshot) -> Cached:
         """Return the answer for a place: remembered, on its way, or from the model."""
@@ -124,13 +127,13 @@ class Completer:
             if await flight.wait(typed) and (found := self._cache.find(snapshot)) is not None:
                 return replace(found, source=Source.JOINED if typed else Source.MODEL)
 
-    def _joinable(self, snapshot: Snapshot) -> tuple[Flight, str] | None:
+    def _joinable(self, snapshot: Snapshot) -> tuple[InFlightRequest, str] | None:
         for flight in self._flights:
             if not flight.over and (typed := flight.typed_since(snapshot)) is not None:
                 return flight, typed
         return None
 
-    def _flight_for(self, snapshot: Snapshot) -> tuple[Flight, str]:
+    def _flight_for(self, snapshot: Snapshot) -> tuple[InFlightRequest, str]:
         """Return a flight that may answer for a place, a new one if need be, and what was typed."""
         self._flights = [flight for flight in self._flights if not flight.over]
         joined = self._joinable(snapshot)
@@ -138,34 +141,36 @@ class Completer:
             for flight in self._flights:
                 if flight.base.uri == snapshot.uri:
                     flight.stop_if_alone()  # it would only be in the way of this one
-            ask = Ask(draft=self._draft(snapshot))
-            joined = Flight(snapshot, partial(self._fill, snapshot, ask)), ""
+            ask = RequestOptions(draft=self._draft(snapshot))
+            joined = InFlightRequest(snapshot, partial(self._fill, snapshot, ask)), ""
             self._flights.append(joined[0])
         return joined
 
-    async def _fill(self, snapshot: Snapshot, ask: Ask, grown: Callable[[str], None]) -> None:
-        """Ask the engine and remember what is to be shown of its answer."""
+    async def _fill(
+        self, snapshot: Snapshot, ask: RequestOptions, on_text: Callable[[str], None]
+    ) -> None:
+        """RequestOptions the engine and remember what is to be shown of its answer."""
         cache = self._cache
-        found, finished = await self._write(snapshot, ask, grown)
+        found, finished = await self._write(snapshot, ask, on_text)
         cache.store(snapshot, found.text, found.replaced, found.scores, finished=finished)
         if ask.priority is not Priority.PREFETCH:  # that is of another line than the user's
             self._last[snapshot.uri] = _Last(snapshot.line_before, found.text)
 
     async def _write(
-        self, snapshot: Snapshot, ask: Ask, grown: Callable[[str], None]
+        self, snapshot: Snapshot, ask: RequestOptions, on_text: Callable[[str], None]
     ) -> tuple[Cached, bool]:
         """Return the engine's answer as it may be shown, and whether it is finished."""
-        if self._around is not None and await self.model.reads_others():
-            snapshot = await self._around(snapshot)
+        if self._context_provider is not None and await self.model.reads_others():
+            snapshot = await self._context_provider(snapshot)
         scope = scope_of(snapshot, multiline=self.settings.multiline == "auto")
-        answer = await self.model.write(snapshot, Cutter(snapshot, scope), ask, grown)
+        answer = await self.model.write(snapshot, Truncator(snapshot, scope), ask, on_text)
         return _cleaned(answer, snapshot), answer.finished
 
     def _draft(self, snapshot: Snapshot) -> str:
         """Return what the answer may well be: what is left of the line suggested before."""
         last = self._last.get(snapshot.uri)
         line = snapshot.line_before
-        if last is None or not self.settings.draft or not line.startswith(last.line):
+        if last is None or not self.settings.draft_from_previous or not line.startswith(last.line):
             return ""
         return last.text[len(line) - len(last.line) :]
 
@@ -173,27 +178,34 @@ class Completer:
         """Make the line after a suggestion ready, if the engine has nothing else to do."""
         if not self.settings.prefetch:
             return
-        then = next_place(snapshot, shown)
-        if then is None or self.knows(then) or any(not flight.over for flight in self._flights):
+        then = snapshot_after_accept(snapshot, shown)
+        if (
+            then is None
+            or not self.needs_model(then)
+            or any(not flight.over for flight in self._flights)
+        ):
             return
-        self._flights.append(Flight(then, partial(self._make_ready, then)))
+        self._flights.append(InFlightRequest(then, partial(self._make_ready, then)))
 
-    async def _make_ready(self, then: Snapshot, grown: Callable[[str], None]) -> None:
+    async def _make_ready(self, then: Snapshot, on_text: Callable[[str], None]) -> None:
         await asyncio.sleep(_PREFETCH_AFTER_S)
-        await self._fill(then, Ask(priority=Priority.PREFETCH), grown)
+        await self._fill(then, RequestOptions(priority=Priority.PREFETCH), on_text)
 
     async def _others(self, snapshot: Snapshot, best: Cached) -> list[Cached]:
         """Return answers that begin with another token than the likeliest."""
         wanted = self.settings.candidates - 1
         if wanted < 1:
             return []
-        firsts = await self.model.firsts(snapshot, wanted + 1)
+        first_token_candidates = await self.model.first_token_candidates(snapshot, wanted + 1)
         made = await asyncio.gather(
-            *(self._write(snapshot, Ask(first=id_), _ignored) for id_, _ in firsts)
+            *(
+                self._write(snapshot, RequestOptions(first=id_), _ignored)
+                for id_, _ in first_token_candidates
+            )
         )
         scored = [
             replace(found, scores=found.scores.begun_by(logprob))
-            for (found, _), (_, logprob) in zip(made, firsts, strict=True)
+            for (found, _), (_, logprob) in zip(made, first_token_candidates, strict=True)
         ]
         others = {found.text: found for found in scored if found.text and found.text != best.text}
         return list(others.values())[:wanted]
@@ -224,7 +236,7 @@ def _ignored(_text: str) -> None:
     """Nobody waits for how it grows."""
 
 
-def _cleaned(answer: Answer, snapshot: Snapshot) -> Cached:
+def _cleaned(answer: ModelOutput, snapshot: Snapshot) -> Cached:
     cleaned = cleaning.clean(answer.text, snapshot) or cleaning.Cleaned("", 0)
     scores = answer.scores.from_offset(cleaned.skipped) if cleaned.skipped else answer.scores
     if snapshot.line_ending != "\n":
@@ -239,7 +251,7 @@ def _shown(snapshot: Snapshot, found: Cached, policy: Policy, *, partial: bool) 
     text = sure_part(found.text, found.scores, policy, partial=partial)
     replaced = found.replaced
     if text != found.text:
-        text, replaced = mended(text, snapshot)
+        text, replaced = repair(text, snapshot)
     if len(text.strip()) < min(policy.shortest, len(found.text.strip())):
         why = f"the model is not sure enough ({found.confidence:.0%}, {policy.whole:.0%} wanted)"
         return CompletionResult((), found.source, why)

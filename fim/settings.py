@@ -1,50 +1,68 @@
-"""How completions are made."""
+"""Settings of code completion."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from fim.postprocess.confidence import Eagerness
-from fim.prompt.build import Form
+Eagerness = Literal["eager", "balanced", "reserved"]
+"""How readily suggestions are shown: `eager` accepts the least certain ones."""
+
+Form = Literal["line", "cursor", "suffix-first"]
+"""How prefix, suffix and middle are ordered in a prompt, see `fim.prompt.build`."""
+
+FORMS: tuple[Form, ...] = get_args(Form)
+
+DEFAULT_FORM: Form = "line"
+"""The form for a model that does not say which form it fills best."""
 
 
 @dataclass(frozen=True, slots=True)
 class FimSettings:
-    """How completions are made.
+    """Settings of code completion.
 
-    The switches are for measuring what each mechanism gives (`benchmarks.ablation`); what a user
-    may set is in `lsp_server.settings`.
+    The switches exist to measure what each mechanism gives (`benchmarks.ablation`). The settings
+    that users may change are in `lsp_server.settings`.
     """
 
     max_new_tokens: int = 128
-    """Room that is kept for the answer, in tokens; a line takes at most half of it."""
+    """Maximum length of the model's output in tokens; for a single line, half of it."""
     max_prompt_tokens: int = 2048
-    """More context is better and slower; the model's context window is the other limit."""
+    """Maximum length of the prompt in tokens; the model's context window also limits it.
+
+    A longer prompt gives better suggestions and takes longer.
+    """
     multiline: Literal["auto", "never"] = "auto"
-    """`auto` offers a block where one is begun."""
+    """`auto` suggests a whole block where a block begins."""
     form: Form | Literal["auto"] = "auto"
-    """How the prompt is ordered, see `fim.prompt.build`; `auto` is what the model says it is best
-    at."""
+    """The form of the prompt; `auto` uses the form that the model fills best."""
     adapter: str | None = None
-    """Name of the LoRA adapter to complete with."""
+    """Name of the LoRA adapter, None for the base model."""
     temperature: float = 0.0
+    """Sampling temperature; 0 is greedy."""
     eagerness: Eagerness = "balanced"
-    """How sure the model must be before something is shown unasked."""
+    """How confident the model must be before a suggestion is shown automatically."""
     cache_size: int = 500
+    """Maximum number of cached suggestions."""
     cache_seconds: float = 600.0
-    related: Literal["auto", "always", "never"] = "auto"
-    """Whether the prompt has parts of other files; `auto` is for models with room for them."""
-    healing: bool = True
-    """Whether a half-typed word is left to the model to tokenize, see
-    `fim.prompt.token_healing`."""
+    """Seconds until a cached suggestion expires."""
+    related_files: Literal["auto", "always", "never"] = "auto"
+    """Whether the prompt includes excerpts of other files.
+
+    `auto` includes them if the model's context window is large enough.
+    """
+    token_healing: bool = True
+    """Whether the prompt leaves out a partial token, see `fim.prompt.token_healing`."""
     candidates: int = 3
-    """How many suggestions are made where one is asked for by hand."""
-    partial: bool = True
-    """Whether the sure beginning of an unsure line is shown."""
+    """Number of suggestions for a request that the user makes explicitly."""
+    show_partial: bool = True
+    """Whether the confident beginning of an uncertain line is shown."""
     prefetch: bool = True
-    """Whether the line after a suggestion is made ready while that is looked at."""
-    draft: bool = True
-    """Whether the engine is told what was suggested before, as a guess."""
-    patience: int = 2
-    """Answers in one word of which nothing is shown, before it is left alone; 0 for never."""
+    """Whether the next line is prefetched while the user reads a suggestion."""
+    draft_from_previous: bool = True
+    """Whether the previous suggestion is sent to the engine as draft tokens."""
+    max_misses: int = 2
+    """Requests without a visible suggestion, in one word, before requests pause until its end.
+
+    0 disables this backoff.
+    """

@@ -41,7 +41,7 @@ class Snapshot:
     """Name of the project that the document is part of, empty where it is part of none."""
     path: str = ""
     """Of the document within the project, with `/`."""
-    related: tuple[Excerpt, ...] = ()
+    excerpts: tuple[Excerpt, ...] = ()
     """Parts of other files, the most useful first."""
 
     @property
@@ -127,7 +127,7 @@ class CompletionResult:
 
     suggestions: tuple[Suggestion, ...]
     source: Source
-    why: str
+    explanation: str
     """Where it came from, or why there is nothing, in words for the user."""
     model_ms: float = 0.0
     """Time the engine worked on it."""

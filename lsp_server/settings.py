@@ -15,9 +15,7 @@ from pydantic.alias_generators import to_camel
 from chat.asker import ChatSettings
 from chat.rendering import FormatName
 from engine.settings import Device, Dtype, EngineSettings
-from fim.completer import FimSettings
-from fim.postprocess.confidence import Eagerness
-from fim.prompt.build import Form
+from fim.settings import Eagerness, FimSettings, Form
 
 SECTION = "starcoder"
 
@@ -186,7 +184,7 @@ class Settings(BaseModel):
             form=self.prompt_form,
             adapter=self.adapter,
             eagerness=self.eagerness,
-            related=self.related_files,
+            related_files=self.related_files,
         )
 
     @property

@@ -19,7 +19,7 @@ from typing import Any
 
 from fim.context.gather import related
 from fim.context.index import Index
-from fim.prompt.window import STEP_LINES
+from fim.prompt.window import BLOCK_LINES
 from fim.snapshot import Excerpt, Snapshot
 from syntax.languages import LANGUAGES
 
@@ -89,10 +89,12 @@ class Project:
         self._looking = threading.Lock()
         self._stopped = False
 
-    async def place(self, snapshot: Snapshot, path: str, open_: Iterable[OpenFile]) -> Snapshot:
+    async def add_project_context(
+        self, snapshot: Snapshot, path: str, open_: Iterable[OpenFile]
+    ) -> Snapshot:
         """Return the snapshot of a file of the project with what helps of the others."""
         placed = replace(snapshot, project=self.root.name, path=path)
-        return replace(placed, related=await self.related(placed, open_))
+        return replace(placed, excerpts=await self.related(placed, open_))
 
     async def related(self, snapshot: Snapshot, open_: Iterable[OpenFile]) -> tuple[Excerpt, ...]:
         """Return parts of other files that help at the cursor, the most useful first.
@@ -102,9 +104,9 @@ class Project:
         now = self._clock()
         if self._looked is None or now - self._looked > _LOOK_AGAIN_S:
             self._looked = now
-            looking = asyncio.get_running_loop().run_in_executor(None, self.look)
+            looking = asyncio.get_running_loop().run_in_executor(None, self.scan)
             looking.add_done_callback(_tell)
-        block = snapshot.text.count("\n", 0, snapshot.cursor) // STEP_LINES
+        block = snapshot.text.count("\n", 0, snapshot.cursor) // BLOCK_LINES
         held = self._found.get(snapshot.uri)
         if held is not None and held.block == block and now - held.at < _STAYS_S:
             return held.excerpts
@@ -119,7 +121,7 @@ class Project:
         done, _ = await asyncio.wait({work}, timeout=_PATIENCE_S)
         return work.result() if done and work.exception() is None else before
 
-    def look(self) -> None:
+    def scan(self) -> None:
         """Read what is new on disk, and forget what is gone. Takes seconds."""
         with self._looking:
             present = dict(self._on_disk())

@@ -10,12 +10,12 @@ from fim.snapshot import Source
 
 
 @dataclass(frozen=True, slots=True)
-class Ghost:
+class GhostText:
     """What the editor would show in grey."""
 
     text: str
     """Inserted at the cursor; empty where nothing is suggested."""
-    why: str
+    explanation: str
     """Where it came from, or why there is none: the server's word."""
     milliseconds: float
     """From the key to the answer."""
@@ -25,7 +25,7 @@ class Ghost:
     """Where the answer came from, if only that there is nothing: a `Source`."""
 
 
-class Part(StrEnum):
+class AcceptedPart(StrEnum):
     """How much of a suggestion is taken."""
 
     WHOLE = "whole"
@@ -35,7 +35,7 @@ class Part(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownSuggestion:
     """A suggestion when it came."""
 
     text: str
@@ -44,7 +44,7 @@ class Shown:
     """The line left of the cursor."""
     source: str
     milliseconds: float
-    kept: Part
+    kept: AcceptedPart
     """How much of it is what the file goes on with: all, first lines, first words."""
     parsed: bool
     """Whether the file parsed before it."""
@@ -75,7 +75,7 @@ class TypingCounts:
     """Keys after the first suggestion, by where their answer came from; `late` for none in time."""
     helped: dict[str, int] = field(default_factory=dict)
     """Those of them that got a suggestion."""
-    shown: list[Shown] = field(default_factory=list)
+    shown: list[ShownSuggestion] = field(default_factory=list)
     """Suggestions that came before the next key and were not on the screen already."""
 
 
@@ -93,7 +93,7 @@ class Passage:
         return f"{self.file.path}:{self.start}-{self.end}"
 
     @property
-    def without(self) -> str:
+    def initial_text(self) -> str:
         """The file before the passage is typed."""
         return self.file.text[: self.start] + self.file.text[self.end :]
 

@@ -23,7 +23,7 @@ class File:
     text: str
     root: Path = Path()
     """The folder that it was found in."""
-    place: Path = Path()
+    absolute_path: Path = Path()
     """Where it is on disk."""
 
 
@@ -54,7 +54,7 @@ def _in_folder(root: Path, *, named: bool) -> Iterator[File]:
                 yield File(shown, LANGUAGES[path.suffix], text, root, path.resolve())
 
 
-def by_folder(files: Sequence[File]) -> list[list[File]]:
+def group_by_folder(files: Sequence[File]) -> list[list[File]]:
     """Return the files of each folder, so that a large one does not speak for all."""
     roots = dict.fromkeys(file.root for file in files)
     return [[file for file in files if file.root == root] for root in roots]

@@ -14,7 +14,7 @@ from typing import Any
 import tree_sitter
 
 from engine.errors import ConfigurationError
-from fim.evaluation.files import File, by_folder
+from fim.evaluation.files import File, group_by_folder
 from syntax.grammars import parser
 
 _MAX_LINE = 500
@@ -22,7 +22,7 @@ _MAX_BODY_LINES = 12
 _MAX_SPAN = 120
 
 
-class Kind(StrEnum):
+class HoleKind(StrEnum):
     """What is cut out."""
 
     LINE = "line"
@@ -54,15 +54,17 @@ class Hole:
     """Python that ends without an error behind a right filling; empty where there is none."""
 
 
-def draw(files: Sequence[File], kinds: Sequence[Kind], count: int, seed: int) -> list[Hole]:
+def draw_holes(
+    files: Sequence[File], kinds: Sequence[HoleKind], count: int, seed: int
+) -> list[Hole]:
     """Return `count` holes, or fewer if there are no more.
 
     Kinds come by turns, then folders and files are drawn.
     """
     rng = random.Random(seed)
-    folders = by_folder(files)
+    folders = group_by_folder(files)
     made: dict[str, Hole] = {}
-    found: dict[tuple[str, Kind], list[tuple[int, int]]] = {}
+    found: dict[tuple[str, HoleKind], list[tuple[int, int]]] = {}
     for attempt in range(count * 20):
         if len(made) == count or not files:
             break
@@ -76,7 +78,7 @@ def draw(files: Sequence[File], kinds: Sequence[Kind], count: int, seed: int) ->
     return sorted(made.values(), key=lambda hole: hole.name)
 
 
-def _cut(file: File, kind: Kind, start: int, end: int) -> Hole:
+def _cut(file: File, kind: HoleKind, start: int, end: int) -> Hole:
     name = f"{file.path}:{start}-{end}:{kind}"
     text = file.text
     return Hole(name, file.language, kind, text[:start], text[start:end], text[end:])
@@ -165,13 +167,13 @@ def _returns(file: File, _: random.Random) -> Iterator[tuple[int, int]]:
             yield _characters(file, found.start_byte, found.end_byte)
 
 
-_FINDERS: dict[Kind, Callable[[File, random.Random], Iterator[tuple[int, int]]]] = {
-    Kind.LINE: _rests,
-    Kind.SPAN: _spans,
-    Kind.BLOCK: _blocks,
-    Kind.BODY: _bodies,
-    Kind.DOCSTRING: _docstrings,
-    Kind.RETURN: _returns,
+_FINDERS: dict[HoleKind, Callable[[File, random.Random], Iterator[tuple[int, int]]]] = {
+    HoleKind.LINE: _rests,
+    HoleKind.SPAN: _spans,
+    HoleKind.BLOCK: _blocks,
+    HoleKind.BODY: _bodies,
+    HoleKind.DOCSTRING: _docstrings,
+    HoleKind.RETURN: _returns,
 }
 
 
@@ -197,7 +199,7 @@ def _read_hole(row: dict[str, Any], place: str) -> Hole:
     try:
         if "canonical_solution" in row:
             middle = row["canonical_solution"]
-            kind = Kind.LINE if middle.strip().count("\n") == 0 else Kind.BLOCK
+            kind = HoleKind.LINE if middle.strip().count("\n") == 0 else HoleKind.BLOCK
             test = f"{row['test']}\ncheck({row['entry_point']})\n" if "test" in row else ""
             return Hole(row["task_id"], "python", kind, row["prompt"], middle, row["suffix"], test)
         return Hole(**row)

@@ -13,7 +13,7 @@ from fim.evaluation.run import Record
 _COLOURS = {"raw": "0.65", "pipeline": "C0"}
 
 
-def need_matplotlib() -> None:
+def require_matplotlib() -> None:
     """Raise ConfigurationError, saying what to do, if no picture can be drawn."""
     try:
         import matplotlib  # noqa: F401
@@ -31,7 +31,7 @@ def draw_plot(records: Sequence[Record], picture: Path) -> None:
     """
     if picture.suffix not in (".png", ".svg"):
         raise ConfigurationError(f"{picture}: a plot is a .png or an .svg.")
-    need_matplotlib()
+    require_matplotlib()
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -51,7 +51,7 @@ def draw_plot(records: Sequence[Record], picture: Path) -> None:
 def _exact(axes: Any, found: Sequence[Row]) -> None:
     groups = sorted({row.group for row in found})
     for offset, way in ((-0.2, "raw"), (0.2, "pipeline")):
-        own = {row.group: row for row in found if row.way == way}
+        own = {row.group: row for row in found if row.mode == way}
         places = [index + offset for index, group in enumerate(groups) if group in own]
         chosen = [own[group] for group in groups if group in own]
         axes.bar(
@@ -84,7 +84,7 @@ def _reliability(axes: Any, found: Sequence[Calibration]) -> None:
 
 def _times(axes: Any, records: Sequence[Record]) -> None:
     for way, colour in _COLOURS.items():
-        own = (record for record in records if record.way == way and record.timed)
+        own = (record for record in records if record.mode == way and record.timed)
         times = sorted(record.milliseconds for record in own)
         shares = [100 * (index + 1) / len(times) for index in range(len(times))]
         axes.step(times, shares, where="post", label=way, color=colour)

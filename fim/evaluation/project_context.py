@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from fim.completer import Around
+from fim.completer import ContextProvider
 from fim.context.project import Project
 from fim.evaluation.files import File
 from fim.snapshot import Snapshot
@@ -20,14 +20,16 @@ def hole_uri(name: str) -> str:
     return f"eval:{name}"
 
 
-def around_of(files: Sequence[File]) -> Around:
+def context_provider_for(files: Sequence[File]) -> ContextProvider:
     """Return what places a snapshot among files, each in its folder; one of no file stays as it is.
 
     The index is there before the first answer, as in an editor that is open for a while. What the
     snapshot's own file has on disk, the answer among it, is no part of what is found.
     """
     projects = {file.root: Project(file.root) for file in files}
-    places = {uri: file for file in files for uri in (f"eval:{file.path}", file.place.as_uri())}
+    places = {
+        uri: file for file in files for uri in (f"eval:{file.path}", file.absolute_path.as_uri())
+    }
     looked: set[Path] = set()
 
     async def placed(snapshot: Snapshot) -> Snapshot:
@@ -37,8 +39,8 @@ def around_of(files: Sequence[File]) -> Around:
         project = projects[file.root]
         if file.root not in looked:
             looked.add(file.root)
-            await asyncio.to_thread(project.look)
-        within = file.place.relative_to(file.root.resolve()).as_posix()
-        return await project.place(snapshot, within, ())
+            await asyncio.to_thread(project.scan)
+        within = file.absolute_path.relative_to(file.root.resolve()).as_posix()
+        return await project.add_project_context(snapshot, within, ())
 
     return placed

@@ -9,9 +9,16 @@ from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import Any
 
-from fim.evaluation.counts import LATE, WITHOUT_MODEL, Part, Passage, Shown, TypingCounts
+from fim.evaluation.counts import (
+    LATE,
+    WITHOUT_MODEL,
+    AcceptedPart,
+    Passage,
+    ShownSuggestion,
+    TypingCounts,
+)
 from fim.evaluation.faults import parses
-from fim.evaluation.files import File, by_folder
+from fim.evaluation.files import File, group_by_folder
 from fim.evaluation.report import percentile
 
 _TRIES = 20
@@ -23,7 +30,7 @@ def passages(files: Sequence[File], count: int, lines: int, seed: int) -> list[P
     Lines without which a file does not parse are taken only of a file that has no others.
     """
     rng = random.Random(seed)
-    folders = by_folder(files)
+    folders = group_by_folder(files)
     for folder in folders:
         rng.shuffle(folder)
     by_turns = (file for row in zip_longest(*folders) for file in row if file is not None)
@@ -33,7 +40,7 @@ def passages(files: Sequence[File], count: int, lines: int, seed: int) -> list[P
             break
         if fitting := _fitting(file.text, lines):
             tried = [Passage(file, *rng.choice(fitting)) for _ in range(_TRIES)]
-            whole = (one for one in tried if parses(one.without, file.language))
+            whole = (one for one in tried if parses(one.initial_text, file.language))
             found.append(next(whole, tried[0]))
     return found
 
@@ -109,8 +116,8 @@ def summarize(all_counts: Sequence[TypingCounts]) -> Summary:
         keys=keys,
         saved=1 - keys / max(1, plain),
         shown=len(shown),
-        kept_whole=sum(one.kept == Part.WHOLE for one in shown),
-        kept_in_part=sum(one.kept in (Part.LINE, Part.WORD) for one in shown),
+        kept_whole=sum(one.kept == AcceptedPart.WHOLE for one in shown),
+        kept_in_part=sum(one.kept in (AcceptedPart.LINE, AcceptedPart.WORD) for one in shown),
         accepted_characters=kept,
         calls=calls,
         calls_per_kept=_share(calls, kept),
@@ -133,5 +140,5 @@ def _share(part: float, whole: float) -> float | None:
 
 def counts_from_json(row: dict[str, Any]) -> TypingCounts:
     """Return the counts that JSON holds; raises TypeError or KeyError for something else."""
-    shown = [Shown(**{**one, "kept": Part(one["kept"])}) for one in row["shown"]]
+    shown = [ShownSuggestion(**{**one, "kept": AcceptedPart(one["kept"])}) for one in row["shown"]]
     return TypingCounts(**{**row, "shown": shown})

@@ -11,10 +11,10 @@ from fim.evaluation.run import Record
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A group of holes, filled in one way."""
+    """A group of holes, filled in one mode."""
 
     group: str
-    way: str
+    mode: str
     holes: int
     shown: float
     """Share of holes for which there was a suggestion."""
@@ -36,15 +36,15 @@ class Row:
 
 
 def rows(records: Sequence[Record], group: Callable[[Record], str]) -> list[Row]:
-    """Return a row for each group and way, in the order of their names."""
-    keys = sorted({(group(record), record.way) for record in records})
+    """Return a row for each group and mode, in the order of their names."""
+    keys = sorted({(group(record), record.mode) for record in records})
     return [
-        _row(name, way, [r for r in records if (group(r), r.way) == (name, way)])
-        for name, way in keys
+        _row(name, mode, [r for r in records if (group(r), r.mode) == (name, mode)])
+        for name, mode in keys
     ]
 
 
-def _row(name: str, way: str, records: Sequence[Record]) -> Row:
+def _row(name: str, mode: str, records: Sequence[Record]) -> Row:
     shown = [record for record in records if record.text.strip()]
     known = [record.parses for record in shown if record.parses is not None]
     exact = _mean(record.exact for record in records)
@@ -52,7 +52,7 @@ def _row(name: str, way: str, records: Sequence[Record]) -> Row:
     tests = [record.passed for record in records if record.passed is not None]
     return Row(
         group=name,
-        way=way,
+        mode=mode,
         holes=len(records),
         shown=len(shown) / len(records),
         exact=exact,
@@ -67,10 +67,10 @@ def _row(name: str, way: str, records: Sequence[Record]) -> Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Certainty:
+class ThresholdRow:
     """What a user would get if only suggestions at least this sure were shown."""
 
-    least: float
+    min_confidence: float
     """Confidence, 0 to 1."""
     shown: float
     """Share of all suggestions."""
@@ -85,9 +85,9 @@ class Certainty:
 _STEPS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 
 
-def certainties(records: Sequence[Record]) -> list[Certainty]:
+def threshold_rows(records: Sequence[Record]) -> list[ThresholdRow]:
     """Return a row for each threshold at which the pipeline would show anything."""
-    made = [r for r in records if r.way == "pipeline" and r.text.strip()]
+    made = [r for r in records if r.mode == "pipeline" and r.text.strip()]
     exact = sum(record.exact for record in made)
     found = []
     for least in _STEPS:
@@ -95,8 +95,8 @@ def certainties(records: Sequence[Record]) -> list[Certainty]:
         if shown:
             hits = sum(record.exact for record in shown)
             found.append(
-                Certainty(
-                    least=least,
+                ThresholdRow(
+                    min_confidence=least,
                     shown=len(shown) / len(made),
                     precision=hits / len(shown),
                     recall=hits / exact if exact else 0.0,
@@ -137,7 +137,7 @@ class Calibration:
 
 def calibrations(records: Sequence[Record], group: Callable[[Record], str]) -> list[Calibration]:
     """Return the calibration of what the pipeline showed, by group."""
-    made = [record for record in records if record.way == "pipeline" and record.text.strip()]
+    made = [record for record in records if record.mode == "pipeline" and record.text.strip()]
     names = sorted({group(record) for record in made})
     return [_calibration(name, [r for r in made if group(r) == name]) for name in names]
 

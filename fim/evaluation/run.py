@@ -9,17 +9,18 @@ from collections.abc import AsyncIterator, Callable, Sequence, Set
 from dataclasses import dataclass, replace
 
 from engine.api import Engine
-from fim.completer import Around, Completer, FimSettings
-from fim.evaluation.holes import Hole, Kind
+from fim.completer import Completer, ContextProvider
+from fim.evaluation.holes import Hole, HoleKind
 from fim.evaluation.project_context import hole_uri
 from fim.postprocess.confidence import first_line
-from fim.request.fill import fill
+from fim.request.model import FimModel
+from fim.settings import FimSettings
 from fim.snapshot import Snapshot, Trigger
 from syntax.grammars import count_errors
 
-_ONE_LINE = frozenset({Kind.LINE, Kind.RETURN})
+_ONE_LINE = frozenset({HoleKind.LINE, HoleKind.RETURN})
 
-_WAYS = ("raw", "pipeline")
+_MODES = ("raw", "pipeline")
 
 RunTest = Callable[[str], bool]
 """Runs a program; whether it came to its end."""
@@ -32,7 +33,7 @@ class Record:
     name: str
     language: str
     kind: str
-    way: str
+    mode: str
     """`raw` is the model alone, `pipeline` what a user would have been shown."""
     text: str
     exact: bool
@@ -63,7 +64,7 @@ class Filling:
     confidence: float = 1.0
 
 
-def measure(hole: Hole, way: str, filling: Filling) -> Record:
+def measure(hole: Hole, mode: str, filling: Filling) -> Record:
     """Compare a filling with what stood there."""
     made = filling.text.split("\n")[0] if hole.kind in _ONE_LINE else filling.text
     whole = count_errors(hole.prefix + hole.middle + hole.suffix, hole.language)
@@ -72,7 +73,7 @@ def measure(hole: Hole, way: str, filling: Filling) -> Record:
         name=hole.name,
         language=hole.language,
         kind=hole.kind,
-        way=way,
+        mode=mode,
         text=filling.text,
         exact=made.strip() == hole.middle.strip(),
         similarity=difflib.SequenceMatcher(None, made.strip(), hole.middle.strip()).ratio(),
@@ -106,38 +107,39 @@ class Evaluator:
         engine: Engine,
         settings: FimSettings,
         run_test: RunTest | None = None,
-        around: Around | None = None,
+        context_provider: ContextProvider | None = None,
     ) -> None:
         """Run the tests of holes that have some with `run_test`, if it is given.
 
-        `around` finds parts of other files for the pipeline.
+        `context_provider` finds parts of other files for the pipeline.
         """
         self._engine, self._settings = engine, settings
-        self._run_test, self._around = run_test, around
+        self._run_test, self._context_provider = run_test, context_provider
 
     async def fill(
         self, holes: Sequence[Hole], done: Set[tuple[str, str]] = frozenset()
     ) -> AsyncIterator[Record]:
-        """Yield a record for each hole and way that is not done: names of both.
+        """Yield a record for each hole and mode that is not done: names of both.
 
         The engine keeps the prompts that it has seen: a hole's second filling finds its own there.
-        So half of the holes are filled in one way first and half in the other, and only the first
+        So half of the holes are filled in one mode first and half in the other, and only the first
         filling's time counts.
         """
         for first in (True, False):
             for number, hole in enumerate(holes):
-                way = _WAYS[(number + first) % 2]
-                if (hole.name, way) not in done:
-                    filling = await (self.raw if way == "raw" else self.pipeline)(hole)
+                mode = _MODES[(number + first) % 2]
+                if (hole.name, mode) not in done:
+                    filling = await (self.raw if mode == "raw" else self.pipeline)(hole)
                     passed = await self._passed(hole, filling)
-                    yield replace(measure(hole, way, filling), passed=passed, timed=first)
+                    yield replace(measure(hole, mode, filling), passed=passed, timed=first)
 
     async def raw(self, hole: Hole) -> Filling:
         """Fill with what the model writes, up to the line's end where the hole is in one line."""
         one_line = hole.kind in _ONE_LINE
         snapshot = _snapshot(hole)
         started = time.perf_counter()
-        text = await fill(self._engine, self._settings, snapshot, ("\n",) if one_line else ())
+        model = FimModel(self._engine, self._settings)
+        text = await model.fill(snapshot, ("\n",) if one_line else ())
         elapsed = (time.perf_counter() - started) * 1000
         end = "\n" if one_line and hole.middle.endswith("\n") else ""
         return Filling(text, hole.prefix + text + end + hole.suffix, elapsed)
@@ -149,7 +151,7 @@ class Evaluator:
         # A completer of its own: its cache must know nothing. What is shown first is one, and what
         # nobody waits for is not to be timed.
         settings = replace(self._settings, prefetch=False, candidates=1)
-        completer = Completer(self._engine, settings, self._around)
+        completer = Completer(self._engine, settings, self._context_provider)
         started = time.perf_counter()
         result = await completer.complete(snapshot, Trigger.INVOKED)
         elapsed = (time.perf_counter() - started) * 1000

@@ -123,7 +123,7 @@ def isolation_problem() -> str | None:
     return None
 
 
-def sandbox(*, unsandboxed: bool) -> Sandbox:
+def make_sandbox(*, unsandboxed: bool) -> Sandbox:
     """Return a sandbox that isolates, or one of limits alone for those who said so.
 
     Raises ConfigurationError where programs cannot be isolated.

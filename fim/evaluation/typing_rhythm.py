@@ -1,4 +1,4 @@
-"""When keys are pressed: a recording of somebody's typing, or gaps drawn as people's are.
+"""When keys are pressed: a recording of somebody's typing, or gaps random_rhythm as people's are.
 
 Gaps between keys are close to log-normal (González et al. 2021, Heliyon 7 (11), e08413). 168,000
 people wrote 52 words a minute on average, 231 ms a key (Dhakal et al. 2018, CHI). The median of
@@ -20,14 +20,14 @@ SPREAD = 0.5
 """Standard deviation of the gaps' logarithm."""
 
 
-def drawn(median_ms: float, seed: int) -> Iterator[float]:
+def random_rhythm(median_ms: float, seed: int) -> Iterator[float]:
     """Yield gaps in seconds, without end."""
     rng = random.Random(seed)
     while True:
         yield rng.lognormvariate(0, SPREAD) * median_ms / 1000
 
 
-def recorded(file: Path) -> Iterator[float]:
+def recorded_rhythm(file: Path) -> Iterator[float]:
     """Yield the gaps of a recording in seconds, over and over: a JSON list of milliseconds.
 
     Raises ConfigurationError for a file that holds none.

@@ -11,7 +11,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Protocol
 
-from fim.evaluation.counts import LATE, Ghost, Part, Passage, Shown, TypingCounts
+from fim.evaluation.counts import (
+    LATE,
+    AcceptedPart,
+    GhostText,
+    Passage,
+    ShownSuggestion,
+    TypingCounts,
+)
 from fim.evaluation.faults import breaks_syntax, doubles_bracket, parses, repeats_suffix
 from fim.evaluation.keystrokes import first_lines, first_words, indentation, keys, next_key, words
 
@@ -21,7 +28,7 @@ _BEFORE_THESE = ";:.,=}])> \n\t"
 _STRING = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'")
 
 
-_AS_MUCH = (Part.WHOLE, Part.LINE, Part.WORD, Part.NONE)
+_AS_MUCH = (AcceptedPart.WHOLE, AcceptedPart.LINE, AcceptedPart.WORD, AcceptedPart.NONE)
 
 
 class Editor(Protocol):
@@ -36,7 +43,7 @@ class Editor(Protocol):
 
     async def press(
         self, key: str, pause: float, *, removed: int = 0, text_after: str = ""
-    ) -> Ghost | None:
+    ) -> GhostText | None:
         """Put `key` in place of `removed` characters, step behind it, and wait for `pause` seconds.
 
         `text_after` is put right of the cursor. None where no answer came in time.
@@ -51,7 +58,7 @@ class Typist:
         editor: Editor,
         passage: Passage,
         rhythm: Iterator[float],
-        accept: Part = Part.LINE,
+        accept: AcceptedPart = AcceptedPart.LINE,
         *,
         closing: bool = True,
     ) -> None:
@@ -72,7 +79,7 @@ class Typist:
         before = self._editor.calls
         while self._left:
             ghost = await self._press_next()
-            while (part := self._consider(ghost)) is not Part.NONE and ghost is not None:
+            while (part := self._consider(ghost)) is not AcceptedPart.NONE and ghost is not None:
                 ghost = await self._accept(ghost, part)
         if self._closed:
             await self._press("", removed=len(self._closed))  # closed for nothing: taken away
@@ -80,7 +87,7 @@ class Typist:
         self.counts.calls = self._editor.calls - before
         return self.counts
 
-    async def _press_next(self) -> Ghost | None:
+    async def _press_next(self) -> GhostText | None:
         key = next_key(self._left, fresh=not self._line)
         self._left = self._left[len(key) :]
         closed = self._closed
@@ -118,7 +125,7 @@ class Typist:
     def _line(self) -> str:
         return self._editor.text[: self._editor.cursor].rpartition("\n")[2]
 
-    async def _press(self, key: str, removed: int = 0, text_after: str = "") -> Ghost | None:
+    async def _press(self, key: str, removed: int = 0, text_after: str = "") -> GhostText | None:
         self.counts.keys += 1
         after_first = bool(self.counts.shown)
         pause = next(self._rhythm)
@@ -136,12 +143,12 @@ class Typist:
         self._on_screen = left_on_screen if ghost is None else ghost.text
         return ghost
 
-    def _note(self, ghost: Ghost) -> None:
+    def _note(self, ghost: GhostText) -> None:
         text, cursor, replaced = self._editor.text, self._editor.cursor, len(ghost.replaced)
         language = self._passage.file.language
         kept = next(part for part in _AS_MUCH if self._part(ghost, part) is not None)
         self.counts.shown.append(
-            Shown(
+            ShownSuggestion(
                 text=ghost.text,
                 replaced=ghost.replaced,
                 line=self._line,
@@ -156,35 +163,35 @@ class Typist:
             )
         )
 
-    def _consider(self, ghost: Ghost | None) -> Part:
+    def _consider(self, ghost: GhostText | None) -> AcceptedPart:
         """Return how much of a suggestion to take."""
         if ghost is None or not ghost.text:
-            return Part.NONE
-        return next((p for p in self._taken if self._part(ghost, p)), Part.NONE)
+            return AcceptedPart.NONE
+        return next((p for p in self._taken if self._part(ghost, p)), AcceptedPart.NONE)
 
-    def _part(self, ghost: Ghost, part: Part) -> str | None:
+    def _part(self, ghost: GhostText, part: AcceptedPart) -> str | None:
         """Return so much of a suggestion if it is what the file goes on with."""
-        if part is Part.NONE:
+        if part is AcceptedPart.NONE:
             return ""
         text, left = ghost.text, self._left
-        if part is Part.WHOLE:
+        if part is AcceptedPart.WHOLE:
             fits = left.startswith(text) and len(ghost.replaced) <= len(self._closed)
             return text if fits and not self._doubles(text, len(ghost.replaced)) else None
-        found = first_lines(text, left) if part is Part.LINE else first_words(text, left)
+        found = first_lines(text, left) if part is AcceptedPart.LINE else first_words(text, left)
         return found if found and not self._doubles(found, 0) else None
 
     def _doubles(self, text: str, replaced: int) -> bool:
         return doubles_bracket(self._editor.text, self._editor.cursor, text, replaced)
 
-    async def _accept(self, ghost: Ghost, part: Part) -> Ghost | None:
+    async def _accept(self, ghost: GhostText, part: AcceptedPart) -> GhostText | None:
         text = self._part(ghost, part)
         assert text
-        removed = len(ghost.replaced) if part is Part.WHOLE else 0
+        removed = len(ghost.replaced) if part is AcceptedPart.WHOLE else 0
         self._left = self._left[len(text) :]
         self._closed = self._closed[removed:]
         self.counts.accepted_characters += len("".join(map(str.strip, text.split("\n"))))
         _count(self.counts.accepted, part)
-        if part is Part.WORD:
+        if part is AcceptedPart.WORD:
             # Each word is a key of its own; the last one's is counted with the press.
             self.counts.keys += len(words(text)) - 1
         self._on_screen = ghost.text

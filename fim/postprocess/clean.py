@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from fim.postprocess.closing_brackets import closed_twice
-from fim.postprocess.repetition import without_loops
-from fim.postprocess.syntax_repair import mend
+from fim.postprocess.closing_brackets import doubled_closing
+from fim.postprocess.repetition import without_repetition
+from fim.postprocess.syntax_repair import cut_to_valid_syntax
 from fim.secrets import PLACEHOLDERS, holds_secret
 from fim.snapshot import Snapshot
 
@@ -38,11 +38,11 @@ def clean(text: str, snapshot: Snapshot) -> Cleaned | None:
     if snapshot.line_before.strip() and snapshot.line_before[-1].isspace():
         text = text.lstrip(" \t")  # a second space after `x = ` is never meant
     skipped = length - len(text)
-    text = without_loops(_without_echo(text, snapshot), snapshot.line_before)
+    text = without_repetition(_without_echo(text, snapshot), snapshot.line_before)
     text = _without_forbidden(text, snapshot).rstrip()
     if not text.strip():
         return None
-    text, replaced = mended(text, snapshot)
+    text, replaced = repair(text, snapshot)
     if not text.strip():
         return None
     if replaced == len(text) and not snapshot.line_after[replaced:].strip():
@@ -50,11 +50,11 @@ def clean(text: str, snapshot: Snapshot) -> Cleaned | None:
     return Cleaned(text.replace("\n", snapshot.line_ending), replaced, skipped)
 
 
-def mended(text: str, snapshot: Snapshot) -> tuple[str, int]:
+def repair(text: str, snapshot: Snapshot) -> tuple[str, int]:
     """Return what of a suggestion breaks nothing, and how much right of it that replaces."""
     for _ in range(_MOST_MENDS):
-        replaced = max(overlap(text, snapshot.line_after), closed_twice(text, snapshot))
-        shorter = mend(text, replaced, snapshot).rstrip()
+        replaced = max(overlap(text, snapshot.line_after), doubled_closing(text, snapshot))
+        shorter = cut_to_valid_syntax(text, replaced, snapshot).rstrip()
         if shorter == text:
             return text, replaced
         text = shorter

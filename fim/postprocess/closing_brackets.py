@@ -18,7 +18,7 @@ _LINES = 40
 """Above and below the cursor that are looked at, but not behind an empty one."""
 
 
-def closed_twice(text: str, snapshot: Snapshot) -> int:
+def doubled_closing(text: str, snapshot: Snapshot) -> int:
     """Return how many characters right of the cursor a suggestion must take the place of.
 
     They are the closing brackets and quotes that would be too many with those of the suggestion,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-Eagerness = Literal["eager", "balanced", "reserved"]
+from fim.settings import Eagerness
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +72,8 @@ class Scores:
 
     def with_line_ends(self, text: str, line_end: str) -> Scores:
         """Return the scores of `text` once its line feeds are written as `line_end`."""
-        grown = len(line_end) - 1
-        ends = tuple(end + grown * text.count("\n", 0, end) for end in self.ends)
+        on_text = len(line_end) - 1
+        ends = tuple(end + on_text * text.count("\n", 0, end) for end in self.ends)
         return Scores(ends, self.logprobs)
 
 

@@ -14,7 +14,7 @@ _SHORTEST = 4
 """A line shorter than this, such as `}` or `],`, may well stand twice."""
 
 
-def without_loops(text: str, begun: str = "") -> str:
+def without_repetition(text: str, begun: str = "") -> str:
     """Return the text up to where it begins to repeat itself; `begun` is its line before it.
 
     A line goes on repeating where one unit stands four times over, and lines do where one or two

@@ -17,7 +17,7 @@ _MARGIN = re.compile(r"(?!(?:else|elif|except|finally|catch)\b)[A-Za-z_@#]")
 _DEFINITION = re.compile(r"( +)(?:def\b|class\b|async def\b|@)")
 
 
-def mend(text: str, replaced: int, snapshot: Snapshot) -> str:
+def cut_to_valid_syntax(text: str, replaced: int, snapshot: Snapshot) -> str:
     """Return the longest beginning of a suggestion that breaks nothing; empty if every one does.
 
     `replaced` characters right of the cursor give way to the suggestion. Where what is around it

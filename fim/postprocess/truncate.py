@@ -44,7 +44,7 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class TruncatedText:
     """What of an answer is shown, and whether more of it could change that."""
 
     text: str
@@ -87,7 +87,7 @@ def opens_block(line: str, language: str = "") -> bool:
     return end.endswith(_OPENERS) or (bool(end) and end.split()[-1] in words)
 
 
-class Cutter:
+class Truncator:
     """Cuts one answer, as it grows."""
 
     def __init__(self, snapshot: Snapshot, scope: Scope) -> None:
@@ -96,14 +96,14 @@ class Cutter:
         self._lines = -1
         self._open: Sequence[Open] | None = None
 
-    def cut(self, answer: str, *, ended: bool, limited: bool = False) -> Cut:
+    def truncate(self, answer: str, *, ended: bool, limited: bool = False) -> TruncatedText:
         """See `cut`; what is open is looked at again with each line that is whole."""
         lines = answer.count("\n")
         if lines and lines != self._lines and self._may_span(answer):
             whole = answer[: answer.rfind("\n")]
             self._open = open_at_line_ends(self._above, whole, self.scope.language)
             self._lines = lines
-        return cut(answer, self.scope, ended=ended, limited=limited, opened=self._open)
+        return truncate(answer, self.scope, ended=ended, limited=limited, opened=self._open)
 
     def _may_span(self, answer: str) -> bool:
         """Whether more than the first line may be shown, so that what is open matters."""
@@ -113,14 +113,14 @@ class Cutter:
         return scope.extent is Extent.BLOCK or opens
 
 
-def cut(
+def truncate(
     answer: str,
     scope: Scope,
     *,
     ended: bool,
     limited: bool = False,
     opened: Sequence[Open] | None = None,
-) -> Cut:
+) -> TruncatedText:
     """Return the part of an answer to show; it is always a beginning of it.
 
     `ended` says that nothing follows, `limited` that this is so for want of tokens: then the last
@@ -134,7 +134,7 @@ def cut(
         if not (newline and scope.may_open and line.strip() and opens_block(line, scope.language)):
             if limited and not newline:
                 line = _whole_words(line)
-            return Cut(line, bool(newline) or ended)
+            return TruncatedText(line, bool(newline) or ended)
         scope = Scope(Extent.BLOCK, scope.indent, opened=True, language=scope.language)
     lines = answer.split("\n")
     partial = not ended or limited
@@ -216,8 +216,8 @@ def _whole_words(line: str) -> str:
     return line[:end].rstrip()
 
 
-def _shown(lines: list[str], *, done: bool) -> Cut:
-    return Cut("\n".join(lines).rstrip("\n"), done)
+def _shown(lines: list[str], *, done: bool) -> TruncatedText:
+    return TruncatedText("\n".join(lines).rstrip("\n"), done)
 
 
 def _width(line: str) -> int:

@@ -16,19 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from fim.prompt.families import FileIds, FimFamily, NotebookIds
 from fim.prompt.window import Encode, fit, unix_lines
+from fim.settings import DEFAULT_FORM, Form
 from fim.snapshot import Cell, Excerpt, Snapshot
 
 _SPECIAL_IDS = 3
 _RELATED_SHARE = 4
 """A fourth of the room may go to parts of other files."""
-
-Form = Literal["line", "cursor", "suffix-first"]
-FORMS: tuple[Form, ...] = get_args(Form)
-"""How prefix, suffix and middle are ordered."""
 
 GROUP_LINES = 8
 """Lines of a group, in the form `line`; counted from the top."""
@@ -36,9 +32,6 @@ _GROUP_SHARE = 4
 """A group is at most a fourth of the room."""
 _STEPS = 16
 """The room for it grows by a sixteenth at a time, and the window changes no more often."""
-
-DEFAULT_FORM: Form = "line"
-"""For a model that does not say which it is best at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +125,7 @@ def _header(
     if room < 0:
         return ()
     kept: tuple[int, ...] = ()
-    for one in snapshot.related:
+    for one in snapshot.excerpts:
         ids = _excerpt(one, marks.file, encode)
         if len(kept) + len(ids) <= room:
             kept = (*ids, *kept)

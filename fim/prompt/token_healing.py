@@ -18,7 +18,7 @@ a word, or signs, with the space before. Digits are tokens of their own."""
 _MOST = 40
 
 
-def half_typed(line: str) -> str:
+def partial_token(line: str) -> str:
     """Return what the cursor's line ends with that may be the beginning of one token.
 
     Nothing where nothing but indentation is typed: that is the token before.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
-STEP_LINES = 32
+BLOCK_LINES = 32
 """Lines of a block."""
 
 _CHARACTERS_PER_TOKEN = 5
@@ -28,7 +28,7 @@ _REMEMBERED = 2048
 Encode = Callable[[str], Sequence[int]]
 
 
-def remembering(encode: Callable[[str], list[int]]) -> Encode:
+def cached_encoder(encode: Callable[[str], list[int]]) -> Encode:
     """Return an encoder that knows what it encoded lately; safe to call from any thread."""
 
     @lru_cache(_REMEMBERED)
@@ -119,7 +119,7 @@ def _blocks_before(before: str, line: int, limit: int) -> Iterator[str]:
     """Yield blocks from the cursor up; the nearest ends at the cursor, in line number `line`."""
     end = len(before)
     # Line ends above the block's own: of the cursor's line, those of its block's lines before it.
-    above = line % STEP_LINES
+    above = line % BLOCK_LINES
     while end > 0 and len(before) - end < limit:
         start = end
         for _ in range(above):
@@ -127,12 +127,12 @@ def _blocks_before(before: str, line: int, limit: int) -> Iterator[str]:
         start = before.rfind("\n", 0, start) + 1
         if start < end:
             yield unix_lines(before[max(start, end - limit) : end])
-        end, above = start, STEP_LINES
+        end, above = start, BLOCK_LINES
 
 
 def _blocks_after(after: str, limit: int) -> Iterator[str]:
     """Yield blocks from the cursor down; the nearest begins at the cursor."""
-    start, lines = 0, after.count("\n") % STEP_LINES or STEP_LINES
+    start, lines = 0, after.count("\n") % BLOCK_LINES or BLOCK_LINES
     while start < min(len(after), limit):
         end = start
         for _ in range(lines):
@@ -142,7 +142,7 @@ def _blocks_after(after: str, limit: int) -> Iterator[str]:
                 break
             end = found + 1
         yield unix_lines(after[start : min(end, start + limit)])
-        start, lines = end, STEP_LINES
+        start, lines = end, BLOCK_LINES
 
 
 def unix_lines(text: str) -> str:

@@ -15,7 +15,7 @@ _WORD = re.compile(r"\w+\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class _Vain:
+class _Misses:
     begin: int
     """Where the word begins."""
     line: str
@@ -27,13 +27,13 @@ class _Vain:
         return begin == self.begin and snapshot.line_before.startswith(self.line)
 
 
-class Restraint:
+class WordBackoff:
     """Remembers of each document how often the model was asked in vain in the word being typed."""
 
-    def __init__(self, patience: int) -> None:
-        """Ask so often in one word; 0 is always."""
-        self._patience = patience
-        self._vain: dict[str, _Vain] = {}
+    def __init__(self, max_misses: int) -> None:
+        """RequestOptions so often in one word; 0 is always."""
+        self._patience = max_misses
+        self._vain: dict[str, _Misses] = {}
         """By URI."""
 
     def holds(self, snapshot: Snapshot) -> bool:
@@ -48,7 +48,7 @@ class Restraint:
         begin, known = _word_begin(snapshot), self._vain.pop(snapshot.uri, None)
         if not shown and begin is not None:
             times = known.times if known is not None and known.is_of(snapshot, begin) else 0
-            self._vain[snapshot.uri] = _Vain(begin, snapshot.line_before, times + 1)
+            self._vain[snapshot.uri] = _Misses(begin, snapshot.line_before, times + 1)
 
 
 def _word_begin(snapshot: Snapshot) -> int | None:

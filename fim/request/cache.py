@@ -14,7 +14,7 @@ from fim.snapshot import Snapshot, Source
 _BEFORE_CHARACTERS = 1500
 _AFTER_CHARACTERS = 500
 """An answer depends on what is near; an edit far away does not make it wrong."""
-_LONGEST_TYPED = 200
+_MAX_TYPED_CHARACTERS = 200
 
 _Key = tuple[str, str, str]
 
@@ -90,7 +90,7 @@ class SuggestionCache:
         uri, _, after = key = _key(snapshot.uri, snapshot.before, snapshot.after)
         if found := self._entries.get(key):
             return found.after(0, Source.CACHE)
-        start = max(0, snapshot.cursor - _BEFORE_CHARACTERS - _LONGEST_TYPED)
+        start = max(0, snapshot.cursor - _BEFORE_CHARACTERS - _MAX_TYPED_CHARACTERS)
         near = snapshot.text[start : snapshot.cursor]
         for left in reversed(self._places.get((uri, after), {})):
             typed = _typed_since(left, near)
@@ -108,7 +108,7 @@ def _typed_since(left: str, near: str) -> str:
     if at < 0 or not near.startswith(left, at):
         return ""
     typed = near[at + len(left) :]
-    return typed if len(typed) <= _LONGEST_TYPED else ""
+    return typed if len(typed) <= _MAX_TYPED_CHARACTERS else ""
 
 
 def _key(uri: str, before: str, after: str) -> _Key:

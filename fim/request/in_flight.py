@@ -16,7 +16,7 @@ GRACE_S = 0.06
 """An editor takes back its request at a key and sends the next: so long a flight goes on alone."""
 
 
-class Flight:
+class InFlightRequest:
     """One request to the engine, and those who wait for its answer."""
 
     def __init__(

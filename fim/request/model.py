@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 
 from engine.api import Chunk, Engine, FinishReason, GenerationRequest, Priority, Sampling
 from fim.postprocess.confidence import Scorer, Scores
-from fim.postprocess.repetition import without_loops
-from fim.postprocess.truncate import Cutter, Extent, Scope, continue_line_after
+from fim.postprocess.repetition import without_repetition
+from fim.postprocess.truncate import Extent, Scope, Truncator, continue_line_after
 from fim.prompt import build as prompting
 from fim.prompt.families import FimFamily, detect
-from fim.prompt.token_healing import half_typed
-from fim.prompt.window import Encode, remembering
+from fim.prompt.token_healing import partial_token
+from fim.prompt.window import Encode, cached_encoder
 from fim.request.speed import Speed
-from fim.settings import FimSettings
+from fim.settings import DEFAULT_FORM, FORMS, FimSettings, Form
 from fim.snapshot import Snapshot
 
 _ROOMY = 4096
@@ -27,7 +27,7 @@ _IMPOSSIBLE = -50.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class RequestOptions:
     """How something is asked for."""
 
     priority: Priority = Priority.COMPLETION
@@ -38,7 +38,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ModelOutput:
     """What the model wrote, up to where it is cut."""
 
     text: str
@@ -55,7 +55,7 @@ class _Known:
     decode: Callable[[tuple[int, ...]], str]
     family: FimFamily
     context_window: int
-    form: prompting.Form
+    form: Form
 
 
 @dataclass(slots=True)
@@ -84,20 +84,24 @@ class FimModel:
     def __init__(self, engine: Engine, settings: FimSettings) -> None:
         self._engine, self._settings = engine, settings
         self._known: _Known | None = None
-        self.asked = 0
+        self.num_requests = 0
         """How often the engine was asked so far, for somebody who waited."""
-        self.prefetched = 0
+        self.num_prefetches = 0
         """How often for what nobody waited for yet."""
         self.tokens_per_second = 0.0
         """How fast it wrote when last it did; 0 while that is unknown."""
 
     def forget(self) -> None:
-        """Ask the engine anew what it holds: it is another one now."""
+        """RequestOptions the engine anew what it holds: it is another one now."""
         self._known = None
 
     async def write(
-        self, snapshot: Snapshot, cutter: Cutter, ask: Ask, grown: Callable[[str], None]
-    ) -> Answer:
+        self,
+        snapshot: Snapshot,
+        cutter: Truncator,
+        ask: RequestOptions,
+        on_text: Callable[[str], None],
+    ) -> ModelOutput:
         """Return the answer at the cursor, telling how it grows. Raises StarcoderError."""
         known = await self._look()
         begin = self._begin(snapshot)
@@ -110,38 +114,61 @@ class FimModel:
             request = replace(request, single_line=False)
         reading, speed = _Reading(left), Speed()
         prefetching = ask.priority is Priority.PREFETCH
-        self.prefetched += prefetching
-        self.asked += not prefetching
+        self.num_prefetches += prefetching
+        self.num_requests += not prefetching
         async with aclosing(self._engine.stream(request)) as stream:
             async for chunk in stream:
                 speed.take(chunk)
                 reading.take(chunk)
-                grown(head + reading.new)
+                on_text(head + reading.new)
                 if _enough(head + reading.new, snapshot, cutter):
                     break  # what follows would be cut off: closing the stream stops the engine
         self.tokens_per_second = speed.tokens_per_second or self.tokens_per_second
         limited = reading.finish is FinishReason.LENGTH
-        cut = cutter.cut(head + reading.new, ended=True, limited=limited)
+        cut = cutter.truncate(head + reading.new, ended=True, limited=limited)
         scores = reading.scorer.scores().from_offset(len(left)).behind(len(head))
-        return Answer(cut.text, scores, not limited)
+        return ModelOutput(cut.text, scores, not limited)
+
+    async def fill(self, snapshot: Snapshot, stop_text: tuple[str, ...] = ()) -> str:
+        """Return what the model writes at the cursor, greedily, up to one of the stop texts.
+
+        Nothing is cached, truncated or cleaned. Raises UnsupportedModelError for a model without
+        fill-in-the-middle, and the errors of the engine.
+        """
+        known = await self._look()
+        room, prompt = await self._prompt(known, snapshot)
+        request = GenerationRequest(
+            prompt.ids,
+            room,
+            stop_ids=known.family.stop_ids,
+            stop_text=stop_text,
+            adapter=self._settings.adapter,
+        )
+        text = ""
+        async with aclosing(self._engine.stream(request)) as stream:
+            async for chunk in stream:
+                text += chunk.text
+        return text
 
     async def reads_others(self) -> bool:
         """Whether the prompt is to have parts of other files."""
-        known, related = await self._look(), self._settings.related
+        known, related = await self._look(), self._settings.related_files
         roomy = known.context_window >= _ROOMY
         return known.family.files is not None and (
             related == "always" or (related == "auto" and roomy)
         )
 
-    async def firsts(self, snapshot: Snapshot, most: int) -> list[tuple[int, float]]:
+    async def first_token_candidates(
+        self, snapshot: Snapshot, most: int
+    ) -> list[tuple[int, float]]:
         """Return the likeliest tokens to begin with that write something, and how likely they are.
 
         As (id, log-probability), best first; nothing from an engine that tells no alternatives.
         """
         known = await self._look()
-        cutter = Cutter(snapshot, Scope(Extent.LINE))
+        cutter = Truncator(snapshot, Scope(Extent.LINE))
         begin = self._begin(snapshot)
-        request = await self._request(known, snapshot, cutter, Ask(), begin)
+        request = await self._request(known, snapshot, cutter, RequestOptions(), begin)
         asked = replace(request, max_new_tokens=1, logprobs=most)
         top: tuple[tuple[int, float], ...] = ()
         async with aclosing(self._engine.stream(asked)) as stream:
@@ -156,50 +183,50 @@ class FimModel:
         ]
 
     def _begin(self, snapshot: Snapshot) -> str:
-        return half_typed(snapshot.line_before) if self._settings.healing else ""
+        return partial_token(snapshot.line_before) if self._settings.token_healing else ""
 
     async def _request(
-        self, known: _Known, snapshot: Snapshot, cutter: Cutter, ask: Ask, begin: str
+        self, known: _Known, snapshot: Snapshot, cutter: Truncator, ask: RequestOptions, begin: str
     ) -> GenerationRequest:
-        settings = self._settings
-        # Small models have small windows: leave at least half of it to the prompt.
-        room = min(settings.max_new_tokens, known.context_window // 2)
-        limit = min(settings.max_prompt_tokens, known.context_window - room)
-        form = known.form if settings.form == "auto" else settings.form
-        prompt = await asyncio.to_thread(
-            prompting.build,
-            without_end(snapshot, len(begin)),
-            known.family,
-            known.encode,
-            limit,
-            form,
-        )
+        room, prompt = await self._prompt(known, without_last_characters(snapshot, len(begin)))
         first = () if ask.first is None else (ask.first,)
         return GenerationRequest(
             prompt=(*prompt.ids, *first),
             max_new_tokens=room if cutter.scope.extent is Extent.BLOCK else max(1, room // 2),
             stop_ids=known.family.stop_ids,
-            sampling=Sampling(temperature=settings.temperature),
+            sampling=Sampling(temperature=self._settings.temperature),
             priority=ask.priority,
             logprobs=0,
-            adapter=settings.adapter,
+            adapter=self._settings.adapter,
             draft_tokens=tuple(known.encode(begin + ask.draft)) if ask.draft else (),
             forced_prefix=begin,
             single_line=cutter.scope.extent is not Extent.BLOCK,
             continue_line_after=continue_line_after(cutter.scope),
         )
 
+    async def _prompt(self, known: _Known, snapshot: Snapshot) -> tuple[int, prompting.Prompt]:
+        """Return the maximum length of the output in tokens, and the prompt."""
+        settings = self._settings
+        # Small models have small context windows: at least half of it is left for the prompt.
+        room = min(settings.max_new_tokens, known.context_window // 2)
+        limit = min(settings.max_prompt_tokens, known.context_window - room)
+        form = known.form if settings.form == "auto" else settings.form
+        prompt = await asyncio.to_thread(
+            prompting.build, snapshot, known.family, known.encode, limit, form
+        )
+        return room, prompt
+
     async def _look(self) -> _Known:
         if self._known is None:
             tokenizer, info = await self._engine.tokenizer(), await self._engine.info()
-            form = next((f for f in prompting.FORMS if f == info.fim_form), prompting.DEFAULT_FORM)
-            encode = remembering(tokenizer.encode)
+            form = next((f for f in FORMS if f == info.fim_form), DEFAULT_FORM)
+            encode = cached_encoder(tokenizer.encode)
             family = detect(tokenizer)
             self._known = _Known(encode, tokenizer.decode, family, info.context_window, form)
         return self._known
 
 
-def without_end(snapshot: Snapshot, size: int) -> Snapshot:
+def without_last_characters(snapshot: Snapshot, size: int) -> Snapshot:
     """Return the snapshot without the last `size` characters before the cursor."""
     if not size:
         return snapshot
@@ -214,6 +241,6 @@ def _after(token: str, begin: str) -> tuple[str, str]:
     return "", begin.removeprefix(token)
 
 
-def _enough(text: str, snapshot: Snapshot, cutter: Cutter) -> bool:
-    looping = without_loops(text, snapshot.line_before) != text
-    return looping or cutter.cut(text, ended=False).done
+def _enough(text: str, snapshot: Snapshot, cutter: Truncator) -> bool:
+    looping = without_repetition(text, snapshot.line_before) != text
+    return looping or cutter.truncate(text, ended=False).done

@@ -12,7 +12,7 @@ _LOOKED_AT = 400
 """Lines that tell how a file is indented."""
 
 
-def next_place(snapshot: Snapshot, one: Suggestion) -> Snapshot | None:
+def snapshot_after_accept(snapshot: Snapshot, one: Suggestion) -> Snapshot | None:
     """Return the document with a suggestion accepted and a new line begun behind it.
 
     The new line is indented as editors do it: like the one before, and deeper where that opens a

@@ -82,11 +82,11 @@ async def _complete(snapshot: Snapshot, settings: EngineSettings) -> CompletionR
 def _show(snapshot: Snapshot, result: CompletionResult) -> None:
     console = Console(highlight=False)
     if not result.suggestions:
-        console.print(f"Nothing: {result.why}.", style="dim")
+        console.print(f"Nothing: {result.explanation}.", style="dim")
         return
     suggestion = result.suggestions[0]
     shown = Text(snapshot.line_before)
     shown.append(suggestion.text, style="black on bright_cyan")
     shown.append(snapshot.text[suggestion.replace_end :].split("\n", 1)[0])
     console.print(shown)
-    console.print(f"{result.why}, {result.model_ms:.0f} ms", style="dim")
+    console.print(f"{result.explanation}, {result.model_ms:.0f} ms", style="dim")

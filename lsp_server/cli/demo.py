@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from fim.evaluation.counts import Ghost
+from fim.evaluation.counts import GhostText
 from fim.snapshot import Source
 from lsp_server.cli import common
 from lsp_server.cli.editor import ScriptedEditor, editor_with_server
@@ -62,7 +62,7 @@ class Shown:
     place: str
     line: tuple[str, str]
     """Text left and right of the cursor."""
-    ghost: Ghost
+    ghost: GhostText
 
 
 def demo(
@@ -138,7 +138,9 @@ async def _asked_again(editor: ScriptedEditor, place: Place) -> Shown:
 
 def _show(console: Console, shown: Shown) -> None:
     ghost = shown.ghost
-    head = f"[bold]{shown.place}[/]  [dim]{ghost.milliseconds:.0f} ms, {escape(ghost.why)}[/]"
+    head = (
+        f"[bold]{shown.place}[/]  [dim]{ghost.milliseconds:.0f} ms, {escape(ghost.explanation)}[/]"
+    )
     console.print(head)
     left, right = shown.line
     line = Text(f"  {left}")
@@ -152,8 +154,8 @@ def _show(console: Console, shown: Shown) -> None:
 
 
 def _summarize(console: Console, shown: Sequence[Shown]) -> None:
-    asked = [one.ghost.milliseconds for one in shown if one.ghost.why in _FROM_MODEL]
-    known = [one.ghost.milliseconds for one in shown if one.ghost.why in _FROM_CACHE]
+    asked = [one.ghost.milliseconds for one in shown if one.ghost.source in _FROM_MODEL]
+    known = [one.ghost.milliseconds for one in shown if one.ghost.source in _FROM_CACHE]
     counts = []
     if asked:
         counts.append(f"{len(asked)} from the model, slowest {max(asked):.0f} ms")

@@ -22,7 +22,7 @@ from pygls.exceptions import JsonRpcException
 from pygls.lsp.client import LanguageClient
 
 from engine.errors import EngineUnavailableError
-from fim.evaluation.counts import Ghost
+from fim.evaluation.counts import GhostText
 
 _URI = "file:///starcoder-demo/temperatures.py"
 
@@ -49,7 +49,7 @@ class ScriptedEditor:
     """The server's last word on itself."""
     messages: list[str] = field(default_factory=list)
     """What the server wanted the user to read."""
-    _left: set[asyncio.Future[Ghost]] = field(default_factory=set)
+    _left: set[asyncio.Future[GhostText]] = field(default_factory=set)
     """Answers that were not waited for."""
 
     async def wait_until_ready(self, seconds: float = 600.0) -> None:
@@ -104,7 +104,7 @@ class ScriptedEditor:
         self.text = self.text[: self.cursor] + inserted + text_after + rest
         self.cursor += len(inserted)
 
-    async def type(self, text: str, seconds_per_key: float = 0.05) -> Ghost:
+    async def type(self, text: str, seconds_per_key: float = 0.05) -> GhostText:
         """Type key by key, asking at each and cancelling the request before; return the last."""
         asked: _Asked | None = None
         for character in text:
@@ -119,7 +119,7 @@ class ScriptedEditor:
 
     async def press(
         self, key: str, pause: float, *, removed: int = 0, text_after: str = ""
-    ) -> Ghost | None:
+    ) -> GhostText | None:
         """Press one key and wait for `pause` seconds, as a person does before the next.
 
         See `edit` for what it does. Returns what is shown by then; None where no answer came in
@@ -138,7 +138,7 @@ class ScriptedEditor:
         answer.add_done_callback(self._left.discard)
         return None
 
-    async def invoke(self) -> Ghost:
+    async def invoke(self) -> GhostText:
         """Ask at the cursor, as the editor's command for it does."""
         return await self._shown(self._ask(types.InlineCompletionTriggerKind.Invoked))
 
@@ -158,19 +158,19 @@ class ScriptedEditor:
         if not asked.future.done():
             self.client.cancel_request(types.CancelParams(asked.id))
 
-    async def _shown(self, asked: _Asked) -> Ghost:
+    async def _shown(self, asked: _Asked) -> GhostText:
         try:
             answer = await asyncio.wrap_future(asked.future)
         except JsonRpcException as error:
-            return Ghost("", error.message, 0.0)
+            return GhostText("", error.message, 0.0)
         milliseconds = (time.perf_counter() - asked.started) * 1000
         items: Sequence[types.InlineCompletionItem] = getattr(answer, "items", answer) or []
         why, source = (str(self.status.get(name) or "") for name in ("why", "source"))
         if not items:
-            return Ghost("", why, milliseconds, source=source)
-        return self._ghost(items[0], Ghost("", why, milliseconds, source=source))
+            return GhostText("", why, milliseconds, source=source)
+        return self._ghost(items[0], GhostText("", why, milliseconds, source=source))
 
-    def _ghost(self, item: types.InlineCompletionItem, empty: Ghost) -> Ghost:
+    def _ghost(self, item: types.InlineCompletionItem, empty: GhostText) -> GhostText:
         text = item.insert_text if isinstance(item.insert_text, str) else item.insert_text.value
         if item.range is None:
             return replace(empty, text=text)
@@ -179,7 +179,7 @@ class ScriptedEditor:
             empty, text=text[self.cursor - start :], replaced=self.text[self.cursor : end]
         )
 
-    def accept(self, ghost: Ghost) -> None:
+    def accept(self, ghost: GhostText) -> None:
         """Take the suggestion, as Tab does."""
         self.edit(len(ghost.replaced), ghost.text)
 

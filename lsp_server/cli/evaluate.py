@@ -18,21 +18,22 @@ from rich.table import Table
 from engine.client.managed import ManagedEngine
 from engine.errors import ConfigurationError
 from engine.settings import EngineSettings
-from fim.completer import Around, FimSettings
+from fim.completer import ContextProvider
 from fim.evaluation.files import File, source_files
-from fim.evaluation.holes import Hole, Kind, draw, read_holes
-from fim.evaluation.plot import draw_plot, need_matplotlib
-from fim.evaluation.project_context import around_of
+from fim.evaluation.holes import Hole, HoleKind, draw_holes, read_holes
+from fim.evaluation.plot import draw_plot, require_matplotlib
+from fim.evaluation.project_context import context_provider_for
 from fim.evaluation.report import (
     Calibration,
-    Certainty,
     Row,
+    ThresholdRow,
     calibrations,
-    certainties,
     rows,
+    threshold_rows,
 )
 from fim.evaluation.run import Evaluator, Record, RunTest
-from fim.evaluation.sandbox import Outcome, sandbox
+from fim.evaluation.sandbox import Outcome, make_sandbox
+from fim.settings import FimSettings
 from lsp_server.cli import common
 from lsp_server.cli.results import Results
 
@@ -48,7 +49,8 @@ def evaluate(
         ),
     ],
     kinds: Annotated[
-        list[Kind] | None, typer.Option("--kind", help="What to cut out; by default single lines.")
+        list[HoleKind] | None,
+        typer.Option("--kind", help="What to cut out; by default single lines."),
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Holes at most.")] = 200,
     seed: Annotated[int, typer.Option(help="Of the drawing.")] = 0,
@@ -80,15 +82,15 @@ def evaluate(
     """
     with common.plain_errors():
         if plot is not None:
-            need_matplotlib()
+            require_matplotlib()
         files = [] if _is_benchmark(paths) else source_files(*paths)
-        holes = _holes(paths, files, kinds or [Kind.LINE], count, seed)
+        holes = _holes(paths, files, kinds or [HoleKind.LINE], count, seed)
         has_tests = tests and any(hole.test for hole in holes)
         run_test = _tester(unsandboxed=run_unsandboxed) if has_tests else None
         settings = EngineSettings(model=model, dtype=dtype, device=device, offline=offline)
         results = Results(out, lambda row: Record(**row))
         fim = FimSettings(adapter=adapter)
-        asyncio.run(_fill(holes, settings, fim, run_test, around_of(files), results))
+        asyncio.run(_fill(holes, settings, fim, run_test, context_provider_for(files), results))
         wanted = {hole.name for hole in holes}
         records = [record for record in results.rows if record.name in wanted]
         if plot is not None:
@@ -103,7 +105,7 @@ def _is_benchmark(paths: Sequence[Path]) -> bool:
 
 
 def _holes(
-    paths: Sequence[Path], files: Sequence[File], kinds: Sequence[Kind], count: int, seed: int
+    paths: Sequence[Path], files: Sequence[File], kinds: Sequence[HoleKind], count: int, seed: int
 ) -> list[Hole]:
     if _is_benchmark(paths):
         holes = read_holes(paths[0])
@@ -111,14 +113,14 @@ def _holes(
             chosen = sorted(random.Random(seed).sample(range(len(holes)), count))
             holes = [holes[index] for index in chosen]
     else:
-        holes = draw(files, kinds, count, seed)
+        holes = draw_holes(files, kinds, count, seed)
     if not holes:
         raise ConfigurationError(f"{paths[0]} has no source files in which to cut such holes.")
     return holes
 
 
 def _tester(*, unsandboxed: bool) -> RunTest:
-    box = sandbox(unsandboxed=unsandboxed)
+    box = make_sandbox(unsandboxed=unsandboxed)
     return lambda program: box.run(program) is Outcome.PASSED
 
 
@@ -127,18 +129,20 @@ async def _fill(
     settings: EngineSettings,
     fim: FimSettings,
     run_test: RunTest | None,
-    around: Around,
+    context_provider: ContextProvider,
     results: Results[Record],
 ) -> None:
     wanted = {hole.name for hole in holes}
-    done = {(record.name, record.way) for record in results.rows if record.name in wanted}
+    done = {(record.name, record.mode) for record in results.rows if record.name in wanted}
     engine = ManagedEngine(settings)
     try:
         await engine.info()  # once it is loaded: no filling's time has that in it
         with Progress(console=common.stderr(), transient=True) as progress:
             total = _WAYS * len(holes)
             task = progress.add_task("filling holes", total=total, completed=len(done))
-            async for record in Evaluator(engine, fim, run_test, around).fill(holes, done):
+            async for record in Evaluator(engine, fim, run_test, context_provider).fill(
+                holes, done
+            ):
                 results.add(record)
                 progress.advance(task)
     finally:
@@ -150,7 +154,7 @@ def _report(records: Sequence[Record]) -> dict[str, Any]:
     return {
         **{name: [asdict(row) for row in rows(records, group)] for name, group in groups.items()},
         "calibration": [asdict(one) for one in _all_and_by_language(records)],
-        "thresholds": [asdict(one) for one in certainties(records)],
+        "thresholds": [asdict(one) for one in threshold_rows(records)],
     }
 
 
@@ -168,7 +172,7 @@ def _print(records: Sequence[Record]) -> None:
         console.print(_table("by language", rows(records, lambda record: record.language)))
     for one in _all_and_by_language(records):
         console.print(_reliability(one))
-    console.print(_thresholds(certainties(records)))
+    console.print(_thresholds(threshold_rows(records)))
 
 
 def _reliability(found: Calibration) -> Table:
@@ -186,13 +190,13 @@ def _reliability(found: Calibration) -> Table:
     return table
 
 
-def _thresholds(found: Sequence[Certainty]) -> Table:
+def _thresholds(found: Sequence[ThresholdRow]) -> Table:
     table = Table(title="if only what is surer than this were shown", title_justify="left")
     for column in ("confidence", "shown", "of it exact", "of all exact", "similar"):
         table.add_column(column)
     for row in found:
         table.add_row(
-            f"{row.least:.0%}",
+            f"{row.min_confidence:.0%}",
             f"{row.shown:.0%}",
             f"{row.precision:.0%}",
             f"{row.recall:.0%}",
@@ -209,7 +213,7 @@ def _table(title: str, found: Sequence[Row]) -> Table:
         parses = "" if row.parses is None else f"{row.parses:.1%}"
         table.add_row(
             row.group,
-            row.way,
+            row.mode,
             str(row.holes),
             f"{row.shown:.0%}",
             f"{row.exact:.1%} ± {row.exact_error:.1%}",
@@ -232,5 +236,5 @@ def _passes(found: Sequence[Row]) -> Table:
     for row in found:
         if row.passed is not None:
             error = (row.passed * (1 - row.passed) / row.tested) ** 0.5
-            table.add_row(row.group, row.way, str(row.tested), f"{row.passed:.1%} ± {error:.1%}")
+            table.add_row(row.group, row.mode, str(row.tested), f"{row.passed:.1%} ± {error:.1%}")
     return table

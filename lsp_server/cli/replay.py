@@ -15,12 +15,12 @@ from rich.progress import Progress
 from rich.table import Table
 
 from engine.errors import ConfigurationError
-from fim.evaluation.counts import Part, Passage, TypingCounts
+from fim.evaluation.counts import AcceptedPart, Passage, TypingCounts
 from fim.evaluation.files import source_files
 from fim.evaluation.replay import Summary, counts_from_json, passages, summarize
-from fim.evaluation.typing_rhythm import MEDIAN_MS, drawn, recorded
+from fim.evaluation.typing_rhythm import MEDIAN_MS, random_rhythm, recorded_rhythm
 from fim.evaluation.typist import Typist
-from fim.postprocess.confidence import Eagerness
+from fim.settings import Eagerness
 from lsp_server.cli import common
 from lsp_server.cli.editor import editor_with_server
 from lsp_server.cli.results import Results
@@ -40,8 +40,9 @@ def replay(
         int, typer.Option(min=1, help="Median pause between keys, without a recording.")
     ] = MEDIAN_MS,
     accept: Annotated[
-        Part, typer.Option(help="The smallest part of a suggestion that is taken if it is right.")
-    ] = Part.LINE,
+        AcceptedPart,
+        typer.Option(help="The smallest part of a suggestion that is taken if it is right."),
+    ] = AcceptedPart.LINE,
     closing: Annotated[
         bool, typer.Option(help="Whether the editor closes brackets and quotes.")
     ] = True,
@@ -63,7 +64,7 @@ def replay(
         if not chosen:
             raise ConfigurationError(f"{paths[0]} has no files of source that are long enough.")
         results = Results(out, counts_from_json)
-        gaps = drawn(gap_ms, seed) if rhythm is None else recorded(rhythm)
+        gaps = random_rhythm(gap_ms, seed) if rhythm is None else recorded_rhythm(rhythm)
         # Files in a virtual environment are as good as any here, though git ignores them.
         settings = {
             "model": model,
@@ -86,7 +87,7 @@ async def _type_all(
     chosen: Sequence[Passage],
     settings: dict[str, Any],
     gaps: Iterator[float],
-    accept: Part,
+    accept: AcceptedPart,
     closing: bool,
     results: Results[TypingCounts],
 ) -> None:
@@ -99,7 +100,7 @@ async def _type_all(
         async with editor_with_server(settings, roots) as editor:
             for number, passage in enumerate(waiting):
                 file = passage.file
-                editor.open(passage.without, file.place.as_uri(), file.language)
+                editor.open(passage.initial_text, file.absolute_path.as_uri(), file.language)
                 if number == 0:
                     await editor.wait_until_ready()
                 editor.cursor = passage.start

@@ -20,7 +20,7 @@ from chat.tasks.rewriting import edit, fix
 from chat.tasks.target import Proposal, Target, WorkspaceFiles
 from chat.tasks.write_tests import write_tests
 from engine.errors import RequestError, StarcoderError
-from fim.request.fill import fill
+from fim.request.model import FimModel
 from fim.snapshot import Snapshot
 from lsp_server.handlers.chat import path_of
 from lsp_server.handlers.custom_requests import Params, ProgressToken, Span, plain, register
@@ -153,7 +153,7 @@ async def perform(server: StarcoderServer, task: Task) -> tuple[Proposal, Worksp
     async def fill_in(hole: FillRequest) -> str:
         text = hole.prefix + hole.suffix
         snapshot = Snapshot(task.uri, hole.language, text, len(hole.prefix))
-        return await fill(server.engine, server.settings.fim, snapshot, hole.stop)
+        return await FimModel(server.engine, server.settings.fim).fill(snapshot, hole.stop)
 
     return await document(target, fill_in), files
 

@@ -25,7 +25,7 @@ class Projects:
         self._folders, self._documents, self._excluded = folders, documents, excluded
         self._projects: dict[Path, Project] = {}
 
-    async def place(self, snapshot: Snapshot) -> Snapshot:
+    async def add_project_context(self, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with its place in its project and what helps of other files.
 
         As it is where the document is in no folder of the workspace, and for a notebook's cell.
@@ -34,7 +34,7 @@ class Projects:
         if found is None:
             return snapshot
         project, path = found
-        return await project.place(snapshot, path, self._open_in(project))
+        return await project.add_project_context(snapshot, path, self._open_in(project))
 
     def closed(self, uri: str) -> None:
         """A document was closed."""

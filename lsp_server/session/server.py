@@ -134,7 +134,9 @@ class StarcoderServer(LanguageServer):
             self.status.update(state=state, why="" if self.settings.enabled else "switched off")
 
     def _new_completer(self) -> Completer:
-        return Completer(self.engine, self.settings.fim, lambda one: self._projects.place(one))
+        return Completer(
+            self.engine, self.settings.fim, lambda one: self._projects.add_project_context(one)
+        )
 
     def _new_projects(self) -> Projects:
         exclusions = self._exclusions
@@ -172,7 +174,7 @@ class StarcoderServer(LanguageServer):
         self.status.update(state=State.ERROR, message=error.user_message, why="the engine failed")
         self.status.notify_once(error.user_message, types.MessageType.Error)
         if isinstance(error, EngineUnavailableError):
-            self.completer.forget_model()
+            self.completer.reset()
 
     # Completions.
 
@@ -200,9 +202,9 @@ class StarcoderServer(LanguageServer):
         if result.source is Source.MODEL:
             self._debounce.on_answer(result.model_ms)
         changes: dict[str, Any] = {
-            "why": result.why,
+            "why": result.explanation,
             "source": str(result.source),
-            "asked": self.completer.asked,
+            "asked": self.completer.num_requests,
             "suggested": bool(result.suggestions),
         }
         if result.suggestions:
@@ -243,7 +245,7 @@ class StarcoderServer(LanguageServer):
     ) -> CompletionResult:
         if reason := await self._reason_for_silence(snapshot, trigger):
             return CompletionResult((), Source.NONE, reason)
-        known = selected is None and self.completer.knows(snapshot)
+        known = selected is None and not self.completer.needs_model(snapshot)
         if trigger is Trigger.AUTOMATIC and not known:
             await asyncio.sleep(self._pause(snapshot) / 1000)
         try:

@@ -13,7 +13,7 @@ from engine.scripted import ScriptedEngine
 from fim.completer import Completer
 from fim.evaluation.counts import Passage, TypingCounts
 from fim.evaluation.files import File, source_files
-from fim.evaluation.project_context import around_of, hole_uri
+from fim.evaluation.project_context import context_provider_for, hole_uri
 from fim.evaluation.typist import Typist
 from fim.snapshot import Snapshot
 
@@ -38,10 +38,10 @@ async def typed(
     passage = Passage(File("a.py", "python", TEXT), TEXT.index("    total"), TEXT.index("\n\n\nx"))
     with variant.on():
         editor = SimulatedEditor(Completer(engine, variant.fim))
-        editor.open(passage.without, passage.start, "file:///a.py", "python")
+        editor.open(passage.initial_text, passage.start, "file:///a.py", "python")
         counts = await Typist(editor, passage, itertools.repeat(gap)).type()
     assert editor.text == TEXT
-    assert counts.calls == editor.completer.asked
+    assert counts.calls == editor.completer.num_requests
     return counts, editor
 
 
@@ -83,11 +83,11 @@ async def test_other_files_are_found_but_never_the_answer(tmp_path: Path) -> Non
     own = "from tools import unusual_helper\n\n\ndef mine():\n    return unusual_helper([1])\n"
     (tmp_path / "own.py").write_text(own)
     files = source_files(tmp_path)
-    around = around_of(files)
+    around = context_provider_for(files)
     cut = own.index("unusual_helper([")
     uri = hole_uri(f"own.py:{cut}-{len(own)}:line")
     placed = await around(Snapshot(uri, "python", own[:cut] + "\n", cut))
     assert (placed.path, placed.project) == ("own.py", tmp_path.name)
-    assert [one.path for one in placed.related] == ["tools.py"]
+    assert [one.path for one in placed.excerpts] == ["tools.py"]
     nowhere = Snapshot("eval:t/1", "python", "x", 1)
     assert await around(nowhere) == nowhere

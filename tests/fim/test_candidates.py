@@ -4,7 +4,8 @@ import pytest
 
 from engine.local import LocalEngine
 from engine.settings import EngineSettings
-from fim.completer import Completer, FimSettings
+from fim.completer import Completer
+from fim.settings import FimSettings
 from fim.snapshot import Snapshot, Trigger
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from engine.scripted import ScriptedEngine
 from fim.completer import Completer
 from fim.postprocess.clean import clean
-from fim.postprocess.repetition import without_loops
-from fim.postprocess.syntax_repair import mend
+from fim.postprocess.repetition import without_repetition
+from fim.postprocess.syntax_repair import cut_to_valid_syntax
 from fim.snapshot import Snapshot
 from syntax.grammars import count_errors, parser
 
@@ -98,7 +98,7 @@ def test_what_is_mended_is_a_beginning_and_breaks_nothing(
 ) -> None:
     snapshot = Snapshot("u", "python", before + after, len(before))
     replaced = min(size, len(snapshot.line_after))
-    made = mend(answer, replaced, snapshot)
+    made = cut_to_valid_syntax(answer, replaced, snapshot)
     assert answer.startswith(made)
     if count_errors(before + after, "python") == 0 and made:
         assert count_errors(before + made + after[replaced:], "python") == 0
@@ -120,12 +120,12 @@ def test_what_is_mended_is_a_beginning_and_breaks_nothing(
     ],
 )
 def test_what_repeats_itself_is_cut(text: str, expected: str) -> None:
-    assert without_loops(text) == expected
+    assert without_repetition(text) == expected
 
 
 def test_a_ruler_goes_on_in_a_comment_only() -> None:
-    assert without_loops("--------------------", "# ") == "--------------------"
-    assert without_loops("--------------------", "x = '") == ""
+    assert without_repetition("--------------------", "# ") == "--------------------"
+    assert without_repetition("--------------------", "x = '") == ""
 
 
 def test_a_model_that_loops_is_stopped() -> None:

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.scripted import ScriptedEngine
-from fim.completer import Completer, FimSettings
+from fim.completer import Completer
 from fim.postprocess.clean import clean, overlap
-from fim.postprocess.truncate import cut, scope_of
+from fim.postprocess.truncate import scope_of, truncate
 from fim.request.cache import SuggestionCache
 from fim.request.in_flight import GRACE_S
+from fim.settings import FimSettings
 from fim.snapshot import CompletionResult, SelectedText, Snapshot, Source, Trigger
 
 
@@ -75,7 +76,7 @@ def test_what_an_accepted_suggestion_makes_of_the_file(
 def test_nothing_is_suggested_where_nothing_is_added(text: str, answer: str) -> None:
     result, _ = asked(text, answer)
     assert result.suggestions == ()
-    assert result.why
+    assert result.explanation
 
 
 def test_the_engine_ends_as_soon_as_the_line_is_whole() -> None:
@@ -109,7 +110,7 @@ def test_accepting_touches_nothing_but_the_replaced_range(
     before: str, after: str, answer: str
 ) -> None:
     snapshot = Snapshot("u", "python", before + after, len(before))
-    piece = cut(answer, scope_of(snapshot), ended=True)
+    piece = truncate(answer, scope_of(snapshot), ended=True)
     assert answer.startswith(piece.text)
     cleaned = clean(piece.text, snapshot)
     if cleaned is None:
@@ -127,9 +128,9 @@ def test_a_cut_never_changes_as_more_arrives_once_it_is_done(
 ) -> None:
     scope = scope_of(Snapshot("u", "python", before + after, len(before)))
     for size in range(len(answer)):
-        early = cut(answer[:size], scope, ended=False)
+        early = truncate(answer[:size], scope, ended=False)
         if early.done:
-            assert cut(answer, scope, ended=True).text == early.text
+            assert truncate(answer, scope, ended=True).text == early.text
             break
 
 
@@ -177,7 +178,7 @@ async def test_an_answer_is_asked_for_once() -> None:
     assert [first.source, again.source] == [Source.MODEL, Source.CACHE]
     assert first.suggestions[0].text == again.suggestions[0].text
     assert len(engine.requests) == 1
-    completer.forget_model()
+    completer.reset()
     assert (await completer.complete(at_bar("x = |"))).source is Source.MODEL
 
 
@@ -216,7 +217,7 @@ async def test_in_the_middle_of_a_word_only_when_invoked() -> None:
     completer = Completer(engine)
     quiet = await completer.complete(at_bar("to|tal"))
     assert quiet.suggestions == ()
-    assert "word" in quiet.why
+    assert "word" in quiet.explanation
     assert (await completer.complete(at_bar("to|tal"), Trigger.INVOKED)).suggestions
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.decoding.stop_text import StopText
-from fim.postprocess.truncate import Extent, Scope, continue_line_after, cut
+from fim.postprocess.truncate import Extent, Scope, continue_line_after, truncate
 
 
 def fed(stop: StopText, pieces: list[str]) -> str:
@@ -78,4 +78,4 @@ def test_where_the_engine_ends_a_line_it_would_have_been_cut(
         continue_line_after=continue_line_after(scope),
     )
     written = fed(stop_text, pieces)
-    assert cut(written, scope, ended=True) == cut(answer, scope, ended=True)
+    assert truncate(written, scope, ended=True) == truncate(answer, scope, ended=True)

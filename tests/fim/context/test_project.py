@@ -42,13 +42,13 @@ async def test_what_git_ignores_or_the_user_excludes_is_never_read(root: Path) -
     await asyncio.to_thread(subprocess.run, command, check=True)
     (root / ".gitignore").write_text("ignored.py\nnode_modules\n.hidden\n")
     project = Project(root, lambda path: not path.startswith("secret/"))
-    project.look()
+    project.scan()
     assert await found(project, asking()) == {"bread.py"}
 
 
 async def test_without_git_others_code_is_left_out(root: Path) -> None:
     project = Project(root)
-    project.look()
+    project.scan()
     assert await found(project, asking()) == {"bread.py", "ignored.py", "secret/bread.py"}
 
 
@@ -67,7 +67,7 @@ async def test_the_first_completion_starts_the_reading_and_does_not_wait(root: P
 async def test_what_is_open_counts_as_it_is_in_the_editor(root: Path) -> None:
     now = 0.0
     project = Project(root, clock=lambda: now)
-    project.look()
+    project.scan()
     changed = OpenFile("bread.py", "python", "def toast(flour): ...\n", 2)
     (one, *_) = await project.related(asking(), (changed,))
     assert one.text == "def toast(flour): ..."
@@ -76,7 +76,7 @@ async def test_what_is_open_counts_as_it_is_in_the_editor(root: Path) -> None:
     assert "rusk" in (await project.related(asking(), (again,)))[0].text
     # Closed without saving: what is on disk counts.
     project.close("file:///bread.py", "bread.py")
-    project.look()
+    project.scan()
     now = 122.0
     assert "bake_bread" in str(await project.related(asking(), ()))
     assert "rusk" not in str(await project.related(asking(), ()))
@@ -84,10 +84,10 @@ async def test_what_is_open_counts_as_it_is_in_the_editor(root: Path) -> None:
 
 async def test_it_stays_while_one_types_and_moves_on_with_the_cursor(root: Path) -> None:
     project = Project(root, clock=lambda: 0.0)
-    project.look()
+    project.scan()
     first = await project.related(asking("x = flour"), ())
     (root / "bread.py").write_text("def rye(flour): ...\n")
-    project.look()
+    project.scan()
     assert await project.related(asking("x = flour + wat"), ()) == first
     moved = await project.related(asking("\n" * 40 + "x = flour"), ())
     assert "rye" in str(moved)
@@ -95,19 +95,19 @@ async def test_it_stays_while_one_types_and_moves_on_with_the_cursor(root: Path)
 
 async def test_what_is_gone_is_forgotten(root: Path) -> None:
     project = Project(root)
-    project.look()
+    project.scan()
     (root / "bread.py").unlink()
-    project.look()
+    project.scan()
     assert "bread.py" not in await found(project, asking())
 
 
 async def test_the_document_itself_is_no_help(root: Path) -> None:
     project = Project(root)
-    project.look()
+    project.scan()
     own = Snapshot("file:///b", "python", BREAD, 10, path="bread.py")
-    placed = await project.place(own, "bread.py", ())
+    placed = await project.add_project_context(own, "bread.py", ())
     assert (placed.project, placed.path) == (root.name, "bread.py")
-    assert "bread.py" not in [one.path for one in placed.related]
+    assert "bread.py" not in [one.path for one in placed.excerpts]
 
 
 async def test_a_failure_costs_other_files_and_no_completion(
@@ -117,7 +117,7 @@ async def test_a_failure_costs_other_files_and_no_completion(
         raise RuntimeError("no index")
 
     project = Project(root)
-    project.look()
+    project.scan()
     monkeypatch.setattr("fim.context.project.related", failing)
     assert await project.related(asking(), ()) == ()
 
@@ -125,5 +125,5 @@ async def test_a_failure_costs_other_files_and_no_completion(
 def test_a_server_that_ends_does_not_wait_for_the_reading(root: Path) -> None:
     project = Project(root)
     project.stop()
-    project.look()
+    project.scan()
     assert project._seen == {}

@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 
 from engine.errors import ConfigurationError
 from engine.scripted import ScriptedEngine
-from fim.completer import FimSettings
 from fim.evaluation.files import File, source_files
-from fim.evaluation.holes import Hole, Kind, draw, read_holes
+from fim.evaluation.holes import Hole, HoleKind, draw_holes, read_holes
 from fim.evaluation.plot import draw_plot
-from fim.evaluation.report import calibrations, certainties, percentile, rows
+from fim.evaluation.report import calibrations, percentile, rows, threshold_rows
 from fim.evaluation.run import Evaluator, Filling, Record, as_edited, measure
 from fim.evaluation.sandbox import Limits, Outcome, Sandbox
+from fim.settings import FimSettings
 from lsp_server.cli.app import app
 
 PYTHON = '''\
@@ -41,36 +41,36 @@ class A:
 GO = "package a\n\nfunc Add(a int, b int) int {\n\t// sum\n\treturn a + b\n}\n"
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_every_kind_restores_its_file(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", list(HoleKind))
+def test_every_kind_restores_its_file(kind: HoleKind) -> None:
     files = [File("a.py", "python", PYTHON), File("b.go", "go", GO)]
-    holes = draw(files, [kind], 30, 0)
+    holes = draw_holes(files, [kind], 30, 0)
     assert holes
     texts = {PYTHON, GO}
     for hole in holes:
         assert hole.prefix + hole.middle + hole.suffix in texts
         assert hole.middle.strip()
-    if kind is Kind.SPAN:
+    if kind is HoleKind.SPAN:
         assert any("\n" in hole.middle for hole in holes)
     assert len({hole.name for hole in holes}) == len(holes)
-    assert holes == draw(files, [kind], 30, 0)
+    assert holes == draw_holes(files, [kind], 30, 0)
 
 
 @pytest.mark.parametrize(
     ("kind", "file", "middles"),
     [
-        (Kind.RETURN, File("a.py", "python", PYTHON), {"float"}),
-        (Kind.RETURN, File("b.go", "go", GO), {"int"}),
+        (HoleKind.RETURN, File("a.py", "python", PYTHON), {"float"}),
+        (HoleKind.RETURN, File("b.go", "go", GO), {"int"}),
         (
-            Kind.DOCSTRING,
+            HoleKind.DOCSTRING,
             File("a.py", "python", PYTHON),
             {"Return the mean. 🎉 It is 0 of none.\n\n    More words.\n    "},
         ),
-        (Kind.BODY, File("b.go", "go", GO), {"\n\t// sum\n\treturn a + b"}),
+        (HoleKind.BODY, File("b.go", "go", GO), {"\n\t// sum\n\treturn a + b"}),
     ],
 )
-def test_what_is_cut_out(kind: Kind, file: File, middles: set[str]) -> None:
-    assert {hole.middle for hole in draw([file], [kind], 20, 0)} == middles
+def test_what_is_cut_out(kind: HoleKind, file: File, middles: set[str]) -> None:
+    assert {hole.middle for hole in draw_holes([file], [kind], 20, 0)} == middles
 
 
 def test_files_come_from_git_or_the_folder(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_human_evals_form_is_read(tmp_path: Path) -> None:
         read_holes(bad)
 
 
-LINE = Hole("a", "python", Kind.LINE, "x = [", "1, 2]", "\ny = 3\n")
+LINE = Hole("a", "python", HoleKind.LINE, "x = [", "1, 2]", "\ny = 3\n")
 
 
 def filled(
@@ -125,18 +125,18 @@ def test_a_filling_is_compared(text: str, exact: bool, parses: bool) -> None:
 async def test_both_ways_are_filled_and_one_shows_what_a_user_would_see() -> None:
     engine = ScriptedEngine(lambda _: "1, 2]]\nmore")
     records = [r async for r in Evaluator(engine, FimSettings()).fill([LINE])]
-    ways = {r.way: (r.text, r.exact) for r in records}
+    ways = {r.mode: (r.text, r.exact) for r in records}
     assert ways == {"raw": ("1, 2]]", False), "pipeline": ("1, 2]", True)}
     done = {("a", "raw")}
-    again = [r.way async for r in Evaluator(engine, FimSettings()).fill([LINE], done)]
+    again = [r.mode async for r in Evaluator(engine, FimSettings()).fill([LINE], done)]
     assert again == ["pipeline"]
 
 
 async def test_what_stands_right_of_the_cursor_is_not_counted_as_filled() -> None:
-    hole = Hole("a", "python", Kind.SPAN, "f(", "a, b", ")\n")
+    hole = Hole("a", "python", HoleKind.SPAN, "f(", "a, b", ")\n")
     engine = ScriptedEngine(lambda _: "a, b)\n")
     records = [r async for r in Evaluator(engine, FimSettings()).fill([hole])]
-    (record,) = [record for record in records if record.way == "pipeline"]
+    (record,) = [record for record in records if record.mode == "pipeline"]
     assert record.text == "a, b"
     assert record.exact
 
@@ -147,8 +147,8 @@ async def test_only_the_first_filling_of_a_hole_is_timed_in_either_way() -> None
     assert len(records) == 8
     assert [r.timed for r in records] == [True] * 4 + [False] * 4
     assert {r.name for r in records if r.timed} == set("abcd")
-    assert sorted(r.way for r in records if r.timed) == ["pipeline"] * 2 + ["raw"] * 2
-    by_way = {row.way: row for row in rows(records, lambda _: "all")}
+    assert sorted(r.mode for r in records if r.timed) == ["pipeline"] * 2 + ["raw"] * 2
+    by_way = {row.mode: row for row in rows(records, lambda _: "all")}
     assert by_way["raw"].p50_ms in [r.milliseconds for r in records if r.timed]
 
 
@@ -156,7 +156,7 @@ def test_rows_and_percentiles() -> None:
     texts = (("1, 2]", 10.0), ("", 20.0), ("9]", 30.0))
     records = [filled(text, milliseconds=ms) for text, ms in texts]
     (row,) = rows(records, lambda record: record.kind)
-    assert (row.holes, row.group, row.way) == (3, "line", "raw")
+    assert (row.holes, row.group, row.mode) == (3, "line", "raw")
     assert row.shown == pytest.approx(2 / 3)
     assert row.exact == pytest.approx(1 / 3)
     assert row.parses == 1.0
@@ -169,11 +169,11 @@ def test_what_thresholds_would_show() -> None:
         filled(text, "pipeline", confidence=confidence)
         for text, confidence in (("1, 2]", 0.9), ("9]", 0.4), ("8]", 0.001), ("", 1.0))
     ]
-    by_least = {row.least: row for row in certainties(records)}
+    by_least = {row.min_confidence: row for row in threshold_rows(records)}
     assert (by_least[0.0].shown, by_least[0.0].precision) == (1.0, pytest.approx(1 / 3))
     assert by_least[0.01].shown == pytest.approx(2 / 3)
     assert (by_least[0.5].precision, by_least[0.5].recall) == (1.0, 1.0)
-    assert certainties([]) == []
+    assert threshold_rows([]) == []
 
 
 def test_calibration() -> None:
@@ -187,7 +187,7 @@ def test_calibration() -> None:
 
 
 def test_confidence_speaks_of_the_first_line_with_something_on_it() -> None:
-    block = Hole("a", "python", Kind.BLOCK, "def f():\n", "\n    a = 1\n    b = 2", "\n")
+    block = Hole("a", "python", HoleKind.BLOCK, "def f():\n", "\n    a = 1\n    b = 2", "\n")
     for text, first in (("    a = 1\n    c", True), ("    b = 2", False), ("", False)):
         record = measure(block, "pipeline", Filling(text, block.prefix + text + block.suffix, 1.0))
         assert (record.first, record.exact) == (first, False)
@@ -219,7 +219,7 @@ def test_without_matplotlib_it_says_what_to_install(
 TESTED = Hole(
     "t",
     "python",
-    Kind.LINE,
+    HoleKind.LINE,
     "def f(a):\n    b = a\n",
     "    c = b + 1\n",
     "    return c\n",
@@ -257,7 +257,7 @@ async def test_tests_tell_right_from_wrong(answer: str, passed: bool) -> None:
         evaluator = Evaluator(used, FimSettings(), run_test)
         done = {("t", other) for other in ("raw", "pipeline") if other != way}
         (record,) = [r async for r in evaluator.fill([TESTED], done)]
-        assert (record.way, record.passed) == (way, passed)
+        assert (record.mode, record.passed) == (way, passed)
         assert record.exact is (answer == TESTED.middle)
     assert all("    return c\n" in program for program in ran)
     untested = [r async for r in Evaluator(engine, FimSettings()).fill([TESTED])]
@@ -285,7 +285,7 @@ def test_the_command_runs_tests_and_reports(tiny_checkpoint: Path, tmp_path: Pat
     assert result.exit_code == 0, result.output
     assert "pass@1" in result.output
     kinds = json.loads(report.read_text())["kind"]
-    assert [(row["way"], row["tested"]) for row in kinds] == [("pipeline", 1), ("raw", 1)]
+    assert [(row["mode"], row["tested"]) for row in kinds] == [("pipeline", 1), ("raw", 1)]
     assert plot.exists()
     arguments = [
         "eval",

@@ -13,7 +13,7 @@ import pytest
 
 from engine.errors import ConfigurationError
 from fim.evaluation import sandbox as sandboxing
-from fim.evaluation.sandbox import Limits, Outcome, Sandbox, isolation_problem, sandbox
+from fim.evaluation.sandbox import Limits, Outcome, Sandbox, isolation_problem, make_sandbox
 
 isolated = pytest.mark.skipif(
     sys.platform != "linux" or isolation_problem() is not None,
@@ -120,8 +120,8 @@ def test_there_is_no_network_and_no_privilege() -> None:
 def test_without_isolation_it_refuses_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandboxing, "isolation_problem", lambda: "no namespaces")
     with pytest.raises(ConfigurationError, match="--run-unsandboxed"):
-        sandbox(unsandboxed=False)
-    assert not sandbox(unsandboxed=True).isolated
+        make_sandbox(unsandboxed=False)
+    assert not make_sandbox(unsandboxed=True).isolated
 
 
 @isolated

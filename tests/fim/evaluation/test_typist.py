@@ -13,10 +13,10 @@ from engine.errors import ConfigurationError
 from fim.evaluation.faults import breaks_syntax, doubles_bracket, repeats_suffix
 from fim.evaluation.files import File
 from fim.evaluation.replay import counts_from_json, passages, summarize
-from fim.evaluation.typing_rhythm import drawn, recorded
+from fim.evaluation.typing_rhythm import random_rhythm, recorded_rhythm
 from fim.evaluation.typist import (
-    Ghost,
-    Part,
+    AcceptedPart,
+    GhostText,
     Passage,
     TypingCounts,
     Typist,
@@ -42,7 +42,7 @@ class Editor:
 
     async def press(
         self, key: str, pause: float, *, removed: int = 0, text_after: str = ""
-    ) -> Ghost | None:
+    ) -> GhostText | None:
         rest = self.text[self.cursor + removed :]
         self.text = self.text[: self.cursor] + key + text_after + rest
         self.cursor += len(key)
@@ -50,10 +50,10 @@ class Editor:
         self.pressed.append(key)
         found = self.suggest(self.text[: self.cursor], self.text[self.cursor :])
         if found is None:
-            return Ghost("", "nothing", 5.0, source=Source.MODEL)
+            return GhostText("", "nothing", 5.0, source=Source.MODEL)
         text, size = found
         replaced = self.text[self.cursor : self.cursor + size]
-        return Ghost(text, "model", 5.0, replaced, Source.MODEL)
+        return GhostText(text, "model", 5.0, replaced, Source.MODEL)
 
 
 def by_ends(suggest: dict[str, str]) -> Callable[[str, str], tuple[str, int] | None]:
@@ -65,13 +65,13 @@ def by_ends(suggest: dict[str, str]) -> Callable[[str, str], tuple[str, int] | N
 
 async def typed(
     suggest: Callable[[str, str], tuple[str, int] | None],
-    accept: Part = Part.LINE,
+    accept: AcceptedPart = AcceptedPart.LINE,
     text: str = TEXT,
     begin: str = "    if",
     end: str = "\n\n\nx",
 ) -> tuple[Editor, TypingCounts]:
     passage = Passage(File("a.py", "python", text), text.index(begin), text.index(end))
-    editor = Editor(passage.without, passage.start, suggest)
+    editor = Editor(passage.initial_text, passage.start, suggest)
     counts = await Typist(editor, passage, itertools.repeat(0.0), accept).type()
     assert editor.text == text
     return editor, counts
@@ -89,27 +89,30 @@ async def test_what_is_right_is_accepted_and_what_is_wrong_is_not() -> None:
     _, counts = await typed(by_ends({"if": " a:\n        return a", "ret": "wrong("}))
     assert counts.accepted == {"whole": 1}
     assert counts.accepted_characters == len("a:") + len("return a")
-    assert [one.kept for one in counts.shown] == [Part.WHOLE, Part.NONE]
+    assert [one.kept for one in counts.shown] == [AcceptedPart.WHOLE, AcceptedPart.NONE]
     assert counts.keys == counts.plain_keys - len(" a:\n") - len("return a") + 1
 
 
 @pytest.mark.parametrize(
-    ("accept", "taken"), [(Part.WHOLE, {}), (Part.LINE, {"line": 1}), (Part.WORD, {"line": 1})]
+    ("accept", "taken"),
+    [(AcceptedPart.WHOLE, {}), (AcceptedPart.LINE, {"line": 1}), (AcceptedPart.WORD, {"line": 1})],
 )
-async def test_the_first_line_alone_may_be_right(accept: Part, taken: dict[str, int]) -> None:
+async def test_the_first_line_alone_may_be_right(
+    accept: AcceptedPart, taken: dict[str, int]
+) -> None:
     _, counts = await typed(by_ends({"if": " a:\n        raise"}), accept)
     assert counts.accepted == taken
-    assert counts.shown[0].kept is Part.LINE
+    assert counts.shown[0].kept is AcceptedPart.LINE
 
 
 async def test_each_word_that_is_taken_is_a_key() -> None:
-    _, plain = await typed(by_ends({}), Part.WORD)
-    _, counts = await typed(by_ends({"if": " a: pass"}), Part.WORD)
+    _, plain = await typed(by_ends({}), AcceptedPart.WORD)
+    _, counts = await typed(by_ends({"if": " a: pass"}), AcceptedPart.WORD)
     assert counts.accepted == {"word": 1}
     assert counts.keys == plain.keys - len(" a:") + 2
-    _, line = await typed(by_ends({"if": " a: pass"}), Part.LINE)
+    _, line = await typed(by_ends({"if": " a: pass"}), AcceptedPart.LINE)
     assert line.accepted == {}
-    assert line.shown[0].kept is Part.WORD
+    assert line.shown[0].kept is AcceptedPart.WORD
 
 
 async def test_a_bracket_that_the_editor_closed_is_stepped_over() -> None:
@@ -140,7 +143,7 @@ async def test_a_suggestion_that_stays_on_the_screen_is_shown_once() -> None:
         begun = before.rpartition("if")[2]
         return (" a:X"[len(begun) :], 0) if " a:".startswith(begun) else None
 
-    _, counts = await typed(wrong_but_typed_along, Part.WHOLE)
+    _, counts = await typed(wrong_but_typed_along, AcceptedPart.WHOLE)
     assert len(counts.shown) == 1
     assert sum(counts.answers.values()) == counts.keys - len(["    ", "i", "f"])
 
@@ -154,10 +157,10 @@ pieces = st.text(st.sampled_from("ab =()[]{}\"':\n #"), max_size=30)
     after=pieces,
     suggestions=st.lists(pieces, min_size=1),
     takes=st.integers(0, 3),
-    accept=st.sampled_from(list(Part)[:3]),
+    accept=st.sampled_from(list(AcceptedPart)[:3]),
 )
 async def test_whatever_is_suggested_the_file_comes_out(
-    before: str, passage: str, after: str, suggestions: list[str], takes: int, accept: Part
+    before: str, passage: str, after: str, suggestions: list[str], takes: int, accept: AcceptedPart
 ) -> None:
     """Random text closes brackets in the wrong places; random suggestions are at times right."""
     waiting = itertools.cycle([*suggestions, passage[2:9], passage[5:7], ")"])
@@ -169,7 +172,7 @@ async def test_whatever_is_suggested_the_file_comes_out(
     before, after = before + "\n", "\n" + after
     whole = before + passage + after
     one = Passage(File("a.py", "python", whole), len(before), len(before + passage))
-    editor = Editor(one.without, one.start, suggest)
+    editor = Editor(one.initial_text, one.start, suggest)
     counts = await Typist(editor, one, itertools.repeat(0.0), accept).type()
     assert editor.text == whole
     assert counts.calls == editor.calls
@@ -267,13 +270,13 @@ async def test_sums_are_those_of_what_happened() -> None:
 
 
 def test_rhythms(tmp_path: Path) -> None:
-    gaps = sorted(itertools.islice(drawn(150, 0), 2001))
+    gaps = sorted(itertools.islice(random_rhythm(150, 0), 2001))
     assert gaps[1000] == pytest.approx(0.15, rel=0.1)
     assert gaps[-1] > 2 * gaps[1000]
     file = tmp_path / "rhythm.json"
     file.write_text("[100, 250.5]")
-    assert list(itertools.islice(recorded(file), 3)) == [0.1, 0.2505, 0.1]
+    assert list(itertools.islice(recorded_rhythm(file), 3)) == [0.1, 0.2505, 0.1]
     for wrong in ("[]", "[1, -2]", "{}", '["a"]', "nothing"):
         file.write_text(wrong)
         with pytest.raises(ConfigurationError):
-            recorded(file)
+            recorded_rhythm(file)

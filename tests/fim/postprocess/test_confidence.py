@@ -7,9 +7,10 @@ import pytest
 
 from engine.api import Chunk, FinishReason, GenerationRequest, TokenLogprob, Usage
 from engine.scripted import ScriptedEngine
-from fim.completer import Completer, FimSettings, _shown
+from fim.completer import Completer, _shown
 from fim.postprocess.confidence import POLICIES, Policy, Scorer, Scores, first_line, sure_part
 from fim.request.cache import Cached
+from fim.settings import FimSettings
 from fim.snapshot import Snapshot, Source, Trigger
 
 
@@ -53,7 +54,7 @@ async def test_what_is_unlikely_is_shown_only_when_asked_for() -> None:
     completer = Completer(engine, FimSettings(eagerness="balanced", candidates=1, prefetch=False))
     quiet = await completer.complete(snapshot("x = "))
     assert quiet.suggestions == ()
-    assert "not sure enough" in quiet.why
+    assert "not sure enough" in quiet.explanation
     asked = await completer.complete(snapshot("x = "), Trigger.INVOKED)
     assert asked.suggestions[0].text == "abcd"
     assert asked.suggestions[0].confidence == pytest.approx(0.005)

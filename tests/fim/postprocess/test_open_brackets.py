@@ -3,7 +3,7 @@
 import pytest
 
 from fim.postprocess.open_brackets import Open, in_string_or_comment, open_at_line_ends
-from fim.postprocess.truncate import Cutter, Extent, cut, scope_of
+from fim.postprocess.truncate import Extent, Truncator, scope_of, truncate
 from fim.snapshot import Snapshot
 
 
@@ -14,12 +14,12 @@ def at_bar(text: str, language: str = "python") -> Snapshot:
 
 def shown(text: str, answer: str, language: str = "python") -> str:
     snapshot = at_bar(text, language)
-    cutter = Cutter(snapshot, scope_of(snapshot))
+    cutter = Truncator(snapshot, scope_of(snapshot))
     for size in range(len(answer)):
-        early = cutter.cut(answer[:size], ended=False)
+        early = cutter.truncate(answer[:size], ended=False)
         if early.done:
             return early.text
-    return cutter.cut(answer, ended=True).text
+    return cutter.truncate(answer, ended=True).text
 
 
 @pytest.mark.parametrize(
@@ -112,5 +112,5 @@ def test_a_line_cut_off_for_want_of_tokens_loses_its_last_word() -> None:
     snapshot = at_bar("x = |")
     scope = scope_of(snapshot)
     assert scope.extent is Extent.LINE
-    assert cut("foo(bar, ba", scope, ended=True, limited=True).text == "foo(bar,"
-    assert cut("foo(bar, ba", scope, ended=True).text == "foo(bar, ba"
+    assert truncate("foo(bar, ba", scope, ended=True, limited=True).text == "foo(bar,"
+    assert truncate("foo(bar, ba", scope, ended=True).text == "foo(bar, ba"

@@ -13,9 +13,10 @@ from tokenizers import decoders, models, pre_tokenizers
 from engine.errors import UnsupportedModelError
 from engine.scripted import byte_tokenizer
 from engine.tokenizer import Tokenizer
-from fim.prompt.build import FORMS, GROUP_LINES, Form, build
+from fim.prompt.build import GROUP_LINES, build
 from fim.prompt.families import detect
-from fim.prompt.window import STEP_LINES, fit
+from fim.prompt.window import BLOCK_LINES, fit
+from fim.settings import FORMS, Form
 from fim.snapshot import Cell, Excerpt, Snapshot
 
 TOKENIZER = byte_tokenizer()
@@ -111,7 +112,7 @@ def test_the_windows_start_moves_in_steps_while_one_types() -> None:
         prefix, _ = fit(before + "x" * typed, "\nend\n", 2000, TOKENIZER.encode)
         first_line = TOKENIZER.decode(prefix).split("\n", 1)[0]
         number = int(first_line.split("_")[1].split(" ")[0])
-        assert number % STEP_LINES == 0
+        assert number % BLOCK_LINES == 0
         starts.add(number)
     assert len(starts) <= 2
 
@@ -284,7 +285,7 @@ PLACED = Snapshot(
     6,
     project="bakery",
     path="src/main.py",
-    related=(Excerpt("bread.py", "def bake():\n"), Excerpt("oven.py", "HOT = 1")),
+    excerpts=(Excerpt("bread.py", "def bake():\n"), Excerpt("oven.py", "HOT = 1")),
 )
 
 

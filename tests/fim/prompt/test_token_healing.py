@@ -7,8 +7,9 @@ import pytest
 from engine.local import LocalEngine
 from engine.scripted import ScriptedEngine
 from engine.settings import EngineSettings
-from fim.completer import Completer, FimSettings
-from fim.prompt.token_healing import half_typed
+from fim.completer import Completer
+from fim.prompt.token_healing import partial_token
+from fim.settings import FimSettings
 from fim.snapshot import Snapshot, Trigger
 
 
@@ -32,7 +33,7 @@ from fim.snapshot import Snapshot, Trigger
     ],
 )
 def test_what_may_be_half_a_token(line: str, half: str) -> None:
-    assert half_typed(line) == half
+    assert partial_token(line) == half
     assert line.endswith(half)
 
 
@@ -55,7 +56,7 @@ async def test_a_word_cut_where_no_token_ends_is_still_completed() -> None:
     found = {}
     try:
         for healing in (True, False):
-            completer = Completer(engine, FimSettings(healing=healing, candidates=1))
+            completer = Completer(engine, FimSettings(token_healing=healing, candidates=1))
             result = await completer.complete(snapshot, Trigger.INVOKED)
             found[healing] = [one.text for one in result.suggestions]
     finally:
@@ -66,7 +67,7 @@ async def test_a_word_cut_where_no_token_ends_is_still_completed() -> None:
 
 def test_without_healing_the_prompt_has_all_that_was_typed() -> None:
     engine = ScriptedEngine(lambda _: "rt os\n")
-    completer = Completer(engine, FimSettings(prefetch=False, healing=False))
+    completer = Completer(engine, FimSettings(prefetch=False, token_healing=False))
     asyncio.run(completer.complete(Snapshot("u", "python", "impo\n", 4)))
     (request,) = engine.requests
     assert request.forced_prefix == ""

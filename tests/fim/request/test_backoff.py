@@ -3,7 +3,8 @@
 import pytest
 
 from engine.scripted import ScriptedEngine
-from fim.completer import Completer, FimSettings
+from fim.completer import Completer
+from fim.settings import FimSettings
 from fim.snapshot import CompletionResult, Snapshot, Source, Trigger
 
 
@@ -16,7 +17,7 @@ async def at_each(
     for line in lines:
         snapshot = Snapshot("file:///a.py", "python", line + "\n", len(line))
         found.append(await completer.complete(snapshot, trigger))
-    return found, completer.asked
+    return found, completer.num_requests
 
 
 WORD = ["x = n", "x = ne", "x = new", "x = newn", "x = newna"]
@@ -26,7 +27,7 @@ async def test_after_two_answers_in_vain_the_word_is_left_alone() -> None:
     found, asked = await at_each(WORD)
     assert asked == 2
     assert [one.source for one in found[2:]] == [Source.NONE] * 3
-    assert "word" in found[-1].why
+    assert "word" in found[-1].explanation
 
 
 @pytest.mark.parametrize("then", ["x = newna ", "x = newna(", "x = newna.a", "y = n", "x = other"])
@@ -41,7 +42,7 @@ async def test_who_asks_by_hand_is_answered() -> None:
 
 
 async def test_it_can_be_left_out() -> None:
-    _, asked = await at_each(WORD, patience=0)
+    _, asked = await at_each(WORD, max_misses=0)
     assert asked == len(WORD)
 
 
@@ -50,4 +51,4 @@ async def test_an_answer_that_is_shown_counts_anew() -> None:
     completer = Completer(ScriptedEngine(lambda _: next(answers)), FimSettings(eagerness="eager"))
     for line in ("n", "ne", "new", "newx", "newxy", "newxyz"):
         await completer.complete(Snapshot("file:///a.py", "python", line + "\n", len(line)))
-    assert completer.asked == 4
+    assert completer.num_requests == 4

@@ -7,8 +7,9 @@ import pytest
 
 from engine.errors import EngineLostError
 from engine.scripted import ScriptedEngine
-from fim.completer import Completer, FimSettings
+from fim.completer import Completer
 from fim.request.in_flight import GRACE_S
+from fim.settings import FimSettings
 from fim.snapshot import Snapshot, Source, Trigger
 
 ANSWER = "total + 1\n"
@@ -34,7 +35,7 @@ async def test_typing_along_an_answer_on_its_way_waits_for_it() -> None:
     await begun(engine)
     # As VS Code does at a key: the old request is taken back, the next is sent.
     first.cancel()
-    assert completer.knows(at("x = to"))
+    assert not completer.needs_model(at("x = to"))
     result = await completer.complete(at("x = to"))
     assert result.source is Source.JOINED
     assert result.suggestions[0].text == "tal + 1"
@@ -73,7 +74,7 @@ async def test_another_key_asks_anew_and_the_old_is_out_of_the_way_at_once() -> 
     first = asyncio.create_task(completer.complete(at("x = ")))
     await begun(engine)
     first.cancel()
-    assert not completer.knows(at("x = z"))
+    assert completer.needs_model(at("x = z"))
     second = asyncio.create_task(completer.complete(at("x = z")))
     await asyncio.sleep(0.01)
     assert engine.stopped_early == 1
@@ -105,7 +106,7 @@ async def test_other_places_do_not_join(there: Snapshot) -> None:
     completer, engine = slow()
     first = asyncio.create_task(completer.complete(at("x = ")))
     await begun(engine)
-    assert not completer.knows(there)
+    assert completer.needs_model(there)
     first.cancel()
 
 
@@ -130,7 +131,7 @@ async def test_a_new_model_ends_what_the_old_one_writes() -> None:
     completer, engine = slow("y" + ascii_letters * 9)
     first = asyncio.create_task(completer.complete(at("x = ")))
     await begun(engine)
-    completer.forget_model()
+    completer.reset()
     while len(engine.requests) < 2:  # noqa: ASYNC110
         await asyncio.sleep(0.005)
     assert engine.stopped_early == 1

@@ -8,8 +8,9 @@ import pytest
 
 from engine.api import Chunk, FinishReason, GenerationRequest, Priority, TokenLogprob, Usage
 from engine.scripted import ScriptedEngine
-from fim.completer import Completer, FimSettings
-from fim.request.prefetch import indent_unit, next_place
+from fim.completer import Completer
+from fim.request.prefetch import indent_unit, snapshot_after_accept
+from fim.settings import FimSettings
 from fim.snapshot import Snapshot, Source, Suggestion, Trigger
 
 
@@ -21,7 +22,7 @@ def at_bar(text: str) -> Snapshot:
 def accepted(text: str, suggestion: str) -> str | None:
     snapshot = at_bar(text)
     one = Suggestion("i", suggestion, snapshot.cursor, snapshot.cursor, Source.MODEL)
-    then = next_place(snapshot, one)
+    then = snapshot_after_accept(snapshot, one)
     return None if then is None else f"{then.before}|{then.after}"
 
 
@@ -102,7 +103,7 @@ async def test_the_old_suggestion_is_the_engines_draft_when_something_changed() 
     first, second = engine.requests
     assert first.draft_tokens == ()
     assert engine.held.decode(second.draft_tokens) == " total + 1"
-    assert second.begin == " "
+    assert second.forced_prefix == " "
 
 
 async def test_the_draft_is_of_the_users_line_whatever_was_made_ready_since() -> None:

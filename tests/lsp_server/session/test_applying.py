@@ -15,7 +15,8 @@ from lsprotocol import types
 from pygls.workspace import PositionCodec
 
 from engine.scripted import ScriptedEngine
-from fim.completer import Completer, FimSettings
+from fim.completer import Completer
+from fim.settings import FimSettings
 from fim.snapshot import SelectedText, Snapshot, Suggestion, Trigger
 from lsp_server.handlers import completion, inline_completion
 from lsp_server.session.documents import Document

@@ -1,100 +1,120 @@
-# make demo   sets everything up in .venv and shows completions by the real server
-# make test   sets everything up in .venv and runs the tests
-# Both may be run again at any time; what is done already is not done twice.
+# Every target sets up what it needs. Targets can be repeated: finished steps are skipped.
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+LOCK   := requirements-dev.lock
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-NODE := .editors/node/node_modules/.bin
+VSCODE := editors/vscode
+LUA    := editors/neovim
+# Run npm and node with the Node of .editors.
+WITH_NODE := PATH="$(CURDIR)/.editors/node/node_modules/.bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-editors lint lint-lua format format-lua bench clean
+.PHONY: help setup demo test test-editors check lint lint-lua lint-vscode lint-workflows \
+	format format-lua bench lock clean
 
-help:
-	@echo "make demo     set up, then show ghost text from the real server (about 2 minutes the first time)"
-	@echo "make test     set up, then run the tests"
-	@echo "make test-editors   fetch real editors into .editors and run the tests that drive them"
-	@echo "make lint     ruff and mypy, as CI runs them"
-	@echo "make lint-lua   luacheck and StyLua on the Neovim plugin; make test-editors does it too"
-	@echo "make format   let ruff put the code in shape"
-	@echo "make bench    speed of our decoding beside transformers' generate"
-	@echo "make clean    remove .venv and caches"
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(VENV)/.made:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@echo "== making a virtual environment in $(VENV)"
-	@$(PYTHON) -m venv $(VENV)
-	@touch $@
+setup: $(VENV)/.product ## install starcoder-lsp into .venv
 
-$(VENV)/.product: $(VENV)/.made pyproject.toml constraints.txt
-	@echo "== installing starcoder-lsp and what it needs (torch is the large one)"
-	@$(BIN)/pip install --quiet --constraint constraints.txt --editable .
-	@touch $@
-
-$(VENV)/.dev: $(VENV)/.product
-	@echo "== installing what the tests need"
-	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	@touch $@
-
-setup: $(VENV)/.product
-
-demo: $(VENV)/.product
+demo: $(VENV)/.product ## show suggestions from the real server (about 2 minutes the first time)
 	@$(BIN)/starcoder-lsp demo
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev ## run the tests
 	@$(BIN)/python -m pytest
 
-.editors/%/run: .ci/install-editor
-	@echo "== unpacking $* into .editors"
-	@.ci/install-editor $* .editors/$*
-	@touch $@
+EDITORS := $(patsubst %,.editors/%/run,nvim-0.12 nvim-0.10 nvim-0.7 emacs helix)
 
-.editors/code-server/node_modules/.bin/code-server:
-	@echo "== putting VS Code (code-server), Node 24 and Chromium in place (a minute or two)"
-	@.ci/install-vscode .editors
+test-editors: $(VENV)/.dev $(EDITORS) $(VSCODE)/dist/starcoder.vsix ## run the tests that drive real editors, installed into .editors (Debian)
+	@cd $(VSCODE) && $(WITH_NODE) npm test --silent
+	@STARCODER_LSP_EDITORS=required $(BIN)/python -m pytest tests/editors
 
-editors/vscode/dist/starcoder.vsix: .editors/code-server/node_modules/.bin/code-server \
-		editors/vscode/package.json $(wildcard editors/vscode/src/*.ts editors/vscode/src/*/*.ts \
-		editors/vscode/webview/*.ts editors/vscode/media/* editors/vscode/test/*.ts)
-	@echo "== checking, testing and packaging the VS Code extension"
-	@cd editors/vscode && export PATH="$(CURDIR)/$(NODE):$$PATH" && \
-		npm install --loglevel=error > /dev/null && npm run --silent check && npm test --silent && \
-		npm run --silent package
+check: lint lint-lua lint-vscode lint-workflows ## run all linters and type checkers: Python, Lua, TypeScript, CI
 
-.editors/stylua/node_modules: .editors/code-server/node_modules/.bin/code-server
-	@mkdir -p .editors/stylua && cd .editors/stylua && export PATH="$(CURDIR)/$(NODE):$$PATH" && \
-		npm install --no-audit --no-fund --loglevel=error @johnnymorganz/stylua@2.5.2 > /dev/null
-	@touch $@
+lint: $(VENV)/.dev ## run the Python linters only: ruff and mypy, without Node and Lua tools
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
 
-LUA := editors/neovim
-STYLUA := PATH="$(CURDIR)/$(NODE):$$PATH" node .ci/stylua.mjs .editors/stylua/node_modules
+STYLUA := $(WITH_NODE) node .ci/stylua.mjs .editors/stylua/node_modules
 
 lint-lua: .editors/luacheck/run .editors/stylua/node_modules
 	@.editors/luacheck/run --quiet --config $(LUA)/.luacheckrc $(LUA)
 	@$(STYLUA) check $(LUA)
 
-format-lua: .editors/stylua/node_modules
-	@$(STYLUA) write $(LUA)
+lint-vscode: $(VSCODE)/node_modules/.package-lock.json
+	@cd $(VSCODE) && $(WITH_NODE) npm run --silent check
 
-EDITORS := $(patsubst %,.editors/%/run,nvim-0.12 nvim-0.10 nvim-0.7 emacs helix)
+lint-workflows: $(VENV)/.dev
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
-test-editors: $(VENV)/.dev $(EDITORS) lint-lua editors/vscode/dist/starcoder.vsix
-	@STARCODER_LSP_EDITORS=required $(BIN)/python -m pytest tests/editors
-
-lint: $(VENV)/.dev
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-
-format: $(VENV)/.dev
+format: $(VENV)/.dev ## format the Python code with ruff and apply its safe fixes
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.product
+format-lua: .editors/stylua/node_modules ## format the Lua code with StyLua
+	@$(STYLUA) write $(LUA)
+
+bench: $(VENV)/.product ## compare the decoding speed with that of transformers' generate
 	@$(BIN)/python -m benchmarks.decode
 
-clean:
+# torch is pinned here and not in pyproject.toml, so that users can choose another version.
+# triton is the version that CUDA builds of torch 2.13.0 require.
+PINNED := torch==2.13.0 triton==3.7.1
+
+lock: $(VENV)/.made ## resolve the newest versions of all dependencies and write requirements-dev.lock
+	@$(BIN)/pip install --quiet --dry-run --ignore-installed --report $(VENV)/report.json \
+		$(PINNED) '.[dev]'
+	@$(BIN)/python .ci/lock.py < $(VENV)/report.json > $(LOCK)
+
+clean: ## remove .venv and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+
+# Files that mark finished steps.
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is required, but '$(PYTHON)' is $$($(PYTHON) -V 2>&1)." \
+			"Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "== creating a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.product: $(VENV)/.made pyproject.toml $(LOCK)
+	@echo "== installing starcoder-lsp and its dependencies (torch is the large one)"
+	@$(BIN)/pip install --quiet --constraint $(LOCK) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.product
+	@echo "== installing the dependencies of the tests"
+	@$(BIN)/pip install --quiet --constraint $(LOCK) --editable '.[dev]'
+	@touch $@
+
+.editors/%/run: .ci/install-editor
+	@echo "== installing $* into .editors"
+	@.ci/install-editor $* .editors/$*
+	@touch $@
+
+.editors/code-server/node_modules/.bin/code-server:
+	@echo "== installing VS Code (code-server), Node 24 and Chromium (a minute or two)"
+	@.ci/install-vscode .editors
+
+.editors/stylua/node_modules: .editors/code-server/node_modules/.bin/code-server
+	@mkdir -p .editors/stylua && cd .editors/stylua && \
+		$(WITH_NODE) npm install --no-audit --no-fund --loglevel=error @johnnymorganz/stylua@2.5.2 > /dev/null
+	@touch $@
+
+$(VSCODE)/node_modules/.package-lock.json: .editors/code-server/node_modules/.bin/code-server \
+		$(VSCODE)/package.json
+	@echo "== installing the dependencies of the VS Code extension"
+	@cd $(VSCODE) && $(WITH_NODE) npm install --loglevel=error > /dev/null
+	@touch $@
+
+$(VSCODE)/dist/starcoder.vsix: $(VSCODE)/node_modules/.package-lock.json \
+		$(wildcard $(VSCODE)/src/*.ts $(VSCODE)/src/*/*.ts $(VSCODE)/webview/*.ts $(VSCODE)/media/* \
+		$(VSCODE)/*.md $(VSCODE)/esbuild.mjs)
+	@echo "== packaging the VS Code extension"
+	@cd $(VSCODE) && $(WITH_NODE) npm run --silent package

@@ -99,6 +99,7 @@ def url() -> Iterator[str]:
     Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
     server.shutdown()
+    server.server_close()
 
 
 def answers(folder: Path, name: str, *words: str) -> str:

@@ -100,7 +100,9 @@ window.addEventListener("message", (event: MessageEvent<ToWebview>) => {
 function received(message: ToWebview): void {
   switch (message.type) {
     case "conversation":
-      log.replaceChildren(...(message.conversation?.turns ?? []).map((one) => turnElement(one, post)));
+      log.replaceChildren(
+        ...(message.conversation?.turns ?? []).map((one) => turnElement(one, post)),
+      );
       answering = undefined;
       log.scrollTop = log.scrollHeight;
       break;

@@ -20,7 +20,6 @@ import typer
 from benchmarks.common import (
     Contender,
     JsonOption,
-    LlamaCpp,
     ModelOption,
     PeerOption,
     RoundsOption,
@@ -35,6 +34,7 @@ from benchmarks.common import (
     report,
     timing,
 )
+from benchmarks.peer_process import LlamaCpp
 
 import torch  # isort: skip
 from transformers import AutoModelForCausalLM  # isort: skip
@@ -98,7 +98,7 @@ def contenders(
         size = held.decoder.vocab_size
         made[f"ours {dtype}"] = ours(held)
         if without_graphs:
-            made[f"ours {dtype}, no graphs"] = ours(held, recorded=False)
+            made[f"ours {dtype}, no graphs"] = ours(held, use_graphs=False)
     if threads:
         torch.set_num_threads(threads)
     if with_generate:

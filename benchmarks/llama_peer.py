@@ -1,9 +1,12 @@
-"""Llama.cpp beside us: a checkpoint made GGUF, and a process that computes what it is told.
+"""The peer llama.cpp: conversion of a checkpoint to GGUF, and a process that generates tokens.
 
-This file runs in an environment of its own (see benchmarks/README.md), so it imports nothing of
-ours. `convert CHECKPOINT TYPE FILE` writes a GPTBigCode checkpoint as llama.cpp's architecture
-"starcoder". `run FILE THREADS` reads a line of JSON for each request, {"prompt": [ids], "new": n},
-and answers with {"ids": [...], "first": ms, "each": ms}, greedy, with nothing reused.
+This script runs in a Python environment of its own (see benchmarks/README.md), so it imports none
+of our code.
+
+- `convert CHECKPOINT FORMAT FILE` writes a GPTBigCode checkpoint as GGUF, with llama.cpp's
+  architecture "starcoder" and weights in a number format such as `q8_0`.
+- `run FILE THREADS CONTEXT` reads one request per line of JSON, {"prompt": [ids], "new": n}. It
+  generates greedily, reuses nothing, and writes {"ids": [...], "first": ms, "each": ms}.
 """
 
 # mypy: disable-error-code="import-not-found, no-untyped-call"
@@ -20,19 +23,22 @@ from typing import Any
 import gguf
 import numpy as np
 
-_TYPES = {
+_BATCH = 512
+"""Tokens that llama.cpp computes in one forward pass of a prefill."""
+
+_FORMATS = {
     "f32": gguf.GGMLQuantizationType.F32,
     "bf16": gguf.GGMLQuantizationType.BF16,
     "q8_0": gguf.GGMLQuantizationType.Q8_0,
     "q4_0": gguf.GGMLQuantizationType.Q4_0,
 }
-_NAMES = {
+_GGUF_NAMES = {
     "transformer.wte": "token_embd",
     "transformer.wpe": "position_embd",
     "transformer.ln_f": "output_norm",
     "lm_head": "output",
 }
-_IN_LAYER = {
+_GGUF_NAMES_IN_LAYER = {
     "ln_1": "attn_norm",
     "attn.c_attn": "attn_qkv",
     "attn.c_proj": "attn_output",
@@ -49,27 +55,27 @@ def _tensors(folder: Path) -> Iterator[tuple[str, Any]]:
             size = int.from_bytes(opened.read(8), "little")
             header = json.loads(opened.read(size))
         data = np.memmap(file, np.uint8, "r", 8 + size)
-        for name, about in header.items():
+        for name, entry in header.items():
             if name == "__metadata__":
                 continue
-            raw = data[slice(*about["data_offsets"])]
-            if about["dtype"] == "BF16":
+            raw = data[slice(*entry["data_offsets"])]
+            if entry["dtype"] == "BF16":
                 values = (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
             else:
-                values = raw.view({"F32": np.float32, "F16": np.float16}[about["dtype"]])
-            yield name, values.astype(np.float32).reshape(about["shape"])
+                values = raw.view({"F32": np.float32, "F16": np.float16}[entry["dtype"]])
+            yield name, values.astype(np.float32).reshape(entry["shape"])
 
 
 def _gguf_name(name: str) -> str:
-    stem, _, kind = name.rpartition(".")
-    if stem in _NAMES:
-        return f"{_NAMES[stem]}.{kind}"
+    stem, _, suffix = name.rpartition(".")  # the suffix is "weight" or "bias"
+    if stem in _GGUF_NAMES:
+        return f"{_GGUF_NAMES[stem]}.{suffix}"
     _, _, layer, part = stem.split(".", 3)
-    return f"blk.{layer}.{_IN_LAYER[part]}.{kind}"
+    return f"blk.{layer}.{_GGUF_NAMES_IN_LAYER[part]}.{suffix}"
 
 
-def convert(folder: Path, kind: str, out: Path) -> None:
-    """Write a checkpoint as GGUF."""
+def convert(folder: Path, number_format: str, out: Path) -> None:
+    """Write a checkpoint as GGUF, with its matrices in a number format."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     writer = gguf.GGUFWriter(out, "starcoder")
     writer.add_context_length(config["n_positions"])
@@ -82,10 +88,10 @@ def convert(folder: Path, kind: str, out: Path) -> None:
     writer.add_vocab_size(config["vocab_size"])
     _add_vocabulary(writer, folder, config["vocab_size"])
     for name, values in _tensors(folder):
-        made = _gguf_name(name)
-        matrix = values.ndim == 2 and not made.startswith("position_embd")
-        wanted = _TYPES[kind if matrix else "f32"]
-        writer.add_tensor(made, gguf.quants.quantize(values, wanted), raw_dtype=wanted)
+        gguf_name = _gguf_name(name)
+        is_matrix = values.ndim == 2 and not gguf_name.startswith("position_embd")
+        dtype = _FORMATS[number_format if is_matrix else "f32"]
+        writer.add_tensor(gguf_name, gguf.quants.quantize(values, dtype), raw_dtype=dtype)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -93,27 +99,29 @@ def convert(folder: Path, kind: str, out: Path) -> None:
 
 
 def _add_vocabulary(writer: Any, folder: Path, size: int) -> None:
-    """Write `tokenizer.json` as llama.cpp's own tokenizer wants it, for `/infill`."""
-    known = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    special = {token["content"]: token["id"] for token in known["added_tokens"]}
-    ids = {id_: token for token, id_ in known["model"]["vocab"].items()}
-    ids |= {id_: token for token, id_ in special.items()}
+    """Write `tokenizer.json` in the form of llama.cpp's own tokenizer, for `/infill`."""
+    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    special = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+    tokens = {id_: token for token, id_ in tokenizer["model"]["vocab"].items()}
+    tokens |= {id_: token for token, id_ in special.items()}
     kinds = gguf.TokenType
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("starcoder")  # digits one by one
-    writer.add_token_list([ids.get(id_, f"<unused {id_}>") for id_ in range(size)])
+    writer.add_tokenizer_pre("starcoder")  # splits numbers into single digits
+    writer.add_token_list([tokens.get(id_, f"<unused {id_}>") for id_ in range(size)])
     writer.add_token_types(
         [
             kinds.CONTROL
-            if ids.get(id_) in special
+            if tokens.get(id_) in special
             else kinds.NORMAL
-            if id_ in ids
+            if id_ in tokens
             else kinds.UNUSED
             for id_ in range(size)
         ]
     )
-    merges = known["model"]["merges"]
-    writer.add_token_merges([one if isinstance(one, str) else " ".join(one) for one in merges])
+    merges = tokenizer["model"]["merges"]
+    writer.add_token_merges(
+        [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
+    )
     writer.add_bos_token_id(special["<|endoftext|>"])
     writer.add_eos_token_id(special["<|endoftext|>"])
     writer.add_add_bos_token(False)
@@ -126,42 +134,43 @@ class _Model:
         import llama_cpp as llama
 
         self._llama = llama
-        self._quiet = llama.llama_log_callback(lambda *_: None)
-        llama.llama_log_set(self._quiet, ctypes.c_void_p(0))
+        self._log_nothing = llama.llama_log_callback(lambda *_: None)
+        llama.llama_log_set(self._log_nothing, ctypes.c_void_p(0))
         llama.llama_backend_init()
         self._model = llama.llama_model_load_from_file(
             file.encode(), llama.llama_model_default_params()
         )
         settings = llama.llama_context_default_params()
-        settings.n_ctx, settings.n_batch, settings.n_ubatch = context, 512, 512
+        settings.n_ctx = context
+        settings.n_batch = settings.n_ubatch = _BATCH
         settings.n_threads = settings.n_threads_batch = threads
         self._context = llama.llama_init_from_model(self._model, settings)
-        self._vocab = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self._model))
+        self._vocab_size = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self._model))
 
     def generate(self, prompt: list[int], new: int) -> dict[str, Any]:
         self._llama.llama_memory_clear(self._llama.llama_get_memory(self._context), True)
         ids, ticks, started = [], [], time.perf_counter()
         step = prompt
         for _ in range(new):
-            ids.append(self._next(step))
+            ids.append(self._next_id(step))
             ticks.append(time.perf_counter())
             step = ids[-1:]
         each = (ticks[-1] - ticks[0]) / max(1, new - 1)
         return {"ids": ids, "first": (ticks[0] - started) * 1000, "each": each * 1000}
 
-    def _next(self, ids: list[int]) -> int:
-        for at in range(0, len(ids), 512):
-            part = ids[at : at + 512]
-            tokens = (self._llama.llama_token * len(part))(*part)
-            batch = self._llama.llama_batch_get_one(tokens, len(part))
+    def _next_id(self, ids: list[int]) -> int:
+        for start in range(0, len(ids), _BATCH):
+            chunk = ids[start : start + _BATCH]
+            tokens = (self._llama.llama_token * len(chunk))(*chunk)
+            batch = self._llama.llama_batch_get_one(tokens, len(chunk))
             if self._llama.llama_decode(self._context, batch) != 0:
                 raise RuntimeError("llama_decode failed")
         logits = self._llama.llama_get_logits_ith(self._context, -1)
-        return int(np.argmax(np.ctypeslib.as_array(logits, (self._vocab,))))
+        return int(np.argmax(np.ctypeslib.as_array(logits, (self._vocab_size,))))
 
 
 def run(file: str, threads: int, context: int) -> None:
-    """Answer requests until the input ends."""
+    """Generate tokens for each request until the input ends."""
     model = _Model(file, threads, context)
     print("ready", flush=True)
     for line in sys.stdin:

@@ -1,8 +1,9 @@
-"""From a process's start to its first token, and the most memory that it took: ours beside
-transformers, which loads the same weights and writes one token. On a GPU, if there is one.
+"""Time from the start of a process to its first token, and peak memory: ours and transformers.
 
-Every run is a process of its own, by turns; the files are in the system's cache, as they are when a
-model is used every day. The kernels are compiled already, as after a first run.
+transformers loads the same weights and generates one token. The benchmark uses a GPU if there is
+one. Every run is a process of its own, by turns, with the environment of this process but without
+our thread settings (`benchmarks.peer_process`); ours makes these settings itself. The files are in
+the system's cache and the kernels are compiled, as on a machine that uses the model every day.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from benchmarks.common import (
     random_checkpoint,
 )
 from benchmarks.decode import DtypesOption
+from benchmarks.peer_process import peer_environment
 
 _OURS = """
 from engine.machine import configure_threads
@@ -36,37 +38,44 @@ configure_threads()
 import torch
 from engine.loading.load import load
 from engine.settings import EngineSettings
-held = load(EngineSettings(model={path!r}, dtype={dtype!r}), lambda *_: None)
+loaded = load(EngineSettings(model={path!r}, dtype={dtype!r}), lambda *_: None)
 with torch.inference_mode():
-    int(held.decoder.forward(torch.arange(20, 40), held.new_cache())[-1].argmax())
+    int(loaded.decoder.forward(torch.arange(20, 40), loaded.new_cache())[-1].argmax())
 """
 _TRANSFORMERS = """
 import torch
 from transformers import AutoModelForCausalLM
 device = "cuda" if torch.cuda.is_available() else "cpu"
-held = AutoModelForCausalLM.from_pretrained({path!r}, dtype=torch.{dtype}).eval().to(device)
+model = AutoModelForCausalLM.from_pretrained({path!r}, dtype=torch.{dtype}).eval().to(device)
 ids = torch.arange(20, 40, device=device)[None]
-held.generate(ids, max_new_tokens=1, pad_token_id=0).cpu()
+model.generate(ids, max_new_tokens=1, pad_token_id=0).cpu()
 """
 
 
-_TAIL = """
+_PRINT_MEMORY = """
 import resource
-on_gpu = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0
-print(on_gpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+gpu_bytes = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0
+print(gpu_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
+_Run = tuple[float, float, float]
+"""Seconds, peak gigabytes of memory and peak gigabytes of GPU memory of one process."""
 
-def _run(code: str) -> tuple[float, float, float]:
-    """Return seconds and gigabytes, of memory and a GPU's, of a process that runs code."""
+
+def _run(code: str) -> _Run:
+    """Run code in a process of its own, and return its time and memory."""
     started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", code + _TAIL], capture_output=True, text=True, check=True
+    process = subprocess.run(
+        [sys.executable, "-c", code + _PRINT_MEMORY],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=peer_environment(),
     )
     seconds = time.perf_counter() - started
     unit = 1 if sys.platform == "darwin" else 1024
-    on_gpu, memory = map(int, done.stdout.split()[-2:])
-    return seconds, memory * unit / 1e9, on_gpu / 1e9
+    gpu_bytes, max_rss = map(int, process.stdout.split()[-2:])
+    return seconds, max_rss * unit / 1e9, gpu_bytes / 1e9
 
 
 def main(
@@ -76,30 +85,38 @@ def main(
     rounds: RoundsOption = 3,
     json_file: JsonOption = None,
 ) -> None:
-    """Start, write a token, end."""
+    """Compare the time to start and generate one token, and the peak memory."""
     with tempfile.TemporaryDirectory() as scratch:
         path = str(random_checkpoint(shape, Path(scratch)) if shape else folder_of(model))
-        codes = {f"ours {one}": _OURS.format(path=path, dtype=one) for one in dtype}
-        codes["transformers"] = _TRANSFORMERS.format(path=path, dtype="bfloat16")
-        runs: dict[str, list[tuple[float, float, float]]] = {name: [] for name in codes}
+        programs = {f"ours {name}": _OURS.format(path=path, dtype=name) for name in dtype}
+        programs["transformers"] = _TRANSFORMERS.format(path=path, dtype="bfloat16")
+        runs: dict[str, list[_Run]] = {name: [] for name in programs}
         for number in range(rounds + 1):
-            for name, code in codes.items():
-                found = _run(code)
-                if number:
-                    runs[name].append(found)
-    table = Table(title=f"{shape or model}: from nothing to a token, {rounds} rounds")
-    for column in ("", "s", "÷ transformers", "GB at most", "on the GPU"):
-        table.add_column(column, justify="right")
-    theirs = statistics.median(one[0] for one in runs["transformers"])
-    for name, of_name in runs.items():
-        seconds, memory, on_gpu = (statistics.median(one[at] for one in of_name) for at in range(3))
-        table.add_row(
-            name, f"{seconds:.2f}", f"{seconds / theirs:.2f}", f"{memory:.2f}", f"{on_gpu:.2f}"
-        )
-    Console().print(table)
+            for name, code in programs.items():
+                run = _run(code)
+                if number:  # the first round warms up
+                    runs[name].append(run)
+    Console().print(_table(f"{shape or model}: from start to first token, {rounds} rounds", runs))
     Console().print(machine())
     if json_file is not None:
         json_file.write_text(json.dumps(runs, indent=1), encoding="utf-8")
+
+
+def _table(title: str, runs: dict[str, list[_Run]]) -> Table:
+    table = Table(title=title)
+    for column in ("", "s", "÷ transformers", "peak GB", "peak GB on the GPU"):
+        table.add_column(column, justify="right")
+    transformers_s = statistics.median(seconds for seconds, _, _ in runs["transformers"])
+    for name, measured in runs.items():
+        seconds, memory, gpu_memory = map(statistics.median, zip(*measured, strict=True))
+        table.add_row(
+            name,
+            f"{seconds:.2f}",
+            f"{seconds / transformers_s:.2f}",
+            f"{memory:.2f}",
+            f"{gpu_memory:.2f}",
+        )
+    return table
 
 
 if __name__ == "__main__":

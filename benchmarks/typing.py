@@ -1,12 +1,15 @@
 """Typing through our whole server, and the same keys through llama.cpp's server, by turns.
 
-Passages of real files are typed in bursts, a request at every key, the one before taken back; after
-a burst the typist waits for the answer, whose time counts. Ours is the language server in a process
-and the engine in another; llama.cpp's is its `/infill`, asked for one line directly, without a
-language server between; both editors cost next to nothing. Both have the same weights, prompts of
-the same length and the same delay after a key, and neither asks again for what is typed along a
-suggestion. A token computed is one that went through the network: of prompts, of answers, or
-guessed. llama.cpp is measured as it comes, prefix before suffix, and with `--spm-infill`.
+Passages of real files are typed in bursts. Each key sends a request and cancels the previous one;
+after a burst the typist waits for the answer, and that time counts.
+
+- Ours is the language server in one process and the engine in another.
+- llama.cpp answers `/infill` directly, for one line, without a language server in between. It is
+  measured in its default order, prefix before suffix (`psm`), and with `--spm-infill` (`spm`).
+
+Both have the same weights, the same prompt length and the same delay after a key. Neither sends a
+request while the typed text matches the suggestion. The simulated editors use almost no processor
+time. Computed tokens are those that went through the network: of prompts, of outputs, and drafts.
 """
 
 from __future__ import annotations
@@ -16,13 +19,12 @@ import json
 import os
 import random
 import re
-import subprocess
 import tempfile
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 import httpx2
 import psutil
@@ -39,8 +41,9 @@ from benchmarks.common import (
     machine,
     random_checkpoint,
 )
-from benchmarks.light_editor import Answered, LightEditor, light_editor
+from benchmarks.light_editor import BurstAnswer, LightEditor, light_editor
 from benchmarks.llama_server import LlamaEditor, llama_server
+from benchmarks.peer_process import convert_to_gguf
 from engine.client.endpoint import Meeting
 from engine.client.managed import ManagedEngine
 from engine.loading.load import threads_for
@@ -53,37 +56,42 @@ from fim.evaluation.report import percentile
 from fim.evaluation.typing_rhythm import MEDIAN_MS
 from fim.snapshot import Source
 
-_KEYS = (2, 8)
-"""Of a burst: from, to."""
+_BURST_KEYS = (2, 8)
+"""Minimum and maximum number of keys in a burst."""
+_PAUSE_AFTER_BURST_S = 0.1
 
 
 @dataclass
 class Result:
-    """What typing came to for one of the two."""
+    """Result of typing with one of the contenders."""
 
     keys: int = 0
     computed: int = 0
-    """Tokens."""
+    """Computed tokens."""
     answers: list[tuple[float, bool, bool]] = field(default_factory=list)
-    """Milliseconds from the last key of a burst to its answer, whether that suggests something, and
-    whether the model was asked for it."""
+    """For each burst: milliseconds from the last key to the answer, whether the answer has a
+    suggestion, and whether the model generated it."""
 
-    def times(self, *, asked_only: bool) -> list[float]:
-        """Return the milliseconds of the answers that suggest something, in order."""
-        return sorted(ms for ms, text, asked in self.answers if text and (asked or not asked_only))
+    def times(self, *, from_model_only: bool) -> list[float]:
+        """Return the sorted times of the answers with a suggestion, in milliseconds."""
+        return sorted(
+            milliseconds
+            for milliseconds, has_suggestion, from_model in self.answers
+            if has_suggestion and (from_model or not from_model_only)
+        )
 
 
-class _Typed(Protocol):
-    """Something to type at."""
+class _Contender(Protocol):
+    """An editor and the server that answers its requests."""
 
     def open(self, passage: Passage) -> None:
-        """Open the file without the passage, the cursor where it is to be."""
+        """Open the file without the passage, with the cursor at the passage's start."""
 
-    async def type(self, text: str, seconds_per_key: float) -> Answered:
-        """Type key by key, and wait for the answer at the last."""
+    async def type(self, text: str, seconds_per_key: float) -> BurstAnswer:
+        """Type key by key, and wait for the answer to the last one."""
 
-    async def computed(self) -> int:
-        """Return how many tokens the model's server has computed since its start."""
+    async def computed_tokens(self) -> int:
+        """Return the number of tokens that the server has computed since its start."""
 
 
 class _Ours:
@@ -93,96 +101,33 @@ class _Ours:
     def open(self, passage: Passage) -> None:
         self._editor.open(passage)
 
-    async def type(self, text: str, seconds_per_key: float) -> Answered:
+    async def type(self, text: str, seconds_per_key: float) -> BurstAnswer:
         return await self._editor.type(text, [seconds_per_key] * len(text))
 
-    async def computed(self) -> int:
-        told = (await self._metrics.get("/metrics")).text
-        found = re.search(r"^starcoder_computed_ids (\d+)", told, re.MULTILINE)
-        return int(found[1]) if found else 0
+    async def computed_tokens(self) -> int:
+        metrics = (await self._metrics.get("/metrics")).text
+        match = re.search(r"^starcoder_computed_ids (\d+)", metrics, re.MULTILINE)
+        return int(match[1]) if match else 0
 
 
-class _Theirs:
+class _LlamaCpp:
     def __init__(self, editor: LlamaEditor) -> None:
         self._editor = editor
 
     def open(self, passage: Passage) -> None:
         self._editor.open(passage.initial_text, passage.start)
 
-    async def type(self, text: str, seconds_per_key: float) -> Answered:
+    async def type(self, text: str, seconds_per_key: float) -> BurstAnswer:
         ghost = await self._editor.type(text, seconds_per_key)
-        return Answered(ghost.milliseconds, ghost.source, bool(ghost.text))
+        return BurstAnswer(ghost.milliseconds, ghost.source, bool(ghost.text))
 
-    async def computed(self) -> int:
-        return await self._editor.computed()
-
-
-async def _passage(at: _Typed, passage: Passage, result: Result, seed: int) -> None:
-    """Type a passage; the same seed gives the same bursts."""
-    rng, before = random.Random(seed), await at.computed()
-    left = passage.file.text[passage.start : passage.end].rstrip("\n")
-    at.open(passage)
-    while left:
-        burst = left[: rng.randint(*_KEYS)]
-        left = left[len(burst) :]
-        one = await at.type(burst, MEDIAN_MS / 1000)
-        result.keys += len(burst)
-        result.answers.append((one.milliseconds, one.suggests, one.source == Source.MODEL))
-        await asyncio.sleep(0.1)
-    result.computed += await at.computed() - before
-
-
-async def measure(
-    chosen: Sequence[Passage],
-    model: str,
-    dtype: str,
-    peers: dict[str, _Peer],
-    prompt: int,
-    debounce_ms: int,
-) -> dict[str, Result]:
-    """Type every passage at each, by turns."""
-    settings = {
-        "model": model,
-        "dtype": dtype,
-        "eagerness": "eager",
-        "statistics": False,
-        "respectGitignore": False,
-        "maxPromptTokens": prompt,
-        "debounceMs": debounce_ms,
-        "maxNewTokens": 128,
-    }
-    engine_settings = EngineSettings(model=model, dtype=dtype)  # type: ignore[arg-type]
-    async with AsyncExitStack() as stack:
-        editor = await stack.enter_async_context(light_editor(settings))
-        await editor.ready()
-        typed: dict[str, _Typed] = {"ours": _Ours(editor, await _metrics(stack, engine_settings))}
-        for name, peer in peers.items():
-            http = await stack.enter_async_context(peer.serve())
-            typed[name] = _Theirs(LlamaEditor(http, debounce_ms / 1000))
-        results = {name: Result() for name in typed}
-        for number, passage in enumerate(chosen):
-            for name, at in typed.items():
-                warm_up = Result()
-                await _passage(at, passage, results[name] if number else warm_up, number)
-        health = await ManagedEngine(engine_settings).health()
-    if health.pid is not None:
-        psutil.Process(health.pid).terminate()
-    return results
-
-
-async def _metrics(stack: AsyncExitStack, settings: EngineSettings) -> httpx2.AsyncClient:
-    endpoint = Meeting.of(settings).endpoint()
-    assert endpoint is not None
-    headers = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
-    uds = None if endpoint.uds is None else str(endpoint.uds)
-    transport = httpx2.AsyncHTTPTransport(uds=uds)
-    client = httpx2.AsyncClient(base_url=endpoint.url, headers=headers, transport=transport)
-    return await stack.enter_async_context(client)
+    async def computed_tokens(self) -> int:
+        return await self._editor.computed_tokens()
 
 
 @dataclass(frozen=True, slots=True)
-class _Peer:
-    """llama.cpp's server with one way to order the prompt."""
+class _PeerServer:
+    """llama.cpp's server with one order of the prompt's parts."""
 
     program: Path
     file: Path
@@ -191,7 +136,7 @@ class _Peer:
     threads: int
     suffix_first: bool
 
-    def serve(self) -> Any:
+    def serve(self) -> AbstractAsyncContextManager[httpx2.AsyncClient]:
         return llama_server(
             self.program,
             self.file,
@@ -202,66 +147,145 @@ class _Peer:
         )
 
 
+async def _type_passage(contender: _Contender, passage: Passage, result: Result, seed: int) -> None:
+    """Type a passage; the same seed gives the same bursts."""
+    rng, computed_before = random.Random(seed), await contender.computed_tokens()
+    text = passage.file.text[passage.start : passage.end].rstrip("\n")
+    contender.open(passage)
+    while text:
+        burst = text[: rng.randint(*_BURST_KEYS)]
+        text = text[len(burst) :]
+        answer = await contender.type(burst, MEDIAN_MS / 1000)
+        from_model = answer.source == Source.MODEL
+        result.keys += len(burst)
+        result.answers.append((answer.milliseconds, answer.has_suggestion, from_model))
+        await asyncio.sleep(_PAUSE_AFTER_BURST_S)
+    result.computed += await contender.computed_tokens() - computed_before
+
+
+async def measure(
+    typed_passages: Sequence[Passage],
+    model: str,
+    dtype: str,
+    peers: dict[str, _PeerServer],
+    max_prompt: int,
+    debounce_ms: int,
+) -> dict[str, Result]:
+    """Type every passage with each contender, by turns; the first passage warms up."""
+    settings = {
+        "model": model,
+        "dtype": dtype,
+        "eagerness": "eager",
+        "statistics": False,
+        "respectGitignore": False,
+        "maxPromptTokens": max_prompt,
+        "debounceMs": debounce_ms,
+        "maxNewTokens": 128,
+    }
+    engine_settings = EngineSettings(model=model, dtype=dtype)  # type: ignore[arg-type]
+    async with AsyncExitStack() as stack:
+        editor = await stack.enter_async_context(light_editor(settings))
+        await editor.wait_until_ready()
+        metrics = await stack.enter_async_context(_engine_client(engine_settings))
+        contenders: dict[str, _Contender] = {"ours": _Ours(editor, metrics)}
+        for name, peer in peers.items():
+            http = await stack.enter_async_context(peer.serve())
+            contenders[name] = _LlamaCpp(LlamaEditor(http, debounce_ms / 1000))
+        results = {name: Result() for name in contenders}
+        for number, passage in enumerate(typed_passages):
+            for name, contender in contenders.items():
+                result = results[name] if number else Result()
+                await _type_passage(contender, passage, result, number)
+        health = await ManagedEngine(engine_settings).health()
+    if health.pid is not None:
+        psutil.Process(health.pid).terminate()
+    return results
+
+
+def _engine_client(settings: EngineSettings) -> httpx2.AsyncClient:
+    """Return an HTTP client of the engine process, which must be running."""
+    endpoint = Meeting.of(settings).endpoint()
+    assert endpoint is not None
+    headers = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
+    uds = None if endpoint.uds is None else str(endpoint.uds)
+    transport = httpx2.AsyncHTTPTransport(uds=uds)
+    return httpx2.AsyncClient(base_url=endpoint.url, headers=headers, transport=transport)
+
+
 def main(
-    folder: Annotated[Path, typer.Argument(help="Source files to type passages of.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the source files.")],
     server: Annotated[
-        Path, typer.Option(envvar="STARCODER_LLAMA_SERVER", help="llama.cpp's llama-server.")
+        Path, typer.Option(envvar="STARCODER_LLAMA_SERVER", help="Path of llama-server.")
     ],
     llama: PeerOption = None,
     shape: ShapeOption = None,
     model: ModelOption = "demo",
-    dtype: Annotated[str, typer.Option(help="Ours, as the setting.")] = "auto",
-    kind: Annotated[str, typer.Option(help="llama.cpp's: bf16, q8_0 or q4_0.")] = "bf16",
-    files: Annotated[int, typer.Option(min=2, help="Passages; the first warms up.")] = 13,
-    lines: Annotated[int, typer.Option(min=1, help="Of each.")] = 4,
-    prompt: Annotated[int, typer.Option(help="Longest prompt, in tokens.")] = 768,
-    debounce_ms: Annotated[int, typer.Option(help="Delay after a key, of both.")] = 0,
+    dtype: Annotated[str, typer.Option(help="Number format of our weights.")] = "auto",
+    kind: Annotated[
+        str, typer.Option(help="llama.cpp's number format: bf16, q8_0 or q4_0.")
+    ] = "bf16",
+    files: Annotated[int, typer.Option(min=2, help="Passages; the first one warms up.")] = 13,
+    lines: Annotated[int, typer.Option(min=1, help="Lines per passage.")] = 4,
+    prompt: Annotated[int, typer.Option(help="Maximum prompt length in tokens.")] = 768,
+    debounce_ms: Annotated[int, typer.Option(help="Delay after a key, for both.")] = 0,
     json_file: JsonOption = None,
 ) -> None:
-    """Print times and tokens computed; `psm` and `spm` are llama.cpp's prompts."""
+    """Compare our server with llama.cpp's: time to a suggestion, and computed tokens."""
     if llama is None:
-        raise typer.BadParameter("name the Python that converts weights by --llama")
+        raise typer.BadParameter("Give the Python that converts the weights: --llama PATH.")
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["STARCODER_LSP_RUNTIME_DIR"] = f"{scratch}/run"
         path = str(random_checkpoint(shape, Path(scratch))) if shape else model
-        config = json.loads((folder_of(path) / "config.json").read_text(encoding="utf-8"))
         file = Path(scratch) / "peer.gguf"
-        script = Path(__file__).with_name("llama_peer.py")
-        subprocess.run([llama, "-P", script, "convert", folder_of(path), kind, file], check=True)
-        threads = threads_for(parameter_count(config))
-        context = min(int(config["n_positions"]), 2 * prompt)
-        peers = {
-            name: _Peer(server, file, context, prompt, threads, suffix_first)
-            for name, suffix_first in (("psm", False), ("spm", True))
-        }
-        chosen = passages(source_files(folder), files, lines, 0)
-        results = asyncio.run(measure(chosen, path, dtype, peers, prompt, debounce_ms))
+        convert_to_gguf(llama, folder_of(path), kind, file)
+        peers = _peer_servers(server, file, folder_of(path), prompt)
+        typed_passages = passages(source_files(folder), files, lines, 0)
+        results = asyncio.run(measure(typed_passages, path, dtype, peers, prompt, debounce_ms))
     _report(f"{shape or model}: ours in {dtype}, llama.cpp in {kind}", results, json_file)
+
+
+def _peer_servers(
+    program: Path, file: Path, checkpoint: Path, max_prompt: int
+) -> dict[str, _PeerServer]:
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    threads = threads_for(parameter_count(config))
+    context = min(int(config["n_positions"]), 2 * max_prompt)
+    return {
+        name: _PeerServer(program, file, context, max_prompt, threads, suffix_first)
+        for name, suffix_first in (("psm", False), ("spm", True))
+    }
 
 
 def _report(title: str, results: dict[str, Result], json_file: Path | None) -> None:
     table = Table(title=title)
-    others = [name for name in results if name != "ours"]
-    for column in ("ms to a suggestion", "ours", *others, *(f"ours ÷ {name}" for name in others)):
+    peers = [name for name in results if name != "ours"]
+    for column in ("ms to a suggestion", "ours", *peers, *(f"ours ÷ {name}" for name in peers)):
         table.add_column(column, justify="right")
-    rows: dict[str, dict[str, float]] = {}
-    for name, result in results.items():
-        for label, asked_only in (("any", False), ("model asked", True)):
-            ordered = result.times(asked_only=asked_only) or [0.0]
-            rows.setdefault(f"{label}, p50", {})[name] = percentile(ordered, 0.5)
-            rows.setdefault(f"{label}, p95", {})[name] = percentile(ordered, 0.95)
-        rows.setdefault("tokens a key", {})[name] = result.computed / result.keys
-        rows.setdefault("answers", {})[name] = len(result.answers)
-        rows.setdefault("suggestions", {})[name] = len(result.times(asked_only=False))
-        rows.setdefault("of the model", {})[name] = len(result.times(asked_only=True))
-    for label, values in rows.items():
-        ratios = [f"{values['ours'] / values[name]:.2f}" if values[name] else "" for name in others]
+    for label, values in _rows(results).items():
+        ratios = [f"{values['ours'] / values[name]:.2f}" if values[name] else "" for name in peers]
         table.add_row(label, *(f"{value:.1f}" for value in values.values()), *ratios)
     Console().print(table)
     Console().print(machine())
     if json_file is not None:
-        kept = {name: asdict(result) for name, result in results.items()}
-        json_file.write_text(json.dumps({"title": title, "machine": machine(), "results": kept}))
+        rows = {name: asdict(result) for name, result in results.items()}
+        json_file.write_text(json.dumps({"title": title, "machine": machine(), "results": rows}))
+
+
+def _rows(results: dict[str, Result]) -> dict[str, dict[str, float]]:
+    """Return the value of each row of the table for each contender."""
+    rows: dict[str, dict[str, float]] = {}
+    for name, result in results.items():
+        for label, from_model_only in (("any", False), ("from the model", True)):
+            times = result.times(from_model_only=from_model_only) or [0.0]
+            rows.setdefault(f"{label}, p50", {})[name] = percentile(times, 0.5)
+            rows.setdefault(f"{label}, p95", {})[name] = percentile(times, 0.95)
+        rows.setdefault("computed tokens per key", {})[name] = result.computed / result.keys
+        rows.setdefault("answers", {})[name] = len(result.answers)
+        num_suggestions = len(result.times(from_model_only=False))
+        rows.setdefault("suggestions", {})[name] = num_suggestions
+        num_from_model = len(result.times(from_model_only=True))
+        rows.setdefault("suggestions from the model", {})[name] = num_from_model
+    return rows
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.common import PEER_VARIABLE, LlamaCpp
+from benchmarks.common import PEER_VARIABLE
+from benchmarks.peer_process import LlamaCpp
 from engine.api import GenerationRequest
 from engine.kv_cache.cache import KVCache
 from engine.loading.load import load

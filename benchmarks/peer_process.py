@@ -1,0 +1,83 @@
+"""llama.cpp in a process of its own, started without the environment variables that we set.
+
+`benchmarks.common` configures this process as an engine process: idle OpenMP threads sleep. A
+child process inherits that through its environment, and llama.cpp is up to 1.7 times slower with
+it. So every peer process starts with `peer_environment()`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypedDict
+
+import torch
+
+from benchmarks.common import Timing, folder_of
+
+_SCRIPT = Path(__file__).with_name("llama_peer.py")
+_CONTEXT, _DEMO_CONTEXT = 2048, 1024
+"""Positions of llama.cpp's context; the demo model has no more than the second."""
+
+_OURS = ("OMP_", "KMP_", "GOMP_", "THP_MEM_ALLOC_ENABLE")
+"""Prefixes of the variables that configure OpenMP, and the variable that configures huge pages."""
+
+
+class PeerOutput(TypedDict):
+    """The answer of the peer process to one request."""
+
+    ids: list[int]
+    first: float
+    """Milliseconds to the first token."""
+    each: float
+    """Mean milliseconds per token after the first."""
+
+
+def peer_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the environment without the variables that configure our threads and memory."""
+    return {name: value for name, value in environment.items() if not name.startswith(_OURS)}
+
+
+def convert_to_gguf(python: Path, folder: Path, number_format: str, file: Path) -> None:
+    """Write a checkpoint as GGUF, with weights in one of llama.cpp's number formats."""
+    command: list[str | Path] = [python, "-P", _SCRIPT, "convert", folder, number_format, file]
+    subprocess.run(command, check=True, env=peer_environment())
+
+
+class LlamaCpp:
+    """A contender: llama.cpp in a process of its own, with the same weights as ours."""
+
+    def __init__(self, python: Path, model: str, number_format: str, scratch: Path) -> None:
+        file = scratch / f"{number_format}.gguf"
+        convert_to_gguf(python, folder_of(model), number_format, file)
+        context = _DEMO_CONTEXT if model == "demo" else _CONTEXT
+        self._process = subprocess.Popen(
+            [python, "-P", _SCRIPT, "run", file, str(torch.get_num_threads()), str(context)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=peer_environment(),
+        )
+        assert self._process.stdout is not None
+        self._process.stdout.readline()  # the process reports that it is ready
+
+    def generate(self, prompt: tuple[int, ...], count: int) -> PeerOutput:
+        """Generate `count` tokens greedily, and return them with their times."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"prompt": prompt, "new": count}) + "\n")
+        self._process.stdin.flush()
+        output: PeerOutput = json.loads(self._process.stdout.readline())
+        return output
+
+    def __call__(self, prompt: tuple[int, ...], count: int) -> Timing:
+        """Generate `count` tokens after a prompt, as a `Contender`."""
+        output = self.generate(prompt, count)
+        return Timing(output["first"], output["each"])
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()

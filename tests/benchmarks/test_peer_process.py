@@ -1,0 +1,68 @@
+"""A peer process starts without the environment variables that configure our engine."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks.llama_server import llama_server
+from benchmarks.peer_process import LlamaCpp, convert_to_gguf, peer_environment
+from engine.machine import configure_threads
+
+OURS = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS", "KMP_BLOCKTIME", "THP_MEM_ALLOC_ENABLE")
+
+
+@pytest.fixture
+def environment_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file for the peer's environment. Our own one has the variables that must not leak."""
+    for name in OURS:
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("INHERITED", "1")
+    return tmp_path / "environment"
+
+
+@pytest.fixture
+def program(tmp_path: Path, environment_file: Path) -> Path:
+    """A program that appends its environment to a file, and ends."""
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\nenv >> '{environment_file}'\necho ready\n")
+    program.chmod(0o755)
+    return program
+
+
+def names_in(file: Path) -> list[str]:
+    return [line.partition("=")[0] for line in file.read_text().splitlines()]
+
+
+def test_our_variables_do_not_reach_the_conversion(program: Path, environment_file: Path) -> None:
+    convert_to_gguf(program, Path("folder"), "f32", Path("file"))
+    assert "INHERITED" in names_in(environment_file)
+    assert not set(OURS) & set(names_in(environment_file))
+
+
+def test_our_variables_do_not_reach_llama_cpp(
+    program: Path, environment_file: Path, tmp_path: Path
+) -> None:
+    LlamaCpp(program, "demo", "f32", tmp_path).close()
+    assert names_in(environment_file).count("INHERITED") == 2  # of the conversion and of the run
+    assert not set(OURS) & set(names_in(environment_file))
+
+
+async def test_our_variables_do_not_reach_the_server_of_llama_cpp(
+    program: Path, environment_file: Path
+) -> None:
+    with pytest.raises(RuntimeError, match="ended"):
+        async with llama_server(
+            program, Path("file"), context=1, batch=1, threads=1, suffix_first=False
+        ):
+            pass
+    assert "INHERITED" in names_in(environment_file)
+    assert not set(OURS) & set(names_in(environment_file))
+
+
+def test_every_variable_that_the_engine_sets_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment: dict[str, str] = {}
+    monkeypatch.setattr(os, "environ", environment)
+    configure_threads()
+    assert environment
+    assert peer_environment(environment) == {}

@@ -1,7 +1,7 @@
-"""How much of the prompt is another at each key: what a KV cache cannot hold.
+"""How much of the prompt changes at each key: the part that a KV cache cannot reuse.
 
-Passages of real files are typed key by key, and each prompt is held beside the ones before it. No
-model is asked and nothing is timed: the counts are the same on every machine.
+Passages of real files are typed key by key, and each prompt is compared with the previous ones. No
+model runs and nothing is timed, so the counts are the same on every machine.
 """
 
 from __future__ import annotations
@@ -31,85 +31,88 @@ from fim.request.model import without_last_characters
 from fim.settings import FORMS, Form
 from fim.snapshot import Snapshot
 
-_REMEMBERED = 8
-"""Prompts before, any of which may be the one whose cache fits best."""
-_LONG = 16
-"""Ids: more are a prefill that one notices."""
+_CACHED_PROMPTS = 8
+"""Number of previous prompts whose KV caches may be reused."""
+_LONG_PREFILL = 16
+"""Tokens; a user notices a prefill of more."""
 
 
 @dataclass
-class Count:
-    """What typing came to with one form and one length of prompt."""
+class PromptCounts:
+    """Counts of typing with one form and one maximum length of the prompt."""
 
     form: Form
     limit: int
+    """Maximum prompt length in tokens."""
     keys: int = 0
     ids: int = 0
-    """Of all prompts."""
-    anew: int = 0
-    """Of those, how many no prompt before began with."""
+    """Token ids of all prompts."""
+    computed: int = 0
+    """Token ids after the longest prefix in common with a previous prompt."""
     long: int = 0
-    """Keys that had many of them."""
+    """Keys with more than `_LONG_PREFILL` computed ids."""
 
     def type(self, passage: Passage, tokenizer: Tokenizer) -> None:
-        """Add a passage; what its first prompt takes is not counted."""
+        """Type a passage and add its counts; its first prompt does not count."""
         family, encode = detect(tokenizer), cached_encoder(tokenizer.encode)
-        before: deque[tuple[int, ...]] = deque(maxlen=_REMEMBERED)
-        text, after = passage.file.text, passage.file.text[passage.end :]
+        previous: deque[tuple[int, ...]] = deque(maxlen=_CACHED_PROMPTS)
+        text, rest = passage.file.text, passage.file.text[passage.end :]
         for cursor in range(passage.start, passage.end + 1):
-            here = Snapshot("", passage.file.language, text[:cursor] + after, cursor)
-            asked = without_last_characters(here, len(partial_token(here.line_before)))
-            ids = build(asked, family, encode, self.limit, self.form).ids
-            if before:
-                anew = len(ids) - max(_shared(ids, one) for one in before)
+            snapshot = Snapshot("", passage.file.language, text[:cursor] + rest, cursor)
+            healed = without_last_characters(snapshot, len(partial_token(snapshot.line_before)))
+            ids = build(healed, family, encode, self.limit, self.form).ids
+            if previous:
+                computed = len(ids) - max(_common_prefix(ids, prompt) for prompt in previous)
                 self.keys += 1
                 self.ids += len(ids)
-                self.anew += anew
-                self.long += anew > _LONG
-            before.append(ids)
+                self.computed += computed
+                self.long += computed > _LONG_PREFILL
+            previous.append(ids)
 
 
-def _shared(one: Sequence[int], other: Sequence[int]) -> int:
-    for at, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return at
-    return min(len(one), len(other))
+def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """Return the length of the common prefix."""
+    for index, (id_a, id_b) in enumerate(zip(a, b, strict=False)):
+        if id_a != id_b:
+            return index
+    return min(len(a), len(b))
 
 
 def main(
-    folders: Annotated[list[Path], typer.Argument(help="Source files to type passages of.")],
-    files: Annotated[int, typer.Option(min=1, help="Passages.")] = 12,
-    lines: Annotated[int, typer.Option(min=1, help="Of each.")] = 8,
+    folders: Annotated[list[Path], typer.Argument(help="Folders of source files.")],
+    files: Annotated[int, typer.Option(min=1, help="Number of passages.")] = 12,
+    lines: Annotated[int, typer.Option(min=1, help="Lines per passage.")] = 8,
     json_file: JsonOption = None,
 ) -> None:
-    """Print how many ids a key has to compute, by the prompt's form and length."""
+    """Count the prompt's ids that each key makes the engine compute, by the prompt's form."""
     tokenizer = Tokenizer.from_file(EMBEDDED_DIR)
-    chosen = passages(source_files(*folders), files, lines, 1)
-    found = [Count(form, limit) for form in FORMS for limit in (768, 2048)]
-    table = Table(title=f"{files} passages of {lines} lines, the demo model's ids")
+    typed_passages = passages(source_files(*folders), files, lines, 1)
+    all_counts = [PromptCounts(form, limit) for form in FORMS for limit in (768, 2048)]
+    table = Table(title=f"{files} passages of {lines} lines, the demo model's token ids")
     for column in (
         "form",
-        "longest prompt",
+        "maximum prompt",
         "keys",
-        "ids a prompt",
-        "anew a key",
-        f"keys with more than {_LONG}",
+        "ids per prompt",
+        "computed per key",
+        f"keys with more than {_LONG_PREFILL}",
     ):
         table.add_column(column, justify="right")
-    for one in found:
-        for passage in chosen:
-            one.type(passage, tokenizer)
+    for counts in all_counts:
+        for passage in typed_passages:
+            counts.type(passage, tokenizer)
         table.add_row(
-            one.form,
-            str(one.limit),
-            str(one.keys),
-            f"{one.ids / one.keys:.0f}",
-            f"{one.anew / one.keys:.1f}",
-            str(one.long),
+            counts.form,
+            str(counts.limit),
+            str(counts.keys),
+            f"{counts.ids / counts.keys:.0f}",
+            f"{counts.computed / counts.keys:.1f}",
+            str(counts.long),
         )
     Console().print(table)
     if json_file is not None:
-        json_file.write_text(json.dumps([asdict(one) for one in found]), encoding="utf-8")
+        rows = [asdict(counts) for counts in all_counts]
+        json_file.write_text(json.dumps(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Milliseconds that a completion costs beside the model: window, ids, cut, clean, syntax.
+"""Milliseconds that a completion costs besides the model: window, tokenizing, truncation, repair.
 
-A scripted engine answers at once, so that what is left is ours. The floor measured in the same run
-is tokenizing the prompt's text alone: no pipeline can ask a model without it where a file is first
-met. At the next key most of the ids are known. Where other programs use the processor, its own time
-tells what the pipeline costs; the time that passes tells how busy the machine is.
+A scripted engine answers immediately, so the measured time is that of our pipeline. Its lower
+bound, measured in the same run, is the time to tokenize the prompt's text alone. At the first
+completion in a file no pipeline can do without that; at the next key most token ids are cached.
+
+If other programs use the processor, the processor time shows the cost of the pipeline, and the
+elapsed time shows how busy the machine is.
 """
 
 from __future__ import annotations
@@ -33,11 +35,13 @@ from fim.prompt.families import detect
 from fim.settings import FimSettings
 from fim.snapshot import Snapshot, Trigger
 
-_ANSWER = "compute(value, 17)\n"
+_OUTPUT = "compute(value, 17)\n"
+_FIRST, _NEXT_KEY, _CACHED = "completion anywhere", "at the next key", "cached suggestion"
+_TOKENIZING = "tokenizing alone"
 
 
 def python_file(lines: int) -> str:
-    """Return a Python file of so many lines, no two functions alike."""
+    """Return a Python file of `lines` lines in which no two functions are alike."""
     rng = random.Random(0)
     functions = []
     for number in range(lines // 5):
@@ -52,68 +56,72 @@ def python_file(lines: int) -> str:
 
 @dataclass
 class _Times:
-    """Milliseconds of one thing: passed, and of the processor, all threads together."""
+    """Milliseconds of repeated measurements of one operation."""
 
     passed: list[float] = field(default_factory=list)
+    """Elapsed milliseconds."""
     processor: list[float] = field(default_factory=list)
+    """Milliseconds of processor time, of all threads together."""
 
     @contextmanager
-    def took(self) -> Iterator[None]:
-        """Add what is done within."""
-        started, used = time.perf_counter(), time.process_time()
+    def measure(self) -> Iterator[None]:
+        """Add the times of the block."""
+        started, processor_started = time.perf_counter(), time.process_time()
         yield
-        self.processor.append((time.process_time() - used) * 1000)
+        self.processor.append((time.process_time() - processor_started) * 1000)
         self.passed.append((time.perf_counter() - started) * 1000)
 
 
 async def _measure(lines: int, count: int) -> dict[str, _Times]:
     tokenizer = Tokenizer.from_file(EMBEDDED_DIR)
-    engine = ScriptedEngine(lambda _: _ANSWER, held=tokenizer, context_window=8192)
+    engine = ScriptedEngine(lambda _: _OUTPUT, held=tokenizer, context_window=8192)
     completer = Completer(engine, FimSettings(eagerness="eager"))
-    text, rng = python_file(lines), random.Random(1)
-    ends = [at for at in range(len(text)) if text.startswith(", other, ", at)]
-    names = ("completion anywhere", "at the next key", "known answer", "tokenizing alone")
-    times = {name: _Times() for name in names}
+    file, rng = python_file(lines), random.Random(1)
+    cursors = [offset for offset in range(len(file)) if file.startswith(", other, ", offset)]
+    times = {name: _Times() for name in (_FIRST, _NEXT_KEY, _CACHED, _TOKENIZING)}
     for _ in range(count):
-        cursor = rng.choice(ends)
-        here = text[:cursor] + text[text.index("\n", cursor) :]
-        then = f"{here[:cursor]}~{here[cursor:]}"  # what nothing was suggested for
-        for name, text_then, at in (
-            ("completion anywhere", here, cursor),
-            ("known answer", here, cursor),
-            ("at the next key", then, cursor + 1),
+        cursor = rng.choice(cursors)
+        text = file[:cursor] + file[file.index("\n", cursor) :]
+        text_after_key = f"{text[:cursor]}~{text[cursor:]}"  # no cached suggestion matches
+        for name, current_text, current_cursor in (
+            (_FIRST, text, cursor),
+            (_CACHED, text, cursor),
+            (_NEXT_KEY, text_after_key, cursor + 1),
         ):
-            snapshot = Snapshot("file:///a.py", "python", text_then, at)
-            with times[name].took():
+            snapshot = Snapshot("file:///a.py", "python", current_text, current_cursor)
+            with times[name].measure():
                 await completer.complete(snapshot, Trigger.AUTOMATIC)
-        snapshot = Snapshot("file:///a.py", "python", here, cursor)
-        family = detect(tokenizer)
-        ids = build(snapshot, family, tokenizer.encode, 2048).ids
-        shown = tokenizer.decode(ids)
-        with times["tokenizing alone"].took():
-            tokenizer.encode(shown)
+        snapshot = Snapshot("file:///a.py", "python", text, cursor)
+        ids = build(snapshot, detect(tokenizer), tokenizer.encode, 2048).ids
+        prompt = tokenizer.decode(ids)
+        with times[_TOKENIZING].measure():
+            tokenizer.encode(prompt)
     return times
 
 
 def main(
-    lines: Annotated[int, typer.Option(min=10, help="Of the file that is completed in.")] = 5000,
-    count: Annotated[int, typer.Option(min=10, help="Places in it.")] = 300,
-    out: Annotated[Path | None, typer.Option("--json", help="Keep every time.")] = None,
+    lines: Annotated[int, typer.Option(min=10, help="Lines of the file.")] = 5000,
+    count: Annotated[int, typer.Option(min=10, help="Number of cursors in it.")] = 300,
+    out: Annotated[
+        Path | None, typer.Option("--json", help="Write every time to this file.")
+    ] = None,
 ) -> None:
-    """Complete at random places of one file and print what it costs without a model."""
+    """Complete at random cursors of one file, and print the cost without a model."""
     times = asyncio.run(_measure(lines, count))
-    table = Table(title=f"{lines} lines, {count} places; {platform.processor() or 'CPU'}, ms")
-    for column in ("", "p50", "p95", "processor's p50", "p95"):
+    table = Table(title=f"{lines} lines, {count} cursors; {platform.processor() or 'CPU'}, ms")
+    for column in ("", "p50", "p95", "processor p50", "processor p95"):
         table.add_column(column)
-    for name, found in times.items():
-        ordered = (sorted(found.passed), sorted(found.processor))
-        cells = (percentile(one, share) for one in ordered for share in (0.5, 0.95))
+    for name, measured in times.items():
+        cells = (
+            percentile(sorted(values), share)
+            for values in (measured.passed, measured.processor)
+            for share in (0.5, 0.95)
+        )
         table.add_row(name, *(f"{cell:.2f}" for cell in cells))
     Console().print(table)
     if out is not None:
-        out.write_text(
-            json.dumps({name: asdict(found) for name, found in times.items()}), encoding="utf-8"
-        )
+        rows = {name: asdict(measured) for name, measured in times.items()}
+        out.write_text(json.dumps(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

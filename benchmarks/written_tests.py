@@ -1,7 +1,7 @@
-"""What "write tests" comes to with a model: tests that can be used, and those of them that pass.
+"""Quality of the task "write tests" with a model: number of usable tests, and of those that pass.
 
-Eight small functions; asked as the product asks. That a test can be used says that it parses, calls
-the function and asserts; only running it says whether what it asserts is so.
+The model writes tests for eight small functions, with the product's own requests. A usable test
+parses, calls the function and has an assertion. Only a run shows whether the assertion holds.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ FUNCTIONS = {
 }
 
 
-async def _written(engine: LocalEngine, code: str, root: Path) -> bool:
+async def _write_test(engine: LocalEngine, code: str, root: Path) -> bool:
+    """Write a test for the code, and return whether it is usable."""
     source = root / "mod.py"
     await asyncio.to_thread(source.write_text, code, encoding="utf-8")
-    at = code.index("return")
-    target = Target(source, "python", code, at, at, root)
+    cursor = code.index("return")
+    target = Target(source, "python", code, cursor, cursor, root)
     try:
         proposal = await write_tests(target, Asker(engine), WorkspaceFiles(root))
     except RequestError:
@@ -53,7 +54,7 @@ async def _written(engine: LocalEngine, code: str, root: Path) -> bool:
     return True
 
 
-def _passes(root: Path) -> bool:
+def _tests_pass(root: Path) -> bool:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     return subprocess.run(command, cwd=root, capture_output=True, check=False).returncode == 0
 
@@ -64,17 +65,19 @@ async def _measure(model: str) -> tuple[int, int]:
     for code in FUNCTIONS.values():
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
-            if await _written(engine, code, root):
+            if await _write_test(engine, code, root):
                 usable += 1
-                passing += await asyncio.to_thread(_passes, root)
+                passing += await asyncio.to_thread(_tests_pass, root)
     await engine.aclose()
     return usable, passing
 
 
-def main(model: Annotated[str, typer.Option()] = "demo") -> None:
-    """Print how many of the functions get a test, and how many of those tests pass."""
+def main(
+    model: Annotated[str, typer.Option(help="`demo`, a directory or a Hub id.")] = "demo",
+) -> None:
+    """Count the functions that get a usable test, and the tests that pass."""
     usable, passing = asyncio.run(_measure(model))
-    print(f"{model}: {usable} of {len(FUNCTIONS)} get a test that can be used, {passing} pass")
+    print(f"{model}: {usable} of {len(FUNCTIONS)} functions get a usable test, {passing} pass")
 
 
 if __name__ == "__main__":

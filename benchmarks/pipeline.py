@@ -74,7 +74,7 @@ class _Times:
 
 async def _measure(lines: int, count: int) -> dict[str, _Times]:
     tokenizer = Tokenizer.from_file(EMBEDDED_DIR)
-    engine = ScriptedEngine(lambda _: _OUTPUT, held=tokenizer, context_window=8192)
+    engine = ScriptedEngine(lambda _: _OUTPUT, model_tokenizer=tokenizer, context_window=8192)
     completer = Completer(engine, FimSettings(eagerness="eager"))
     file, rng = python_file(lines), random.Random(1)
     cursors = [offset for offset in range(len(file)) if file.startswith(", other, ", offset)]

@@ -44,7 +44,7 @@ from benchmarks.common import (
 from benchmarks.light_editor import BurstAnswer, LightEditor, light_editor
 from benchmarks.llama_server import LlamaEditor, llama_server
 from benchmarks.peer_process import convert_to_gguf
-from engine.client.endpoint import Meeting
+from engine.client.endpoint import RuntimeFiles
 from engine.client.managed import ManagedEngine
 from engine.loading.load import threads_for
 from engine.loading.model_size import parameter_count
@@ -204,7 +204,7 @@ async def measure(
 
 def _engine_client(settings: EngineSettings) -> httpx2.AsyncClient:
     """Return an HTTP client of the engine process, which must be running."""
-    endpoint = Meeting.of(settings).endpoint()
+    endpoint = RuntimeFiles.for_settings(settings).endpoint()
     assert endpoint is not None
     headers = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
     uds = None if endpoint.uds is None else str(endpoint.uds)

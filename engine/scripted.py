@@ -59,7 +59,7 @@ class ScriptedEngine:
     script: Script
     seconds_per_token: float = 0.0
     context_window: int = 100_000
-    held: Tokenizer = field(default_factory=byte_tokenizer)
+    model_tokenizer: Tokenizer = field(default_factory=byte_tokenizer)
     requests: list[GenerationRequest] = field(default_factory=list)
     """Everything that was asked, in order."""
     stopped_early: int = 0
@@ -76,7 +76,7 @@ class ScriptedEngine:
 
     async def tokenizer(self, adapter: str | None = None) -> Tokenizer:
         """Return the tokenizer, whatever the adapter."""
-        return self.held
+        return self.model_tokenizer
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.stream`."""
@@ -94,9 +94,9 @@ class ScriptedEngine:
             raise PromptTooLongError(
                 f"The prompt's {len(request.prompt)} tokens do not fit {self.context_window}."
             )
-        ids = self.held.encode(request.forced_prefix + self.script(request))
+        ids = self.model_tokenizer.encode(request.forced_prefix + self.script(request))
         utf8, stop_text, written = (
-            self.held.stream(),
+            self.model_tokenizer.stream(),
             StopText(
                 request.stop_text,
                 len(request.forced_prefix),
@@ -105,7 +105,7 @@ class ScriptedEngine:
             ),
             0,
         )
-        begun = len(self.held.encode(request.forced_prefix))
+        begun = len(self.model_tokenizer.encode(request.forced_prefix))
         finish = FinishReason.STOP
         for id_ in ids:
             if (id_ in request.stop_ids and written >= begun) or stop_text.reached:

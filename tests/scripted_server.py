@@ -1,11 +1,10 @@
-"""The real language server over stdio with a scripted engine, for tests about the protocol alone.
+"""The real language server over stdio with a scripted engine, for tests of the protocol alone.
 
-Run as `python -m tests.scripted_server ANSWER [SECONDS_PER_TOKEN]`. The engine's requests, but for
-those that nobody waited for, are reported by the request `test/requests`.
+Run as `python -m tests.scripted_server OUTPUT [SECONDS_PER_TOKEN]`. The request `test/requests`
+reports the engine's requests, prefetches excepted.
 """
 
 import sys
-from typing import Any
 
 from engine.api import Priority
 from engine.scripted import ScriptedEngine
@@ -14,23 +13,24 @@ from lsp_server.stdio import build_server
 
 
 def main() -> None:
-    answer, delay = sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
-    engine = ScriptedEngine(lambda _: answer.encode().decode("unicode_escape"), delay)
+    output, delay = sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
+    engine = ScriptedEngine(lambda _: output.encode().decode("unicode_escape"), delay)
     set_up_logging(None)
     server = build_server(lambda _: engine)
 
     @server.feature("test/requests")
-    def _(*_: Any) -> dict[str, Any]:
-        asked = [one for one in engine.requests if one.priority is not Priority.PREFETCH]
+    def _(*_: object) -> dict[str, object]:
+        requests = [each for each in engine.requests if each.priority is not Priority.PREFETCH]
+        decode = engine.model_tokenizer.decode
         return {
-            "prompts": [list(request.prompt) for request in asked],
-            "texts": [engine.held.decode(one.prompt, skip_special=False) for one in asked],
+            "prompts": [list(request.prompt) for request in requests],
+            "texts": [decode(request.prompt, skip_special=False) for request in requests],
             "stoppedEarly": engine.stopped_early,
             "tokensWritten": engine.tokens_written,
         }
 
     @server.feature("test/crash")
-    async def _(*_: Any) -> None:
+    async def _(*_: object) -> None:
         raise ValueError("secret words of the user")
 
     server.start_io()

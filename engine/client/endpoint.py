@@ -34,7 +34,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Meeting:
+class RuntimeFiles:
     """The files by which language servers and the engine of one kind of settings meet."""
 
     directory: Path
@@ -43,8 +43,8 @@ class Meeting:
     """Over a Unix socket; else over loopback TCP with a token in a file."""
 
     @classmethod
-    def of(cls, settings: EngineSettings, *, unix: bool | None = None) -> Meeting:
-        """Return the meeting of these settings in this user's runtime directory."""
+    def for_settings(cls, settings: EngineSettings, *, unix: bool | None = None) -> RuntimeFiles:
+        """Return the files of these settings in this user's runtime directory."""
         has_unix = hasattr(socket, "AF_UNIX") if unix is None else unix
         return cls(runtime_dir(), settings.key, has_unix)
 

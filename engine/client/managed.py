@@ -15,7 +15,7 @@ from filelock import AsyncFileLock
 
 from engine.api import Chunk, EngineInfo, EngineState, GenerationRequest, Health
 from engine.arguments import to_argv
-from engine.client.endpoint import Meeting
+from engine.client.endpoint import RuntimeFiles
 from engine.client.http import HttpEngine
 from engine.errors import EngineLostError, EngineStartError, EngineUnavailableError
 from engine.settings import EngineSettings
@@ -128,7 +128,7 @@ class ManagedEngine:
         return self._connected
 
     def _find(self) -> HttpEngine | None:
-        endpoint = Meeting.of(self._settings, unix=self._unix).endpoint()
+        endpoint = RuntimeFiles.for_settings(self._settings, unix=self._unix).endpoint()
         return None if endpoint is None else HttpEngine(endpoint)
 
     async def _answering(self) -> HttpEngine | None:
@@ -143,37 +143,35 @@ class ManagedEngine:
         return engine
 
     async def _start(self) -> HttpEngine:
-        meeting = await asyncio.to_thread(Meeting.of, self._settings, unix=self._unix)
-        async with AsyncFileLock(meeting.start_lock):
+        files = await asyncio.to_thread(RuntimeFiles.for_settings, self._settings, unix=self._unix)
+        async with AsyncFileLock(files.start_lock):
             # Another server may have started it while we waited for the lock.
             if engine := await self._answering():
                 return engine
-            process = await asyncio.to_thread(self._spawn, meeting)
+            process = await asyncio.to_thread(self._spawn, files)
             deadline = time.monotonic() + _START_SECONDS
             while time.monotonic() < deadline:
                 if engine := await self._answering():
                     return engine
                 if process.poll():
-                    raise EngineStartError(_why_it_ended(process.returncode, meeting.log_file))
+                    raise EngineStartError(_why_it_ended(process.returncode, files.log_file))
                 # Status 0 means that another process held the address; it may have been leaving.
                 if process.returncode == 0:
-                    process = await asyncio.to_thread(self._spawn, meeting)
+                    process = await asyncio.to_thread(self._spawn, files)
                 await asyncio.sleep(_LOOK_EVERY_S)
             process.kill()
             raise EngineStartError(
                 f"The engine did not answer within {_START_SECONDS:.0f} s of its start; see "
-                f"{meeting.log_file}."
+                f"{files.log_file}."
             )
 
-    def _spawn(self, meeting: Meeting) -> subprocess.Popen[bytes]:
-        argv = [*self._command, *to_argv(self._settings, meeting.listen)]
-        meeting.log_file.parent.mkdir(parents=True, exist_ok=True)
-        too_long = (
-            meeting.log_file.exists() and meeting.log_file.stat().st_size > _LONGEST_LOG_BYTES
-        )
-        log.info("starting the engine; its log is %s", meeting.log_file)
+    def _spawn(self, files: RuntimeFiles) -> subprocess.Popen[bytes]:
+        argv = [*self._command, *to_argv(self._settings, files.listen)]
+        files.log_file.parent.mkdir(parents=True, exist_ok=True)
+        too_long = files.log_file.exists() and files.log_file.stat().st_size > _LONGEST_LOG_BYTES
+        log.info("starting the engine; its log is %s", files.log_file)
         try:
-            with meeting.log_file.open("wb" if too_long else "ab") as output:
+            with files.log_file.open("wb" if too_long else "ab") as output:
                 return subprocess.Popen(
                     argv,
                     stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""The checkpoints on this machine, and which of them `auto` takes. Imports no torch."""
+"""Lists the checkpoints on this machine and selects the one for `auto`. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from engine.loading.model_size import HEADROOM, Memory, cache_bytes, human, para
 from engine.settings import DEMO_MODEL
 
 EMBEDDED_DIR = Path(__file__).parents[1] / "embedded"
-"""The demo model that comes with the package."""
+"""Directory of the demo model, which ships with the package."""
 
 MODEL_TYPE = "gpt_bigcode"
 CPU_PARAMETER_LIMIT = 400_000_000
-"""Without a GPU, `auto` takes nothing larger: a suggestion would come after the next keystrokes."""
+"""Largest model that `auto` selects without a GPU, in parameters.
+
+With a larger model, a suggestion would arrive only after the next keystrokes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A StarCoder-family model whose files are all here."""
+    """A model of the StarCoder family whose files are all on this machine."""
 
     name: str
     path: Path
@@ -34,40 +37,40 @@ class Checkpoint:
 
     @property
     def parameters(self) -> int:
-        """How many weights it has."""
+        """Number of parameters."""
         return parameter_count(self.config)
 
     @property
     def context_window(self) -> int:
-        """Positions it was trained with."""
+        """Context window that the model was trained with, in tokens."""
         return int(self.config["n_positions"])
 
     def bytes_needed(self, bytes_per_value: int) -> int:
-        """Weights and one full KV cache, with headroom."""
+        """Return the bytes of the weights and one full KV cache, with headroom."""
         cache = cache_bytes(self.config, self.context_window, bytes_per_value)
         return int(HEADROOM * (self.parameters * bytes_per_value + cache))
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether `auto` would take a checkpoint, and why not."""
+class Eligibility:
+    """Whether `auto` may select a checkpoint, and the reason."""
 
     checkpoint: Checkpoint
-    eligible: bool
+    is_eligible: bool
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """What `auto` takes, and what it looked at."""
+class Selection:
+    """The checkpoint that `auto` selects, and all checkpoints that it considered."""
 
     checkpoint: Checkpoint
     reason: str
-    verdicts: tuple[Verdict, ...]
+    considered: tuple[Eligibility, ...]
 
 
 def read_checkpoint(path: Path, name: str, *, is_demo: bool = False) -> Checkpoint | None:
-    """Return the checkpoint in a directory, None if it is not a whole one of StarCoder's family."""
+    """Return the checkpoint in a directory; None if it is incomplete or of another family."""
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         weights = list(path.glob("*.safetensors"))
@@ -76,14 +79,14 @@ def read_checkpoint(path: Path, name: str, *, is_demo: bool = False) -> Checkpoi
         size = sum(file.stat().st_size for file in weights)
         if not has_all_shards(path) or not (path / "tokenizer.json").exists():
             return None
-        found = Checkpoint(name, path, config, size, is_demo)
-        return found if found.parameters > 0 else None
+        checkpoint = Checkpoint(name, path, config, size, is_demo)
+        return checkpoint if checkpoint.parameters > 0 else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def has_all_shards(path: Path) -> bool:
-    """Whether every file that a sharded checkpoint's index names is there."""
+    """Return whether every file that a sharded checkpoint's index names exists."""
     index = path / "model.safetensors.index.json"
     if not index.exists():
         return True
@@ -91,13 +94,13 @@ def has_all_shards(path: Path) -> bool:
     return all((path / name).exists() for name in names)
 
 
-def embedded() -> Checkpoint | None:
-    """Return the demo model; None in a source tree where it has not been made."""
+def embedded_checkpoint() -> Checkpoint | None:
+    """Return the demo model; None in a source tree that does not contain it yet."""
     return read_checkpoint(EMBEDDED_DIR, DEMO_MODEL, is_demo=True)
 
 
-def in_hub_cache(cache_dir: Path | None = None) -> Iterator[Checkpoint]:
-    """Yield the StarCoder-family models in the hub's cache, the newest revision of each."""
+def hub_cache_checkpoints(cache_dir: Path | None = None) -> Iterator[Checkpoint]:
+    """Yield the newest complete revision of each StarCoder model in the hub's cache."""
     try:
         cache = scan_cache_dir(cache_dir)
     except (CacheNotFound, OSError):
@@ -105,45 +108,44 @@ def in_hub_cache(cache_dir: Path | None = None) -> Iterator[Checkpoint]:
     for repo in sorted(cache.repos, key=lambda repo: repo.repo_id):
         revisions = sorted(repo.revisions, key=lambda revision: -revision.last_modified)
         for revision in revisions if repo.repo_type == "model" else ():
-            if found := read_checkpoint(Path(revision.snapshot_path), repo.repo_id):
-                yield found
+            if checkpoint := read_checkpoint(Path(revision.snapshot_path), repo.repo_id):
+                yield checkpoint
                 break
 
 
-def on_disk(cache_dir: Path | None = None) -> list[Checkpoint]:
-    """Return every usable checkpoint, largest first; the demo model is among them."""
-    found = list(in_hub_cache(cache_dir))
-    if demo := embedded():
-        found.append(demo)
-    return sorted(found, key=lambda checkpoint: -checkpoint.parameters)
+def find_checkpoints(cache_dir: Path | None = None) -> list[Checkpoint]:
+    """Return every usable checkpoint, including the demo model, largest first."""
+    checkpoints = list(hub_cache_checkpoints(cache_dir))
+    if demo := embedded_checkpoint():
+        checkpoints.append(demo)
+    return sorted(checkpoints, key=lambda checkpoint: -checkpoint.parameters)
 
 
-def judge(checkpoint: Checkpoint, memory: Memory) -> Verdict:
-    """Return whether `auto` would take a checkpoint on a machine with this free memory."""
+def check_eligibility(checkpoint: Checkpoint, memory: Memory) -> Eligibility:
+    """Return whether `auto` may select a checkpoint on a machine with this free memory."""
     if checkpoint.is_demo:
-        return Verdict(checkpoint, True, "always fits; a demo model, for want of a real one")
-    on_gpu = checkpoint.bytes_needed(2)
+        return Eligibility(checkpoint, True, "always fits; only used without a real model")
     if memory.gpus:
-        if on_gpu <= memory.largest_gpu:
-            return Verdict(checkpoint, True, f"fits a GPU: needs {human(on_gpu)}")
-        return Verdict(
-            checkpoint,
-            False,
-            f"needs {human(on_gpu)} of GPU memory, {human(memory.largest_gpu)} is free",
-        )
+        needed, free = checkpoint.bytes_needed(2), memory.largest_gpu
+        if needed <= free:
+            return Eligibility(checkpoint, True, f"fits a GPU: needs {human(needed)}")
+        reason = f"needs {human(needed)} of GPU memory, {human(free)} is free"
+        return Eligibility(checkpoint, False, reason)
     if checkpoint.parameters > CPU_PARAMETER_LIMIT:
-        return Verdict(checkpoint, False, "too slow without a GPU; name it to use it all the same")
+        reason = "too slow without a GPU; to use it anyway, set it by name"
+        return Eligibility(checkpoint, False, reason)
     needed = checkpoint.bytes_needed(4)
     if needed > memory.cpu:
-        return Verdict(checkpoint, False, f"needs {human(needed)}, {human(memory.cpu)} is free")
-    return Verdict(checkpoint, True, f"answers in time on a CPU: needs {human(needed)}")
+        reason = f"needs {human(needed)}, {human(memory.cpu)} is free"
+        return Eligibility(checkpoint, False, reason)
+    return Eligibility(checkpoint, True, f"fast enough on a CPU: needs {human(needed)}")
 
 
-def choose(checkpoints: Sequence[Checkpoint], memory: Memory) -> Choice | None:
-    """Return the largest checkpoint that fits; None when there is none at all."""
-    verdicts = tuple(judge(checkpoint, memory) for checkpoint in checkpoints)
-    eligible = [verdict for verdict in verdicts if verdict.eligible]
+def select_checkpoint(checkpoints: Sequence[Checkpoint], memory: Memory) -> Selection | None:
+    """Return the largest eligible checkpoint; None if none is eligible."""
+    considered = tuple(check_eligibility(checkpoint, memory) for checkpoint in checkpoints)
+    eligible = [each for each in considered if each.is_eligible]
     if not eligible:
         return None
-    best = max(eligible, key=lambda v: (not v.checkpoint.is_demo, v.checkpoint.parameters))
-    return Choice(best.checkpoint, best.reason, verdicts)
+    best = max(eligible, key=lambda e: (not e.checkpoint.is_demo, e.checkpoint.parameters))
+    return Selection(best.checkpoint, best.reason, considered)

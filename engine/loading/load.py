@@ -22,11 +22,11 @@ from engine.loading.adapter_store import adapters_dir, fingerprint
 from engine.loading.catalog import EMBEDDED_DIR, MODEL_TYPE
 from engine.loading.locate import Progress, locate, read_chat_template, read_config
 from engine.loading.memory_plan import (
-    Plan,
+    MemoryPlan,
+    candidate_plans,
     check_not_quantised,
     compute_dtype,
     dtype_name,
-    plans,
     window_of,
 )
 from engine.loading.model_size import free_memory, human, parameter_count
@@ -125,7 +125,7 @@ class _Held:
     """None for transformers' module."""
     vocab_size: int
     cache_shape: CacheShape
-    plan: Plan
+    plan: MemoryPlan
     arena: Arena | None = None
 
 
@@ -144,13 +144,13 @@ def _lean(
         return None
     try:
         parameters = parameter_count(config)
-        ways = plans(settings, config, device, parameters)
+        ways = candidate_plans(settings, config, device, parameters)
     except (KeyError, TypeError, ValueError) as error:
         raise UnsupportedModelError(f"The config.json of {name} is damaged: {error}") from error
     if device == "cpu":
         torch.set_num_threads(threads_for(parameters))
     for way in ways:
-        told = f"loading {name} ({way.name}, {device}){', ' if way.why else ''}{way.why}"
+        told = f"loading {name} ({way.name}, {device}){', ' if way.reason else ''}{way.reason}"
         progress(told, None)
         try:
             weights = read_weights(
@@ -198,7 +198,7 @@ def _module(
         weights_of(model) if lean else None,
         model.get_input_embeddings().num_embeddings,
         _cache_shape(model, window, dtype),
-        Plan(dtype_name(dtype), dtype, None, window, ""),
+        MemoryPlan(dtype_name(dtype), dtype, None, window, ""),
     )
 
 

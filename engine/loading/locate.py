@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelNotFoundError, UnsupportedModelError
-from engine.loading.catalog import EMBEDDED_DIR, choose, embedded, on_disk
+from engine.loading.catalog import (
+    EMBEDDED_DIR,
+    embedded_checkpoint,
+    find_checkpoints,
+    select_checkpoint,
+)
 from engine.loading.hub import fetch
 from engine.loading.model_size import free_memory
 from engine.settings import AUTO_MODEL, DEMO_MODEL, EngineSettings
@@ -20,20 +25,20 @@ Progress = Callable[[str, float | None], None]
 def locate(settings: EngineSettings, progress: Progress) -> tuple[str, Path]:
     """Return the name to show and the directory of the model that the settings mean."""
     if settings.model == DEMO_MODEL:
-        if embedded() is None:
+        if embedded_checkpoint() is None:
             raise ModelNotFoundError(
                 f"The embedded demo model is missing from {EMBEDDED_DIR}. Install starcoder-lsp "
                 "again, or make the model with `python -m training all`."
             )
         return DEMO_MODEL, EMBEDDED_DIR
     if settings.model == AUTO_MODEL:
-        choice = choose(on_disk(), free_memory())
-        if choice is None:
+        selection = select_checkpoint(find_checkpoints(), free_memory())
+        if selection is None:
             raise ModelNotFoundError(
                 "There is no StarCoder model on this machine that fits its memory. Name one, such "
                 "as `bigcode/tiny_starcoder_py`, in the setting `starcoder.model`."
             )
-        return choice.checkpoint.name, choice.checkpoint.path
+        return selection.checkpoint.name, selection.checkpoint.path
     directory = Path(settings.model).expanduser()
     if directory.is_dir():
         return settings.model, directory.resolve()

@@ -21,7 +21,7 @@ _SMALLEST_WINDOW = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MemoryPlan:
     """How to hold a model."""
 
     name: str
@@ -32,13 +32,13 @@ class Plan:
     """Of a matrix's weights, if fewer than those of `dtype`."""
     window: int
     """Positions."""
-    why: str
+    reason: str
     """Empty for what would be taken on any machine; else what the user should know."""
 
 
-def plans(
+def candidate_plans(
     settings: EngineSettings, config: dict[str, Any], device: str, parameters: int
-) -> list[Plan]:
+) -> list[MemoryPlan]:
     """Return the ways to hold a lean model that the free memory seems to allow, best first.
 
     Raises ConfigurationError for a window that the model has not, OutOfMemoryError if there is no
@@ -52,7 +52,7 @@ def plans(
         names = [dtype_name(base), "int8", "int4"]
     free = _free(device)
     found = [
-        Plan(name, base, _BITS.get(name), window, _why(name, window, names[0], full, free))
+        MemoryPlan(name, base, _BITS.get(name), window, _reason(name, window, names[0], full, free))
         for name, window in _in_order(names, full, settings.context_window is not None)
         if _needed(config, name, window, device) <= free
     ]
@@ -78,7 +78,7 @@ def _in_order(names: list[str], full: int, fixed: bool) -> Iterator[tuple[str, i
         window //= 2
 
 
-def _why(name: str, window: int, best: str, full: int, free: int) -> str:
+def _reason(name: str, window: int, best: str, full: int, free: int) -> str:
     parts = [f"in {name} rather than {best}"] if name != best else []
     parts += [f"with a window of {window} rather than {full}"] if window != full else []
     return f"{' and '.join(parts)}, for {human(free)} free" if parts else ""

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from engine.client.endpoint import Meeting, runtime_dir
+from engine.client.endpoint import RuntimeFiles, runtime_dir
 from engine.client.managed import ManagedEngine
 from engine.errors import StarcoderError
 from engine.settings import EngineSettings
@@ -108,5 +108,5 @@ async def _engine(model: str) -> str:
         await engine.aclose()
     return (
         f"process {info.pid} holds {info.model} on {info.device} in {info.dtype}, context "
-        f"{info.context_window}; log: {Meeting.of(settings).log_file}"
+        f"{info.context_window}; log: {RuntimeFiles.for_settings(settings).log_file}"
     )

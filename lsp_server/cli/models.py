@@ -8,29 +8,29 @@ from rich.table import Table
 
 def models() -> None:
     """List the models on this machine, and say which one `auto` takes and why."""
-    from engine.loading.catalog import choose, on_disk
+    from engine.loading.catalog import find_checkpoints, select_checkpoint
     from engine.loading.model_size import free_memory, human
 
     console = Console(highlight=False)
-    memory, found = free_memory(), on_disk()
-    choice = choose(found, memory)
+    memory, found = free_memory(), find_checkpoints()
+    selection = select_checkpoint(found, memory)
     table = Table(title="StarCoder models on this machine", title_justify="left")
     for column in ("model", "parameters", "on disk", "context", "auto?"):
         table.add_column(column, overflow="fold")
-    for verdict in choice.verdicts if choice else ():
-        checkpoint = verdict.checkpoint
-        chosen = choice is not None and checkpoint is choice.checkpoint
+    for eligibility in selection.considered if selection else ():
+        checkpoint = eligibility.checkpoint
+        chosen = selection is not None and checkpoint is selection.checkpoint
         table.add_row(
             checkpoint.name,
             human(checkpoint.parameters).rstrip("B").strip(),
             human(checkpoint.bytes_on_disk),
             f"{checkpoint.context_window:,}",
-            f"{'[bold]chosen[/]: ' if chosen else ''}{verdict.reason}",
+            f"{'[bold]chosen[/]: ' if chosen else ''}{eligibility.reason}",
         )
     console.print(table)
     gpus = ", ".join(human(free) for free in memory.gpus) or "none"
     console.print(f"Free memory: {human(memory.cpu)} on the CPU; GPUs: {gpus}.")
-    if choice is None or choice.checkpoint.is_demo:
+    if selection is None or selection.checkpoint.is_demo:
         console.print(
             "Only the demo model fits or is here. A real one:\n"
             "  hf download bigcode/tiny_starcoder_py    164M, Python, answers in time on a CPU\n"

@@ -37,7 +37,7 @@ def nothing(_: str) -> None:
 
 
 def prompt_of(engine: ScriptedEngine, at: int = -1) -> str:
-    return engine.held.decode(engine.requests[at].prompt, skip_special=False)
+    return engine.model_tokenizer.decode(engine.requests[at].prompt, skip_special=False)
 
 
 async def test_what_is_said_is_streamed_and_kept(

@@ -51,7 +51,7 @@ async def test_fixing_replaces_the_function_at_its_indentation() -> None:
     asker, engine = says("def volume(self):\n    return self.a * self.b * self.c\n```\nDone.")
     proposal = await fix(target("c\n", problems=("Undefined name 'c'",) * 2), asker)
     assert applied(proposal, CODE) == CODE.replace(" * c", " * self.c")
-    prompt = engine.held.decode(engine.requests[0].prompt)
+    prompt = engine.model_tokenizer.decode(engine.requests[0].prompt)
     assert prompt.count("- Undefined name 'c'\n") == 1
     assert "```python\ndef volume(self):" in prompt
 
@@ -88,15 +88,15 @@ async def test_editing_a_selection_keeps_what_is_around_it() -> None:
     asked = target("= 1", text, to="= 2", instruction="Auf einer Zeile.")
     proposal = await edit(asked, asker)
     assert applied(proposal, text) == "def f():\r\n    a, b = 1, 2\r\n    return a\r\n"
-    prompt = engine.held.decode(engine.requests[0].prompt)
+    prompt = engine.model_tokenizer.decode(engine.requests[0].prompt)
     assert "Auf einer Zeile.\n```python\na = 1\nb = 2\n```" in prompt
 
 
 async def test_a_base_model_edits_by_its_commit_tokens() -> None:
-    engine = ScriptedEngine(lambda _: "a = 2\n", held=byte_tokenizer(COMMITS))
+    engine = ScriptedEngine(lambda _: "a = 2\n", model_tokenizer=byte_tokenizer(COMMITS))
     proposal = await edit(target("a", "a = 1\n", instruction="Two."), Asker(engine))
     assert applied(proposal, "a = 1\n") == "a = 2\n"
-    prompt = engine.held.decode(engine.requests[0].prompt, skip_special=False)
+    prompt = engine.model_tokenizer.decode(engine.requests[0].prompt, skip_special=False)
     assert prompt == "<commit_before>a = 1<commit_msg>Two.<commit_after>"
     assert {0, 1, 2, 3} <= engine.requests[0].stop_ids | {0}
 
@@ -110,7 +110,7 @@ async def test_explaining_asks_about_the_function() -> None:
     asker, engine = says(" It multiplies.")
     proposal = await explain(target("self.a"), asker)
     assert (proposal.note, proposal.edits) == ("It multiplies.", ())
-    assert "What does `volume` do?" in engine.held.decode(engine.requests[0].prompt)
+    assert "What does `volume` do?" in engine.model_tokenizer.decode(engine.requests[0].prompt)
     with pytest.raises(RequestError, match="nothing to say"):
         await explain(target("self.a"), says(" ")[0])
     with pytest.raises(RequestError, match="no code here"):

@@ -188,7 +188,7 @@ async def test_a_file_open_in_the_editor_counts_as_it_is_there(tmp_path: Path) -
 async def test_the_prompt_holds_function_imports_example_and_instruction(tmp_path: Path) -> None:
     project = PROJECTS["pytest, beside others in a mirrored tree"]
     _, engine = await written(project, tmp_path, instruction="Bitte auch negative Preise.")
-    prompt = engine.held.decode(engine.requests[0].prompt)
+    prompt = engine.model_tokenizer.decode(engine.requests[0].prompt)
     for part in (
         "import math",
         "class Cart:",
@@ -251,11 +251,11 @@ async def test_a_small_window_gets_a_smaller_request(tmp_path: Path) -> None:
     engine = ScriptedEngine(lambda _: "():\n    assert total([]) == 0\n")
     await write_tests(target, Asker(engine), WorkspaceFiles(tmp_path))
     roomy = engine.requests[0]
-    assert "xxx" in engine.held.decode(roomy.prompt)
+    assert "xxx" in engine.model_tokenizer.decode(roomy.prompt)
     engine.context_window = len(roomy.prompt) - 500 + roomy.max_new_tokens
     await write_tests(target, Asker(engine), WorkspaceFiles(tmp_path))
-    assert "xxx" not in engine.held.decode(engine.requests[-1].prompt)
-    assert "def total" in engine.held.decode(engine.requests[-1].prompt)
+    assert "xxx" not in engine.model_tokenizer.decode(engine.requests[-1].prompt)
+    assert "def total" in engine.model_tokenizer.decode(engine.requests[-1].prompt)
 
 
 SIMPLE = {

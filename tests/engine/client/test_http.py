@@ -38,7 +38,7 @@ ANSWER = "naïve 🌍 = 1\n\nprint(2)"
 
 
 def request(engine: ScriptedEngine, prompt: str = "x", **options: Any) -> GenerationRequest:
-    return GenerationRequest(tuple(engine.held.encode(prompt)), 100, **options)
+    return GenerationRequest(tuple(engine.model_tokenizer.encode(prompt)), 100, **options)
 
 
 async def collect(stream: AsyncGenerator[Chunk, None]) -> list[Chunk]:
@@ -102,8 +102,8 @@ async def test_what_it_holds_comes_through_whole(
     assert await remote.info() == await engine.info()
     assert await remote.health() == await engine.health()
     held = await remote.tokenizer()
-    assert held.encode(ANSWER) == engine.held.encode(ANSWER)
-    assert held.special_tokens == engine.held.special_tokens
+    assert held.encode(ANSWER) == engine.model_tokenizer.encode(ANSWER)
+    assert held.special_tokens == engine.model_tokenizer.special_tokens
 
 
 async def test_over_tcp_with_a_token(engine: ScriptedEngine) -> None:
@@ -227,7 +227,7 @@ async def test_a_foreign_server_gets_the_beginning_as_a_prompt(
         return StreamingResponse(iter(events), media_type="text/event-stream")
 
     routes = [Route("/v1/models", models), Route("/v1/completions", completions, methods=["POST"])]
-    (tmp_path / "tokenizer.json").write_text(engine.held.to_json(), encoding="utf-8")
+    (tmp_path / "tokenizer.json").write_text(engine.model_tokenizer.to_json(), encoding="utf-8")
     async with running(Starlette(routes=routes), tmp_path / "f") as endpoint:
         client = HttpEngine(endpoint, tokenizer_path=tmp_path)
         asked = request(
@@ -241,7 +241,7 @@ async def test_a_foreign_server_gets_the_beginning_as_a_prompt(
         told = await collect(client.stream(asked))
         await client.aclose()
     assert [chunk.text for chunk in told] == ["return 1", ""]
-    assert bodies[0]["prompt"] == engine.held.encode("x retu")
+    assert bodies[0]["prompt"] == engine.model_tokenizer.encode("x retu")
     assert bodies[0]["max_tokens"] == 100 - 4
     assert not {"forced_prefix", "draft_tokens", "single_line", "continue_line_after"} & set(
         bodies[0]
@@ -257,9 +257,9 @@ async def test_a_server_without_a_tokenizer(
     assert (info.model, info.context_window) == ("other", 77)
     with pytest.raises(ConfigurationError, match=r"starcoder\.tokenizer"):
         await client.tokenizer()
-    (tmp_path / "tokenizer.json").write_text(engine.held.to_json(), encoding="utf-8")
+    (tmp_path / "tokenizer.json").write_text(engine.model_tokenizer.to_json(), encoding="utf-8")
     told = HttpEngine(foreign, tokenizer_path=tmp_path)
-    assert (await told.tokenizer()).encode("ab") == engine.held.encode("ab")
+    assert (await told.tokenizer()).encode("ab") == engine.model_tokenizer.encode("ab")
     await client.aclose()
     await told.aclose()
 

@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 
 from engine.api import EngineState, GenerationRequest
-from engine.client.endpoint import Meeting
+from engine.client.endpoint import RuntimeFiles
 from engine.client.managed import ManagedEngine
 from engine.errors import EngineLostError, EngineStartError, ModelNotFoundError
 from engine.settings import EngineSettings
@@ -203,7 +203,7 @@ async def test_an_engine_that_is_leaving_does_not_block_the_next(
     leaving.acquire()
     engine = make()
     asked = asyncio.create_task(engine.info())
-    log = Meeting.of(settings_of(long_checkpoint)).log_file
+    log = RuntimeFiles.for_settings(settings_of(long_checkpoint)).log_file
     await until(lambda: log.exists() and "already serves" in log.read_text(), 20)
     leaving.release()
     assert (await asyncio.wait_for(asked, 20)).pid is not None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.loading.catalog import Checkpoint, choose, judge, read_checkpoint
+from engine.loading.catalog import Checkpoint, check_eligibility, read_checkpoint, select_checkpoint
 from engine.loading.model_size import Memory
 from tests.checkpoint_maker import edit_json, make_checkpoint
 
@@ -56,29 +56,29 @@ def test_the_planted_models_have_the_sizes_they_are_known_by() -> None:
 def test_the_largest_that_fits_is_taken(
     there: tuple[Checkpoint, ...], memory: Memory, chosen: Checkpoint
 ) -> None:
-    choice = choose(there, memory)
-    assert choice is not None
-    assert choice.checkpoint is chosen
-    assert [verdict.checkpoint for verdict in choice.verdicts] == list(there)
-    assert all(verdict.reason for verdict in choice.verdicts)
+    selection = select_checkpoint(there, memory)
+    assert selection is not None
+    assert selection.checkpoint is chosen
+    assert [eligibility.checkpoint for eligibility in selection.considered] == list(there)
+    assert all(eligibility.reason for eligibility in selection.considered)
 
 
 @pytest.mark.parametrize("there", [(), (LARGE,)])
 def test_nothing_is_taken_where_nothing_fits(there: tuple[Checkpoint, ...]) -> None:
-    assert choose(there, Memory(64 * GB)) is None
+    assert select_checkpoint(there, Memory(64 * GB)) is None
 
 
 def test_the_demo_comes_last_even_when_it_is_larger() -> None:
     large_demo = checkpoint("demo", 768, 24, 12, is_demo=True)
-    choice = choose((large_demo, SMALL), Memory(64 * GB))
-    assert choice is not None
-    assert choice.checkpoint is SMALL
+    selection = select_checkpoint((large_demo, SMALL), Memory(64 * GB))
+    assert selection is not None
+    assert selection.checkpoint is SMALL
 
 
 def test_a_model_that_fits_exactly_is_taken() -> None:
     needed = MIDDLE.bytes_needed(2)
-    assert judge(MIDDLE, Memory(0, (needed,))).eligible
-    assert not judge(MIDDLE, Memory(0, (needed - 1,))).eligible
+    assert check_eligibility(MIDDLE, Memory(0, (needed,))).is_eligible
+    assert not check_eligibility(MIDDLE, Memory(0, (needed - 1,))).is_eligible
 
 
 def test_a_checkpoint_is_read_from_a_directory(tmp_path: Path) -> None:

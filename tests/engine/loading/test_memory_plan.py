@@ -10,7 +10,7 @@ from engine.errors import ConfigurationError, OutOfMemoryError
 from engine.loading import load as loading
 from engine.loading import memory_plan as precision
 from engine.loading.load import load
-from engine.loading.memory_plan import Plan, plans
+from engine.loading.memory_plan import MemoryPlan, candidate_plans
 from engine.loading.model_size import Memory, bytes_for_steps, bytes_needed
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
@@ -34,8 +34,8 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Any:
     return plant
 
 
-def best(**settings: Any) -> Plan:
-    return plans(EngineSettings(**settings), ONE_B, "cpu", PARAMETERS)[0]
+def best(**settings: Any) -> MemoryPlan:
+    return candidate_plans(EngineSettings(**settings), ONE_B, "cpu", PARAMETERS)[0]
 
 
 @pytest.mark.parametrize("name", ["bfloat16", "int8", "int4"])
@@ -43,14 +43,14 @@ def test_auto_takes_as_many_bits_as_fit(free: Any, name: str) -> None:
     free(bytes_needed(ONE_B, name, 8192))
     plan = best()
     assert (plan.name, plan.window) == (name, 8192)
-    assert ("rather than bfloat16" in plan.why) is (name != "bfloat16")
+    assert ("rather than bfloat16" in plan.reason) is (name != "bfloat16")
 
 
 def test_then_the_window_shrinks_and_the_user_is_told(free: Any) -> None:
     free(bytes_needed(ONE_B, "int4", 2048))
     plan = best()
     assert (plan.name, plan.window) == ("int4", 2048)
-    assert "a window of 2048 rather than 8192" in plan.why
+    assert "a window of 2048 rather than 8192" in plan.reason
 
 
 def test_a_set_format_is_kept_and_only_the_window_shrinks(free: Any) -> None:
@@ -67,7 +67,7 @@ def test_on_a_gpu_there_must_be_room_for_recorded_steps_as_well(
     for size, taken in ((enough, "bfloat16"), (without, "int8")):
         memory = Memory(10**12, (1000, size))
         monkeypatch.setattr(precision, "free_memory", lambda memory=memory: memory)
-        plan = plans(EngineSettings(), ONE_B, "cuda", PARAMETERS)[0]
+        plan = candidate_plans(EngineSettings(), ONE_B, "cuda", PARAMETERS)[0]
         assert (plan.name, plan.window) == (taken, 8192)
 
 

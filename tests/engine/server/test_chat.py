@@ -34,7 +34,7 @@ class TestChat:
         assert answer.choices[0].message.content == "Use a loop."
         assert answer.choices[0].finish_reason == "stop"
         request = engine.requests[0]
-        assert engine.held.decode(request.prompt).endswith("Human: How?\n\nAssistant:")
+        assert engine.model_tokenizer.decode(request.prompt).endswith("Human: How?\n\nAssistant:")
         assert request.priority == Priority.CHAT
 
     async def test_a_stream_is_the_same_answer_in_pieces(

@@ -143,7 +143,7 @@ class TestCompletions:
     async def test_a_list_of_prompts_gives_a_list_of_choices(
         self, client: openai.AsyncOpenAI, engine: ScriptedEngine
     ) -> None:
-        engine.script = lambda request: engine.held.decode(request.prompt).upper()
+        engine.script = lambda request: engine.model_tokenizer.decode(request.prompt).upper()
         of_text = await client.completions.create(model="any", prompt=["one", "three"])
         of_ids = await client.completions.create(model="any", prompt=[ids("one"), ids("three")])
         for answer in (of_text, of_ids):
@@ -165,7 +165,7 @@ class TestCompletions:
         assert as_text == ids(prompt)
         assert len(as_text) == len(prompt)
         assert as_special == [1, *ids("a")]
-        assert engine.held.special_id("<fim_prefix>") == 1
+        assert engine.model_tokenizer.special_id("<fim_prefix>") == 1
 
 
 class TestLogprobs:

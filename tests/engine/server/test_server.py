@@ -39,9 +39,9 @@ async def test_the_tokenizer_comes_through_whole(engine: ScriptedEngine, tmp_pat
         answer = await plain.get("/tokenizer.json")
     fetched = Tokenizer.from_json(answer.text)
     text = "def naïve():\n\treturn '<fim_prefix> 🌍'"
-    assert fetched.encode(text) == engine.held.encode(text)
+    assert fetched.encode(text) == engine.model_tokenizer.encode(text)
     assert fetched.decode(fetched.encode(text)) == text
-    assert fetched.special_tokens == engine.held.special_tokens
+    assert fetched.special_tokens == engine.model_tokenizer.special_tokens
 
 
 async def test_what_was_done_is_told_as_prometheus_reads_it(

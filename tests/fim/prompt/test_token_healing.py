@@ -43,7 +43,7 @@ def test_the_prompt_ends_before_it_and_the_suggestion_begins_behind_it() -> None
     result = asyncio.run(completer.complete(Snapshot("u", "python", "a = 1\nimpo\n", 10)))
     (request,) = engine.requests
     assert request.forced_prefix == "impo"
-    assert "impo" not in engine.held.decode(request.prompt)
+    assert "impo" not in engine.model_tokenizer.decode(request.prompt)
     (one,) = result.suggestions
     assert one.text == "rt os"
     assert one.confidence > 0.9  # that of the suggestion, not of what was typed
@@ -71,4 +71,4 @@ def test_without_healing_the_prompt_has_all_that_was_typed() -> None:
     asyncio.run(completer.complete(Snapshot("u", "python", "impo\n", 4)))
     (request,) = engine.requests
     assert request.forced_prefix == ""
-    assert "impo" in engine.held.decode(request.prompt)
+    assert "impo" in engine.model_tokenizer.decode(request.prompt)

@@ -102,7 +102,7 @@ async def test_the_old_suggestion_is_the_engines_draft_when_something_changed() 
     await completer.complete(at_bar("b\nx = |\n"))  # changed above: the old answer may be wrong
     first, second = engine.requests
     assert first.draft_tokens == ()
-    assert engine.held.decode(second.draft_tokens) == " total + 1"
+    assert engine.model_tokenizer.decode(second.draft_tokens) == " total + 1"
     assert second.forced_prefix == " "
 
 
@@ -113,7 +113,7 @@ async def test_the_draft_is_of_the_users_line_whatever_was_made_ready_since() ->
     await landed(engine, 2)
     await completer.complete(at_bar("b\nx = |\n"))
     asked = [one for one in engine.requests if one.priority is Priority.COMPLETION]
-    assert engine.held.decode(asked[-1].draft_tokens) == " 1"
+    assert engine.model_tokenizer.decode(asked[-1].draft_tokens) == " 1"
 
 
 class Unsure(ScriptedEngine):

@@ -1,4 +1,4 @@
-"""What a task is about, what it may read, and what it proposes."""
+"""The input of a task (`Target`, `WorkspaceFiles`) and its result (`Proposal`)."""
 
 from __future__ import annotations
 
@@ -10,98 +10,96 @@ from pathlib import Path
 from engine.errors import RequestError
 from syntax.symbols import Symbol, enclosing_symbol
 
-_SKIPPED = frozenset(
+_SKIPPED_FOLDERS = frozenset(
     {"node_modules", "__pycache__", "venv", "target", "dist", "build", "vendor", "site-packages"}
 )
-_MOST_FILES = 20_000
+_MAX_FILES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A place in a file of the user's."""
+    """The place in the user's code that a task works on."""
 
     path: Path
     language: str
-    """The language id of LSP."""
+    """The LSP language id of the file."""
     text: str
-    """The file as the editor has it."""
+    """The content of the file as the editor shows it."""
     start: int
+    """Start of the selection, in code points."""
     end: int
-    """Selection in code points; equal where there is only a cursor."""
+    """End of the selection, in code points. It equals `start` if there is only a cursor."""
     root: Path
-    """The workspace, or the file's folder."""
+    """The workspace folder, or the folder of the file if there is no workspace."""
     instruction: str = ""
-    """What the user adds, in any language."""
+    """Additional instruction of the user, in any language."""
     problems: tuple[str, ...] = ()
-    """Messages of the diagnostics there."""
+    """Messages of the editor's diagnostics at this place."""
 
     def symbol(self) -> Symbol:
-        """Return the function or class there; raises RequestError where there is none."""
-        found = enclosing_symbol(self.text, self.language, self.start, self.end)
-        if found is None:
+        """Return the function or class at this place; raises RequestError if there is none."""
+        symbol = enclosing_symbol(self.text, self.language, self.start, self.end)
+        if symbol is None:
             raise RequestError("Put the cursor into a function or class.")
-        return found
+        return symbol
 
 
 @dataclass(frozen=True, slots=True)
 class FileEdit:
-    """New text in place of `start` to `end`, in code points, of a file."""
+    """An edit that replaces the text of a file between two offsets, in code points."""
 
     path: Path
     start: int
     end: int
     text: str
     creates: bool = False
-    """Whether the file is not there yet."""
+    """Whether the edit creates the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a task came to."""
+    """The result of a task: edits that the user may accept, or an answer in words."""
 
     title: str
     edits: tuple[FileEdit, ...] = ()
     note: str = ""
-    """A sentence for the user beside the edits, or the answer itself where there are none."""
+    """A sentence for the user about the edits, or the whole answer if there are no edits."""
 
 
 @dataclass
 class WorkspaceFiles:
-    """The user's files: what is open in the editor before what is on disk."""
+    """The user's files. The text of an open editor takes precedence over the file on disk."""
 
     root: Path
-    opened: Callable[[Path], str | None] = field(default=lambda _: None)
-    _listed: list[Path] | None = None
+    read_open_file: Callable[[Path], str | None] = field(default=lambda _: None)
+    """Returns the text of a file that is open in the editor, None for other files."""
+    _paths: list[Path] | None = None
 
     def read(self, path: Path) -> str | None:
-        """Return the text of a file, None where there is none that can be read."""
-        text = self.opened(path)
+        """Return the text of a file, or None if the file is missing or is not UTF-8 text."""
+        text = self.read_open_file(path)
         if text is not None:
             return text
         try:
-            # Line ends stay what they are.
+            # `read_text` would convert the line ends.
             return path.read_bytes().decode("utf-8")
         except (OSError, UnicodeDecodeError):
             return None
 
-    def exists(self, path: Path) -> bool:
-        """Whether there is a file."""
-        return self.opened(path) is not None or path.exists()
-
-    def all(self) -> list[Path]:
-        """Return the files of the workspace, without those of tools; the first many thousand."""
-        if self._listed is None:
-            self._listed = sorted(self._walk())
-        return self._listed
+    def paths(self) -> list[Path]:
+        """Return the files of the workspace, at most 20,000, without tool folders."""
+        if self._paths is None:
+            self._paths = sorted(self._walk())
+        return self._paths
 
     def _walk(self) -> Iterator[Path]:
         count = 0
         for folder, inner, names in os.walk(self.root):
             inner[:] = sorted(
-                one for one in inner if one not in _SKIPPED and not one.startswith(".")
+                name for name in inner if name not in _SKIPPED_FOLDERS and not name.startswith(".")
             )
             for name in names:
                 count += 1
-                if count > _MOST_FILES:
+                if count > _MAX_FILES:
                     return
                 yield Path(folder) / name

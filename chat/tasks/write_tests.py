@@ -1,149 +1,155 @@
-"""Write tests for the function or class under the cursor: the first among the tasks."""
+"""The task that writes tests for the function or class at the cursor."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
 from chat.asker import GREEDY, Asker, FinishedAnswer
-from chat.attachments import code_blocks, fenced
-from chat.tasks.conventions import Convention, convention
-from chat.tasks.dialects import DIALECTS
-from chat.tasks.dialects.base import Dialect, Subject, Units, select
+from chat.attachments import fenced
+from chat.tasks.conventions import Convention
+from chat.tasks.dialects.base import Dialect, GeneratedTests, Subject
+from chat.tasks.dialects.registry import DIALECTS, find_convention
+from chat.tasks.selection import select_tests
 from chat.tasks.target import FileEdit, Proposal, Target, WorkspaceFiles
 from engine.api import Message, Sampling
 from engine.errors import PromptTooLongError, RequestError
-from syntax.grammars import count_errors
 from syntax.symbols import Symbol
 
-_EXAMPLE_CHARACTERS = 3000
-_HEAD_CHARACTERS = 1500
+_MAX_EXAMPLE_CHARACTERS = 3000
+_MAX_CONTEXT_CHARACTERS = 1500
 _FENCE_END = "\n```"
+_RANDOM = tuple(Sampling(temperature=0.6, top_p=0.95, seed=seed) for seed in range(1, 4))
 
-_DRAWN = tuple(Sampling(temperature=0.6, top_p=0.95, seed=seed) for seed in range(1, 4))
-ATTEMPTS = (
-    (False, GREEDY),
-    (False, _DRAWN[0]),
-    (True, GREEDY),
-    (True, _DRAWN[1]),
-    (True, _DRAWN[2]),
-)
-"""Whether the first call is begun for the model, and how it draws. The likeliest answer comes
-first; where it holds no test that can be used, others are asked for."""
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One way to ask the model for tests."""
+
+    begin: str
+    """The code that the answer begins with."""
+    prompts: tuple[str, ...]
+    """The same request with less and less context. The first one that fits the window is sent."""
+    sampling: Sampling
 
 
 async def write_tests(target: Target, asker: Asker, files: WorkspaceFiles) -> Proposal:
-    """Propose tests in the framework, place and style of the project; nothing is overwritten.
+    """Propose tests in the framework, folder and style of the project; no code is overwritten.
 
-    Only what parses and tests the function is kept. Raises RequestError where there is nothing to
-    test, the language is not known, or the model wrote no test that can be used.
+    Only tests that parse and that call the function are proposed. Raises RequestError if there is
+    nothing to test, if the language is not supported, or if the model wrote no usable test.
     """
-    subject, plan = await asyncio.to_thread(_plan, target, files)
-    dialect = DIALECTS[plan.framework]
-    existing = await asyncio.to_thread(files.read, subject.file)
-    for led, sampling in ATTEMPTS:
-        led_to = dialect.opening(subject) + dialect.first_call(subject)
-        opening = led_to if led else dialect.head(subject) + dialect.opening(subject)
-        requests = _requests(target, subject, plan, dialect)
-        answered = await _ask(requests[-1:] if led else requests, asker, sampling, dialect, opening)
-        units = await asyncio.to_thread(usable, opening, answered, subject, dialect, existing)
-        if units.tests:
-            edits = await asyncio.to_thread(dialect.place, units, subject, existing)
-            return _proposal(units, subject, plan, edits, existing is not None)
+    subject, convention = await asyncio.to_thread(_read_project, target, files)
+    dialect = DIALECTS[convention.framework]
+    existing = await asyncio.to_thread(files.read, subject.test_file)
+    for attempt in _attempts(subject, convention, dialect, target.instruction):
+        answer = await _ask(asker, attempt, dialect.fence)
+        tests = await asyncio.to_thread(
+            select_tests, attempt.begin, answer, subject, dialect, existing
+        )
+        if tests.tests:
+            edits = await asyncio.to_thread(dialect.place, tests, subject, existing)
+            return _proposal(tests, subject, convention, edits, existing is not None)
     raise RequestError(
-        f"The model wrote no test of {subject.symbol.name} that can be used. A larger model, or an "
-        "instruction that says what to test, may help."
+        f"The model wrote no test of {subject.symbol.name} that can be used. Try a larger model, "
+        "or an instruction that says what to test."
     )
 
 
-def _plan(target: Target, files: WorkspaceFiles) -> tuple[Subject, Convention]:
+def _read_project(target: Target, files: WorkspaceFiles) -> tuple[Subject, Convention]:
     symbol = target.symbol()
-    plan = convention(target.path, target.language, files)
+    convention = find_convention(target.path, target.language, files)
     if symbol.in_function:
         raise RequestError(
             f"{symbol.name} is inside another function, so a test cannot call it. Put the cursor "
-            "into the outer one."
+            "into the outer function."
         )
-    return Subject(symbol, target.path, target.text, plan.file, target.root), plan
+    subject = Subject(symbol, target.path, target.text, convention.test_file, target.root)
+    return subject, convention
 
 
-async def _ask(
-    requests: Sequence[str], asker: Asker, sampling: Sampling, dialect: Dialect, opening: str
-) -> FinishedAnswer:
-    """Ask with as much around the function as fits the model's window."""
-    begun = f"```{dialect.fence}\n{opening}"
-    for at, request in enumerate(requests):
+def _attempts(
+    subject: Subject, convention: Convention, dialect: Dialect, instruction: str
+) -> list[Attempt]:
+    """Return the attempts in order. The next one is made if the previous gave no usable test.
+
+    The greedy answer is tried first, then random ones. The last three attempts force the first call
+    of the subject and use the shortest prompt, which is best for the smallest models.
+    """
+    prompts = _prompts(subject, convention, dialect, instruction)
+    shortest_prompt = prompts[-1:]
+    opening = dialect.file_head(subject) + dialect.test_opening(subject)
+    forced_first_call = dialect.test_opening(subject) + dialect.first_call(subject)
+    return [
+        Attempt(opening, prompts, GREEDY),
+        Attempt(opening, prompts, _RANDOM[0]),
+        Attempt(forced_first_call, shortest_prompt, GREEDY),
+        Attempt(forced_first_call, shortest_prompt, _RANDOM[1]),
+        Attempt(forced_first_call, shortest_prompt, _RANDOM[2]),
+    ]
+
+
+async def _ask(asker: Asker, attempt: Attempt, fence: str) -> FinishedAnswer:
+    """Ask with the first prompt that fits the model's window."""
+    begin = f"```{fence}\n{attempt.begin}"
+    for index, prompt in enumerate(attempt.prompts):
+        messages = [Message("user", prompt)]
         try:
-            return await asker.ask([Message("user", request)], begun, sampling, (_FENCE_END,))
+            return await asker.ask(messages, begin, attempt.sampling, (_FENCE_END,))
         except PromptTooLongError:
-            if at == len(requests) - 1:
+            if index == len(attempt.prompts) - 1:
                 raise
-    raise AssertionError("there is always a request")
+    raise AssertionError("an attempt has at least one prompt")
 
 
-def _requests(target: Target, subject: Subject, plan: Convention, dialect: Dialect) -> list[str]:
-    """Return requests, the fullest first.
+def _prompts(
+    subject: Subject, convention: Convention, dialect: Dialect, instruction: str
+) -> tuple[str, ...]:
+    """Return prompts for the same tests, the one with the most context first.
 
-    The words of the last are those of the recipe's own dialogues, which the demo model knows.
+    The last one has the words of the training dialogues (`training.dialogues`), which the demo
+    model knows.
     """
     symbol = subject.symbol
-    instruction = f" {target.instruction}" if target.instruction else ""
-    asked = f"Write tests for `{symbol.name}` with {dialect.framework}.{instruction}"
+    instruction = f" {instruction}" if instruction else ""
+    task = f"Write tests for `{symbol.name}` with {dialect.framework}.{instruction}"
     code = fenced(symbol.dedented, dialect.fence)
-    head = head_of(subject.text, symbol)
-    within = fenced(f"{head}\n\n{symbol.dedented}", dialect.fence) if head else code
-    requests = [f"{asked}\n{within}", f"Write tests for `{symbol.name}`.{instruction}\n{code}"]
-    if example := plan.example[:_EXAMPLE_CHARACTERS]:
-        shown = fenced(example.rsplit("\n", 1)[0], dialect.fence)
-        requests.insert(0, f"These are tests of the same project:\n{shown}\n\n{requests[0]}")
-    return requests
+    context = context_of(subject.text, symbol)
+    code_in_context = f"{context}\n\n{symbol.dedented}" if context else symbol.dedented
+    prompts = [
+        f"{task}\n{fenced(code_in_context, dialect.fence)}",
+        f"Write tests for `{symbol.name}`.{instruction}\n{code}",
+    ]
+    if example := convention.example[:_MAX_EXAMPLE_CHARACTERS]:
+        whole_lines = fenced(example.rsplit("\n", 1)[0], dialect.fence)
+        prompts.insert(0, f"These are tests of the same project:\n{whole_lines}\n\n{prompts[0]}")
+    return tuple(prompts)
 
 
-def head_of(text: str, symbol: Symbol) -> str:
-    """Return what of a file a function is read with: its imports, and the class around it."""
+def context_of(text: str, symbol: Symbol) -> str:
+    """Return the context of a symbol in its file: the imports and the line of its class."""
     lines = text.split("\n")
-    marks = ("import ", "from ", "use ", "package ", "#include", "using ", "const ")
-    imports = [line for line in lines if line.startswith(marks)]
+    import_starts = ("import ", "from ", "use ", "package ", "#include", "using ", "const ")
+    context = [line for line in lines if line.startswith(import_starts)]
     if symbol.parents:
         name = symbol.parents[-1]
-        start = next((at for at, line in enumerate(lines) if f"class {name}" in line), None)
-        if start is not None:
-            imports += ["", lines[start]]
-    return "\n".join(imports)[:_HEAD_CHARACTERS].strip()
-
-
-def usable(
-    opening: str, answered: FinishedAnswer, subject: Subject, dialect: Dialect, existing: str | None
-) -> Units:
-    """Return what of an answer can be used."""
-    code = (code_blocks(f"```\n{opening}{answered.text}") or [""])[0]
-    units = dialect.units(code)
-    chosen = select(units, subject, dialect, existing, whole=answered.is_complete)
-    while chosen.tests:
-        edits = dialect.place(chosen, subject, existing)
-        if _parses(edits, existing, subject, dialect):
-            return chosen
-        chosen = replace(chosen, tests=chosen.tests[:-1])
-    return chosen
-
-
-def _parses(
-    edits: list[FileEdit], existing: str | None, subject: Subject, dialect: Dialect
-) -> bool:
-    text = existing or ""
-    before = count_errors(text, dialect.language) or 0
-    for edit in sorted(edits, key=lambda one: -one.start):
-        text = text[: edit.start] + edit.text + text[edit.end :]
-    return (count_errors(text, dialect.language) or 0) <= before
+        class_line = next((line for line in lines if f"class {name}" in line), None)
+        if class_line is not None:
+            context += ["", class_line]
+    return "\n".join(context)[:_MAX_CONTEXT_CHARACTERS].strip()
 
 
 def _proposal(
-    units: Units, subject: Subject, plan: Convention, edits: list[FileEdit], exists: bool
+    tests: GeneratedTests,
+    subject: Subject,
+    convention: Convention,
+    edits: Sequence[FileEdit],
+    file_exists: bool,
 ) -> Proposal:
-    count = len(units.tests)
-    tests = "a test" if count == 1 else f"{count} tests"
-    doing = "Add" if exists else "Create a file with"
-    name = subject.file.name
-    title = f"{doing} {tests} of {subject.symbol.name}: {name} ({plan.framework})"
+    count = len(tests.tests)
+    tests_in_words = "a test" if count == 1 else f"{count} tests"
+    action = "Add" if file_exists else "Create a file with"
+    file = f"{subject.test_file.name} ({convention.framework})"
+    title = f"{action} {tests_in_words} of {subject.symbol.name}: {file}"
     return Proposal(title, tuple(edits))

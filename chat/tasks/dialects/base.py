@@ -1,216 +1,194 @@
-"""What dialects of tests have in common: finding whole tests in what a model wrote."""
+"""The interface of a dialect: how one test framework writes tests.
+
+How to add a test framework, for example Kotlin's:
+
+1. Check that `syntax/grammars.py` has a grammar of the language, and that `syntax.symbols` finds
+   its functions and classes (`tests/syntax/test_symbols.py` has one sample per language).
+2. Add the framework's name to `chat.tasks.conventions.Framework`.
+3. Create `chat/tasks/dialects/kotlin.py` with two things:
+   - `kotlin_convention(source, files) -> Convention`: the framework that the project uses, the file
+     for the tests, and an existing test as an example. `go.py` has the shortest one.
+   - A subclass of `Dialect` that implements the abstract methods below. `go.py` and `java.py` are
+     good models. Use `find_snippets` to find complete tests in what the model wrote.
+4. Register both in `chat/tasks/dialects/registry.py`, under the name of the grammar and under the
+   name of the framework. Add the language to the error message there.
+5. Add a small project to `PROJECTS` in `tests/chat/tasks/projects.py`. The tests in
+   `tests/chat/tasks/test_write_tests.py` then check its file, its syntax and that nothing is lost.
+6. Add the framework to the list in `docs/chat.md`.
+"""
 
 from __future__ import annotations
 
 import re
-import textwrap
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 
-import tree_sitter
-
 from chat.tasks.target import FileEdit
-from syntax.grammars import parse
 from syntax.symbols import Symbol
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is to be tested, and where its tests go."""
+    """The function or class to test, and the file for its tests."""
 
     symbol: Symbol
     path: Path
-    text: str
     """The source file."""
-    file: Path
-    """The test file."""
+    text: str
+    """The content of the source file."""
+    test_file: Path
     root: Path
+    """The workspace folder."""
 
     @property
-    def holder(self) -> str:
-        """Name of the class that holds it, its own if it is one, empty for a plain function."""
+    def class_name(self) -> str:
+        """Name of the subject if it is a class, else of the class around it; "" if none."""
         if self.symbol.kind == "class":
             return self.symbol.name
         return self.symbol.parents[-1] if self.symbol.parents else ""
 
     @property
-    def entry(self) -> str:
-        """The name that a test imports: the outermost class, or the function."""
+    def imported_name(self) -> str:
+        """The name that a test imports: the outermost class around the subject, or the subject."""
         return self.symbol.parents[0] if self.symbol.parents else self.symbol.name
 
     @property
-    def words(self) -> str:
-        """Its name as words joined by underscores."""
+    def snake_case(self) -> str:
+        """The subject's name in snake_case."""
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", self.symbol.name).strip("_").lower()
 
     @property
-    def camel(self) -> str:
-        """Its name as words begun with capitals."""
+    def camel_case(self) -> str:
+        """The subject's name in CamelCase."""
         return "".join(word[:1].upper() + word[1:] for word in self.symbol.name.split("_"))
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
-    """A test, or something that tests need."""
+class Snippet:
+    """One complete definition in the model's answer: a test, or a helper of tests."""
 
     name: str
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Units:
-    """What was found in what a model wrote."""
+class GeneratedTests:
+    """The usable parts of what the model wrote."""
 
     imports: tuple[str, ...]
-    helpers: tuple[Unit, ...]
-    tests: tuple[Unit, ...]
+    """Import lines or module names. Each dialect decides which of them."""
+    helpers: tuple[Snippet, ...]
+    tests: tuple[Snippet, ...]
+
+    def joined(self, separator: str = "\n\n") -> str:
+        """Return the code of the helpers and then of the tests."""
+        return separator.join(snippet.text for snippet in (*self.helpers, *self.tests))
 
 
 class Dialect(ABC):
-    """One framework's way."""
+    """How one test framework writes tests. The module's docstring says how to add a framework.
+
+    The model's answer begins with text that the dialect chooses: either `file_head` and
+    `test_opening`, or `test_opening` and `first_call`. `parse` finds the complete tests in the
+    answer, `place` puts the selected ones into the test file.
+    """
 
     framework: str
-    """Its name, for the prompt."""
+    """The framework's name in the prompt."""
     fence: str
-    """The language's name in markdown."""
+    """The language's name in a markdown code fence."""
     language: str
-    """Its language id."""
-    asserts: re.Pattern[str]
-    """What a test that tests anything holds."""
+    """The LSP language id by which the tests are parsed."""
+    assertion: re.Pattern[str]
+    """Matches an assertion. A test without a match is not used."""
+    blank_lines = 1
+    """Number of blank lines before a test that is appended to a file."""
 
     @abstractmethod
-    def head(self, subject: Subject) -> str:
-        """Return what surely stands before the first test: imports."""
+    def file_head(self, subject: Subject) -> str:
+        """Return the imports that every test file of the subject needs."""
 
     @abstractmethod
-    def opening(self, subject: Subject) -> str:
-        """Return how the first test begins, up to its name."""
+    def test_opening(self, subject: Subject) -> str:
+        """Return the beginning of the first test, up to its name."""
 
     @abstractmethod
     def first_call(self, subject: Subject) -> str:
-        """Return what may follow the opening, up to the arguments of a call of the subject.
+        """Return code that follows the opening, up to the arguments of a call of the subject.
 
-        For a model that does not find into a test by itself.
+        It is for models that do not write a test without this help.
         """
 
     @abstractmethod
-    def units(self, code: str) -> Units:
-        """Return the whole and parsing units of what a model wrote."""
+    def parse(self, code: str) -> GeneratedTests:
+        """Return the tests and helpers in the model's code that are complete and parse."""
 
     @abstractmethod
-    def names(self, existing: str) -> set[str]:
-        """Return the names that new tests must not have."""
+    def declared_names(self, existing: str) -> set[str]:
+        """Return the names in an existing test file, which new tests must not use again."""
 
     @abstractmethod
-    def place(self, units: Units, subject: Subject, existing: str | None) -> list[FileEdit]:
-        """Return the edits that put tests into the test file, None being one that is not there."""
+    def new_file(self, generated: GeneratedTests, subject: Subject) -> str:
+        """Return the content of a new test file."""
 
-    def knows_all(self, unit: Unit, units: Units, subject: Subject, existing: str | None) -> bool:
-        """Whether all that a test names is there; where that cannot be told, yes."""
+    @abstractmethod
+    def import_edits(
+        self, generated: GeneratedTests, subject: Subject, existing: str
+    ) -> list[FileEdit]:
+        """Return the edits that add missing imports to an existing test file."""
+
+    def test_edit(self, generated: GeneratedTests, subject: Subject, existing: str) -> FileEdit:
+        """Return the edit that adds the tests to an existing test file, by default at its end."""
+        return append(subject.test_file, existing, generated.joined(), self.blank_lines)
+
+    def place(
+        self, generated: GeneratedTests, subject: Subject, existing: str | None
+    ) -> list[FileEdit]:
+        """Return the edits that put tests into the test file. `existing` is None for a new file."""
+        if existing is None or not existing.strip():
+            text = self.new_file(generated, subject)
+            is_new = existing is None
+            return [FileEdit(subject.test_file, 0, len(existing or ""), text, creates=is_new)]
+        return [
+            *self.import_edits(generated, subject, existing),
+            self.test_edit(generated, subject, existing),
+        ]
+
+    def has_all_names(
+        self, test: Snippet, generated: GeneratedTests, subject: Subject, existing: str | None
+    ) -> bool:
+        """Whether all names that a test uses are defined. True if the dialect cannot check it."""
         return True
 
-    def renamed(self, unit: Unit, name: str) -> Unit:
-        """Return a unit under another name."""
-        text = re.sub(rf"\b{re.escape(unit.name)}\b", name, unit.text, count=1)
-        return Unit(name, text)
+    def rename(self, test: Snippet, name: str) -> Snippet:
+        """Return a test with another name."""
+        text = re.sub(rf"\b{re.escape(test.name)}\b", name, test.text, count=1)
+        return Snippet(name, text)
 
 
-def select(
-    units: Units, subject: Subject, dialect: Dialect, existing: str | None, *, whole: bool
-) -> Units:
-    """Return those units that test the subject, under names that are free, with what they need.
-
-    Where the answer was cut off, its last test may be half of what it was to be, and goes.
-    """
-    tests = list(units.tests if whole else units.tests[:-1])
-    tests = [
-        one
-        for one in tests
-        if tests_it(one, subject)
-        and dialect.asserts.search(one.text)
-        and dialect.knows_all(one, units, subject, existing)
-    ]
-    taken = dialect.names(existing) if existing else set()
-    chosen: list[Unit] = []
-    for one in tests:
-        if existing and one.text.strip() in existing:
-            continue
-        name = one.name
-        number = 2
-        while name in taken:
-            name, number = f"{one.name}_{number}", number + 1
-        taken.add(name)
-        chosen.append(one if name == one.name else dialect.renamed(one, name))
-    return replace(units, tests=tuple(chosen), helpers=tuple(needed(units.helpers, chosen, taken)))
+def free_name(name: str, taken: set[str], separator: str = "_") -> str:
+    """Return a name that is not taken: `name` itself, or `name` with the first free number."""
+    free, number = name, 2
+    while free in taken:
+        free, number = f"{name}{separator}{number}", number + 1
+    return free
 
 
-def needed(helpers: Iterable[Unit], tests: list[Unit], taken: set[str]) -> Iterator[Unit]:
-    """Yield the helpers that tests use and the file does not have."""
-    used = "\n".join(one.text for one in tests)
-    for one in helpers:
-        if one.name not in taken and re.search(rf"\b{re.escape(one.name)}\b", used):
-            yield one
+def insert(file: Path, existing: str, position: int, text: str) -> FileEdit:
+    """Return an edit that inserts text, with the line ends of the existing file."""
+    text = text.replace("\n", "\r\n") if "\r\n" in existing else text
+    return FileEdit(file, position, position, text)
 
 
-def tests_it(unit: Unit, subject: Subject) -> bool:
-    """Whether a test calls the subject, or hands it on."""
-    name = re.escape(subject.symbol.name)
-    if subject.symbol.kind == "function" and subject.holder:
-        name = rf"(?:[.:]{name}|{re.escape(subject.holder)})"
-        return re.search(rf"{name}\s*[(.<!]", unit.text) is not None
-    return re.search(rf"(?<![\w.\"'`]){name}\s*[(.<!,)]", unit.text) is not None
+def append(file: Path, existing: str, code: str, blank_lines: int = 1) -> FileEdit:
+    """Return an edit that appends code to a file, with blank lines between it and the rest."""
+    unix_text = existing.replace("\r\n", "\n")
+    num_line_ends = len(unix_text) - len(unix_text.rstrip("\n"))
+    num_missing = max(0, blank_lines + 1 - num_line_ends) if unix_text.strip() else 0
+    return insert(file, existing, len(existing), "\n" * num_missing + code.strip() + "\n")
 
 
-def whole_nodes(
-    code: str,
-    starts: re.Pattern[str],
-    language: str,
-    kinds: frozenset[str],
-    around: tuple[str, str] = ("", ""),
-) -> Iterator[tuple[tree_sitter.Node, str]]:
-    """Yield (node, text) of what begins at each match of `starts` and parses by itself.
-
-    Each is parsed apart from the others, within `around`, so that one that is broken costs no
-    other.
-    """
-    places = [found.start() for found in starts.finditer(code)]
-    for start, end in pairwise([*places, len(code)]):
-        snippet = textwrap.dedent(code[start:end]).lstrip()
-        root = parse(around[0] + snippet + around[1], language)
-        if root is None:
-            return
-        node = _at(root, len(around[0].encode()), kinds)
-        if node is not None and not node.has_error:
-            yield node, (node.text or b"").decode("utf-8", "replace")
-
-
-def _at(node: tree_sitter.Node, start: int, kinds: frozenset[str]) -> tree_sitter.Node | None:
-    """Return the outermost node of certain kinds that begins at a byte."""
-    waiting = [node]
-    while waiting:
-        one = waiting.pop(0)
-        if one.type in kinds and one.start_byte == start:
-            return one
-        waiting += [inner for inner in one.named_children if inner.end_byte > start]
-    return None
-
-
-def name_in(text: str, pattern: re.Pattern[str]) -> str:
-    """Return the first group of the first match, empty for none."""
-    found = pattern.search(text)
-    return found[1] if found else ""
-
-
-def in_line_ends_of(text: str, existing: str) -> str:
-    """Return text with the line ends that a file has."""
-    return text.replace("\n", "\r\n") if "\r\n" in existing else text
-
-
-def appended(existing: str, added: str, blank_lines: int = 1) -> str:
-    """Return what to write at the end of a file, so that it stands apart from what is there."""
-    have = len(existing) - len(existing.rstrip("\n"))
-    missing = max(0, blank_lines + 1 - have) if existing.strip() else 0
-    return "\n" * missing + added.rstrip("\n") + "\n"
+def indent(text: str) -> str:
+    """Return code indented by four spaces."""
+    return "\n".join(f"    {line}" if line.strip() else "" for line in text.split("\n"))

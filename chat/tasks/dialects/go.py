@@ -1,30 +1,25 @@
-"""go test."""
+"""Go: functions named `Test...`, run by `go test`."""
 
 from __future__ import annotations
 
 import re
+from functools import partial
+from pathlib import Path
 
-from chat.tasks.dialects.base import (
-    Dialect,
-    Subject,
-    Unit,
-    Units,
-    appended,
-    in_line_ends_of,
-    name_in,
-    whole_nodes,
-)
-from chat.tasks.target import FileEdit
+from chat.tasks.conventions import Convention, find_example
+from chat.tasks.dialects.base import Dialect, GeneratedTests, Subject, insert
+from chat.tasks.dialects.snippets import find_snippets, first_group
+from chat.tasks.target import FileEdit, WorkspaceFiles
 
 _FUNCTION = re.compile(r"^func \w+\(", re.M)
-_KINDS = frozenset({"function_declaration"})
+_NODE_TYPES = frozenset({"function_declaration"})
 _NAME = re.compile(r"func (\w+)")
 _PACKAGE = re.compile(r"^package (\w+)", re.M)
-_IMPORTED = re.compile(r'"([^"\n]+)"')
-_BLOCK = re.compile(r"^import \((.*?)^\)", re.M | re.S)
-_STANDARD = {
-    name.rsplit("/", 1)[-1]: name
-    for name in (
+_IMPORT_PATH = re.compile(r'"([^"\n]+)"')
+_IMPORT_BLOCK = re.compile(r"^import \((.*?)^\)", re.M | re.S)
+_STANDARD_PACKAGES = {
+    path.rsplit("/", 1)[-1]: path
+    for path in (
         "bytes",
         "context",
         "encoding/json",
@@ -48,68 +43,75 @@ _STANDARD = {
         "unicode",
     )
 }
-"""Packages that tests use, by the name that they have in code."""
+"""Import paths of packages that tests often use, by the name of the package in code."""
+
+
+def go_convention(source: Path, files: WorkspaceFiles) -> Convention:
+    """Return how tests for a Go file are written: in `*_test.go` next to it."""
+    test_file = source.with_name(f"{source.stem}_test.go")
+    tests = [path for path in files.paths() if path.name.endswith("_test.go")]
+    return Convention("go", test_file, find_example(tests, source, files, "func Test"))
 
 
 class Go(Dialect):
-    """Functions named Test in the file's own package."""
+    """Test functions in the package of the source file."""
 
     framework = "Go's testing package"
     fence = language = "go"
-    asserts = re.compile(r"\bt\.(Error|Fatal|Fail|Run)|\b(assert|require)\.")
+    assertion = re.compile(r"\bt\.(Error|Fatal|Fail|Run)|\b(assert|require)\.")
 
-    def head(self, subject: Subject) -> str:
+    def file_head(self, subject: Subject) -> str:
         return 'import "testing"\n\n'
 
-    def opening(self, subject: Subject) -> str:
-        return f"func Test{subject.camel}"
+    def test_opening(self, subject: Subject) -> str:
+        return f"func Test{subject.camel_case}"
 
     def first_call(self, subject: Subject) -> str:
-        if subject.holder:
-            return f"(t *testing.T) {{\n\tmade := {subject.holder}{{"
+        if subject.class_name:
+            return f"(t *testing.T) {{\n\tmade := {subject.class_name}{{"
         return f"(t *testing.T) {{\n\tif got := {subject.symbol.name}("
 
-    def units(self, code: str) -> Units:
-        found = [
-            Unit(name_in(text, _NAME), text)
-            for _, text in whole_nodes(code, _FUNCTION, "go", _KINDS)
-        ]
-        tests = [one for one in found if re.search(r"func Test\w*\(\w+ \*testing\.T\)", one.text)]
-        helpers = [one for one in found if not one.name.startswith("Test")]
-        return Units(tuple(_IMPORTED.findall(code)), tuple(helpers), tuple(tests))
+    def parse(self, code: str) -> GeneratedTests:
+        name_of = partial(first_group, _NAME)
+        functions = list(find_snippets(code, "go", _FUNCTION, _NODE_TYPES, name_of))
+        is_test = re.compile(r"func Test\w*\(\w+ \*testing\.T\)")
+        return GeneratedTests(
+            imports=tuple(_IMPORT_PATH.findall(code)),
+            helpers=tuple(one for one in functions if not one.name.startswith("Test")),
+            tests=tuple(one for one in functions if is_test.search(one.text)),
+        )
 
-    def names(self, existing: str) -> set[str]:
+    def declared_names(self, existing: str) -> set[str]:
         return set(re.findall(r"^func (\w+)", existing, re.M))
 
-    def place(self, units: Units, subject: Subject, existing: str | None) -> list[FileEdit]:
-        body = "\n\n".join(one.text for one in (*units.helpers, *units.tests))
-        imports = self._imports(body, subject.text)
-        if existing is None or not existing.strip():
-            package = name_in(subject.text, _PACKAGE) or "main"
-            lines = "\n".join(f'\t"{one}"' for one in imports)
-            text = f"package {package}\n\nimport (\n{lines}\n)\n\n{body.strip()}\n"
-            end = len(existing or "")
-            return [FileEdit(subject.file, 0, end, text, creates=existing is None)]
-        missing = [one for one in imports if f'"{one}"' not in existing]
-        edits = []
-        if missing:
-            block = _BLOCK.search(existing)
-            clause = _PACKAGE.search(existing)
-            at = block.end(1) if block else clause.end() if clause else 0
-            lines = "".join(f'\t"{one}"\n' for one in missing)
-            text = lines if block else f"\n\nimport (\n{lines})"
-            edits.append(FileEdit(subject.file, at, at, in_line_ends_of(text, existing)))
-        text = in_line_ends_of(appended(existing.replace("\r\n", "\n"), body.strip()), existing)
-        return [*edits, FileEdit(subject.file, len(existing), len(existing), text)]
+    def new_file(self, generated: GeneratedTests, subject: Subject) -> str:
+        code = generated.joined()
+        package = first_group(_PACKAGE, subject.text) or "main"
+        imports = "\n".join(f'\t"{path}"' for path in _used_packages(code, subject.text))
+        return f"package {package}\n\nimport (\n{imports}\n)\n\n{code.strip()}\n"
 
-    def _imports(self, body: str, source: str) -> list[str]:
-        """Return what the code uses: an import too many is as wrong to Go as one too few."""
-        known = {one.rsplit("/", 1)[-1]: one for one in _imports_of(source)} | _STANDARD
-        used = set(re.findall(r"(?<![\w.\"])([a-z]\w*)\.[A-Z]", body))
-        return sorted(known[name] for name in used if name in known)
+    def import_edits(
+        self, generated: GeneratedTests, subject: Subject, existing: str
+    ) -> list[FileEdit]:
+        packages = _used_packages(generated.joined(), subject.text)
+        lines = "".join(f'\t"{path}"\n' for path in packages if f'"{path}"' not in existing)
+        if not lines:
+            return []
+        block, package = _IMPORT_BLOCK.search(existing), _PACKAGE.search(existing)
+        if block:
+            return [insert(subject.test_file, existing, block.end(1), lines)]
+        position = package.end() if package else 0
+        return [insert(subject.test_file, existing, position, f"\n\nimport (\n{lines})")]
+
+
+def _used_packages(code: str, source: str) -> list[str]:
+    """Return exactly the packages that the code uses, because Go rejects unused imports."""
+    paths = {path.rsplit("/", 1)[-1]: path for path in _imports_of(source)} | _STANDARD_PACKAGES
+    used_names = set(re.findall(r"(?<![\w.\"])([a-z]\w*)\.[A-Z]", code))
+    return sorted(paths[name] for name in used_names if name in paths)
 
 
 def _imports_of(source: str) -> list[str]:
-    block = _BLOCK.search(source)
+    block = _IMPORT_BLOCK.search(source)
     single = re.findall(r'^import "([^"\n]+)"', source, re.M)
-    return [*single, *(_IMPORTED.findall(block[1]) if block else [])]
+    return [*single, *(_IMPORT_PATH.findall(block[1]) if block else [])]

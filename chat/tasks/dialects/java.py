@@ -1,112 +1,137 @@
-"""JUnit 5 and 4."""
+"""Java: JUnit 5 and JUnit 4."""
 
 from __future__ import annotations
 
 import re
+from functools import partial
+from pathlib import Path
 
-from chat.tasks.dialects.base import (
-    Dialect,
-    Subject,
-    Unit,
-    Units,
-    in_line_ends_of,
-    name_in,
-    whole_nodes,
-)
-from chat.tasks.target import FileEdit
+from chat.tasks.conventions import Convention, Framework, find_example
+from chat.tasks.dialects.base import Dialect, GeneratedTests, Subject, insert
+from chat.tasks.dialects.snippets import find_snippets, first_group
+from chat.tasks.target import FileEdit, WorkspaceFiles
 
 _TEST = re.compile(r"^[ \t]*@Test\b", re.M)
-_KINDS = frozenset({"method_declaration"})
+_NODE_TYPES = frozenset({"method_declaration"})
 _NAME = re.compile(r"\bvoid (\w+)\s*\(")
 _IMPORT = re.compile(r"^import (?:static )?[\w.]+(?:\.\*)?;", re.M)
 _PACKAGE = re.compile(r"^package ([\w.]+);", re.M)
+_AROUND_METHOD = ("class X {\n", "\n}")
+
+
+def java_convention(source: Path, files: WorkspaceFiles) -> Convention:
+    """Return how tests for a Java file are written: in `*Test.java` below `test`, not `main`."""
+    tests = [path for path in files.paths() if path.name.endswith(("Test.java", "Tests.java"))]
+    parts = list(source.parts)
+    if "main" in parts:
+        last_index = len(parts) - 1 - parts[::-1].index("main")
+        parts[last_index] = "test"
+    test_file = Path(*parts).with_name(f"{source.stem}Test.java")
+    example = find_example(tests, source, files, "@Test")
+    return Convention(_junit_version(source, example, files), test_file, example)
+
+
+def _junit_version(source: Path, example: str, files: WorkspaceFiles) -> Framework:
+    if "org.junit.Test;" in example:
+        return "junit4"
+    for folder in source.parents:
+        for name in ("pom.xml", "build.gradle", "build.gradle.kts"):
+            text = files.read(folder / name) or ""
+            if re.search(r"junit:junit|<artifactId>junit</artifactId>", text):
+                return "junit4"
+        if folder == files.root:
+            break
+    return "junit5"
 
 
 class JUnit(Dialect):
-    """Methods marked `@Test` in a class of their own."""
+    """Methods with the annotation `@Test` in a test class."""
 
     fence = language = "java"
-    asserts = re.compile(r"\bassert\w*\(|\bfail\(|expected\s*=")
+    assertion = re.compile(r"\bassert\w*\(|\bfail\(|expected\s*=")
 
     def __init__(self, framework: str, package: str) -> None:
         self.framework = framework
-        self._package = package
+        assertions = "Assertions" if "jupiter" in package else "Assert"
+        self._imports = (
+            f"import {package}.Test;",
+            f"import static {package}.{assertions}.*;",
+        )
 
-    @property
-    def _static(self) -> str:
-        name = "Assertions" if "jupiter" in self._package else "Assert"
-        return f"import static {self._package}.{name}.*;"
+    def file_head(self, subject: Subject) -> str:
+        return "\n".join(self._imports) + "\n\n"
 
-    def head(self, subject: Subject) -> str:
-        return f"import {self._package}.Test;\n{self._static}\n\n"
-
-    def opening(self, subject: Subject) -> str:
+    def test_opening(self, subject: Subject) -> str:
         name = f"{subject.path.stem}Test"
         return f"class {name} {{\n    @Test\n    public void {subject.symbol.name}"
 
     def first_call(self, subject: Subject) -> str:
-        return f"() {{\n        assertEquals({subject.holder}.{subject.symbol.name}("
+        return f"() {{\n        assertEquals({subject.class_name}.{subject.symbol.name}("
 
-    def units(self, code: str) -> Units:
-        tests = [
-            Unit(name_in(text, _NAME), text)
-            for _, text in whole_nodes(code, _TEST, "java", _KINDS, ("class X {\n", "\n}"))
-        ]
-        return Units(tuple(_IMPORT.findall(code)), (), tuple(tests))
+    def parse(self, code: str) -> GeneratedTests:
+        name_of = partial(first_group, _NAME)
+        tests = find_snippets(code, "java", _TEST, _NODE_TYPES, name_of, _AROUND_METHOD)
+        return GeneratedTests(tuple(_IMPORT.findall(code)), (), tuple(tests))
 
-    def names(self, existing: str) -> set[str]:
+    def declared_names(self, existing: str) -> set[str]:
         return set(_NAME.findall(existing))
 
-    def place(self, units: Units, subject: Subject, existing: str | None) -> list[FileEdit]:
-        tests = "\n\n".join(_indented(one.text) for one in units.tests)
-        imports = self._imports(units)
-        if existing is None or not existing.strip():
-            package = name_in(subject.text, _PACKAGE)
-            head = [f"package {package};"] if package else []
-            head.append("\n".join(imports))
-            text = "\n\n".join([*head, f"class {subject.path.stem}Test {{\n{tests}\n}}\n"])
-            end = len(existing or "")
-            return [FileEdit(subject.file, 0, end, text, creates=existing is None)]
-        edits = []
-        missing = [one for one in imports if not _has(existing, one)]
-        if missing:
-            places = [
-                found.end() for found in (*_PACKAGE.finditer(existing), *_IMPORT.finditer(existing))
-            ]
-            at = max(places, default=0)
-            text = "".join(f"\n{one}" for one in missing)
-            edits.append(FileEdit(subject.file, at, at, in_line_ends_of(text, existing)))
-        closing = existing.rfind("}")
-        at = existing.rfind("\n", 0, closing) + 1 if closing >= 0 else len(existing)
-        return [*edits, FileEdit(subject.file, at, at, in_line_ends_of(f"\n{tests}\n", existing))]
+    def new_file(self, generated: GeneratedTests, subject: Subject) -> str:
+        package = first_group(_PACKAGE, subject.text)
+        head = [f"package {package};"] if package else []
+        head.append("\n".join(self._needed_imports(generated)))
+        tests = _indented_tests(generated)
+        return "\n\n".join([*head, f"class {subject.path.stem}Test {{\n{tests}\n}}\n"])
 
-    def _imports(self, units: Units) -> list[str]:
-        used = "\n".join(one.text for one in units.tests)
-        java = [
-            one
-            for one in units.imports
-            if one.startswith("import java.") and re.search(rf"\b{_class_of(one)}\b", used)
-        ]
-        return [*sorted(set(java)), f"import {self._package}.Test;", self._static]
+    def import_edits(
+        self, generated: GeneratedTests, subject: Subject, existing: str
+    ) -> list[FileEdit]:
+        needed = self._needed_imports(generated)
+        lines = "".join(f"\n{line}" for line in needed if not _has_import(existing, line))
+        if not lines:
+            return []
+        above = (*_PACKAGE.finditer(existing), *_IMPORT.finditer(existing))
+        position = max((match.end() for match in above), default=0)
+        return [insert(subject.test_file, existing, position, lines)]
+
+    def test_edit(self, generated: GeneratedTests, subject: Subject, existing: str) -> FileEdit:
+        brace = existing.rfind("}")
+        position = existing.rfind("\n", 0, brace) + 1 if brace >= 0 else len(existing)
+        tests = _indented_tests(generated)
+        return insert(subject.test_file, existing, position, f"\n{tests}\n")
+
+    def _needed_imports(self, generated: GeneratedTests) -> list[str]:
+        code = "\n".join(test.text for test in generated.tests)
+        used = {
+            line
+            for line in generated.imports
+            if line.startswith("import java.") and re.search(rf"\b{_class_pattern(line)}\b", code)
+        }
+        return [*sorted(used), *self._imports]
 
 
-def _class_of(line: str) -> str:
-    """Return a pattern of the class that a line imports; any for a whole package."""
-    name = line.rstrip(";").rsplit(".", 1)[-1]
+def _class_pattern(import_line: str) -> str:
+    """Return a pattern for the class that a line imports, or for any class of a package."""
+    name = import_line.rstrip(";").rsplit(".", 1)[-1]
     return r"\w+" if name == "*" else name
 
 
-def _has(existing: str, line: str) -> bool:
-    if line in existing:
+def _has_import(existing: str, import_line: str) -> bool:
+    if import_line in existing:
         return True
-    stem = line.rsplit(".", 1)[0]
-    single = line.endswith(".Test;")
-    return f"{stem}.*;" in existing if single else f"{stem}." in existing
+    package = import_line.rsplit(".", 1)[0]
+    is_test_annotation = import_line.endswith(".Test;")
+    return f"{package}.*;" in existing if is_test_annotation else f"{package}." in existing
 
 
-def _indented(text: str) -> str:
-    lines = text.split("\n")
-    rest = [line for line in lines[1:] if line.strip()]
-    cut = min((len(line) - len(line.lstrip()) for line in rest), default=0)
-    made = [lines[0], *(line[cut:] if line.strip() else "" for line in lines[1:])]
-    return "\n".join(f"    {line}" if line else "" for line in made)
+def _indented_tests(generated: GeneratedTests) -> str:
+    return "\n\n".join(_indent(test.text) for test in generated.tests)
+
+
+def _indent(text: str) -> str:
+    """Indent a method whose first line, unlike the others, has lost its indentation."""
+    first, *rest = text.split("\n")
+    widths = (len(line) - len(line.lstrip()) for line in rest if line.strip())
+    width = min(widths, default=0)
+    lines = [first, *(line[width:] if line.strip() else "" for line in rest)]
+    return "\n".join(f"    {line}" if line else "" for line in lines)

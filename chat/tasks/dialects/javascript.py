@@ -1,27 +1,20 @@
-"""jest, vitest and Node's own runner."""
+"""JavaScript and TypeScript: Jest, Vitest and Node's test runner."""
 
 from __future__ import annotations
 
 import os
 import re
+from functools import partial
 from pathlib import PurePath
 
-from chat.tasks.dialects.base import (
-    Dialect,
-    Subject,
-    Unit,
-    Units,
-    appended,
-    in_line_ends_of,
-    name_in,
-    whole_nodes,
-)
+from chat.tasks.dialects.base import Dialect, GeneratedTests, Snippet, Subject, insert
+from chat.tasks.dialects.snippets import find_snippets, first_group
 from chat.tasks.target import FileEdit
 
-_TESTS = re.compile(r"^(?:test|it|describe)(?:\.\w+)*\(", re.M)
-_HELPERS = re.compile(r"^(?:async )?function \w+|^(?:const|let) \w+ =", re.M)
-_TEST_KINDS = frozenset({"expression_statement"})
-_HELPER_KINDS = frozenset(
+_TEST = re.compile(r"^(?:test|it|describe)(?:\.\w+)*\(", re.M)
+_HELPER = re.compile(r"^(?:async )?function \w+|^(?:const|let) \w+ =", re.M)
+_TEST_TYPES = frozenset({"expression_statement"})
+_HELPER_TYPES = frozenset(
     {"function_declaration", "lexical_declaration", "generator_function_declaration"}
 )
 _TITLE = re.compile(r"""\(\s*(["'`])(.*?)\1""")
@@ -29,102 +22,101 @@ _NAME = re.compile(r"(?:function|const|let) (\w+)")
 _ANY_IMPORT = re.compile(
     r"^import [\s\S]*?[\"'];?$|^(?:const|let) [^;]*?= require\([^)]*\);?$", re.M
 )
-_VITEST = ("afterEach", "beforeEach", "describe", "expect", "it", "test", "vi")
-_NODE = ("after", "afterEach", "before", "beforeEach", "describe", "it", "mock", "test")
+_VITEST_NAMES = ("afterEach", "beforeEach", "describe", "expect", "it", "test", "vi")
+_NODE_NAMES = ("after", "afterEach", "before", "beforeEach", "describe", "it", "mock", "test")
 
 
 class JavaScript(Dialect):
-    """Calls of `test` or `it`, in modules of either kind."""
+    """Calls of `test`, `it` or `describe`, in ES modules and CommonJS modules."""
 
     fence = "javascript"
-    language = "typescriptreact"  # its grammar reads all four languages
-    asserts = re.compile(r"\)\.(?:\w+\.)*to\w+\(|\bassert\b|\bt\.assert")
+    language = "typescriptreact"  # its grammar also parses JavaScript, JSX and TypeScript
+    assertion = re.compile(r"\)\.(?:\w+\.)*to\w+\(|\bassert\b|\bt\.assert")
 
     def __init__(self, framework: str, module: str | None) -> None:
+        """Create a dialect whose test functions come from `module`, or are global if None."""
         self.framework = framework
         self._module = module
 
-    def head(self, subject: Subject) -> str:
-        lines = self._imports(subject, 'test("", () => { expect(assert) })')
+    def file_head(self, subject: Subject) -> str:
+        lines = self._needed_imports(subject, 'test("", () => { expect(assert) })')
         return "\n".join([*lines, "", ""])
 
-    def opening(self, subject: Subject) -> str:
+    def test_opening(self, subject: Subject) -> str:
         return f'test("{subject.symbol.name}'
 
     def first_call(self, subject: Subject) -> str:
-        if subject.holder:
-            return f'", () => {{\n  const made = new {subject.holder}('
-        start = "assert.equal(" if self._module == "node:test" else "expect("
-        return f'", () => {{\n  {start}{subject.symbol.name}('
+        if subject.class_name:
+            return f'", () => {{\n  const made = new {subject.class_name}('
+        assertion = "assert.equal(" if self._module == "node:test" else "expect("
+        return f'", () => {{\n  {assertion}{subject.symbol.name}('
 
-    def units(self, code: str) -> Units:
-        tests = [
-            Unit(_title(text), text)
-            for _, text in whole_nodes(code, _TESTS, self.language, _TEST_KINDS)
-        ]
-        helpers = [
-            Unit(name_in(text, _NAME), text)
-            for _, text in whole_nodes(code, _HELPERS, self.language, _HELPER_KINDS)
-            if "require(" not in text
-        ]
-        return Units(tuple(_ANY_IMPORT.findall(code)), tuple(helpers), tuple(tests))
+    def parse(self, code: str) -> GeneratedTests:
+        name_of = partial(first_group, _NAME)
+        tests = find_snippets(code, self.language, _TEST, _TEST_TYPES, _title)
+        helpers = find_snippets(code, self.language, _HELPER, _HELPER_TYPES, name_of)
+        return GeneratedTests(
+            imports=tuple(_ANY_IMPORT.findall(code)),
+            helpers=tuple(helper for helper in helpers if "require(" not in helper.text),
+            tests=tuple(tests),
+        )
 
-    def names(self, existing: str) -> set[str]:
-        declared = re.findall(r"(?:function|const|let|class) (\w+)", existing)
-        titles = [found[1] for found in re.findall(r"""\(\s*(["'`])(.*?)\1""", existing)]
-        return {*declared, *titles}
+    def declared_names(self, existing: str) -> set[str]:
+        names = re.findall(r"(?:function|const|let|class) (\w+)", existing)
+        titles = [match[2] for match in _TITLE.finditer(existing)]
+        return {*names, *titles}
 
-    def renamed(self, unit: Unit, name: str) -> Unit:
-        return Unit(name, unit.text.replace(unit.name, name, 1))
+    def rename(self, test: Snippet, name: str) -> Snippet:
+        return Snippet(name, test.text.replace(test.name, name, 1))
 
-    def place(self, units: Units, subject: Subject, existing: str | None) -> list[FileEdit]:
-        body = "\n\n".join(one.text for one in (*units.helpers, *units.tests))
-        imports = self._imports(subject, body)
-        if existing is None or not existing.strip():
-            head = "\n".join(imports)
-            end = len(existing or "")
-            text = f"{head}\n\n{body.strip()}\n"
-            return [FileEdit(subject.file, 0, end, text, creates=existing is None)]
-        bound = {name for one in _ANY_IMPORT.findall(existing) for name in re.findall(r"\w+", one)}
-        missing = [one for one in imports if not _names_of(one) <= bound]
-        edits = []
-        if missing:
-            last = [found.end() for found in _ANY_IMPORT.finditer(existing)]
-            at = last[-1] if last else 0
-            lines = "\n".join(_only(one, bound) for one in missing)
-            text = f"\n{lines}" if last else f"{lines}\n\n"
-            edits.append(FileEdit(subject.file, at, at, in_line_ends_of(text, existing)))
-        text = in_line_ends_of(appended(existing.replace("\r\n", "\n"), body.strip()), existing)
-        return [*edits, FileEdit(subject.file, len(existing), len(existing), text)]
+    def new_file(self, generated: GeneratedTests, subject: Subject) -> str:
+        code = generated.joined()
+        imports = "\n".join(self._needed_imports(subject, code))
+        return f"{imports}\n\n{code.strip()}\n"
 
-    def _imports(self, subject: Subject, body: str) -> list[str]:
-        modern = _is_module(subject)
+    def import_edits(
+        self, generated: GeneratedTests, subject: Subject, existing: str
+    ) -> list[FileEdit]:
+        matches = list(_ANY_IMPORT.finditer(existing))
+        bound = {name for match in matches for name in re.findall(r"\w+", match[0])}
+        needed = self._needed_imports(subject, generated.joined())
+        missing = [line for line in needed if not _imported_names(line) <= bound]
+        if not missing:
+            return []
+        lines = "\n".join(_without_names(line, bound) for line in missing)
+        if matches:
+            return [insert(subject.test_file, existing, matches[-1].end(), f"\n{lines}")]
+        return [insert(subject.test_file, existing, 0, f"{lines}\n\n")]
+
+    def _needed_imports(self, subject: Subject, code: str) -> list[str]:
+        is_module = _is_es_module(subject)
         lines = []
         if self._module is not None:
-            known = _VITEST if self._module == "vitest" else _NODE
-            used = [name for name in known if re.search(rf"(?<![.\w]){name}\b[.(]", body)]
-            lines.append(_line(f"{{ {', '.join(used)} }}", self._module, modern=modern))
-            if self._module == "node:test" and "assert" in body:
-                lines.insert(0, _line("assert", "node:assert/strict", modern=modern))
-        default = re.search(rf"export default [^\n]*\b{subject.entry}\b", subject.text)
-        exported_whole = re.search(rf"module\.exports = {subject.entry}\b", subject.text)
-        what = subject.entry if default or exported_whole else f"{{ {subject.entry} }}"
-        return [*lines, _line(what, _relative(subject), modern=modern)]
+            names = _VITEST_NAMES if self._module == "vitest" else _NODE_NAMES
+            used = [name for name in names if re.search(rf"(?<![.\w]){name}\b[.(]", code)]
+            lines.append(_import_line(f"{{ {', '.join(used)} }}", self._module, is_module))
+            if self._module == "node:test" and "assert" in code:
+                lines.insert(0, _import_line("assert", "node:assert/strict", is_module))
+        name = subject.imported_name
+        is_default = re.search(rf"export default [^\n]*\b{name}\b", subject.text)
+        is_whole_module = re.search(rf"module\.exports = {name}\b", subject.text)
+        binding = name if is_default or is_whole_module else f"{{ {name} }}"
+        return [*lines, _import_line(binding, _relative_module(subject), is_module)]
 
 
 def _title(text: str) -> str:
-    found = _TITLE.search(text)
-    return found[2] if found else ""
+    match = _TITLE.search(text)
+    return match[2] if match else ""
 
 
-def _line(what: str, module: str, *, modern: bool) -> str:
-    if modern:
-        return f'import {what} from "{module}";'
-    return f'const {what} = require("{module}");'
+def _import_line(binding: str, module: str, is_es_module: bool) -> str:
+    if is_es_module:
+        return f'import {binding} from "{module}";'
+    return f'const {binding} = require("{module}");'
 
 
-def _is_module(subject: Subject) -> bool:
-    """Whether a file is an ES module: by its ending, by what it exports, TypeScript always."""
+def _is_es_module(subject: Subject) -> bool:
+    """Whether the source file is an ES module, by its suffix, else by its imports and exports."""
     if subject.path.suffix in (".ts", ".tsx", ".mts", ".mjs"):
         return True
     if subject.path.suffix == ".cjs":
@@ -132,23 +124,23 @@ def _is_module(subject: Subject) -> bool:
     return re.search(r"^(?:export|import) ", subject.text, re.M) is not None
 
 
-def _relative(subject: Subject) -> str:
-    path = PurePath(os.path.relpath(subject.path, subject.file.parent)).as_posix()
+def _relative_module(subject: Subject) -> str:
+    path = PurePath(os.path.relpath(subject.path, subject.test_file.parent)).as_posix()
     path = path if path.startswith(".") else f"./{path}"
     stem, suffix = os.path.splitext(path)
-    # TypeScript names what the file will be, or nothing; a plain module must be named whole.
+    # TypeScript imports have no `.ts` suffix; ES modules must be imported with their suffix.
     return stem if suffix in (".ts", ".tsx") else f"{stem}{suffix}"
 
 
-def _names_of(line: str) -> set[str]:
-    names = re.sub(r"from .*|= require.*|^import|^const", "", line)
+def _imported_names(import_line: str) -> set[str]:
+    names = re.sub(r"from .*|= require.*|^import|^const", "", import_line)
     return set(re.findall(r"\w+", names))
 
 
-def _only(line: str, bound: set[str]) -> str:
-    """Return an import of those names that a file does not have yet."""
-    inner = re.search(r"\{ (.*) \}", line)
-    if inner is None:
-        return line
-    names = [name for name in inner[1].split(", ") if name not in bound]
-    return line.replace(inner[0], f"{{ {', '.join(names)} }}")
+def _without_names(import_line: str, bound: set[str]) -> str:
+    """Return an import line without the names that the file already imports."""
+    braces = re.search(r"\{ (.*) \}", import_line)
+    if braces is None:
+        return import_line
+    names = [name for name in braces[1].split(", ") if name not in bound]
+    return import_line.replace(braces[0], f"{{ {', '.join(names)} }}")

@@ -1,37 +1,39 @@
-"""pytest and unittest."""
+"""Python: pytest and unittest."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from abc import abstractmethod
+from collections.abc import Sequence
 
 from chat.tasks.dialects.base import (
     Dialect,
+    GeneratedTests,
+    Snippet,
     Subject,
-    Unit,
-    Units,
-    appended,
-    in_line_ends_of,
-    name_in,
-    whole_nodes,
+    append,
+    free_name,
+    indent,
+    insert,
 )
 from chat.tasks.dialects.python_names import (
     Import,
-    after_imports,
-    arguments,
-    imports_in,
-    module_of,
-    unknown_names,
-    uses,
+    argument_names,
+    find_imports,
+    import_position,
+    module_name,
+    undefined_names,
+    uses_name,
 )
+from chat.tasks.dialects.snippets import find_snippets
 from chat.tasks.target import FileEdit
 
-_TOP = re.compile(
+_TOP_LEVEL = re.compile(
     r"^(?:@[^\n]+\n)*(?:(?:async )?def |class )\w+|^[A-Za-z_]\w*(?:: [^\n=]+)? = ", re.M
 )
 _METHOD = re.compile(r"^[ \t]+(?:@[^\n]+\n[ \t]+)*(?:async )?def \w+\(\s*(?:self|cls)\b", re.M)
-_KINDS = frozenset(
+_NODE_TYPES = frozenset(
     {
         "decorated_definition",
         "function_definition",
@@ -41,103 +43,7 @@ _KINDS = frozenset(
 )
 _NAME = re.compile(r"(?:def|class) (\w+)|^(\w+)", re.M)
 _MAIN = re.compile(r"""^if __name__ == ["']__main__["']""", re.M)
-
-
-class _Python(Dialect):
-    fence = language = "python"
-    asserts = re.compile(r"\bassert\b|\.assert\w+\(|\braises\(|\bwarns\(|\.fail\(")
-
-    def names(self, existing: str) -> set[str]:
-        return set(re.findall(r"(?:def|class) (\w+)", existing))
-
-    def knows_all(self, unit: Unit, units: Units, subject: Subject, existing: str | None) -> bool:
-        code = _with_imports(units.imports, unit.text)
-        known = {one.bound for one in self._imports(code, subject)}
-        known |= {one.name for one in units.helpers} | {"unittest", "pytest"}
-        known |= {one.bound for one in imports_in(existing or "")} | self.names(existing or "")
-        return unknown_names(unit.text) <= known
-
-    def _own_import(self, subject: Subject) -> Import:
-        return Import(module_of(subject.path, subject.root), subject.entry)
-
-    def _imports(self, code: str, subject: Subject) -> list[Import]:
-        """Return the imports that units need: of modules that are surely there."""
-        own = self._own_import(subject)
-        known = {*sys.stdlib_module_names, "pytest"}
-        sources = imports_in(subject.text)
-        known |= {one.module.split(".")[0] for one in sources}
-        used = [one for one in [*imports_in(code), *sources] if uses(code, one.bound)]
-        kept = [
-            one
-            for one in used
-            if one.module.split(".")[0] in known
-            and one.bound != own.bound
-            and one.module != "__future__"
-        ]
-        return list(dict.fromkeys([*kept, own]))
-
-    def _head(self, imports: Iterable[Import], own: Import) -> str:
-        groups: dict[int, list[str]] = {}
-        for one in sorted(imports, key=lambda one: one.line):
-            standard = one.module.split(".")[0] in sys.stdlib_module_names
-            groups.setdefault(2 if one == own else 0 if standard else 1, []).append(one.line)
-        return "\n\n".join("\n".join(groups[at]) for at in sorted(groups))
-
-    def _edits(
-        self, subject: Subject, existing: str | None, imports: list[Import], body: str
-    ) -> list[FileEdit]:
-        if existing is None or not existing.strip():
-            head = self._head(imports, self._own_import(subject))
-            end = len(existing or "")
-            text = f"{head}\n\n\n{body.strip()}\n"
-            return [FileEdit(subject.file, 0, end, text, creates=existing is None)]
-        have = {one.bound for one in imports_in(existing)}
-        missing = [one for one in imports if one.bound not in have]
-        edits = []
-        if missing:
-            at = after_imports(existing)
-            lines = "".join(f"{line}\n" for line in sorted(one.line for one in missing))
-            before = "" if at == 0 or existing[at - 1] == "\n" else "\n"
-            text = in_line_ends_of(before + lines, existing)
-            edits.append(FileEdit(subject.file, at, at, text))
-        main = _MAIN.search(existing)
-        if main:
-            text = in_line_ends_of(f"{body.strip()}\n\n\n", existing)
-            return [*edits, FileEdit(subject.file, main.start(), main.start(), text)]
-        text = in_line_ends_of(appended(existing.replace("\r\n", "\n"), body.strip(), 2), existing)
-        return [*edits, FileEdit(subject.file, len(existing), len(existing), text)]
-
-
-class Pytest(_Python):
-    """Plain functions."""
-
-    framework = "pytest"
-
-    def head(self, subject: Subject) -> str:
-        return f"import pytest\n\n{self._own_import(subject).line}\n\n\n"
-
-    def opening(self, subject: Subject) -> str:
-        return f"def test_{subject.words}"
-
-    def first_call(self, subject: Subject) -> str:
-        if subject.holder:
-            return f"():\n    made = {subject.holder}("
-        return f"():\n    assert {subject.symbol.name}("
-
-    def units(self, code: str) -> Units:
-        found = [Unit(_name(text), text) for _, text in whole_nodes(code, _TOP, "python", _KINDS)]
-        helpers = [one for one in found if not _is_test(one)]
-        known = {*_FIXTURES, *(one.name for one in helpers if "fixture" in one.text)}
-        tests = [one for one in found if _is_test(one) and arguments(one.text) <= known]
-        return Units((code,), tuple(helpers), tuple(tests))
-
-    def place(self, units: Units, subject: Subject, existing: str | None) -> list[FileEdit]:
-        body = "\n\n\n".join(one.text for one in (*units.helpers, *units.tests))
-        imports = self._imports(_with_imports(units.imports, body), subject)
-        return self._edits(subject, existing, imports, body)
-
-
-_FIXTURES = {
+_PYTEST_FIXTURES = {
     "self",
     "tmp_path",
     "tmp_path_factory",
@@ -150,70 +56,184 @@ _FIXTURES = {
     "pytestconfig",
     "tmpdir",
 }
-"""Arguments that pytest itself has values for."""
+"""Test arguments that pytest itself provides, and `self`."""
+
+
+class _Python(Dialect):
+    fence = language = "python"
+    assertion = re.compile(r"\bassert\b|\.assert\w+\(|\braises\(|\bwarns\(|\.fail\(")
+    blank_lines = 2
+    framework_import: str
+
+    def file_head(self, subject: Subject) -> str:
+        own_import = _own_import(subject)
+        return f"import {self.framework_import}\n\n{own_import.line}\n\n\n"
+
+    def declared_names(self, existing: str) -> set[str]:
+        return set(re.findall(r"(?:def|class) (\w+)", existing))
+
+    def has_all_names(
+        self, test: Snippet, generated: GeneratedTests, subject: Subject, existing: str | None
+    ) -> bool:
+        imports = [
+            *_needed_imports(_with_imports(generated, test.text), subject),
+            *find_imports(existing or ""),
+        ]
+        defined = {"unittest", "pytest", *(imported.bound_name for imported in imports)}
+        defined |= {helper.name for helper in generated.helpers}
+        defined |= self.declared_names(existing or "")
+        return undefined_names(test.text) <= defined
+
+    def new_file(self, generated: GeneratedTests, subject: Subject) -> str:
+        code = self._code(generated, subject, "")
+        imports = self._imports(generated, code, subject)
+        head = _sorted_groups(imports, _own_import(subject))
+        return f"{head}\n\n\n{code}\n"
+
+    def import_edits(
+        self, generated: GeneratedTests, subject: Subject, existing: str
+    ) -> list[FileEdit]:
+        code = self._code(generated, subject, existing)
+        bound = {imported.bound_name for imported in find_imports(existing)}
+        missing = [
+            imported.line
+            for imported in self._imports(generated, code, subject)
+            if imported.bound_name not in bound
+        ]
+        if not missing:
+            return []
+        position = import_position(existing)
+        is_line_start = position == 0 or existing[position - 1] == "\n"
+        lines = ("" if is_line_start else "\n") + "".join(f"{line}\n" for line in sorted(missing))
+        return [insert(subject.test_file, existing, position, lines)]
+
+    def test_edit(self, generated: GeneratedTests, subject: Subject, existing: str) -> FileEdit:
+        code = self._code(generated, subject, existing)
+        main = _MAIN.search(existing)
+        if main:
+            return insert(subject.test_file, existing, main.start(), f"{code}\n\n\n")
+        return append(subject.test_file, existing, code, self.blank_lines)
+
+    def _imports(self, generated: GeneratedTests, code: str, subject: Subject) -> list[Import]:
+        """Return the imports of a test file that contains `code`."""
+        return _needed_imports(_with_imports(generated, code), subject)
+
+    @abstractmethod
+    def _code(self, generated: GeneratedTests, subject: Subject, existing: str) -> str:
+        """Return the code that goes into the test file, without imports."""
+
+
+class Pytest(_Python):
+    """Test functions."""
+
+    framework = framework_import = "pytest"
+
+    def test_opening(self, subject: Subject) -> str:
+        return f"def test_{subject.snake_case}"
+
+    def first_call(self, subject: Subject) -> str:
+        if subject.class_name:
+            return f"():\n    made = {subject.class_name}("
+        return f"():\n    assert {subject.symbol.name}("
+
+    def parse(self, code: str) -> GeneratedTests:
+        snippets = list(find_snippets(code, "python", _TOP_LEVEL, _NODE_TYPES, _name))
+        helpers = tuple(one for one in snippets if not _is_pytest_test(one))
+        fixtures = {helper.name for helper in helpers if "fixture" in helper.text}
+        known_arguments = _PYTEST_FIXTURES | fixtures
+        tests = (one for one in snippets if _is_pytest_test(one))
+        callable_tests = tuple(one for one in tests if argument_names(one.text) <= known_arguments)
+        return GeneratedTests((code,), helpers, callable_tests)
+
+    def _code(self, generated: GeneratedTests, subject: Subject, existing: str) -> str:
+        return generated.joined("\n\n\n").strip()
 
 
 class Unittest(_Python):
-    """Methods of a TestCase."""
+    """Methods of a subclass of `unittest.TestCase`."""
 
-    framework = "unittest"
+    framework = framework_import = "unittest"
 
-    def head(self, subject: Subject) -> str:
-        return f"import unittest\n\n{self._own_import(subject).line}\n\n\n"
-
-    def opening(self, subject: Subject) -> str:
-        name = f"Test{subject.camel}"
-        return f"class {name}(unittest.TestCase):\n    def test_{subject.words}"
+    def test_opening(self, subject: Subject) -> str:
+        name = f"Test{subject.camel_case}"
+        return f"class {name}(unittest.TestCase):\n    def test_{subject.snake_case}"
 
     def first_call(self, subject: Subject) -> str:
-        if subject.holder:
-            return f"(self):\n        made = {subject.holder}("
+        if subject.class_name:
+            return f"(self):\n        made = {subject.class_name}("
         return f"(self):\n        self.assertEqual({subject.symbol.name}("
 
-    def units(self, code: str) -> Units:
-        found = [
-            Unit(_name(text), text) for _, text in whole_nodes(code, _METHOD, "python", _KINDS)
-        ]
-        tests = [one for one in found if one.name.startswith("test")]
-        helpers = [one for one in found if one.name in ("setUp", "tearDown", "setUpClass")]
-        return Units((code,), tuple(helpers), tuple(tests))
+    def parse(self, code: str) -> GeneratedTests:
+        methods = list(find_snippets(code, "python", _METHOD, _NODE_TYPES, _name))
+        set_up = ("setUp", "tearDown", "setUpClass")
+        return GeneratedTests(
+            imports=(code,),
+            helpers=tuple(one for one in methods if one.name in set_up),
+            tests=tuple(one for one in methods if one.name.startswith("test")),
+        )
 
-    def place(self, units: Units, subject: Subject, existing: str | None) -> list[FileEdit]:
-        name = f"Test{subject.camel}"
-        taken = self.names(existing or "")
-        number = 2
-        while name in taken:
-            name, number = f"Test{subject.camel}{number}", number + 1
-        methods = "\n\n".join(_indented(one.text) for one in (*units.helpers, *units.tests))
-        body = f"class {name}(unittest.TestCase):\n{methods}"
-        imports = self._imports(_with_imports(units.imports, body), subject)
-        if Import("unittest") not in imports:
-            imports.insert(0, Import("unittest"))
-        return self._edits(subject, existing, imports, body)
+    def _code(self, generated: GeneratedTests, subject: Subject, existing: str) -> str:
+        name = free_name(f"Test{subject.camel_case}", self.declared_names(existing), separator="")
+        methods = (indent(one.text) for one in (*generated.helpers, *generated.tests))
+        return f"class {name}(unittest.TestCase):\n" + "\n\n".join(methods).rstrip()
+
+    def _imports(self, generated: GeneratedTests, code: str, subject: Subject) -> list[Import]:
+        imports = super()._imports(generated, code, subject)
+        return list(dict.fromkeys([Import("unittest"), *imports]))
+
+
+def _own_import(subject: Subject) -> Import:
+    """Return the import of the subject itself."""
+    return Import(module_name(subject.path, subject.root), subject.imported_name)
+
+
+def _needed_imports(code: str, subject: Subject) -> list[Import]:
+    """Return the imports that code uses, and the import of the subject.
+
+    Modules are taken only from the standard library, pytest and the imports of the source file,
+    because the model may invent others.
+    """
+    own = _own_import(subject)
+    source_imports = find_imports(subject.text)
+    existing_modules = {*sys.stdlib_module_names, "pytest"}
+    existing_modules |= {imported.top_module for imported in source_imports}
+    used = [
+        imported
+        for imported in (*find_imports(code), *source_imports)
+        if uses_name(code, imported.bound_name)
+        and imported.top_module in existing_modules
+        and imported.bound_name != own.bound_name
+        and imported.module != "__future__"
+    ]
+    return list(dict.fromkeys([*used, own]))
+
+
+def _sorted_groups(imports: Sequence[Import], own: Import) -> str:
+    """Return import lines in three groups: standard library, third party, the project itself."""
+    groups: dict[int, list[str]] = {}
+    for imported in sorted(imports, key=lambda imported: imported.line):
+        is_standard = imported.top_module in sys.stdlib_module_names
+        group = 2 if imported == own else 0 if is_standard else 1
+        groups.setdefault(group, []).append(imported.line)
+    return "\n\n".join("\n".join(groups[group]) for group in sorted(groups))
 
 
 def _name(text: str) -> str:
-    found = _NAME.search(re.sub(r"^@.*$", "", text, flags=re.M).strip())
-    return (found[1] or found[2]) if found else ""
+    match = _NAME.search(re.sub(r"^@.*$", "", text, flags=re.M).strip())
+    return (match[1] or match[2]) if match else ""
 
 
-def _is_test(unit: Unit) -> bool:
-    return unit.name.startswith("test") or (
-        unit.name.startswith("Test") and unit.text.lstrip().startswith("class")
-    )
+def _is_pytest_test(snippet: Snippet) -> bool:
+    is_class = snippet.text.lstrip().startswith("class")
+    return snippet.name.startswith("test") or (snippet.name.startswith("Test") and is_class)
 
 
-def _with_imports(written: tuple[str, ...], body: str) -> str:
-    """Return code that parses: the import lines that a model wrote, and what was kept."""
+def _with_imports(generated: GeneratedTests, code: str) -> str:
+    """Return code after the import lines that the model wrote and that parse."""
     lines = [
         line
-        for code in written
-        for line in code.split("\n")
-        if re.match(r"(import|from) [\w.]+", line) and name_in(line, re.compile(r"(.)\s*$")) != "("
+        for written in generated.imports
+        for line in written.split("\n")
+        if re.match(r"(import|from) [\w.]+", line) and not line.rstrip().endswith("(")
     ]
-    whole = [line for line in lines if imports_in(line)]
-    return "\n".join([*whole, body])
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" if line.strip() else "" for line in text.split("\n"))
+    return "\n".join([*(line for line in lines if find_imports(line)), code])

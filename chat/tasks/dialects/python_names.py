@@ -1,4 +1,4 @@
-"""Python source as tests of it need it: what it imports, binds and names."""
+"""The names in Python code: which ones it imports, defines and uses."""
 
 from __future__ import annotations
 
@@ -8,50 +8,58 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+_UNPARSABLE = "code that does not parse"
+"""Stands for the unknown names of such code. No code defines this name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """One imported name."""
+    """The import of one name."""
 
     module: str
     name: str = ""
-    """Empty where the module itself is imported."""
+    """The name imported from the module, empty if the module itself is imported."""
     alias: str = ""
 
     @property
-    def bound(self) -> str:
-        """The name that it has in the file."""
-        return self.alias or self.name or self.module.split(".")[0]
+    def bound_name(self) -> str:
+        """The name that the import defines in the file."""
+        return self.alias or self.name or self.top_module
+
+    @property
+    def top_module(self) -> str:
+        """The first part of the module's dotted name."""
+        return self.module.split(".")[0]
 
     @property
     def line(self) -> str:
-        """As it is written."""
+        """The import statement."""
         end = f" as {self.alias}" if self.alias else ""
         if self.name:
             return f"from {self.module} import {self.name}{end}"
         return f"import {self.module}{end}"
 
 
-def imports_in(code: str) -> list[Import]:
-    """Return the absolute imports at the top level of code that parses; empty otherwise."""
+def find_imports(code: str) -> list[Import]:
+    """Return the absolute imports at the top level of code; none if the code does not parse."""
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError):
         return []
-    found = []
+    imports = []
     for node in tree.body:
         if isinstance(node, ast.Import):
-            found += [Import(one.name, "", one.asname or "") for one in node.names]
+            imports += [Import(alias.name, "", alias.asname or "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found += [Import(node.module, one.name, one.asname or "") for one in node.names]
-    return found
+            imports += [Import(node.module, alias.name, alias.asname or "") for alias in node.names]
+    return imports
 
 
-def module_of(path: Path, root: Path) -> str:
+def module_name(path: Path, root: Path) -> str:
     """Return the dotted name by which a file is imported.
 
-    Packages are followed up to the folder that is none; where there is no package, `src` or the
-    workspace is what names begin below.
+    The name begins below the folder that contains the outermost package. For a file outside any
+    package it begins below `src` or the workspace folder.
     """
     top = path.parent
     while (top / "__init__.py").exists() and top != top.parent:
@@ -64,60 +72,64 @@ def module_of(path: Path, root: Path) -> str:
     return ".".join(parts)
 
 
-def arguments(test: str) -> set[str]:
-    """Return what a test wants as arguments, without what its decorators give."""
+def argument_names(test: str) -> set[str]:
+    """Return the argument names of a test, without those that its decorators provide."""
     try:
         (node,) = ast.parse(test).body
     except (SyntaxError, ValueError):
-        return {"what does not parse"}
-    functions = node.body if isinstance(node, ast.ClassDef) else [node]
-    wanted: set[str] = set()
-    for one in functions:
-        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef):
-            given = " ".join(ast.unparse(decorator) for decorator in one.decorator_list)
-            wanted |= {arg.arg for arg in one.args.args} - set(re.findall(r"\w+", given))
-    return wanted
+        return {_UNPARSABLE}
+    names: set[str] = set()
+    for function in node.body if isinstance(node, ast.ClassDef) else [node]:
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            decorators = " ".join(ast.unparse(each) for each in function.decorator_list)
+            provided = set(re.findall(r"\w+", decorators))
+            names |= {argument.arg for argument in function.args.args} - provided
+    return names
 
 
-def unknown_names(code: str) -> set[str]:
-    """Return the names that code reads and neither binds itself nor has from Python."""
+def undefined_names(code: str) -> set[str]:
+    """Return the names that code uses and that neither the code nor Python defines."""
     try:
         nodes = list(ast.walk(ast.parse(code)))
     except (SyntaxError, ValueError, RecursionError):
-        return {"what does not parse"}
-    bound = set(dir(builtins))
-    read = set[str]()
+        return {_UNPARSABLE}
+    defined = set(dir(builtins))
+    used = set[str]()
     for node in nodes:
         if isinstance(node, ast.Name):
-            (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+            (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
         elif isinstance(node, ast.arg):
-            bound.add(node.arg)
+            defined.add(node.arg)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            bound.add(node.name)
+            defined.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            bound |= {one.asname or one.name.split(".")[0] for one in node.names}
+            defined |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ExceptHandler) and node.name:
-            bound.add(node.name)
-    return read - bound
+            defined.add(node.name)
+    return used - defined
 
 
-def uses(code: str, name: str) -> bool:
-    """Whether code uses a name anywhere but where it is imported."""
+def uses_name(code: str, name: str) -> bool:
+    """Whether code uses a name outside its import lines."""
     rest = re.sub(r"^(import|from) .*$", "", code, flags=re.M)
     return re.search(rf"(?<![\w.]){re.escape(name)}\b", rest) is not None
 
 
-def after_imports(text: str) -> int:
-    """Return where an import line may be added: behind the last, or the module's docstring."""
+def import_position(text: str) -> int:
+    """Return the offset for a new import line: after the last import or the module's docstring."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):
-        found = [one.end() for one in re.finditer(r"^(?:import|from) [^\n(]+\n", text, re.M)]
-        return found[-1] if found else 0
-    last = 0
-    for at, node in enumerate(tree.body):
-        docstring = at == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if docstring or isinstance(node, ast.Import | ast.ImportFrom):
-            last = node.end_lineno or 0
-    ends = [one.end() for one in re.finditer(r"\r\n|\r|\n", text)]
-    return 0 if last == 0 else ends[last - 1] if last <= len(ends) else len(text)
+        imports = list(re.finditer(r"^(?:import|from) [^\n(]+\n", text, re.M))
+        return imports[-1].end() if imports else 0
+    last_line = 0
+    for index, node in enumerate(tree.body):
+        is_docstring = (
+            index == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        )
+        if is_docstring or isinstance(node, ast.Import | ast.ImportFrom):
+            last_line = node.end_lineno or 0
+    if last_line == 0:
+        return 0
+    line_ends = [match.end() for match in re.finditer(r"\r\n|\r|\n", text)]
+    return line_ends[last_line - 1] if last_line <= len(line_ends) else len(text)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from chat.asker import Asker
-from chat.tasks.conventions import convention
+from chat.tasks.dialects.registry import find_convention
 from chat.tasks.target import Proposal, Target, WorkspaceFiles
-from chat.tasks.write_tests import ATTEMPTS, write_tests
+from chat.tasks.write_tests import write_tests
 from engine.errors import RequestError
 from engine.local import LocalEngine
 from engine.scripted import ScriptedEngine
@@ -69,7 +69,7 @@ async def test_the_right_file_with_valid_syntax_and_nothing_lost(name: str, tmp_
     assert count_errors(text, project.language) == 0, text
     source = tmp_path / project.source
     assert (
-        convention(source, project.language, WorkspaceFiles(tmp_path)).framework
+        find_convention(source, project.language, WorkspaceFiles(tmp_path)).framework
         == project.framework
     )
     for line in (before or "").splitlines():
@@ -219,7 +219,7 @@ async def test_what_is_no_test_is_not_written(answer: str, tmp_path: Path) -> No
     target = target_in(project, tmp_path)
     with pytest.raises(RequestError, match="no test of total that can be used"):
         await write_tests(target, Asker(engine), WorkspaceFiles(tmp_path))
-    assert len(engine.requests) == len(ATTEMPTS)
+    assert len(engine.requests) == 5
     assert not (tmp_path / "tests").exists()
 
 

@@ -1,1 +1,1 @@
-"""Engines that are elsewhere: found, started on demand, or reached by URL. Imports no torch."""
+"""Clients of an engine in another process: found, started, or reached by URL. No torch."""

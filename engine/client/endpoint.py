@@ -1,4 +1,4 @@
-"""Where the engine of given settings listens on this machine."""
+"""Where on this machine the engine for given settings listens."""
 
 from __future__ import annotations
 
@@ -20,72 +20,81 @@ from engine.settings import EngineSettings
 _APP = "starcoder-lsp"
 _RUNTIME_VARIABLE = "STARCODER_LSP_RUNTIME_DIR"
 _LOG_VARIABLE = "STARCODER_LSP_LOG_DIR"
-_LONGEST_SOCKET_PATH = 100
-"""The system's limit is 104 to 108 bytes (unix(7)); the rest is for its own sake."""
+_MAX_SOCKET_PATH = 100
+"""Longest path of a Unix socket, in bytes. Systems allow 104 to 108 (unix(7))."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An address that can be asked."""
+    """The address of an engine."""
 
     url: str
     uds: Path | None = None
+    """Path of the Unix socket, if the engine listens on one."""
     token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeFiles:
-    """The files by which language servers and the engine of one kind of settings meet."""
+    """The files by which language servers and the engine for the same settings find each other."""
 
     directory: Path
     key: str
+    """Name of the settings; equal settings share one engine."""
     unix: bool
-    """Over a Unix socket; else over loopback TCP with a token in a file."""
+    """Whether they use a Unix socket; otherwise loopback TCP with a token in a file."""
 
     @classmethod
     def for_settings(cls, settings: EngineSettings, *, unix: bool | None = None) -> RuntimeFiles:
-        """Return the files of these settings in this user's runtime directory."""
+        """Return the files for these settings in this user's runtime directory."""
         has_unix = hasattr(socket, "AF_UNIX") if unix is None else unix
         return cls(runtime_dir(), settings.key, has_unix)
 
     @property
     def start_lock(self) -> Path:
-        """Held by whoever starts the engine, so that only one does."""
+        """Lock file held while a client starts the engine, so that only one client does."""
         return self.directory / f"engine-{self.key}.lock"
 
     @property
     def log_file(self) -> Path:
-        """Where the engine's stderr goes."""
+        """File that receives the engine's stdout and stderr."""
         directory = Path(os.environ.get(_LOG_VARIABLE) or platformdirs.user_log_dir(_APP))
         return directory / f"engine-{self.key}.log"
 
     @property
     def listen(self) -> Listen:
-        """Where the engine is told to listen."""
+        """Address that a started engine listens on."""
         if self.unix:
-            return Listen(uds=self.directory / f"engine-{self.key}.sock")
-        return Listen(endpoint_file=self.directory / f"engine-{self.key}.json")
+            return Listen(uds=self._socket)
+        return Listen(endpoint_file=self._endpoint_file)
 
     def endpoint(self) -> Endpoint | None:
-        """Return the address to try, None when surely nobody is there."""
+        """Return the address to try; None if no engine can be listening."""
         if self.unix:
-            path = self.directory / f"engine-{self.key}.sock"
-            return Endpoint("http://engine", uds=path) if path.exists() else None
+            return Endpoint("http://engine", uds=self._socket) if self._socket.exists() else None
         try:
-            file = self.directory / f"engine-{self.key}.json"
-            found = json.loads(file.read_text(encoding="utf-8"))
-            return Endpoint(f"http://127.0.0.1:{found['port']}", token=found["token"])
+            address = json.loads(self._endpoint_file.read_text(encoding="utf-8"))
+            return Endpoint(f"http://127.0.0.1:{address['port']}", token=address["token"])
         except (OSError, ValueError, KeyError):
             return None
 
+    @property
+    def _socket(self) -> Path:
+        return self.directory / f"engine-{self.key}.sock"
+
+    @property
+    def _endpoint_file(self) -> Path:
+        return self.directory / f"engine-{self.key}.json"
+
 
 def runtime_dir() -> Path:
-    """Return the directory for sockets and locks, made if need be, closed to other users.
+    """Return the directory for sockets and locks, which other users cannot read.
 
-    Raises EngineStartError when somebody else owns it.
+    Creates it if it does not exist. Raises EngineStartError if it belongs to another user or cannot
+    be used.
     """
     path = Path(os.environ.get(_RUNTIME_VARIABLE) or _system_runtime_dir())
-    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH - len("/engine-0123456789ab.sock"):
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH - len("/engine-0123456789ab.sock"):
         path = _temporary_dir()
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -107,7 +116,7 @@ def runtime_dir() -> Path:
 
 
 def _system_runtime_dir() -> Path:
-    # Without a login session, in a container say, Linux has no runtime directory for the user.
+    # Without a login session, for example in a container, Linux has no runtime directory.
     if sys.platform.startswith("linux") and "XDG_RUNTIME_DIR" not in os.environ:
         return _temporary_dir()
     return Path(platformdirs.user_runtime_dir(_APP))

@@ -1,4 +1,4 @@
-"""The engine of this machine: found if it runs, started if not, started again if it died."""
+"""The shared engine process of this machine: found, started on demand, restarted if it died."""
 
 from __future__ import annotations
 
@@ -26,13 +26,16 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DEFAULT_COMMAND = (sys.executable, "-P", "-m", "engine")
-"""With -P: an editor runs us in the user's project, and Python would otherwise import from there
-whatever has the name of a module, a `numbers.py` or an `engine.py` of somebody else's."""
+"""Command that starts the engine process.
+
+Editors run the server in the user's project. Without -P, Python would import a module of the
+project, such as its `numbers.py` or `engine.py`, in place of the intended one.
+"""
 
 _START_SECONDS = 60.0
-"""From the start of the process to its socket; loading comes after that and may take longer."""
-_LOOK_EVERY_S = 0.05
-_LONGEST_LOG_BYTES = 2_000_000
+"""Time from the process's start to its first answer. Loading comes later and may take longer."""
+_POLL_SECONDS = 0.05
+_MAX_LOG_BYTES = 2_000_000
 
 
 class ManagedEngine:
@@ -50,10 +53,10 @@ class ManagedEngine:
         self._unix = unix
         self._connected: HttpEngine | None = None
         self._connecting: asyncio.Task[HttpEngine] | None = None
-        self._forgotten: list[HttpEngine] = []
+        self._dropped: list[HttpEngine] = []
 
     async def health(self) -> Health:
-        """See `Engine.health`. An engine that nobody has started is `starting`."""
+        """See `Engine.health`. An engine that is not running is `starting`."""
         engine = self._connected or await asyncio.to_thread(self._find)
         if engine is None:
             return Health(EngineState.STARTING, "the engine is not running")
@@ -63,59 +66,60 @@ class ManagedEngine:
         return health
 
     async def info(self) -> EngineInfo:
-        """See `Engine.info`; starts the engine."""
+        """See `Engine.info`. Starts the engine."""
         return await self._with_engine(HttpEngine.info)
 
     async def tokenizer(self, adapter: str | None = None) -> Tokenizer:
-        """See `Engine.tokenizer`; starts the engine."""
+        """See `Engine.tokenizer`. Starts the engine."""
         return await self._with_engine(lambda engine: engine.tokenizer(adapter))
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
-        """See `Engine.stream`; starts the engine, and again when it is gone before it answers."""
-        for last_try in (False, True):
+        """See `Engine.stream`. Starts the engine, and restarts it once if it was unreachable."""
+        for is_last_try in (False, True):
             engine = await self._engine()
-            begun = False
+            has_output = False
             stream = engine.stream(request)
             try:
                 async for chunk in stream:
-                    begun = True
+                    has_output = True
                     yield chunk
                 return
             except EngineUnavailableError as error:
-                self._forget(engine)
-                # Gone while nobody asked: start anew. Gone in mid-answer: say so.
-                if begun or last_try or isinstance(error, EngineLostError):
+                self._drop(engine)
+                # An engine that ended between requests is started again. If it ended during a
+                # request, the caller gets the error.
+                if has_output or is_last_try or isinstance(error, EngineLostError):
                     raise
             finally:
                 await stream.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection; the engine process lives on for others."""
+        """Close the connection; the engine process keeps running for other clients."""
         if self._connected is not None:
-            self._forget(self._connected)
-        for engine in self._forgotten:
+            self._drop(self._connected)
+        for engine in self._dropped:
             await engine.aclose()
-        self._forgotten.clear()
+        self._dropped.clear()
 
-    async def _with_engine(self, ask: Callable[[HttpEngine], Awaitable[T]]) -> T:
+    async def _with_engine(self, call: Callable[[HttpEngine], Awaitable[T]]) -> T:
         try:
-            return await ask(await self._engine())
+            return await call(await self._engine())
         except EngineUnavailableError:
             if self._connected is not None:
-                self._forget(self._connected)
-            return await ask(await self._engine())
+                self._drop(self._connected)
+            return await call(await self._engine())
 
-    def _forget(self, engine: HttpEngine) -> None:
-        """Use a connection no more. It is closed later: other answers may still come over it."""
+    def _drop(self, engine: HttpEngine) -> None:
+        """Stop using a connection. `aclose` closes it, since other requests may still use it."""
         if self._connected is engine:
             self._connected = None
-            self._forgotten.append(engine)
+            self._dropped.append(engine)
 
     async def _engine(self) -> HttpEngine:
-        """Return a connection to an engine that answers, starting one if need be.
+        """Return a connection to an engine that answers, starting one if necessary.
 
-        Starting is one task that all who wait share and none can cancel: a request is cancelled at
-        the next key, and an engine that starts must not be abandoned for that.
+        All waiting requests share one task that starts the engine, and none of them can cancel it:
+        the next keystroke cancels a request, but must not abandon the engine's start.
         """
         if self._connected is None:
             if self._connecting is None or self._connecting.done():
@@ -124,15 +128,15 @@ class ManagedEngine:
         return self._connected
 
     async def _connect(self) -> HttpEngine:
-        self._connected = await self._answering() or await self._start()
+        self._connected = await self._find_answering() or await self._start()
         return self._connected
 
     def _find(self) -> HttpEngine | None:
         endpoint = RuntimeFiles.for_settings(self._settings, unix=self._unix).endpoint()
         return None if endpoint is None else HttpEngine(endpoint)
 
-    async def _answering(self) -> HttpEngine | None:
-        """Return a connection if somebody answers there; a socket without a process does not."""
+    async def _find_answering(self) -> HttpEngine | None:
+        """Return a connection if an engine answers; a socket may outlive its process."""
         engine = await asyncio.to_thread(self._find)
         if engine is None:
             return None
@@ -145,20 +149,20 @@ class ManagedEngine:
     async def _start(self) -> HttpEngine:
         files = await asyncio.to_thread(RuntimeFiles.for_settings, self._settings, unix=self._unix)
         async with AsyncFileLock(files.start_lock):
-            # Another server may have started it while we waited for the lock.
-            if engine := await self._answering():
+            # Another client may have started it while this one waited for the lock.
+            if engine := await self._find_answering():
                 return engine
             process = await asyncio.to_thread(self._spawn, files)
             deadline = time.monotonic() + _START_SECONDS
             while time.monotonic() < deadline:
-                if engine := await self._answering():
+                if engine := await self._find_answering():
                     return engine
                 if process.poll():
-                    raise EngineStartError(_why_it_ended(process.returncode, files.log_file))
-                # Status 0 means that another process held the address; it may have been leaving.
+                    raise EngineStartError(_exit_message(process.returncode, files.log_file))
+                # Status 0: another process had the address. It may have been about to exit.
                 if process.returncode == 0:
                     process = await asyncio.to_thread(self._spawn, files)
-                await asyncio.sleep(_LOOK_EVERY_S)
+                await asyncio.sleep(_POLL_SECONDS)
             process.kill()
             raise EngineStartError(
                 f"The engine did not answer within {_START_SECONDS:.0f} s of its start; see "
@@ -167,17 +171,18 @@ class ManagedEngine:
 
     def _spawn(self, files: RuntimeFiles) -> subprocess.Popen[bytes]:
         argv = [*self._command, *to_argv(self._settings, files.listen)]
-        files.log_file.parent.mkdir(parents=True, exist_ok=True)
-        too_long = files.log_file.exists() and files.log_file.stat().st_size > _LONGEST_LOG_BYTES
-        log.info("starting the engine; its log is %s", files.log_file)
+        log_file = files.log_file
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        is_too_long = log_file.exists() and log_file.stat().st_size > _MAX_LOG_BYTES
+        log.info("starting the engine; its log is %s", log_file)
         try:
-            with files.log_file.open("wb" if too_long else "ab") as output:
+            with log_file.open("wb" if is_too_long else "ab") as output:
                 return subprocess.Popen(
                     argv,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    # A life of its own: it must outlast the editor that happened to be first.
+                    # The engine must outlive the editor that started it.
                     start_new_session=True,
                 )
         except OSError as error:
@@ -186,10 +191,10 @@ class ManagedEngine:
             ) from error
 
 
-def _why_it_ended(status: int, log_file: Path) -> str:
+def _exit_message(status: int, log_file: Path) -> str:
     try:
         lines = log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:
         lines = []
-    last = f" Its last words: {lines[-1]}" if lines else ""
-    return f"The engine ended at once with status {status}.{last} The log is {log_file}."
+    last = f" Its last log line: {lines[-1]}" if lines else ""
+    return f"The engine exited immediately with status {status}.{last} The log is {log_file}."

@@ -1,4 +1,4 @@
-"""An engine behind HTTP behaves as the engine itself."""
+"""An engine reached over HTTP behaves like the engine itself."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ from engine.scripted import ScriptedEngine
 from engine.settings import Device, Dtype, EngineSettings
 from tests.engine.server.serving import serving, until
 
-ANSWER = "naïve 🌍 = 1\n\nprint(2)"
+OUTPUT = "naïve 🌍 = 1\n\nprint(2)"
 
 
 def request(engine: ScriptedEngine, prompt: str = "x", **options: Any) -> GenerationRequest:
@@ -47,7 +47,7 @@ async def collect(stream: AsyncGenerator[Chunk, None]) -> list[Chunk]:
 
 @pytest.fixture
 def engine() -> ScriptedEngine:
-    return ScriptedEngine(lambda _: ANSWER)
+    return ScriptedEngine(lambda _: OUTPUT)
 
 
 @pytest.fixture
@@ -76,46 +76,46 @@ async def remote(engine: ScriptedEngine, tmp_path: Path) -> AsyncIterator[HttpEn
         {"sampling": Sampling(0.7, 0.9, 40, 1.2, 11), "priority": Priority.CHAT},
     ],
 )
-async def test_chunks_and_request_come_through_whole(
+async def test_request_and_chunks_are_transferred_without_loss(
     engine: ScriptedEngine, remote: HttpEngine, options: dict[str, Any]
 ) -> None:
-    asked = request(engine, "def f", **options)
-    told = await collect(remote.stream(asked))
-    assert engine.requests == [asked]
-    assert told == await collect(engine.stream(asked))
-    assert told[-1].usage is not None
+    sent = request(engine, "def f", **options)
+    received = await collect(remote.stream(sent))
+    assert engine.requests == [sent]
+    assert received == await collect(engine.stream(sent))
+    assert received[-1].usage is not None
 
 
-async def test_an_answer_of_one_chunk_comes_through_whole(
+async def test_an_output_of_one_chunk_is_transferred_without_loss(
     engine: ScriptedEngine, remote: HttpEngine
 ) -> None:
     engine.script = lambda _: ""
-    told = await collect(remote.stream(request(engine)))
-    assert [chunk.finish for chunk in told] == [FinishReason.STOP]
-    assert told == await collect(engine.stream(request(engine)))
+    received = await collect(remote.stream(request(engine)))
+    assert [chunk.finish for chunk in received] == [FinishReason.STOP]
+    assert received == await collect(engine.stream(request(engine)))
     assert engine.stopped_early == 0
 
 
-async def test_what_it_holds_comes_through_whole(
+async def test_info_health_and_tokenizer_are_transferred_without_loss(
     engine: ScriptedEngine, remote: HttpEngine
 ) -> None:
     assert await remote.info() == await engine.info()
     assert await remote.health() == await engine.health()
-    held = await remote.tokenizer()
-    assert held.encode(ANSWER) == engine.model_tokenizer.encode(ANSWER)
-    assert held.special_tokens == engine.model_tokenizer.special_tokens
+    tokenizer = await remote.tokenizer()
+    assert tokenizer.encode(OUTPUT) == engine.model_tokenizer.encode(OUTPUT)
+    assert tokenizer.special_tokens == engine.model_tokenizer.special_tokens
 
 
-async def test_over_tcp_with_a_token(engine: ScriptedEngine) -> None:
+async def test_tcp_requires_the_token(engine: ScriptedEngine) -> None:
     async with serving(engine, token="secret") as endpoint:
         admitted = HttpEngine(endpoint)
-        assert "".join([c.text async for c in admitted.stream(request(engine))]) == ANSWER
-        stranger = HttpEngine(Endpoint(f"{endpoint.url}/v1/"))
+        assert "".join([c.text async for c in admitted.stream(request(engine))]) == OUTPUT
+        without_token = HttpEngine(Endpoint(f"{endpoint.url}/v1/"))
         with pytest.raises(ConfigurationError, match="engineToken"):
-            await stranger.info()
-        assert (await stranger.health()).state is EngineState.FAILED
+            await without_token.info()
+        assert (await without_token.health()).state is EngineState.FAILED
         await admitted.aclose()
-        await stranger.aclose()
+        await without_token.aclose()
 
 
 async def test_closing_a_stream_stops_the_decoding(
@@ -152,30 +152,34 @@ async def test_cancelling_a_task_stops_the_decoding(
         UnsupportedModelError,
     ],
 )
-@pytest.mark.parametrize("answered", ["", "ab"])
-async def test_an_error_comes_back_as_its_class(
-    engine: ScriptedEngine, remote: HttpEngine, error: type[StarcoderError], answered: str
+@pytest.mark.parametrize("text_before", ["", "ab"])
+async def test_an_error_keeps_its_class(
+    engine: ScriptedEngine, remote: HttpEngine, error: type[StarcoderError], text_before: str
 ) -> None:
     async def stream(_: GenerationRequest) -> AsyncGenerator[Chunk, None]:
-        for letter in answered:
+        for letter in text_before:
             yield Chunk(letter)
         raise error("Do this.")
 
     engine.stream = stream  # type: ignore[method-assign]
-    with pytest.raises(StarcoderError, match=r"^Do this\.$") as told:
+    with pytest.raises(StarcoderError, match=r"^Do this\.$") as raised:
         await collect(remote.stream(request(engine)))
-    assert type(told.value) is error
+    assert type(raised.value) is error
 
 
-async def test_a_prompt_that_does_not_fit(engine: ScriptedEngine, remote: HttpEngine) -> None:
+async def test_a_prompt_that_does_not_fit_is_refused(
+    engine: ScriptedEngine, remote: HttpEngine
+) -> None:
     engine.context_window = 4
     with pytest.raises(PromptTooLongError):
         await collect(remote.stream(request(engine, "abcd")))
 
 
-@pytest.mark.parametrize("over", ["uds", "tcp"])
-async def test_nobody_there(engine: ScriptedEngine, tmp_path: Path, over: str) -> None:
-    uds = tmp_path / "nobody" if over == "uds" else None
+@pytest.mark.parametrize("transport", ["uds", "tcp"])
+async def test_an_absent_engine_is_unavailable(
+    engine: ScriptedEngine, tmp_path: Path, transport: str
+) -> None:
+    uds = tmp_path / "absent" if transport == "uds" else None
     client = HttpEngine(Endpoint("http://127.0.0.1:1", uds=uds))
     with pytest.raises(EngineUnavailableError, match="No engine answers"):
         await client.info()
@@ -188,8 +192,8 @@ async def test_nobody_there(engine: ScriptedEngine, tmp_path: Path, over: str) -
 
 
 @pytest.fixture
-async def foreign(tmp_path: Path) -> AsyncIterator[Endpoint]:
-    """A server that lists a model as OpenAI does, and has nothing else."""
+async def other_server(tmp_path: Path) -> AsyncIterator[Endpoint]:
+    """A server that lists a model as OpenAI's API does, and serves nothing else."""
 
     async def models(_: Any) -> JSONResponse:
         return JSONResponse({"data": [{"id": "other", "max_model_len": 77}]})
@@ -201,7 +205,7 @@ async def foreign(tmp_path: Path) -> AsyncIterator[Endpoint]:
 
 @asynccontextmanager
 async def running(app: Starlette, uds: Path) -> AsyncIterator[Endpoint]:
-    """Serve an application from this process while the block runs."""
+    """Serve an application from the test's process inside the block."""
     config = uvicorn.Config(app, uds=str(uds), log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
@@ -211,17 +215,17 @@ async def running(app: Starlette, uds: Path) -> AsyncIterator[Endpoint]:
     await task
 
 
-async def test_a_foreign_server_gets_the_beginning_as_a_prompt(
+async def test_another_server_gets_the_forced_prefix_in_the_prompt(
     engine: ScriptedEngine, tmp_path: Path
 ) -> None:
-    """It knows neither `begin` nor `draft`, and some refuse what they do not know."""
+    """Other servers do not know our fields, and some refuse unknown fields."""
     bodies: list[dict[str, Any]] = []
 
     async def models(_: Any) -> JSONResponse:
         return JSONResponse({"data": [{"id": "other", "max_model_len": 77}]})
 
-    async def completions(asked: Any) -> StreamingResponse:
-        bodies.append(await asked.json())
+    async def completions(received: Any) -> StreamingResponse:
+        bodies.append(await received.json())
         choices = [{"text": "rn 1", "finish_reason": None}, {"text": "", "finish_reason": "stop"}]
         events = [f"data: {json.dumps({'choices': [choice]})}\n\n" for choice in choices]
         return StreamingResponse(iter(events), media_type="text/event-stream")
@@ -230,7 +234,7 @@ async def test_a_foreign_server_gets_the_beginning_as_a_prompt(
     (tmp_path / "tokenizer.json").write_text(engine.model_tokenizer.to_json(), encoding="utf-8")
     async with running(Starlette(routes=routes), tmp_path / "f") as endpoint:
         client = HttpEngine(endpoint, tokenizer_path=tmp_path)
-        asked = request(
+        sent = request(
             engine,
             "x ",
             forced_prefix="retu",
@@ -238,9 +242,9 @@ async def test_a_foreign_server_gets_the_beginning_as_a_prompt(
             stop_text=("e",),
             single_line=True,
         )
-        told = await collect(client.stream(asked))
+        chunks = await collect(client.stream(sent))
         await client.aclose()
-    assert [chunk.text for chunk in told] == ["return 1", ""]
+    assert [chunk.text for chunk in chunks] == ["return 1", ""]
     assert bodies[0]["prompt"] == engine.model_tokenizer.encode("x retu")
     assert bodies[0]["max_tokens"] == 100 - 4
     assert not {"forced_prefix", "draft_tokens", "single_line", "continue_line_after"} & set(
@@ -249,19 +253,19 @@ async def test_a_foreign_server_gets_the_beginning_as_a_prompt(
     assert bodies[0]["stop"] == ["e", "\n"]
 
 
-async def test_a_server_without_a_tokenizer(
-    foreign: Endpoint, engine: ScriptedEngine, tmp_path: Path
+async def test_a_server_without_a_tokenizer_needs_the_setting(
+    other_server: Endpoint, engine: ScriptedEngine, tmp_path: Path
 ) -> None:
-    client = HttpEngine(foreign)
+    client = HttpEngine(other_server)
     info = await client.info()
     assert (info.model, info.context_window) == ("other", 77)
     with pytest.raises(ConfigurationError, match=r"starcoder\.tokenizer"):
         await client.tokenizer()
     (tmp_path / "tokenizer.json").write_text(engine.model_tokenizer.to_json(), encoding="utf-8")
-    told = HttpEngine(foreign, tokenizer_path=tmp_path)
-    assert (await told.tokenizer()).encode("ab") == engine.model_tokenizer.encode("ab")
+    with_path = HttpEngine(other_server, tokenizer_path=tmp_path)
+    assert (await with_path.tokenizer()).encode("ab") == engine.model_tokenizer.encode("ab")
     await client.aclose()
-    await told.aclose()
+    await with_path.aclose()
 
 
 SETTINGS = st.builds(
@@ -281,7 +285,7 @@ LISTEN = st.builds(Listen, uds=PATHS) | st.builds(
 
 
 @given(settings=SETTINGS, listen=LISTEN)
-def test_arguments_are_read_back(settings: EngineSettings, listen: Listen) -> None:
+def test_arguments_are_parsed_back(settings: EngineSettings, listen: Listen) -> None:
     assert parse(to_argv(settings, listen)) == (settings, listen, None)
 
 

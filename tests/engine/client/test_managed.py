@@ -1,4 +1,4 @@
-"""The engine process: one for all who share its settings, back after every end."""
+"""The engine process: one for all clients with the same settings, restarted after every end."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ from tests.engine.server.serving import until
 LONG = GenerationRequest((20, 21, 22), 8000)
 SHORT = GenerationRequest((20, 21, 22), 2)
 
-ASK = """
+PRINT_PID = """
 import asyncio, sys
 from engine.client.managed import ManagedEngine
 from engine.settings import EngineSettings
@@ -42,23 +42,23 @@ asyncio.run(main())
 
 @pytest.fixture(scope="module")
 def long_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that writes for seconds."""
+    """A model with a window so long that an output takes seconds."""
     return make_checkpoint(tmp_path_factory.mktemp("long"), n_positions=8192)
 
 
 def engines_of(runtime: Path) -> list[psutil.Process]:
-    """Every process that was told to listen in this directory."""
-    found = []
+    """Return every process that listens in this directory."""
+    processes = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if any(f"={runtime}/" in argument for argument in process.cmdline()):
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 @pytest.fixture(autouse=True)
 async def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Path]:
-    """Directories of the test's own; what was started there ends with it."""
+    """Give the test its own directories, and kill the engines started there at its end."""
     directory = tmp_path / "run"
     monkeypatch.setenv("STARCODER_LSP_RUNTIME_DIR", str(directory))
     monkeypatch.setenv("STARCODER_LSP_LOG_DIR", str(tmp_path / "log"))
@@ -74,14 +74,14 @@ Make = Callable[..., ManagedEngine]
 
 @pytest.fixture
 async def make(long_checkpoint: Path) -> AsyncIterator[Make]:
-    made: list[ManagedEngine] = []
+    engines: list[ManagedEngine] = []
 
     def managed(*, unix: bool | None = None, **settings: Any) -> ManagedEngine:
-        made.append(ManagedEngine(settings_of(long_checkpoint, **settings), unix=unix))
-        return made[-1]
+        engines.append(ManagedEngine(settings_of(long_checkpoint, **settings), unix=unix))
+        return engines[-1]
 
     yield managed
-    for engine in made:
+    for engine in engines:
         await engine.aclose()
 
 
@@ -109,37 +109,37 @@ async def text(engine: ManagedEngine, request: GenerationRequest) -> str:
     return "".join([chunk.text async for chunk in engine.stream(request)])
 
 
-async def test_servers_that_start_at_once_share_one_engine(
+async def test_servers_that_start_together_share_one_engine(
     long_checkpoint: Path, make: Make, runtime: Path
 ) -> None:
     servers = [
         await asyncio.create_subprocess_exec(
-            sys.executable, "-c", ASK, str(long_checkpoint), stdout=subprocess.PIPE
+            sys.executable, "-c", PRINT_PID, str(long_checkpoint), stdout=subprocess.PIPE
         )
         for _ in range(3)
     ]
-    told = [int((await server.communicate())[0]) for server in servers]
-    assert len(set(told)) == 1
-    assert [process.pid for process in engines_of(runtime)] == told[:1]
-    # It outlives them, and who comes later finds it.
+    pids = [int((await server.communicate())[0]) for server in servers]
+    assert len(set(pids)) == 1
+    assert [process.pid for process in engines_of(runtime)] == pids[:1]
+    # The engine outlives those servers, and later clients find it.
     first, second = make(), make()
-    assert (await first.info()).pid == (await second.info()).pid == told[0]
+    assert (await first.info()).pid == (await second.info()).pid == pids[0]
 
 
-async def test_only_this_user_may_reach_it(
-    make: Make, runtime: Path, long_checkpoint: Path
-) -> None:
+async def test_only_this_user_can_connect(make: Make, runtime: Path, long_checkpoint: Path) -> None:
     runtime.mkdir(mode=0o755)
-    asked = asyncio.create_task(make().info())
+    info = asyncio.create_task(make().info())
     await until(lambda: bool(list(runtime.glob("*.sock"))), 20)
-    asked.cancel()
+    info.cancel()
     sockets = list(runtime.glob("*.sock"))
     assert [path.name for path in sockets] == [f"engine-{settings_of(long_checkpoint).key}.sock"]
     assert mode(sockets[0]) == 0o600
     assert mode(runtime) == 0o700
 
 
-async def test_over_loopback_with_a_token_in_a_file(make: Make, runtime: Path) -> None:
+async def test_without_unix_sockets_loopback_needs_a_token_from_a_file(
+    make: Make, runtime: Path
+) -> None:
     engine = make(unix=False)
     assert await text(engine, SHORT) == await text(make(unix=False), SHORT)
     assert list(runtime.glob("*.sock")) == []
@@ -148,12 +148,11 @@ async def test_over_loopback_with_a_token_in_a_file(make: Make, runtime: Path) -
     token = json.loads(file.read_text(encoding="utf-8"))["token"]
     (process,) = engines_of(runtime)
     assert token not in " ".join(process.cmdline())
-    assert {at.laddr.ip for at in process.net_connections() if at.status == "LISTEN"} == {
-        "127.0.0.1"
-    }
+    listening = [c for c in process.net_connections() if c.status == "LISTEN"]
+    assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
 
 
-async def test_killed_in_mid_answer(make: Make) -> None:
+async def test_an_engine_killed_during_a_request_is_restarted_by_the_next(make: Make) -> None:
     engine = make()
     stream = engine.stream(LONG)
     await anext(stream)
@@ -166,69 +165,69 @@ async def test_killed_in_mid_answer(make: Make) -> None:
     assert (await engine.info()).pid == await pid_of(engine)
 
 
-async def test_killed_while_nobody_asks(make: Make, runtime: Path) -> None:
+async def test_an_engine_killed_between_requests_is_restarted(make: Make, runtime: Path) -> None:
     engine = make()
-    said = await text(engine, SHORT)
+    output = await text(engine, SHORT)
     first = await pid_of(engine)
     kill(first)
     (stale,) = runtime.glob("*.sock")
-    # Neither who was connected nor who comes now is held up by the file that is left.
-    newcomer = make()
-    assert await text(newcomer, SHORT) == said
-    assert await text(engine, SHORT) == said
-    assert await pid_of(engine) == await pid_of(newcomer) != first
+    # The stale socket delays neither the connected client nor a new one.
+    new_client = make()
+    assert await text(new_client, SHORT) == output
+    assert await text(engine, SHORT) == output
+    assert await pid_of(engine) == await pid_of(new_client) != first
     assert stale.exists()
 
 
-async def test_an_idle_engine_leaves_and_comes_back_when_it_is_asked(
+async def test_an_idle_engine_exits_and_the_next_request_restarts_it(
     make: Make, runtime: Path
 ) -> None:
     engine = make(idle_timeout_s=1.5)
-    said = await text(engine, SHORT)
+    output = await text(engine, SHORT)
     (process,) = engines_of(runtime)
     (path,) = runtime.glob("*.sock")
     await asyncio.to_thread(process.wait, 15)
     assert not path.exists()
     assert engines_of(runtime) == []
-    assert await text(engine, SHORT) == said
+    assert await text(engine, SHORT) == output
     (another,) = engines_of(runtime)
     assert another.pid != process.pid
 
 
-async def test_an_engine_that_is_leaving_does_not_block_the_next(
+async def test_an_engine_that_is_exiting_does_not_block_the_next(
     make: Make, runtime: Path, long_checkpoint: Path
 ) -> None:
     runtime.mkdir(mode=0o700)
-    leaving = FileLock(runtime / f"engine-{settings_of(long_checkpoint).key}.alive")
-    leaving.acquire()
+    exiting = FileLock(runtime / f"engine-{settings_of(long_checkpoint).key}.alive")
+    exiting.acquire()
     engine = make()
-    asked = asyncio.create_task(engine.info())
+    info = asyncio.create_task(engine.info())
     log = RuntimeFiles.for_settings(settings_of(long_checkpoint)).log_file
     await until(lambda: log.exists() and "already serves" in log.read_text(), 20)
-    leaving.release()
-    assert (await asyncio.wait_for(asked, 20)).pid is not None
+    exiting.release()
+    assert (await asyncio.wait_for(info, 20)).pid is not None
 
 
-async def test_a_model_that_cannot_be_loaded_is_told_in_its_own_words(
+async def test_a_model_that_cannot_be_loaded_is_reported_with_its_message(
     make: Make, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
     engine = make(model=str(tmp_path / "empty"))
-    with pytest.raises(ModelNotFoundError, match=r"config\.json") as told:
+    with pytest.raises(ModelNotFoundError, match=r"config\.json") as raised:
         await engine.info()
     health = await engine.health()
     assert health.state is EngineState.FAILED
-    assert health.detail == told.value.user_message
+    assert health.detail == raised.value.user_message
 
 
-async def test_a_command_that_fails_is_told_with_its_last_words() -> None:
+async def test_a_failing_command_is_reported_with_its_last_log_line() -> None:
     command = [sys.executable, "-c", "import sys; sys.exit('no such luck')"]
     engine = ManagedEngine(EngineSettings(), command)
     with pytest.raises(EngineStartError, match="no such luck"):
         await engine.info()
 
 
-async def test_asking_for_health_starts_nothing(make: Make, runtime: Path) -> None:
+async def test_a_health_check_starts_no_engine(make: Make, runtime: Path) -> None:
     health = await make().health()
     assert health.state is EngineState.STARTING
     assert health.pid is None
@@ -236,13 +235,13 @@ async def test_asking_for_health_starts_nothing(make: Make, runtime: Path) -> No
     assert engines_of(runtime) == []
 
 
-async def test_who_gives_up_does_not_abandon_the_start(make: Make, runtime: Path) -> None:
+async def test_a_cancelled_request_does_not_cancel_the_start(make: Make, runtime: Path) -> None:
     engine = make()
-    impatient = asyncio.create_task(text(engine, SHORT))
+    cancelled = asyncio.create_task(text(engine, SHORT))
     await until(lambda: len(engines_of(runtime)) == 1, 20)
-    impatient.cancel()
+    cancelled.cancel()
     with suppress(asyncio.CancelledError):
-        await impatient
+        await cancelled
     (process,) = engines_of(runtime)
     assert (await engine.info()).pid == process.pid
 
@@ -250,7 +249,7 @@ async def test_who_gives_up_does_not_abandon_the_start(make: Make, runtime: Path
 async def test_nothing_is_imported_from_the_users_project(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An editor starts us in the project; its modules may have any name, and are not ours."""
+    """Editors start the server in the project, whose modules may have any name."""
     project = tmp_path / "project"
     project.mkdir()
     for name in ("engine", "numbers", "torch", "chat"):

@@ -1,4 +1,4 @@
-"""The command `starcoder-lsp`: the language server itself, and commands around it."""
+"""The command `starcoder-lsp`: the language server itself, and the other commands."""
 
 from lsp_server.cli.app import main
 

@@ -1,7 +1,7 @@
-"""The root of the command line: without a command it is the language server.
+"""The root of the command line; without a command it runs the language server.
 
-Each command imports what it needs when it runs, so that an editor which starts the server does not
-wait for torch, and `--help` answers at once.
+Each command imports its dependencies when it runs. So an editor that starts the server does not
+wait for torch, and `--help` answers immediately.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from lsp_server.cli import (
 
 app = typer.Typer(
     name="starcoder-lsp",
-    help="A language server that holds StarCoder on your own machine.\n\n"
-    "Without a command it speaks the Language Server Protocol over stdin and stdout: that is how "
-    "an editor starts it. Try `starcoder-lsp demo` to see it at work, `starcoder-lsp doctor` if "
-    "something does not.",
+    help="A language server that runs StarCoder on your own machine.\n\n"
+    "Without a command it speaks the Language Server Protocol over stdin and stdout; this is how "
+    "an editor starts it. Run `starcoder-lsp demo` to see it at work, and `starcoder-lsp doctor` "
+    "if something does not work.",
     no_args_is_help=False,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -49,8 +49,8 @@ app.command(name="judge")(judge.judge_models)
 app.add_typer(tune.app, name="tune")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         typer.echo(f"starcoder-lsp {__version__}")
         raise typer.Exit
 
@@ -58,7 +58,7 @@ def _print_version(wanted: bool) -> None:
 def _parse_address(value: str) -> tuple[str, int]:
     host, _, port = value.rpartition(":")
     if not port.isdigit() or not 0 <= int(port) < 65536:
-        raise typer.BadParameter(f"{value!r} is not PORT or HOST:PORT")
+        raise typer.BadParameter(f"{value!r} is not an address. Give PORT or HOST:PORT.")
     return host or "127.0.0.1", int(port)
 
 
@@ -66,18 +66,20 @@ def _parse_address(value: str) -> tuple[str, int]:
 def root(
     context: typer.Context,
     stdio: Annotated[
-        bool, typer.Option("--stdio", help="Speak over stdin and stdout. This is the default.")
+        bool, typer.Option("--stdio", help="Speak over stdin and stdout (the default).")
     ] = False,
     tcp: Annotated[
         str | None,
         typer.Option(
-            "--tcp", metavar="[HOST:]PORT", help="Serve many editors over TCP instead (loopback)."
+            "--tcp",
+            metavar="[HOST:]PORT",
+            help="Serve several editors over TCP instead; the default host is this machine only.",
         ),
     ] = None,
     log_file: Annotated[
-        str | None, typer.Option("--log-file", help="Write the log here rather than to stderr.")
+        str | None, typer.Option("--log-file", help="Write the log to this file instead of stderr.")
     ] = None,
-    # VS Code's client appends it; the same number arrives in `initialize`.
+    # VS Code's client appends this option; the same number arrives in `initialize`.
     _client_process_id: Annotated[
         int | None, typer.Option("--clientProcessId", hidden=True)
     ] = None,
@@ -92,7 +94,7 @@ def root(
     if context.invoked_subcommand is not None:
         return
     if stdio and tcp:
-        raise typer.BadParameter("--stdio and --tcp exclude each other")
+        raise typer.BadParameter("--stdio and --tcp exclude each other. Give only one of them.")
     if tcp:
         from lsp_server.tcp import run_tcp
 
@@ -100,8 +102,8 @@ def root(
         return
     if sys.stdin.isatty():
         typer.echo(
-            "This is a language server: it now waits for an editor to speak on stdin.\n"
-            "Press Ctrl+C to stop, and see `starcoder-lsp --help` for what else it can do.",
+            "This is a language server. It waits for messages of an editor on stdin.\n"
+            "Press Ctrl+C to stop. `starcoder-lsp --help` lists the other commands.",
             err=True,
         )
     from lsp_server.stdio import run_stdio

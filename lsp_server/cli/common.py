@@ -1,4 +1,4 @@
-"""What the commands share: options of the engine, the console, errors in plain words."""
+"""Shared parts of the commands: engine options, consoles, tables and error messages."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from engine.errors import ConfigurationError, StarcoderError
 from engine.settings import AUTO_MODEL, Device, Dtype
@@ -23,22 +24,30 @@ Model = Annotated[
     ),
 ]
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Number format of the weights.")]
-DeviceOption = Annotated[Device, typer.Option("--device", help="Where the model is held.")]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Device that the model runs on.")]
 Offline = Annotated[
-    bool, typer.Option("--offline", help="Never reach for the hub; use what is on disk.")
+    bool, typer.Option("--offline", help="Do not contact the Hub; use only models on disk.")
 ]
 
 DEFAULT_MODEL = AUTO_MODEL
 
 
 def stderr() -> Console:
-    """Return a console for messages, apart from what a command prints."""
+    """Return a console for messages; stdout is for the output of a command."""
     return Console(stderr=True, highlight=False)
+
+
+def make_table(title: str, *columns: str) -> Table:
+    """Return a table with these columns and no rows yet."""
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    return table
 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turn an error of ours into its message and exit status 1."""
+    """Print the message of a StarcoderError, and exit with status 1."""
     try:
         yield
     except StarcoderError as error:
@@ -46,14 +55,14 @@ def plain_errors() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def need_training() -> None:
-    """Raise ConfigurationError if what training needs is not installed."""
+def require_training_packages() -> None:
+    """Raise ConfigurationError if a package that training needs is not installed."""
     try:
         import datasketch
         import peft  # noqa: F401
     except ImportError as error:
         raise ConfigurationError(
-            f"Tuning needs {error.name}, which is not installed. Run: "
+            f"Tuning needs the package {error.name}, which is not installed. Run: "
             "pip install 'starcoder-lsp[train]'"
         ) from None
     del datasketch

@@ -1,4 +1,4 @@
-"""`starcoder-lsp complete FILE:LINE:COL`: one completion in a terminal."""
+"""`starcoder-lsp complete FILE:LINE:COL`: print one suggestion in a terminal."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ from fim.snapshot import CompletionResult, Snapshot, Trigger
 from lsp_server.cli import common
 from lsp_server.session.documents import LineIndex
 
-_PLACE = re.compile(r"(?P<file>.+):(?P<line>\d+):(?P<column>\d+)")
+_POSITION = re.compile(r"(?P<file>.+):(?P<line>\d+):(?P<column>\d+)")
 
 
 def complete(
-    place: Annotated[
+    position: Annotated[
         str,
         typer.Argument(
-            metavar="FILE:LINE:COL", help="Lines and columns count from 1, as editors show them."
+            metavar="FILE:LINE:COL", help="Lines and columns count from 1, as in editors."
         ),
     ],
     model: common.Model = common.DEFAULT_MODEL,
     dtype: common.DtypeOption = "auto",
     device: common.DeviceOption = "auto",
     offline: common.Offline = False,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Print nothing but the suggestion.")
-    ] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Print only the suggestion.")] = False,
 ) -> None:
-    """Suggest what belongs at a place in a file."""
+    """Print the suggestion for a position in a file."""
     with common.plain_errors():
-        snapshot = read_place(place)
+        snapshot = read_snapshot(position)
         settings = EngineSettings(model=model, dtype=dtype, device=device, offline=offline)
         result = asyncio.run(_complete(snapshot, settings))
         if plain:
             typer.echo(result.suggestions[0].text if result.suggestions else "")
         else:
-            _show(snapshot, result)
+            _print_result(snapshot, result)
 
 
-def read_place(place: str) -> Snapshot:
-    """Return the file with the cursor at the place; raises ConfigurationError."""
-    match = _PLACE.fullmatch(place)
+def read_snapshot(position: str) -> Snapshot:
+    """Return the snapshot for FILE:LINE:COL; raises ConfigurationError."""
+    match = _POSITION.fullmatch(position)
     if match is None:
-        raise ConfigurationError(f"{place!r} is not FILE:LINE:COL, such as main.py:12:5.")
+        raise ConfigurationError(
+            f"{position!r} is not a position. Give FILE:LINE:COL, such as main.py:12:5."
+        )
     file, line, column = Path(match["file"]), int(match["line"]), int(match["column"])
     try:
         text = file.read_bytes().decode("utf-8")
@@ -66,9 +66,8 @@ def read_place(place: str) -> Snapshot:
         raise ConfigurationError(
             f"{file} has {len(index.starts)} lines; there is no {line}:{column}."
         )
-    position = types.Position(line - 1, column - 1)
-    offset = index.offset(position, types.PositionEncodingKind.Utf32)
-    return Snapshot(file.resolve().as_uri(), file.suffix.lstrip("."), text, offset)
+    cursor = index.offset(types.Position(line - 1, column - 1), types.PositionEncodingKind.Utf32)
+    return Snapshot(file.resolve().as_uri(), file.suffix.lstrip("."), text, cursor)
 
 
 async def _complete(snapshot: Snapshot, settings: EngineSettings) -> CompletionResult:
@@ -79,14 +78,14 @@ async def _complete(snapshot: Snapshot, settings: EngineSettings) -> CompletionR
         await engine.aclose()
 
 
-def _show(snapshot: Snapshot, result: CompletionResult) -> None:
+def _print_result(snapshot: Snapshot, result: CompletionResult) -> None:
     console = Console(highlight=False)
     if not result.suggestions:
-        console.print(f"Nothing: {result.explanation}.", style="dim")
+        console.print(f"No suggestion: {result.explanation}.", style="dim")
         return
     suggestion = result.suggestions[0]
-    shown = Text(snapshot.line_before)
-    shown.append(suggestion.text, style="black on bright_cyan")
-    shown.append(snapshot.text[suggestion.replace_end :].split("\n", 1)[0])
-    console.print(shown)
+    line = Text(snapshot.line_before)
+    line.append(suggestion.text, style="black on bright_cyan")
+    line.append(snapshot.text[suggestion.replace_end :].split("\n", 1)[0])
+    console.print(line)
     console.print(f"{result.explanation}, {result.model_ms:.0f} ms", style="dim")

@@ -1,4 +1,4 @@
-"""`starcoder-lsp demo`: the main job, shown by the real server in a terminal."""
+"""`starcoder-lsp demo`: completions of the real server, shown in a terminal."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from lsp_server.cli.editor import ScriptedEditor, editor_with_server
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A cursor place in the sample, and what is typed there."""
+class Example:
+    """A cursor in the sample file, and the text that is typed there."""
 
     name: str
     before: str
-    """Text left of the cursor, enough of it to be found once."""
+    """Text left of the cursor; it occurs only once in the file."""
     removed: str
-    """Text right of the cursor that is deleted first, so that there is something to write."""
+    """Text right of the cursor that is deleted first, so that the model has something to write."""
     typed: str
 
 
-_IDLE_S = 60
-"""The engine of a demo need not stay as long as one that is worked with."""
+_IDLE_TIMEOUT_S = 60
+"""The engine of a demo exits earlier than the engine of an editor."""
 
-_GHOST = "italic bright_cyan"
+_GHOST_STYLE = "italic bright_cyan"
 _FROM_MODEL = frozenset({Source.MODEL, Source.JOINED})
 _FROM_CACHE = (Source.CACHE, Source.TYPED_THROUGH)
 
-PLACES: Sequence[Place] = (
-    Place("in the middle of a line", "        self.station", " = station", " = "),
-    Place(
+EXAMPLES: Sequence[Example] = (
+    Example("in the middle of a line", "        self.station", " = station", " = "),
+    Example(
         "on a new line in a function", "    readings = []\n", "    with open(path) as f:", "    "
     ),
-    Place("inside a call", "parser.add_argument(", '"path", help="the file to read"', '"'),
-    Place("after `def`", '"celsius": self.celsius}\n\n', "", "    def "),
-    Place(
+    Example("inside a call", "parser.add_argument(", '"path", help="the file to read"', '"'),
+    Example("after `def`", '"celsius": self.celsius}\n\n', "", "    def "),
+    Example(
         "in a loop",
         "    for reading in load(args.path):\n",
         "        print(reading.station, reading.celsius)",
@@ -56,22 +56,22 @@ PLACES: Sequence[Place] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """One row of the result."""
+class DemoResult:
+    """One suggestion of the demo."""
 
-    place: str
+    title: str
     line: tuple[str, str]
-    """Text left and right of the cursor."""
+    """The current line's text left and right of the cursor."""
     ghost: GhostText
 
 
 def demo(
     model: common.Model = common.DEFAULT_MODEL,
     save: Annotated[
-        str | None, typer.Option("--save-svg", metavar="FILE", help="Keep the output as a picture.")
+        str | None, typer.Option("--save-svg", metavar="FILE", help="Save the output as a picture.")
     ] = None,
 ) -> None:
-    """Type into a sample file through the real server, and show what it suggests."""
+    """Type into a sample file through the real server, and show its suggestions."""
     console = Console(record=save is not None, width=100 if save else None, highlight=False)
     with common.plain_errors():
         asyncio.run(_run(console, model))
@@ -82,10 +82,10 @@ def demo(
 async def _run(console: Console, model: str) -> None:
     console.print("Starting the server over stdio, as an editor does …", style="dim")
     started = time.perf_counter()
-    # Eager: whoever wants to see a model sees it all, also what it is not sure of.
+    # Eager: a demo also shows suggestions of low confidence.
     settings = {
         "model": model,
-        "idleTimeoutSeconds": _IDLE_S,
+        "idleTimeoutSeconds": _IDLE_TIMEOUT_S,
         "eagerness": "eager",
         "statistics": False,
     }
@@ -93,76 +93,74 @@ async def _run(console: Console, model: str) -> None:
         editor.open(_sample())
         await editor.wait_until_ready()
         ready = time.perf_counter() - started
-        _introduce(console, editor, ready)
-        shown = []
-        for place in PLACES:
-            shown.append(await _visit(editor, place))
-            _show(console, shown[-1])
-        longest = max(range(len(PLACES)), key=lambda index: len(shown[index].ghost.text))
-        for repeat in (_typed_through, _asked_again):
-            shown.append(await repeat(editor, PLACES[longest]))
-            _show(console, shown[-1])
-        _summarize(console, shown)
+        _print_introduction(console, editor, ready)
+        results = []
+        for example in EXAMPLES:
+            results.append(await _type_example(editor, example))
+            _print_result(console, results[-1])
+        longest = max(range(len(EXAMPLES)), key=lambda index: len(results[index].ghost.text))
+        for repeat in (_type_through, _request_again):
+            results.append(await repeat(editor, EXAMPLES[longest]))
+            _print_result(console, results[-1])
+        _print_summary(console, results)
 
 
-def _introduce(console: Console, editor: ScriptedEditor, seconds: float) -> None:
+def _print_introduction(console: Console, editor: ScriptedEditor, seconds: float) -> None:
     status = editor.status
-    what = "the embedded demo model" if status["demo"] else "the model"
+    model = "the embedded demo model" if status["demo"] else "the model"
     console.print(
-        f"Ready after {seconds:.1f} s. Written by {what} "
+        f"Ready after {seconds:.1f} s. Suggestions come from {model} "
         f"([bold]{escape(status['model'])}[/] on {status['device']}).\n"
     )
 
 
-async def _visit(editor: ScriptedEditor, place: Place) -> Shown:
-    """Type at a place, keep what was shown, and put the document back."""
+async def _type_example(editor: ScriptedEditor, example: Example) -> DemoResult:
+    """Open the sample file, type the example's text, and return the suggestion."""
     editor.open(_sample())
-    editor.put_cursor(place.before, place.removed)
-    editor.edit(len(place.removed), "")
-    ghost = await editor.type(place.typed)
-    return Shown(place.name, editor.current_line, ghost)
+    editor.put_cursor(example.before, example.removed)
+    editor.edit(len(example.removed), "")
+    ghost = await editor.type(example.typed)
+    return DemoResult(example.name, editor.current_line, ghost)
 
 
-async def _typed_through(editor: ScriptedEditor, place: Place) -> Shown:
-    """Type the first characters of what is shown: no need to ask the model again."""
-    ghost = (await _visit(editor, place)).ghost
-    again = await editor.type(ghost.text[:2] or " ")
-    return Shown("typing what is shown", editor.current_line, again)
+async def _type_through(editor: ScriptedEditor, example: Example) -> DemoResult:
+    """Type the first characters of a suggestion; the server need not ask the model again."""
+    first = (await _type_example(editor, example)).ghost
+    ghost = await editor.type(first.text[:2] or " ")
+    return DemoResult("typing the suggestion", editor.current_line, ghost)
 
 
-async def _asked_again(editor: ScriptedEditor, place: Place) -> Shown:
-    """Ask at the same place a second time."""
-    await _visit(editor, place)
-    return Shown("asking again", editor.current_line, await editor.invoke())
+async def _request_again(editor: ScriptedEditor, example: Example) -> DemoResult:
+    """Request a suggestion at the same cursor a second time."""
+    await _type_example(editor, example)
+    return DemoResult("the same request again", editor.current_line, await editor.invoke())
 
 
-def _show(console: Console, shown: Shown) -> None:
-    ghost = shown.ghost
+def _print_result(console: Console, result: DemoResult) -> None:
+    ghost = result.ghost
     head = (
-        f"[bold]{shown.place}[/]  [dim]{ghost.milliseconds:.0f} ms, {escape(ghost.explanation)}[/]"
+        f"[bold]{result.title}[/]  [dim]{ghost.milliseconds:.0f} ms, {escape(ghost.explanation)}[/]"
     )
     console.print(head)
-    left, right = shown.line
+    left, right = result.line
     line = Text(f"  {left}")
     first, *rest = ghost.text.split("\n")
-    line.append(first, style=_GHOST)
+    line.append(first, style=_GHOST_STYLE)
     line.append(right[len(ghost.replaced) :] if not rest else "")
     console.print(line, soft_wrap=True)
-    for below in rest:
-        console.print(Text("  ").append(below, style=_GHOST), soft_wrap=True)
+    for line_below in rest:
+        console.print(Text("  ").append(line_below, style=_GHOST_STYLE), soft_wrap=True)
     console.print()
 
 
-def _summarize(console: Console, shown: Sequence[Shown]) -> None:
-    asked = [one.ghost.milliseconds for one in shown if one.ghost.source in _FROM_MODEL]
-    known = [one.ghost.milliseconds for one in shown if one.ghost.source in _FROM_CACHE]
-    counts = []
-    if asked:
-        counts.append(f"{len(asked)} from the model, slowest {max(asked):.0f} ms")
-    if known:
-        counts.append(f"{len(known)} without it, slowest {max(known):.0f} ms")
-    console.print(f"{'; '.join(counts)}.")
-    console.print("Times are from the last key to the answer, the server's pause included.")
+def _print_summary(console: Console, results: Sequence[DemoResult]) -> None:
+    parts = []
+    for sources, origin in ((_FROM_MODEL, "from the model"), (_FROM_CACHE, "from the cache")):
+        times = [result.ghost.milliseconds for result in results if result.ghost.source in sources]
+        if times:
+            parts.append(f"{len(times)} {origin}, slowest {max(times):.0f} ms")
+    console.print(f"{'; '.join(parts)}.")
+    console.print("Times are from the last key to the answer, with the server's debounce delay.")
 
 
 def _sample() -> str:

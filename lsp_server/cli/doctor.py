@@ -1,4 +1,4 @@
-"""`starcoder-lsp doctor`: looks at what the server needs, and says how to mend what is amiss."""
+"""`starcoder-lsp doctor`: check what the server needs, and say how to fix problems."""
 
 from __future__ import annotations
 
@@ -21,76 +21,81 @@ from engine.settings import EngineSettings
 from lsp_server import __version__
 from lsp_server.cli import common
 
-_NEOVIM = (0, 12)
+_MIN_NEOVIM = (0, 12)
+"""First version of Neovim with inline completion."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
-    what: str
-    well: bool
+    name: str
+    is_ok: bool
     detail: str
-    """What was found; where it is not well, what to do."""
+    """The state of the checked part; if it is not ok, also what to do."""
 
 
 def doctor(model: common.Model = common.DEFAULT_MODEL) -> None:
-    """Check this machine and say what to do about what is not well."""
-    console, well = Console(highlight=False), True
+    """Check this machine, and say how to fix problems."""
+    console, all_ok = Console(highlight=False), True
     for finding in check(model):
-        well = well and finding.well
-        mark = "[green]ok[/]  " if finding.well else "[red]no[/]  "
-        console.print(f"{mark}{finding.what:12}{escape(finding.detail)}", soft_wrap=True)
-    console.print("\nAll is well." if well else "\nSee the lines marked `no`.")
-    raise typer.Exit(0 if well else 1)
+        all_ok = all_ok and finding.is_ok
+        mark = "[green]ok[/]  " if finding.is_ok else "[red]no[/]  "
+        console.print(f"{mark}{finding.name:12}{escape(finding.detail)}", soft_wrap=True)
+    console.print("\nNo problems." if all_ok else "\nSee the lines marked `no`.")
+    raise typer.Exit(0 if all_ok else 1)
 
 
 def check(model: str) -> Iterator[Finding]:
-    """Yield findings one by one, quick ones first."""
+    """Run the checks one after the other, quick ones first."""
     yield Finding(
         "version", True, f"starcoder-lsp {__version__}, Python {platform.python_version()}"
     )
-    yield _guarded("runtime", lambda: f"sockets and locks in {runtime_dir()}")
-    yield _torch()
-    yield _neovim()
-    yield _guarded("model", lambda: _model(model))
-    yield _guarded("engine", lambda: asyncio.run(_engine(model)))
+    yield _run_check("runtime", lambda: f"sockets and locks in {runtime_dir()}")
+    yield _check_torch()
+    yield _check_neovim()
+    yield _run_check("model", lambda: _locate_model(model))
+    yield _run_check("engine", lambda: asyncio.run(_start_engine(model)))
 
 
-def _guarded(what: str, look: Callable[[], str]) -> Finding:
+def _run_check(name: str, inspect: Callable[[], str]) -> Finding:
+    """Return the finding of `inspect`, which returns a detail or raises StarcoderError."""
     try:
-        return Finding(what, True, look())
+        return Finding(name, True, inspect())
     except StarcoderError as error:
-        return Finding(what, False, error.user_message)
+        return Finding(name, False, error.user_message)
 
 
-def _torch() -> Finding:
+def _check_torch() -> Finding:
     try:
         import torch
-    except Exception as error:  # a broken build fails in many ways
-        return Finding("torch", False, f"cannot be imported ({error}); install it again")
+    except Exception as error:  # a broken build can raise any exception
+        return Finding("torch", False, f"cannot be imported ({error}). Reinstall it")
     version = metadata.version("torch")
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         return Finding("torch", True, f"{version}, GPUs: {names}")
     if torch.backends.mps.is_available():
         return Finding("torch", True, f"{version}, Apple GPU")
-    return Finding("torch", True, f"{version}, no GPU: models up to 400M answer in time")
+    return Finding(
+        "torch", True, f"{version}, no GPU: fast enough for models up to 400M parameters"
+    )
 
 
-def _neovim() -> Finding:
+def _check_neovim() -> Finding:
     program = shutil.which("nvim")
     if program is None:
-        return Finding("Neovim", True, "not on PATH; any editor that speaks LSP will do")
-    shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-    line = shown.stdout.partition("\n")[0]
+        return Finding("Neovim", True, "not on PATH; any editor with LSP works too")
+    process = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    line = process.stdout.partition("\n")[0]
     numbers = tuple(int(part) for part in line.split("v")[-1].split(".")[:2] if part.isdigit())
-    if numbers < _NEOVIM:
-        return Finding("Neovim", False, f"{line} has no inline completion of its own; 0.12 has")
+    if numbers < _MIN_NEOVIM:
+        detail = f"{line} has no inline completion. Install 0.12 or newer"
+        return Finding("Neovim", False, detail)
     return Finding("Neovim", True, line)
 
 
-def _model(model: str) -> str:
+def _locate_model(model: str) -> str:
     from engine.loading.locate import locate, read_config
 
     name, path = locate(EngineSettings(model=model, offline=True), lambda *_: None)
@@ -98,8 +103,8 @@ def _model(model: str) -> str:
     return f"{model} is {name} at {path}" if model != name else f"{name} at {path}"
 
 
-async def _engine(model: str) -> str:
-    """Start the engine, as an editor would, and ask it what it holds."""
+async def _start_engine(model: str) -> str:
+    """Start the engine as an editor does, and return what it runs."""
     settings = EngineSettings(model=model)
     engine = ManagedEngine(settings)
     try:
@@ -107,6 +112,6 @@ async def _engine(model: str) -> str:
     finally:
         await engine.aclose()
     return (
-        f"process {info.pid} holds {info.model} on {info.device} in {info.dtype}, context "
+        f"process {info.pid} runs {info.model} on {info.device} in {info.dtype}, context "
         f"{info.context_window}; log: {RuntimeFiles.for_settings(settings).log_file}"
     )

@@ -1,6 +1,6 @@
-"""A scripted editor: starts the real server over stdio, types into a document, asks for ghost text.
+"""A scripted editor: it starts the real server over stdio, types, and requests ghost text.
 
-It behaves as VS Code does: a change and a request at every key, the request before cancelled.
+It behaves as VS Code does: each key sends a change and a request, and cancels the previous request.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _URI = "file:///starcoder-demo/temperatures.py"
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A request on its way."""
+class _InFlightRequest:
+    """A completion request without an answer yet."""
 
     id: str
     future: Future[Any]
@@ -38,7 +38,7 @@ class _Asked:
 
 @dataclass
 class ScriptedEditor:
-    """One open document and one cursor, both in UTF-16 units as far as the wire goes."""
+    """One open document and one cursor; only the protocol's positions are in UTF-16 units."""
 
     client: LanguageClient
     text: str = ""
@@ -46,14 +46,14 @@ class ScriptedEditor:
     version: int = 0
     uri: str = _URI
     status: dict[str, Any] = field(default_factory=dict)
-    """The server's last word on itself."""
+    """The last status that the server reported."""
     messages: list[str] = field(default_factory=list)
-    """What the server wanted the user to read."""
-    _left: set[asyncio.Future[GhostText]] = field(default_factory=set)
-    """Answers that were not waited for."""
+    """Messages of the server to the user."""
+    _abandoned: set[asyncio.Future[GhostText]] = field(default_factory=set)
+    """Requests that were cancelled and whose answers are ignored."""
 
     async def wait_until_ready(self, seconds: float = 600.0) -> None:
-        """Wait for the model; raises EngineUnavailableError with the server's word if it fails."""
+        """Wait for the model; raises EngineUnavailableError with the server's message."""
         deadline = time.monotonic() + seconds
         while self.status.get("state") != "ready":
             if self.status.get("state") == "error" or time.monotonic() > deadline:
@@ -69,11 +69,11 @@ class ScriptedEditor:
 
     @property
     def calls(self) -> int:
-        """How often the model was asked so far, as the server last said."""
+        """Number of requests to the model so far, as the server last reported."""
         return int(self.status.get("asked", 0))
 
     def open(self, text: str, uri: str = _URI, language: str = "python") -> None:
-        """Open a document in place of the one before, with the cursor at its start."""
+        """Close the current document and open another, with the cursor at its start."""
         if self.version:
             old = types.TextDocumentIdentifier(self.uri)
             self.client.text_document_did_close(types.DidCloseTextDocumentParams(old))
@@ -82,11 +82,11 @@ class ScriptedEditor:
         self.client.text_document_did_open(types.DidOpenTextDocumentParams(item))
 
     def put_cursor(self, before: str, after: str = "") -> None:
-        """Put the cursor between the two texts, at their first place together."""
+        """Put the cursor between two texts, where they first occur together."""
         self.cursor = self.text.index(before + after) + len(before)
 
     def edit(self, removed: int, inserted: str, text_after: str = "") -> None:
-        """Replace `removed` characters right of the cursor and step behind what is inserted.
+        """Replace `removed` characters right of the cursor, and move it after `inserted`.
 
         `text_after` is put right of the cursor, as a bracket that an editor closes.
         """
@@ -105,44 +105,48 @@ class ScriptedEditor:
         self.cursor += len(inserted)
 
     async def type(self, text: str, seconds_per_key: float = 0.05) -> GhostText:
-        """Type key by key, asking at each and cancelling the request before; return the last."""
-        asked: _Asked | None = None
+        """Type key by key, send a request at each key, and return the last answer.
+
+        Each key cancels the previous request.
+        """
+        request: _InFlightRequest | None = None
         for character in text:
-            if asked is not None:
+            if request is not None:
                 await asyncio.sleep(seconds_per_key)
-                self._cancel(asked)
+                self._cancel(request)
             self.edit(0, character)
-            asked = self._ask(types.InlineCompletionTriggerKind.Automatic)
-        if asked is None:
+            request = self._send_request(types.InlineCompletionTriggerKind.Automatic)
+        if request is None:
             raise ValueError("type at least one character")
-        return await self._shown(asked)
+        return await self._ghost_text(request)
 
     async def press(
         self, key: str, pause: float, *, removed: int = 0, text_after: str = ""
     ) -> GhostText | None:
-        """Press one key and wait for `pause` seconds, as a person does before the next.
+        """Press one key, and wait for `pause` seconds as a person does before the next key.
 
-        See `edit` for what it does. Returns what is shown by then; None where no answer came in
-        time, which is then taken back.
+        `removed` and `text_after` are those of `edit`. Returns the ghost text at the end of the
+        pause; without an answer by then, cancels the request and returns None.
         """
         self.edit(removed, key, text_after)
-        asked = self._ask(types.InlineCompletionTriggerKind.Automatic)
-        answer = asyncio.ensure_future(self._shown(asked))
+        request = self._send_request(types.InlineCompletionTriggerKind.Automatic)
+        answer = asyncio.ensure_future(self._ghost_text(request))
         await asyncio.wait([answer], timeout=pause)
-        rest = pause - (time.perf_counter() - asked.started)
+        rest = pause - (time.perf_counter() - request.started)
         await asyncio.sleep(max(0.0, rest))
         if answer.done():
             return answer.result()
-        self._cancel(asked)
-        self._left.add(answer)  # its refusal still comes, and is nobody's concern
-        answer.add_done_callback(self._left.discard)
+        self._cancel(request)
+        self._abandoned.add(answer)  # the server still answers that the request was cancelled
+        answer.add_done_callback(self._abandoned.discard)
         return None
 
     async def invoke(self) -> GhostText:
-        """Ask at the cursor, as the editor's command for it does."""
-        return await self._shown(self._ask(types.InlineCompletionTriggerKind.Invoked))
+        """Request a suggestion at the cursor, as the editor's command does."""
+        request = self._send_request(types.InlineCompletionTriggerKind.Invoked)
+        return await self._ghost_text(request)
 
-    def _ask(self, kind: types.InlineCompletionTriggerKind) -> _Asked:
+    def _send_request(self, kind: types.InlineCompletionTriggerKind) -> _InFlightRequest:
         params = types.InlineCompletionParams(
             context=types.InlineCompletionContext(kind),
             text_document=types.TextDocumentIdentifier(self.uri),
@@ -152,25 +156,24 @@ class ScriptedEditor:
         future = self.client.protocol.send_request(
             types.TEXT_DOCUMENT_INLINE_COMPLETION, params, msg_id=request_id
         )
-        return _Asked(request_id, future, time.perf_counter())
+        return _InFlightRequest(request_id, future, time.perf_counter())
 
-    def _cancel(self, asked: _Asked) -> None:
-        if not asked.future.done():
-            self.client.cancel_request(types.CancelParams(asked.id))
+    def _cancel(self, request: _InFlightRequest) -> None:
+        if not request.future.done():
+            self.client.cancel_request(types.CancelParams(request.id))
 
-    async def _shown(self, asked: _Asked) -> GhostText:
+    async def _ghost_text(self, request: _InFlightRequest) -> GhostText:
         try:
-            answer = await asyncio.wrap_future(asked.future)
+            answer = await asyncio.wrap_future(request.future)
         except JsonRpcException as error:
             return GhostText("", error.message, 0.0)
-        milliseconds = (time.perf_counter() - asked.started) * 1000
+        milliseconds = (time.perf_counter() - request.started) * 1000
         items: Sequence[types.InlineCompletionItem] = getattr(answer, "items", answer) or []
         why, source = (str(self.status.get(name) or "") for name in ("why", "source"))
-        if not items:
-            return GhostText("", why, milliseconds, source=source)
-        return self._ghost(items[0], GhostText("", why, milliseconds, source=source))
+        empty = GhostText("", why, milliseconds, source=source)
+        return self._with_item(empty, items[0]) if items else empty
 
-    def _ghost(self, item: types.InlineCompletionItem, empty: GhostText) -> GhostText:
+    def _with_item(self, empty: GhostText, item: types.InlineCompletionItem) -> GhostText:
         text = item.insert_text if isinstance(item.insert_text, str) else item.insert_text.value
         if item.range is None:
             return replace(empty, text=text)
@@ -180,7 +183,7 @@ class ScriptedEditor:
         )
 
     def accept(self, ghost: GhostText) -> None:
-        """Take the suggestion, as Tab does."""
+        """Accept a suggestion, as Tab does."""
         self.edit(len(ghost.replaced), ghost.text)
 
     def _position(self, offset: int) -> types.Position:
@@ -196,34 +199,35 @@ class ScriptedEditor:
         return start + len(units.decode("utf-16-le", errors="ignore"))
 
 
+class _DrainingClient(LanguageClient):
+    """A client that reads the server's stderr and drops it.
+
+    Otherwise the pipe fills up, and the server blocks at its next line of log.
+    """
+
+    async def drain_stderr(self) -> None:
+        """Read until the server closes its stderr."""
+        if self._server is not None and self._server.stderr is not None:
+            while await self._server.stderr.read(65536):
+                pass
+
+
 @asynccontextmanager
 async def editor_with_server(
     settings: dict[str, Any], roots: Sequence[Path] = ()
 ) -> AsyncIterator[ScriptedEditor]:
-    """Start the server in a process of its own, as an editor does, and end it in good order.
+    """Start the server in a process of its own, as an editor does, and stop it cleanly.
 
-    `roots` are the folders that the editor has open.
+    `roots` are the folders that are open in the editor.
     """
-    client = LanguageClient("starcoder-lsp-demo", "1")
-    folders = [types.WorkspaceFolder(root.resolve().as_uri(), root.name) for root in roots]
+    client = _DrainingClient("starcoder-lsp-demo", "1")
     editor = ScriptedEditor(client)
     client.feature("starcoder/status")(lambda params: editor.status.update(params._asdict()))
     client.feature(types.WINDOW_SHOW_MESSAGE)(lambda params: editor.messages.append(params.message))
     await client.start_io(sys.executable, "-P", "-m", "lsp_server")
-    stderr = asyncio.create_task(_drain(client))
+    stderr = asyncio.create_task(client.drain_stderr())
     try:
-        await client.initialize_async(
-            types.InitializeParams(
-                capabilities=types.ClientCapabilities(
-                    text_document=types.TextDocumentClientCapabilities(
-                        inline_completion=types.InlineCompletionClientCapabilities()
-                    )
-                ),
-                process_id=os.getpid(),
-                workspace_folders=folders or None,
-                initialization_options=settings,
-            )
-        )
+        await client.initialize_async(_initialize_params(settings, roots))
         client.initialized(types.InitializedParams())
         yield editor
         await client.shutdown_async(None)
@@ -233,9 +237,15 @@ async def editor_with_server(
         await stderr
 
 
-async def _drain(client: LanguageClient) -> None:
-    # Unread, a pipe fills up and the server stands still at its next line of log.
-    server = client._server
-    if server is not None and server.stderr is not None:
-        while await server.stderr.read(65536):
-            pass
+def _initialize_params(settings: dict[str, Any], roots: Sequence[Path]) -> types.InitializeParams:
+    folders = [types.WorkspaceFolder(root.resolve().as_uri(), root.name) for root in roots]
+    return types.InitializeParams(
+        capabilities=types.ClientCapabilities(
+            text_document=types.TextDocumentClientCapabilities(
+                inline_completion=types.InlineCompletionClientCapabilities()
+            )
+        ),
+        process_id=os.getpid(),
+        workspace_folders=folders or None,
+        initialization_options=settings,
+    )

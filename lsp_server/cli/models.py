@@ -1,4 +1,4 @@
-"""`starcoder-lsp models`: what is on disk, what fits here, what `auto` would take."""
+"""`starcoder-lsp models`: the models on disk, whether they fit, and the choice of `auto`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from rich.table import Table
 
 
 def models() -> None:
-    """List the models on this machine, and say which one `auto` takes and why."""
+    """List the models on this machine, and say which one `auto` chooses and why."""
     from engine.loading.catalog import find_checkpoints, select_checkpoint
     from engine.loading.model_size import free_memory, human
 
     console = Console(highlight=False)
-    memory, found = free_memory(), find_checkpoints()
-    selection = select_checkpoint(found, memory)
+    memory = free_memory()
+    selection = select_checkpoint(find_checkpoints(), memory)
     table = Table(title="StarCoder models on this machine", title_justify="left")
     for column in ("model", "parameters", "on disk", "context", "auto?"):
         table.add_column(column, overflow="fold")
@@ -32,8 +32,8 @@ def models() -> None:
     console.print(f"Free memory: {human(memory.cpu)} on the CPU; GPUs: {gpus}.")
     if selection is None or selection.checkpoint.is_demo:
         console.print(
-            "Only the demo model fits or is here. A real one:\n"
-            "  hf download bigcode/tiny_starcoder_py    164M, Python, answers in time on a CPU\n"
+            "No model except the demo model is on disk and fits. To download one:\n"
+            "  hf download bigcode/tiny_starcoder_py    164M, Python, fast enough on a CPU\n"
             "  hf download bigcode/starcoderbase-1b     1B, gated: accept its licence first\n"
-            "  hf download bigcode/starcoder            15.5B, gated; wants a GPU of 40 GB or two"
+            "  hf download bigcode/starcoder            15.5B, gated; needs a GPU of 40 GB, or two"
         )

@@ -1,4 +1,4 @@
-"""Results as JSON lines on disk, so that a run that was cut off goes on where it stopped."""
+"""Results as JSON lines on disk, so that an interrupted run continues where it stopped."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ T = TypeVar("T")
 
 
 class Results(Generic[T]):
-    """Rows of one kind of dataclass; without a file they are only kept in memory."""
+    """Rows of one dataclass type; without a file they are kept in memory only."""
 
     def __init__(self, file: Path | None, read: Callable[[dict[str, Any]], T]) -> None:
-        """Take over what the file holds; a last line that was cut off is dropped from it."""
+        """Read the rows of the file, and remove its incomplete lines."""
         self._file = file
         self.rows: list[T] = []
         if file is None:
             return
-        kept = []
+        complete_lines = []
         for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
             try:
                 self.rows.append(read(json.loads(line)))
             except (ValueError, TypeError, KeyError):
                 continue
-            kept.append(line + "\n")
-        file.write_text("".join(kept), encoding="utf-8")
+            complete_lines.append(line + "\n")
+        file.write_text("".join(complete_lines), encoding="utf-8")
 
     def add(self, row: T) -> None:
-        """Keep a row, on disk at once."""
+        """Add a row, and write it to the file immediately."""
         self.rows.append(row)
         if self._file is not None:
             with self._file.open("a", encoding="utf-8") as lines:

@@ -1,4 +1,4 @@
-"""`starcoder-lsp serve`: the engine in the foreground, for a machine that serves a team."""
+"""`starcoder-lsp serve`: run the engine in the foreground, for a machine that serves a team."""
 
 from __future__ import annotations
 
@@ -20,20 +20,30 @@ def serve(
     device: common.DeviceOption = "auto",
     offline: common.Offline = False,
     revision: Annotated[
-        str | None, typer.Option("--revision", help="Branch, tag or commit on the hub.")
+        str | None, typer.Option("--revision", help="Branch, tag or commit on the Hub.")
     ] = None,
     draft_model: Annotated[
         str | None,
-        typer.Option("--draft-model", help="A smaller model of the same family guesses ahead."),
+        typer.Option(
+            "--draft-model", help="A smaller model of the same family that proposes draft tokens."
+        ),
     ] = None,
     context_window: Annotated[
-        int | None, typer.Option("--context-window", min=64, help="Fewer positions, less memory.")
+        int | None,
+        typer.Option("--context-window", min=64, help="Maximum positions; fewer need less memory."),
     ] = None,
     idle_timeout: Annotated[
-        float, typer.Option("--idle-timeout", min=0, help="Seconds without a request; 0 is never.")
+        float,
+        typer.Option(
+            "--idle-timeout",
+            min=0,
+            help="Exit after this many seconds without a request; 0 is never.",
+        ),
     ] = 0.0,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 8765,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")
+    ] = 8765,
     uds: Annotated[
         Path | None, typer.Option("--uds", help="Listen on this Unix socket instead of TCP.")
     ] = None,
@@ -42,13 +52,13 @@ def serve(
         typer.Option(
             "--token",
             envvar="STARCODER_LSP_TOKEN",
-            help="What clients must show. Needed when others than this machine can connect.",
+            help="Token that clients must send. Required if other machines can connect.",
         ),
     ] = None,
 ) -> None:
-    """Hold a model and answer OpenAI's API: completions, chat, models, health.
+    """Run a model behind OpenAI's API: completions, chat, models, health.
 
-    Editors of a team use it with the setting starcoder.engineUrl.
+    The editors of a team connect to it with the setting starcoder.engineUrl.
     """
     from chat.rendering import render
     from engine.server.process import run

@@ -1,4 +1,4 @@
-"""`starcoder-lsp stats`: what became of suggestions on this machine."""
+"""`starcoder-lsp stats`: how many suggestions were shown, accepted and kept on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from engine.errors import ConfigurationError
 from lsp_server.cli import common
@@ -19,33 +18,32 @@ _COLUMNS = ("shown", "accepted", "accepted a line", "accepted a word", "kept 30 
 
 
 def stats(
-    days: Annotated[float | None, typer.Option(min=0, help="Of the last days only.")] = None,
+    days: Annotated[float | None, typer.Option(min=0, help="Count only the last n days.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    forget: Annotated[bool, typer.Option("--forget", help="Delete the numbers.")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Delete the counts.")] = False,
 ) -> None:
     """Show how many suggestions were shown, accepted and kept, by language and model.
 
-    The numbers never leave this machine; the setting `starcoder.statistics` turns counting off.
+    The counts never leave this machine. The setting `starcoder.statistics` turns counting off.
     """
     file = statistics_file()
     with common.plain_errors():
         if forget:
             file.unlink(missing_ok=True)
-            typer.echo("The numbers are deleted.")
+            typer.echo("The counts are deleted.")
             return
         try:
-            counts = read(file, days)
+            rows = read(file, days)
         except sqlite3.Error as error:
             raise ConfigurationError(f"{file} cannot be read: {error}. Delete it.") from None
     if as_json:
-        typer.echo(json.dumps([asdict(one) for one in counts], indent=1))
+        typer.echo(json.dumps([asdict(row) for row in rows], indent=1))
         return
-    table = Table(title=f"Suggestions, from {file}", title_justify="left")
-    for column in ("language", "model", *_COLUMNS, "accepted, %", "characters"):
-        table.add_column(column)
-    for one in counts:
-        shown, taken = one.events.get("shown", 0), one.events.get("accepted", 0)
-        share = f"{taken / shown:.0%}" if shown else ""
-        numbers = (str(one.events.get(column, 0)) for column in _COLUMNS)
-        table.add_row(one.language, one.model, *numbers, share, str(one.characters))
+    columns = ("language", "model", *_COLUMNS, "accepted, %", "characters")
+    table = common.make_table(f"Suggestions, from {file}", *columns)
+    for row in rows:
+        shown, accepted = row.events.get("shown", 0), row.events.get("accepted", 0)
+        share = f"{accepted / shown:.0%}" if shown else ""
+        numbers = (str(row.events.get(column, 0)) for column in _COLUMNS)
+        table.add_row(row.language, row.model, *numbers, share, str(row.characters))
     Console(highlight=False).print(table)

@@ -72,7 +72,7 @@ def code(
     What helped is served under its name at once: set `starcoder.adapter` to it in your editor.
     """
     with common.plain_errors():
-        common.need_training()
+        common.require_training_packages()
         from accelerate import PartialState
 
         from engine.loading.locate import locate

@@ -43,7 +43,7 @@ def chat(
     set `starcoder.chatAdapter` to it.
     """
     with common.plain_errors():
-        common.need_training()
+        common.require_training_packages()
         import torch
         from accelerate import PartialState
 

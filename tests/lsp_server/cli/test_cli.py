@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lsp_server import __version__
-from lsp_server.cli.complete import read_place
+from lsp_server.cli.complete import read_snapshot
 
 
 def starcoder(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -97,7 +97,7 @@ def test_a_place_that_is_none_is_told(tmp_path: Path, place: str, words: str) ->
 def test_columns_count_characters_and_line_ends_are_kept(tmp_path: Path) -> None:
     file = tmp_path / "a.py"
     file.write_bytes("🎉 = 1\r\nb\r\n".encode())
-    snapshot = read_place(f"{file}:1:3")
+    snapshot = read_snapshot(f"{file}:1:3")
     assert snapshot.before == "🎉 "
     assert snapshot.after == "= 1\r\nb\r\n"
 

@@ -1,6 +1,6 @@
-"""Write the settings of the server into package.json, as its schema tells them.
+"""Generate the settings in package.json from the schema of the server's settings.
 
-Run as `python editors/vscode/manifest.py` after a setting changed; a test compares the two.
+Run `python editors/vscode/manifest.py` after a change of the settings. A test compares the two.
 """
 
 from __future__ import annotations
@@ -13,64 +13,63 @@ from lsp_server.settings import Settings, schema
 
 MANIFEST = Path(__file__).with_name("package.json")
 
-OWN = {
+CLIENT_SETTINGS: dict[str, Any] = {
     "starcoder.serverCommand": {
         "type": "array",
         "items": {"type": "string"},
         "default": [],
         "scope": "machine-overridable",
         "order": 0,
-        "markdownDescription": "The server and its arguments. Empty looks for `starcoder-lsp` in "
-        "the chosen Python's environment, in the workspace's `.venv`, and on the PATH.",
+        "markdownDescription": "The server and its arguments. If empty, the extension looks for "
+        "`starcoder-lsp` in the environment of the selected Python, in the workspace's `.venv` "
+        "and on the PATH.",
     }
 }
-MACHINE = frozenset({"engineToken", "device", "dtype"})
-"""What belongs to this machine rather than to a workspace."""
+"""Settings that only the extension uses."""
+MACHINE_SETTINGS = frozenset({"engineToken", "device", "dtype"})
+"""Settings that a workspace cannot change."""
+SCHEMA_KEYS = ("type", "enum", "items", "minimum", "maximum", "pattern")
+"""Keys of the JSON schema that VS Code understands too."""
 
 
 def properties() -> dict[str, Any]:
-    """Return the settings as a manifest has them."""
-    made: dict[str, Any] = dict(OWN)
-    described = schema()["properties"]
-    for order, (name, field) in enumerate(described.items(), start=1):
-        found = _flat(field)
+    """Return the settings in the format of VS Code's manifest."""
+    manifest = dict(CLIENT_SETTINGS)
+    for order, (name, field) in enumerate(schema()["properties"].items(), start=1):
+        flat = _without_any_of(field)
         default = Settings.model_fields[_field_of(name)].default
-        made[f"starcoder.{name}"] = {
-            **{
-                key: found[key]
-                for key in ("type", "enum", "items", "minimum", "maximum", "pattern")
-                if key in found
-            },
+        manifest[f"starcoder.{name}"] = {
+            **{key: flat[key] for key in SCHEMA_KEYS if key in flat},
             "default": list(default) if isinstance(default, tuple) else default,
             "order": order,
             "markdownDescription": field["description"],
-            **({"scope": "machine"} if name in MACHINE else {}),
+            **({"scope": "machine"} if name in MACHINE_SETTINGS else {}),
         }
-    return made
+    return manifest
 
 
 def _field_of(alias: str) -> str:
-    return next(name for name, one in Settings.model_fields.items() if one.alias == alias)
+    return next(name for name, field in Settings.model_fields.items() if field.alias == alias)
 
 
-def _flat(field: dict[str, Any]) -> dict[str, Any]:
-    """Return what `anyOf` says as one type, which may be null, or as one list of words."""
+def _without_any_of(field: dict[str, Any]) -> dict[str, Any]:
+    """Merge the options of `anyOf` into a list of types, or into one list of words."""
     options = field.get("anyOf")
     if options is None:
         return field | ({"enum": [field["const"]], "type": "string"} if "const" in field else {})
     words = [
         word
-        for one in options
-        for word in one.get("enum", [one["const"]] if "const" in one else [])
+        for option in options
+        for word in option.get("enum", [option["const"]] if "const" in option else [])
     ]
     if words:
         return {"type": "string", "enum": words}
-    merged = {key: value for one in options for key, value in one.items() if key != "type"}
-    return {**merged, "type": [one["type"] for one in options]}
+    merged = {key: value for option in options for key, value in option.items() if key != "type"}
+    return {**merged, "type": [option["type"] for option in options]}
 
 
 def main() -> None:
-    """Rewrite the manifest's configuration."""
+    """Rewrite the settings in the manifest."""
     manifest = json.loads(MANIFEST.read_text(encoding="utf-8"))
     manifest["contributes"]["configuration"]["properties"] = properties()
     MANIFEST.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,24 +1,24 @@
-// The language client: started, stopped, started anew; its settings and its status.
+// The language client: its start and restart, its settings, and the last status of the server.
 import { existsSync } from "node:fs";
 import * as vscode from "vscode";
 import { LanguageClient, State } from "vscode-languageclient/node";
 import { documentSelector } from "./documents";
 import * as protocol from "./protocol";
+import { SerialRunner } from "./serialRunner";
 import { serverCommand } from "./serverCommand";
-import { Turns } from "./turns";
 
-/** Settings of this extension that the server does not know. */
-const OWN_SETTINGS = ["serverCommand"];
+/** Settings that only this extension uses. They are not sent to the server. */
+const CLIENT_SETTINGS = ["serverCommand"];
 
 export class Client implements vscode.Disposable {
   private client: LanguageClient | undefined;
-  private readonly turns = new Turns(() => this.launch());
+  private readonly runner = new SerialRunner(() => this.launch());
   private readonly statusEmitter = new vscode.EventEmitter<protocol.ServerStatus | undefined>();
   readonly onStatus = this.statusEmitter.event;
   readonly log = vscode.window.createOutputChannel("StarCoder", { log: true });
   status: protocol.ServerStatus | undefined;
 
-  /** Return the running client; raises an error in words for the user where there is none. */
+  /** The running client. Throws an error with a message for the user if it is not running. */
   get running(): LanguageClient {
     if (this.client === undefined || this.client.state !== State.Running) {
       throw new Error("The StarCoder server is not running.");
@@ -26,9 +26,9 @@ export class Client implements vscode.Disposable {
     return this.client;
   }
 
-  /** Start the server, or start it anew where it runs: one at a time, whoever asks. */
+  /** Start or restart the server. Concurrent calls never start two servers. */
   start(): Promise<void> {
-    return this.turns.run();
+    return this.runner.run();
   }
 
   dispose(): void {
@@ -42,7 +42,7 @@ export class Client implements vscode.Disposable {
     const command = await this.command();
     const [program, ...args] = command ?? [];
     if (program === undefined) {
-      this.failed("The server is not installed.");
+      this.setError("The server is not installed.");
       void offerInstallation();
       return;
     }
@@ -53,32 +53,32 @@ export class Client implements vscode.Disposable {
       "StarCoder",
       { run, debug: run },
       {
-        documentSelector: documentSelector(schemes()),
-        initializationOptions: settings(),
+        documentSelector: documentSelector(workspaceSchemes()),
+        initializationOptions: serverSettings(),
         outputChannel: this.log,
         middleware: {
           workspace: {
             configuration: async (params, token, next) => {
-              const found = await next(params, token);
-              return Array.isArray(found) ? found.map(withoutOwn) : found;
+              const sections = await next(params, token);
+              return Array.isArray(sections) ? sections.map(withoutClientSettings) : sections;
             },
           },
         },
       },
     );
-    this.client.onNotification(protocol.status, (status) => this.tell(status));
+    this.client.onNotification(protocol.status, (status) => this.setStatus(status));
     this.client.onDidChangeState((change) => {
       if (change.newState === State.Starting) {
-        this.tell(undefined);
+        this.setStatus(undefined);
       } else if (change.newState !== State.Running && this.client !== undefined) {
-        this.failed("The server stopped; its log says why.");
+        this.setError("The server stopped. Open its log for the reason.");
       }
     });
     try {
       await this.client.start();
     } catch (error) {
       const message = `The server could not be started: ${String(error)}`;
-      this.failed(message);
+      this.setError(message);
       void vscode.window.showErrorMessage(message, "Open Log").then((choice) => {
         if (choice !== undefined) {
           this.log.show();
@@ -93,15 +93,15 @@ export class Client implements vscode.Disposable {
     try {
       await client?.dispose();
     } catch {
-      // One that never came to run refuses to be stopped; that is no reason to start no other.
+      // A client that never started throws here. That must not prevent the next start.
     }
   }
 
-  private failed(message: string): void {
-    this.tell({ ...protocol.NO_STATUS, state: "error", message });
+  private setError(message: string): void {
+    this.setStatus({ ...protocol.NO_STATUS, state: "error", message });
   }
 
-  private tell(status: protocol.ServerStatus | undefined): void {
+  private setStatus(status: protocol.ServerStatus | undefined): void {
     this.status = status;
     this.statusEmitter.fire(status);
   }
@@ -112,41 +112,43 @@ export class Client implements vscode.Disposable {
     const folders = trusted ? (vscode.workspace.workspaceFolders ?? []) : [];
     return serverCommand({
       setting: config.get<string[]>("serverCommand", []),
-      folders: folders.filter((one) => one.uri.scheme === "file").map((one) => one.uri.fsPath),
-      interpreter: trusted ? await chosenInterpreter() : undefined,
+      folders: folders
+        .filter((folder) => folder.uri.scheme === "file")
+        .map((folder) => folder.uri.fsPath),
+      interpreter: trusted ? await selectedInterpreter() : undefined,
       path: (process.env.PATH ?? "").split(process.platform === "win32" ? ";" : ":"),
-      windows: process.platform === "win32",
+      isWindows: process.platform === "win32",
       exists: existsSync,
     });
   }
 }
 
-/** Return the schemes of the workspace's folders: `file`, or others where they are virtual. */
-export function schemes(): string[] {
-  return (vscode.workspace.workspaceFolders ?? []).map((one) => one.uri.scheme);
+/** Return the URI schemes of the workspace folders: `file`, or others for virtual workspaces. */
+export function workspaceSchemes(): string[] {
+  return (vscode.workspace.workspaceFolders ?? []).map((folder) => folder.uri.scheme);
 }
 
-/** Return the settings that the server knows. */
-function settings(): Record<string, unknown> {
+/** Return the settings that are sent to the server. */
+function serverSettings(): Record<string, unknown> {
   const all = vscode.workspace.getConfiguration().get<Record<string, unknown>>("starcoder", {});
-  return withoutOwn(all);
+  return withoutClientSettings(all);
 }
 
-function withoutOwn(found: unknown): Record<string, unknown> {
-  const entries = Object.entries((found ?? {}) as Record<string, unknown>);
-  return Object.fromEntries(entries.filter(([key]) => !OWN_SETTINGS.includes(key)));
+function withoutClientSettings(section: unknown): Record<string, unknown> {
+  const entries = Object.entries((section ?? {}) as Record<string, unknown>);
+  return Object.fromEntries(entries.filter(([key]) => !CLIENT_SETTINGS.includes(key)));
 }
 
-/** Return the Python that the user chose, where the Python extension is there to be asked. */
-async function chosenInterpreter(): Promise<string | undefined> {
+/** Return the interpreter selected in the Python extension, undefined without that extension. */
+async function selectedInterpreter(): Promise<string | undefined> {
   const python = vscode.extensions.getExtension("ms-python.python");
   if (python === undefined) {
     return undefined;
   }
   try {
     const api = await python.activate();
-    const found = api?.environments?.getActiveEnvironmentPath?.();
-    return typeof found?.path === "string" ? found.path : undefined;
+    const environment = api?.environments?.getActiveEnvironmentPath?.();
+    return typeof environment?.path === "string" ? environment.path : undefined;
   } catch {
     return undefined;
   }
@@ -154,7 +156,7 @@ async function chosenInterpreter(): Promise<string | undefined> {
 
 async function offerInstallation(): Promise<void> {
   const choice = await vscode.window.showWarningMessage(
-    "StarCoder needs its server, a Python package, and did not find it.",
+    "StarCoder needs its server, a Python package, which is not installed.",
     "Install",
     "How to",
   );

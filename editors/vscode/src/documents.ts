@@ -1,22 +1,22 @@
-// Which documents the server sees, by the schemes of the workspace's folders: pure.
+// Which documents the server receives, given the URI schemes of the workspace folders. Pure.
 import type { DocumentSelector } from "vscode-languageserver-protocol";
 
-/** Return what the server is told of: files, new documents, notebooks, and virtual files. */
-export function documentSelector(schemes: readonly string[]): DocumentSelector {
-  const all = new Set(["file", "untitled", ...schemes]);
+/** Return the selector of the documents that the client synchronizes with the server. */
+export function documentSelector(workspaceSchemes: readonly string[]): DocumentSelector {
+  const schemes = new Set(["file", "untitled", ...workspaceSchemes]);
   return [
-    ...[...all].map((scheme) => ({ scheme })),
+    ...[...schemes].map((scheme) => ({ scheme })),
     { notebook: "jupyter-notebook", language: "python" },
   ];
 }
 
-/** Return what to tell the user of a workspace that is not on a disk, undefined where it is. */
-export function virtualNotice(schemes: readonly string[]): string | undefined {
-  if (schemes.length === 0 || schemes.includes("file")) {
+/** Return a notice for users of a virtual workspace, undefined if the workspace is on a disk. */
+export function virtualNotice(workspaceSchemes: readonly string[]): string | undefined {
+  if (workspaceSchemes.length === 0 || workspaceSchemes.includes("file")) {
     return undefined;
   }
   return (
-    "This workspace is not on a disk. Suggestions and chat see the files that are open; " +
-    "StarCoder writes no test files here, and looks into no .gitignore."
+    "This workspace is not on a disk. Suggestions and chat use only open files. " +
+    "StarCoder cannot write test files or read .gitignore here."
   );
 }

@@ -1,10 +1,10 @@
-// StarCoder in VS Code. Thin: what is suggested, said and kept is the server's.
+// Entry point of the extension. It only connects VS Code to the server, which holds all state.
 import * as vscode from "vscode";
 import { ChatView } from "./chat/view";
-import { Client, schemes } from "./client";
+import { Client, workspaceSchemes } from "./client";
 import { virtualNotice } from "./documents";
-import { Drafts } from "./draft";
 import { install } from "./install";
+import { PartialAnswer } from "./partialAnswer";
 import { Previews } from "./preview";
 import type { TaskName } from "./protocol";
 import { menu, showStatus } from "./statusBar";
@@ -16,13 +16,13 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
   const client = new Client();
   const chat = new ChatView(context, client);
   const previews = new Previews();
-  const drafts = new Drafts();
+  const partialAnswer = new PartialAnswer();
   const command = (name: string, act: (...args: never[]) => unknown) =>
     vscode.commands.registerCommand(`starcoder.${name}`, act);
   context.subscriptions.push(
     client,
     previews,
-    drafts,
+    partialAnswer,
     showStatus(client),
     vscode.window.registerWebviewViewProvider("starcoder.chat", chat, {
       webviewOptions: { retainContextWhenHidden: true },
@@ -41,7 +41,9 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     command("ask", () => chat.askAboutSelection()),
     command("newChat", () => chat.newConversation()),
     command("commitMessage", () => writeCommitMessage(client)),
-    ...TASKS.map((name) => command(`run.${name}`, () => runTask(client, previews, drafts, name))),
+    ...TASKS.map((name) =>
+      command(`run.${name}`, () => runTask(client, previews, partialAnswer, name)),
+    ),
     vscode.workspace.onDidChangeConfiguration((change) => {
       if (change.affectsConfiguration("starcoder.serverCommand")) {
         void client.start();
@@ -49,7 +51,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     }),
     vscode.workspace.onDidGrantWorkspaceTrust(() => client.start()),
   );
-  const notice = virtualNotice(schemes());
+  const notice = virtualNotice(workspaceSchemes());
   if (notice !== undefined) {
     void vscode.window.showInformationMessage(notice);
   }

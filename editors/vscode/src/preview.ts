@@ -1,13 +1,13 @@
-// What a task proposes, as a diff beside what is there: accepted or discarded by a button.
+// Shows the edit that a task proposes as a diff, with buttons to accept or discard it.
 import * as vscode from "vscode";
 
 export const SCHEME = "starcoder-preview";
 
-/** Shows edits before they are made. */
+/** Shows proposed edits before they are applied. */
 export class Previews implements vscode.TextDocumentContentProvider, vscode.Disposable {
   private readonly contents = new Map<string, string>();
   private decide: ((accepted: boolean) => void) | undefined;
-  private count = 0;
+  private numDocuments = 0;
   private readonly registrations = vscode.Disposable.from(
     vscode.workspace.registerTextDocumentContentProvider(SCHEME, this),
     vscode.commands.registerCommand("starcoder.preview.accept", () => this.decide?.(true)),
@@ -27,12 +27,10 @@ export class Previews implements vscode.TextDocumentContentProvider, vscode.Disp
     this.registrations.dispose();
   }
 
-  /** Show what an edit would make of its files, and make it if the user says so. */
+  /** Show an edit as a diff, and apply it if the user accepts. Returns whether it was applied. */
   async offer(edit: vscode.WorkspaceEdit, title: string): Promise<boolean> {
     this.decide?.(false);
-    const files = await Promise.all(
-      edit.entries().map(([uri, edits]) => this.proposed(uri, edits)),
-    );
+    const files = await Promise.all(edit.entries().map(([uri, edits]) => this.preview(uri, edits)));
     const [first] = files;
     if (first === undefined) {
       return false;
@@ -50,35 +48,39 @@ export class Previews implements vscode.TextDocumentContentProvider, vscode.Disp
     });
     this.decide = undefined;
     await this.close();
-    return accepted && this.make(files);
+    return accepted && this.apply(files);
   }
 
-  private async proposed(uri: vscode.Uri, edits: vscode.TextEdit[]): Promise<Proposed> {
+  private async preview(uri: vscode.Uri, edits: vscode.TextEdit[]): Promise<FilePreview> {
     const document = await vscode.workspace.openTextDocument(uri).then(
-      (found) => found,
+      (opened) => opened,
       () => undefined,
     );
     const text = document?.getText() ?? "";
-    const ordered = [...edits].sort((one, two) => two.range.start.compareTo(one.range.start));
-    let made = text;
-    for (const one of ordered) {
-      const start = document?.offsetAt(one.range.start) ?? 0;
-      const end = document?.offsetAt(one.range.end) ?? 0;
-      made = made.slice(0, start) + one.newText + made.slice(end);
+    const lastFirst = [...edits].sort((left, right) =>
+      right.range.start.compareTo(left.range.start),
+    );
+    let newText = text;
+    for (const edit of lastFirst) {
+      const start = document?.offsetAt(edit.range.start) ?? 0;
+      const end = document?.offsetAt(edit.range.end) ?? 0;
+      newText = newText.slice(0, start) + edit.newText + newText.slice(end);
     }
-    const before = document === undefined ? this.keep(uri, "") : uri;
-    return { uri, edits, exists: document !== undefined, before, after: this.keep(uri, made) };
+    const before = document === undefined ? this.addDocument(uri, "") : uri;
+    const after = this.addDocument(uri, newText);
+    return { uri, edits, exists: document !== undefined, before, after };
   }
 
-  private keep(uri: vscode.Uri, text: string): vscode.Uri {
-    this.count += 1;
-    // The path keeps its ending, by which the language is known.
-    const kept = vscode.Uri.from({ scheme: SCHEME, path: uri.path, query: String(this.count) });
-    this.contents.set(kept.toString(), text);
-    return kept;
+  private addDocument(uri: vscode.Uri, text: string): vscode.Uri {
+    this.numDocuments += 1;
+    // VS Code detects the language by the file extension, so the path stays the same.
+    const query = String(this.numDocuments);
+    const documentUri = vscode.Uri.from({ scheme: SCHEME, path: uri.path, query });
+    this.contents.set(documentUri.toString(), text);
+    return documentUri;
   }
 
-  private async make(files: Proposed[]): Promise<boolean> {
+  private async apply(files: FilePreview[]): Promise<boolean> {
     const edit = new vscode.WorkspaceEdit();
     for (const { uri, edits, exists } of files) {
       if (!exists) {
@@ -86,12 +88,12 @@ export class Previews implements vscode.TextDocumentContentProvider, vscode.Disp
       }
       edit.set(uri, edits);
     }
-    const done = await vscode.workspace.applyEdit(edit);
-    const shown = files[0]?.uri;
-    if (done && shown !== undefined) {
-      await vscode.window.showTextDocument(await vscode.workspace.openTextDocument(shown));
+    const isApplied = await vscode.workspace.applyEdit(edit);
+    const first = files[0]?.uri;
+    if (isApplied && first !== undefined) {
+      await vscode.window.showTextDocument(await vscode.workspace.openTextDocument(first));
     }
-    return done;
+    return isApplied;
   }
 
   private tabs(): vscode.Tab[] {
@@ -111,10 +113,12 @@ export class Previews implements vscode.TextDocumentContentProvider, vscode.Disp
   }
 }
 
-interface Proposed {
+interface FilePreview {
+  /** The file to edit or create. */
   uri: vscode.Uri;
   edits: vscode.TextEdit[];
   exists: boolean;
+  /** The documents on the left and right side of the diff. */
   before: vscode.Uri;
   after: vscode.Uri;
 }

@@ -1,4 +1,4 @@
-// What goes over the wire beside LSP; docs/chat.md tells it.
+// The messages between client and server that LSP does not define. docs/chat.md describes them.
 import { NotificationType, ProgressType, RequestType } from "vscode-languageclient/node";
 import type { WorkspaceEdit } from "vscode-languageserver-protocol";
 
@@ -8,13 +8,14 @@ export interface ServerStatus {
   model: string;
   device: string;
   demo: boolean;
-  /** Where the last key's suggestion came from, or why there was none. */
+  /** The source of the suggestion at the last key, or the reason why there was none. */
   why: string;
   suggested: boolean;
-  /** Seconds since 1970; 0 before any suggestion. */
+  /** Unix time of the last suggestion in seconds; 0 before the first suggestion. */
   lastAt: number;
+  /** Milliseconds from the request to the last suggestion. */
   lastMs: number;
-  /** 0 while it is not known. */
+  /** Decoding speed; 0 while it is unknown. */
   tokensPerSecond: number;
 }
 
@@ -44,6 +45,7 @@ export interface Attachment {
   label?: string;
 }
 
+/** An attachment as the chat shows it, with its size in tokens. */
 export interface Chip {
   kind: string;
   label: string;
@@ -51,6 +53,7 @@ export interface Chip {
   tokens: number;
 }
 
+/** A message of a conversation. */
 export interface Turn {
   id: string;
   role: "user" | "assistant" | "system";
@@ -65,14 +68,17 @@ export interface Conversation {
   turns: Turn[];
 }
 
-export interface Summary {
+/** A conversation in the list of earlier conversations. */
+export interface ConversationSummary {
   id: string;
   title: string;
+  /** Unix time of the last change in seconds. */
   changed: number;
 }
 
 export interface Reply {
   turn: Turn;
+  /** Number of earlier messages that did not fit into the context window. */
   leftOut: number;
 }
 
@@ -87,49 +93,52 @@ export interface TaskParams {
   partialResultToken?: string;
 }
 
-export interface TaskAnswer {
+/** The result of a task: an edit to review, or a note to read. */
+export interface TaskResult {
   title: string;
   note: string;
   edit: WorkspaceEdit | null;
 }
 
-interface Streamed {
+interface ConversationParams {
   conversation: string;
+}
+
+interface StreamParams extends ConversationParams {
   partialResultToken: string;
 }
 
-interface One {
-  conversation: string;
-}
-
-type Nothing = Record<string, never>;
+type NoParams = Record<string, never>;
 
 export const status = new NotificationType<ServerStatus>("starcoder/status");
-/** A piece of what a task is writing; each attempt begins anew. */
-export const draft = new ProgressType<{ text: string; begins: boolean }>();
-export const piece = new ProgressType<{ text: string }>();
-export const create = new RequestType<Nothing, { id: string }, void>("starcoder/chat/create");
-export const list = new RequestType<Nothing, Summary[], void>("starcoder/chat/list");
-export const get = new RequestType<One, Conversation, void>("starcoder/chat/get");
+/** A chunk of a task's answer. The first chunk of each attempt has `begins` set. */
+export const taskChunk = new ProgressType<{ text: string; begins: boolean }>();
+/** A chunk of an answer in the chat. */
+export const chatChunk = new ProgressType<{ text: string }>();
+export const create = new RequestType<NoParams, { id: string }, void>("starcoder/chat/create");
+export const list = new RequestType<NoParams, ConversationSummary[], void>("starcoder/chat/list");
+export const get = new RequestType<ConversationParams, Conversation, void>("starcoder/chat/get");
 export const send = new RequestType<
-  Streamed & { text: string; attachments: Attachment[] },
+  StreamParams & { text: string; attachments: Attachment[] },
   Reply,
   void
 >("starcoder/chat/send");
-export const retry = new RequestType<Streamed, Reply, void>("starcoder/chat/retry");
-export const edit = new RequestType<Streamed & { turn: string; text: string }, Reply, void>(
+export const retry = new RequestType<StreamParams, Reply, void>("starcoder/chat/retry");
+export const edit = new RequestType<StreamParams & { turn: string; text: string }, Reply, void>(
   "starcoder/chat/edit",
 );
-export const stop = new RequestType<One, null, void>("starcoder/chat/stop");
-export const remove = new RequestType<One, null, void>("starcoder/chat/delete");
-export const exported = new RequestType<One, { markdown: string }, void>("starcoder/chat/export");
+export const stop = new RequestType<ConversationParams, null, void>("starcoder/chat/stop");
+export const remove = new RequestType<ConversationParams, null, void>("starcoder/chat/delete");
+export const exportMarkdown = new RequestType<ConversationParams, { markdown: string }, void>(
+  "starcoder/chat/export",
+);
 export const attach = new RequestType<{ attachments: Attachment[] }, Chip[], void>(
   "starcoder/chat/attach",
 );
-export const commands = new RequestType<Nothing, { name: string; description: string }[], void>(
+export const commands = new RequestType<NoParams, { name: string; description: string }[], void>(
   "starcoder/chat/commands",
 );
-export const task = new RequestType<TaskParams, TaskAnswer, void>("starcoder/task");
+export const task = new RequestType<TaskParams, TaskResult, void>("starcoder/task");
 export const commitMessage = new RequestType<{ uri?: string }, { message: string }, void>(
   "starcoder/commitMessage",
 );

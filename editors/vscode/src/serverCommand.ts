@@ -1,32 +1,33 @@
-// Which command starts the server: pure, so that its order can be tested.
+// Which command starts the server. Pure, so that the search order can be tested.
 import * as path from "node:path";
 
-export interface Surroundings {
-  /** The setting; empty if the user named none. */
+export interface Environment {
+  /** The setting `serverCommand`, empty by default. */
   setting: string[];
-  /** Folders of the workspace. */
+  /** Paths of the workspace folders. */
   folders: string[];
-  /** The Python that the user chose for the workspace, if some extension knows it. */
+  /** The Python interpreter selected for the workspace, if an extension provides it. */
   interpreter?: string | undefined;
-  /** PATH, in its own order. */
+  /** The folders of PATH, in order. */
   path: string[];
-  windows: boolean;
+  isWindows: boolean;
   exists: (file: string) => boolean;
 }
 
-/** Return the server's command and arguments, undefined where there is none. */
-export function serverCommand(around: Surroundings): string[] | undefined {
-  if (around.setting.length > 0) {
-    return around.setting;
+/** Return the server's command and arguments, undefined if the server is not installed. */
+export function serverCommand(environment: Environment): string[] | undefined {
+  const { setting, folders, interpreter, isWindows, exists } = environment;
+  if (setting.length > 0) {
+    return setting;
   }
-  const name = around.windows ? "starcoder-lsp.exe" : "starcoder-lsp";
-  const bin = around.windows ? "Scripts" : "bin";
-  const chosen = around.interpreter === undefined ? [] : [path.dirname(around.interpreter)];
-  const environments = around.folders.flatMap((folder) =>
+  const name = isWindows ? "starcoder-lsp.exe" : "starcoder-lsp";
+  const bin = isWindows ? "Scripts" : "bin";
+  const selected = interpreter === undefined ? [] : [path.dirname(interpreter)];
+  const virtualEnvironments = folders.flatMap((folder) =>
     [".venv", "venv"].map((inner) => path.join(folder, inner, bin)),
   );
-  const found = [...chosen, ...environments, ...around.path]
+  const program = [...selected, ...virtualEnvironments, ...environment.path]
     .map((folder) => path.join(folder, name))
-    .find((file) => around.exists(file));
-  return found === undefined ? undefined : [found];
+    .find((file) => exists(file));
+  return program === undefined ? undefined : [program];
 }

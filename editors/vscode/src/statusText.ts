@@ -1,23 +1,25 @@
-// What the status bar says: pure.
+// Text and hover of the status bar item. Pure.
 import type { ServerStatus } from "./protocol";
 
-export interface Shown {
+export interface StatusText {
   text: string;
+  /** Markdown. */
   tooltip: string;
-  warns: boolean;
+  isWarning: boolean;
 }
 
-/** Return text and hover of the status bar for the server's last word, undefined before any. */
-export function statusText(status: ServerStatus | undefined): Shown {
+/** Return the text for the last status that the server sent, undefined before the first one. */
+export function statusText(status: ServerStatus | undefined): StatusText {
   if (status === undefined) {
-    return { text: "$(loading~spin) StarCoder", tooltip: "The server is starting.", warns: false };
+    const text = "$(loading~spin) StarCoder";
+    return { text, tooltip: "The server is starting.", isWarning: false };
   }
   const model = status.model.split("/").at(-1) ?? "";
   const name = status.demo ? "demo model" : model;
   const lines = [
     status.model === "" ? "" : `Model: ${status.model} on ${status.device}`,
     status.demo
-      ? "This is the embedded demo model: its suggestions are poor by nature."
+      ? "This is the small embedded demo model. Its suggestions are poor."
       : status.message,
     lastSuggestion(status),
     status.tokensPerSecond === 0 ? "" : `Speed: ${status.tokensPerSecond.toFixed(0)} tokens/s`,
@@ -30,29 +32,29 @@ export function statusText(status: ServerStatus | undefined): Shown {
       return {
         text: "$(loading~spin) StarCoder",
         tooltip: status.message || tooltip,
-        warns: false,
+        isWarning: false,
       };
     case "busy":
-      return { text: `$(loading~spin) StarCoder: ${name}`, tooltip, warns: false };
+      return { text: `$(loading~spin) StarCoder: ${name}`, tooltip, isWarning: false };
     case "error":
       return {
         text: "$(warning) StarCoder",
         tooltip: `${status.message}\n\nClick for more.`,
-        warns: true,
+        isWarning: true,
       };
     case "disabled":
-      return { text: "$(circle-slash) StarCoder", tooltip: `Off: ${status.why}`, warns: false };
+      return { text: "$(circle-slash) StarCoder", tooltip: `Off: ${status.why}`, isWarning: false };
     case "ready":
-      return { text: `$(sparkle) StarCoder: ${name}`, tooltip, warns: false };
+      return { text: `$(sparkle) StarCoder: ${name}`, tooltip, isWarning: false };
   }
 }
 
 function lastSuggestion({ lastAt, lastMs }: ServerStatus): string {
-  const when = new Date(lastAt * 1000).toLocaleTimeString();
-  return lastAt === 0 ? "" : `Last suggestion: ${when}, within ${lastMs.toFixed(0)} ms`;
+  const time = new Date(lastAt * 1000).toLocaleTimeString();
+  return lastAt === 0 ? "" : `Last suggestion: ${time}, within ${lastMs.toFixed(0)} ms`;
 }
 
 function lastKey({ suggested, why }: ServerStatus): string {
-  const said = suggested ? `a suggestion (${why})` : `no suggestion: ${why}`;
-  return why === "" ? "" : `Last key: ${said}`;
+  const result = suggested ? `a suggestion (${why})` : `no suggestion: ${why}`;
+  return why === "" ? "" : `Last key: ${result}`;
 }

@@ -1,11 +1,11 @@
-// Tasks on the code under the cursor: asked of the server, shown before anything is changed.
+// Tasks on the code at the cursor. The server proposes edits, and the user reviews them first.
 import * as vscode from "vscode";
 import type { Client } from "./client";
-import type { Drafts } from "./draft";
+import type { PartialAnswer } from "./partialAnswer";
 import type { Previews } from "./preview";
 import * as protocol from "./protocol";
 
-const DOING: Record<protocol.TaskName, string> = {
+const PROGRESS_TEXT: Record<protocol.TaskName, string> = {
   tests: "writing tests",
   explain: "explaining",
   document: "documenting",
@@ -13,11 +13,11 @@ const DOING: Record<protocol.TaskName, string> = {
   edit: "editing",
 };
 
-/** Do a task where the cursor is; errors are shown, nothing is changed without a yes. */
+/** Run a task at the cursor. It shows errors and changes nothing without the user's consent. */
 export async function runTask(
   client: Client,
   previews: Previews,
-  drafts: Drafts,
+  partialAnswer: PartialAnswer,
   name: protocol.TaskName,
 ): Promise<void> {
   const editor = vscode.window.activeTextEditor;
@@ -27,11 +27,11 @@ export async function runTask(
   }
   let instruction = "";
   if (name === "edit") {
-    const said = await vscode.window.showInputBox({ prompt: "What is to be changed?" });
-    if (said === undefined || said.trim() === "") {
+    const input = await vscode.window.showInputBox({ prompt: "What should be changed?" });
+    if (input === undefined || input.trim() === "") {
       return;
     }
-    instruction = said;
+    instruction = input;
   }
   const { document, selection } = editor;
   const params: protocol.TaskParams = {
@@ -42,54 +42,57 @@ export async function runTask(
     problems: problemsAt(document.uri, selection),
     partialResultToken: `starcoder-task-${crypto.randomUUID()}`,
   };
-  const title = `StarCoder: ${DOING[name]}`;
-  const answer = await asked(title, (token) => drafted(client, drafts, params, title, token));
-  if (answer === undefined) {
+  const title = `StarCoder: ${PROGRESS_TEXT[name]}`;
+  const result = await withProgress(title, (token) =>
+    streamTask(client, partialAnswer, params, title, token),
+  );
+  if (result === undefined) {
     return;
   }
-  if (answer.edit !== null) {
-    const edit = await client.running.protocol2CodeConverter.asWorkspaceEdit(answer.edit);
-    await previews.offer(edit, answer.title);
-  } else if (answer.note !== "") {
+  if (result.edit !== null) {
+    const edit = await client.running.protocol2CodeConverter.asWorkspaceEdit(result.edit);
+    await previews.offer(edit, result.title);
+  } else if (result.note !== "") {
     const page = await vscode.workspace.openTextDocument({
-      content: answer.note,
+      content: result.note,
       language: "markdown",
     });
     await vscode.window.showTextDocument(page, vscode.ViewColumn.Beside, true);
   }
 }
 
-/** Ask for a task, showing what is written until it is answered. */
-async function drafted(
+/** Send a task to the server and show its partial answer until the result arrives. */
+async function streamTask(
   client: Client,
-  drafts: Drafts,
+  partialAnswer: PartialAnswer,
   params: protocol.TaskParams,
   title: string,
   token: vscode.CancellationToken,
-): Promise<protocol.TaskAnswer> {
+): Promise<protocol.TaskResult> {
   const { running } = client;
-  const listening = running.onProgress(
-    protocol.draft,
+  const listener = running.onProgress(
+    protocol.taskChunk,
     params.partialResultToken ?? "",
-    ({ text, begins }) => drafts.add(text, begins, title),
+    ({ text, begins }) => partialAnswer.append(text, begins, title),
   );
   try {
     return await running.sendRequest(protocol.task, params, token);
   } finally {
-    listening.dispose();
-    await drafts.close();
+    listener.dispose();
+    await partialAnswer.close();
   }
 }
 
 function problemsAt(uri: vscode.Uri, range: vscode.Range): string[] {
-  const here = vscode.languages.getDiagnostics(uri).filter((one) => {
-    const lines = new vscode.Range(one.range.start.line, 0, one.range.end.line + 1, 0);
+  const diagnostics = vscode.languages.getDiagnostics(uri).filter((diagnostic) => {
+    const { start, end } = diagnostic.range;
+    const lines = new vscode.Range(start.line, 0, end.line + 1, 0);
     return lines.intersection(range) !== undefined;
   });
-  return here.map((one) => one.message);
+  return diagnostics.map((diagnostic) => diagnostic.message);
 }
 
-/** Put a message for what is staged into the source control view. */
+/** Write a message for the staged changes into the source control view. */
 export async function writeCommitMessage(client: Client): Promise<void> {
   const git = vscode.extensions.getExtension("vscode.git");
   const api = (await git?.activate())?.getAPI(1);
@@ -99,23 +102,23 @@ export async function writeCommitMessage(client: Client): Promise<void> {
     return;
   }
   const uri = repository.rootUri.toString();
-  const answer = await asked("StarCoder: writing a commit message", (token) =>
+  const result = await withProgress("StarCoder: writing a commit message", (token) =>
     client.running.sendRequest(protocol.commitMessage, { uri }, token),
   );
-  if (answer !== undefined) {
-    repository.inputBox.value = answer.message;
+  if (result !== undefined) {
+    repository.inputBox.value = result.message;
   }
 }
 
-/** Await an answer with progress that can be cancelled; undefined if it was, or failed. */
-async function asked<T>(
+/** Run a request with a cancellable progress notification. Undefined if cancelled or failed. */
+async function withProgress<T>(
   title: string,
-  ask: (token: vscode.CancellationToken) => Promise<T>,
+  request: (token: vscode.CancellationToken) => Promise<T>,
 ): Promise<T | undefined> {
   const options = { location: vscode.ProgressLocation.Notification, title, cancellable: true };
   return vscode.window.withProgress(options, async (_, token) => {
     try {
-      return await ask(token);
+      return await request(token);
     } catch (error) {
       if (!token.isCancellationRequested) {
         void vscode.window.showWarningMessage(

@@ -1,9 +1,8 @@
 import { expect, test } from "vitest";
 import { documentSelector, virtualNotice } from "../src/documents";
 
-test("files, new documents and notebooks everywhere; virtual files where the workspace is of them", () => {
-  const plain = documentSelector(["file"]);
-  expect(plain).toEqual([
+test("the selector covers files, new documents and notebooks, and virtual files if needed", () => {
+  expect(documentSelector(["file"])).toEqual([
     { scheme: "file" },
     { scheme: "untitled" },
     { notebook: "jupyter-notebook", language: "python" },
@@ -11,7 +10,7 @@ test("files, new documents and notebooks everywhere; virtual files where the wor
   expect(documentSelector(["vscode-vfs"])).toContainEqual({ scheme: "vscode-vfs" });
 });
 
-test("a workspace without a disk is told of, no other", () => {
+test("only a workspace without a disk gets a notice", () => {
   expect(virtualNotice(["vscode-vfs"])).toContain("not on a disk");
   expect(virtualNotice(["file"])).toBeUndefined();
   expect(virtualNotice(["vscode-vfs", "file"])).toBeUndefined();

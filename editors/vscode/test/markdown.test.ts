@@ -5,7 +5,7 @@ import { render } from "../webview/markdown";
 const { window } = new JSDOM("");
 const html = (text: string) => render(text, window);
 
-test("markdown is shown as such, and code is highlighted", () => {
+test("markdown becomes HTML and code is highlighted", () => {
   expect(html("It *adds*.")).toContain("<em>adds</em>");
   expect(html("```python\nreturn 1\n```")).toContain('<span class="hljs-keyword">return</span>');
   expect(html("```klingon\nx\n```")).toContain("<code");
@@ -18,9 +18,8 @@ test.each([
   "![a](https://example.com/a.png)",
   '<a href="x" onclick="alert(1)">a</a>',
   '```"><script>alert(1)</script>\nx\n```',
-])("nothing runs and nothing is fetched: %s", (text) => {
-  const made = html(text);
-  const document = new JSDOM(made).window.document;
+])("nothing runs and nothing is loaded: %s", (text) => {
+  const { document } = new JSDOM(html(text)).window;
   expect(document.querySelectorAll("script, img, iframe, form, style")).toHaveLength(0);
   for (const element of document.querySelectorAll("*")) {
     const names = element.getAttributeNames();
@@ -29,6 +28,6 @@ test.each([
   }
 });
 
-test("half an answer is shown while it comes", () => {
+test("a partial answer is rendered", () => {
   expect(html("```python\nret")).toContain("ret");
 });

@@ -15,41 +15,41 @@ const ready: ServerStatus = {
   tokensPerSecond: 123.4,
 };
 
-test("the model's name, and how the last suggestion came about", () => {
-  const shown = statusText(ready);
-  expect(shown.text).toBe("$(sparkle) StarCoder: starcoder");
-  expect(shown.tooltip).toContain("bigcode/starcoder on cuda");
-  expect(shown.tooltip).toMatch(/Last suggestion: .*:04:05.*, within 42 ms/);
-  expect(shown.tooltip).toContain("Speed: 123 tokens/s");
-  expect(shown.tooltip).toContain("Last key: a suggestion (model)");
+test("the status shows the model's name and the source of the last suggestion", () => {
+  const { text, tooltip } = statusText(ready);
+  expect(text).toBe("$(sparkle) StarCoder: starcoder");
+  expect(tooltip).toContain("bigcode/starcoder on cuda");
+  expect(tooltip).toMatch(/Last suggestion: .*:04:05.*, within 42 ms/);
+  expect(tooltip).toContain("Speed: 123 tokens/s");
+  expect(tooltip).toContain("Last key: a suggestion (model)");
 });
 
-test("a key that got none is told why, and what came before it stays", () => {
+test("after a key without a suggestion the reason is shown next to the last suggestion", () => {
   const why = "the model has nothing to add here";
   const { tooltip } = statusText({ ...ready, suggested: false, why });
   expect(tooltip).toContain(`Last key: no suggestion: ${why}`);
   expect(tooltip).toContain("within 42 ms");
 });
 
-test("nothing is said of what is not known yet", () => {
+test("unknown values are not shown", () => {
   const unknown = { why: "", suggested: false, lastAt: 0, lastMs: 0, tokensPerSecond: 0 };
   const { tooltip } = statusText({ ...ready, ...unknown });
   expect(tooltip).not.toMatch(/Last|Speed/);
 });
 
-test("the demo model is called that", () => {
-  const shown = statusText({ ...ready, model: "demo", demo: true });
-  expect(shown.text).toContain("demo model");
-  expect(shown.tooltip).toContain("poor by nature");
+test("the demo model is named as such", () => {
+  const { text, tooltip } = statusText({ ...ready, model: "demo", demo: true });
+  expect(text).toContain("demo model");
+  expect(tooltip).toContain("suggestions are poor");
 });
 
-test("an error warns and says what it is", () => {
-  const shown = statusText({ ...ready, state: "error", message: "No engine answers." });
-  expect(shown.warns).toBe(true);
-  expect(shown.tooltip).toContain("No engine answers.");
+test("an error is a warning with its message", () => {
+  const status = statusText({ ...ready, state: "error", message: "No engine answers." });
+  expect(status.isWarning).toBe(true);
+  expect(status.tooltip).toContain("No engine answers.");
 });
 
-test("every state is shown", () => {
+test("every state has a text", () => {
   for (const state of ["starting", "ready", "busy", "error", "disabled"] as const) {
     expect(statusText({ ...ready, state }).text).toContain("StarCoder");
   }

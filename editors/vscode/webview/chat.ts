@@ -1,7 +1,7 @@
-// The chat's page: shows what it is told, and says what was clicked.
+// The script of the chat's page. It shows the extension's messages and reports the user's actions.
 import type { FromWebview, ToWebview } from "../src/chat/messages";
-import type { Chip, Summary, Turn } from "../src/protocol";
-import { button, fill, turnElement } from "./turns";
+import type { Chip, ConversationSummary, Turn } from "../src/protocol";
+import { button, renderAnswer, turnElement } from "./turns";
 
 declare function acquireVsCodeApi(): { postMessage(message: FromWebview): void };
 
@@ -9,11 +9,11 @@ const api = acquireVsCodeApi();
 const post = (message: FromWebview) => api.postMessage(message);
 
 function element<T extends HTMLElement>(id: string): T {
-  const found = document.getElementById(id);
-  if (found === null) {
-    throw new Error(`no element ${id}`);
+  const target = document.getElementById(id);
+  if (target === null) {
+    throw new Error(`no element has the id ${id}`);
   }
-  return found as T;
+  return target as T;
 }
 
 const log = element("log");
@@ -25,102 +25,109 @@ const stop = element<HTMLButtonElement>("stop");
 const send = element<HTMLButtonElement>("send");
 const retry = element<HTMLButtonElement>("retry");
 
-let answering: { body: HTMLElement; text: string } | undefined;
-let slashCommands: { name: string; description: string }[] = [];
-
-function setAnswering(on: boolean): void {
-  stop.hidden = !on;
-  send.hidden = on;
-  retry.disabled = on;
-  log.setAttribute("aria-busy", String(on));
+interface PartialAnswer {
+  body: HTMLElement;
+  text: string;
 }
 
-function atEnd(): boolean {
+/** The answer that is being streamed. */
+let partialAnswer: PartialAnswer | undefined;
+let slashCommands: { name: string; description: string }[] = [];
+
+function setAnswering(isAnswering: boolean): void {
+  stop.hidden = !isAnswering;
+  send.hidden = isAnswering;
+  retry.disabled = isAnswering;
+  log.setAttribute("aria-busy", String(isAnswering));
+}
+
+function isScrolledToEnd(): boolean {
   return log.scrollHeight - log.scrollTop - log.clientHeight < 40;
 }
 
+/** Apply a change, and keep the log scrolled to its end if it was there. */
 function keepAtEnd(change: () => void): void {
-  const was = atEnd();
+  const wasAtEnd = isScrolledToEnd();
   change();
-  if (was) {
+  if (wasAtEnd) {
     log.scrollTop = log.scrollHeight;
   }
 }
 
-function beginAnswer(): { body: HTMLElement; text: string } {
+function startAnswer(): PartialAnswer {
   const empty: Turn = { id: "", role: "assistant", content: "", attachments: [], state: "whole" };
-  const made = turnElement(empty, post);
-  made.classList.add("streaming");
-  log.append(made);
-  const body = made.querySelector<HTMLElement>(".body") ?? made;
+  const article = turnElement(empty, post);
+  article.classList.add("streaming");
+  log.append(article);
+  const body = article.querySelector<HTMLElement>(".body") ?? article;
   return { body, text: "" };
 }
 
-function showChips(found: Chip[]): void {
+function showChips(attached: Chip[]): void {
   chips.replaceChildren(
-    ...found.map((chip, index) => {
-      const made = button(`${chip.label} · ${chip.tokens} tokens ✕`, () =>
+    ...attached.map((chip, index) => {
+      const remove = button(`${chip.label} · ${chip.tokens} tokens ✕`, () =>
         post({ type: "detach", index }),
       );
-      made.className = "chip";
-      made.title = "Remove";
-      return made;
+      remove.className = "chip";
+      remove.title = "Remove";
+      return remove;
     }),
   );
 }
 
-function showHistory(found: Summary[]): void {
+function showHistory(conversations: ConversationSummary[]): void {
   past.hidden = false;
   element("history").setAttribute("aria-expanded", "true");
   past.replaceChildren(
-    ...found.map((one) => {
+    ...conversations.map(({ id, title, changed }) => {
       const row = document.createElement("div");
-      const when = new Date(one.changed * 1000).toLocaleString();
-      const open = button(one.title, () => {
+      const time = new Date(changed * 1000).toLocaleString();
+      const open = button(title, () => {
         past.hidden = true;
-        post({ type: "open", conversation: one.id });
+        post({ type: "open", conversation: id });
       });
-      open.title = when;
-      const away = button("✕", () => post({ type: "delete", conversation: one.id }));
-      away.setAttribute("aria-label", `Delete ${one.title}`);
-      row.append(open, away);
+      open.title = time;
+      const remove = button("✕", () => post({ type: "delete", conversation: id }));
+      remove.setAttribute("aria-label", `Delete ${title}`);
+      row.append(open, remove);
       return row;
     }),
   );
-  if (found.length === 0) {
+  if (conversations.length === 0) {
     past.textContent = "No earlier conversations in this workspace.";
   }
 }
 
 window.addEventListener("message", (event: MessageEvent<ToWebview>) => {
   const message = event.data;
-  keepAtEnd(() => received(message));
+  keepAtEnd(() => receive(message));
 });
 
-function received(message: ToWebview): void {
+function receive(message: ToWebview): void {
   switch (message.type) {
     case "conversation":
       log.replaceChildren(
-        ...(message.conversation?.turns ?? []).map((one) => turnElement(one, post)),
+        ...(message.conversation?.turns ?? []).map((turn) => turnElement(turn, post)),
       );
-      answering = undefined;
+      partialAnswer = undefined;
       log.scrollTop = log.scrollHeight;
       break;
-    case "asked":
+    case "question":
       note.textContent = "";
       log.append(turnElement(message.turn, post));
       log.scrollTop = log.scrollHeight;
       setAnswering(true);
       break;
-    case "piece":
+    case "chunk":
       setAnswering(true);
-      answering ??= beginAnswer();
-      answering.text += message.text;
-      fill(answering.body, answering.text, post);
+      partialAnswer ??= startAnswer();
+      partialAnswer.text += message.text;
+      renderAnswer(partialAnswer.body, partialAnswer.text, post);
       break;
-    case "answered":
+    case "answer":
       log.querySelector(".streaming")?.remove();
-      answering = undefined;
+      partialAnswer = undefined;
       log.append(turnElement(message.turn, post));
       note.textContent =
         message.leftOut > 0
@@ -129,7 +136,7 @@ function received(message: ToWebview): void {
       setAnswering(false);
       break;
     case "failed":
-      answering = undefined;
+      partialAnswer = undefined;
       log.querySelector(".streaming")?.classList.remove("streaming");
       note.textContent = message.message;
       setAnswering(false);
@@ -146,7 +153,7 @@ function received(message: ToWebview): void {
     case "focus":
       input.focus();
       break;
-    case "typed":
+    case "insertText":
       input.setRangeText(message.text, input.selectionStart, input.selectionEnd, "end");
       break;
   }
@@ -178,9 +185,11 @@ input.addEventListener("keydown", (event) => {
   }
 });
 input.addEventListener("input", () => {
-  const begun = input.value.startsWith("/") ? input.value.slice(1) : undefined;
-  const fitting = slashCommands.filter((one) => begun !== undefined && one.name.startsWith(begun));
-  note.textContent = fitting.map((one) => `/${one.name}: ${one.description}`).join("   ");
+  const prefix = input.value.startsWith("/") ? input.value.slice(1) : undefined;
+  const matches = slashCommands.filter(
+    ({ name }) => prefix !== undefined && name.startsWith(prefix),
+  );
+  note.textContent = matches.map(({ name, description }) => `/${name}: ${description}`).join("   ");
 });
 stop.addEventListener("click", () => post({ type: "stop" }));
 retry.addEventListener("click", () => post({ type: "retry" }));

@@ -1,4 +1,4 @@
-// Markdown to HTML that is safe to show, with highlighted code.
+// Converts markdown to HTML that is safe to show, with highlighted code.
 import createDOMPurify, { type WindowLike } from "dompurify";
 import hljs from "highlight.js/lib/common";
 import MarkdownIt from "markdown-it";
@@ -7,12 +7,12 @@ const markdown = new MarkdownIt({
   html: false,
   linkify: false,
   highlight: (code, language) => {
-    const known = hljs.getLanguage(language) === undefined ? "plaintext" : language;
-    return hljs.highlight(code, { language: known }).value;
+    const supported = hljs.getLanguage(language) === undefined ? "plaintext" : language;
+    return hljs.highlight(code, { language: supported }).value;
   },
 });
 
-/** Return HTML for a model's markdown; whatever it writes, nothing runs and nothing is fetched. */
+/** Return HTML for the model's markdown. It contains nothing that runs or loads a resource. */
 export function render(text: string, window: WindowLike): string {
   return createDOMPurify(window).sanitize(markdown.render(text), {
     FORBID_TAGS: ["img", "style", "form", "input", "iframe", "svg", "math"],

@@ -1,4 +1,4 @@
-// One turn of a conversation as the page shows it: markdown, code with its buttons, how it ended.
+// The HTML element of a message: markdown, code with buttons, and a note about an incomplete answer.
 import type { FromWebview } from "../src/chat/messages";
 import type { Turn } from "../src/protocol";
 import { render } from "./markdown";
@@ -7,22 +7,22 @@ const NAMES = { user: "You", assistant: "StarCoder", system: "System" } as const
 const ENDINGS: Record<string, string> = {
   stopped: "(stopped)",
   "cut off": "(cut off: the answer was too long)",
-  failed: "(broken off)",
+  failed: "(interrupted by an error)",
 };
 
 type Post = (message: FromWebview) => void;
 
-/** Return a button that does something. */
-export function button(label: string, act: () => void): HTMLButtonElement {
-  const made = document.createElement("button");
-  made.type = "button";
-  made.textContent = label;
-  made.addEventListener("click", act);
-  return made;
+/** Return a button that runs an action. */
+export function button(label: string, action: () => void): HTMLButtonElement {
+  const element = document.createElement("button");
+  element.type = "button";
+  element.textContent = label;
+  element.addEventListener("click", action);
+  return element;
 }
 
-/** Show an answer as far as it has come. */
-export function fill(body: HTMLElement, text: string, post: Post): void {
+/** Render an answer, possibly a partial one, and add buttons to its code blocks. */
+export function renderAnswer(body: HTMLElement, text: string, post: Post): void {
   body.innerHTML = render(text, window);
   for (const block of body.querySelectorAll("pre")) {
     const code = block.textContent ?? "";
@@ -36,7 +36,7 @@ export function fill(body: HTMLElement, text: string, post: Post): void {
       button("Apply to selection", () => post({ type: "apply", code })),
     );
     block.before(bar);
-    // What is wider than the panel is scrolled by the arrow keys.
+    // The arrow keys scroll code that is wider than the panel only if it can have the focus.
     block.tabIndex = 0;
     block.setAttribute("role", "region");
     block.setAttribute("aria-label", "Code");
@@ -44,42 +44,42 @@ export function fill(body: HTMLElement, text: string, post: Post): void {
 }
 
 export function turnElement(turn: Turn, post: Post): HTMLElement {
-  const made = document.createElement("article");
-  made.className = `turn ${turn.role}`;
+  const article = document.createElement("article");
+  article.className = `turn ${turn.role}`;
   const head = document.createElement("div");
   head.className = "head";
   const name = document.createElement("h2");
   name.textContent = NAMES[turn.role];
   head.append(name);
-  made.append(head);
-  for (const one of turn.attachments) {
+  article.append(head);
+  for (const { label } of turn.attachments) {
     const chip = document.createElement("span");
     chip.className = "chip";
-    chip.textContent = one.label;
-    made.append(chip);
+    chip.textContent = label;
+    article.append(chip);
   }
   const body = document.createElement("div");
   body.className = "body";
   if (turn.role === "user") {
     body.textContent = turn.content;
     if (turn.id !== "") {
-      head.append(button("Edit", () => beginEdit(made, turn, post)));
+      head.append(button("Edit", () => startEdit(article, turn, post)));
     }
   } else {
-    fill(body, turn.content, post);
+    renderAnswer(body, turn.content, post);
   }
-  made.append(body);
+  article.append(body);
   const ending = ENDINGS[turn.state];
   if (ending !== undefined) {
     const mark = document.createElement("p");
     mark.className = "ending";
     mark.textContent = ending;
-    made.append(mark);
+    article.append(mark);
   }
-  return made;
+  return article;
 }
 
-function beginEdit(article: HTMLElement, turn: Turn, post: Post): void {
+function startEdit(article: HTMLElement, turn: Turn, post: Post): void {
   const area = document.createElement("textarea");
   area.value = turn.content;
   area.rows = 3;

@@ -1,22 +1,23 @@
-// What is attached to the next message: the selection, files; shown as chips with their size.
+// The attachments of the next message: selections and files, shown as chips with their size.
 import * as vscode from "vscode";
 import type { Client } from "../client";
 import * as protocol from "../protocol";
 
-const MOST_FILES = 2000;
+/** Maximum number of files in the list to choose from. */
+const MAX_FILES = 2000;
 
 export class Attachments {
-  private all: protocol.Attachment[] = [];
+  private attachments: protocol.Attachment[] = [];
 
   constructor(
     private readonly client: Client,
-    private readonly tell: (chips: protocol.Chip[]) => void,
+    private readonly onChange: (chips: protocol.Chip[]) => void,
   ) {}
 
-  /** Attach what is selected in an editor, or its file where nothing is. */
+  /** Attach the selection of an editor, or its whole file if nothing is selected. */
   async addSelection(editor: vscode.TextEditor | undefined): Promise<void> {
     if (editor === undefined) {
-      throw new Error("Open a file first.");
+      throw new Error("No file is open. Open a file to attach.");
     }
     const { document, selection } = editor;
     const uri = document.uri.toString();
@@ -27,52 +28,52 @@ export class Attachments {
     );
   }
 
-  /** Let the user choose a file; false if none was. */
+  /** Let the user choose a file to attach. Returns false if the user chose none. */
   async addFile(): Promise<boolean> {
-    const found = await vscode.workspace.findFiles("**/*", undefined, MOST_FILES);
-    const items = found.map((uri) => ({ label: vscode.workspace.asRelativePath(uri), uri }));
-    items.sort((one, two) => one.label.localeCompare(two.label));
-    const chosen = await vscode.window.showQuickPick(items, { placeHolder: "File to attach" });
-    if (chosen !== undefined) {
-      await this.add({ kind: "file", uri: chosen.uri.toString() });
+    const uris = await vscode.workspace.findFiles("**/*", undefined, MAX_FILES);
+    const items = uris.map((uri) => ({ label: vscode.workspace.asRelativePath(uri), uri }));
+    items.sort((left, right) => left.label.localeCompare(right.label));
+    const item = await vscode.window.showQuickPick(items, { placeHolder: "File to attach" });
+    if (item !== undefined) {
+      await this.add({ kind: "file", uri: item.uri.toString() });
     }
-    return chosen !== undefined;
+    return item !== undefined;
   }
 
   async remove(index: number): Promise<void> {
-    this.all.splice(index, 1);
+    this.attachments.splice(index, 1);
     await this.show();
   }
 
   async show(): Promise<void> {
-    this.tell(await this.chips());
+    this.onChange(await this.chips());
   }
 
-  /** Let go of all. */
+  /** Remove all attachments and return them. */
   take(): protocol.Attachment[] {
-    const attachments = this.all;
-    this.all = [];
-    this.tell([]);
+    const attachments = this.attachments;
+    this.attachments = [];
+    this.onChange([]);
     return attachments;
   }
 
-  /** Let go of all, and return them with what is shown of them. */
-  async taken(): Promise<{ attachments: protocol.Attachment[]; chips: protocol.Chip[] }> {
+  /** Remove all attachments and return them with their chips. */
+  async takeWithChips(): Promise<{ attachments: protocol.Attachment[]; chips: protocol.Chip[] }> {
     const chips = await this.chips();
     return { chips, attachments: this.take() };
   }
 
-  private async add(one: protocol.Attachment): Promise<void> {
-    this.all.push(one);
+  private async add(attachment: protocol.Attachment): Promise<void> {
+    this.attachments.push(attachment);
     try {
       await this.show();
     } catch (error) {
-      this.all = this.all.filter((other) => other !== one);
+      this.attachments = this.attachments.filter((other) => other !== attachment);
       throw error;
     }
   }
 
   private chips(): Promise<protocol.Chip[]> {
-    return this.client.running.sendRequest(protocol.attach, { attachments: this.all });
+    return this.client.running.sendRequest(protocol.attach, { attachments: this.attachments });
   }
 }

@@ -1,12 +1,12 @@
-// What the chat's webview and the extension say to each other.
-import type { Chip, Conversation, Summary, Turn } from "../protocol";
+// The messages between the chat's webview and the extension.
+import type { Chip, Conversation, ConversationSummary, Turn } from "../protocol";
 
 export type FromWebview =
   | { type: "ready" }
   | { type: "send"; text: string }
   | { type: "edit"; turn: string; text: string }
   | { type: "retry" | "stop" | "new" | "history" | "attachSelection" | "export" }
-  /** `typed` says that an @ was to be written, which is written after all if no file is chosen. */
+  /** `typed`: the user typed an `@`, which must be inserted if no file is chosen. */
   | { type: "attachFile"; typed: boolean }
   | { type: "open" | "delete"; conversation: string }
   | { type: "detach"; index: number }
@@ -14,12 +14,12 @@ export type FromWebview =
 
 export type ToWebview =
   | { type: "conversation"; conversation: Conversation | null }
-  | { type: "asked"; turn: Turn }
-  | { type: "piece"; text: string }
-  | { type: "answered"; turn: Turn; leftOut: number }
+  | { type: "question"; turn: Turn }
+  | { type: "chunk"; text: string }
+  | { type: "answer"; turn: Turn; leftOut: number }
   | { type: "failed"; message: string }
   | { type: "chips"; chips: Chip[] }
-  | { type: "history"; conversations: Summary[] }
+  | { type: "history"; conversations: ConversationSummary[] }
   | { type: "commands"; commands: { name: string; description: string }[] }
   | { type: "focus" }
-  | { type: "typed"; text: string };
+  | { type: "insertText"; text: string };

@@ -1,4 +1,4 @@
-// The webview's page: its scripts and styles are files of ours, and nothing else may run.
+// The webview's HTML page. Its security policy allows only the scripts and styles of this extension.
 import { randomBytes } from "node:crypto";
 import * as vscode from "vscode";
 
@@ -30,7 +30,7 @@ export function page(webview: vscode.Webview, extension: vscode.Uri): string {
 </header>
 <nav id="past" hidden aria-label="Earlier conversations"></nav>
 <main>
-  <h1 class="unseen">StarCoder chat</h1>
+  <h1 class="visually-hidden">StarCoder chat</h1>
   <div id="log" role="log" aria-live="polite" aria-label="Conversation" tabindex="0"></div>
 </main>
 <div id="note" role="status" aria-live="polite"></div>

@@ -1,21 +1,21 @@
-// Code of an answer, put into the file that was last looked at.
+// Inserts code from an answer into the file that was last active.
 import * as vscode from "vscode";
 
-/** Insert code at the cursor, or write it over the selection, and show where it went. */
+/** Insert code at the cursor or in place of the selection, and show the file. */
 export async function putCode(
   editor: vscode.TextEditor | undefined,
   code: string,
-  overSelection: boolean,
+  replacesSelection: boolean,
 ): Promise<void> {
   if (editor === undefined) {
-    throw new Error("Open the file that it is to go into.");
+    throw new Error("No file is open. Open the file that should receive the code.");
   }
   const { document, viewColumn, selection } = editor;
   const column = viewColumn ?? vscode.ViewColumn.Active;
-  const shown = await vscode.window.showTextDocument(document, { viewColumn: column, selection });
-  await shown.edit((change) =>
-    overSelection
-      ? change.replace(shown.selection, code)
-      : change.insert(shown.selection.active, code),
+  const target = await vscode.window.showTextDocument(document, { viewColumn: column, selection });
+  await target.edit((change) =>
+    replacesSelection
+      ? change.replace(target.selection, code)
+      : change.insert(target.selection.active, code),
   );
 }

@@ -1,4 +1,4 @@
-// The chat in the side bar. The conversation lives in the server; this carries words to and fro.
+// The chat view in the side bar. The server stores the conversations; this view sends and shows them.
 import * as vscode from "vscode";
 import type { Client } from "../client";
 import * as protocol from "../protocol";
@@ -7,14 +7,15 @@ import type { FromWebview, ToWebview } from "./messages";
 import { page } from "./page";
 import { putCode } from "./putCode";
 
-const REMEMBERED = "starcoder.conversation";
+/** Key of the workspace state under which the id of the open conversation is stored. */
+const CONVERSATION_KEY = "starcoder.conversation";
 
 export class ChatView implements vscode.WebviewViewProvider {
   private view: vscode.WebviewView | undefined;
   private readonly attachments: Attachments;
-  /** Whether the page has said that it listens; what it was told before is lost. */
-  private listens = false;
-  private wantsFocus = false;
+  /** Whether the page is ready. Messages that are posted earlier are lost. */
+  private isReady = false;
+  private needsFocus = false;
   private lastEditor: vscode.TextEditor | undefined = vscode.window.activeTextEditor;
 
   constructor(
@@ -34,13 +35,13 @@ export class ChatView implements vscode.WebviewViewProvider {
     const { extensionUri } = this.context;
     view.webview.options = {
       enableScripts: true,
-      localResourceRoots: ["dist", "media"].map((one) => vscode.Uri.joinPath(extensionUri, one)),
+      localResourceRoots: ["dist", "media"].map((name) => vscode.Uri.joinPath(extensionUri, name)),
     };
     view.webview.html = page(view.webview, extensionUri);
-    view.webview.onDidReceiveMessage((message: FromWebview) => this.received(message));
+    view.webview.onDidReceiveMessage((message: FromWebview) => this.receive(message));
     view.onDidDispose(() => {
       this.view = undefined;
-      this.listens = false;
+      this.isReady = false;
     });
   }
 
@@ -51,32 +52,33 @@ export class ChatView implements vscode.WebviewViewProvider {
   }
 
   async newConversation(): Promise<void> {
-    await this.remember(undefined);
+    await this.storeConversation(undefined);
     this.attachments.take();
     this.post({ type: "conversation", conversation: null });
     this.focus();
   }
 
-  /** The editor that is meant; a click into the chat takes the focus away from it. */
+  /** The editor to act on: the last active one, because a click into the chat deactivates it. */
   private get editor(): vscode.TextEditor | undefined {
     return vscode.window.activeTextEditor ?? this.lastEditor;
   }
 
+  /** The id of the open conversation. */
   private get conversation(): string | undefined {
-    return this.context.workspaceState.get<string>(REMEMBERED);
+    return this.context.workspaceState.get<string>(CONVERSATION_KEY);
   }
 
-  private remember(conversation: string | undefined): Thenable<void> {
-    return this.context.workspaceState.update(REMEMBERED, conversation);
+  private storeConversation(conversation: string | undefined): Thenable<void> {
+    return this.context.workspaceState.update(CONVERSATION_KEY, conversation);
   }
 
   private post(message: ToWebview): void {
     void this.view?.webview.postMessage(message);
   }
 
-  private async received(message: FromWebview): Promise<void> {
+  private async receive(message: FromWebview): Promise<void> {
     try {
-      await this.act(message);
+      await this.handle(message);
     } catch (error) {
       this.post({
         type: "failed",
@@ -85,10 +87,10 @@ export class ChatView implements vscode.WebviewViewProvider {
     }
   }
 
-  private async act(message: FromWebview): Promise<void> {
+  private async handle(message: FromWebview): Promise<void> {
     switch (message.type) {
       case "ready":
-        return this.showWhatIsThere();
+        return this.restore();
       case "send":
         return this.send(message.text);
       case "edit":
@@ -109,7 +111,7 @@ export class ChatView implements vscode.WebviewViewProvider {
         return this.attachments.addSelection(this.editor);
       case "attachFile":
         if (!(await this.attachments.addFile()) && message.typed) {
-          this.post({ type: "typed", text: "@" });
+          this.post({ type: "insertText", text: "@" });
         }
         return this.focus();
       case "detach":
@@ -126,34 +128,35 @@ export class ChatView implements vscode.WebviewViewProvider {
   }
 
   private focus(): void {
-    this.wantsFocus = !this.listens;
+    this.needsFocus = !this.isReady;
     this.post({ type: "focus" });
   }
 
-  private async showWhatIsThere(): Promise<void> {
-    this.listens = true;
+  /** Show the open conversation and its attachments when the page is ready. */
+  private async restore(): Promise<void> {
+    this.isReady = true;
     const commands = await this.client.running.sendRequest(protocol.commands, {});
     this.post({ type: "commands", commands });
-    if (this.wantsFocus) {
+    if (this.needsFocus) {
       this.focus();
     }
     if (this.conversation !== undefined) {
-      await this.open(this.conversation).catch(() => this.remember(undefined));
+      await this.open(this.conversation).catch(() => this.storeConversation(undefined));
     }
     await this.attachments.show();
   }
 
   private async open(conversation: string): Promise<void> {
-    const found = await this.client.running.sendRequest(protocol.get, { conversation });
-    await this.remember(conversation);
-    this.post({ type: "conversation", conversation: found });
+    const stored = await this.client.running.sendRequest(protocol.get, { conversation });
+    await this.storeConversation(conversation);
+    this.post({ type: "conversation", conversation: stored });
   }
 
   private async send(text: string): Promise<void> {
     const running = this.client.running;
     const conversation = this.conversation ?? (await running.sendRequest(protocol.create, {})).id;
-    await this.remember(conversation);
-    const { chips, attachments } = await this.attachments.taken();
+    await this.storeConversation(conversation);
+    const { chips, attachments } = await this.attachments.takeWithChips();
     const turn: protocol.Turn = {
       id: "",
       role: "user",
@@ -161,11 +164,11 @@ export class ChatView implements vscode.WebviewViewProvider {
       attachments: chips,
       state: "whole",
     };
-    this.post({ type: "asked", turn });
-    await this.streamed((partialResultToken) =>
+    this.post({ type: "question", turn });
+    await this.stream((partialResultToken) =>
       running.sendRequest(protocol.send, { conversation, text, attachments, partialResultToken }),
     );
-    // The turns have ids of the server's now, by which they can be edited.
+    // The server has assigned ids to the new messages, which are needed to edit them.
     await this.open(conversation);
   }
 
@@ -176,14 +179,14 @@ export class ChatView implements vscode.WebviewViewProvider {
     }
     const running = this.client.running;
     const before = await running.sendRequest(protocol.get, { conversation });
-    const at = before.turns.findIndex((one) => one.id === turn);
-    const kept = { ...before, turns: before.turns.slice(0, Math.max(0, at)) };
-    this.post({ type: "conversation", conversation: kept });
-    const asked = before.turns[at];
-    if (asked !== undefined) {
-      this.post({ type: "asked", turn: { ...asked, content: text } });
+    const index = before.turns.findIndex(({ id }) => id === turn);
+    const turns = before.turns.slice(0, Math.max(0, index));
+    this.post({ type: "conversation", conversation: { ...before, turns } });
+    const question = before.turns[index];
+    if (question !== undefined) {
+      this.post({ type: "question", turn: { ...question, content: text } });
     }
-    await this.streamed((partialResultToken) =>
+    await this.stream((partialResultToken) =>
       running.sendRequest(protocol.edit, { conversation, turn, text, partialResultToken }),
     );
     await this.open(conversation);
@@ -196,24 +199,24 @@ export class ChatView implements vscode.WebviewViewProvider {
     }
     const running = this.client.running;
     const before = await running.sendRequest(protocol.get, { conversation });
-    const last = before.turns.findLastIndex((one) => one.role === "user");
+    const last = before.turns.findLastIndex(({ role }) => role === "user");
     const turns = before.turns.slice(0, last + 1);
     this.post({ type: "conversation", conversation: { ...before, turns } });
-    await this.streamed((partialResultToken) =>
+    await this.stream((partialResultToken) =>
       running.sendRequest(protocol.retry, { conversation, partialResultToken }),
     );
   }
 
-  private async streamed(ask: (token: string) => Promise<protocol.Reply>): Promise<void> {
+  private async stream(request: (token: string) => Promise<protocol.Reply>): Promise<void> {
     const token = `starcoder-chat-${crypto.randomUUID()}`;
-    const listening = this.client.running.onProgress(protocol.piece, token, ({ text }) =>
-      this.post({ type: "piece", text }),
+    const listener = this.client.running.onProgress(protocol.chatChunk, token, ({ text }) =>
+      this.post({ type: "chunk", text }),
     );
     try {
-      const reply = await ask(token);
-      this.post({ type: "answered", turn: reply.turn, leftOut: reply.leftOut });
+      const reply = await request(token);
+      this.post({ type: "answer", turn: reply.turn, leftOut: reply.leftOut });
     } finally {
-      listening.dispose();
+      listener.dispose();
     }
   }
 
@@ -238,8 +241,8 @@ export class ChatView implements vscode.WebviewViewProvider {
 
   private async export(): Promise<void> {
     if (this.conversation !== undefined) {
-      const asked = { conversation: this.conversation };
-      const { markdown } = await this.client.running.sendRequest(protocol.exported, asked);
+      const params = { conversation: this.conversation };
+      const { markdown } = await this.client.running.sendRequest(protocol.exportMarkdown, params);
       const document = { content: markdown, language: "markdown" };
       await vscode.window.showTextDocument(await vscode.workspace.openTextDocument(document));
     }

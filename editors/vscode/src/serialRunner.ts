@@ -1,13 +1,13 @@
-// One at a time: pure.
+// Runs a job one run at a time; a pure module, without the VS Code API.
 
-/** A job of which no two run at once; those asked for while it runs become one run that follows. */
-export class Turns {
+/** Never runs a job twice in parallel. All calls during a run share one run that follows it. */
+export class SerialRunner {
   private running: Promise<void> | undefined;
   private waiting: Promise<void> | undefined;
 
   constructor(private readonly job: () => Promise<void>) {}
 
-  /** Run the job, as soon as none runs; the promise ends with the run that answers this call. */
+  /** Run the job as soon as no other run is active. The promise resolves when that run ends. */
   run(): Promise<void> {
     if (this.running === undefined) {
       this.running = this.job().finally(() => {

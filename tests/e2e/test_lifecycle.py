@@ -128,7 +128,8 @@ def test_it_ends_when_the_editor_dies() -> None:
         seen += os.read(process.stdout.fileno(), 65536)
     os.kill(editor.pid, signal.SIGKILL)
     editor.wait()
-    assert process.wait(timeout=20) == 0
+    with process:  # closes the pipes
+        assert process.wait(timeout=20) == 0
 
 
 async def test_two_clients_over_tcp_do_not_mix() -> None:
@@ -146,7 +147,7 @@ async def test_two_clients_over_tcp_do_not_mix() -> None:
         assert psutil.Process(process.pid).is_running()  # the first to exit did not end it
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 async def _one_of_two(port: int, name: str) -> dict[str, Any]:
@@ -173,6 +174,7 @@ async def _one_of_two(port: int, name: str) -> dict[str, Any]:
         answer = json.loads(await reader.readexactly(length))
         if answer.get("id") == 2:
             writer.write(frame({"jsonrpc": "2.0", "method": "exit"}))
+            writer.close()
             result: dict[str, Any] = answer["result"]
             return result
     raise AssertionError("no answer")

@@ -101,7 +101,8 @@ def test_there_is_no_network_and_no_privilege() -> None:
         def listen() -> None:
             server.settimeout(4)
             try:
-                server.accept()
+                connection, _ = server.accept()
+                connection.close()
             except OSError:
                 return
             met.set()

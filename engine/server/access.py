@@ -1,9 +1,11 @@
-"""Who may ask, and when somebody last did."""
+"""Middleware that checks the token and measures how long the engine has been idle."""
 
 from __future__ import annotations
 
 import hmac
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -11,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class TokenGuard:
-    """Lets through what shows the token (RFC 6750); without a token set, everything."""
+    """Refuses requests without the bearer token (RFC 6750). With no token set, accepts all."""
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app = app
@@ -19,10 +21,10 @@ class TokenGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection (ASGI)."""
-        if scope["type"] == "http" and not self._admits(Request(scope)):
+        if scope["type"] == "http" and not self._is_authorized(Request(scope)):
             body = {
                 "error": {
-                    "message": "This engine wants its token: send it as a bearer token, or set "
+                    "message": "This engine requires its token: send it as a bearer token, or set "
                     "starcoder.engineToken.",
                     "type": "authentication_error",
                     "param": None,
@@ -33,49 +35,46 @@ class TokenGuard:
             return
         await self._app(scope, receive, send)
 
-    def _admits(self, request: Request) -> bool:
+    def _is_authorized(self, request: Request) -> bool:
         if self._expected is None:
             return True
-        shown = request.headers.get("authorization", "").encode()
-        return hmac.compare_digest(shown, self._expected)
+        received = request.headers.get("authorization", "").encode()
+        return hmac.compare_digest(received, self._expected)
 
 
 class Activity:
-    """Counts the requests that need the model, to know for how long there was none."""
+    """Counts the running requests that need the model, and measures the time without any."""
 
     def __init__(self) -> None:
-        self._running = 0
-        self._last = time.monotonic()
+        self._num_running = 0
+        self._last_end = time.monotonic()
 
     @property
     def idle_seconds(self) -> float:
-        """Seconds since the last such request ended; 0 while one runs."""
-        return 0.0 if self._running else time.monotonic() - self._last
+        """Seconds since the last request ended; 0 while one runs."""
+        return 0.0 if self._num_running else time.monotonic() - self._last_end
 
-    def began(self) -> None:
-        """A request came."""
-        self._running += 1
-
-    def ended(self) -> None:
-        """A request is answered, or its client is gone."""
-        self._running -= 1
-        self._last = time.monotonic()
+    @contextmanager
+    def count_request(self) -> Iterator[None]:
+        """Count a request as running inside the block."""
+        self._num_running += 1
+        try:
+            yield
+        finally:
+            self._num_running -= 1
+            self._last_end = time.monotonic()
 
 
 class ActivityCounter:
-    """Tells an Activity of every request under /v1/, from its first byte to its last."""
+    """Reports every request under /v1/ to an `Activity`, from its first byte to its last."""
 
     def __init__(self, app: ASGIApp, activity: Activity) -> None:
         self._app, self._activity = app, activity
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection (ASGI)."""
-        counts = scope["type"] == "http" and scope["path"].startswith("/v1/")
-        if not counts:
+        if scope["type"] == "http" and scope["path"].startswith("/v1/"):
+            with self._activity.count_request():
+                await self._app(scope, receive, send)
+        else:
             await self._app(scope, receive, send)
-            return
-        self._activity.began()
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._activity.ended()

@@ -18,21 +18,21 @@ from engine.server import wire
 from engine.server.access import Activity, ActivityCounter, TokenGuard
 from engine.server.chat import RenderChat, chat_completions
 from engine.server.completions import completions
-from engine.server.responses import Gone
+from engine.server.responses import ClientDisconnected
 
 log = logging.getLogger(__name__)
 
 _CLIENT_CLOSED_REQUEST = 499
-"""nginx's word for an answer that nobody receives."""
+"""nginx's status for a response that no client receives."""
 
 
 async def health(request: Request) -> Response:
-    """State, progress and pid; answers at once, whatever the model does."""
+    """Return state, progress and pid, without waiting for the model."""
     return JSONResponse(asdict(await request.app.state.engine.health()))
 
 
 async def metrics(request: Request) -> Response:
-    """What the engine has done, as Prometheus reads it."""
+    """Return the engine's metrics in Prometheus' text format."""
     metrics = asdict(request.app.state.engine.metrics())
     lines = [
         f"# TYPE starcoder_{name} {'gauge' if name.endswith('bytes') else 'counter'}\n"
@@ -43,50 +43,41 @@ async def metrics(request: Request) -> Response:
 
 
 async def models(request: Request) -> Response:
-    """The model and its adapters, as OpenAI and vLLM list them; more stands under `starcoder`."""
+    """List the model and its adapters as OpenAI and vLLM do; `starcoder` holds our extension."""
     info = await request.app.state.engine.info()
-    entry = {
+    common = {"object": "model", "created": 0, "owned_by": "starcoder-lsp"}
+    model = {
         "id": info.model,
-        "object": "model",
-        "created": 0,
-        "owned_by": "starcoder-lsp",
+        **common,
         "max_model_len": info.context_window,
         "starcoder": asdict(info),
     }
-    tuned = [
-        {
-            "id": name,
-            "object": "model",
-            "created": 0,
-            "owned_by": "starcoder-lsp",
-            "parent": info.model,
-        }
-        for name in info.adapters
-    ]
-    return JSONResponse({"object": "list", "data": [entry, *tuned]})
+    adapters = [{"id": name, **common, "parent": info.model} for name in info.adapters]
+    return JSONResponse({"object": "list", "data": [model, *adapters]})
 
 
 async def tokenizer(request: Request) -> Response:
-    """The model's `tokenizer.json`, so that a client on another machine can make ids.
+    """Return the model's `tokenizer.json`, so that clients can encode prompts.
 
-    `?adapter=NAME` is the one with the tokens that an adapter adds.
+    `?adapter=NAME` returns the tokenizer with the tokens that the adapter adds.
     """
-    held = await request.app.state.engine.tokenizer(request.query_params.get("adapter"))
-    text = await asyncio.to_thread(held.to_json)
+    adapter = request.query_params.get("adapter")
+    tokenizer = await request.app.state.engine.tokenizer(adapter)
+    text = await asyncio.to_thread(tokenizer.to_json)
     return Response(text, media_type="application/json")
 
 
-async def _known_error(_: Request, error: Exception) -> Response:
+async def _handle_starcoder_error(_: Request, error: Exception) -> Response:
     if isinstance(error, StarcoderError):
         return wire.error_response(error)
     raise error
 
 
-async def _gone(_: Request, __: Exception) -> Response:
+async def _handle_disconnect(_: Request, __: Exception) -> Response:
     return Response(status_code=_CLIENT_CLOSED_REQUEST)
 
 
-async def _unexpected(_: Request, error: Exception) -> Response:
+async def _handle_unexpected_error(_: Request, error: Exception) -> Response:
     log.error("a request failed", exc_info=error)
     return wire.error_response(StarcoderError("The engine failed; see its log."))
 
@@ -98,7 +89,7 @@ def create_app(
     token: str | None = None,
     activity: Activity | None = None,
 ) -> Starlette:
-    """Return the ASGI application around an engine."""
+    """Return the ASGI application that serves an engine."""
     app = Starlette(
         routes=[
             Route("/health", health),
@@ -113,9 +104,9 @@ def create_app(
             Middleware(ActivityCounter, activity=activity or Activity()),
         ],
         exception_handlers={
-            StarcoderError: _known_error,
-            Gone: _gone,
-            Exception: _unexpected,
+            StarcoderError: _handle_starcoder_error,
+            ClientDisconnected: _handle_disconnect,
+            Exception: _handle_unexpected_error,
         },
     )
     app.state.engine = engine

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -13,14 +12,15 @@ from engine.api import Chunk, GenerationRequest, Priority, ScoringEngine, TokenL
 from engine.errors import RequestError
 from engine.server import wire
 from engine.server.responses import (
-    Answer,
+    Output,
     adapter_name,
-    parse,
-    streamed,
-    unless_gone,
-    whole,
+    cancel_on_disconnect,
+    collect,
+    event_stream,
+    parse_body,
 )
-from engine.server.schema import CompletionRequest
+from engine.server.schema import CompletionBody
+from engine.server.wire import JsonObject
 from engine.tokenizer import Tokenizer
 
 _NO_USAGE = Usage(0, 0, 0, 0.0, 0.0)
@@ -28,102 +28,107 @@ _NO_USAGE = Usage(0, 0, 0, 0.0, 0.0)
 
 async def completions(request: Request) -> Response:
     """Answer one completion request."""
-    asked = await parse(request, CompletionRequest)
+    body = await parse_body(request, CompletionBody)
     engine: ScoringEngine = request.app.state.engine
-    info = await unless_gone(request, engine.info())
-    asked = asked.model_copy(update={"adapter": adapter_name(info, asked)})
-    tokenizer = await engine.tokenizer(asked.adapter)
-    prompts = [await _ids(prompt, tokenizer, asked.parse_special) for prompt in asked.prompts]
-    if asked.stream:
-        return await _stream(request, asked, engine, tokenizer, prompts, info.model)
-    envelope = wire.Envelope("text_completion", "cmpl", info.model)
+    info = await cancel_on_disconnect(request, engine.info())
+    body = body.model_copy(update={"adapter": adapter_name(info, body)})
+    tokenizer = await engine.tokenizer(body.adapter)
+    prompts = [await _encode(prompt, tokenizer, body.parse_special) for prompt in body.prompts]
+    if body.stream:
+        return await _stream(request, body, engine, tokenizer, prompts, info.model)
+    builder = wire.ResponseBuilder("text_completion", "cmpl", info.model)
     choices, usages = [], []
-    for index, ids in enumerate(prompts):
-        choice, usage = await unless_gone(request, _choice(index, ids, asked, engine, tokenizer))
+    for index, prompt in enumerate(prompts):
+        choice, usage = await cancel_on_disconnect(
+            request, _choice(index, prompt, body, engine, tokenizer)
+        )
         choices.append(choice)
         usages.append(usage)
-    return JSONResponse(envelope.of(choices, wire.total(usages)))
+    return JSONResponse(builder.build(choices, wire.total_usage(usages)))
 
 
-async def _ids(prompt: str | list[int], tokenizer: Tokenizer, special: bool) -> tuple[int, ...]:
+async def _encode(
+    prompt: str | list[int], tokenizer: Tokenizer, parse_special: bool
+) -> tuple[int, ...]:
     if isinstance(prompt, list):
         return tuple(prompt)
-    encode = tokenizer.encode_with_special if special else tokenizer.encode
+    encode = tokenizer.encode_with_special if parse_special else tokenizer.encode
     return tuple(await asyncio.to_thread(encode, prompt))
 
 
-def _generation(asked: CompletionRequest, ids: tuple[int, ...]) -> GenerationRequest:
+def _generation_request(body: CompletionBody, prompt: tuple[int, ...]) -> GenerationRequest:
     return GenerationRequest(
-        prompt=ids,
-        max_new_tokens=max(1, asked.limit),
-        stop_ids=frozenset(asked.stop_token_ids),
-        stop_text=tuple(asked.stop),
-        sampling=asked.sampling,
-        priority=asked.priority_or(Priority.COMPLETION),
-        logprobs=asked.logprobs,
-        adapter=asked.adapter,
-        draft_tokens=tuple(asked.draft_tokens),
-        forced_prefix=asked.forced_prefix,
-        single_line=asked.single_line,
-        continue_line_after=tuple(asked.continue_line_after),
+        prompt=prompt,
+        max_new_tokens=max(1, body.max_new_tokens),
+        stop_ids=frozenset(body.stop_token_ids),
+        stop_text=tuple(body.stop),
+        sampling=body.sampling,
+        priority=body.priority_or(Priority.COMPLETION),
+        logprobs=body.logprobs,
+        adapter=body.adapter,
+        draft_tokens=tuple(body.draft_tokens),
+        forced_prefix=body.forced_prefix,
+        single_line=body.single_line,
+        continue_line_after=tuple(body.continue_line_after),
     )
 
 
 async def _choice(
     index: int,
-    ids: tuple[int, ...],
-    asked: CompletionRequest,
+    prompt: tuple[int, ...],
+    body: CompletionBody,
     engine: ScoringEngine,
     tokenizer: Tokenizer,
-) -> tuple[dict[str, Any], Usage]:
-    """Return one finished choice; with `echo` the prompt stands before it, scored if asked for."""
-    answer = Answer("", (), (), "length", _NO_USAGE)
-    if asked.limit > 0:
-        answer = await whole(engine.stream(_generation(asked, ids)))
-    elif not asked.echo:
-        raise RequestError("max_tokens is 0: with echo false there is nothing to answer.")
-    echoed = tokenizer.decode(ids, skip_special=False) if asked.echo else ""
-    scores: Sequence[TokenLogprob | None] = answer.logprobs
-    scored_ids = answer.ids
-    if asked.echo and asked.logprobs is not None:
-        scores = [*await engine.score(ids, asked.logprobs), *answer.logprobs]
-        scored_ids = (*ids, *answer.ids)
+) -> tuple[JsonObject, Usage]:
+    """Return a finished choice; with `echo` it starts with the prompt, scored if asked for."""
+    output = Output("", (), (), "length", _NO_USAGE)
+    if body.max_new_tokens > 0:
+        output = await collect(engine.stream(_generation_request(body, prompt)))
+    elif not body.echo:
+        raise RequestError("max_tokens is 0 and echo is false. Set max_tokens to at least 1.")
+    echoed = tokenizer.decode(prompt, skip_special=False) if body.echo else ""
     logprobs = None
-    if asked.logprobs is not None:
-        logprobs = wire.legacy_logprobs(scores, scored_ids, tokenizer, 0)
-    choice = {
+    if body.logprobs is not None:
+        ids = output.ids
+        scores: Sequence[TokenLogprob | None] = output.logprobs
+        if body.echo:
+            ids = (*prompt, *ids)
+            scores = [*await engine.score(prompt, body.logprobs), *scores]
+        logprobs = wire.completion_logprobs(scores, ids, tokenizer, 0)
+    choice: JsonObject = {
         "index": index,
-        "text": echoed + answer.text,
+        "text": echoed + output.text,
         "logprobs": logprobs,
-        "finish_reason": answer.finish,
+        "finish_reason": output.finish,
     }
-    if asked.return_token_ids:
-        choice["token_ids"] = list(answer.ids)
-    return choice, answer.usage
+    if body.return_token_ids:
+        choice["token_ids"] = list(output.ids)
+    return choice, output.usage
 
 
 async def _stream(
     request: Request,
-    asked: CompletionRequest,
+    body: CompletionBody,
     engine: ScoringEngine,
     tokenizer: Tokenizer,
     prompts: list[tuple[int, ...]],
     model: str,
 ) -> Response:
-    if len(prompts) != 1 or asked.echo:
+    if len(prompts) != 1 or body.echo:
         raise RequestError("A streamed completion takes one prompt and no echo.")
-    envelope = wire.Envelope("text_completion", "cmpl", model)
+    builder = wire.ResponseBuilder("text_completion", "cmpl", model)
     offset = 0
 
-    async def write(chunk: Chunk) -> AsyncIterator[dict[str, Any]]:
+    async def events(chunk: Chunk) -> AsyncIterator[JsonObject]:
         nonlocal offset
         logprobs = None
-        if asked.logprobs is not None:
-            logprobs = wire.legacy_logprobs(chunk.logprobs, chunk.ids, tokenizer, offset)
+        if body.logprobs is not None:
+            logprobs = wire.completion_logprobs(chunk.logprobs, chunk.ids, tokenizer, offset)
         offset += len(chunk.text)
-        choice = wire.completion_choice(0, chunk, logprobs, with_ids=asked.return_token_ids)
-        yield envelope.of([choice])
-        if chunk.usage is not None and asked.wants_usage:
-            yield envelope.of([], chunk.usage)
+        choice = wire.completion_choice(0, chunk, logprobs, with_ids=body.return_token_ids)
+        yield builder.build([choice])
+        if chunk.usage is not None and body.include_usage:
+            yield builder.build([], chunk.usage)
 
-    return await streamed(request, engine.stream(_generation(asked, prompts[0])), write)
+    chunks = engine.stream(_generation_request(body, prompts[0]))
+    return await event_stream(request, chunks, events)

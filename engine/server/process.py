@@ -1,4 +1,4 @@
-"""The engine process: one model, one address, a life from the first request to the last."""
+"""The engine process: serves one model at one address until it is idle or stopped."""
 
 from __future__ import annotations
 
@@ -31,27 +31,30 @@ from engine.settings import EngineSettings
 log = logging.getLogger(__name__)
 
 FAILED_GRACE_S = 30.0
-"""A process that could not load its model stays this long, so that clients learn why."""
+"""Seconds that a process stays after loading failed, so that clients can read the reason."""
 
 _CHECK_EVERY_S = 0.5
 _GRACEFUL_SHUTDOWN_S = 3
-_SWITCH_S = 0.0005
-"""After so long the event loop lets the engine's thread have the interpreter: it comes back from
-each step, a millisecond or two with a small model, and would wait for Python's usual 5 ms."""
+_SWITCH_INTERVAL_S = 0.0005
+"""Python's switch interval: how long the event loop may keep the interpreter from the engine.
+
+The engine's thread needs the interpreter after each step, which takes a millisecond or two with a
+small model. With Python's default it would wait up to 5 ms.
+"""
 
 
 def run(settings: EngineSettings, listen: Listen, *, render_chat: RenderChat | None) -> None:
-    """Serve until a signal, or until idle for `settings.idle_timeout_s`.
+    """Serve until a signal arrives, or until idle for `settings.idle_timeout_s` seconds.
 
-    The socket is bound before the model is loaded, so that `health` answers from the start. When
-    another process already listens there, returns at once. Raises ConfigurationError for an
-    address that cannot be used.
+    The socket is bound before the model is loaded, so that `health` answers from the start. Returns
+    immediately if another process already listens there. Raises ConfigurationError for an address
+    that cannot be used.
     """
-    _check(listen)
-    sys.setswitchinterval(_SWITCH_S)
+    _require_token(listen)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with contextlib.ExitStack() as stack:
         if listen.uds is not None:
-            if not stack.enter_context(_alone(listen.uds.with_suffix(".alive"))):
+            if not stack.enter_context(_exclusive_lock(listen.uds.with_suffix(".alive"))):
                 log.info("another engine already serves %s", listen.uds)
                 return
             bound = stack.enter_context(_unix_socket(listen.uds))
@@ -60,32 +63,34 @@ def run(settings: EngineSettings, listen: Listen, *, render_chat: RenderChat | N
             bound = stack.enter_context(_tcp_socket(listen.host, listen.port))
             token = listen.token
             if listen.endpoint_file is not None:
-                if not stack.enter_context(_alone(listen.endpoint_file.with_suffix(".alive"))):
+                if not stack.enter_context(
+                    _exclusive_lock(listen.endpoint_file.with_suffix(".alive"))
+                ):
                     return
                 token = secrets.token_urlsafe(32)
                 stack.enter_context(_endpoint_file(listen.endpoint_file, bound, token))
         asyncio.run(_serve(settings, bound, token, render_chat))
 
 
-def _check(listen: Listen) -> None:
+def _require_token(listen: Listen) -> None:
     if listen.uds is not None or listen.token or listen.endpoint_file:
         return
     try:
-        loopback = listen.host == "localhost" or ipaddress.ip_address(listen.host).is_loopback
+        is_loopback = listen.host == "localhost" or ipaddress.ip_address(listen.host).is_loopback
     except ValueError:
-        loopback = False
-    if not loopback:
+        is_loopback = False
+    if not is_loopback:
         raise ConfigurationError(
-            f"Listening on {listen.host} lets others reach this engine: give a token "
-            "(--token or STARCODER_LSP_TOKEN) that they must show."
+            f"Other machines could connect to this engine on {listen.host}. Set a token (--token "
+            "or STARCODER_LSP_TOKEN) that clients must send."
         )
 
 
 @contextmanager
-def _alone(lock_file: Path) -> Iterator[bool]:
-    """Hold a lock for the life of the process; yields whether it was free.
+def _exclusive_lock(lock_file: Path) -> Iterator[bool]:
+    """Hold a lock inside the block; yields False if another process holds it.
 
-    It is the operating system's lock, so a killed process leaves none behind.
+    The operating system releases the lock of a killed process.
     """
     lock = FileLock(lock_file)
     try:
@@ -101,14 +106,14 @@ def _alone(lock_file: Path) -> Iterator[bool]:
 
 @contextmanager
 def _unix_socket(path: Path) -> Iterator[socket.socket]:
-    """Bind a socket that only this user may open, in place of one left by a killed process."""
+    """Listen on a socket that only this user may open, replacing one of a killed process."""
     path.unlink(missing_ok=True)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(stat.S_IRWXG | stat.S_IRWXO | stat.S_IXUSR)
+    umask = os.umask(stat.S_IRWXG | stat.S_IRWXO | stat.S_IXUSR)
     try:
         bound.bind(str(path))
     finally:
-        os.umask(before)
+        os.umask(umask)
     try:
         bound.listen(128)
         yield bound
@@ -123,7 +128,7 @@ def _tcp_socket(host: str, port: int) -> Iterator[socket.socket]:
         bound = socket.create_server((host, port), backlog=128)
     except OSError as error:
         raise ConfigurationError(
-            f"{host}:{port} cannot be listened on: {error.strerror}. Choose another --port."
+            f"The engine cannot listen on {host}:{port}: {error.strerror}. Choose another --port."
         ) from None
     log.info("listening on http://%s:%d/v1", *bound.getsockname()[:2])
     with bound:
@@ -161,13 +166,13 @@ async def _serve(
             timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_S,
         )
     )
-    async with _watched(server, engine, activity, settings.idle_timeout_s):
+    async with _stop_when_idle(server, engine, activity, settings.idle_timeout_s):
         await server.serve(sockets=[bound])
     await engine.aclose()
 
 
 @asynccontextmanager
-async def _watched(
+async def _stop_when_idle(
     server: uvicorn.Server, engine: LocalEngine, activity: Activity, idle_timeout_s: float
 ) -> AsyncIterator[None]:
     async def watch() -> None:
@@ -176,13 +181,13 @@ async def _watched(
             failed = (await engine.health()).state is EngineState.FAILED
             limit = FAILED_GRACE_S if failed else idle_timeout_s
             if limit and activity.idle_seconds > limit:
-                log.info("nobody asked for %.0f s: leaving", activity.idle_seconds)
+                log.info("idle for %.0f s: exiting", activity.idle_seconds)
                 server.should_exit = True
                 return
 
     engine.start()
-    watching = asyncio.create_task(watch())
+    watcher = asyncio.create_task(watch())
     try:
         yield
     finally:
-        watching.cancel()
+        watcher.cancel()

@@ -1,12 +1,12 @@
-"""Running requests: an answer whole or streamed, stopped when nobody waits for it any more."""
+"""Runs requests: collects or streams the output, and stops when the client disconnects."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
@@ -15,21 +15,22 @@ from starlette.responses import Response, StreamingResponse
 from engine.api import Chunk, EngineInfo, TokenLogprob, Usage
 from engine.errors import RequestError, StarcoderError
 from engine.server import wire
-from engine.server.schema import AnyRequest
+from engine.server.schema import RequestBody
+from engine.server.wire import JsonObject
 
 _EVENT_STREAM = "text/event-stream"
 
 T = TypeVar("T")
-M = TypeVar("M", bound=BaseModel)
+Body = TypeVar("Body", bound=BaseModel)
 
 
-class Gone(Exception):  # noqa: N818 - nobody is left to tell
+class ClientDisconnected(Exception):  # noqa: N818 - not an error: no client waits for a response
     """The client closed the connection."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A finished answer."""
+class Output:
+    """The complete output of one request."""
 
     text: str
     ids: tuple[int, ...]
@@ -38,8 +39,8 @@ class Answer:
     usage: Usage
 
 
-async def parse(request: Request, model: type[M]) -> M:
-    """Return the body as a checked request; raises RequestError naming the field."""
+async def parse_body(request: Request, model: type[Body]) -> Body:
+    """Return the validated body; raises RequestError that names the invalid field."""
     try:
         return model.model_validate_json(await request.body())
     except ValidationError as error:
@@ -52,80 +53,80 @@ async def parse(request: Request, model: type[M]) -> M:
         ) from None
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, T] | Awaitable[T]) -> T:
-    """Await `work`, but cancel it and raise Gone when the client closes the connection."""
+async def cancel_on_disconnect(request: Request, work: Awaitable[T]) -> T:
+    """Return the result of `work`; cancel it and raise ClientDisconnected on a disconnect."""
     task: asyncio.Future[T] = asyncio.ensure_future(work)
-    gone = asyncio.create_task(_disconnected(request))
-    both: list[asyncio.Future[Any]] = [task, gone]
+    disconnect = asyncio.create_task(_wait_for_disconnect(request))
+    both: list[asyncio.Future[T] | asyncio.Future[None]] = [task, disconnect]
     try:
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise Gone
+        raise ClientDisconnected
     finally:
-        for waiting in both:
-            waiting.cancel()
+        for future in both:
+            future.cancel()
         await asyncio.gather(*both, return_exceptions=True)
 
 
-async def _disconnected(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-async def whole(stream: AsyncGenerator[Chunk, None]) -> Answer:
-    """Collect a stream."""
-    chunks = []
-    async with aclosing(stream):
-        async for chunk in stream:
-            chunks.append(chunk)
-    last = chunks[-1]
+async def collect(chunks: AsyncGenerator[Chunk, None]) -> Output:
+    """Return the complete output of a stream."""
+    collected = []
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            collected.append(chunk)
+    last = collected[-1]
     if last.finish is None or last.usage is None:
-        raise StarcoderError("The engine ended an answer without a reason.")
-    return Answer(
-        "".join(chunk.text for chunk in chunks),
-        tuple(id_ for chunk in chunks for id_ in chunk.ids),
-        tuple(score for chunk in chunks for score in chunk.logprobs),
+        raise StarcoderError("The engine's output ended without a finish reason; see its log.")
+    return Output(
+        "".join(chunk.text for chunk in collected),
+        tuple(id_ for chunk in collected for id_ in chunk.ids),
+        tuple(score for chunk in collected for score in chunk.logprobs),
         last.finish,
         last.usage,
     )
 
 
-async def streamed(
+async def event_stream(
     request: Request,
-    stream: AsyncGenerator[Chunk, None],
-    write: Callable[[Chunk], AsyncIterator[dict[str, Any]]],
+    chunks: AsyncGenerator[Chunk, None],
+    events: Callable[[Chunk], AsyncIterator[JsonObject]],
 ) -> Response:
-    """Return a response of server-sent events, what `write` makes of each chunk.
+    """Return a response of server-sent events; `events` makes the payloads of a chunk.
 
-    The first chunk is awaited before the response begins, so that a refused request still has its
-    status.
+    The first chunk is awaited before the response starts, so that a refused request can still get
+    an HTTP error status.
     """
-    first = await unless_gone(request, anext(stream))
+    first = await cancel_on_disconnect(request, anext(chunks))
 
-    async def events(chunk: Chunk) -> str:
-        """All of a chunk in one piece: each piece is a call of the system on both sides."""
-        told = "".join([wire.event(payload) async for payload in write(chunk)])
-        return told if chunk.finish is None else told + wire.DONE
+    async def encode(chunk: Chunk) -> str:
+        # All events of a chunk are sent together: each write is a system call on both sides.
+        text = "".join([wire.event(payload) async for payload in events(chunk)])
+        return text if chunk.finish is None else text + wire.DONE
 
-    if first.finish is not None:  # all of it, as short answers mostly come
-        async with aclosing(stream):
-            return Response(await events(first), media_type=_EVENT_STREAM)
+    if first.finish is not None:  # the complete output, as for most short ones
+        async with aclosing(chunks):
+            return Response(await encode(first), media_type=_EVENT_STREAM)
 
-    async def pieces() -> AsyncGenerator[str, None]:
-        async with aclosing(stream):
-            yield await events(first)
+    async def content() -> AsyncGenerator[str, None]:
+        async with aclosing(chunks):
+            yield await encode(first)
             try:
-                async for chunk in stream:
-                    yield await events(chunk)
+                async for chunk in chunks:
+                    yield await encode(chunk)
             except StarcoderError as error:
                 yield wire.event(wire.error_body(error))
 
-    return StreamingResponse(pieces(), media_type=_EVENT_STREAM)
+    return StreamingResponse(content(), media_type=_EVENT_STREAM)
 
 
-def adapter_name(info: EngineInfo, asked: AnyRequest) -> str | None:
-    """Return the adapter that a request wants, by its own field or as the model's name."""
-    if asked.adapter or not asked.model:
-        return asked.adapter
-    return asked.model if asked.model != info.model and asked.model in info.adapters else None
+def adapter_name(info: EngineInfo, body: RequestBody) -> str | None:
+    """Return the requested adapter: from its own field, or given as the model's name."""
+    if body.adapter or not body.model:
+        return body.adapter
+    return body.model if body.model != info.model and body.model in info.adapters else None

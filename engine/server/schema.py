@@ -1,8 +1,8 @@
-"""Requests as OpenAI's API defines them, with the extensions that vLLM made common.
+"""Bodies of requests as OpenAI's API defines them, with vLLM's and our own extensions.
 
-Source: OpenAI's API reference, "Completions" and "Chat"; `stop_token_ids`, `top_k`,
-`repetition_penalty`, `priority` and `return_token_ids` mean what they mean in vLLM. Fields that are
-not named here are ignored, as OpenAI's own server does.
+Source: OpenAI's API reference, "Completions" and "Chat". `stop_token_ids`, `top_k`,
+`repetition_penalty`, `priority` and `return_token_ids` have the same meaning as in vLLM. Unknown
+fields are ignored, as OpenAI's own server does.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _DEFAULT_COMPLETION_TOKENS = 16
 _DEFAULT_CHAT_TOKENS = 512
 
 _T = TypeVar("_T")
-_NotEmpty = Annotated[list[_T], Field(min_length=1)]
+_NonEmptyList = Annotated[list[_T], Field(min_length=1)]
 
 
 class StreamOptions(BaseModel):
-    """`stream_options`."""
+    """The field `stream_options`."""
 
     include_usage: bool = False
 
 
-class AnyRequest(BaseModel):
-    """What both kinds of request share."""
+class RequestBody(BaseModel):
+    """The fields that completion and chat requests share."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -44,19 +44,19 @@ class AnyRequest(BaseModel):
     stop_token_ids: list[int] = []
     priority: int | None = None
     adapter: str | None = None
-    """Name of a LoRA adapter; vLLM takes it as `model`, which is understood too."""
+    """Name of a LoRA adapter (our extension). As in vLLM, `model` may name it instead."""
     draft_tokens: list[int] = []
-    """Ids that the answer may well begin with; see `engine.api.GenerationRequest`. Our own."""
+    """See `engine.api.GenerationRequest.draft_tokens` (our extension)."""
     forced_prefix: str = ""
-    """What the answer must begin with; see there. Our own."""
+    """See `engine.api.GenerationRequest.forced_prefix` (our extension)."""
     single_line: bool = False
-    """Whether the first line feed ends the output; see there. An extension of this server."""
+    """See `engine.api.GenerationRequest.single_line` (our extension)."""
     continue_line_after: list[str] = []
-    """Line endings after which it does not; see there. An extension of this server."""
+    """See `engine.api.GenerationRequest.continue_line_after` (our extension)."""
 
     @field_validator("stop", mode="before")
     @classmethod
-    def _one_or_many(cls, value: object) -> object:
+    def _wrap_single_stop(cls, value: object) -> object:
         return [] if value is None else [value] if isinstance(value, str) else value
 
     @field_validator("*", mode="before")
@@ -67,71 +67,71 @@ class AnyRequest(BaseModel):
 
     @property
     def sampling(self) -> Sampling:
-        """How ids are chosen. OpenAI's default temperature is 1: greedy is asked for with 0."""
+        """Sampling parameters. OpenAI's default temperature is 1; greedy decoding needs 0."""
         return Sampling(
             self.temperature, self.top_p, max(0, self.top_k), self.repetition_penalty, self.seed
         )
 
     @property
-    def wants_usage(self) -> bool:
-        """Whether a stream is to end with a usage event."""
+    def include_usage(self) -> bool:
+        """Whether a stream ends with an event that reports the usage."""
         return self.stream_options is not None and self.stream_options.include_usage
 
     def priority_or(self, default: Priority) -> Priority:
-        """Return the priority asked for, nearest to those we know."""
+        """Return the requested priority, clamped to the range of `Priority`."""
         if self.priority is None:
             return default
         return Priority(min(max(self.priority, min(Priority)), max(Priority)))
 
 
-class CompletionRequest(AnyRequest):
-    """`POST /v1/completions`."""
+class CompletionBody(RequestBody):
+    """The body of `POST /v1/completions`."""
 
-    prompt: str | _NotEmpty[int] | _NotEmpty[str] | _NotEmpty[list[int]]
+    prompt: str | _NonEmptyList[int] | _NonEmptyList[str] | _NonEmptyList[list[int]]
     max_tokens: Annotated[int | None, Field(ge=0)] = _DEFAULT_COMPLETION_TOKENS
     logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
     echo: bool = False
     return_token_ids: bool = False
     parse_special: bool = False
-    """Read the names of special tokens in a text prompt as those tokens (llama.cpp's word)."""
+    """Whether names of special tokens in a text prompt become those tokens, as in llama.cpp."""
 
     @property
     def prompts(self) -> list[str | list[int]]:
-        """The prompts as a list, also where one stands alone."""
+        """The prompts as a list, also if there is only one."""
         if isinstance(self.prompt, str):
             return [self.prompt]
-        single = [part for part in self.prompt if isinstance(part, int)]
-        return [single] if single else [part for part in self.prompt if not isinstance(part, int)]
+        ids = [part for part in self.prompt if isinstance(part, int)]
+        return [ids] if ids else [part for part in self.prompt if not isinstance(part, int)]
 
     @property
-    def limit(self) -> int:
-        """Tokens to write at most."""
+    def max_new_tokens(self) -> int:
+        """Maximum number of tokens to generate."""
         return _DEFAULT_COMPLETION_TOKENS if self.max_tokens is None else self.max_tokens
 
 
 class ChatContent(BaseModel):
-    """One part of a message's content; only text is understood."""
+    """One part of a message's content; only text is supported."""
 
     type: str
     text: str = ""
 
 
 class ChatMessage(BaseModel):
-    """One turn."""
+    """One message of the conversation."""
 
     role: str
     content: str | list[ChatContent]
 
     @property
     def text(self) -> str:
-        """The content as one text."""
+        """The text parts of the content, joined."""
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content if part.type == "text")
 
 
-class ChatRequest(AnyRequest):
-    """`POST /v1/chat/completions`."""
+class ChatBody(RequestBody):
+    """The body of `POST /v1/chat/completions`."""
 
     messages: list[ChatMessage]
     max_tokens: Annotated[int | None, Field(ge=1)] = None
@@ -140,6 +140,6 @@ class ChatRequest(AnyRequest):
     top_logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
 
     @property
-    def limit(self) -> int:
-        """Tokens to write at most."""
+    def max_new_tokens(self) -> int:
+        """Maximum number of tokens to generate."""
         return self.max_completion_tokens or self.max_tokens or _DEFAULT_CHAT_TOKENS

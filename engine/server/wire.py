@@ -1,4 +1,4 @@
-"""Answers and errors as OpenAI's API writes them."""
+"""Responses and errors as OpenAI's API writes them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Any
 
 from starlette.responses import JSONResponse
 
@@ -14,16 +13,19 @@ from engine.api import Chunk, TokenLogprob, Usage
 from engine.errors import StarcoderError
 from engine.tokenizer import Tokenizer
 
+JsonObject = dict[str, object]
+"""A JSON object of a response."""
+
 DONE = "data: [DONE]\n\n"
 
 
-def event(payload: dict[str, Any]) -> str:
+def event(payload: JsonObject) -> str:
     """Return one server-sent event."""
     return f"data: {json.dumps(payload)}\n\n"
 
 
-def error_body(error: StarcoderError, param: str | None = None) -> dict[str, Any]:
-    """Return OpenAI's error object; `type` is the name by which our client knows it again."""
+def error_body(error: StarcoderError, param: str | None = None) -> JsonObject:
+    """Return OpenAI's error object. Our client recreates the exception from its `type`."""
     return {
         "error": {
             "message": error.user_message,
@@ -35,31 +37,34 @@ def error_body(error: StarcoderError, param: str | None = None) -> dict[str, Any
 
 
 def error_response(error: StarcoderError, param: str | None = None) -> JSONResponse:
-    """Return an error under its HTTP status."""
+    """Return an error with its HTTP status."""
     return JSONResponse(error_body(error, param), error.http_status)
 
 
-class Envelope:
-    """The fields that all parts of one answer share."""
+class ResponseBuilder:
+    """Builds the response object of one request, or the objects of its stream.
 
-    def __init__(self, kind: str, prefix: str, model: str) -> None:
+    All of them have the same id, type, time and model.
+    """
+
+    def __init__(self, kind: str, id_prefix: str, model: str) -> None:
         self._fields = {
-            "id": f"{prefix}-{uuid.uuid4().hex}",
+            "id": f"{id_prefix}-{uuid.uuid4().hex}",
             "object": kind,
             "created": int(time.time()),
             "model": model,
         }
 
-    def of(self, choices: list[dict[str, Any]], usage: Usage | None = None) -> dict[str, Any]:
-        """Return an answer, or a part of one, with these choices."""
-        body: dict[str, Any] = {**self._fields, "choices": choices}
+    def build(self, choices: Sequence[JsonObject], usage: Usage | None = None) -> JsonObject:
+        """Return a response object with these choices."""
+        body: JsonObject = {**self._fields, "choices": choices}
         if usage is not None:
             body["usage"] = usage_body(usage)
         return body
 
 
-def usage_body(usage: Usage) -> dict[str, Any]:
-    """Return OpenAI's usage object, with our times in an extension."""
+def usage_body(usage: Usage) -> JsonObject:
+    """Return OpenAI's usage object, with times and draft tokens as our extension."""
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
@@ -74,8 +79,8 @@ def usage_body(usage: Usage) -> dict[str, Any]:
     }
 
 
-def total(usages: Sequence[Usage]) -> Usage:
-    """Return the sum of several answers' usage."""
+def total_usage(usages: Sequence[Usage]) -> Usage:
+    """Return the sum of the usage of several outputs."""
     return Usage(
         sum(u.prompt_tokens for u in usages),
         sum(u.completion_tokens for u in usages),
@@ -88,10 +93,10 @@ def total(usages: Sequence[Usage]) -> Usage:
 
 
 def completion_choice(
-    index: int, chunk: Chunk, logprobs: dict[str, Any] | None, *, with_ids: bool
-) -> dict[str, Any]:
-    """Return a choice of `/v1/completions`."""
-    choice = {
+    index: int, chunk: Chunk, logprobs: JsonObject | None, *, with_ids: bool
+) -> JsonObject:
+    """Return a choice of a streamed `/v1/completions`."""
+    choice: JsonObject = {
         "index": index,
         "text": chunk.text,
         "logprobs": logprobs,
@@ -103,12 +108,13 @@ def completion_choice(
     return choice
 
 
-def legacy_logprobs(
+def completion_logprobs(
     scores: Sequence[TokenLogprob | None], ids: Sequence[int], tokenizer: Tokenizer, offset: int
-) -> dict[str, Any]:
-    """Return the log-probabilities of `/v1/completions`; `offset` is that of the first token.
+) -> JsonObject:
+    """Return the log-probabilities of `/v1/completions`.
 
-    The ids go along as an extension, since two ids may have the same text.
+    `offset` is the first token's offset in the text, in characters. Token ids are included as an
+    extension, since two ids may have the same text.
     """
     texts = [_token_text(id_, tokenizer) for id_ in ids]
     offsets = [offset + sum(map(len, texts[:index])) for index in range(len(texts))]
@@ -126,16 +132,17 @@ def legacy_logprobs(
     }
 
 
-def chat_logprobs(scores: Sequence[TokenLogprob], tokenizer: Tokenizer) -> dict[str, Any]:
+def chat_logprobs(scores: Sequence[TokenLogprob], tokenizer: Tokenizer) -> JsonObject:
     """Return the log-probabilities of `/v1/chat/completions`."""
 
-    def entry(id_: int, value: float) -> dict[str, Any]:
+    def entry(id_: int, logprob: float) -> JsonObject:
         text = _token_text(id_, tokenizer)
-        return {"token": text, "logprob": value, "bytes": list(text.encode())}
+        return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
 
     return {
         "content": [
-            entry(s.id, s.logprob) | {"top_logprobs": [entry(*pair) for pair in s.top]}
+            entry(s.id, s.logprob)
+            | {"top_logprobs": [entry(*alternative) for alternative in s.top]}
             for s in scores
         ]
     }

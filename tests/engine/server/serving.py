@@ -1,4 +1,4 @@
-"""Engines served over HTTP from the test's own process, and OpenAI's client in front of them."""
+"""Serves engines over HTTP from the test's own process, and connects OpenAI's client to them."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ from engine.scripted import byte_tokenizer
 from engine.server.app import create_app
 from engine.server.chat import RenderChat
 
-ANSWER = "return a + b\n\nprint(1)"
+OUTPUT = "return a + b\n\nprint(1)"
 
 
 @asynccontextmanager
@@ -29,7 +29,7 @@ async def serving(
     token: str | None = None,
     render_chat: RenderChat | None = render,
 ) -> AsyncIterator[Endpoint]:
-    """Serve an engine from this process while the block runs."""
+    """Serve an engine from the test's process inside the block."""
     if uds is None:
         bound = socket.create_server(("127.0.0.1", 0))
         endpoint = Endpoint(f"http://127.0.0.1:{bound.getsockname()[1]}", token=token)
@@ -50,8 +50,10 @@ async def serving(
 
 
 @asynccontextmanager
-async def asking(engine: ScoringEngine, **options: Any) -> AsyncIterator[openai.AsyncOpenAI]:
-    """OpenAI's client in front of a served engine."""
+async def connected_client(
+    engine: ScoringEngine, **options: Any
+) -> AsyncIterator[openai.AsyncOpenAI]:
+    """Serve an engine and yield OpenAI's client for it."""
     async with (
         serving(engine, **options) as endpoint,
         openai.AsyncOpenAI(
@@ -61,10 +63,10 @@ async def asking(engine: ScoringEngine, **options: Any) -> AsyncIterator[openai.
         yield client
 
 
-async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Wait for something to become true."""
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait until the condition is true; raises TimeoutError after `seconds`."""
     async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110 - what is waited for sets no event
+        while not condition():  # noqa: ASYNC110 - no event is set when it becomes true
             await asyncio.sleep(0.01)
 
 

@@ -1,4 +1,4 @@
-"""`/v1/chat/completions`, asked by OpenAI's own client."""
+"""`/v1/chat/completions`, called by OpenAI's own client."""
 
 from collections.abc import AsyncIterator
 
@@ -7,22 +7,22 @@ import pytest
 
 from engine.api import Priority
 from engine.scripted import ScriptedEngine
-from tests.engine.server.serving import ANSWER, asking
+from tests.engine.server.serving import OUTPUT, connected_client
 
 
 @pytest.fixture
 def engine() -> ScriptedEngine:
-    return ScriptedEngine(lambda _: ANSWER)
+    return ScriptedEngine(lambda _: OUTPUT)
 
 
 @pytest.fixture
 async def client(engine: ScriptedEngine) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with asking(engine) as asked:
-        yield asked
+    async with connected_client(engine) as client:
+        yield client
 
 
 class TestChat:
-    async def test_a_dialogue_is_answered(
+    async def test_a_conversation_is_answered(
         self, client: openai.AsyncOpenAI, engine: ScriptedEngine
     ) -> None:
         engine.script = lambda _: "\nUse a loop.\nHuman: and then"
@@ -37,7 +37,7 @@ class TestChat:
         assert engine.model_tokenizer.decode(request.prompt).endswith("Human: How?\n\nAssistant:")
         assert request.priority == Priority.CHAT
 
-    async def test_a_stream_is_the_same_answer_in_pieces(
+    async def test_a_stream_has_the_same_text_in_chunks(
         self, client: openai.AsyncOpenAI, engine: ScriptedEngine
     ) -> None:
         engine.script = lambda _: "\n Use a loop."
@@ -47,29 +47,29 @@ class TestChat:
             stream=True,
             stream_options={"include_usage": True},
         )
-        *told, usage = [part async for part in stream]
-        deltas = [part.choices[0].delta for part in told]
+        *chunks, usage = [chunk async for chunk in stream]
+        deltas = [chunk.choices[0].delta for chunk in chunks]
         assert deltas[0].role == "assistant"
         assert "".join(delta.content or "" for delta in deltas) == "Use a loop."
-        assert told[-1].choices[0].finish_reason == "stop"
+        assert chunks[-1].choices[0].finish_reason == "stop"
         assert usage.choices == []
         assert usage.usage is not None
         assert usage.usage.completion_tokens == len("\n Use a loop.")
 
-    async def test_logprobs_come_in_the_chat_form(self, client: openai.AsyncOpenAI) -> None:
+    async def test_logprobs_have_the_chat_format(self, client: openai.AsyncOpenAI) -> None:
         answer = await client.chat.completions.create(
             model="any", messages=[{"role": "user", "content": "How?"}], max_tokens=3, logprobs=True
         )
-        told = answer.choices[0].logprobs
-        assert told is not None
-        assert told.content is not None
-        assert [(entry.token, entry.logprob) for entry in told.content] == [
+        logprobs = answer.choices[0].logprobs
+        assert logprobs is not None
+        assert logprobs.content is not None
+        assert [(entry.token, entry.logprob) for entry in logprobs.content] == [
             ("r", -0.01),
             ("e", -0.01),
             ("t", -0.01),
         ]
 
-    async def test_a_dialogue_that_cannot_be_answered_is_refused(
+    async def test_a_conversation_that_cannot_be_answered_is_refused(
         self, client: openai.AsyncOpenAI
     ) -> None:
         with pytest.raises(openai.BadRequestError, match="last message"):
@@ -77,8 +77,8 @@ class TestChat:
                 model="any", messages=[{"role": "assistant", "content": "Hello."}]
             )
 
-    async def test_without_a_renderer_there_is_no_chat(self, engine: ScriptedEngine) -> None:
-        async with asking(engine, render_chat=None) as client:
+    async def test_without_a_renderer_chat_is_refused(self, engine: ScriptedEngine) -> None:
+        async with connected_client(engine, render_chat=None) as client:
             with pytest.raises(openai.BadRequestError, match="renderer"):
                 await client.chat.completions.create(
                     model="any", messages=[{"role": "user", "content": "How?"}]

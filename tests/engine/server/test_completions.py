@@ -1,4 +1,4 @@
-"""`/v1/completions`, asked by OpenAI's own client."""
+"""`/v1/completions`, called by OpenAI's own client."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,18 +8,18 @@ import pytest
 
 from engine.api import Priority
 from engine.scripted import ScriptedEngine
-from tests.engine.server.serving import ANSWER, asking, ids, post
+from tests.engine.server.serving import OUTPUT, connected_client, ids, post
 
 
 @pytest.fixture
 def engine() -> ScriptedEngine:
-    return ScriptedEngine(lambda _: ANSWER)
+    return ScriptedEngine(lambda _: OUTPUT)
 
 
 @pytest.fixture
 async def client(engine: ScriptedEngine) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with asking(engine) as asked:
-        yield asked
+    async with connected_client(engine) as client:
+        yield client
 
 
 class TestCompletions:
@@ -29,23 +29,23 @@ class TestCompletions:
         answer = await client.completions.create(model="any", prompt="def f", max_tokens=100)
         assert answer.object == "text_completion"
         assert answer.model == "scripted"
-        assert [choice.text for choice in answer.choices] == [ANSWER]
+        assert [choice.text for choice in answer.choices] == [OUTPUT]
         assert answer.choices[0].finish_reason == "stop"
         assert answer.usage is not None
         assert answer.usage.prompt_tokens == 5
-        assert answer.usage.completion_tokens == len(ANSWER)
-        assert answer.usage.total_tokens == 5 + len(ANSWER)
+        assert answer.usage.completion_tokens == len(OUTPUT)
+        assert answer.usage.total_tokens == 5 + len(OUTPUT)
         assert list(engine.requests[0].prompt) == ids("def f")
         assert engine.requests[0].priority == Priority.COMPLETION
 
-    async def test_a_prompt_of_ids_is_taken_as_it_is(
+    async def test_a_prompt_of_ids_is_not_changed(
         self, client: openai.AsyncOpenAI, engine: ScriptedEngine
     ) -> None:
         prompt = [1, *ids("a"), 3, *ids("b"), 2]
         await client.completions.create(model="any", prompt=prompt)
         assert list(engine.requests[0].prompt) == prompt
 
-    async def test_openais_defaults_hold(
+    async def test_the_defaults_are_openais(
         self, client: openai.AsyncOpenAI, engine: ScriptedEngine
     ) -> None:
         answer = await client.completions.create(model="any", prompt="x")
@@ -53,7 +53,7 @@ class TestCompletions:
         assert engine.requests[0].sampling.temperature == 1.0
         assert engine.requests[0].logprobs is None
         assert answer.choices[0].finish_reason == "length"
-        assert answer.choices[0].text == ANSWER[:16]
+        assert answer.choices[0].text == OUTPUT[:16]
 
     async def test_null_means_the_default(
         self, client: openai.AsyncOpenAI, engine: ScriptedEngine
@@ -93,14 +93,14 @@ class TestCompletions:
         assert engine.requests[0].priority == Priority.PREFETCH
 
     @pytest.mark.parametrize("stop", ["\n\n", ["nowhere", "\n\n"]])
-    async def test_stop_text_ends_the_answer_and_is_not_in_it(
+    async def test_stop_text_ends_the_output_and_is_not_in_it(
         self, client: openai.AsyncOpenAI, stop: str | list[str]
     ) -> None:
         answer = await client.completions.create(model="any", prompt="x", max_tokens=100, stop=stop)
         assert answer.choices[0].text == "return a + b"
         assert answer.choices[0].finish_reason == "stop"
 
-    async def test_a_stop_id_ends_the_answer_and_is_not_in_it(
+    async def test_a_stop_id_ends_the_output_and_is_not_in_it(
         self, client: openai.AsyncOpenAI
     ) -> None:
         answer = await client.completions.create(
@@ -112,7 +112,7 @@ class TestCompletions:
         assert answer.choices[0].text == "return a + b"
         assert answer.choices[0].model_dump()["token_ids"] == ids("return a + b")
 
-    async def test_a_stream_is_the_same_answer_in_pieces(self, client: openai.AsyncOpenAI) -> None:
+    async def test_a_stream_has_the_same_text_in_chunks(self, client: openai.AsyncOpenAI) -> None:
         stream = await client.completions.create(
             model="any",
             prompt="x",
@@ -121,39 +121,37 @@ class TestCompletions:
             stream_options={"include_usage": True},
             extra_body={"return_token_ids": True},
         )
-        parts = [part async for part in stream]
-        *told, usage = parts
-        assert "".join(part.choices[0].text for part in told) == ANSWER
-        assert len(told) > 10
-        assert [part.choices[0].finish_reason for part in told[:-1]] == [None] * (len(told) - 1)
-        assert told[-1].choices[0].finish_reason == "stop"
-        pieces = [part.choices[0].model_dump()["token_ids"] for part in told]
-        assert [id_ for piece in pieces for id_ in piece] == ids(ANSWER)
+        *chunks, usage = [chunk async for chunk in stream]
+        assert "".join(chunk.choices[0].text for chunk in chunks) == OUTPUT
+        assert len(chunks) > 10
+        *early, last = [chunk.choices[0].finish_reason for chunk in chunks]
+        assert early == [None] * len(early)
+        assert last == "stop"
+        ids_of_chunks = [chunk.choices[0].model_dump()["token_ids"] for chunk in chunks]
+        assert [id_ for chunk_ids in ids_of_chunks for id_ in chunk_ids] == ids(OUTPUT)
         assert usage.choices == []
         assert usage.usage is not None
-        assert usage.usage.completion_tokens == len(ANSWER)
-        assert len({part.id for part in parts}) == 1
+        assert usage.usage.completion_tokens == len(OUTPUT)
+        assert len({chunk.id for chunk in (*chunks, usage)}) == 1
 
-    async def test_a_stream_tells_its_usage_only_when_asked(
-        self, client: openai.AsyncOpenAI
-    ) -> None:
+    async def test_a_stream_reports_usage_only_on_request(self, client: openai.AsyncOpenAI) -> None:
         stream = await client.completions.create(model="any", prompt="x", stream=True)
-        assert all([part.usage is None and part.choices async for part in stream])
+        assert all([chunk.usage is None and chunk.choices async for chunk in stream])
 
     async def test_a_list_of_prompts_gives_a_list_of_choices(
         self, client: openai.AsyncOpenAI, engine: ScriptedEngine
     ) -> None:
         engine.script = lambda request: engine.model_tokenizer.decode(request.prompt).upper()
-        of_text = await client.completions.create(model="any", prompt=["one", "three"])
-        of_ids = await client.completions.create(model="any", prompt=[ids("one"), ids("three")])
-        for answer in (of_text, of_ids):
+        from_text = await client.completions.create(model="any", prompt=["one", "three"])
+        from_ids = await client.completions.create(model="any", prompt=[ids("one"), ids("three")])
+        for answer in (from_text, from_ids):
             assert [choice.text for choice in answer.choices] == ["ONE", "THREE"]
             assert [choice.index for choice in answer.choices] == [0, 1]
             assert answer.usage is not None
             assert answer.usage.prompt_tokens == answer.usage.completion_tokens == 8
 
     @pytest.mark.parametrize("stream", [False, True])
-    async def test_names_of_special_tokens_are_text_unless_asked_otherwise(
+    async def test_names_of_special_tokens_are_text_by_default(
         self, client: openai.AsyncOpenAI, engine: ScriptedEngine, stream: bool
     ) -> None:
         prompt = "<fim_prefix>a"
@@ -169,24 +167,24 @@ class TestCompletions:
 
 
 class TestLogprobs:
-    async def test_each_token_has_one(self, client: openai.AsyncOpenAI) -> None:
+    async def test_each_token_has_a_logprob(self, client: openai.AsyncOpenAI) -> None:
         answer = await client.completions.create(model="any", prompt="x", max_tokens=3, logprobs=2)
-        told = answer.choices[0].logprobs
-        assert told is not None
-        assert told.tokens == ["r", "e", "t"]
-        assert told.token_logprobs == [-0.01] * 3
-        assert told.text_offset == [0, 1, 2]
+        logprobs = answer.choices[0].logprobs
+        assert logprobs is not None
+        assert logprobs.tokens == ["r", "e", "t"]
+        assert logprobs.token_logprobs == [-0.01] * 3
+        assert logprobs.text_offset == [0, 1, 2]
 
-    async def test_a_stream_has_them_too(self, client: openai.AsyncOpenAI) -> None:
+    async def test_a_stream_has_logprobs_too(self, client: openai.AsyncOpenAI) -> None:
         stream = await client.completions.create(
             model="any", prompt="x", max_tokens=3, logprobs=0, stream=True
         )
-        told = [p.choices[0].logprobs async for p in stream if p.choices[0].logprobs]
-        assert [token for part in told for token in part.tokens or ()] == ["r", "e", "t"]
-        assert [at for part in told for at in part.text_offset or ()] == [0, 1, 2]
+        logprobs = [c.choices[0].logprobs async for c in stream if c.choices[0].logprobs]
+        assert [token for each in logprobs for token in each.tokens or ()] == ["r", "e", "t"]
+        assert [offset for each in logprobs for offset in each.text_offset or ()] == [0, 1, 2]
 
     @pytest.mark.parametrize("prompt", ["abc", ids("abc")])
-    async def test_a_text_is_scored_without_writing_on(
+    async def test_a_text_is_scored_without_generating(
         self, client: openai.AsyncOpenAI, engine: ScriptedEngine, prompt: Any
     ) -> None:
         answer = await client.completions.create(
@@ -199,7 +197,7 @@ class TestLogprobs:
         assert choice.logprobs.token_logprobs == [None, -0.5, -0.5]
         assert engine.tokens_written == 0
 
-    async def test_prompt_and_answer_are_scored_together(self, client: openai.AsyncOpenAI) -> None:
+    async def test_prompt_and_output_are_scored_together(self, client: openai.AsyncOpenAI) -> None:
         answer = await client.completions.create(
             model="any", prompt="abc", max_tokens=2, echo=True, logprobs=1
         )

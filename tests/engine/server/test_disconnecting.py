@@ -1,4 +1,4 @@
-"""Who closes the connection stops the decoding, within a token or two."""
+"""A disconnect of the client stops the decoding within a token or two."""
 
 import asyncio
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from engine.scripted import ScriptedEngine
-from tests.engine.server.serving import asking, until
+from tests.engine.server.serving import connected_client, until
 
 LONG = "x" * 2000
 
@@ -17,10 +17,8 @@ def slow() -> ScriptedEngine:
 
 
 class TestDisconnecting:
-    """Who closes the connection stops the decoding, within a token or two."""
-
-    async def test_closing_a_stream(self, slow: ScriptedEngine) -> None:
-        async with asking(slow) as client:
+    async def test_closing_a_stream_stops_the_decoding(self, slow: ScriptedEngine) -> None:
+        async with connected_client(slow) as client:
             stream = await client.completions.create(
                 model="any", prompt="x", max_tokens=2000, stream=True
             )
@@ -29,8 +27,8 @@ class TestDisconnecting:
             await until(lambda: slow.stopped_early == 1)
         assert slow.tokens_written < 100
 
-    async def test_closing_a_chat(self, slow: ScriptedEngine) -> None:
-        async with asking(slow) as client:
+    async def test_closing_a_chat_stops_the_decoding(self, slow: ScriptedEngine) -> None:
+        async with connected_client(slow) as client:
             stream = await client.chat.completions.create(
                 model="any", messages=[{"role": "user", "content": "How?"}], stream=True
             )
@@ -40,32 +38,34 @@ class TestDisconnecting:
         assert slow.tokens_written < 100
 
     @pytest.mark.parametrize("kind", ["completion", "chat"])
-    async def test_giving_up_on_a_whole_answer(self, slow: ScriptedEngine, kind: str) -> None:
-        async with asking(slow) as client:
+    async def test_cancelling_a_request_without_a_stream_stops_the_decoding(
+        self, slow: ScriptedEngine, kind: str
+    ) -> None:
+        async with connected_client(slow) as client:
             if kind == "chat":
-                asked: Any = client.chat.completions.create(
+                response: Any = client.chat.completions.create(
                     model="any", messages=[{"role": "user", "content": "How?"}], max_tokens=2000
                 )
             else:
-                asked = client.completions.create(model="any", prompt="x", max_tokens=2000)
-            waiting = asyncio.create_task(asked)
+                response = client.completions.create(model="any", prompt="x", max_tokens=2000)
+            task = asyncio.create_task(response)
             await until(lambda: slow.tokens_written > 2)
-            waiting.cancel()
+            task.cancel()
             await until(lambda: slow.stopped_early == 1)
         assert slow.tokens_written < 100
 
-    async def test_giving_up_before_the_first_token(self) -> None:
+    async def test_cancelling_before_the_first_token_stops_the_decoding(self) -> None:
         stuck = ScriptedEngine(lambda _: LONG, seconds_per_token=60)
-        async with asking(stuck) as client:
-            asked = client.completions.create(model="any", prompt="x", stream=True)
-            waiting = asyncio.create_task(asked)
+        async with connected_client(stuck) as client:
+            response = client.completions.create(model="any", prompt="x", stream=True)
+            task = asyncio.create_task(response)
             await until(lambda: len(stuck.requests) == 1)
-            waiting.cancel()
+            task.cancel()
             await until(lambda: stuck.stopped_early == 1)
         assert stuck.tokens_written == 0
 
-    async def test_the_next_request_is_answered(self, slow: ScriptedEngine) -> None:
-        async with asking(slow) as client:
+    async def test_the_request_after_a_disconnect_is_answered(self, slow: ScriptedEngine) -> None:
+        async with connected_client(slow) as client:
             stream = await client.completions.create(
                 model="any", prompt="x", max_tokens=2000, stream=True
             )

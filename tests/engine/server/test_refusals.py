@@ -1,4 +1,4 @@
-"""What the engine's HTTP interface refuses, and how."""
+"""Requests that the engine's HTTP interface refuses, and the errors that it returns."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,23 +8,23 @@ import openai
 import pytest
 
 from engine.scripted import ScriptedEngine
-from tests.engine.server.serving import ANSWER, asking, post, serving
+from tests.engine.server.serving import OUTPUT, connected_client, post, serving
 
 
 @pytest.fixture
 def engine() -> ScriptedEngine:
-    return ScriptedEngine(lambda _: ANSWER)
+    return ScriptedEngine(lambda _: OUTPUT)
 
 
 @pytest.fixture
 async def client(engine: ScriptedEngine) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with asking(engine) as asked:
-        yield asked
+    async with connected_client(engine) as client:
+        yield client
 
 
 class TestErrors:
     @pytest.mark.parametrize(
-        ("path", "body", "named"),
+        ("path", "body", "expected"),
         [
             ("completions", {}, "prompt"),
             ("completions", {"prompt": {"a": 1}}, "prompt"),
@@ -41,48 +41,50 @@ class TestErrors:
             ("chat/completions", {"messages": [{"role": "user"}]}, "content"),
         ],
     )
-    async def test_what_cannot_be_used_is_named(
-        self, client: openai.AsyncOpenAI, path: str, body: Any, named: str
+    async def test_an_invalid_field_is_named(
+        self, client: openai.AsyncOpenAI, path: str, body: Any, expected: str
     ) -> None:
         answer = await post(client, path, body)
         assert answer.status_code == 400
         error = answer.json()["error"]
         assert set(error) == {"message", "type", "param", "code"}
         assert error["type"] == "invalid_request_error"
-        assert named in error["message"]
+        assert expected in error["message"]
 
-    async def test_a_body_that_is_not_json(self, client: openai.AsyncOpenAI) -> None:
+    async def test_a_body_that_is_not_json_is_refused(self, client: openai.AsyncOpenAI) -> None:
         async with httpx2.AsyncClient(base_url=str(client.base_url)) as plain:
             answer = await plain.post("completions", content=b"{")
         assert answer.status_code == 400
         assert "not valid JSON" in answer.json()["error"]["message"]
 
     @pytest.mark.parametrize("stream", [False, True])
-    async def test_a_prompt_that_does_not_fit(self, stream: bool) -> None:
-        async with asking(ScriptedEngine(lambda _: ANSWER, context_window=8)) as client:
-            with pytest.raises(openai.BadRequestError) as refused:
+    async def test_a_prompt_that_does_not_fit_is_refused(self, stream: bool) -> None:
+        async with connected_client(ScriptedEngine(lambda _: OUTPUT, context_window=8)) as client:
+            with pytest.raises(openai.BadRequestError) as raised:
                 await client.completions.create(model="any", prompt="x" * 8, stream=stream)
-        assert refused.value.type == "prompt_too_long"
+        assert raised.value.type == "prompt_too_long"
 
-    async def test_the_servers_own_faults_hide_their_words(self) -> None:
+    async def test_an_internal_error_does_not_reveal_its_message(self) -> None:
         def fail(_: Any) -> str:
             raise ValueError("the user's code")
 
-        async with asking(ScriptedEngine(fail)) as client:
-            with pytest.raises(openai.InternalServerError) as failed:
+        async with connected_client(ScriptedEngine(fail)) as client:
+            with pytest.raises(openai.InternalServerError) as raised:
                 await client.completions.create(model="any", prompt="x")
-        assert failed.value.type == "internal_error"
-        assert "the user's code" not in str(failed.value)
+        assert raised.value.type == "internal_error"
+        assert "the user's code" not in str(raised.value)
 
 
 class TestToken:
-    async def test_who_shows_it_is_answered(self, engine: ScriptedEngine) -> None:
-        async with asking(engine, token="secret") as client:
+    async def test_a_request_with_the_token_is_answered(self, engine: ScriptedEngine) -> None:
+        async with connected_client(engine, token="secret") as client:
             assert (await client.completions.create(model="any", prompt="x")).choices
 
-    @pytest.mark.parametrize("shown", [None, "Bearer wrong", "secret", "Bearer secrét"])
-    async def test_who_does_not_is_refused(self, engine: ScriptedEngine, shown: str | None) -> None:
-        headers = {} if shown is None else {"Authorization": shown.encode()}
+    @pytest.mark.parametrize("authorization", [None, "Bearer wrong", "secret", "Bearer secrét"])
+    async def test_a_request_without_the_token_is_refused(
+        self, engine: ScriptedEngine, authorization: str | None
+    ) -> None:
+        headers = {} if authorization is None else {"Authorization": authorization.encode()}
         async with (
             serving(engine, token="secret") as endpoint,
             httpx2.AsyncClient(base_url=endpoint.url, headers=headers) as plain,
@@ -92,7 +94,7 @@ class TestToken:
                 assert answer.status_code == 401
                 assert answer.json()["error"]["code"] == "invalid_api_key"
 
-    async def test_openais_client_knows_the_refusal(self, engine: ScriptedEngine) -> None:
+    async def test_openais_client_understands_the_refusal(self, engine: ScriptedEngine) -> None:
         async with (
             serving(engine, token="secret") as endpoint,
             openai.AsyncOpenAI(base_url=f"{endpoint.url}/v1", api_key="wrong") as client,

@@ -1,4 +1,4 @@
-"""What else the engine's HTTP interface tells."""
+"""The engine's HTTP interface lists its model, tokenizer and metrics."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,27 +9,29 @@ import pytest
 
 from engine.scripted import ScriptedEngine
 from engine.tokenizer import Tokenizer
-from tests.engine.server.serving import ANSWER, asking, serving
+from tests.engine.server.serving import OUTPUT, connected_client, serving
 
 
 @pytest.fixture
 def engine() -> ScriptedEngine:
-    return ScriptedEngine(lambda _: ANSWER)
+    return ScriptedEngine(lambda _: OUTPUT)
 
 
 @pytest.fixture
 async def client(engine: ScriptedEngine) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with asking(engine) as asked:
-        yield asked
+    async with connected_client(engine) as client:
+        yield client
 
 
 async def test_the_model_is_listed(client: openai.AsyncOpenAI) -> None:
-    listed = [model async for model in client.models.list()]
-    assert [model.id for model in listed] == ["scripted"]
-    assert listed[0].model_dump()["max_model_len"] == 100_000
+    models = [model async for model in client.models.list()]
+    assert [model.id for model in models] == ["scripted"]
+    assert models[0].model_dump()["max_model_len"] == 100_000
 
 
-async def test_the_tokenizer_comes_through_whole(engine: ScriptedEngine, tmp_path: Path) -> None:
+async def test_the_tokenizer_is_transferred_without_loss(
+    engine: ScriptedEngine, tmp_path: Path
+) -> None:
     uds = tmp_path / "s"
     transport = httpx2.AsyncHTTPTransport(uds=str(uds))
     async with (
@@ -44,7 +46,7 @@ async def test_the_tokenizer_comes_through_whole(engine: ScriptedEngine, tmp_pat
     assert fetched.special_tokens == engine.model_tokenizer.special_tokens
 
 
-async def test_what_was_done_is_told_as_prometheus_reads_it(
+async def test_metrics_have_the_prometheus_format(
     client: openai.AsyncOpenAI, engine: ScriptedEngine
 ) -> None:
     await client.completions.create(model="any", prompt="x", max_tokens=5)

@@ -1,4 +1,4 @@
-"""`python -m lsp_server` is `starcoder-lsp`."""
+"""Lets `python -m lsp_server` run the command `starcoder-lsp`."""
 
 from lsp_server.cli import main
 

@@ -1,4 +1,4 @@
-"""Logging: to stderr or a file, never to stdout, and never the text of documents."""
+"""Logging to stderr or to a file, never to stdout, and never the text of documents."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import logging.handlers
 import sys
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_LONGEST_BYTES = 2_000_000
+_MAX_BYTES = 2_000_000
+"""Size at which a log file is rotated."""
 
-_TALKATIVE = (
+_VERBOSE_LOGGERS = (
     "pygls.protocol",
     "pygls.protocol.json_rpc",
     "pygls.protocol.language_server",
@@ -20,17 +21,22 @@ _TALKATIVE = (
     "httpx2",
     "httpcore2",
 )
-"""They log whole messages at info or debug, and messages hold the user's code."""
+"""These loggers write whole messages at info or debug level, and messages contain user code."""
 
 
 def set_up_logging(log_file: str | None) -> None:
-    """Send the log to a file, kept short by rotation, or to stderr."""
+    """Write the log to a rotated file, or to stderr if `log_file` is None."""
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if log_file is not None:
         handler = logging.handlers.RotatingFileHandler(
-            log_file, maxBytes=_LONGEST_BYTES, backupCount=1, encoding="utf-8"
+            log_file, maxBytes=_MAX_BYTES, backupCount=1, encoding="utf-8"
         )
     handler.setFormatter(logging.Formatter(_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for name in _TALKATIVE:
+    for name in _VERBOSE_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def set_log_level(level: str) -> None:
+    """Set the level of the root logger, such as `debug`."""
+    logging.getLogger().setLevel(level.upper())

@@ -1,6 +1,6 @@
-"""The server over TCP: many clients, each with a server object of its own.
+"""Runs the server over TCP for many clients, each with a server object of its own.
 
-pygls' own TCP mode has one writer for all, so that one client's answer reaches another.
+The TCP mode of pygls shares one writer between all clients, so responses can reach the wrong one.
 """
 
 from __future__ import annotations
@@ -8,20 +8,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-import threading
 
 from pygls.io_ import run_async
 
 from lsp_server.logs import set_up_logging
-from lsp_server.session.protocol import ConnectionProtocol
-from lsp_server.session.server import EngineFactory, engine_of
-from lsp_server.stdio import build_server
+from lsp_server.registration import build_server
+from lsp_server.session.engine_session import EngineFactory, create_engine
+from lsp_server.session.pygls_internals import ConnectionProtocol
 
 log = logging.getLogger(__name__)
 
 
 def run_tcp(
-    host: str, port: int, *, log_file: str | None = None, make_engine: EngineFactory = engine_of
+    host: str,
+    port: int,
+    *,
+    log_file: str | None = None,
+    make_engine: EngineFactory = create_engine,
 ) -> None:
     """Serve every client that connects, until interrupted."""
     set_up_logging(log_file)
@@ -31,40 +34,40 @@ def run_tcp(
         log.info("interrupted")
 
 
-async def serve_tcp(host: str, port: int, make_engine: EngineFactory = engine_of) -> None:
-    """Listen; the address that was bound is told on stderr."""
+async def serve_tcp(host: str, port: int, make_engine: EngineFactory = create_engine) -> None:
+    """Listen for clients and print the address to stderr."""
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _serve_one(reader, writer, make_engine)
+    async def on_connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _serve_client(reader, writer, make_engine)
 
-    listening = await asyncio.start_server(connected, host, port)
-    print(  # noqa: T201 - stderr, and whoever chose port 0 needs it
-        "listening on {}:{}".format(*listening.sockets[0].getsockname()[:2]),
+    listener = await asyncio.start_server(on_connect, host, port)
+    print(  # noqa: T201 - to stderr; a caller that chose port 0 reads the port from it
+        "listening on {}:{}".format(*listener.sockets[0].getsockname()[:2]),
         file=sys.stderr,
         flush=True,
     )
-    async with listening:
-        await listening.serve_forever()
+    async with listener:
+        await listener.serve_forever()
 
 
-async def _serve_one(
+async def _serve_client(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, make_engine: EngineFactory
 ) -> None:
     server = build_server(make_engine, protocol_cls=ConnectionProtocol)
-    server._stop_event = threading.Event()
-    server.protocol.set_writer(writer)
+    protocol = server.protocol
+    assert isinstance(protocol, ConnectionProtocol)
+    protocol.set_writer(writer)
     try:
         await run_async(
-            stop_event=server._stop_event,
+            stop_event=protocol.exited,
             reader=reader,
-            protocol=server.protocol,
+            protocol=protocol,
             logger=log,
             error_handler=server.report_server_error,
         )
     except (asyncio.IncompleteReadError, ConnectionError):
-        log.info("a client went away")
+        log.info("a client disconnected")
     finally:
-        for future in list(server.protocol._request_futures.values()):
-            future.cancel()
+        protocol.cancel_requests()
         await server.close()
         writer.close()

@@ -9,7 +9,7 @@ import sys
 from engine.api import Priority
 from engine.scripted import ScriptedEngine
 from lsp_server.logs import set_up_logging
-from lsp_server.stdio import build_server
+from lsp_server.registration import build_server
 
 
 def main() -> None:

@@ -1,1 +1,1 @@
-"""One module per group of LSP methods: unpack, make one call, pack."""
+"""One module per group of LSP methods. A handler unpacks parameters, makes one call, packs."""

@@ -1,4 +1,4 @@
-"""`textDocument/codeAction`: what can be done with the function or class under the cursor."""
+"""`textDocument/codeAction`: the tasks for the function or class at the cursor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from lsprotocol import types
 
-from lsp_server.handlers.tasks import TASK_COMMAND, TaskName
+from lsp_server.session.protocol import TASK_COMMAND, TaskName
 from lsp_server.session.server import StarcoderServer
 from syntax.symbols import Symbol, enclosing_symbol
 
@@ -18,22 +18,17 @@ _KINDS: dict[TaskName, str] = {
     "explain": "refactor.rewrite.starcoder.explain",
     "fix": types.CodeActionKind.QuickFix.value,
 }
+OPTIONS = types.CodeActionOptions(code_action_kinds=sorted(set(_KINDS.values())))
 
 MAX_CHARACTERS = 1_000_000
-"""In a longer file no function is looked for: a client asks with every move of the cursor."""
-
-
-def register_code_actions(server: StarcoderServer) -> None:
-    """Register the request."""
-    options = types.CodeActionOptions(code_action_kinds=sorted(set(_KINDS.values())))
-    server.feature(types.TEXT_DOCUMENT_CODE_ACTION, options)(code_actions)
+"""A longer file is not parsed, because clients ask each time the cursor moves."""
 
 
 async def code_actions(
     server: StarcoderServer, params: types.CodeActionParams
 ) -> list[types.CodeAction]:
-    """Answer with the tasks that make sense there."""
-    document = server.document(params.text_document.uri)
+    """Return the tasks that are possible at the cursor."""
+    document = server.documents.document(params.text_document.uri)
     if not server.settings.enabled or len(document.source) > MAX_CHARACTERS:
         return []
     start = document.offset_at_position(params.range.start)
@@ -41,51 +36,57 @@ async def code_actions(
     symbol = await asyncio.to_thread(
         enclosing_symbol, document.source, document.language_id or "", start, end
     )
-    actions = [
-        _action(task, title, params) for task, title in _offers(symbol, params.context.diagnostics)
-    ]
-    return [one for one in actions if _wanted(one, params.context.only)]
+    titles = _titles(symbol, params.context.diagnostics)
+    actions = [_action(task, title, params) for task, title in titles]
+    return [action for action in actions if _is_requested(action, params.context.only)]
 
 
-def _offers(
+def _titles(
     symbol: Symbol | None, diagnostics: Sequence[types.Diagnostic]
 ) -> list[tuple[TaskName, str]]:
-    offers: list[tuple[TaskName, str]] = []
+    titles: list[tuple[TaskName, str]] = []
     if diagnostics:
-        offers.append(("fix", f"Fix with StarCoder: {diagnostics[0].message[:60]}"))
+        titles.append(("fix", f"Fix with StarCoder: {diagnostics[0].message[:60]}"))
     if symbol is not None:
-        offers += [
+        titles += [
             ("tests", f"Write tests for {symbol.name}"),
             ("document", f"Document {symbol.name}"),
             ("explain", f"Explain {symbol.name}"),
         ]
-    return offers
+    return titles
 
 
-def _wanted(action: types.CodeAction, only: Sequence[types.CodeActionKind | str] | None) -> bool:
-    kind = str(getattr(action.kind, "value", action.kind))
-    wanted = [str(getattr(one, "value", one)) for one in only or ()]
-    return not wanted or any(kind == one or kind.startswith(f"{one}.") for one in wanted)
+def _is_requested(
+    action: types.CodeAction, only: Sequence[types.CodeActionKind | str] | None
+) -> bool:
+    """Whether the client asked for this kind of action, a kind above it, or all kinds."""
+    kind = _kind_name(action.kind)
+    requested = [_kind_name(name) for name in only or ()]
+    return not requested or any(kind == name or kind.startswith(f"{name}.") for name in requested)
+
+
+def _kind_name(kind: types.CodeActionKind | str | None) -> str:
+    return str(getattr(kind, "value", kind))
 
 
 def _action(task: TaskName, title: str, params: types.CodeActionParams) -> types.CodeAction:
-    found = list(params.context.diagnostics) if task == "fix" else []
+    diagnostics = list(params.context.diagnostics) if task == "fix" else []
     argument: dict[str, Any] = {
         "task": task,
         "uri": params.text_document.uri,
         "range": {
-            "start": _point(params.range.start),
-            "end": _point(params.range.end),
+            "start": _position_payload(params.range.start),
+            "end": _position_payload(params.range.end),
         },
-        "problems": [one.message for one in found],
+        "problems": [diagnostic.message for diagnostic in diagnostics],
     }
     return types.CodeAction(
         title=title,
         kind=_KINDS[task],
-        diagnostics=found or None,
+        diagnostics=diagnostics or None,
         command=types.Command(title, TASK_COMMAND, arguments=[argument]),
     )
 
 
-def _point(position: types.Position) -> dict[str, int]:
+def _position_payload(position: types.Position) -> dict[str, int]:
     return {"line": position.line, "character": position.character}

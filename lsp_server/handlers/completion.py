@@ -5,39 +5,33 @@ from __future__ import annotations
 from lsprotocol import types
 
 from fim.snapshot import Snapshot, Suggestion, Trigger
-from lsp_server.handlers.inline_completion import ACCEPTED_COMMAND
 from lsp_server.session.documents import Document
+from lsp_server.session.protocol import ACCEPTED_COMMAND
 from lsp_server.session.server import StarcoderServer
 
-_LABEL_CHARACTERS = 60
-
-
-def register_completion(server: StarcoderServer) -> None:
-    """Register the request; for a client with inline completions it would double them."""
-    server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())(completion)
+_MAX_LABEL_CHARACTERS = 60
 
 
 async def completion(
     server: StarcoderServer, params: types.CompletionParams
 ) -> types.CompletionList:
-    """Answer with the suggestion as the first item of the list."""
-    document = server.document(params.text_document.uri)
-    snapshot, result = await server.complete(
-        params.text_document.uri, params.position, Trigger.AUTOMATIC, None
-    )
-    items = [_item(one, snapshot, document) for one in result.suggestions]
-    # Incomplete: the next key may change the suggestion, so the client is to ask again.
+    """Return the suggestion as the first item of the completion list."""
+    document = server.documents.document(params.text_document.uri)
+    snapshot = server.documents.snapshot(params.text_document.uri, params.position)
+    result = await server.completions.complete(snapshot, Trigger.AUTOMATIC)
+    items = [to_item(suggestion, snapshot, document) for suggestion in result.suggestions]
+    # The list is incomplete because the next key may change the suggestion: the client asks again.
     return types.CompletionList(is_incomplete=True, items=items)
 
 
-def _item(suggestion: Suggestion, snapshot: Snapshot, document: Document) -> types.CompletionItem:
-    """Return an item that starts at the half-typed word, since clients filter by it."""
+def to_item(suggestion: Suggestion, snapshot: Snapshot, document: Document) -> types.CompletionItem:
+    """Return an item that starts at the half-typed word, because clients filter by that word."""
     word = _word_before(snapshot)
     index = document.index_of(snapshot.text)
     text = word + suggestion.text
     first_line = text.splitlines()[0].strip()
     return types.CompletionItem(
-        label=first_line[:_LABEL_CHARACTERS],
+        label=first_line[:_MAX_LABEL_CHARACTERS],
         kind=types.CompletionItemKind.Snippet,
         detail="StarCoder",
         documentation=text,

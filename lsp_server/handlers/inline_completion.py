@@ -1,4 +1,4 @@
-"""`textDocument/inlineCompletion` (LSP 3.18), and the editor's word that one was accepted."""
+"""`textDocument/inlineCompletion` (LSP 3.18), and the command that reports acceptance."""
 
 from __future__ import annotations
 
@@ -7,57 +7,49 @@ from typing import Any
 from lsprotocol import types
 
 from fim.snapshot import SelectedText, Suggestion, Trigger
-from lsp_server.session.documents import Document, LineIndex
+from lsp_server.session.documents import Document, Encoding, LineIndex
+from lsp_server.session.protocol import ACCEPTED_COMMAND
 from lsp_server.session.server import StarcoderServer
 
-ACCEPTED_COMMAND = "starcoder.accepted"
-
-
-def register_inline_completion(server: StarcoderServer) -> None:
-    """Register the request and the command that reports acceptance."""
-    # Without options pygls does not advertise the feature.
-    options = types.InlineCompletionOptions()
-    server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, options)(inline_completion)
-    server.command(ACCEPTED_COMMAND)(accepted)
+_PARTS = ("all", "word", "line")
 
 
 async def inline_completion(
     server: StarcoderServer, params: types.InlineCompletionParams
 ) -> types.InlineCompletionList:
-    """Answer with ghost text."""
-    document = server.document(params.text_document.uri)
-    selected = _selected(params.context.selected_completion_info, document)
-    invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
-    trigger = Trigger.INVOKED if invoked else Trigger.AUTOMATIC
-    snapshot, result = await server.complete(
-        params.text_document.uri, params.position, trigger, selected
-    )
+    """Return suggestions as ghost text."""
+    document = server.documents.document(params.text_document.uri)
+    snapshot = server.documents.snapshot(params.text_document.uri, params.position)
+    selected = _selected_text(params.context.selected_completion_info, document)
+    is_invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+    trigger = Trigger.INVOKED if is_invoked else Trigger.AUTOMATIC
+    result = await server.completions.complete(snapshot, trigger, selected)
     index = document.index_of(snapshot.text)
     return types.InlineCompletionList(
-        items=[_item(one, index, document.encoding) for one in result.suggestions]
+        items=[to_item(suggestion, index, document.encoding) for suggestion in result.suggestions]
     )
-
-
-_PARTS = ("all", "word", "line")
 
 
 def accepted(server: StarcoderServer, *arguments: Any) -> None:
-    """Take note that a suggestion was accepted; a second argument names the part of it."""
-    name = str(arguments[0]) if arguments else ""
+    """Record that a suggestion was accepted; the second argument names the accepted part."""
+    suggestion_id = str(arguments[0]) if arguments else ""
     part = arguments[1] if len(arguments) > 1 and arguments[1] in _PARTS else "all"
-    server.accepted(name, part)
+    server.completions.record_acceptance(suggestion_id, part)
 
 
-def _selected(info: types.SelectedCompletionInfo | None, document: Document) -> SelectedText | None:
+def _selected_text(
+    info: types.SelectedCompletionInfo | None, document: Document
+) -> SelectedText | None:
     if info is None:
         return None
     start = document.offset_at_position(info.range.start)
     return SelectedText(start, document.offset_at_position(info.range.end), info.text)
 
 
-def _item(
-    suggestion: Suggestion, index: LineIndex, encoding: types.PositionEncodingKind | str
+def to_item(
+    suggestion: Suggestion, index: LineIndex, encoding: Encoding
 ) -> types.InlineCompletionItem:
+    """Return a suggestion as LSP defines it."""
     return types.InlineCompletionItem(
         insert_text=suggestion.text,
         range=types.Range(

@@ -1,7 +1,7 @@
-"""Documents as the protocol counts them: three line ends, three encodings of columns.
+"""Documents as LSP defines them: three kinds of line endings, three position encodings.
 
-pygls splits lines as Python does, where a form feed, a vertical tab or U+2028 ends a line; to an
-editor they do not, and an edit after one would land in the wrong place.
+pygls splits lines as Python does, where a form feed, a vertical tab or U+2028 ends a line. For an
+editor they do not end a line, so pygls would apply an edit after one of them at a wrong position.
 """
 
 from __future__ import annotations
@@ -11,64 +11,69 @@ from bisect import bisect_right
 from itertools import pairwise
 
 from lsprotocol import types
-from pygls.workspace import TextDocument, Workspace
 
-_LINE_END = re.compile(r"\r\n|\r|\n")
+from lsp_server.session.pygls_internals import EditableDocument
+
+_LINE_ENDING = re.compile(r"\r\n|\r|\n")
+
+Encoding = types.PositionEncodingKind | str
 
 
-def _starts_in(text: str, offset: int) -> list[int]:
-    return [offset + match.end() for match in _LINE_END.finditer(text)]
+def _line_starts(text: str, offset: int) -> list[int]:
+    """Return where the lines after the first one begin; `text` itself begins at `offset`."""
+    return [offset + match.end() for match in _LINE_ENDING.finditer(text)]
 
 
 class LineIndex:
-    """Where the lines of a text begin; positions to offsets in code points, and back.
+    """Where the lines of a text begin. Converts positions to code point offsets and back.
 
-    LSP 3.18, "Text Documents" and "Position": a line too far is the end of the text, a character
-    too far is the end of the line, before its line end.
+    LSP 3.18, "Text Documents" and "Position": a line number that is too large means the end of the
+    text, a character that is too large means the end of the line, before its line ending.
     """
 
     def __init__(self, text: str, starts: list[int] | None = None) -> None:
         self.text = text
-        self.starts = [0, *_starts_in(text, 0)] if starts is None else starts
+        self.starts = [0, *_line_starts(text, 0)] if starts is None else starts
 
-    def replaced(self, start: int, end: int, inserted: str) -> LineIndex:
-        """Return the index after an edit; only the lines around it are looked at again.
+    def after_edit(self, start: int, end: int, inserted: str) -> LineIndex:
+        """Return the index after an edit; only the lines around the edit are scanned again.
 
-        A neighbouring line on either side is among them, since an edit may join or part a
-        carriage return and a line feed.
+        The lines before and after are scanned too, since an edit may join or separate a carriage
+        return and a line feed.
         """
         text = self.text[:start] + inserted + self.text[end:]
-        grown = len(inserted) - (end - start)
+        growth = len(inserted) - (end - start)
         first = max(0, bisect_right(self.starts, start) - 2)
         after = min(bisect_right(self.starts, end) + 1, len(self.starts))
-        stop = (self.starts[after] if after < len(self.starts) else len(self.text) + 1) + grown
-        seen = _starts_in(text[self.starts[first] : stop], self.starts[first])
-        middle = [at for at in seen if at < stop]
-        later = [at + grown for at in self.starts[after:]]
+        stop = (self.starts[after] if after < len(self.starts) else len(self.text) + 1) + growth
+        scanned = _line_starts(text[self.starts[first] : stop], self.starts[first])
+        middle = [offset for offset in scanned if offset < stop]
+        later = [offset + growth for offset in self.starts[after:]]
         return LineIndex(text, self.starts[: first + 1] + middle + later)
 
-    def offset(self, position: types.Position, encoding: types.PositionEncodingKind | str) -> int:
+    def offset(self, position: types.Position, encoding: Encoding) -> int:
         """Return the offset of a position, clamped to the text."""
         if position.line >= len(self.starts):
             return len(self.text)
         start = self.starts[position.line]
         line = self._line(position.line)
-        return start + _code_points(line, position.character, encoding)
+        return start + _to_code_points(line, position.character, encoding)
 
-    def position(self, offset: int, encoding: types.PositionEncodingKind | str) -> types.Position:
-        """Return the position of an offset, which may be anywhere from 0 to the text's length."""
+    def position(self, offset: int, encoding: Encoding) -> types.Position:
+        """Return the position of an offset between 0 and the length of the text."""
         line = bisect_right(self.starts, offset) - 1
         start = self.starts[line]
-        return types.Position(line, _units(self.text[start:offset], encoding))
+        return types.Position(line, _to_units(self.text[start:offset], encoding))
 
     def _line(self, number: int) -> str:
-        """A line without its end."""
-        last = number + 1 >= len(self.starts)
-        end = len(self.text) if last else self.starts[number + 1]
+        """Return a line without its line ending."""
+        is_last = number + 1 >= len(self.starts)
+        end = len(self.text) if is_last else self.starts[number + 1]
         return self.text[self.starts[number] : end].rstrip("\r\n")
 
 
-def _units(text: str, encoding: types.PositionEncodingKind | str) -> int:
+def _to_units(text: str, encoding: Encoding) -> int:
+    """Return the number of code units of a text."""
     if encoding == types.PositionEncodingKind.Utf32 or text.isascii():
         return len(text)
     if encoding == types.PositionEncodingKind.Utf8:
@@ -76,8 +81,8 @@ def _units(text: str, encoding: types.PositionEncodingKind | str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-def _code_points(line: str, units: int, encoding: types.PositionEncodingKind | str) -> int:
-    """Return how many characters the first `units` units of a line are; never half a one."""
+def _to_code_points(line: str, units: int, encoding: Encoding) -> int:
+    """Return the number of whole characters in the first `units` code units of a line."""
     if units <= 0:
         return 0
     if encoding == types.PositionEncodingKind.Utf32 or line.isascii():
@@ -88,63 +93,44 @@ def _code_points(line: str, units: int, encoding: types.PositionEncodingKind | s
     return len(head.decode(name, "ignore"))
 
 
-class Document(TextDocument):
-    """A text document whose lines end where an editor's do."""
+class Document(EditableDocument):
+    """A text document whose lines end where they end in an editor."""
 
     _index: LineIndex | None = None
 
     @property
     def index(self) -> LineIndex:
-        """Where the lines of the present text begin."""
+        """The line index of the current text."""
         return self.index_of(self.source)
 
     def index_of(self, text: str) -> LineIndex:
-        """Return the index of a text that this document has, or had a moment ago."""
+        """Return the line index of the current text or of an earlier text of this document."""
         if self._index is not None and self._index.text is text:
             return self._index
         index = LineIndex(text)
-        if text is self._source:
+        if text is self.source:
             self._index = index
         return index
 
     @property
-    def encoding(self) -> types.PositionEncodingKind | str:
-        """How the client counts columns."""
-        return self._position_codec.encoding or types.PositionEncodingKind.Utf16
+    def encoding(self) -> Encoding:
+        """The client's position encoding."""
+        return self.position_codec.encoding or types.PositionEncodingKind.Utf16
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The lines with their ends, as pygls wants them."""
+        """The lines with their line endings, as pygls expects them."""
         starts = [*self.index.starts, len(self.source)]
-        found = (self.source[a:b] for a, b in pairwise(starts))
-        return tuple(line for line in found if line)
+        lines = (self.source[start:end] for start, end in pairwise(starts))
+        return tuple(line for line in lines if line)
 
     def offset_at_position(self, client_position: types.Position) -> int:
-        """Return the offset in code points."""
+        """Return the offset of a position in code points."""
         return self.index.offset(client_position, self.encoding)
 
-    def _apply_incremental_change(self, change: types.TextDocumentContentChangePartial) -> None:
+    def text_after(self, change: types.TextDocumentContentChangePartial) -> str:
+        """Return the text after an edit, and keep its line index."""
         start = self.offset_at_position(change.range.start)
         end = max(start, self.offset_at_position(change.range.end))
-        self._index = self.index.replaced(start, end, change.text)
-        self._source = self._index.text
-
-
-class DocumentWorkspace(Workspace):
-    """A workspace of such documents."""
-
-    def _create_text_document(
-        self,
-        doc_uri: str,
-        source: str | None = None,
-        version: int | None = None,
-        language_id: str | None = None,
-    ) -> Document:
-        return Document(
-            doc_uri,
-            source=source,
-            version=version,
-            language_id=language_id,
-            sync_kind=self._sync_kind,
-            position_codec=self._position_codec,
-        )
+        self._index = self.index.after_edit(start, end, change.text)
+        return self._index.text

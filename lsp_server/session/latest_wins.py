@@ -1,4 +1,4 @@
-"""The newest request of a document wins; each gets exactly one answer."""
+"""The newest request of a document replaces the older one; each request gets one response."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ T = TypeVar("T")
 
 
 class LatestWins:
-    """Runs one piece of work a key; a newer one ends the older.
+    """Runs one coroutine per key; a newer one cancels the older one.
 
-    Neovim does not cancel the request before when a key is typed, so this must.
+    Neovim does not cancel the previous completion request when a key is typed, so the server does.
     """
 
     def __init__(self) -> None:
         self._running: dict[str, asyncio.Task[Any]] = {}
 
     async def run(self, key: str, work: Coroutine[Any, Any, T]) -> T | None:
-        """Return what `work` returns, None when a newer request for the key superseded it.
+        """Return the result of `work`, None if a newer request for the same key replaced it.
 
         Cancelling the caller cancels the work.
         """
@@ -39,6 +39,6 @@ class LatestWins:
                 del self._running[key]
 
     def cancel(self, key: str) -> None:
-        """End the work of a key, if there is any: its document was closed."""
+        """Cancel the work of a key, if any is running."""
         if (running := self._running.get(key)) is not None:
             running.cancel()

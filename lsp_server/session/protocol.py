@@ -1,39 +1,65 @@
-"""The protocol with manners: an unexpected failure tells the client nothing of code or text."""
+"""The custom part of the protocol: names on the wire, and parameter types that requests share."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
+from typing import Any, Literal
 
 from lsprotocol import types
-from pygls.protocol import LanguageServerProtocol, lsp_method
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
 
-_INTERNAL_ERROR = -32603
-FAILED = "The language server failed at this; its log has the details."
+STATUS_METHOD = "starcoder/status"
+"""Our notification about the server's state; clients that do not know it ignore it."""
+ACCEPTED_COMMAND = "starcoder.accepted"
+"""The command that reports that a suggestion was accepted."""
+TASK_COMMAND = "starcoder.task"
+"""The command that performs a task and applies its edit."""
 
+INVALID_PARAMS = -32602
+"""Error code of JSON-RPC."""
 
-class StarcoderProtocol(LanguageServerProtocol):
-    """Answers an unexpected exception with one sentence; pygls would send message and traceback.
-
-    Both may hold the user's code. The log gets them.
-    """
-
-    def _send_response(
-        self, msg_id: Any, result: Any = None, error: types.ResponseError | None = None
-    ) -> None:
-        if error is not None and error.code == _INTERNAL_ERROR:
-            error = types.ResponseError(_INTERNAL_ERROR, FAILED)
-        super()._send_response(msg_id, result, error)
+ProgressToken = str | int
+TaskName = Literal["tests", "explain", "document", "fix", "edit"]
 
 
-class ConnectionProtocol(StarcoderProtocol):
-    """For one of many connections: `exit` ends it, where the stock one ends the process."""
+class Params(BaseModel):
+    """Base class of the parameters of our requests, in camelCase on the wire."""
 
-    @lsp_method(types.EXIT)
-    def lsp_exit(self, *_: Any) -> Generator[Any, Any, None]:
-        """Close the connection."""
-        yield from ()
-        if self._server._stop_event is not None:
-            self._server._stop_event.set()
-        if self.writer is not None:
-            self.writer.close()
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class NoParams(Params):
+    """The parameters of a request that needs none."""
+
+
+class PositionParams(Params):
+    """A position in the client's encoding."""
+
+    line: int
+    character: int
+
+    def to_lsp(self) -> types.Position:
+        """Return the position as lsprotocol defines it."""
+        return types.Position(self.line, self.character)
+
+
+class RangeParams(Params):
+    """A range in the client's encoding."""
+
+    start: PositionParams
+    end: PositionParams
+
+    def to_lsp(self) -> types.Range:
+        """Return the range as lsprotocol defines it."""
+        return types.Range(self.start.to_lsp(), self.end.to_lsp())
+
+
+def to_plain(value: Any) -> Any:
+    """Return JSON with dictionaries in place of the anonymous named tuples of pygls."""
+    if hasattr(value, "_asdict"):
+        return {key: to_plain(inner) for key, inner in value._asdict().items()}
+    if isinstance(value, dict):
+        return {key: to_plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [to_plain(inner) for inner in value]
+    return value

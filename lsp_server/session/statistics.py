@@ -1,7 +1,7 @@
-"""What became of suggestions, counted on this machine and sent nowhere.
+"""Counts of suggestions that were shown, accepted and kept; they stay on this machine.
 
-One SQLite file holds events: when, what, in which language, by which model, how many characters.
-No text and no file name is ever in it.
+One SQLite file contains events: time, event, language, model, number of characters. It never
+contains text or file names.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from fim.snapshot import CompletionResult, Snapshot, Source
 log = logging.getLogger(__name__)
 
 KEPT_AFTER_S = (("kept 30 s", 30.0), ("kept 5 min", 300.0))
-"""Whether what was accepted still stands there after a while."""
+"""Events that record whether an accepted suggestion is still in the document, and after how many
+seconds."""
 
 _VARIABLE = "STARCODER_LSP_STATISTICS"
-_REMEMBERED = 200
-_NEW = frozenset({Source.MODEL, Source.JOINED})
-"""Answers that bring a suggestion; the others bring the rest of one that was counted."""
+_MAX_OFFERS = 200
+"""Number of shown suggestions that can still be reported as accepted."""
+_NEW_SUGGESTION = frozenset({Source.MODEL, Source.JOINED})
+"""Sources of new suggestions; others continue a suggestion that is already counted."""
 
 _TABLE = """
 create table if not exists events (
@@ -39,107 +41,123 @@ create table if not exists events (
 )
 """
 
+Event = tuple[float, str, str, str, int]
+"""One row: time in seconds since 1970, event, language, model, number of characters."""
+
 
 def statistics_file() -> Path:
-    """Return where the numbers are; `STARCODER_LSP_STATISTICS` names another file."""
-    named = os.environ.get(_VARIABLE)
-    return Path(named) if named else platformdirs.user_data_path("starcoder-lsp") / "stats.sqlite3"
+    """Return the path of the file; `STARCODER_LSP_STATISTICS` overrides the default."""
+    override = os.environ.get(_VARIABLE)
+    if override:
+        return Path(override)
+    return platformdirs.user_data_path("starcoder-lsp") / "stats.sqlite3"
 
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
+    """A suggestion that was shown."""
+
     uri: str
     language: str
     text: str
 
 
 class Statistics:
-    """Counts for one editor window; several may write to one file."""
+    """Records the events of one editor window; several windows may write to one file."""
 
     def __init__(
-        self, spawn: Callable[[Coroutine[Any, Any, Any]], None], file: Path | None = None
+        self,
+        spawn: Callable[[Coroutine[Any, Any, Any]], None],
+        current_model: Callable[[], str],
+        file: Path | None = None,
     ) -> None:
         self._spawn = spawn
+        self._current_model = current_model
         self._file = file or statistics_file()
         self._offers: OrderedDict[str, _Offer] = OrderedDict()
-        self.model = ""
 
-    def shown(self, snapshot: Snapshot, result: CompletionResult) -> None:
-        """Count the suggestions of an answer."""
-        for one in result.suggestions:
-            self._offers[one.id] = _Offer(snapshot.uri, snapshot.language_id, one.text)
-            if result.source in _NEW:
-                self._note("shown", snapshot.language_id, len(one.text))
-        while len(self._offers) > _REMEMBERED:
+    def record_shown(self, snapshot: Snapshot, result: CompletionResult) -> None:
+        """Record the suggestions of a completion request."""
+        for suggestion in result.suggestions:
+            offer = _Offer(snapshot.uri, snapshot.language_id, suggestion.text)
+            self._offers[suggestion.id] = offer
+            if result.source in _NEW_SUGGESTION:
+                self._record("shown", offer)
+        while len(self._offers) > _MAX_OFFERS:
             self._offers.popitem(last=False)
 
-    def accepted(self, suggestion_id: str, part: str, text_of: Callable[[str], str | None]) -> None:
-        """Count an acceptance of `part`: all, word or line; look later whether it was kept.
+    def record_accepted(
+        self, suggestion_id: str, part: str, text_of: Callable[[str], str | None]
+    ) -> None:
+        """Record that `part` of a suggestion was accepted: `all`, `word` or `line`.
 
-        `text_of` returns a document's text by its URI, None once it is closed.
+        A complete suggestion is looked up again later, to see whether it was kept. `text_of`
+        returns a document's text by its URI, None if it is closed.
         """
         offer = self._offers.get(suggestion_id)
         if offer is None:
             return
-        what = "accepted" if part == "all" else f"accepted a {part}"
-        self._note(what, offer.language, len(offer.text))
+        self._record("accepted" if part == "all" else f"accepted a {part}", offer)
         if part == "all":
-            for name, seconds in KEPT_AFTER_S:
-                self._spawn(self._look_later(offer, name, seconds, text_of))
+            for event, seconds in KEPT_AFTER_S:
+                self._spawn(self._record_if_kept(offer, event, seconds, text_of))
 
-    async def _look_later(
-        self, offer: _Offer, name: str, seconds: float, text_of: Callable[[str], str | None]
+    async def _record_if_kept(
+        self, offer: _Offer, event: str, seconds: float, text_of: Callable[[str], str | None]
     ) -> None:
         await asyncio.sleep(seconds)
         text = text_of(offer.uri)
         if text is not None and offer.text.strip() in text:
-            self._note(name, offer.language, len(offer.text))
+            self._record(event, offer)
 
-    def _note(self, what: str, language: str, characters: int) -> None:
-        row = (time.time(), what, language, self.model, characters)
+    def _record(self, event: str, offer: _Offer) -> None:
+        row = (time.time(), event, offer.language, self._current_model(), len(offer.text))
         self._spawn(asyncio.to_thread(write, self._file, row))
 
 
-def write(file: Path, row: tuple[float, str, str, str, int]) -> None:
-    """Add an event; a file that cannot be written costs a line in the log and nothing else."""
+def write(file: Path, event: Event) -> None:
+    """Add an event; log a warning if the file cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(file, timeout=5.0)) as base, base:
-            base.execute(_TABLE)
-            base.execute("insert into events values (?, ?, ?, ?, ?)", row)
+        with closing(sqlite3.connect(file, timeout=5.0)) as database, database:
+            database.execute(_TABLE)
+            database.execute("insert into events values (?, ?, ?, ?, ?)", event)
     except (OSError, sqlite3.Error) as error:
-        log.warning("statistics are not kept: %s", error)
+        log.warning("statistics were not written: %s", error)
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Events of one language and model."""
+    """The events of one language and model."""
 
     language: str
     model: str
     events: dict[str, int]
+    """Number of events by name."""
     characters: int
-    """Accepted."""
+    """Number of characters in accepted suggestions."""
 
 
 def read(file: Path, days: float | None = None) -> list[Count]:
-    """Return counts by language and model, most shown first; empty where nothing was counted.
+    """Return counts by language and model, most shown first; empty if the file does not exist.
 
-    Raises sqlite3.Error for a file that holds something else.
+    Only events of the last `days` days are counted. Raises sqlite3.Error if the file is not a
+    database of statistics.
     """
     if not file.exists():
         return []
     since = 0.0 if days is None else time.time() - days * 86400
-    found: dict[tuple[str, str], Count] = {}
-    with closing(sqlite3.connect(file)) as base:
-        rows = base.execute(
+    with closing(sqlite3.connect(file)) as database:
+        rows = database.execute(
             "select language, model, what, count(*), sum(characters) from events "
             "where time >= ? group by language, model, what",
             (since,),
         ).fetchall()
-    for language, model, what, count, characters in rows:
-        one = found.setdefault((language, model), Count(language, model, {}, 0))
-        one.events[what] = count
-        if what == "accepted":
-            found[language, model] = Count(language, model, one.events, characters)
-    return sorted(found.values(), key=lambda one: -one.events.get("shown", 0))
+    counts: dict[tuple[str, str], Count] = {}
+    for language, model, event, number, characters in rows:
+        key = (language, model)
+        count = counts.setdefault(key, Count(language, model, {}, 0))
+        count.events[event] = number
+        if event == "accepted":
+            counts[key] = Count(language, model, count.events, characters)
+    return sorted(counts.values(), key=lambda count: -count.events.get("shown", 0))

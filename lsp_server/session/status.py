@@ -1,9 +1,10 @@
-"""What the user sees of the server's state: a notification for a status bar, progress, messages."""
+"""What the user sees of the server's state: the status bar, progress and messages."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,18 +15,18 @@ from typing import Any
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
-from engine.api import Engine, EngineState
+from engine.api import Engine, EngineInfo, EngineState
+from fim.snapshot import CompletionResult
+from lsp_server.session.protocol import STATUS_METHOD
 
 log = logging.getLogger(__name__)
 
-METHOD = "starcoder/status"
-"""Our own notification; clients that do not know it ignore it."""
-
-_LOOK_EVERY_S = 0.2
+_POLL_INTERVAL_S = 0.2
+"""Seconds between two questions to an engine that is loading its model."""
 
 
 class State(StrEnum):
-    """Where the server stands, as a status bar shows it."""
+    """The server's state, as a status bar shows it."""
 
     STARTING = "starting"
     READY = "ready"
@@ -36,31 +37,31 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The notification's parameters."""
+    """The parameters of the status notification."""
 
     state: State = State.STARTING
     message: str = ""
     model: str = ""
     device: str = ""
     demo: bool = False
-    """Whether the model is the embedded demo model; a client is to say so."""
+    """Whether the model is the embedded demo model; clients should show this."""
     why: str = ""
-    """Where the last key's suggestion came from, or why there was none."""
+    """Where the latest suggestion came from, or why the latest key got none."""
     source: str = ""
-    """Where the last key's answer came from, in a word: a `fim.snapshot.Source`."""
+    """The same in one word: a `fim.snapshot.Source`."""
     asked: int = 0
-    """How often the engine was asked for a completion by this server."""
+    """Number of requests that this server sent to the engine for completions."""
     suggested: bool = False
-    """Whether the last key got a suggestion."""
+    """Whether the latest key got a suggestion."""
     last_at: float = 0.0
-    """When the last suggestion was made, in seconds since 1970; 0 before there was any."""
+    """Time of the latest suggestion, in seconds since 1970; 0 before the first one."""
     last_ms: float = 0.0
-    """Milliseconds from its request to its answer."""
+    """Milliseconds from the latest suggestion's request to its response."""
     tokens_per_second: float = 0.0
-    """How fast the engine wrote when last it did; 0 while that is unknown."""
+    """Speed of the engine's latest output; 0 while it is unknown."""
 
-    def params(self) -> dict[str, Any]:
-        """Return the wire form."""
+    def payload(self) -> dict[str, Any]:
+        """Return the parameters as they are sent."""
         return {
             "state": str(self.state),
             "message": self.message,
@@ -78,53 +79,102 @@ class Status:
 
 
 class StatusReporter:
-    """Tells one client what changes."""
+    """Notifies one client of the server's state."""
 
     def __init__(self, server: LanguageServer) -> None:
         self._server = server
-        self._told: set[str] = set()
+        self._shown_messages: set[str] = set()
         self.status = Status()
 
+    # The status bar.
+
     def update(self, **changes: Any) -> None:
-        """Change the status and notify, if anything did change."""
+        """Change fields of the status; notify the client if any value differs."""
         changed = replace(self.status, **changes)
         if changed != self.status:
             self.status = changed
-            self._server.protocol.notify(METHOD, changed.params())
+            self._server.protocol.notify(STATUS_METHOD, changed.payload())
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the status bar shows an error."""
+        return self.status.state is State.ERROR
+
+    def show_enabled(self, *, enabled: bool) -> None:
+        """Show that the user switched suggestions on or off."""
+        state = State.READY if enabled else State.DISABLED
+        self.update(state=state, why="" if enabled else "switched off")
+
+    def show_engine(self, info: EngineInfo, *, enabled: bool) -> None:
+        """Show the model of an engine that is ready."""
+        self.update(
+            state=State.READY if enabled else State.DISABLED,
+            message="demo model: too small for good suggestions" if info.is_demo else "",
+            model=info.model,
+            device=info.device,
+            demo=info.is_demo,
+        )
+
+    def show_failure(self, message: str) -> None:
+        """Show why the engine failed."""
+        self.update(state=State.ERROR, message=message, why="the engine failed")
+        self.notify_once(message, types.MessageType.Error)
+
+    def show_completion(
+        self, result: CompletionResult, elapsed_ms: float, num_engine_requests: int
+    ) -> None:
+        """Show the outcome of the latest completion request."""
+        changes: dict[str, Any] = {
+            "why": result.explanation,
+            "source": str(result.source),
+            "asked": num_engine_requests,
+            "suggested": bool(result.suggestions),
+        }
+        if result.suggestions:
+            changes |= {"last_at": time.time(), "last_ms": elapsed_ms}
+        if result.tokens_per_second:
+            changes["tokens_per_second"] = result.tokens_per_second
+        if self.status.state is State.BUSY:
+            changes["state"] = State.READY
+        self.update(**changes)
+
+    # Messages.
 
     def notify_once(self, message: str, kind: types.MessageType) -> None:
-        """Show a message, unless the user was told the same before."""
+        """Log a message, and show it unless the user has seen it."""
         log.log(logging.ERROR if kind is types.MessageType.Error else logging.WARNING, message)
-        if message not in self._told:
-            self._told.add(message)
-            self._server.window_show_message(types.ShowMessageParams(kind, message))
+        if message not in self._shown_messages:
+            self._shown_messages.add(message)
+            self.show_message(message, kind)
 
     def reset_notifications(self) -> None:
-        """Forget what was told: the user changed something and wants to hear of it."""
-        self._told.clear()
+        """Show all messages again: the user changed settings and wants to see the effect."""
+        self._shown_messages.clear()
+
+    def show_message(self, message: str, kind: types.MessageType) -> None:
+        """Show a message."""
+        self._server.window_show_message(types.ShowMessageParams(kind, message))
+
+    # Progress.
 
     @asynccontextmanager
     async def progress(self, title: str) -> AsyncIterator[asyncio.Future[Any] | None]:
-        """Show that something takes its time; yields what is done when the user cancels it.
+        """Show progress while the block runs; yields a future that the user can cancel.
 
-        None where the client shows no progress.
+        Yields None if the client does not show progress.
         """
-        window = self._server.client_capabilities.window
-        if window is None or not window.work_done_progress:
+        token = await self._begin_progress(title, is_cancellable=True)
+        if token is None:
             yield None
             return
-        shown = self._server.work_done_progress
-        token = str(uuid.uuid4())
-        await shown.create_async(token)
-        shown.begin(token, types.WorkDoneProgressBegin(title=title, cancellable=True))
         try:
-            yield asyncio.wrap_future(shown.tokens[token])
+            yield asyncio.wrap_future(self._server.work_done_progress.tokens[token])
         finally:
-            shown.end(token, types.WorkDoneProgressEnd())
+            self._end_progress(token)
 
-    async def follow(self, engine: Engine) -> None:
-        """Report the loading of an engine as progress, until it is ready or has failed."""
-        token = await self._begin_progress()
+    async def show_loading(self, engine: Engine) -> None:
+        """Show the progress of an engine that loads its model, until it is ready or has failed."""
+        token = await self._begin_progress("StarCoder: starting the engine")
         try:
             while True:
                 health = await engine.health()
@@ -132,22 +182,26 @@ class StatusReporter:
                     return
                 self.update(state=State.STARTING, message=health.detail)
                 if token is not None:
-                    share = None if health.progress is None else int(100 * health.progress)
+                    percent = None if health.progress is None else int(100 * health.progress)
                     self._server.work_done_progress.report(
-                        token, types.WorkDoneProgressReport(message=health.detail, percentage=share)
+                        token,
+                        types.WorkDoneProgressReport(message=health.detail, percentage=percent),
                     )
-                await asyncio.sleep(_LOOK_EVERY_S)
+                await asyncio.sleep(_POLL_INTERVAL_S)
         finally:
             if token is not None:
-                self._server.work_done_progress.end(token, types.WorkDoneProgressEnd())
+                self._end_progress(token)
 
-    async def _begin_progress(self) -> str | None:
+    async def _begin_progress(self, title: str, *, is_cancellable: bool = False) -> str | None:
+        """Return the token of new progress, None if the client does not show progress."""
         window = self._server.client_capabilities.window
         if window is None or not window.work_done_progress:
             return None
         token = str(uuid.uuid4())
         await self._server.work_done_progress.create_async(token)
-        self._server.work_done_progress.begin(
-            token, types.WorkDoneProgressBegin(title="StarCoder: starting the engine")
-        )
+        begin = types.WorkDoneProgressBegin(title=title, cancellable=is_cancellable or None)
+        self._server.work_done_progress.begin(token, begin)
         return token
+
+    def _end_progress(self, token: str) -> None:
+        self._server.work_done_progress.end(token, types.WorkDoneProgressEnd())

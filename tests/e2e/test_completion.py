@@ -1,4 +1,4 @@
-"""Ghost text by the real server process, and what reaches the engine for it."""
+"""Suggestions of a real server process, and what the engine is asked for them."""
 
 import time
 from typing import Any
@@ -6,32 +6,36 @@ from typing import Any
 import pytest
 from lsprotocol import types
 
-from tests.e2e.client import Editor, capabilities, scripted, start
+from tests.e2e.client import Editor, scripted, start
 
-HOSTILE = "a = '<fim_suffix>'\nb = '<|endoftext|>'\nc = '<|end|> <fim_prefix><fim_middle>'\nd = "
-
-
-def applied(text: str, item: Any, editor: Editor) -> str:
-    """The document with the suggestion accepted, positions resolved apart from the product."""
-    ends = []
-    for wanted in (item.range.start, item.range.end):
-        ends.append(next(o for o in range(len(text) + 1) if editor.position(o) == wanted))
-    return text[: ends[0]] + str(item.insert_text) + text[ends[1] :]
+SPECIAL_TOKENS = (
+    "a = '<fim_suffix>'\nb = '<|endoftext|>'\nc = '<|end|> <fim_prefix><fim_middle>'\nd = "
+)
 
 
-async def test_text_that_spells_special_tokens_stays_text() -> None:
+def accept(text: str, item: Any, editor: Editor) -> str:
+    """Return the text with a suggestion accepted, without the product's code."""
+    start_, end = (
+        next(offset for offset in range(len(text) + 1) if editor.position(offset) == position)
+        for position in (item.range.start, item.range.end)
+    )
+    return text[:start_] + str(item.insert_text) + text[end:]
+
+
+async def test_text_that_spells_special_tokens_is_encoded_as_text() -> None:
     async with start(scripted("1")) as editor:
-        editor.open(HOSTILE + "\n<fim_middle> = 2\n")
-        assert await editor.suggestion(len(HOSTILE)) == "1"
-        prompt = (await editor.request("test/requests"))["prompts"][0]
+        editor.open(SPECIAL_TOKENS + "\n<fim_middle> = 2\n")
+        assert await editor.suggestion(len(SPECIAL_TOKENS)) == "1"
+        requests = await editor.engine_requests()
         # Ids of the scripted engine's tokenizer: 1 prefix, 2 middle, 3 suffix, 0 end of text.
-        assert [prompt.count(id_) for id_ in (1, 2, 3, 0)] == [1, 1, 1, 0]
-        text = (await editor.request("test/requests"))["texts"][0]
-        before = HOSTILE.removesuffix(" ")  # is healed
-        assert text == f"<fim_prefix><fim_suffix>\n<fim_middle> = 2\n<fim_middle>{before}"
+        prompt = requests["prompts"][0]
+        assert [prompt.count(token_id) for token_id in (1, 2, 3, 0)] == [1, 1, 1, 0]
+        prefix = SPECIAL_TOKENS.removesuffix(" ")  # token healing takes the space back
+        expected = f"<fim_prefix><fim_suffix>\n<fim_middle> = 2\n<fim_middle>{prefix}"
+        assert requests["texts"][0] == expected
 
 
-async def test_what_stands_right_of_the_cursor_is_replaced_not_doubled() -> None:
+async def test_a_bracket_right_of_the_cursor_is_replaced_instead_of_doubled() -> None:
     text = "🎉 = call(a, )\r\n"
     async with start(scripted("b)")) as editor:
         editor.open(text)
@@ -43,50 +47,50 @@ async def test_what_stands_right_of_the_cursor_is_replaced_not_doubled() -> None
             )
         )
         (item,) = answer.items
-        assert applied(text, item, editor) == "🎉 = call(a, b)\r\n"
+        assert accept(text, item, editor) == "🎉 = call(a, b)\r\n"
         assert item.command.command == "starcoder.accepted"
 
 
-async def test_accepting_is_acknowledged() -> None:
+async def test_accepting_a_suggestion_is_acknowledged() -> None:
     async with start(scripted("1")) as editor:
         params = types.ExecuteCommandParams("starcoder.accepted", ["some-id"])
         assert await editor.client.workspace_execute_command_async(params) is None
 
 
-async def test_typing_what_is_shown_asks_the_engine_once() -> None:
+async def test_typing_what_is_suggested_asks_the_engine_once() -> None:
     async with start(scripted("total + 1")) as editor:
         editor.open("x = ")
         assert await editor.suggestion(4) == "total + 1"
-        for at, character in enumerate("tot", start=4):
-            editor.insert(at, character)
+        for offset, character in enumerate("tot", start=4):
+            editor.insert(offset, character)
         assert await editor.suggestion(7) == "al + 1"
         status = editor.statuses[-1]
         assert (status["why"], status["source"]) == ("typed through", "typed through")
         assert status["asked"] == 1
-        assert len((await editor.request("test/requests"))["prompts"]) == 1
+        assert len((await editor.engine_requests())["prompts"]) == 1
 
 
-async def test_the_status_tells_of_the_last_suggestion_and_of_the_last_key() -> None:
+async def test_the_status_describes_the_latest_suggestion_and_the_latest_key() -> None:
     async with start(scripted("total + 1", 0.01)) as editor:
         editor.open("x = ")
-        began = time.time()
+        started = time.time()
         assert await editor.suggestion(4) == "total + 1"
-        shown = editor.statuses[-1]
-        assert shown["suggested"]
-        assert began <= shown["lastAt"] <= time.time()
-        assert shown["lastMs"] >= 80
-        # A token sleeps for 10 ms at least.
-        assert 1 < shown["tokensPerSecond"] <= 100
+        status = editor.statuses[-1]
+        assert status["suggested"]
+        assert started <= status["lastAt"] <= time.time()
+        assert status["lastMs"] >= 80
+        # The scripted engine sleeps for at least 10 ms per token.
+        assert 1 < status["tokensPerSecond"] <= 100
 
         assert await editor.suggestion(0) is None
-        after = editor.statuses[-1]
-        assert not after["suggested"]
-        assert "word" in after["why"]
-        same = ("lastAt", "lastMs", "tokensPerSecond")
-        assert [after[one] for one in same] == [shown[one] for one in same]
+        later = editor.statuses[-1]
+        assert not later["suggested"]
+        assert "word" in later["why"]
+        for field in ("lastAt", "lastMs", "tokensPerSecond"):
+            assert later[field] == status[field]
 
 
-async def test_the_suggest_widgets_choice_is_kept() -> None:
+async def test_the_item_selected_in_the_suggest_widget_is_kept() -> None:
     text = "os.pa"
     async with start(scripted(".join(a)")) as editor:
         editor.open(text)
@@ -109,14 +113,13 @@ async def test_the_suggest_widgets_choice_is_kept() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n", "x = 1"])
-async def test_the_end_and_the_empty_file(text: str) -> None:
+async def test_the_end_of_a_file_and_an_empty_file_are_completed(text: str) -> None:
     async with start(scripted("y = 2\n")) as editor:
         editor.open(text)
-        shown = await editor.suggestion(len(text), invoked=True)
-        assert shown in ("y = 2", None)
+        assert await editor.suggestion(len(text), invoked=True) in ("y = 2", None)
 
 
-async def test_no_request_in_the_middle_of_a_word_unless_invoked() -> None:
+async def test_nothing_is_suggested_within_a_word_unless_invoked() -> None:
     async with start(scripted("zz")) as editor:
         editor.open("total")
         assert await editor.suggestion(3) is None
@@ -124,17 +127,12 @@ async def test_no_request_in_the_middle_of_a_word_unless_invoked() -> None:
         assert await editor.suggestion(3, invoked=True) == "zz"
 
 
-async def test_a_client_without_ghost_text_gets_a_completion_item(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def without(editor: str, **_: bool) -> types.ClientCapabilities:
-        known = capabilities(editor)
-        assert known.text_document is not None
-        known.text_document.inline_completion = None
-        return known
+async def test_a_client_without_inline_completion_gets_a_completion_item() -> None:
+    def remove_inline_completion(capabilities: types.ClientCapabilities) -> None:
+        assert capabilities.text_document is not None
+        capabilities.text_document.inline_completion = None
 
-    monkeypatch.setattr("tests.e2e.client.capabilities", without)
-    async with start(scripted("ber + 1")) as editor:
+    async with start(scripted("ber + 1"), change_capabilities=remove_inline_completion) as editor:
         editor.open("x = num")
         answer = await editor.client.text_document_completion_async(
             types.CompletionParams(types.TextDocumentIdentifier(editor.uri), types.Position(0, 7))
@@ -145,13 +143,13 @@ async def test_a_client_without_ghost_text_gets_a_completion_item(
         assert item.filter_text == "num"
 
 
-async def test_a_client_with_ghost_text_is_not_offered_both() -> None:
+async def test_a_client_with_inline_completion_is_offered_only_that() -> None:
     async with start(scripted("1")) as editor:
-        assert editor.offered.inline_completion_provider is not None
-        assert editor.offered.completion_provider is None
+        assert editor.server_capabilities.inline_completion_provider is not None
+        assert editor.server_capabilities.completion_provider is None
 
 
-async def test_a_notebooks_cell_completes() -> None:
+async def test_a_cell_of_a_notebook_is_completed() -> None:
     cell = "notebook-cell:/book.ipynb#1"
     async with start(scripted("1 + 1")) as editor:
         editor.client.notebook_document_did_open(
@@ -169,9 +167,9 @@ async def test_a_notebooks_cell_completes() -> None:
         assert await editor.suggestion(4) == "1 + 1"
 
 
-async def test_a_cell_of_a_notebook_is_completed_with_those_before_it() -> None:
+async def test_the_prompt_of_a_cell_contains_the_cells_before_it() -> None:
     async with start(scripted("value")) as editor:
-        uris = [f"file:///work-space/book.ipynb#c{at}" for at in range(3)]
+        uris = [f"file:///work-space/book.ipynb#c{number}" for number in range(3)]
         texts = ["import os\n", "first = ", "second = "]
         notebook = types.NotebookDocument(
             "file:///work-space/book.ipynb",
@@ -186,9 +184,9 @@ async def test_a_cell_of_a_notebook_is_completed_with_those_before_it() -> None:
         editor.client.notebook_document_did_open(
             types.DidOpenNotebookDocumentParams(notebook, items)
         )
-        for at, before in ((1, ["import os"]), (2, ["import os", "first = "])):
-            editor.text, editor.uri = texts[at], uris[at]
-            assert await editor.suggestion(len(texts[at]), invoked=True) == "value"
-            prompt = (await editor.request("test/requests"))["texts"][-1]
-            assert all(text in prompt for text in before)
-            assert texts[at].rstrip() in prompt
+        for number, cells_before in ((1, ["import os"]), (2, ["import os", "first = "])):
+            editor.text, editor.uri = texts[number], uris[number]
+            assert await editor.suggestion(len(editor.text), invoked=True) == "value"
+            prompt = (await editor.engine_requests())["texts"][-1]
+            assert all(text in prompt for text in cells_before)
+            assert editor.text.rstrip() in prompt

@@ -11,22 +11,22 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
 from tests.chat.tasks.projects import PROJECTS, Project, lay_out
-from tests.e2e.client import Editor, capabilities, scripted, start
+from tests.e2e.client import Editor, scripted, start
 
 CODE = "# \N{PARTY POPPER}\r\ndef double(x):\r\n    return x * 2\r\n"
 
 
-def at(line: int, character: int = 0) -> dict[str, Any]:
-    point = {"line": line, "character": character}
-    return {"start": point, "end": point}
+def cursor_at(line: int, character: int = 0) -> dict[str, Any]:
+    position = {"line": line, "character": character}
+    return {"start": position, "end": position}
 
 
-async def offered(editor: Editor, line: int, problems: tuple[str, ...] = ()) -> list[Any]:
-    point = types.Position(line, 4)
-    where = types.Range(point, point)
-    found = [types.Diagnostic(where, one) for one in problems]
+async def code_actions(editor: Editor, line: int, problems: tuple[str, ...] = ()) -> list[Any]:
+    position = types.Position(line, 4)
+    range_ = types.Range(position, position)
+    diagnostics = [types.Diagnostic(range_, message) for message in problems]
     params = types.CodeActionParams(
-        types.TextDocumentIdentifier(editor.uri), where, types.CodeActionContext(found)
+        types.TextDocumentIdentifier(editor.uri), range_, types.CodeActionContext(diagnostics)
     )
     return list(await editor.client.text_document_code_action_async(params) or [])
 
@@ -37,13 +37,18 @@ def open_project(editor: Editor, project: Project, root: Path) -> Path:
     return source
 
 
-def cursor(project: Project, source: Path) -> dict[str, Any]:
+def cursor_in(project: Project, source: Path) -> dict[str, Any]:
     before = source.read_text().split(project.at)[0]
-    return at(before.count("\n"), len(before.rsplit("\n", 1)[-1]))
+    return cursor_at(before.count("\n"), len(before.rsplit("\n", 1)[-1]))
 
 
-def apply(edit: dict[str, Any]) -> None:
-    """As an editor does it, for files that are not open."""
+def task_command(editor: Editor, task: str, line: int) -> types.ExecuteCommandParams:
+    argument = {"task": task, "uri": editor.uri, "range": cursor_at(line)}
+    return types.ExecuteCommandParams("starcoder.task", [argument])
+
+
+def apply_on_disk(edit: dict[str, Any]) -> None:
+    """Apply an edit as an editor does to files that are not open."""
     for change in edit["documentChanges"]:
         if change.get("kind") == "create":
             path = Path(change["uri"].removeprefix("file://"))
@@ -53,163 +58,172 @@ def apply(edit: dict[str, Any]) -> None:
             continue
         path = Path(change["textDocument"]["uri"].removeprefix("file://"))
         lines = path.read_bytes().decode().splitlines(keepends=True)
-        for one in change["edits"]:
-            start, end = one["range"]["start"], one["range"]["end"]
-            assert start == end
-            before = lines[: start["line"]]
-            line = lines[start["line"]] if start["line"] < len(lines) else ""
-            at_ = start["character"]
-            text = "".join(
-                [*before, line[:at_], one["newText"], line[at_:], *lines[start["line"] + 1 :]]
-            )
+        for text_edit in change["edits"]:
+            start_, end = text_edit["range"]["start"], text_edit["range"]["end"]
+            assert start_ == end
+            before, after = lines[: start_["line"]], lines[start_["line"] + 1 :]
+            line = lines[start_["line"]] if start_["line"] < len(lines) else ""
+            left, right = line[: start_["character"]], line[start_["character"] :]
+            text = "".join([*before, left, text_edit["newText"], right, *after])
             path.write_bytes(text.encode())
 
 
-async def test_actions_for_the_function_under_the_cursor() -> None:
+async def wait_until_writing(editor: Editor) -> None:
+    """Wait until the scripted engine has written a few tokens."""
+    while (await editor.engine_requests())["tokensWritten"] < 3:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
+async def test_code_actions_are_offered_for_the_function_at_the_cursor() -> None:
     async with start(scripted("x")) as editor:
         editor.open(CODE)
-        titles = [one.title for one in await offered(editor, 2, ("undefined y",))]
+        titles = [action.title for action in await code_actions(editor, 2, ("undefined y",))]
         assert titles == [
             "Fix with StarCoder: undefined y",
             "Write tests for double",
             "Document double",
             "Explain double",
         ]
-        assert await offered(editor, 0) == []
+        assert await code_actions(editor, 0) == []
 
 
 @pytest.mark.parametrize(
     "name", ["pytest, nothing there yet", "unittest", "vitest", "go", "cargo", "junit"]
 )
-async def test_tests_are_proposed_as_an_edit_that_asks_first(name: str, tmp_path: Path) -> None:
+async def test_tests_are_proposed_as_an_edit_that_needs_confirmation(
+    name: str, tmp_path: Path
+) -> None:
     project = PROJECTS[name]
     async with start(scripted(project.answer)) as editor:
         source = open_project(editor, project, tmp_path)
-        params = {"task": "tests", "uri": source.as_uri(), "range": cursor(project, source)}
+        params = {"task": "tests", "uri": source.as_uri(), "range": cursor_in(project, source)}
         answer = await editor.request("starcoder/task", params)
-    # Without a workspace the file's own folder is the project.
     edit = answer["edit"]
-    creates = [one for one in edit["documentChanges"] if one.get("kind") == "create"]
-    for one in creates:
-        assert one["options"]["overwrite"] is False
+    creates = [change for change in edit["documentChanges"] if change.get("kind") == "create"]
+    for create in creates:
+        assert create["options"]["overwrite"] is False
     annotation = edit["changeAnnotations"]["starcoder"]
     assert annotation["needsConfirmation"] is True
     assert annotation["label"] == answer["title"]
     if not creates:
         return
-    apply(edit)
+    apply_on_disk(edit)
+    # Without a workspace, the project is the file's own folder.
     assert creates[0]["uri"].startswith(tmp_path.as_uri())
 
 
-async def test_the_command_has_the_client_apply_it(tmp_path: Path) -> None:
+async def test_the_command_has_the_client_apply_the_edit(tmp_path: Path) -> None:
     project = PROJECTS["cargo"]
     async with start(scripted(project.answer)) as editor:
         source = open_project(editor, project, tmp_path)
-        asked: list[types.ApplyWorkspaceEditParams] = []
+        requests: list[types.ApplyWorkspaceEditParams] = []
 
         @editor.client.feature(types.WORKSPACE_APPLY_EDIT)
         def _(params: types.ApplyWorkspaceEditParams) -> types.ApplyWorkspaceEditResult:
-            asked.append(params)
+            requests.append(params)
             return types.ApplyWorkspaceEditResult(applied=True)
 
-        line = cursor(project, source)["start"]["line"]
-        (action,) = [one for one in await offered(editor, line) if "tests" in one.title]
-        # lsprotocol reads any code action with a command as a Command, and that as text.
+        line = cursor_in(project, source)["start"]["line"]
+        actions = await code_actions(editor, line)
+        (action,) = [action for action in actions if "tests" in action.title]
+        # lsprotocol parses a code action with a command as a Command whose name is the repr of it.
         sent = ast.literal_eval(action.command)
         command = types.ExecuteCommandParams(sent["command"], sent["arguments"])
         answer = await editor.client.workspace_execute_command_async(command)
         assert answer["applied"] is True
-    (params,) = asked
+    (params,) = requests
     (change,) = params.edit.document_changes
     assert change.text_document.version == 1
     assert "fn test_total()" in change.edits[0].new_text
 
 
-async def test_drafts_are_shown_while_they_are_written(tmp_path: Path) -> None:
+async def test_partial_answers_are_sent_while_the_model_writes(tmp_path: Path) -> None:
     async with start(scripted("():\n    assert add(1, 2) == 3\n", 0.002)) as editor:
         editor.open("def add(a, b):\n    return a + b\n", (tmp_path / "shop.py").as_uri())
-        params = {"task": "tests", "uri": editor.uri, "range": at(1), "partialResultToken": "d"}
+        params = {
+            "task": "tests",
+            "uri": editor.uri,
+            "range": cursor_at(1),
+            "partialResultToken": "d",
+        }
         answer = await editor.request("starcoder/task", params)
     values = [value for token, value in editor.progress if token == "d"]
     assert [value["begins"] for value in values].count(True) == 1
     assert values[0]["begins"]
-    assert len(values) > 5  # it came in pieces
-    draft = "".join(value["text"] for value in values)
-    assert draft.startswith("```python\n")
-    assert draft.endswith("    assert add(1, 2) == 3\n")
+    assert len(values) > 5  # the answer was sent in pieces
+    partial = "".join(value["text"] for value in values)
+    assert partial.startswith("```python\n")
+    assert partial.endswith("    assert add(1, 2) == 3\n")
     assert "assert add(1, 2) == 3" in str(answer["edit"])
 
 
-@pytest.mark.parametrize("wanted", [True, False])
-async def test_a_client_that_makes_no_file_gets_one_to_fill(
-    wanted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_accepted", [True, False])
+async def test_a_client_that_cannot_create_files_gets_an_empty_file_to_fill(
+    is_accepted: bool, tmp_path: Path
 ) -> None:
-    def without(editor: str, **_: bool) -> types.ClientCapabilities:
-        known = capabilities(editor)
-        assert known.workspace is not None
-        known.workspace.workspace_edit = types.WorkspaceEditClientCapabilities(
+    def remove_file_operations(capabilities: types.ClientCapabilities) -> None:
+        assert capabilities.workspace is not None
+        capabilities.workspace.workspace_edit = types.WorkspaceEditClientCapabilities(
             document_changes=True
         )
-        return known
 
-    monkeypatch.setattr("tests.e2e.client.capabilities", without)
-    made = tmp_path / "tests" / "test_shop.py"
-    async with start(scripted("():\n    assert add(1, 2) == 3\n")) as editor:
+    created = tmp_path / "tests" / "test_shop.py"
+    answer_text = "():\n    assert add(1, 2) == 3\n"
+    async with start(scripted(answer_text), change_capabilities=remove_file_operations) as editor:
         editor.open("def add(a, b):\n    return a + b\n", (tmp_path / "shop.py").as_uri())
-        asked: list[types.ApplyWorkspaceEditParams] = []
+        requests: list[types.ApplyWorkspaceEditParams] = []
 
         @editor.client.feature(types.WORKSPACE_APPLY_EDIT)
         def _(params: types.ApplyWorkspaceEditParams) -> types.ApplyWorkspaceEditResult:
-            asked.append(params)
-            assert made.read_text() == ""
-            return types.ApplyWorkspaceEditResult(applied=wanted)
+            requests.append(params)
+            assert created.read_text() == ""
+            return types.ApplyWorkspaceEditResult(applied=is_accepted)
 
-        argument = {"task": "tests", "uri": editor.uri, "range": at(1)}
-        command = types.ExecuteCommandParams("starcoder.task", [argument])
+        command = task_command(editor, "tests", 1)
         answer = await editor.client.workspace_execute_command_async(command)
-        assert answer["applied"] is wanted
-    (change,) = asked[0].edit.document_changes
-    assert change.text_document.uri == made.as_uri()
+        assert answer["applied"] is is_accepted
+    (change,) = requests[0].edit.document_changes
+    assert change.text_document.uri == created.as_uri()
     assert "def test_add()" in change.edits[0].new_text
-    assert made.exists() is wanted
-    assert (tmp_path / "tests").exists() is wanted
+    assert created.exists() is is_accepted
+    assert (tmp_path / "tests").exists() is is_accepted
 
 
-async def test_a_command_that_fails_tells_the_user() -> None:
+async def test_a_command_that_fails_shows_a_message() -> None:
     async with start(scripted("nonsense")) as editor:
         editor.open(CODE)
-        argument = {"task": "tests", "uri": editor.uri, "range": at(2)}
-        command = types.ExecuteCommandParams("starcoder.task", [argument])
+        command = task_command(editor, "tests", 2)
         answer = await editor.client.workspace_execute_command_async(command)
         assert answer["applied"] is False
-        assert any("no test of double" in one.message for one in editor.client.messages)
+        messages = [message.message for message in editor.client.messages]
+        assert any("no test of double" in message for message in messages)
 
 
-async def test_columns_after_an_emoji_and_line_ends_stay_right() -> None:
+async def test_columns_after_an_emoji_and_line_endings_are_correct() -> None:
     text = CODE.replace("# \N{PARTY POPPER}\r\ndef", "s = '\N{PARTY POPPER}'; y = 1\r\ndef")
     async with start(scripted("z = 3\n```")) as editor:
         editor.open(text)
-        start_, end = editor.position(text.index("y = 1")), editor.position(text.index("\r\n"))
-        where = {
-            "start": {"line": 0, "character": start_.character},
-            "end": {"line": 0, "character": end.character},
+        first, last = editor.position(text.index("y = 1")), editor.position(text.index("\r\n"))
+        range_ = {
+            "start": {"line": 0, "character": first.character},
+            "end": {"line": 0, "character": last.character},
         }
-        params = {"task": "edit", "uri": editor.uri, "range": where, "instruction": "Three."}
+        params = {"task": "edit", "uri": editor.uri, "range": range_, "instruction": "Three."}
         answer = await editor.request("starcoder/task", params)
         (change,) = answer["edit"]["documentChanges"]
-        assert change["edits"][0]["range"]["end"] == {"line": 0, "character": end.character}
+        assert change["edits"][0]["range"]["end"] == {"line": 0, "character": last.character}
         params["task"], params["instruction"] = "explain", ""
         assert (await editor.request("starcoder/task", params))["note"].startswith("z = 3")
 
 
-async def test_documenting_fills_in_the_middle() -> None:
+async def test_the_task_document_uses_fill_in_the_middle() -> None:
     async with start(scripted('Return twice as much."""')) as editor:
         editor.open(CODE)
-        params = {"task": "document", "uri": editor.uri, "range": at(2)}
+        params = {"task": "document", "uri": editor.uri, "range": cursor_at(2)}
         answer = await editor.request("starcoder/task", params)
         (change,) = answer["edit"]["documentChanges"]
         assert change["edits"][0]["newText"] == '    """Return twice as much."""\r\n'
-        prompt = (await editor.request("test/requests"))["texts"][-1]
+        prompt = (await editor.engine_requests())["texts"][-1]
         assert "<fim_suffix>" in prompt
         assert prompt.count('"""') == 2
 
@@ -217,57 +231,55 @@ async def test_documenting_fills_in_the_middle() -> None:
 async def test_a_cancelled_task_stops_the_model() -> None:
     async with start(scripted("abc\n" * 40 + "x" * 400, 0.01)) as editor:
         editor.open(CODE)
-        params = {"task": "explain", "uri": editor.uri, "range": at(2)}
-        asked = editor.client.protocol.send_request("starcoder/task", params, msg_id="t1")
-        while (await editor.request("test/requests"))["tokensWritten"] < 3:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        params = {"task": "explain", "uri": editor.uri, "range": cursor_at(2)}
+        future = editor.client.protocol.send_request("starcoder/task", params, msg_id="t1")
+        await wait_until_writing(editor)
         editor.client.cancel_request(types.CancelParams("t1"))
         with pytest.raises(JsonRpcException, match="cancel"):
-            await asyncio.wrap_future(asked)
+            await asyncio.wrap_future(future)
         await asyncio.sleep(0.05)
-        assert (await editor.request("test/requests"))["stoppedEarly"] == 1
+        assert (await editor.engine_requests())["stoppedEarly"] == 1
 
 
-async def test_a_command_is_stopped_by_its_progress() -> None:
+async def test_cancelling_the_progress_of_a_command_stops_the_model() -> None:
     async with start(scripted("abc\n" * 40 + "x" * 400, 0.01), progress=True) as editor:
         editor.open(CODE)
-        argument = {"task": "explain", "uri": editor.uri, "range": at(2)}
-        command = types.ExecuteCommandParams("starcoder.task", [argument])
+        command = task_command(editor, "explain", 2)
         running = asyncio.create_task(editor.client.workspace_execute_command_async(command))
-        token = await asyncio.wait_for(editor.working_on("explaining"), 20)
-        while (await editor.request("test/requests"))["tokensWritten"] < 3:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        token = await asyncio.wait_for(editor.wait_for_progress("explaining"), 20)
+        await wait_until_writing(editor)
         editor.client.window_work_done_progress_cancel(types.WorkDoneProgressCancelParams(token))
         answer = await asyncio.wait_for(running, 20)
         assert answer == {"applied": False, "note": "cancelled"}
-        assert (await editor.request("test/requests"))["stoppedEarly"] == 1
+        assert (await editor.engine_requests())["stoppedEarly"] == 1
 
 
-async def test_a_commit_message_for_what_is_staged(tmp_path: Path) -> None:
-    def git(*words: str) -> None:
-        subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
+async def test_a_commit_message_is_written_for_the_staged_changes(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        command = ["git", "-C", str(tmp_path), *arguments]
+        subprocess.run(command, check=True, capture_output=True)
 
     async with start(scripted("Add a box")) as editor:
-        ask = {"uri": tmp_path.as_uri()}
+        params = {"uri": tmp_path.as_uri()}
         with pytest.raises(JsonRpcException, match="git: "):
-            await editor.request("starcoder/commitMessage", ask)
+            await editor.request("starcoder/commitMessage", params)
         git("init")
         with pytest.raises(JsonRpcException, match="Nothing is staged"):
-            await editor.request("starcoder/commitMessage", ask)
+            await editor.request("starcoder/commitMessage", params)
         (tmp_path / "box.py").write_text("box = 1\n")
         git("add", "box.py")
-        answer = await editor.request("starcoder/commitMessage", ask)
+        answer = await editor.request("starcoder/commitMessage", params)
         assert answer["message"] == "Add a box"
-        assert "+box = 1" in (await editor.request("test/requests"))["texts"][-1]
+        assert "+box = 1" in (await editor.engine_requests())["texts"][-1]
 
 
-async def test_what_cannot_be_done_says_why() -> None:
+async def test_the_error_of_an_impossible_task_says_why() -> None:
     async with start(scripted("x")) as editor:
         editor.open(CODE)
         for params, match in (
-            ({"task": "tests", "uri": "file:///not/open.py", "range": at(0)}, "not open"),
-            ({"task": "tests", "uri": editor.uri, "range": at(0)}, "into a function"),
-            ({"task": "paint", "uri": editor.uri, "range": at(0)}, "'task'"),
+            ({"task": "tests", "uri": "file:///no/open.py", "range": cursor_at(0)}, "not open"),
+            ({"task": "tests", "uri": editor.uri, "range": cursor_at(0)}, "into a function"),
+            ({"task": "paint", "uri": editor.uri, "range": cursor_at(0)}, "'task'"),
         ):
             with pytest.raises(JsonRpcException, match=match):
                 await editor.request("starcoder/task", params)

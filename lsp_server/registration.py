@@ -1,0 +1,130 @@
+"""Puts a server together: every method and command that the server handles is registered here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from lsprotocol import types
+from pydantic import ValidationError
+from pygls.exceptions import JsonRpcException
+
+from engine.errors import StarcoderError
+from lsp_server.handlers import chat, lifecycle, tasks
+from lsp_server.handlers.code_actions import OPTIONS as CODE_ACTION_OPTIONS
+from lsp_server.handlers.code_actions import code_actions
+from lsp_server.handlers.completion import completion
+from lsp_server.handlers.debug_info import debug_info
+from lsp_server.handlers.inline_completion import accepted, inline_completion
+from lsp_server.session.engine_session import EngineFactory, create_engine
+from lsp_server.session.protocol import (
+    ACCEPTED_COMMAND,
+    INVALID_PARAMS,
+    TASK_COMMAND,
+    NoParams,
+    Params,
+    to_plain,
+)
+from lsp_server.session.pygls_internals import StarcoderProtocol
+from lsp_server.session.server import StarcoderServer
+
+P = TypeVar("P", bound=Params)
+
+
+def build_server(
+    make_engine: EngineFactory = create_engine,
+    protocol_cls: type[StarcoderProtocol] = StarcoderProtocol,
+) -> StarcoderServer:
+    """Return a server with all its handlers."""
+    server = StarcoderServer(make_engine, protocol_cls)
+    _register_lifecycle(server)
+    _register_completion(server)
+    _register_chat(server)
+    _register_tasks(server)
+    server.feature("starcoder/debugInfo")(debug_info)
+    return server
+
+
+def _register_lifecycle(server: StarcoderServer) -> None:
+    @server.feature(types.INITIALIZE)
+    def _(params: types.InitializeParams) -> None:
+        lifecycle.initialize(server, params)
+        _register_for_client(server, params.capabilities)
+
+    server.feature(types.INITIALIZED)(lifecycle.initialized)
+    server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(lifecycle.settings_changed)
+    server.feature(types.TEXT_DOCUMENT_DID_CLOSE)(lifecycle.document_closed)
+    server.feature(types.SHUTDOWN)(lifecycle.shutdown)
+
+
+def _register_for_client(server: StarcoderServer, capabilities: types.ClientCapabilities) -> None:
+    """Register the methods that depend on the client's capabilities.
+
+    pygls announces every registered method and computes the announcement after `initialize` was
+    handled. A client with inline completions must not see `textDocument/completion`, or it would
+    show each suggestion twice.
+    """
+    text_document = capabilities.text_document
+    if text_document is None or text_document.inline_completion is None:
+        server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())(completion)
+
+
+def _register_completion(server: StarcoderServer) -> None:
+    # pygls does not announce this method without options.
+    options = types.InlineCompletionOptions()
+    server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, options)(inline_completion)
+    server.command(ACCEPTED_COMMAND)(accepted)
+
+
+def _register_chat(server: StarcoderServer) -> None:
+    _register_custom(server, "starcoder/chat/create", NoParams, chat.create)
+    _register_custom(server, "starcoder/chat/list", NoParams, chat.list_conversations)
+    _register_custom(server, "starcoder/chat/get", chat.ConversationParams, chat.get)
+    _register_custom(server, "starcoder/chat/send", chat.SendParams, chat.send)
+    _register_custom(server, "starcoder/chat/retry", chat.RetryParams, chat.retry)
+    _register_custom(server, "starcoder/chat/edit", chat.EditParams, chat.edit)
+    _register_custom(server, "starcoder/chat/stop", chat.ConversationParams, chat.stop)
+    _register_custom(server, "starcoder/chat/delete", chat.ConversationParams, chat.delete)
+    _register_custom(server, "starcoder/chat/clear", NoParams, chat.clear)
+    _register_custom(server, "starcoder/chat/export", chat.ConversationParams, chat.export)
+    _register_custom(server, "starcoder/chat/attach", chat.AttachParams, chat.attach)
+    _register_custom(server, "starcoder/chat/commands", NoParams, chat.commands)
+
+
+def _register_tasks(server: StarcoderServer) -> None:
+    server.feature(types.TEXT_DOCUMENT_CODE_ACTION, CODE_ACTION_OPTIONS)(code_actions)
+    server.command(TASK_COMMAND)(tasks.run_command)
+    _register_custom(server, "starcoder/task", tasks.TaskParams, tasks.propose)
+    _register_custom(
+        server, "starcoder/commitMessage", tasks.CommitMessageParams, tasks.commit_message
+    )
+
+
+def _register_custom(
+    server: StarcoderServer,
+    method: str,
+    params_type: type[P],
+    handler: Callable[[StarcoderServer, P], Awaitable[Any]],
+) -> None:
+    """Register one of our own requests; its handler returns plain JSON or types of lsprotocol.
+
+    Parameters are validated, and errors are sent with their message for the user.
+    """
+
+    async def handle(params: Any) -> Any:
+        try:
+            validated = params_type.model_validate(to_plain(params) or {})
+        except ValidationError as error:
+            raise JsonRpcException(_describe(error), INVALID_PARAMS) from None
+        try:
+            return await handler(server, validated)
+        except StarcoderError as error:
+            raise JsonRpcException(error.user_message, error.lsp_code) from error
+
+    server.feature(method)(handle)
+
+
+def _describe(error: ValidationError) -> str:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return f"The parameter {field!r} cannot be used: {first['msg']}."

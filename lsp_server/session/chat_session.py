@@ -1,0 +1,29 @@
+"""Chat in a session: the conversations, and how the model is asked in them."""
+
+from __future__ import annotations
+
+from chat.asker import Asker, OnPartial
+from chat.conversations import Conversations
+from chat.store import ConversationStore
+from lsp_server.session.engine_session import EngineSession
+from lsp_server.settings import Settings
+
+
+class ChatSession:
+    """The conversations of one editor window."""
+
+    def __init__(self, settings: Settings, engine: EngineSession) -> None:
+        self._settings = settings
+        self._engine = engine
+        self.conversations = Conversations(ConversationStore())
+        self.asker = Asker(engine.engine, settings.chat)
+        """Asks the model of the current engine."""
+
+    def apply_settings(self, settings: Settings) -> None:
+        """Use changed settings; call this after the engine session has applied them."""
+        self._settings = settings
+        self.asker = Asker(self._engine.engine, settings.chat)
+
+    def streaming_asker(self, on_partial: OnPartial) -> Asker:
+        """Return an asker that reports the partial answers of one task."""
+        return Asker(self._engine.engine, self._settings.chat, on_partial)

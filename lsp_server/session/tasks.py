@@ -1,0 +1,119 @@
+"""Tasks on the code of open documents. A task returns a proposal and changes nothing itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lsprotocol import types
+
+from chat.asker import Asker, OnPartial
+from chat.tasks.document import FillRequest, document
+from chat.tasks.explain import commit_message, explain
+from chat.tasks.rewriting import edit, fix
+from chat.tasks.target import Proposal, Target, WorkspaceFiles
+from chat.tasks.write_tests import write_tests
+from engine.errors import RequestError
+from fim.request.model import FimModel
+from fim.snapshot import Snapshot
+from lsp_server.session.chat_session import ChatSession
+from lsp_server.session.engine_session import EngineSession
+from lsp_server.session.protocol import TaskName
+from lsp_server.session.staged_changes import staged_diff
+from lsp_server.session.uris import path_of
+from lsp_server.session.workspace_documents import WorkspaceDocuments
+from lsp_server.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRequest:
+    """What to do, and with which code."""
+
+    name: TaskName
+    uri: str
+    range: types.Range
+    instruction: str = ""
+    problems: tuple[str, ...] = ()
+    """Messages of the diagnostics in the range."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """A proposal and the files that it is based on."""
+
+    proposal: Proposal
+    files: WorkspaceFiles
+
+
+class TaskSession:
+    """Performs tasks for one client."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: EngineSession,
+        chat: ChatSession,
+        documents: WorkspaceDocuments,
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._chat = chat
+        self._documents = documents
+
+    def apply_settings(self, settings: Settings) -> None:
+        """Use changed settings from the next task on."""
+        self._settings = settings
+
+    async def perform(self, request: TaskRequest, on_partial: OnPartial) -> TaskResult:
+        """Return what a task proposes. Raises RequestError if the document is not open."""
+        target = self._target(request)
+        files = self._documents.files_of(target.path)
+        asker = self._chat.streaming_asker(on_partial)
+        return TaskResult(await self._propose(request, target, files, asker), files)
+
+    async def _propose(
+        self, request: TaskRequest, target: Target, files: WorkspaceFiles, asker: Asker
+    ) -> Proposal:
+        async def fill(gap: FillRequest) -> str:
+            text = gap.prefix + gap.suffix
+            snapshot = Snapshot(request.uri, gap.language, text, len(gap.prefix))
+            model = FimModel(self._engine.engine, self._settings.fim)
+            return await model.fill(snapshot, gap.stop)
+
+        match request.name:
+            case "tests":
+                return await write_tests(target, asker, files)
+            case "explain":
+                return await explain(target, asker)
+            case "fix":
+                return await fix(target, asker)
+            case "edit":
+                return await edit(target, asker)
+            case "document":
+                return await document(target, fill)
+
+    def _target(self, request: TaskRequest) -> Target:
+        path = path_of(request.uri)
+        opened = self._documents.find_open(request.uri)
+        if opened is None:
+            raise RequestError(f"{path.name} is not open in the editor.")
+        return Target(
+            path=path,
+            language=opened.language_id or "",
+            text=opened.source,
+            start=opened.offset_at_position(request.range.start),
+            end=opened.offset_at_position(request.range.end),
+            root=self._documents.root_of(path),
+            instruction=request.instruction,
+            problems=request.problems,
+        )
+
+    async def write_commit_message(self, uri: str | None, instruction: str) -> str:
+        """Return a message for the staged changes in the repository of a file or folder.
+
+        `uri` is None for the workspace's root. Raises RequestError if nothing is staged.
+        """
+        uri = uri or self._documents.root_uri
+        if not uri:
+            raise RequestError("No folder is open, so there are no staged changes.")
+        diff = await staged_diff(path_of(uri))
+        return await commit_message(diff, self._chat.asker, instruction)

@@ -1,0 +1,107 @@
+"""The workspace as the client shows it: its folders and open documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import cast
+
+from lsprotocol import types
+from pygls.workspace import Workspace
+
+from chat.tasks.target import WorkspaceFiles
+from fim.snapshot import Cell, Snapshot
+from lsp_server.session.documents import Document, Encoding
+from lsp_server.session.uris import path_of, uri_of
+
+
+class WorkspaceDocuments:
+    """Looks up the documents and folders of one client's workspace."""
+
+    def __init__(self, workspace: Callable[[], Workspace]) -> None:
+        """`workspace` returns the workspace of pygls, which exists from `initialize` on."""
+        self._workspace = workspace
+
+    # Documents.
+
+    def document(self, uri: str) -> Document:
+        """Return a document; one that is not open is read from disk."""
+        return cast(Document, self._workspace().get_text_document(uri))
+
+    def open_documents(self) -> dict[str, Document]:
+        """Return the open documents by URI."""
+        return cast("dict[str, Document]", dict(self._workspace().text_documents))
+
+    def is_open(self, uri: str) -> bool:
+        """Whether a document with exactly this URI is open."""
+        return uri in self._workspace().text_documents
+
+    def open_text(self, uri: str) -> str | None:
+        """Return the text of an open document, None if it is closed."""
+        return self.document(uri).source if self.is_open(uri) else None
+
+    def find_open(self, uri: str) -> Document | None:
+        """Return an open document; the URI may be escaped differently from the document's."""
+        documents = self.open_documents()
+        if uri in documents:
+            return documents[uri]
+        matches = (
+            document
+            for document in documents.values()
+            if document.path and uri_of(document.path) == uri
+        )
+        return next(matches, None)
+
+    def snapshot(self, uri: str, position: types.Position) -> Snapshot:
+        """Return the current text of a document with the cursor at a position."""
+        document = self.document(uri)
+        return Snapshot(
+            uri,
+            document.language_id or "",
+            document.source,
+            document.offset_at_position(position),
+            document.version,
+            self._cells_before(uri),
+        )
+
+    def _cells_before(self, uri: str) -> tuple[Cell, ...]:
+        """Return the cells of a notebook that precede this cell; empty for other documents."""
+        notebook = self._workspace().get_notebook_document(cell_uri=uri)
+        cells: list[Cell] = []
+        for cell in notebook.cells if notebook is not None else ():
+            if cell.document == uri:
+                return tuple(cells)
+            text = self.open_text(cell.document)
+            if text is not None and text.strip():
+                is_code = cell.kind == types.NotebookCellKind.Code
+                cells.append(Cell("code" if is_code else "text", text))
+        return ()
+
+    # Folders.
+
+    @property
+    def root_uri(self) -> str:
+        """The URI of the workspace's root; empty without a workspace."""
+        return self._workspace().root_uri or ""
+
+    def folder_uris(self) -> Iterable[str]:
+        """Return the URIs of the workspace folders, or the root of a client without folders."""
+        return self._workspace().folders or [self.root_uri]
+
+    def root_of(self, path: Path) -> Path:
+        """Return the workspace folder that contains a file, or the file's own folder."""
+        folders = [path_of(folder.uri) for folder in self._workspace().folders.values()]
+        if self.root_uri:
+            folders.append(path_of(self.root_uri))
+        parents = [folder for folder in folders if path.is_relative_to(folder)]
+        return max(parents, key=lambda folder: len(folder.parts), default=path.parent)
+
+    def files_of(self, path: Path) -> WorkspaceFiles:
+        """Return the files of a file's workspace; open documents take precedence over the disk."""
+        texts = {path_of(uri): document.source for uri, document in self.open_documents().items()}
+        return WorkspaceFiles(self.root_of(path), texts.get)
+
+    @property
+    def position_encoding(self) -> Encoding:
+        """The client's position encoding."""
+        return self._workspace().position_encoding or types.PositionEncodingKind.Utf16

@@ -37,11 +37,11 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def make_table(title: str, *columns: str) -> Table:
-    """Return a table with these columns and no rows yet."""
+def make_table(title: str, *columns: str, fold: bool = False) -> Table:
+    """Return a table with these columns and no rows yet; `fold` wraps long cells."""
     table = Table(title=title, title_justify="left")
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold" if fold else "ellipsis")
     return table
 
 

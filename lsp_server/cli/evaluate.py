@@ -1,4 +1,4 @@
-"""`starcoder-lsp eval PATH`: how good completions are on files that you choose."""
+"""`starcoder-lsp eval PATH`: measure the quality of completions on files that you choose."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ from fim.settings import FimSettings
 from lsp_server.cli import common
 from lsp_server.cli.results import Results
 
-_WAYS = 2
+_MODES = 2
+"""Each hole is filled by the model alone and by the whole pipeline."""
 
 
 def evaluate(
@@ -45,57 +46,65 @@ def evaluate(
         list[Path],
         typer.Argument(
             metavar="PATH...",
-            help="Repositories, or a file of holes as JSON lines (HumanEval's).",
+            help="Repositories, or one file of holes as JSON lines, such as HumanEval's.",
         ),
     ],
     kinds: Annotated[
         list[HoleKind] | None,
-        typer.Option("--kind", help="What to cut out; by default single lines."),
+        typer.Option("--kind", help="What to cut out. Default: single lines."),
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Holes at most.")] = 200,
-    seed: Annotated[int, typer.Option(help="Of the drawing.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Maximum number of holes.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of the random choice of holes.")] = 0,
     model: common.Model = common.DEFAULT_MODEL,
     adapter: Annotated[
-        str | None, typer.Option(help="An adapter that `tune` made, to measure it.")
+        str | None, typer.Option(help="Measure this adapter, made by `tune`.")
     ] = None,
     dtype: common.DtypeOption = "auto",
     device: common.DeviceOption = "auto",
     offline: common.Offline = False,
-    tests: Annotated[
-        bool, typer.Option(help="Run the tests of holes that have some, in a sandbox.")
-    ] = True,
+    tests: Annotated[bool, typer.Option(help="Run the tests of the holes, in a sandbox.")] = True,
     run_unsandboxed: Annotated[
         bool,
-        typer.Option(help="Run them with limits only: a program can do there what you can."),
+        typer.Option(
+            help="Run the tests with resource limits only: a program may do what you may do."
+        ),
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="JSON lines, one a filling; what is in it is kept."),
+        typer.Option(
+            help="File for the results as JSON lines; results in it are kept and not repeated."
+        ),
     ] = None,
-    report: Annotated[Path | None, typer.Option("--json", help="Write the tables here.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw a picture: .png or .svg.")] = None,
+    report: Annotated[
+        Path | None, typer.Option("--json", help="Write the tables to this file.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw a plot to this file: .png or .svg.")
+    ] = None,
 ) -> None:
-    """Cut holes into files, fill them, and compare: the model alone beside the whole pipeline.
+    """Cut holes into files, fill them, and compare the model alone with the whole pipeline.
 
-    Tests that come with holes are run where code that a model wrote can do no harm, or not at all.
-    Holes depend on the files and the seed alone, so models and adapters are measured on the same.
+    Tests of the holes run in a sandbox, where code that a model wrote cannot do harm. Without a
+    sandbox they do not run. Holes depend only on the files and the seed, so models and adapters
+    are measured on the same holes.
     """
     with common.plain_errors():
         if plot is not None:
             require_matplotlib()
         files = [] if _is_benchmark(paths) else source_files(*paths)
-        holes = _holes(paths, files, kinds or [HoleKind.LINE], count, seed)
+        holes = _choose_holes(paths, files, kinds or [HoleKind.LINE], count, seed)
         has_tests = tests and any(hole.test for hole in holes)
-        run_test = _tester(unsandboxed=run_unsandboxed) if has_tests else None
+        run_test = _test_runner(unsandboxed=run_unsandboxed) if has_tests else None
         settings = EngineSettings(model=model, dtype=dtype, device=device, offline=offline)
         results = Results(out, lambda row: Record(**row))
+        context_provider = context_provider_for(files)
         fim = FimSettings(adapter=adapter)
-        asyncio.run(_fill(holes, settings, fim, run_test, context_provider_for(files), results))
-        wanted = {hole.name for hole in holes}
-        records = [record for record in results.rows if record.name in wanted]
+        asyncio.run(_fill_holes(holes, settings, fim, run_test, context_provider, results))
+        names = {hole.name for hole in holes}
+        records = [record for record in results.rows if record.name in names]
         if plot is not None:
             draw_plot(records, plot)
-    _print(records)
+    _print_tables(records)
     if report is not None:
         report.write_text(json.dumps(_report(records), indent=1) + "\n", encoding="utf-8")
 
@@ -104,27 +113,29 @@ def _is_benchmark(paths: Sequence[Path]) -> bool:
     return len(paths) == 1 and paths[0].is_file()
 
 
-def _holes(
+def _choose_holes(
     paths: Sequence[Path], files: Sequence[File], kinds: Sequence[HoleKind], count: int, seed: int
 ) -> list[Hole]:
     if _is_benchmark(paths):
         holes = read_holes(paths[0])
         if len(holes) > count:
-            chosen = sorted(random.Random(seed).sample(range(len(holes)), count))
-            holes = [holes[index] for index in chosen]
+            indices = sorted(random.Random(seed).sample(range(len(holes)), count))
+            holes = [holes[index] for index in indices]
     else:
         holes = draw_holes(files, kinds, count, seed)
     if not holes:
-        raise ConfigurationError(f"{paths[0]} has no source files in which to cut such holes.")
+        raise ConfigurationError(
+            f"{paths[0]} has no source files in which holes of this kind can be cut."
+        )
     return holes
 
 
-def _tester(*, unsandboxed: bool) -> RunTest:
+def _test_runner(*, unsandboxed: bool) -> RunTest:
     box = make_sandbox(unsandboxed=unsandboxed)
     return lambda program: box.run(program) is Outcome.PASSED
 
 
-async def _fill(
+async def _fill_holes(
     holes: Sequence[Hole],
     settings: EngineSettings,
     fim: FimSettings,
@@ -132,17 +143,16 @@ async def _fill(
     context_provider: ContextProvider,
     results: Results[Record],
 ) -> None:
-    wanted = {hole.name for hole in holes}
-    done = {(record.name, record.mode) for record in results.rows if record.name in wanted}
+    names = {hole.name for hole in holes}
+    done = {(record.name, record.mode) for record in results.rows if record.name in names}
     engine = ManagedEngine(settings)
     try:
-        await engine.info()  # once it is loaded: no filling's time has that in it
+        await engine.info()  # load the model first: the time of a hole must not include it
         with Progress(console=common.stderr(), transient=True) as progress:
-            total = _WAYS * len(holes)
+            total = _MODES * len(holes)
             task = progress.add_task("filling holes", total=total, completed=len(done))
-            async for record in Evaluator(engine, fim, run_test, context_provider).fill(
-                holes, done
-            ):
+            evaluator = Evaluator(engine, fim, run_test, context_provider)
+            async for record in evaluator.fill(holes, done):
                 results.add(record)
                 progress.advance(task)
     finally:
@@ -153,48 +163,55 @@ def _report(records: Sequence[Record]) -> dict[str, Any]:
     groups = {"kind": lambda r: r.kind, "language": lambda r: r.language}
     return {
         **{name: [asdict(row) for row in rows(records, group)] for name, group in groups.items()},
-        "calibration": [asdict(one) for one in _all_and_by_language(records)],
-        "thresholds": [asdict(one) for one in threshold_rows(records)],
+        "calibration": [asdict(calibration) for calibration in _calibrations(records)],
+        "thresholds": [asdict(row) for row in threshold_rows(records)],
     }
 
 
-def _all_and_by_language(records: Sequence[Record]) -> list[Calibration]:
+def _calibrations(records: Sequence[Record]) -> list[Calibration]:
+    """Return the calibration of all records, and if there are several languages, of each."""
     by_language = calibrations(records, lambda record: record.language)
     return [*calibrations(records, lambda _: "all"), *(by_language if len(by_language) > 1 else ())]
 
 
-def _print(records: Sequence[Record]) -> None:
+def _print_tables(records: Sequence[Record]) -> None:
     console = Console(highlight=False)
-    console.print(_table("by kind", rows(records, lambda record: record.kind)))
+    by_kind = rows(records, lambda record: record.kind)
+    console.print(_quality_table("by kind", by_kind))
     if any(record.passed is not None for record in records):
-        console.print(_passes(rows(records, lambda record: record.kind)))
+        console.print(_tests_table(by_kind))
     if len({record.language for record in records}) > 1:
-        console.print(_table("by language", rows(records, lambda record: record.language)))
-    for one in _all_and_by_language(records):
-        console.print(_reliability(one))
-    console.print(_thresholds(threshold_rows(records)))
+        by_language = rows(records, lambda record: record.language)
+        console.print(_quality_table("by language", by_language))
+    for calibration in _calibrations(records):
+        console.print(_calibration_table(calibration))
+    console.print(_thresholds_table(threshold_rows(records)))
 
 
-def _reliability(found: Calibration) -> Table:
-    title = f"calibration, {found.group}: error {found.error:.1%} of {found.count} suggestions"
-    table = Table(title=title, title_justify="left")
-    for column in ("confidence", "suggestions", "mean confidence", "first line right"):
-        table.add_column(column)
-    for one in found.bins:
+def _calibration_table(calibration: Calibration) -> Table:
+    table = common.make_table(
+        f"calibration, {calibration.group}: error {calibration.error:.1%} of "
+        f"{calibration.count} suggestions",
+        "confidence",
+        "suggestions",
+        "mean confidence",
+        "first line right",
+    )
+    for bin_ in calibration.bins:
         table.add_row(
-            f"{one.low:.0%} to {one.high:.0%}",
-            str(one.count),
-            f"{one.confidence:.0%}",
-            f"{one.right:.0%}",
+            f"{bin_.low:.0%} to {bin_.high:.0%}",
+            str(bin_.count),
+            f"{bin_.confidence:.0%}",
+            f"{bin_.right:.0%}",
         )
     return table
 
 
-def _thresholds(found: Sequence[ThresholdRow]) -> Table:
-    table = Table(title="if only what is surer than this were shown", title_justify="left")
-    for column in ("confidence", "shown", "of it exact", "of all exact", "similar"):
-        table.add_column(column)
-    for row in found:
+def _thresholds_table(thresholds: Sequence[ThresholdRow]) -> Table:
+    title = "if only suggestions of at least this confidence were shown"
+    columns = ("confidence", "shown", "exact, of shown", "shown, of exact", "similar")
+    table = common.make_table(title, *columns)
+    for row in thresholds:
         table.add_row(
             f"{row.min_confidence:.0%}",
             f"{row.shown:.0%}",
@@ -205,12 +222,11 @@ def _thresholds(found: Sequence[ThresholdRow]) -> Table:
     return table
 
 
-def _table(title: str, found: Sequence[Row]) -> Table:
+def _quality_table(title: str, quality_rows: Sequence[Row]) -> Table:
     table = Table(title=title, title_justify="left")
-    for column in ("", "way", "holes", "shown", "exact", "similar", "parses", "p50", "p95"):
-        table.add_column(column, no_wrap=column == "way")
-    for row in found:
-        parses = "" if row.parses is None else f"{row.parses:.1%}"
+    for column in ("", "mode", "holes", "shown", "exact", "similar", "parses", "p50", "p95"):
+        table.add_column(column, no_wrap=column == "mode")
+    for row in quality_rows:
         table.add_row(
             row.group,
             row.mode,
@@ -218,7 +234,7 @@ def _table(title: str, found: Sequence[Row]) -> Table:
             f"{row.shown:.0%}",
             f"{row.exact:.1%} ± {row.exact_error:.1%}",
             f"{row.similarity:.2f}",
-            parses,
+            "" if row.parses is None else f"{row.parses:.1%}",
             _milliseconds(row.p50_ms),
             _milliseconds(row.p95_ms),
         )
@@ -229,11 +245,9 @@ def _milliseconds(value: float | None) -> str:
     return "" if value is None else f"{value:.0f} ms"
 
 
-def _passes(found: Sequence[Row]) -> Table:
-    table = Table(title="tests", title_justify="left")
-    for column in ("", "way", "holes with tests", "pass@1"):
-        table.add_column(column)
-    for row in found:
+def _tests_table(quality_rows: Sequence[Row]) -> Table:
+    table = common.make_table("tests", "", "mode", "holes with tests", "pass@1")
+    for row in quality_rows:
         if row.passed is not None:
             error = (row.passed * (1 - row.passed) / row.tested) ** 0.5
             table.add_row(row.group, row.mode, str(row.tested), f"{row.passed:.1%} ± {error:.1%}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
+
+from lsp_server.cli import common
 
 
 def models() -> None:
@@ -14,9 +15,8 @@ def models() -> None:
     console = Console(highlight=False)
     memory = free_memory()
     selection = select_checkpoint(find_checkpoints(), memory)
-    table = Table(title="StarCoder models on this machine", title_justify="left")
-    for column in ("model", "parameters", "on disk", "context", "auto?"):
-        table.add_column(column, overflow="fold")
+    columns = ("model", "parameters", "on disk", "context", "auto?")
+    table = common.make_table("StarCoder models on this machine", *columns, fold=True)
     for eligibility in selection.considered if selection else ():
         checkpoint = eligibility.checkpoint
         chosen = selection is not None and checkpoint is selection.checkpoint

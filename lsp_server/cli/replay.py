@@ -1,4 +1,4 @@
-"""`starcoder-lsp replay PATH`: type real files through the real server, and count what it saved."""
+"""`starcoder-lsp replay PATH`: type files through the real server, and count the saved keys."""
 
 from __future__ import annotations
 
@@ -28,44 +28,57 @@ from lsp_server.cli.results import Results
 
 def replay(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Repositories, or folders of source.")
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Repositories, or folders of source files."),
     ],
-    files: Annotated[int, typer.Option(min=1, help="How many, drawn at random.")] = 20,
-    lines: Annotated[int, typer.Option(min=1, help="Lines to type in each.")] = 6,
+    files: Annotated[int, typer.Option(min=1, help="Number of files, chosen at random.")] = 20,
+    lines: Annotated[int, typer.Option(min=1, help="Lines to type in each file.")] = 6,
     rhythm: Annotated[
         Path | None,
-        typer.Option(help="A recording: a JSON list of the milliseconds before each key."),
+        typer.Option(help="Recorded rhythm: a JSON list of the milliseconds before each key."),
     ] = None,
     gap_ms: Annotated[
-        int, typer.Option(min=1, help="Median pause between keys, without a recording.")
+        int, typer.Option(min=1, help="Median milliseconds between keys, without --rhythm.")
     ] = MEDIAN_MS,
     accept: Annotated[
         AcceptedPart,
-        typer.Option(help="The smallest part of a suggestion that is taken if it is right."),
+        typer.Option(help="The smallest correct part of a suggestion that is accepted."),
     ] = AcceptedPart.LINE,
     closing: Annotated[
         bool, typer.Option(help="Whether the editor closes brackets and quotes.")
     ] = True,
-    seed: Annotated[int, typer.Option(help="Of files, passages and pauses.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the random choice of files, passages and pauses.")
+    ] = 0,
     model: common.Model = common.DEFAULT_MODEL,
-    eagerness: Annotated[Eagerness, typer.Option(help="As the setting.")] = "balanced",
-    adapter: Annotated[str | None, typer.Option(help="An adapter that `tune` made.")] = None,
+    eagerness: Annotated[
+        Eagerness, typer.Option(help="The setting starcoder.eagerness.")
+    ] = "balanced",
+    adapter: Annotated[str | None, typer.Option(help="Use this adapter, made by `tune`.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="JSON lines, one a passage; what is in it is kept.")
+        Path | None,
+        typer.Option(
+            help="File for the results as JSON lines; results in it are kept and not repeated."
+        ),
     ] = None,
-    summary: Annotated[Path | None, typer.Option("--json", help="Write the sums here.")] = None,
+    summary: Annotated[
+        Path | None, typer.Option("--json", help="Write the summary to this file.")
+    ] = None,
 ) -> None:
-    """Type passages of real files key by key, accepting what is right, and count what was saved.
+    """Type passages of real files key by key, accept correct suggestions, and count saved keys.
 
-    A suggestion is accepted when it, or its first lines, is what the file goes on with.
+    A suggestion is correct if the file continues with it, or with its first lines.
     """
     with common.plain_errors():
-        chosen = passages(source_files(*paths), files, lines, seed)
-        if not chosen:
-            raise ConfigurationError(f"{paths[0]} has no files of source that are long enough.")
+        typed_passages = passages(source_files(*paths), files, lines, seed)
+        if not typed_passages:
+            raise ConfigurationError(
+                f"{paths[0]} has no source files that are long enough. Give another folder, or "
+                "fewer --lines."
+            )
         results = Results(out, counts_from_json)
         gaps = random_rhythm(gap_ms, seed) if rhythm is None else recorded_rhythm(rhythm)
-        # Files in a virtual environment are as good as any here, though git ignores them.
+        # Also type files that git ignores, such as those of a virtual environment.
         settings = {
             "model": model,
             "eagerness": eagerness,
@@ -73,18 +86,18 @@ def replay(
             "statistics": False,
             "respectGitignore": False,
         }
-        asyncio.run(_type_all(paths, chosen, settings, gaps, accept, closing, results))
-    names = {passage.name for passage in chosen}
+        asyncio.run(_type_all(paths, typed_passages, settings, gaps, accept, closing, results))
+    names = {passage.name for passage in typed_passages}
     all_counts = [counts for counts in results.rows if counts.name in names]
-    found = summarize(all_counts)
-    Console(highlight=False).print(_table(found, all_counts))
+    totals = summarize(all_counts)
+    Console(highlight=False).print(_table(totals, all_counts))
     if summary is not None:
-        summary.write_text(json.dumps(found.row(), indent=1) + "\n", encoding="utf-8")
+        summary.write_text(json.dumps(totals.row(), indent=1) + "\n", encoding="utf-8")
 
 
 async def _type_all(
     roots: Sequence[Path],
-    chosen: Sequence[Passage],
+    typed_passages: Sequence[Passage],
     settings: dict[str, Any],
     gaps: Iterator[float],
     accept: AcceptedPart,
@@ -92,13 +105,14 @@ async def _type_all(
     results: Results[TypingCounts],
 ) -> None:
     done = {counts.name for counts in results.rows}
-    waiting = [passage for passage in chosen if passage.name not in done]
-    if not waiting:
+    remaining = [passage for passage in typed_passages if passage.name not in done]
+    if not remaining:
         return
+    total = len(typed_passages)
     with Progress(console=common.stderr(), transient=True) as progress:
-        task = progress.add_task("typing", total=len(chosen), completed=len(chosen) - len(waiting))
+        task = progress.add_task("typing", total=total, completed=total - len(remaining))
         async with editor_with_server(settings, roots) as editor:
-            for number, passage in enumerate(waiting):
+            for number, passage in enumerate(remaining):
                 file = passage.file
                 editor.open(passage.initial_text, file.absolute_path.as_uri(), file.language)
                 if number == 0:
@@ -109,43 +123,44 @@ async def _type_all(
                 progress.advance(task)
 
 
-def _table(found: Summary, all_counts: Sequence[TypingCounts]) -> Table:
-    table = Table(title=f"{found.passages} passages typed", title_justify="left", show_header=False)
+def _table(totals: Summary, all_counts: Sequence[TypingCounts]) -> Table:
+    table = Table(
+        title=f"{totals.passages} passages typed", title_justify="left", show_header=False
+    )
     accepted = Counter[str]()
     for counts in all_counts:
         accepted.update(counts.accepted)
     parts = ", ".join(f"{count} {part}" for part, count in accepted.items())
-    after = found.keys_after_first
     for name, value in (
-        ("keys it takes without suggestions", f"{found.plain_keys}"),
-        ("keys pressed", f"{found.keys}"),
-        ("keys saved", f"{found.saved:.1%}"),
-        ("suggestions shown", f"{found.shown}"),
-        ("kept: right to the end", _of(found.kept_whole, found.shown)),
-        ("kept: right in their first lines or words", _of(found.kept_in_part, found.shown)),
+        ("keys without suggestions", f"{totals.plain_keys}"),
+        ("keys pressed", f"{totals.keys}"),
+        ("keys saved", f"{totals.saved:.1%}"),
+        ("suggestions shown", f"{totals.shown}"),
+        ("correct to their end", _share(totals.kept_whole, totals.shown)),
+        ("correct in their first lines or words", _share(totals.kept_in_part, totals.shown)),
         ("accepted", parts or "none"),
-        ("calls of the model", f"{found.calls}"),
-        ("calls for each accepted character", _number(found.calls_per_kept, "{:.2f}")),
-        (f"of {after} keys after a first suggestion", ""),
-        ("  answered in time, model not asked", _number(found.without_model, "{:.0%}")),
-        ("  no answer before the next key", _number(found.late, "{:.0%}")),
+        ("requests to the model", f"{totals.calls}"),
+        ("requests per accepted character", _number(totals.calls_per_kept, "{:.2f}")),
+        (f"of {totals.keys_after_first} keys after a first suggestion", ""),
+        ("  answered in time without the model", _number(totals.without_model, "{:.0%}")),
+        ("  no answer before the next key", _number(totals.late, "{:.0%}")),
         (
-            "suggestions for which the model was not asked",
-            _number(found.helped_without_model, "{:.0%}"),
+            "suggestions without a request to the model",
+            _number(totals.helped_without_model, "{:.0%}"),
         ),
-        ("time to a suggestion, p50", _number(found.p50_ms, "{:.0f} ms")),
-        ("time to a suggestion, p95", _number(found.p95_ms, "{:.0f} ms")),
-        ("doubled a bracket", f"{found.doubled}"),
-        ("repeated what stands behind", f"{found.repeated}"),
-        ("broke a file that parsed", _of(found.broke, found.parsed)),
+        ("time to a suggestion, p50", _number(totals.p50_ms, "{:.0f} ms")),
+        ("time to a suggestion, p95", _number(totals.p95_ms, "{:.0f} ms")),
+        ("doubled a bracket", f"{totals.doubled}"),
+        ("repeated the text after the cursor", f"{totals.repeated}"),
+        ("broke a file that parsed", _share(totals.broke, totals.parsed)),
     ):
         table.add_row(name, value)
     return table
 
 
-def _of(part: int, whole: int) -> str:
+def _share(part: int, whole: int) -> str:
     return f"{part} of {whole} ({part / whole:.1%})" if whole else f"{part}"
 
 
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else form.format(value)
+def _number(value: float | None, pattern: str) -> str:
+    return "" if value is None else pattern.format(value)

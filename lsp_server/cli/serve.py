@@ -56,7 +56,7 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Run a model behind OpenAI's API: completions, chat, models, health.
+    """Serve a model with OpenAI's API: completions, chat, models, health.
 
     The editors of a team connect to it with the setting starcoder.engineUrl.
     """

@@ -1,4 +1,4 @@
-"""`starcoder-lsp tune code PATH`: an adapter for one repository, served if it helps."""
+"""`starcoder-lsp tune code PATH`: train an adapter for a repository, and serve it if it helps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from engine.errors import ConfigurationError, ModelError, OutOfMemoryError
 from engine.loading.adapter_store import (
@@ -30,31 +29,34 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Teach the model a repository or dialogues, and see whether that helped.",
+    help="Train the model on a repository or on dialogues, and measure whether that helped.",
 )
 app.command()(tune_chat.chat)
 
 Steps = Annotated[
-    int | None, typer.Option(min=1, help="Optimiser steps; by default four passes over the files.")
+    int | None, typer.Option(min=1, help="Optimiser steps. Default: four passes over the files.")
 ]
 Rank = Annotated[int, typer.Option(min=1, max=256, help="Rank of the adapter.")]
 Rate = Annotated[
-    float | None, typer.Option("--learning-rate", min=1e-7, help="By default chosen by size.")
+    float | None,
+    typer.Option("--learning-rate", min=1e-7, help="Learning rate. Default: chosen by model size."),
 ]
 Rows = Annotated[
-    int, typer.Option(min=1, help="Sequences of 1,024 tokens a step; fewer need less memory.")
+    int, typer.Option(min=1, help="Sequences of 1,024 tokens per step; fewer need less memory.")
 ]
 Full = Annotated[
     Path | None,
-    typer.Option("--full", metavar="FOLDER", help="Train all weights, into a checkpoint there."),
+    typer.Option(
+        "--full", metavar="FOLDER", help="Train all weights, and write a checkpoint to this folder."
+    ),
 ]
 
 
 @app.command()
 def code(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The repository.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of the repository.")],
     name: Annotated[
-        str | None, typer.Option(help="Of the adapter; by default the folder's.")
+        str | None, typer.Option(help="Name of the adapter. Default: the name of the folder.")
     ] = None,
     model: common.Model = common.DEFAULT_MODEL,
     offline: common.Offline = False,
@@ -64,23 +66,18 @@ def code(
     rows_per_step: Rows = 8,
     full: Full = None,
     keep_anyway: Annotated[
-        bool, typer.Option("--keep-anyway", help="Serve it even if it did not help.")
+        bool, typer.Option("--keep-anyway", help="Serve the adapter even if it did not help.")
     ] = False,
 ) -> None:
-    """Tune on the source files of a repository; a part of them measures whether it helped.
+    """Train an adapter on a repository, and measure on held-out files whether it helped.
 
-    What helped is served under its name at once: set `starcoder.adapter` to it in your editor.
+    An adapter that helped is served under its name immediately. To use it, set `starcoder.adapter`
+    to the name in your editor.
     """
     with common.plain_errors():
         common.require_training_packages()
-        from accelerate import PartialState
-
-        from engine.loading.locate import locate
-        from training.tune import tune
         from training.tune_options import TuneOptions
 
-        name = check_name(name or path.resolve().name)
-        base_name, base = locate(EngineSettings(model=model, offline=offline), lambda *_: None)
         options = TuneOptions(
             steps=steps,
             rank=rank,
@@ -88,46 +85,65 @@ def code(
             rows_per_step=rows_per_step,
             full=full is not None,
         )
-        _check_memory(base_name, base, options)
-        say = common.stderr().print
-        with tempfile.TemporaryDirectory() as scratch:
-            made = full or Path(scratch) / "adapter"
-            try:
-                report = tune(base, path, made, options, say)
-            except ValueError as error:
-                raise ConfigurationError(str(error)) from None
-            if not PartialState().is_main_process:
-                return  # of several processes, one tells and installs
-            _show(report)
-            if full is not None:
-                _say(f"The tuned model is in {full}: set starcoder.model to that folder.")
-            elif report.is_improved or keep_anyway:
-                note = AdapterNote(base_name, fingerprint(base), asdict(report))
-                install(made, name, note)
-                _say(f'Served from now on as {name}: set "starcoder.adapter": "{name}".')
-            else:
-                _say("It did not help on the held-out files, so it is not served.")
-                raise typer.Exit(2)
+        name = check_name(name or path.resolve().name)
+        settings = EngineSettings(model=model, offline=offline)
+        _tune(path, name, settings, options, full, keep_anyway=keep_anyway)
+
+
+def _tune(
+    path: Path,
+    name: str,
+    settings: EngineSettings,
+    options: TuneOptions,
+    full: Path | None,
+    *,
+    keep_anyway: bool,
+) -> None:
+    """Train, print the report, and install the adapter if it helped."""
+    from accelerate import PartialState
+
+    from engine.loading.locate import locate
+    from training.tune import tune
+
+    base_name, base = locate(settings, lambda *_: None)
+    _check_memory(base_name, base, options)
+    with tempfile.TemporaryDirectory() as scratch:
+        result = full or Path(scratch) / "adapter"
+        try:
+            report = tune(base, path, result, options, common.stderr().print)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+        if not PartialState().is_main_process:
+            return  # only one of several processes reports and installs
+        _print_report(report)
+        if full is not None:
+            _print_line(f"The tuned model is in {full}. Set starcoder.model to that folder.")
+        elif report.is_improved or keep_anyway:
+            note = AdapterNote(base_name, fingerprint(base), asdict(report))
+            install(result, name, note)
+            _print_line(f'Served from now on as {name}. Set "starcoder.adapter": "{name}".')
+        else:
+            _print_line("The adapter did not help on the held-out files, so it is not served.")
+            raise typer.Exit(2)
 
 
 @app.command(name="list")
-def list_() -> None:
-    """List the adapters on this machine, with what they gained."""
-    table = Table(title=f"Adapters in {adapters_dir()}", title_justify="left")
-    for column in ("name", "for", "lines before", "after", "nats before", "after"):
-        table.add_column(column, overflow="fold")
-    for one in adapters():
-        report = one.note.report
-        before, after = report.get("before", {}), report.get("after", {})
+def list_adapters() -> None:
+    """List the adapters on this machine, with their measurements before and after training."""
+    columns = ("name", "for", "lines before", "after", "nats before", "after")
+    table = common.make_table(f"Adapters in {adapters_dir()}", *columns, fold=True)
+    for adapter in adapters():
+        report = adapter.note.report
         if "perplexity_before" in report:
-            talk = (f"{report[f'perplexity_{when}']:.2f}" for when in ("before", "after"))
-            table.add_row(one.name, one.note.base, "chat: perplexity", "", *talk)
+            perplexities = (f"{report[f'perplexity_{when}']:.2f}" for when in ("before", "after"))
+            table.add_row(adapter.name, adapter.note.base, "chat: perplexity", "", *perplexities)
             continue
+        measured = (report.get("before", {}), report.get("after", {}))
         table.add_row(
-            one.name,
-            one.note.base,
-            *(f"{side['exact_match']:.1%}" if side else "" for side in (before, after)),
-            *(f"{side['nats_per_token']:.3f}" if side else "" for side in (before, after)),
+            adapter.name,
+            adapter.note.base,
+            *(f"{side['exact_match']:.1%}" if side else "" for side in measured),
+            *(f"{side['nats_per_token']:.3f}" if side else "" for side in measured),
         )
     Console(highlight=False).print(table)
 
@@ -140,12 +156,15 @@ def remove(name: Annotated[str, typer.Argument(help="Name of the adapter.")]) ->
     with common.plain_errors():
         folder = adapters_dir() / check_name(name)
         if not folder.is_dir():
-            raise ConfigurationError(f"There is no adapter {name!r} in {adapters_dir()}.")
+            raise ConfigurationError(
+                f"There is no adapter {name!r} in {adapters_dir()}. `starcoder-lsp tune list` "
+                "lists the adapters."
+            )
         shutil.rmtree(folder)
 
 
 def _check_memory(name: str, base: Path, options: TuneOptions) -> None:
-    """Raise OutOfMemoryError before anything is loaded, if it cannot fit."""
+    """Raise OutOfMemoryError if training needs more memory than is free; loads nothing."""
     from engine.loading.model_size import free_memory, human, parameter_count
     from training.tune_options import estimate_memory_bytes
 
@@ -159,29 +178,32 @@ def _check_memory(name: str, base: Path, options: TuneOptions) -> None:
             options,
         )
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{name} cannot be tuned: it is no StarCoder ({error}).") from None
+        raise ModelError(
+            f"{name} cannot be tuned: it is not a StarCoder model ({error})."
+        ) from None
     memory = free_memory()
     free = memory.largest_gpu or memory.cpu
     common.stderr().print(f"Tuning {name} needs about {human(needed)}; {human(free)} is free.")
     if needed > free:
         raise OutOfMemoryError(
             f"Tuning {name} needs about {human(needed)}, but {human(free)} is free. Try "
-            "--rows-per-step 1, or a smaller model."
+            "--rows-per-step 1 or a smaller model."
         )
 
 
-def _show(report: TuneReport) -> None:
-    held, learned = report.held_out_files, report.training_files
-    table = Table(title=f"{held} files held out of {held + learned}", title_justify="left")
-    for column in ("", "before", "after"):
-        table.add_column(column)
-    before, after = report.before, report.after
-    lines = f"rest of {report.lines} lines, exact"
-    table.add_row(lines, f"{before.exact_match:.1%}", f"{after.exact_match:.1%}")
-    table.add_row("nats a token", f"{before.nats_per_token:.3f}", f"{after.nats_per_token:.3f}")
+def _print_report(report: TuneReport) -> None:
+    held_out, before, after = report.held_out_files, report.before, report.after
+    title = f"{held_out} files held out of {held_out + report.training_files}"
+    table = common.make_table(title, "", "before", "after")
+    table.add_row(
+        f"{report.lines} ends of lines, exact",
+        f"{before.exact_match:.1%}",
+        f"{after.exact_match:.1%}",
+    )
+    table.add_row("nats per token", f"{before.nats_per_token:.3f}", f"{after.nats_per_token:.3f}")
     table.add_row("repeating the latest line", f"{report.baseline:.1%}", f"{report.baseline:.1%}")
     Console(highlight=False).print(table)
 
 
-def _say(text: str) -> None:
+def _print_line(text: str) -> None:
     Console(highlight=False).print(text, soft_wrap=True)

@@ -1,10 +1,10 @@
-"""`starcoder-lsp tune chat DIALOGUES`: StarChat's recipe, an adapter that is served if it helps."""
+"""`starcoder-lsp tune chat DIALOGUES`: train a chat adapter by StarChat's recipe."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,12 +14,17 @@ from engine.loading.adapter_store import AdapterNote, check_name, fingerprint, i
 from engine.settings import EngineSettings
 from lsp_server.cli import common
 
+if TYPE_CHECKING:
+    from chat.training.config import TuneChatConfig
+    from chat.training.data import DialogueSplit
+    from chat.training.train import ChatReport
+
 
 def chat(
     path: Annotated[
-        Path, typer.Argument(metavar="DIALOGUES", help="JSON lines; see docs/tune-chat.md.")
+        Path, typer.Argument(metavar="DIALOGUES", help="File of JSON lines; see docs/tune-chat.md.")
     ],
-    name: Annotated[str, typer.Option(help="Of the adapter.")] = "chat",
+    name: Annotated[str, typer.Option(help="Name of the adapter.")] = "chat",
     model: common.Model = common.DEFAULT_MODEL,
     offline: common.Offline = False,
     config: Annotated[
@@ -28,57 +33,81 @@ def chat(
     ] = None,
     held_out: Annotated[
         Path | None,
-        typer.Option(help="Dialogues to measure with; by default a tenth of the others."),
+        typer.Option(help="Dialogues to measure with. Default: a tenth of DIALOGUES."),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="Checkpoints and result; by default ./NAME-run.")
+        Path | None,
+        typer.Option(help="Folder for checkpoints and the result. Default: ./NAME-run."),
     ] = None,
     keep_anyway: Annotated[
-        bool, typer.Option("--keep-anyway", help="Serve it even if it did not help.")
+        bool, typer.Option("--keep-anyway", help="Serve the adapter even if it did not help.")
     ] = False,
 ) -> None:
-    """Teach the model dialogues: run it again after an interruption, and it goes on.
+    """Train the model on dialogues; after an interruption, run it again to continue.
 
-    An adapter that makes dialogues likelier that were held out is served under its name at once:
-    set `starcoder.chatAdapter` to it.
+    An adapter that lowers the perplexity of held-out dialogues is served under its name
+    immediately. To use it, set `starcoder.chatAdapter` to the name.
     """
     with common.plain_errors():
         common.require_training_packages()
         import torch
-        from accelerate import PartialState
 
-        from chat.training.card import chat_model_card
         from chat.training.config import read_config
         from chat.training.data import DialogueSplit, read_dialogues, split_dialogues
-        from chat.training.train import tune_chat
-        from engine.loading.locate import locate
 
         name = check_name(name)
-        chosen = read_config(config or ("lora" if torch.cuda.is_available() else "small"))
+        tune_config = read_config(config or ("lora" if torch.cuda.is_available() else "small"))
         dialogues = read_dialogues(path)
-        data = split_dialogues(dialogues, chosen.seed)
+        data = split_dialogues(dialogues, tune_config.seed)
         if held_out is not None:
             data = DialogueSplit(dialogues, read_dialogues(held_out))
-        base_name, base = locate(EngineSettings(model=model, offline=offline), lambda *_: None)
-        run = folder or Path(f"{name}-run")
-        report = tune_chat(base, data, run, chosen, common.stderr().print)
-        if not PartialState().is_main_process:
-            return
-        result = run / "result"
-        text = chat_model_card(name, base_name, path.name, chosen, report)
-        (result / "README.md").write_text(text, encoding="utf-8")
-        table = Table(title=f"{report.held_out_dialogues} dialogues held out", title_justify="left")
-        for column in ("", "before", "after"):
-            table.add_column(column)
-        shown = (f"{one:.2f}" for one in (report.perplexity_before, report.perplexity_after))
-        table.add_row("perplexity", *shown)
-        console = Console(highlight=False)
-        console.print(table)
-        if chosen.method == "full":
-            console.print(f"The tuned model is in {result}: set starcoder.model to that folder.")
-        elif report.is_improved or keep_anyway:
-            install(result, name, AdapterNote(base_name, fingerprint(base), asdict(report)))
-            console.print(f'Served from now on as {name}: set "starcoder.chatAdapter": "{name}".')
-        else:
-            console.print("It did not help on the held-out dialogues, so it is not served.")
-            raise typer.Exit(2)
+        settings = EngineSettings(model=model, offline=offline)
+        run = _Run(path, name, folder or Path(f"{name}-run"), keep_anyway)
+        _tune(run, settings, data, tune_config)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The arguments of one training run that do not concern the training itself."""
+
+    dialogues: Path
+    name: str
+    folder: Path
+    keep_anyway: bool
+
+
+def _tune(run: _Run, settings: EngineSettings, data: DialogueSplit, config: TuneChatConfig) -> None:
+    """Train, print the report, and install the adapter if it helped."""
+    from accelerate import PartialState
+
+    from chat.training.card import chat_model_card
+    from chat.training.train import tune_chat
+    from engine.loading.locate import locate
+
+    base_name, base = locate(settings, lambda *_: None)
+    report = tune_chat(base, data, run.folder, config, common.stderr().print)
+    if not PartialState().is_main_process:
+        return  # only one of several processes reports and installs
+    result = run.folder / "result"
+    card = chat_model_card(run.name, base_name, run.dialogues.name, config, report)
+    (result / "README.md").write_text(card, encoding="utf-8")
+    console = Console(highlight=False)
+    console.print(_table(report))
+    if config.method == "full":
+        console.print(f"The tuned model is in {result}. Set starcoder.model to that folder.")
+    elif report.is_improved or run.keep_anyway:
+        note = AdapterNote(base_name, fingerprint(base), asdict(report))
+        install(result, run.name, note)
+        name = run.name
+        console.print(f'Served from now on as {name}. Set "starcoder.chatAdapter": "{name}".')
+    else:
+        console.print("The adapter did not help on the held-out dialogues, so it is not served.")
+        raise typer.Exit(2)
+
+
+def _table(report: ChatReport) -> Table:
+    title = f"{report.held_out_dialogues} dialogues held out"
+    table = common.make_table(title, "", "before", "after")
+    perplexities = (f"{report.perplexity_before:.2f}", f"{report.perplexity_after:.2f}")
+    table.add_row("perplexity", *perplexities)
+    return table

@@ -149,7 +149,7 @@ def test_the_command_prints_no_score_that_it_could_not_read(
     monkeypatch.setattr(_Judge, "words", "Both are nice.")
     code, output = run(tmp_path, url)
     assert code == 1
-    assert "no scores that could be read" in output
+    assert "no readable scores" in output
     assert "win rate" not in output
 
 

@@ -134,7 +134,7 @@ def test_one_process_serves_completions_and_the_chat_adapter(
     ]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
-    assert 'set "starcoder.chatAdapter": "talk"' in done.output
+    assert 'Set "starcoder.chatAdapter": "talk"' in done.output
     found = read_adapter(tmp_path / "adapters" / "talk")
     assert found is not None
     assert "perplexity of the assistant's words" in (found.path / "README.md").read_text()

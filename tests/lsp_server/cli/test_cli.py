@@ -1,4 +1,4 @@
-"""The command line, as a person and as an editor use it."""
+"""The command line, as used by people and by editors."""
 
 import os
 import re
@@ -29,53 +29,53 @@ def test_version() -> None:
 
 
 def test_help_names_every_command() -> None:
-    shown = starcoder("--help").stdout
-    for command in ("demo", "complete", "serve", "models", "doctor", "--stdio", "--tcp"):
-        assert command in shown
+    output = starcoder("--help").stdout
+    for name in ("demo", "complete", "serve", "models", "doctor", "--stdio", "--tcp"):
+        assert name in output
 
 
 @pytest.mark.parametrize("arguments", [[], ["--stdio"], ["--stdio", "--clientProcessId=1"]])
-def test_without_a_command_it_is_the_server(arguments: list[str]) -> None:
-    """With nothing on stdin it ends; what it may not do is complain about its arguments."""
-    done = starcoder(*arguments)
-    assert "Usage" not in done.stderr
-    assert done.stdout == ""
+def test_without_a_command_the_server_runs(arguments: list[str]) -> None:
+    """Without input on stdin the server ends; it must not complain about its arguments."""
+    process = starcoder(*arguments)
+    assert "Usage" not in process.stderr
+    assert process.stdout == ""
 
 
-def test_two_transports_are_one_too_many() -> None:
-    done = starcoder("--stdio", "--tcp", "1234")
-    assert done.returncode == 2
-    assert "exclude" in done.stderr
+def test_two_transports_are_refused() -> None:
+    process = starcoder("--stdio", "--tcp", "1234")
+    assert process.returncode == 2
+    assert "exclude" in process.stderr
 
 
-def test_an_address_that_is_none() -> None:
+def test_an_invalid_address_is_refused() -> None:
     assert "PORT" in starcoder("--tcp", "here").stderr
 
 
-def test_serving_others_wants_a_token() -> None:
-    done = starcoder("serve", "--host", "0.0.0.0", "--port", "0")
-    assert done.returncode == 1
-    assert "token" in done.stderr
+def test_serving_other_machines_requires_a_token() -> None:
+    process = starcoder("serve", "--host", "0.0.0.0", "--port", "0")
+    assert process.returncode == 1
+    assert "token" in process.stderr
 
 
-def test_models_says_what_auto_takes_and_why() -> None:
-    shown = starcoder("models").stdout
-    assert "demo" in shown
-    assert "chosen" in shown
+def test_models_prints_the_choice_of_auto_and_its_reason() -> None:
+    output = starcoder("models").stdout
+    assert "demo" in output
+    assert "chosen" in output
 
 
 @pytest.mark.usefixtures("own_engines")
-def test_complete_writes_at_a_place(tmp_path: Path) -> None:
+def test_complete_prints_a_suggestion(tmp_path: Path) -> None:
     file = tmp_path / "é.py"
     file.write_text("import os\n\n\ndef add(a, b):\n    return a + \n", encoding="utf-8")
-    done = starcoder("complete", f"{file}:5:16", "--model", "demo")
-    assert done.returncode == 0, done.stderr
-    assert "return a + " in done.stdout
-    assert re.search(r"\d+ ms", done.stdout)
+    process = starcoder("complete", f"{file}:5:16", "--model", "demo")
+    assert process.returncode == 0, process.stderr
+    assert "return a + " in process.stdout
+    assert re.search(r"\d+ ms", process.stdout)
 
 
 @pytest.mark.parametrize(
-    ("place", "words"),
+    ("position", "words"),
     [
         ("file.py", "FILE:LINE:COL"),
         ("nowhere.py:1:1", "cannot be read"),
@@ -84,17 +84,17 @@ def test_complete_writes_at_a_place(tmp_path: Path) -> None:
         ("{binary}:1:1", "UTF-8"),
     ],
 )
-def test_a_place_that_is_none_is_told(tmp_path: Path, place: str, words: str) -> None:
+def test_an_invalid_position_is_reported(tmp_path: Path, position: str, words: str) -> None:
     file, binary = tmp_path / "a.py", tmp_path / "b.py"
     file.write_text("x\n")
     binary.write_bytes(b"\xff\xfe\x00")
-    done = starcoder("complete", place.format(file=file, binary=binary))
-    assert done.returncode == 1
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+    process = starcoder("complete", position.format(file=file, binary=binary))
+    assert process.returncode == 1
+    assert words in process.stderr
+    assert "Traceback" not in process.stderr
 
 
-def test_columns_count_characters_and_line_ends_are_kept(tmp_path: Path) -> None:
+def test_columns_count_characters_and_line_endings_are_kept(tmp_path: Path) -> None:
     file = tmp_path / "a.py"
     file.write_bytes("🎉 = 1\r\nb\r\n".encode())
     snapshot = read_snapshot(f"{file}:1:3")
@@ -103,18 +103,18 @@ def test_columns_count_characters_and_line_ends_are_kept(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("own_engines")
-def test_doctor_says_what_to_do(tmp_path: Path) -> None:
-    done = starcoder("doctor", "--model", str(tmp_path / "nothing"))
-    assert done.returncode == 1
-    assert "There is no directory" in done.stdout
-    assert "Traceback" not in done.stderr
+def test_doctor_reports_a_missing_model(tmp_path: Path) -> None:
+    process = starcoder("doctor", "--model", str(tmp_path / "nothing"))
+    assert process.returncode == 1
+    assert "There is no directory" in process.stdout
+    assert "Traceback" not in process.stderr
 
 
 @pytest.mark.usefixtures("own_engines")
-def test_the_demo_shows_real_completions() -> None:
-    done = starcoder("demo", "--model", "demo")
-    assert done.returncode == 0, done.stderr
-    assert "embedded demo model" in done.stdout
-    # A fast enough model has answered before the last key: then that is typed along its answer.
+def test_the_demo_shows_suggestions_of_the_model() -> None:
+    process = starcoder("demo", "--model", "demo")
+    assert process.returncode == 0, process.stderr
+    assert "embedded demo model" in process.stdout
+    # A fast model answers before the last key, which then types part of the suggestion.
     sources = ("model", "joined", "typed through", "cache")
-    assert sum(done.stdout.count(f"ms, {source}") for source in sources) >= 4
+    assert sum(process.stdout.count(f"ms, {source}") for source in sources) >= 4

@@ -1,4 +1,4 @@
-"""`starcoder-lsp replay`: the real server is typed into, and a run that was cut off goes on."""
+"""`starcoder-lsp replay` types through the real server, and continues an interrupted run."""
 
 import json
 from pathlib import Path
@@ -12,10 +12,12 @@ TEXT = "def f(a):\n    if a:\n        return a\n    return 0\n\n\nx = f(1)\n"
 
 
 @pytest.mark.usefixtures("own_engines")
-def test_the_command_types_through_the_real_server(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_the_command_types_through_the_server_and_continues(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     for name in ("a.py", "b.py"):
         (tmp_path / name).write_text(TEXT)
-    rhythm, out, sums = tmp_path / "rhythm.json", tmp_path / "out.jsonl", tmp_path / "sums.json"
+    rhythm, out, summary = (tmp_path / name for name in ("rhythm.json", "out.jsonl", "sums.json"))
     rhythm.write_text("[20, 30]")
     arguments = [
         "replay",
@@ -33,15 +35,15 @@ def test_the_command_types_through_the_real_server(tiny_checkpoint: Path, tmp_pa
         "--out",
         str(out),
         "--json",
-        str(sums),
+        str(summary),
     ]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "keys pressed" in result.output
-    first = json.loads(sums.read_text())
+    first = json.loads(summary.read_text())
     assert first["passages"] == 2
     assert first["calls"] > 0
-    # As after a kill in the middle of a line: what is whole is kept, the rest is done again.
+    # After a kill in the middle of a line, complete lines are kept and the rest is repeated.
     lines = out.read_text().splitlines()
     out.write_text(f"{lines[0]}\n{lines[1][:30]}")
     again = CliRunner().invoke(app, arguments)

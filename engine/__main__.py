@@ -1,4 +1,4 @@
-"""`python -m engine`: the engine process, as a language server starts it."""
+"""`python -m engine`: the engine process that language servers start."""
 
 import logging
 import sys
@@ -23,7 +23,7 @@ def load_renderer(name: str | None) -> RenderChat | None:
 
 
 def main() -> None:
-    """Run until told to stop or idle."""
+    """Serve until stopped by a signal or idle."""
     logging.basicConfig(
         level=logging.INFO,
         stream=sys.stderr,

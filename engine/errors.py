@@ -3,20 +3,19 @@
     StarcoderError
     ├── ConfigurationError         a setting or argument that cannot be used
     ├── ModelError                 the model cannot be loaded
-    │   ├── ModelNotFoundError     nothing of that name on disk, and no way to get it
-    │   ├── ModelAccessError       the hub wants a token or an accepted licence
-    │   ├── UnsupportedModelError  it is there, but it is not something we can run
-    │   └── OutOfMemoryError       it does not fit the memory that is free
-    ├── RequestError               the engine refuses this request; the next may be fine
-    │   └── PromptTooLongError     prompt and answer do not fit the context window
+    │   ├── ModelNotFoundError     the model is not on disk and cannot be downloaded
+    │   ├── ModelAccessError       the hub requires a token or an accepted licence
+    │   ├── UnsupportedModelError  the checkpoint is damaged or of an unsupported kind
+    │   └── OutOfMemoryError       the model does not fit the free memory
+    ├── RequestError               the engine refuses this request; others may succeed
+    │   └── PromptTooLongError     prompt and output do not fit the context window
     └── EngineUnavailableError     no engine answers
-        ├── EngineStartError       it could not be started
-        └── EngineLostError        it went away in the middle of a request
+        ├── EngineStartError       the engine could not be started
+        └── EngineLostError        the engine ended during a request
 
-The message of each is written for the person who meets it: what is wrong, and what to do.
-`kind` names the class on the wire (field `type` of an OpenAI error object), `http_status` is the
-status it travels under, and `lsp_code` is the JSON-RPC code that an editor is answered with
-(LSP 3.18, section ErrorCodes).
+Each message says what is wrong and what to do. `kind` identifies the class in the field
+`type` of OpenAI's error object. `http_status` is the status of the HTTP response. `lsp_code` is the
+JSON-RPC code of the response to an editor (LSP 3.18, section ErrorCodes).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _REQUEST_FAILED = -32803
 
 
 class StarcoderError(Exception):
-    """Base of every error whose message may be shown to a user."""
+    """Base class of the errors whose message may be shown to the user."""
 
     kind: ClassVar[str] = "internal_error"
     http_status: ClassVar[int] = 500
@@ -37,7 +36,7 @@ class StarcoderError(Exception):
 
     @property
     def user_message(self) -> str:
-        """What is wrong and what to do, in words for the user."""
+        """The message for the user: what is wrong and what to do."""
         return str(self)
 
 
@@ -58,33 +57,33 @@ class ModelError(StarcoderError):
 
 
 class ModelNotFoundError(ModelError):
-    """Nothing of that name on disk, and no way to get it."""
+    """The model is not on disk and cannot be downloaded."""
 
     kind = "model_not_found"
     http_status = 404
 
 
 class ModelAccessError(ModelError):
-    """The hub wants a token or an accepted licence."""
+    """The hub requires a token or an accepted licence."""
 
     kind = "model_access"
     http_status = 403
 
 
 class UnsupportedModelError(ModelError):
-    """The checkpoint is there, but it is not something we can run."""
+    """The checkpoint is damaged or of an unsupported kind."""
 
     kind = "unsupported_model"
 
 
 class OutOfMemoryError(ModelError):
-    """The model does not fit the memory that is free."""
+    """The model does not fit the free memory."""
 
     kind = "out_of_memory"
 
 
 class RequestError(StarcoderError):
-    """The engine refuses this request; the next may be fine."""
+    """The engine refuses this request; others may succeed."""
 
     kind = "invalid_request_error"
     http_status = 400
@@ -92,7 +91,7 @@ class RequestError(StarcoderError):
 
 
 class PromptTooLongError(RequestError):
-    """Prompt and answer do not fit the context window."""
+    """Prompt and output do not fit the context window."""
 
     kind = "prompt_too_long"
 
@@ -112,16 +111,16 @@ class EngineStartError(EngineUnavailableError):
 
 
 class EngineLostError(EngineUnavailableError):
-    """The engine went away in the middle of a request."""
+    """The engine ended during a request."""
 
     kind = "engine_lost"
 
 
 def _tree(root: type[StarcoderError]) -> list[type[StarcoderError]]:
-    return [root] + [found for child in root.__subclasses__() for found in _tree(child)]
+    return [root] + [cls for child in root.__subclasses__() for cls in _tree(child)]
 
 
 def error_from_wire(kind: str, message: str) -> StarcoderError:
-    """Return the error that a server described as `kind`; an unknown kind is a RequestError."""
+    """Return the error whose class has this `kind`; RequestError for an unknown kind."""
     by_kind = {cls.kind: cls for cls in _tree(StarcoderError)}
     return by_kind.get(kind, RequestError)(message)

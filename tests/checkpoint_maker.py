@@ -1,8 +1,8 @@
-"""Makes checkpoints in StarCoder's exact layout, small and with random weights.
+"""Makes small checkpoints with random weights in StarCoder's exact layout.
 
 The layout is that of bigcode/starcoder: GPTBigCode with multi-query attention and tied embeddings,
 19 special tokens with ids 0 to 18, digits split one by one, weights in safetensors shards with an
-index, and the usual JSON files beside them.
+index, and the usual JSON files.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM
@@ -65,7 +64,7 @@ def make_checkpoint(
         multi_query=multi_query,
         bos_token_id=0,
         eos_token_id=0,
-        # Wider than the usual 0.02, so that random weights have opinions and greedy has no ties.
+        # More than the usual 0.02, so that logits differ clearly and greedy decoding has no ties.
         initializer_range=0.2,
     )
     GPTBigCodeForCausalLM(config).to(dtype).save_pretrained(folder, max_shard_size=shard_size)
@@ -74,7 +73,7 @@ def make_checkpoint(
 
 
 def write_tokenizer(folder: Path) -> None:
-    """Write the tokenizer's files as a StarCoder repository has them."""
+    """Write the same tokenizer files as a StarCoder repository."""
     (folder / "tokenizer.json").write_text(_tokenizer_json(), encoding="utf-8")
     settings = {
         "tokenizer_class": "GPT2Tokenizer",
@@ -87,11 +86,11 @@ def write_tokenizer(folder: Path) -> None:
     _write_json(folder / "tokenizer_config.json", settings)
 
 
-def edit_json(file: Path, **changes: Any) -> None:
-    """Change keys of a JSON file; None removes one."""
+def edit_json(file: Path, **changes: object) -> None:
+    """Change keys of a JSON file; the value None removes a key."""
     content = json.loads(file.read_text(encoding="utf-8")) | changes
     _write_json(file, {key: value for key, value in content.items() if value is not None})
 
 
-def _write_json(file: Path, content: dict[str, Any]) -> None:
+def _write_json(file: Path, content: dict[str, object]) -> None:
     file.write_text(json.dumps(content), encoding="utf-8")

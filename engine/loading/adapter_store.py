@@ -1,8 +1,8 @@
-"""LoRA adapters on disk: where they are, what they were made for. Imports no torch.
+"""LoRA adapters on disk. Imports no torch.
 
 An adapter is a folder in peft's format (`adapter_config.json`, `adapter_model.safetensors`), which
-other servers read too, and `starcoder.json` beside it, which tells the model it was made for and
-how it was measured. One that is put there is served under the folder's name from then on.
+other servers read too. Its `starcoder.json` names the model it was trained for and its measured
+quality. Engines serve every adapter in the folder under the name of its own folder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 NOTE_FILE = "starcoder.json"
 TOKENIZER_FILE = "tokenizer.json"
-"""The tokenizer with the tokens that an adapter adds, where it adds any."""
+"""Tokenizer that includes the tokens an adapter adds; absent if it adds none."""
 
 _VARIABLE = "STARCODER_LSP_ADAPTERS"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -33,21 +33,21 @@ _HASHED_BYTES = 1 << 20
 
 
 def adapters_dir() -> Path:
-    """Return the folder that holds adapters; `STARCODER_LSP_ADAPTERS` names another."""
-    named = os.environ.get(_VARIABLE)
-    return Path(named) if named else platformdirs.user_data_path("starcoder-lsp") / "adapters"
+    """Return the folder of the adapters, which `STARCODER_LSP_ADAPTERS` overrides."""
+    override = os.environ.get(_VARIABLE)
+    return Path(override) if override else platformdirs.user_data_path("starcoder-lsp") / "adapters"
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterNote:
-    """What `starcoder.json` says of an adapter."""
+    """The contents of an adapter's `starcoder.json`."""
 
     base: str
-    """Name of the model it was trained on, as the user gave it."""
+    """Name of the model it was trained on, as the user wrote it."""
     fingerprint: str
-    """Of that model's weights; see `fingerprint`."""
+    """Fingerprint of that model's weights; see the function `fingerprint`."""
     report: dict[str, Any] = field(default_factory=dict)
-    """How it was measured, before and after."""
+    """Measurements before and after the training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,12 @@ class AdapterFolder:
 
     @property
     def changed(self) -> float:
-        """When its weights were written, in seconds since 1970."""
+        """Modification time of its weights, in seconds since 1970."""
         return (self.path / WEIGHTS_FILE).stat().st_mtime
 
 
 def check_name(name: str) -> str:
-    """Return a name that can be a folder's and a model's; raises ConfigurationError."""
+    """Return the name if it is valid for a folder and a model; raises ConfigurationError."""
     if not _NAME.fullmatch(name):
         raise ConfigurationError(
             f"{name!r} cannot name an adapter: use up to 64 letters, digits, dots and dashes."
@@ -74,9 +74,10 @@ def check_name(name: str) -> str:
 
 
 def fingerprint(model: Path) -> str:
-    """Return 16 hex digits that differ where a checkpoint's weights do.
+    """Return 16 hex digits that identify a checkpoint's weights.
 
-    Files' names and sizes and the first MiB of each are read, so that it costs nothing at 31 GB.
+    They depend on the names and sizes of the files and on the first MiB of each, so that even 31 GB
+    cost no time.
     """
     digest = hashlib.sha256()
     for file in sorted(model.glob("*.safetensors")):
@@ -87,34 +88,35 @@ def fingerprint(model: Path) -> str:
 
 
 def adapters(folder: Path | None = None) -> Iterator[AdapterFolder]:
-    """Yield the adapters on disk by name; what is no adapter is passed over."""
+    """Yield the adapters on disk, sorted by name; other folders are skipped."""
     folder = folder or adapters_dir()
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
-            if (found := read_adapter(path)) is not None:
-                yield found
+            if (adapter := read_adapter(path)) is not None:
+                yield adapter
 
 
 def read_adapter(path: Path) -> AdapterFolder | None:
-    """Return the adapter in a folder, None where none is or a file is missing."""
+    """Return the adapter in a folder; None if a file is missing or damaged."""
     try:
         note = AdapterNote(**json.loads((path / NOTE_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    whole = (path / CONFIG_FILE).exists() and (path / WEIGHTS_FILE).exists()
-    return AdapterFolder(path.name, path, note) if whole else None
+    is_complete = (path / CONFIG_FILE).exists() and (path / WEIGHTS_FILE).exists()
+    return AdapterFolder(path.name, path, note) if is_complete else None
 
 
-def install(made: Path, name: str, note: AdapterNote, folder: Path | None = None) -> Path:
-    """Move a finished adapter to where engines find it, in place of one of that name; return it.
+def install(trained: Path, name: str, note: AdapterNote, folder: Path | None = None) -> Path:
+    """Copy a trained adapter to the folder of adapters and return its path there.
 
-    It appears in one move, so that no engine sees half of it.
+    An adapter of the same name is replaced. The new one appears with a single rename, so that no
+    engine sees an incomplete adapter.
     """
     folder = folder or adapters_dir()
     folder.mkdir(parents=True, exist_ok=True)
     target, staged = folder / check_name(name), folder / f".{name}.new"
     shutil.rmtree(staged, ignore_errors=True)
-    shutil.copytree(made, staged)
+    shutil.copytree(trained, staged)
     (staged / NOTE_FILE).write_text(json.dumps(asdict(note), indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     staged.rename(target)

@@ -1,4 +1,4 @@
-"""Where a model's files are, and what they say of it."""
+"""Finds a model's directory and reads its configuration files."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from engine.loading.model_size import free_memory
 from engine.settings import AUTO_MODEL, DEMO_MODEL, EngineSettings
 
 Progress = Callable[[str, float | None], None]
-"""Called with what is being done and the share that is done, 0 to 1, or None."""
+"""Called with a description of the current work and its completed share, 0 to 1 or None."""
 
 
 def locate(settings: EngineSettings, progress: Progress) -> tuple[str, Path]:
-    """Return the name to show and the directory of the model that the settings mean."""
+    """Return the display name and the directory of the model that the settings select.
+
+    Downloads the model if it is missing. Raises ModelError.
+    """
     if settings.model == DEMO_MODEL:
         if embedded_checkpoint() is None:
             raise ModelNotFoundError(
@@ -35,8 +38,8 @@ def locate(settings: EngineSettings, progress: Progress) -> tuple[str, Path]:
         selection = select_checkpoint(find_checkpoints(), free_memory())
         if selection is None:
             raise ModelNotFoundError(
-                "There is no StarCoder model on this machine that fits its memory. Name one, such "
-                "as `bigcode/tiny_starcoder_py`, in the setting `starcoder.model`."
+                "There is no StarCoder model on this machine that fits its memory. Set the setting "
+                "`starcoder.model` to one, such as `bigcode/tiny_starcoder_py`."
             )
         return selection.checkpoint.name, selection.checkpoint.path
     directory = Path(settings.model).expanduser()
@@ -48,11 +51,11 @@ def locate(settings: EngineSettings, progress: Progress) -> tuple[str, Path]:
 
 
 def read_config(path: Path, name: str) -> dict[str, Any]:
-    """Return `config.json`; raises ModelError for what is no checkpoint that we can run."""
+    """Return `config.json`; raises ModelError if the directory has no supported checkpoint."""
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelNotFoundError(f"{name} holds no model: there is no config.json.") from None
+        raise ModelNotFoundError(f"{name} contains no model: there is no config.json.") from None
     except ValueError as error:
         raise UnsupportedModelError(f"The config.json of {name} is damaged: {error}") from None
     if not isinstance(config, dict) or "model_type" not in config:
@@ -60,17 +63,17 @@ def read_config(path: Path, name: str) -> dict[str, Any]:
     if not list(path.glob("*.safetensors")):
         raise UnsupportedModelError(
             f"{name} has no safetensors weights. Pickled weights (.bin, .pt) can run code when "
-            "they are opened, so they are not loaded: convert them, or take a model that has "
+            "they are opened, so they are not loaded. Convert them, or choose a model with "
             "safetensors."
         )
     return config
 
 
 def read_chat_template(path: Path) -> str:
-    """Return the template for dialogues that a model brings, empty if it brings none.
+    """Return the model's own chat template, empty if it has none.
 
-    It stands in `chat_template.jinja`, or in `tokenizer_config.json` as transformers used to write
-    it; of several the one named `default` is taken.
+    It is in `chat_template.jinja`, or in `tokenizer_config.json` as older versions of transformers
+    wrote it. Of several templates, the one named `default` is returned.
     """
     file = path / "chat_template.jinja"
     if file.exists():
@@ -79,7 +82,7 @@ def read_chat_template(path: Path) -> str:
         config = json.loads((path / "tokenizer_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ""
-    found = config.get("chat_template") if isinstance(config, dict) else None
-    if isinstance(found, list):
-        found = {one.get("name"): one.get("template") for one in found}.get("default")
-    return found if isinstance(found, str) else ""
+    template = config.get("chat_template") if isinstance(config, dict) else None
+    if isinstance(template, list):
+        template = {each.get("name"): each.get("template") for each in template}.get("default")
+    return template if isinstance(template, str) else ""

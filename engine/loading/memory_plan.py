@@ -1,4 +1,4 @@
-"""In how many bits a model is held, and with how large a context window: what the memory allows."""
+"""Chooses a model's number of bits and context window so that it fits the free memory."""
 
 from __future__ import annotations
 
@@ -14,35 +14,38 @@ from engine.network.quantised import Bits
 from engine.settings import EngineSettings
 
 _FLOAT32_PARAMETERS = 1_000_000_000
-"""On a CPU, smaller models run in float32: exact, and as fast where bfloat16 is emulated."""
+"""On a CPU, models with fewer parameters use float32.
 
-_SMALLEST_WINDOW = 1024
-"""Positions below which a window is not made to save memory."""
+It is exact, and as fast as bfloat16 on processors that emulate bfloat16.
+"""
+
+_MIN_WINDOW = 1024
+"""Smallest context window, in tokens, that is chosen to save memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """How to hold a model."""
+    """Data type and context window that a model is loaded with."""
 
     name: str
-    """As the setting `dtype` has it."""
+    """Value of the setting `dtype` that means the same."""
     dtype: torch.dtype
-    """What is computed in."""
+    """Type of the computation."""
     bits: Bits | None
-    """Of a matrix's weights, if fewer than those of `dtype`."""
+    """Bits of a weight, if quantised; None if weights are of type `dtype`."""
     window: int
-    """Positions."""
+    """Context window in tokens."""
     reason: str
-    """Empty for what would be taken on any machine; else what the user should know."""
+    """Why it differs from the best plan, for the user; empty for the best plan."""
 
 
 def candidate_plans(
     settings: EngineSettings, config: dict[str, Any], device: str, parameters: int
 ) -> list[MemoryPlan]:
-    """Return the ways to hold a lean model that the free memory seems to allow, best first.
+    """Return the plans for a lean model that should fit the free memory, best first.
 
-    Raises ConfigurationError for a window that the model has not, OutOfMemoryError if there is no
-    way.
+    Raises ConfigurationError for a window larger than the model's, and OutOfMemoryError if no plan
+    fits.
     """
     positions = int(config["n_positions"])
     full = window_of(settings, positions)
@@ -51,37 +54,37 @@ def candidate_plans(
     if settings.dtype == "auto":
         names = [dtype_name(base), "int8", "int4"]
     free = _free(device)
-    found = [
+    plans = [
         MemoryPlan(name, base, _BITS.get(name), window, _reason(name, window, names[0], full, free))
-        for name, window in _in_order(names, full, settings.context_window is not None)
+        for name, window in _candidates(names, full, settings.context_window is not None)
         if _needed(config, name, window, device) <= free
     ]
-    if not found:
-        needed = _needed(config, names[-1], min(full, _SMALLEST_WINDOW), device)
+    if not plans:
+        needed = _needed(config, names[-1], min(full, _MIN_WINDOW), device)
         raise OutOfMemoryError(
             f"The model needs {human(needed)} in {names[-1]}, and {human(free)} is free on "
             f"{device}. Choose a smaller model"
             + ("." if names[-1] == "int4" else ", or set dtype to 'int8' or 'int4'.")
         )
-    return found
+    return plans
 
 
 _BITS: dict[str, Bits] = {"int8": 8, "int4": 4}
 
 
-def _in_order(names: list[str], full: int, fixed: bool) -> Iterator[tuple[str, int]]:
-    # Fewer bits before a smaller window: of a multi-query model the cache is a small part.
+def _candidates(names: list[str], full: int, is_fixed: bool) -> Iterator[tuple[str, int]]:
+    # Fewer bits come before a smaller window, since the KV cache of a multi-query model is small.
     yield from ((name, full) for name in names)
     window = full // 2
-    while not fixed and window >= _SMALLEST_WINDOW:
+    while not is_fixed and window >= _MIN_WINDOW:
         yield names[-1], window
         window //= 2
 
 
-def _reason(name: str, window: int, best: str, full: int, free: int) -> str:
-    parts = [f"in {name} rather than {best}"] if name != best else []
-    parts += [f"with a window of {window} rather than {full}"] if window != full else []
-    return f"{' and '.join(parts)}, for {human(free)} free" if parts else ""
+def _reason(name: str, window: int, best_name: str, full: int, free: int) -> str:
+    parts = [f"in {name} instead of {best_name}"] if name != best_name else []
+    parts += [f"with a window of {window} instead of {full}"] if window != full else []
+    return f"{' and '.join(parts)}, since {human(free)} is free" if parts else ""
 
 
 def _needed(config: dict[str, Any], name: str, window: int, device: str) -> int:
@@ -95,7 +98,7 @@ def _free(device: str) -> int:
 
 
 def compute_dtype(settings: EngineSettings, device: str, parameters: int) -> torch.dtype:
-    """Return the number format to compute in: the set one, or what the device is best at."""
+    """Return the type of the computation: the setting's, or the best for the device."""
     if settings.dtype in _DTYPES:
         return _DTYPES[settings.dtype]
     if device in ("cuda", "balanced") and torch.cuda.is_available():
@@ -109,26 +112,26 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """Return `bfloat16` for `torch.bfloat16`."""
+    """Return a type's name, such as `bfloat16` for `torch.bfloat16`."""
     return str(dtype).removeprefix("torch.")
 
 
 def window_of(settings: EngineSettings, positions: int) -> int:
-    """Return the context window; raises ConfigurationError for one the model has not."""
+    """Return the context window; raises ConfigurationError if it exceeds the model's."""
     if settings.context_window is None:
         return positions
     if settings.context_window > positions:
         raise ConfigurationError(
-            f"The setting contextWindow is {settings.context_window}, but the model has only "
-            f"{positions} positions."
+            f"The setting contextWindow is {settings.context_window}, but the model's maximum is "
+            f"{positions}. Set it to at most {positions}."
         )
     return settings.context_window
 
 
 def check_not_quantised(settings: EngineSettings) -> None:
-    """Raise ConfigurationError for a dtype that only the lean forward computes with."""
+    """Raise ConfigurationError for a dtype that only the lean forward pass supports."""
     if settings.dtype in _BITS:
         raise ConfigurationError(
-            f"The setting dtype is {settings.dtype!r}: that needs a multi-query StarCoder that "
-            "lies wholly on one device. Use 'auto' or 'bfloat16'."
+            f"The setting dtype is {settings.dtype!r}, which needs a multi-query StarCoder on a "
+            "single device. Use 'auto' or 'bfloat16'."
         )

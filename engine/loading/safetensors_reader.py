@@ -1,8 +1,8 @@
-"""Weights straight from a checkpoint's safetensors to where they are computed with.
+"""Reads weights from a checkpoint's safetensors files to the device that computes with them.
 
-The files are mapped, and each tensor is copied once: into fresh memory, which the system can back
-with huge pages (used where they were mapped, weights decode 1.45 times slower at 1B), or to the
-device, or into fewer bits. Never is more than one tensor there twice.
+The files are memory-mapped, and each tensor is copied once: into new memory, to the device, or into
+8 or 4 bits. The system can back new memory with huge pages. Decoding with the mapped weights
+themselves is 1.45 times slower at 1B. At most one tensor is in memory twice at any time.
 """
 
 from __future__ import annotations
@@ -28,35 +28,34 @@ def read_weights(
     dtype: torch.dtype,
     bits: Bits | None,
     device: str,
-    done: Callable[[float], None] = lambda _: None,
+    report: Callable[[float], None] = lambda _: None,
 ) -> Weights:
     """Return the weights of a multi-query GPTBigCode.
 
-    `dtype` is what is computed in; the matrices' weights have it too, unless `bits` are given.
-    `done` is told the share that is read. Raises SafetensorError, OSError, ValueError or KeyError
-    for damaged files, RuntimeError where memory ends.
+    `dtype` is the type of the computation, and of the matrices unless `bits` is given. `report` is
+    called with the share that has been read, 0 to 1. Raises SafetensorError, OSError, ValueError or
+    KeyError for damaged files, and RuntimeError or MemoryError if memory runs out.
     """
     files = _Files(path)
-    expected = 12 * int(config["n_layer"]) + 4
+    num_tensors = 12 * int(config["n_layer"]) + 4
 
-    def take(name: str) -> Tensor:
-        done(min(1.0, files.taken / expected))
-        found = files.take(name)
-        return found.to(device=device, dtype=dtype, copy=True)
+    def read(name: str) -> Tensor:
+        report(min(1.0, files.num_read / num_tensors))
+        return files.read(name).to(device=device, dtype=dtype, copy=True)
 
     def make(weight: Tensor, bias: Tensor | None) -> Table:
         return Quantised(weight, bias, bits) if bits else Dense(weight, bias)
 
-    return weights_from(config, take, make)
+    return weights_from(config, read, make)
 
 
 class _Files:
-    """The tensors of a checkpoint by name, whichever shard they are in."""
+    """The tensors of a checkpoint by name, in any of its shards."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._open: dict[str, Any] = {}
-        self.taken = 0
+        self.num_read = 0
         index = path / _INDEX
         if index.exists():
             self._file_of = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
@@ -67,12 +66,12 @@ class _Files:
                 for name in list(self._shard(file.name).keys())
             }
 
-    def take(self, name: str) -> Tensor:
-        self.taken += 1
+    def read(self, name: str) -> Tensor:
+        self.num_read += 1
         if name not in self._file_of:
-            raise KeyError(f"there is no tensor {name}")
-        found: Tensor = self._shard(self._file_of[name]).get_tensor(name)
-        return found
+            raise KeyError(f"the checkpoint has no tensor {name}")
+        tensor: Tensor = self._shard(self._file_of[name]).get_tensor(name)
+        return tensor
 
     def _shard(self, file: str) -> Any:
         if file not in self._open:

@@ -1,4 +1,4 @@
-"""Which checkpoint `auto` takes."""
+"""The checkpoint that `auto` selects."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.checkpoint_maker import edit_json, make_checkpoint
 GB = 1_000_000_000
 
 
-def checkpoint(
+def make_entry(
     name: str, width: int, layers: int, heads: int, *, is_demo: bool = False
 ) -> Checkpoint:
     config = {
@@ -25,20 +25,20 @@ def checkpoint(
     return Checkpoint(name, Path(name), config, 0, is_demo)
 
 
-LARGE = checkpoint("starcoderbase", 6144, 40, 48)  # 15.5 billion
-MIDDLE = checkpoint("starcoderbase-1b", 2048, 24, 16)  # 1.1 billion
-SMALL = checkpoint("tiny_starcoder_py", 768, 20, 12)  # 160 million
-DEMO = checkpoint("demo", 256, 4, 4, is_demo=True)
+LARGE = make_entry("starcoderbase", 6144, 40, 48)  # 15.5 billion
+MIDDLE = make_entry("starcoderbase-1b", 2048, 24, 16)  # 1.1 billion
+SMALL = make_entry("tiny_starcoder_py", 768, 20, 12)  # 160 million
+DEMO = make_entry("demo", 256, 4, 4, is_demo=True)
 ALL = (LARGE, MIDDLE, SMALL, DEMO)
 
 
-def test_the_planted_models_have_the_sizes_they_are_known_by() -> None:
+def test_the_sample_models_have_their_published_sizes() -> None:
     sizes = [round(c.parameters / 1e9, 1) for c in (LARGE, MIDDLE, SMALL)]
     assert sizes == [15.5, 1.1, 0.2]
 
 
 @pytest.mark.parametrize(
-    ("there", "memory", "chosen"),
+    ("checkpoints", "memory", "expected"),
     [
         pytest.param(ALL, Memory(64 * GB, (80 * GB,)), LARGE, id="large GPU"),
         pytest.param(ALL, Memory(64 * GB, (2 * GB, 80 * GB)), LARGE, id="the larger of two GPUs"),
@@ -48,52 +48,54 @@ def test_the_planted_models_have_the_sizes_they_are_known_by() -> None:
         pytest.param(ALL, Memory(64 * GB, (GB // 10,)), DEMO, id="GPU too small for any"),
         pytest.param(ALL, Memory(640 * GB), SMALL, id="no GPU, whatever the memory"),
         pytest.param(ALL, Memory(GB // 10), DEMO, id="no GPU, no memory"),
-        pytest.param((LARGE, DEMO), Memory(64 * GB), DEMO, id="the demo rather than nothing"),
+        pytest.param((LARGE, DEMO), Memory(64 * GB), DEMO, id="the demo instead of no model"),
         pytest.param((DEMO, SMALL), Memory(64 * GB), SMALL, id="the demo comes last"),
         pytest.param((DEMO,), Memory(0), DEMO, id="the demo alone"),
     ],
 )
-def test_the_largest_that_fits_is_taken(
-    there: tuple[Checkpoint, ...], memory: Memory, chosen: Checkpoint
+def test_the_largest_eligible_checkpoint_is_selected(
+    checkpoints: tuple[Checkpoint, ...], memory: Memory, expected: Checkpoint
 ) -> None:
-    selection = select_checkpoint(there, memory)
+    selection = select_checkpoint(checkpoints, memory)
     assert selection is not None
-    assert selection.checkpoint is chosen
-    assert [eligibility.checkpoint for eligibility in selection.considered] == list(there)
-    assert all(eligibility.reason for eligibility in selection.considered)
+    assert selection.checkpoint is expected
+    assert [each.checkpoint for each in selection.considered] == list(checkpoints)
+    assert all(each.reason for each in selection.considered)
 
 
-@pytest.mark.parametrize("there", [(), (LARGE,)])
-def test_nothing_is_taken_where_nothing_fits(there: tuple[Checkpoint, ...]) -> None:
-    assert select_checkpoint(there, Memory(64 * GB)) is None
+@pytest.mark.parametrize("checkpoints", [(), (LARGE,)])
+def test_without_an_eligible_checkpoint_none_is_selected(
+    checkpoints: tuple[Checkpoint, ...],
+) -> None:
+    assert select_checkpoint(checkpoints, Memory(64 * GB)) is None
 
 
 def test_the_demo_comes_last_even_when_it_is_larger() -> None:
-    large_demo = checkpoint("demo", 768, 24, 12, is_demo=True)
+    large_demo = make_entry("demo", 768, 24, 12, is_demo=True)
     selection = select_checkpoint((large_demo, SMALL), Memory(64 * GB))
     assert selection is not None
     assert selection.checkpoint is SMALL
 
 
-def test_a_model_that_fits_exactly_is_taken() -> None:
+def test_a_model_that_fits_exactly_is_eligible() -> None:
     needed = MIDDLE.bytes_needed(2)
     assert check_eligibility(MIDDLE, Memory(0, (needed,))).is_eligible
     assert not check_eligibility(MIDDLE, Memory(0, (needed - 1,))).is_eligible
 
 
 def test_a_checkpoint_is_read_from_a_directory(tmp_path: Path) -> None:
-    found = read_checkpoint(make_checkpoint(tmp_path), "tiny")
-    assert found is not None
-    assert found.context_window == 512
-    assert 0 < 4 * found.parameters <= found.bytes_on_disk
+    checkpoint = read_checkpoint(make_checkpoint(tmp_path), "tiny")
+    assert checkpoint is not None
+    assert checkpoint.context_window == 512
+    assert 0 < 4 * checkpoint.parameters <= checkpoint.bytes_on_disk
 
 
-def test_what_is_not_whole_is_no_checkpoint(tmp_path: Path) -> None:
+def test_an_incomplete_directory_is_no_checkpoint(tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path / "model")
     edit_json(folder / "config.json", model_type="gpt2")
     assert read_checkpoint(folder, "other family") is None
     edit_json(folder / "config.json", model_type="gpt_bigcode")
-    assert read_checkpoint(folder, "whole") is not None
+    assert read_checkpoint(folder, "complete") is not None
     next(folder.glob("model-*.safetensors")).unlink()
     assert read_checkpoint(folder, "a shard is missing") is None
     assert read_checkpoint(tmp_path, "nothing") is None

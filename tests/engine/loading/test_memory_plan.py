@@ -1,5 +1,6 @@
-"""What the free memory allows, and what is said of it."""
+"""The memory plan that fits the free memory, and the reason shown to the user."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 
 from engine.errors import ConfigurationError, OutOfMemoryError
 from engine.loading import load as loading
-from engine.loading import memory_plan as precision
+from engine.loading import memory_plan
 from engine.loading.load import load
 from engine.loading.memory_plan import MemoryPlan, candidate_plans
 from engine.loading.model_size import Memory, bytes_for_steps, bytes_needed
@@ -25,102 +26,110 @@ ONE_B = {
 }
 PARAMETERS = 1_100_000_000
 
+SetFreeMemory = Callable[[int], None]
+
 
 @pytest.fixture
-def free(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def plant(size: int) -> None:
-        monkeypatch.setattr(precision, "free_memory", lambda: Memory(size))
+def set_free_memory(monkeypatch: pytest.MonkeyPatch) -> SetFreeMemory:
+    def replace(size: int) -> None:
+        monkeypatch.setattr(memory_plan, "free_memory", lambda: Memory(size))
 
-    return plant
+    return replace
 
 
-def best(**settings: Any) -> MemoryPlan:
+def best_plan(**settings: Any) -> MemoryPlan:
     return candidate_plans(EngineSettings(**settings), ONE_B, "cpu", PARAMETERS)[0]
 
 
 @pytest.mark.parametrize("name", ["bfloat16", "int8", "int4"])
-def test_auto_takes_as_many_bits_as_fit(free: Any, name: str) -> None:
-    free(bytes_needed(ONE_B, name, 8192))
-    plan = best()
+def test_auto_uses_the_most_bits_that_fit(set_free_memory: SetFreeMemory, name: str) -> None:
+    set_free_memory(bytes_needed(ONE_B, name, 8192))
+    plan = best_plan()
     assert (plan.name, plan.window) == (name, 8192)
-    assert ("rather than bfloat16" in plan.reason) is (name != "bfloat16")
+    assert ("instead of bfloat16" in plan.reason) is (name != "bfloat16")
 
 
-def test_then_the_window_shrinks_and_the_user_is_told(free: Any) -> None:
-    free(bytes_needed(ONE_B, "int4", 2048))
-    plan = best()
+def test_below_4_bits_the_window_shrinks_and_the_user_is_informed(
+    set_free_memory: SetFreeMemory,
+) -> None:
+    set_free_memory(bytes_needed(ONE_B, "int4", 2048))
+    plan = best_plan()
     assert (plan.name, plan.window) == ("int4", 2048)
-    assert "a window of 2048 rather than 8192" in plan.reason
+    assert "a window of 2048 instead of 8192" in plan.reason
 
 
-def test_a_set_format_is_kept_and_only_the_window_shrinks(free: Any) -> None:
-    free(bytes_needed(ONE_B, "bfloat16", 4096))
-    plan = best(dtype="bfloat16")
+def test_a_dtype_from_the_settings_is_kept_and_the_window_shrinks(
+    set_free_memory: SetFreeMemory,
+) -> None:
+    set_free_memory(bytes_needed(ONE_B, "bfloat16", 4096))
+    plan = best_plan(dtype="bfloat16")
     assert (plan.name, plan.window, plan.bits) == ("bfloat16", 4096, None)
 
 
-def test_on_a_gpu_there_must_be_room_for_recorded_steps_as_well(
+def test_on_a_gpu_recorded_steps_need_memory_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     without = bytes_needed(ONE_B, "bfloat16", 8192)
     enough = without + bytes_for_steps(ONE_B, "bfloat16", 8192)
-    for size, taken in ((enough, "bfloat16"), (without, "int8")):
+    for size, expected in ((enough, "bfloat16"), (without, "int8")):
         memory = Memory(10**12, (1000, size))
-        monkeypatch.setattr(precision, "free_memory", lambda memory=memory: memory)
+        monkeypatch.setattr(memory_plan, "free_memory", lambda memory=memory: memory)
         plan = candidate_plans(EngineSettings(), ONE_B, "cuda", PARAMETERS)[0]
-        assert (plan.name, plan.window) == (taken, 8192)
+        assert (plan.name, plan.window) == (expected, 8192)
 
 
-def test_a_set_window_is_kept(free: Any) -> None:
-    free(bytes_needed(ONE_B, "int4", 4096))
+def test_a_window_from_the_settings_is_kept(set_free_memory: SetFreeMemory) -> None:
+    set_free_memory(bytes_needed(ONE_B, "int4", 4096))
     with pytest.raises(OutOfMemoryError):
-        best(context_window=8192)
-    assert best(context_window=4096).window == 4096
+        best_plan(context_window=8192)
+    assert best_plan(context_window=4096).window == 4096
 
 
-def test_what_does_not_fit_is_refused_before_it_is_loaded(free: Any, tmp_path: Path) -> None:
-    free(1000)
+def test_a_model_that_does_not_fit_is_refused_before_loading(
+    set_free_memory: SetFreeMemory, tmp_path: Path
+) -> None:
+    set_free_memory(1000)
     with pytest.raises(OutOfMemoryError, match=r"needs .* free on cpu\. Choose a smaller"):
         load(EngineSettings(model=str(make_checkpoint(tmp_path))), lambda *_: None)
 
 
-def test_the_estimate_is_near_what_is_taken() -> None:
-    weights = 1.137e9  # counted on the module that transformers makes of this shape
+def test_the_estimate_is_close_to_the_real_size() -> None:
+    weights = 1.137e9  # counted on transformers' module of this shape
     assert 2 * weights < bytes_needed(ONE_B, "bfloat16", 1024) < 2 * weights * 1.1
 
 
-def test_memory_that_ends_while_loading_leads_to_fewer_bits(
+def test_running_out_of_memory_while_loading_leads_to_fewer_bits(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As torch's allocator says it: the estimate was wrong, or another program was faster."""
-    real, told = loading.read_weights, []
+    """The estimate may be wrong, or another program may take the memory first."""
+    read_weights, reported = loading.read_weights, []
 
-    def ends(path: Path, config: Any, dtype: Any, bits: Any, *rest: Any) -> Any:
+    def run_out_of_memory(path: Path, config: Any, dtype: Any, bits: Any, *rest: Any) -> Any:
         if bits != 4:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
-        return real(path, config, dtype, bits, *rest)
+        return read_weights(path, config, dtype, bits, *rest)
 
-    monkeypatch.setattr(loading, "read_weights", ends)
+    monkeypatch.setattr(loading, "read_weights", run_out_of_memory)
     settings = EngineSettings(model=str(make_checkpoint(tmp_path)))
-    loaded = load(settings, lambda doing, _: told.append(doing))
+    loaded = load(settings, lambda work, _: reported.append(work))
     assert loaded.info.dtype == "int4"
-    assert any("int4 rather than float32" in doing for doing in told)
+    assert any("int4 instead of float32" in work for work in reported)
     with pytest.raises(OutOfMemoryError, match="int8"):
         load(EngineSettings(model=settings.model, dtype="float32"), lambda *_: None)
 
 
-def test_fewer_bits_need_the_lean_forward(tmp_path: Path) -> None:
+def test_fewer_bits_need_the_lean_forward_pass(tmp_path: Path) -> None:
     path = make_checkpoint(tmp_path, multi_query=False)
     with pytest.raises(ConfigurationError, match="multi-query"):
         load(EngineSettings(model=str(path), dtype="int8"), lambda *_: None)
 
 
-def test_quantised_models_take_less(tmp_path: Path) -> None:
+def test_quantised_models_take_less_memory(tmp_path: Path) -> None:
     path = make_checkpoint(tmp_path, n_embd=64, n_layer=4)
     loaded = {
         name: load(EngineSettings(model=str(path), dtype=name), lambda *_: None)  # type: ignore[arg-type]
         for name in ("int8", "int4")
     }
-    sizes = {name: one.decoder.forward.weights.tokens.bytes for name, one in loaded.items()}  # type: ignore[attr-defined]
+    sizes = {name: model.decoder.forward.weights.tokens.bytes for name, model in loaded.items()}  # type: ignore[attr-defined]
     assert sizes["int4"] < 0.6 * sizes["int8"]
-    assert all(one.cache_shape.dtype == torch.float32 for one in loaded.values())
+    assert all(model.cache_shape.dtype == torch.float32 for model in loaded.values())

@@ -19,7 +19,7 @@ class Doubtful(ScriptedEngine):
 
     pieces: tuple[tuple[str, float], ...] = (("ab", 0.5), ("cd\n", 0.01))
 
-    async def _write(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         if request.forced_prefix:
             yield Chunk(request.forced_prefix, (65,), (TokenLogprob(65, 0.0),))
         for text, probability in self.pieces:

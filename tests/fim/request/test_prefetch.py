@@ -119,7 +119,7 @@ async def test_the_draft_is_of_the_users_line_whatever_was_made_ready_since() ->
 class Unsure(ScriptedEngine):
     """Sure of a first word, and of nothing behind it."""
 
-    async def _write(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         for text, logprob in ((request.forced_prefix, 0.0), ("total", -0.1), (" + more\n", -9.0)):
             yield Chunk(text, (65,), (TokenLogprob(65, logprob),))
         yield Chunk("", finish=FinishReason.STOP, usage=Usage(1, 3, 0, 0.0, 0.0))

@@ -1,6 +1,6 @@
-"""The settings: a client sends a mapping of camelCase keys, we run with Settings.
+"""The settings: a client sends an object with camelCase keys, the server runs with Settings.
 
-A bad value gives one message and the default, never a crash.
+A value that cannot be used gives one message and the default, never a crash.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SECTION = "starcoder"
 
 
 class Settings(BaseModel):
-    """What the server runs with."""
+    """The settings that the server runs with; editors show the descriptions."""
 
     model_config = ConfigDict(
         frozen=True, alias_generator=to_camel, populate_by_name=True, extra="forbid", strict=True
@@ -48,10 +48,10 @@ class Settings(BaseModel):
             ".pypirc",
         ),
         strict=False,
-        description="Files in which nothing is suggested, as patterns of .gitignore.",
+        description="Files in which nothing is suggested, as `.gitignore` patterns.",
     )
     respect_gitignore: bool = Field(
-        True, description="Suggest nothing in files that git ignores, unless asked by hand."
+        True, description="Suggest nothing automatically in files that git ignores."
     )
     model: str = Field(
         "auto",
@@ -62,107 +62,113 @@ class Settings(BaseModel):
     revision: str | None = Field(None, description="Branch, tag or commit of a hub model.")
     dtype: Dtype = Field(
         "auto",
-        description="Number format of the weights. `int8` and `int4` take a half and a quarter of "
-        "`bfloat16`'s memory, and decode faster on a CPU; `auto` takes them where the rest does "
+        description="Number format of the weights. `int8` and `int4` need a half and a quarter of "
+        "the memory of `bfloat16` and decode faster on a CPU. `auto` uses them if the others do "
         "not fit.",
     )
     device: Device = Field(
-        "auto", description="Where the model is held; `balanced` spreads it over GPUs and CPU."
+        "auto", description="Where the model runs; `balanced` spreads it over GPUs and CPU."
     )
     draft_model: str | None = Field(
         None,
         min_length=1,
-        description="Hub id or directory of a much smaller model of the same family, which guesses "
-        "what the model will write: the same text, sooner. For the largest StarCoders, such as "
-        "`bigcode/starcoderbase-1b` beside `bigcode/starcoder`.",
+        description="Hub id or directory of a much smaller model of the same family for "
+        "speculative decoding: the text stays the same and is generated faster. Useful for the "
+        "largest StarCoders, such as `bigcode/starcoderbase-1b` for `bigcode/starcoder`.",
     )
     context_window: Annotated[int, Field(ge=64)] | None = Field(
-        None, description="Fewer positions than the model has, to save memory."
+        None,
+        description="Limits the model's context window, in tokens, to save memory; null uses all "
+        "of it.",
     )
-    offline: bool = Field(False, description="Never reach for the hub.")
+    offline: bool = Field(False, description="Never connect to the hub.")
     idle_timeout_seconds: float = Field(
         1800.0,
         ge=0,
         strict=False,
-        description="Seconds without a request after which the engine gives its memory back; "
-        "0 is never.",
+        description="Seconds without a request after which the engine exits and frees its memory; "
+        "0 means never.",
     )
     engine_url: str | None = Field(
         None,
         pattern="^https?://",
-        description="Use the engine at this address (another machine's `starcoder-lsp serve`, "
-        "vLLM) rather than one on this machine.",
+        description="Address of an engine to use instead of one on this machine: another "
+        "machine's `starcoder-lsp serve`, or vLLM.",
     )
-    engine_token: str | None = Field(None, description="The token that engine wants.")
+    engine_token: str | None = Field(
+        None, description="Access token for the engine at `starcoder.engineUrl`."
+    )
     tokenizer: str | None = Field(
         None,
-        description="Directory with the model's tokenizer.json, for an engine that does not give "
-        "out its own.",
+        description="Directory with the model's tokenizer.json, for an engine that does not "
+        "provide it.",
     )
-    max_new_tokens: int = Field(128, ge=8, le=1024, description="Longest suggestion, in tokens.")
+    max_new_tokens: int = Field(
+        128, ge=8, le=1024, description="Maximum length of a suggestion, in tokens."
+    )
     max_prompt_tokens: int = Field(
-        2048, ge=64, description="Most context to read around the cursor, in tokens."
+        2048, ge=64, description="Maximum length of the context around the cursor, in tokens."
     )
     multiline: Literal["auto", "never"] = Field(
-        "auto", description="Whether to offer whole blocks where one is begun."
+        "auto", description="Whether to suggest whole blocks at the start of a block."
     )
     prompt_form: Form | Literal["auto"] = Field(
         "auto",
-        description="How the prompt is ordered: the middle begins with a `line`, the cursor's or "
-        "one of the seven above it, or at the `cursor`, or the text after the cursor comes first "
-        "(`suffix-first`). `auto` is what the model is best at.",
+        description="Order of the prompt. The middle begins with a `line` (the cursor's line or "
+        "one of the seven lines above it) or at the `cursor`, or the text after the cursor comes "
+        "first (`suffix-first`). `auto` uses the model's best form.",
     )
     adapter: str | None = Field(
         None,
         min_length=1,
-        description="Name of an adapter that `starcoder-lsp tune` made for this model.",
+        description="Name of an adapter that `starcoder-lsp tune` trained for this model.",
     )
     related_files: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="Whether the model is shown parts of other files of the project: definitions "
-        "of imported names, and what is like the code at the cursor. `auto` is for models with "
-        "room for it, of 4,096 tokens or more.",
+        description="Whether the prompt contains excerpts of other files of the project: "
+        "definitions of imported names, and code that resembles the code at the cursor. `auto` "
+        "includes them if the model's context window has at least 4,096 tokens.",
     )
     eagerness: Eagerness = Field(
         "balanced",
-        description="How sure the model must be before something is shown unasked: `eager` shows "
-        "almost all that it has, `reserved` little that is wrong.",
+        description="How confident the model must be before something is suggested "
+        "automatically. `eager` shows almost every suggestion, `reserved` shows few wrong ones.",
     )
     debounce_ms: Annotated[int, Field(ge=0, le=5000)] | None = Field(
         None,
-        description="Pause after a key before the model is asked; null follows your typing and the "
-        "model's speed.",
+        description="Delay in milliseconds after a key before the model is asked; null adapts it "
+        "to your typing and the model's speed.",
     )
     statistics: bool = Field(
         True,
-        description="Count what is shown and accepted, on this machine only; see "
+        description="Count shown and accepted suggestions, on this machine only; see "
         "`starcoder-lsp stats`.",
     )
     chat_format: FormatName | Literal["auto"] = Field(
         "auto",
-        description="How dialogues are written out for the model: `chatml` is StarChat's, `own` "
-        "the template that the model brings, `plain` is for a model that never saw a dialogue. "
-        "`auto` is what the model knows.",
+        description="Format of conversations in the prompt: `chatml` is the format of StarChat, "
+        "`own` uses the model's chat template, `plain` suits models that were not trained on "
+        "conversations. `auto` uses the format that the model knows.",
     )
     chat_system: str = Field(
-        "", max_length=4000, description="What the model is told before every conversation."
+        "", max_length=4000, description="System message of every conversation."
     )
     chat_adapter: str | None = Field(
         None,
         min_length=1,
-        description="Name of an adapter that `starcoder-lsp tune chat` made: it answers in chat, "
-        "while completions come from the model as it is.",
+        description="Name of an adapter that `starcoder-lsp tune chat` trained. Chat uses it, "
+        "completions do not.",
     )
     chat_max_new_tokens: int = Field(
-        768, ge=16, le=4096, description="Longest answer in chat, in tokens."
+        768, ge=16, le=4096, description="Maximum length of a chat answer, in tokens."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="How much to log; never the text of documents."
+        "info", description="How much to log. Logs never contain the text of documents."
     )
 
     @property
     def engine(self) -> EngineSettings:
-        """What a local engine process is started with."""
+        """The settings of an engine process on this machine."""
         return EngineSettings(
             model=self.model,
             revision=self.revision,
@@ -176,7 +182,7 @@ class Settings(BaseModel):
 
     @property
     def fim(self) -> FimSettings:
-        """How completions are made."""
+        """The settings of completions."""
         return FimSettings(
             max_new_tokens=self.max_new_tokens,
             max_prompt_tokens=self.max_prompt_tokens,
@@ -189,7 +195,7 @@ class Settings(BaseModel):
 
     @property
     def chat(self) -> ChatSettings:
-        """How the model is talked to."""
+        """The settings of chat."""
         return ChatSettings(
             system=self.chat_system,
             format_name=None if self.chat_format == "auto" else self.chat_format,
@@ -198,51 +204,51 @@ class Settings(BaseModel):
         )
 
     def same_engine(self, other: Settings) -> bool:
-        """Whether the other settings mean the same engine."""
-        mine = (self.engine, self.engine_url, self.engine_token, self.tokenizer)
-        return mine == (other.engine, other.engine_url, other.engine_token, other.tokenizer)
+        """Whether other settings name the same engine."""
+        own = (self.engine, self.engine_url, self.engine_token, self.tokenizer)
+        return own == (other.engine, other.engine_url, other.engine_token, other.tokenizer)
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Settings, and what was wrong with what the client sent."""
+    """Settings, and the problems in the value that the client sent."""
 
     settings: Settings
     problems: tuple[str, ...]
+    """One sentence per key that could not be used."""
 
 
-def resolve(sent: Any) -> Resolved:
-    """Return the settings that a client's value means; every key that cannot be used is named.
+def resolve(value: Any) -> Resolved:
+    """Return the settings in a client's value, and a problem for every key that cannot be used.
 
-    A value nested under `starcoder` is unwrapped, nulls are defaults, unknown keys are problems.
+    The value may be nested under `starcoder`. A null means the default.
     """
-    if isinstance(sent, Mapping) and set(sent) == {SECTION}:
-        sent = sent[SECTION]
-    # A client in Lua cannot tell an empty object from an empty list.
-    if sent is None or sent == []:
+    if isinstance(value, Mapping) and set(value) == {SECTION}:
+        value = value[SECTION]
+    # A client written in Lua sends an empty object as an empty list.
+    if value is None or value == []:
         return Resolved(Settings(), ())
-    if not isinstance(sent, Mapping):
-        return Resolved(
-            Settings(), (f"{SECTION}: expected an object of settings; all are default.",)
-        )
-    given = {str(key): value for key, value in sent.items() if value is not None}
+    if not isinstance(value, Mapping):
+        problem = f"{SECTION}: expected an object with settings. The defaults are used."
+        return Resolved(Settings(), (problem,))
+    values = {str(key): inner for key, inner in value.items() if inner is not None}
     problems: list[str] = []
-    # Each round drops the keys that failed; the rest is checked again without them.
+    # Each round drops the keys that failed and validates the others again.
     while True:
         try:
-            return Resolved(Settings.model_validate(given), tuple(problems))
+            return Resolved(Settings.model_validate(values), tuple(problems))
         except ValidationError as error:
-            for key in {str(one["loc"][0]) for one in error.errors()}:
-                problems.append(_problem(key, given.pop(key), error))
+            for key in {str(detail["loc"][0]) for detail in error.errors()}:
+                problems.append(_problem(key, values.pop(key), error))
 
 
 def _problem(key: str, value: Any, error: ValidationError) -> str:
-    found = next(one for one in error.errors() if str(one["loc"][0]) == key)
-    if found["type"] == "extra_forbidden":
-        return f"{SECTION}.{key} is no setting; it is ignored."
+    detail = next(detail for detail in error.errors() if str(detail["loc"][0]) == key)
+    if detail["type"] == "extra_forbidden":
+        return f"{SECTION}.{key} is not a setting; it is ignored."
     shown = "…" if key == "engineToken" else repr(value)[:80]
     default = default_of(key)
-    return f"{SECTION}.{key} = {shown}: {found['msg']}. The default {default!r} is used."
+    return f"{SECTION}.{key} = {shown}: {detail['msg']}. The default {default!r} is used."
 
 
 def default_of(key: str) -> Any:

@@ -1,4 +1,4 @@
-"""What all tests share, and the rule about skipping."""
+"""Fixtures for all tests, and a plugin that limits which tests may be skipped."""
 
 import os
 import tempfile
@@ -10,23 +10,23 @@ import pytest
 
 from engine.machine import configure_threads
 
-configure_threads()  # as the engine's process does, before torch is imported
+configure_threads()  # before torch is imported, as in the engine process
 
 from tests.checkpoint_maker import make_checkpoint  # noqa: E402
 
 OPTIONAL = "optional: "
-"""A skip whose reason begins so may happen in CI: it needs what not every machine has."""
+"""Prefix of the reasons with which a test may be skipped in CI: it needs optional equipment."""
 
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model of StarCoder's layout, 512 positions."""
+    """A checkpoint with StarCoder's architecture, random weights and 512 positions."""
     return make_checkpoint(tmp_path_factory.mktemp("tiny-starcoder"))
 
 
 @pytest.fixture
 def own_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Let engines meet where no other test does, and kill those that run at the end.
+    """Start engine processes that no other test uses, and kill them at the end.
 
     Returns the runtime directory.
     """
@@ -41,30 +41,30 @@ def own_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 
 
 class SkipRule:
-    """Fails a CI run in which a test was skipped that must run."""
+    """Makes a CI run fail if a test was skipped without an optional reason."""
 
     def __init__(self) -> None:
-        self.wrong: list[str] = []
+        self.violations: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.skipped and not hasattr(report, "wasxfail"):
             _, _, reason = report.longrepr if isinstance(report.longrepr, tuple) else ("", 0, "")
             if not reason.removeprefix("Skipped: ").startswith(OPTIONAL):
-                self.wrong.append(f"{report.nodeid}: {reason}")
+                self.violations.append(f"{report.nodeid}: {reason}")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        for line in self.wrong:
-            terminalreporter.write_line(f"skipped, but must run: {line}", red=True)
+        for violation in self.violations:
+            terminalreporter.write_line(f"skipped, but must run: {violation}", red=True)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self.wrong and os.environ.get("CI"):
+        if self.violations and os.environ.get("CI"):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Nothing that a test does shows up among the user's own numbers and adapters.
-    own = tempfile.mkdtemp(prefix="starcoder-lsp-tests-")
-    os.environ["STARCODER_LSP_STATISTICS"] = str(Path(own) / "stats.sqlite3")
-    os.environ["STARCODER_LSP_CHATS"] = str(Path(own) / "chats.sqlite3")
-    os.environ["STARCODER_LSP_ADAPTERS"] = str(Path(own) / "adapters")
+    # Tests must not write into the user's own statistics, chats and adapters.
+    folder = Path(tempfile.mkdtemp(prefix="starcoder-lsp-tests-"))
+    os.environ["STARCODER_LSP_STATISTICS"] = str(folder / "stats.sqlite3")
+    os.environ["STARCODER_LSP_CHATS"] = str(folder / "chats.sqlite3")
+    os.environ["STARCODER_LSP_ADAPTERS"] = str(folder / "adapters")
     config.pluginmanager.register(SkipRule())

@@ -1,4 +1,4 @@
-"""The VS Code manifest knows the server's settings, and what it names is there."""
+"""The VS Code manifest contains the server settings; the files and commands it names exist."""
 
 import importlib.util
 import json
@@ -9,9 +9,10 @@ from lsp_server import __version__
 
 FOLDER = Path(__file__).parents[2] / "editors" / "vscode"
 MANIFEST = json.loads((FOLDER / "package.json").read_text(encoding="utf-8"))
+CONTRIBUTES = MANIFEST["contributes"]
 
 
-def generator() -> ModuleType:
+def load_generator() -> ModuleType:
     spec = importlib.util.spec_from_file_location("manifest", FOLDER / "manifest.py")
     assert spec is not None
     assert spec.loader is not None
@@ -20,13 +21,13 @@ def generator() -> ModuleType:
     return module
 
 
-def test_the_settings_are_those_of_the_server() -> None:
-    """Run `python editors/vscode/manifest.py` after a setting changed."""
-    assert MANIFEST["contributes"]["configuration"]["properties"] == generator().properties()
+def test_the_manifest_contains_the_settings_of_the_server() -> None:
+    """If this fails, run `python editors/vscode/manifest.py`."""
+    assert CONTRIBUTES["configuration"]["properties"] == load_generator().properties()
 
 
-def test_every_setting_has_a_type_that_its_default_fits() -> None:
-    names = {
+def test_each_default_matches_the_type_of_its_setting() -> None:
+    json_types = {
         "str": "string",
         "bool": "boolean",
         "int": "integer",
@@ -34,25 +35,25 @@ def test_every_setting_has_a_type_that_its_default_fits() -> None:
         "list": "array",
         "NoneType": "null",
     }
-    for name, field in MANIFEST["contributes"]["configuration"]["properties"].items():
-        kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
-        assert names[type(field["default"]).__name__] in kinds, name
+    for name, field in CONTRIBUTES["configuration"]["properties"].items():
+        allowed = field["type"] if isinstance(field["type"], list) else [field["type"]]
+        assert json_types[type(field["default"]).__name__] in allowed, name
         assert field["markdownDescription"].endswith("."), name
 
 
-def test_files_that_are_named_are_there() -> None:
-    named = [MANIFEST["icon"]]
-    for steps in MANIFEST["contributes"]["walkthroughs"]:
-        named += [step["media"]["markdown"] for step in steps["steps"]]
-    named += [one["icon"] for one in MANIFEST["contributes"]["viewsContainers"]["activitybar"]]
-    assert [name for name in named if not (FOLDER / name).exists()] == []
+def test_all_named_files_exist() -> None:
+    names = [MANIFEST["icon"]]
+    for walkthrough in CONTRIBUTES["walkthroughs"]:
+        names += [step["media"]["markdown"] for step in walkthrough["steps"]]
+    names += [container["icon"] for container in CONTRIBUTES["viewsContainers"]["activitybar"]]
+    assert [name for name in names if not (FOLDER / name).exists()] == []
 
 
-def test_its_version_is_ours() -> None:
+def test_the_extension_has_the_version_of_the_server() -> None:
     assert MANIFEST["version"] == __version__
 
 
-def test_every_command_of_a_menu_is_one() -> None:
-    commands = {one["command"] for one in MANIFEST["contributes"]["commands"]}
-    menus = MANIFEST["contributes"]["menus"].values()
-    assert {one["command"] for menu in menus for one in menu if "command" in one} <= commands
+def test_menus_contain_only_declared_commands() -> None:
+    commands = {command["command"] for command in CONTRIBUTES["commands"]}
+    items = [item for menu in CONTRIBUTES["menus"].values() for item in menu]
+    assert {item["command"] for item in items if "command" in item} <= commands

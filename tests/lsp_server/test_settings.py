@@ -1,4 +1,4 @@
-"""Settings: what is good is taken, what is bad is named, and the page lists them all."""
+"""Valid settings are used, invalid ones are reported, and the documentation lists them all."""
 
 import json
 from pathlib import Path
@@ -10,19 +10,18 @@ from lsp_server.settings import Settings, resolve, schema
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "settings.md"
 
-
-NOTHING = [None, {}, [], {"starcoder": {}}, {"starcoder": []}, {"model": None}]
-
-
-@pytest.mark.parametrize("sent", NOTHING)
-def test_nothing_sent_is_the_defaults(sent: Any) -> None:
-    assert resolve(sent).settings == Settings()
-    assert resolve(sent).problems == ()
+EMPTY_VALUES = [None, {}, [], {"starcoder": {}}, {"starcoder": []}, {"model": None}]
 
 
-def test_good_values_are_taken_bare_or_under_their_section() -> None:
-    sent = {"model": "bigcode/starcoder", "debounceMs": 100, "disabledLanguages": ["markdown"]}
-    for form in (sent, {"starcoder": sent}):
+@pytest.mark.parametrize("value", EMPTY_VALUES)
+def test_an_empty_value_means_the_defaults(value: Any) -> None:
+    assert resolve(value).settings == Settings()
+    assert resolve(value).problems == ()
+
+
+def test_valid_values_are_used_with_and_without_the_section() -> None:
+    value = {"model": "bigcode/starcoder", "debounceMs": 100, "disabledLanguages": ["markdown"]}
+    for form in (value, {"starcoder": value}):
         settings = resolve(form).settings
         assert settings.model == "bigcode/starcoder"
         assert settings.debounce_ms == 100
@@ -44,7 +43,7 @@ def test_good_values_are_taken_bare_or_under_their_section() -> None:
         ("contextWindow", 3),
     ],
 )
-def test_a_bad_value_is_named_and_the_rest_is_kept(key: str, value: Any) -> None:
+def test_an_invalid_value_is_reported_and_the_others_are_used(key: str, value: Any) -> None:
     resolved = resolve({key: value, "offline": True})
     (problem,) = resolved.problems
     assert f"starcoder.{key} = {value!r}" in problem
@@ -52,25 +51,29 @@ def test_a_bad_value_is_named_and_the_rest_is_kept(key: str, value: Any) -> None
     assert resolved.settings == Settings(offline=True)
 
 
-def test_an_unknown_key_and_something_that_is_no_mapping() -> None:
-    assert "starcoder.modle is no setting" in resolve({"modle": "x"}).problems[0]
+def test_an_unknown_key_is_reported() -> None:
+    assert "starcoder.modle is not a setting" in resolve({"modle": "x"}).problems[0]
+
+
+def test_a_value_that_is_not_an_object_is_reported() -> None:
     assert "expected an object" in resolve([1]).problems[0]
 
 
-def test_a_token_is_not_shown() -> None:
+def test_a_problem_does_not_show_the_token() -> None:
     (problem,) = resolve({"engineToken": 12345}).problems
     assert "12345" not in problem
 
 
-def test_the_page_lists_every_setting_with_its_default() -> None:
+def test_the_documentation_lists_each_setting_with_default_and_description() -> None:
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     rows = [line for line in lines if line.startswith("| `starcoder.")]
     assert len(rows) == len(Settings.model_fields)
     for field, row in zip(Settings.model_fields.values(), rows, strict=True):
         default = list(field.default) if isinstance(field.default, tuple) else field.default
-        name = f"| `starcoder.{field.alias}` | `{json.dumps(default)}` | {field.description} |"
-        assert row == name
+        columns = f"`starcoder.{field.alias}` | `{json.dumps(default)}` | {field.description}"
+        assert row == f"| {columns} |"
 
 
-def test_the_schema_knows_them_too() -> None:
-    assert set(schema()["properties"]) == {f.alias for f in Settings.model_fields.values()}
+def test_the_schema_contains_each_setting() -> None:
+    aliases = {field.alias for field in Settings.model_fields.values()}
+    assert set(schema()["properties"]) == aliases

@@ -1,4 +1,4 @@
-"""Files in which nothing is suggested: by pattern, by git, by what they are."""
+"""Files in which nothing is suggested: by pattern, by git, by size and content."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from lsp_server.settings import Settings
 
 
 @pytest.mark.parametrize(
-    ("name", "excluded"),
+    ("name", "is_excluded"),
     [
         (".env", True),
         (".env.local", True),
@@ -21,20 +21,20 @@ from lsp_server.settings import Settings
         ("monkey.py", False),
     ],
 )
-def test_secrets_are_excluded_from_the_start(name: str, excluded: bool) -> None:
+def test_files_with_secrets_are_excluded_by_default(name: str, is_excluded: bool) -> None:
     reason = Exclusions(Settings().exclude).by_pattern(f"file:///home/me/project/{name}")
-    assert (reason is not None) is excluded
+    assert (reason is not None) is is_excluded
 
 
-def test_a_users_patterns_are_those_of_gitignore() -> None:
-    found = Exclusions(["generated/", "*.sql", "!keep.sql"])
-    assert found.by_pattern("file:///p/generated/a.py")
-    assert found.by_pattern("file:///p/a.sql")
-    assert found.by_pattern("file:///p/keep.sql") is None
-    assert found.by_pattern("untitled:Untitled-1") is None
+def test_patterns_work_as_in_gitignore() -> None:
+    exclusions = Exclusions(["generated/", "*.sql", "!keep.sql"])
+    assert exclusions.by_pattern("file:///p/generated/a.py")
+    assert exclusions.by_pattern("file:///p/a.sql")
+    assert exclusions.by_pattern("file:///p/keep.sql") is None
+    assert exclusions.by_pattern("untitled:Untitled-1") is None
 
 
-def test_git_ignores_by_the_nearest_word(tmp_path: Path) -> None:
+def test_the_nearest_gitignore_overrides_those_above(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     (tmp_path / ".gitignore").write_text("*.log\nbuild/\n")
     (tmp_path / "sub").mkdir()
@@ -53,22 +53,28 @@ def test_git_ignores_by_the_nearest_word(tmp_path: Path) -> None:
     }
 
 
-async def test_no_repository_ignores_nothing(tmp_path: Path) -> None:
+async def test_a_gitignore_counts_only_in_a_repository_and_if_respected(tmp_path: Path) -> None:
     (tmp_path / ".gitignore").write_text("*\n")
     uri = (tmp_path / "a.py").as_uri()
     assert await Exclusions([], gitignore=True).by_git(uri) is None
     (tmp_path / ".git").mkdir()
-    found = Exclusions([], gitignore=True)
-    assert await found.by_git(uri) == "git ignores this file"
+    assert await Exclusions([], gitignore=True).by_git(uri) == "git ignores this file"
     assert await Exclusions([], gitignore=False).by_git(uri) is None
-    # A changed .gitignore is seen when the file is opened again.
+
+
+async def test_a_changed_gitignore_is_read_when_a_file_is_opened_again(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".gitignore").write_text("*\n")
+    uri = (tmp_path / "a.py").as_uri()
+    exclusions = Exclusions([], gitignore=True)
+    assert await exclusions.by_git(uri)
     (tmp_path / ".gitignore").write_text("")
-    assert await found.by_git(uri)
-    found.forget(uri)
-    assert await found.by_git(uri) is None
+    assert await exclusions.by_git(uri)
+    exclusions.forget(uri)
+    assert await exclusions.by_git(uri) is None
 
 
-def test_large_and_binary_files() -> None:
+def test_large_and_binary_texts_are_unsuitable() -> None:
     assert unsuitable_text("x" * (MAX_CHARACTERS + 1))
     assert unsuitable_text("a\0b")
     assert unsuitable_text("") is None

@@ -1,21 +1,19 @@
-"""What each mechanism gives: everything on, and then without one of them at a time.
+"""Contribution of each mechanism: everything on, then one mechanism at a time left out.
 
 Holes are filled and passages are typed with the same model, files and rhythm. All variants take
-turns within one run, each at another passage, so that a slow minute of the machine falls on all.
-The engine is one of their own that keeps little of what it has computed: none finds its prompt
-there because another had it.
+turns within one run, each at a different passage, so that a slow minute of the machine affects all
+of them. They share an engine that keeps KV caches for two prompts only, so no variant finds its
+prompt in a cache that another one filled.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -26,6 +24,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.simulated_editor import SimulatedEditor
+from benchmarks.variants import VARIANTS, Variant
 from engine.client.managed import ManagedEngine
 from engine.errors import ConfigurationError
 from engine.settings import EngineSettings
@@ -39,102 +38,30 @@ from fim.evaluation.report import Row, rows
 from fim.evaluation.run import Evaluator, Record, measure
 from fim.evaluation.typing_rhythm import random_rhythm
 from fim.evaluation.typist import Typist
-from fim.settings import FimSettings
 from lsp_server.cli.results import Results
 
+CACHE_LIMIT = "engine.scheduling.scheduler:default_limit"
+"""Function of the engine that returns the memory limit of its prefix cache in bytes."""
 
-@dataclass(frozen=True)
-class Variant:
-    """Everything on but one mechanism."""
-
-    without: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    """Of `FimSettings`, other than the default."""
-    patches: dict[str, Any] = field(default_factory=dict)
-    """What stands where the product's own does, by `module:name` or `module:class.name`."""
-
-    @property
-    def fim(self) -> FimSettings:
-        """The settings."""
-        return replace(FimSettings(), **self.settings)
-
-    @contextmanager
-    def on(self) -> Iterator[None]:
-        """Put the patches in place for a while; a name that is no more raises AttributeError."""
-        before = []
-        for place, value in self.patches.items():
-            owner, name = resolve(place)
-            before.append((owner, name, getattr(owner, name)))
-            setattr(owner, name, value)
-        try:
-            yield
-        finally:
-            for owner, name, value in before:
-                setattr(owner, name, value)
-
-
-def resolve(place: str) -> tuple[Any, str]:
-    """Return the module or class that holds a patched name, and the name itself."""
-    module, _, names = place.partition(":")
-    owner: Any = importlib.import_module(module)
-    *path, name = names.split(".")
-    for one in path:
-        owner = getattr(owner, one)
-    return owner, name
-
-
-def _same(text: str, *_: Any) -> str:
-    return text
-
-
-VARIANTS = (
-    Variant("nothing"),
-    Variant("typed-through", patches={"fim.request.cache:_MAX_TYPED_CHARACTERS": 0}),
-    Variant("cache", settings={"cache_seconds": 0.02}),
-    Variant("join in flight", patches={"fim.completer:Completer._joinable": lambda *_: None}),
-    Variant("restraint in a word", settings={"max_misses": 0}),
-    Variant("prefetch", settings={"prefetch": False}),
-    Variant("draft", settings={"draft_from_previous": False}),
-    Variant("window in steps", patches={"fim.prompt.window:BLOCK_LINES": 1}),
-    Variant("suffix first: the line's form instead", settings={"form": "line"}),
-    Variant("suffix first: the cursor's form instead", settings={"form": "cursor"}),
-    Variant("the limit on other files: always read", settings={"related_files": "always"}),
-    Variant("token healing", settings={"token_healing": False}),
-    Variant("blocks", settings={"multiline": "never"}),
-    Variant("confidence threshold", settings={"eagerness": "eager"}),
-    Variant("sure beginnings", settings={"show_partial": False}),
-    Variant("closed brackets", patches={"fim.postprocess.clean:doubled_closing": lambda *_: 0}),
-    Variant("suffix overlap", patches={"fim.postprocess.clean:overlap": lambda *_: 0}),
-    Variant(
-        "loops",
-        patches={
-            "fim.postprocess.clean:without_repetition": _same,
-            "fim.request.model:without_repetition": _same,
-        },
-    ),
-    Variant("echoes", patches={"fim.postprocess.clean:_without_echo": _same}),
-    Variant("secrets", patches={"fim.postprocess.clean:_without_forbidden": _same}),
-    Variant("syntax", patches={"fim.postprocess.clean:cut_to_valid_syntax": _same}),
-)
-"""One line a mechanism."""
-
-
-_COMMAND = (
+_MODULE, _, _FUNCTION = CACHE_LIMIT.partition(":")
+_ENGINE_COMMAND = (
     sys.executable,
     "-P",
     "-c",
-    "import runpy\n"
+    "import importlib, runpy\n"
     "from engine.machine import configure_threads\n"
     "configure_threads()\n"  # before torch is imported
-    "from engine import scheduler\n"
-    "scheduler.default_limit = lambda shape: 2 * shape.capacity * shape.bytes_a_row\n"
+    f"module = importlib.import_module({_MODULE!r})\n"
+    f"module.{_FUNCTION} = lambda shape: 2 * shape.capacity * shape.bytes_a_row\n"
     "runpy.run_module('engine', run_name='__main__')\n",
 )
-"""Starts an engine that keeps caches for two prompts."""
+"""Command of an engine that keeps KV caches for two prompts."""
 
 
 @dataclass
-class _Run:
+class _VariantRun:
+    """A variant, and its results so far."""
+
     variant: Variant
     completer: Completer
     evaluator: Evaluator
@@ -142,69 +69,89 @@ class _Run:
     records: Results[Record]
 
     @classmethod
-    def of(
+    def create(
         cls,
         variant: Variant,
         engine: ManagedEngine,
         context_provider: ContextProvider,
         folder: Path,
-    ) -> _Run:
-        name = "".join(one if one.isalnum() else "-" for one in variant.without)
+    ) -> _VariantRun:
+        name = "".join(c if c.isalnum() else "-" for c in variant.without)
+        settings = variant.fim_settings
         return cls(
             variant,
-            Completer(engine, variant.fim, context_provider),
-            Evaluator(engine, variant.fim, context_provider=context_provider),
+            Completer(engine, settings, context_provider),
+            Evaluator(engine, settings, context_provider=context_provider),
             Results(folder / f"{name}.replay.jsonl", counts_from_json),
             Results(folder / f"{name}.holes.jsonl", lambda row: Record(**row)),
         )
 
     async def type(self, passage: Passage, gap_ms: int, seed: int) -> None:
+        """Type a passage, unless its result exists."""
         if any(counts.name == passage.name for counts in self.all_counts.rows):
             return
         editor = SimulatedEditor(self.completer)
         file = passage.file
         editor.open(passage.initial_text, passage.start, file.absolute_path.as_uri(), file.language)
-        with self.variant.on():
-            self.all_counts.add(await Typist(editor, passage, random_rhythm(gap_ms, seed)).type())
+        with self.variant.applied():
+            typist = Typist(editor, passage, random_rhythm(gap_ms, seed))
+            self.all_counts.add(await typist.type())
 
     async def fill(self, hole: Hole) -> None:
+        """Fill a hole, unless its result exists."""
         if any(record.name == hole.name for record in self.records.rows):
             return
-        with self.variant.on():
+        with self.variant.applied():
             self.records.add(measure(hole, "pipeline", await self.evaluator.pipeline(hole)))
 
 
-async def _run(
+async def _run_all(
     variants: Sequence[Variant],
-    chosen: Sequence[Passage],
+    typed_passages: Sequence[Passage],
     holes: Sequence[Hole],
     model: str,
     gap_ms: int,
     context_provider: ContextProvider,
     folder: Path,
-) -> list[_Run]:
-    engine = ManagedEngine(EngineSettings(model=model, idle_timeout_s=60), _COMMAND)
-    runs = [_Run.of(variant, engine, context_provider, folder) for variant in variants]
+) -> list[_VariantRun]:
+    """Type all passages and fill all holes with each variant, by turns."""
+    engine = ManagedEngine(EngineSettings(model=model, idle_timeout_s=60), _ENGINE_COMMAND)
+    runs = [_VariantRun.create(variant, engine, context_provider, folder) for variant in variants]
     try:
         await engine.info()
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            total = len(runs) * (len(chosen) + len(holes))
-            task = progress.add_task("without each", total=total)
-            for turn in range(len(chosen)):
-                for place, run in enumerate(runs):
-                    passage = chosen[(turn + place) % len(chosen)]
-                    await run.type(passage, gap_ms, chosen.index(passage))
+            total = len(runs) * (len(typed_passages) + len(holes))
+            task = progress.add_task("variants", total=total)
+            for turn in range(len(typed_passages)):
+                for offset, run in enumerate(runs):
+                    index = (turn + offset) % len(typed_passages)
+                    await run.type(typed_passages[index], gap_ms, index)
                     progress.advance(task)
             for turn in range(len(holes)):
-                for place, run in enumerate(runs):
-                    await run.fill(holes[(turn + place) % len(holes)])
+                for offset, run in enumerate(runs):
+                    await run.fill(holes[(turn + offset) % len(holes)])
                     progress.advance(task)
     finally:
         await engine.aclose()
     return runs
 
 
-def _row(summary: Summary, row: Row | None) -> tuple[str, ...]:
+_COLUMNS = (
+    "without",
+    "exact",
+    "parses",
+    "keys saved",
+    "requests per kept character",
+    "keys without the model",
+    "p50 ms",
+    "p95 ms",
+    "shown",
+    "doubled",
+    "broke",
+)
+
+
+def _cells(summary: Summary, row: Row | None) -> tuple[str, ...]:
     return (
         "" if row is None else f"{row.exact:.1%}",
         "" if row is None or row.parses is None else f"{row.parses:.0%}",
@@ -219,70 +166,60 @@ def _row(summary: Summary, row: Row | None) -> tuple[str, ...]:
     )
 
 
-_COLUMNS = (
-    "without",
-    "exact",
-    "parses",
-    "keys saved",
-    "calls a kept character",
-    "keys without the model",
-    "p50 ms",
-    "p95 ms",
-    "shown",
-    "doubled",
-    "broke",
-)
-
-
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else form.format(value)
+def _number(value: float | None, pattern: str) -> str:
+    return "" if value is None else pattern.format(value)
 
 
 def main(
     paths: Annotated[list[Path], typer.Argument(help="Folders of source files.")],
-    out: Annotated[Path, typer.Option(help="Folder that keeps every hole and passage.")],
-    model: Annotated[str, typer.Option()] = "demo",
+    out: Annotated[Path, typer.Option(help="Folder for the results of all holes and passages.")],
+    model: Annotated[str, typer.Option(help="`demo`, a directory or a Hub id.")] = "demo",
     only: Annotated[
-        list[str] | None, typer.Option(help="Mechanisms whose name holds this; by default all.")
+        list[str] | None,
+        typer.Option(help="Leave out only mechanisms whose name contains this. Default: all."),
     ] = None,
-    files: Annotated[int, typer.Option(min=1, help="Passages to type.")] = 20,
-    lines: Annotated[int, typer.Option(min=1, help="Lines of each.")] = 4,
-    count: Annotated[int, typer.Option(min=0, help="Holes to fill, of lines and blocks.")] = 200,
-    gap_ms: Annotated[int, typer.Option(min=1, help="Median pause between keys.")] = 150,
-    seed: Annotated[int, typer.Option()] = 0,
+    files: Annotated[int, typer.Option(min=1, help="Number of passages to type.")] = 20,
+    lines: Annotated[int, typer.Option(min=1, help="Lines per passage.")] = 4,
+    count: Annotated[int, typer.Option(min=0, help="Number of holes: lines and blocks.")] = 200,
+    gap_ms: Annotated[int, typer.Option(min=1, help="Median milliseconds between keys.")] = 150,
+    seed: Annotated[int, typer.Option(help="Seed of the random choice.")] = 0,
 ) -> None:
-    """Print a table with a line for each mechanism that is left out."""
+    """Print a table with a row for each mechanism that is left out."""
     out.mkdir(parents=True, exist_ok=True)
-    found = source_files(*paths)
-    chosen = passages(found, files, lines, seed)
-    holes = (
-        draw_holes(found, [HoleKind.LINE, HoleKind.LINE, HoleKind.BLOCK], count, seed)
-        if count
-        else []
-    )
-    if not chosen:
-        raise ConfigurationError(f"{paths[0]} has no files of source that are long enough.")
-    wanted = [
-        variant
-        for index, variant in enumerate(VARIANTS)
-        if index == 0 or not only or any(name in variant.without for name in only)
-    ]
-    with TemporaryDirectory() as own:
-        os.environ["STARCODER_LSP_RUNTIME_DIR"] = own  # no engine of an editor's is met there
+    sources = source_files(*paths)
+    typed_passages = passages(sources, files, lines, seed)
+    kinds = [HoleKind.LINE, HoleKind.LINE, HoleKind.BLOCK]
+    holes = draw_holes(sources, kinds, count, seed) if count else []
+    if not typed_passages:
+        raise ConfigurationError(f"{paths[0]} has no source files that are long enough.")
+    provider = context_provider_for(sources)
+    with TemporaryDirectory() as runtime:
+        os.environ["STARCODER_LSP_RUNTIME_DIR"] = runtime  # do not use the engine of an editor
         runs = asyncio.run(
-            _run(wanted, chosen, holes, model, gap_ms, context_provider_for(found), out)
+            _run_all(_select(only), typed_passages, holes, model, gap_ms, provider, out)
         )
-    table = Table(title=f"{model}: {len(chosen)} passages, {len(holes)} holes")
+    _report(f"{model}: {len(typed_passages)} passages, {len(holes)} holes", runs, out)
+
+
+def _select(only: Sequence[str] | None) -> list[Variant]:
+    """Return the complete product, and the variants whose name contains one of the texts."""
+    complete, *variants = VARIANTS
+    matching = [v for v in variants if not only or any(text in v.without for text in only)]
+    return [complete, *matching]
+
+
+def _report(title: str, runs: Sequence[_VariantRun], folder: Path) -> None:
+    table = Table(title=title)
     for column in _COLUMNS:
         table.add_column(column)
-    kept: dict[str, Any] = {}
+    summaries: dict[str, Any] = {}
     for run in runs:
         summary = summarize(run.all_counts.rows)
-        filled = rows(run.records.rows, lambda _: "all")
-        table.add_row(run.variant.without, *_row(summary, filled[0] if filled else None))
-        kept[run.variant.without] = summary.row()
+        all_rows = rows(run.records.rows, lambda _: "all")
+        table.add_row(run.variant.without, *_cells(summary, all_rows[0] if all_rows else None))
+        summaries[run.variant.without] = summary.row()
     Console(width=160).print(table)
-    (out / "sums.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    (folder / "sums.json").write_text(json.dumps(summaries, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Where a typist sits in this process: the completer as the server uses it, and a clock that skips.
+"""A simulated editor in this process: the completer as the server uses it, and a clock that skips.
 
-When an answer is there and the engine has nothing more to do, the rest of a pause between two keys
-would be spent waiting for nobody. It is skipped, and counted as passed: what is shown, what comes
-too late and how often the model is asked is as at the keyboard, in less time.
+Once a request is answered and the engine is idle, the rest of the pause before the next key is
+skipped, but the clock counts it as passed. So the results are those of real typing, in less time:
+which suggestions are shown, which come too late, and how often the model is asked.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ class SimulatedEditor:
     cursor: int = 0
     _debounce: AdaptiveDebounce = field(default_factory=AdaptiveDebounce)
     skipped_s: float = 0.0
-    """Seconds."""
+    """Seconds of pauses that were skipped."""
 
     def open(self, text: str, cursor: int, uri: str, language: str) -> None:
-        """Go to another document."""
+        """Switch to another document."""
         self.text, self.cursor, self.uri, self.language = text, cursor, uri, language
 
     @property
     def calls(self) -> int:
-        """How often the model was asked so far."""
+        """Number of requests to the model so far."""
         return self.completer.num_requests
 
     async def press(
         self, key: str, pause: float, *, removed: int = 0, text_after: str = ""
     ) -> GhostText | None:
-        """See `Editor.press`."""
+        """Press a key and wait; see `fim.evaluation.typist.Editor.press`."""
         rest = self.text[self.cursor + removed :]
         self.text = self.text[: self.cursor] + key + text_after + rest
         self.cursor += len(key)
@@ -61,7 +61,7 @@ class SimulatedEditor:
             left = pause - (time.perf_counter() - started)
             await asyncio.wait(at_work, timeout=max(0.0, left))
         self.skipped_s += max(0.0, pause - (time.perf_counter() - started))
-        return self._ghost(result, milliseconds)
+        return self._ghost_text(result, milliseconds)
 
     async def _answer(self, snapshot: Snapshot) -> tuple[float, CompletionResult]:
         started = time.perf_counter()
@@ -72,10 +72,10 @@ class SimulatedEditor:
             self._debounce.on_answer(result.model_ms)
         return (time.perf_counter() - started) * 1000, result
 
-    def _ghost(self, result: CompletionResult, milliseconds: float) -> GhostText:
+    def _ghost_text(self, result: CompletionResult, milliseconds: float) -> GhostText:
         source = str(result.source)
         if not result.suggestions:
             return GhostText("", result.explanation, milliseconds, source=source)
-        one = result.suggestions[0]
-        replaced = self.text[self.cursor : one.replace_end]
-        return GhostText(one.text, result.explanation, milliseconds, replaced, source)
+        suggestion = result.suggestions[0]
+        replaced = self.text[self.cursor : suggestion.replace_end]
+        return GhostText(suggestion.text, result.explanation, milliseconds, replaced, source)

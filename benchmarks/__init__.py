@@ -1,1 +1,1 @@
-"""Speed beside a peer or the floor, one command each: `python -m benchmarks.NAME`."""
+"""Benchmarks against peers and lower bounds, one command each: `python -m benchmarks.NAME`."""

@@ -1,7 +1,7 @@
-"""What is shown unasked under each eagerness, and how much of it one would keep.
+"""Suggestions that are shown under each eagerness, and how much of them a user would keep.
 
-Rests of lines are cut out of real files, and completed as while one types. Of a suggestion those
-first words are kept that the file goes on with; the model is asked once for each place.
+Ends of lines are cut out of real files and completed as during typing. The first words of a
+suggestion that agree with the file are kept. The model is asked once per cursor.
 """
 
 from __future__ import annotations
@@ -30,39 +30,42 @@ from fim.snapshot import Snapshot
 
 
 @dataclass
-class Sum:
-    """What one way of showing came to."""
+class PolicyCounts:
+    """Counts for one eagerness, with or without partial suggestions."""
 
     eagerness: Eagerness
     partial: bool
     places: int = 0
+    """Number of cursors."""
     shown: int = 0
+    """Cursors with a suggestion."""
     exact: int = 0
+    """Suggestions whose first line is the line of the file."""
     characters: int = 0
-    """Of all that was shown, in the first line."""
+    """Characters in the first lines of all suggestions."""
     kept: int = 0
-    """Of those, how many the file has there."""
+    """Those of them that agree with the file."""
     wrong: int = 0
-    """Suggestions of which nothing is kept."""
+    """Suggestions without a kept character."""
 
     def add(self, text: str, middle: str) -> None:
-        """Take note of what was shown, empty for nothing, where `middle` stood."""
+        """Count a suggestion, empty for none, for a hole that had the text `middle`."""
         self.places += 1
         if not text:
             return
-        line, wanted = text.split("\n")[0].rstrip(), middle.rstrip()
-        kept = len(first_words(line, wanted))
+        line, expected = text.split("\n")[0].rstrip(), middle.rstrip()
+        kept = len(first_words(line, expected))
         self.shown += 1
-        self.exact += line == wanted
+        self.exact += line == expected
         self.characters += len(line)
         self.kept += kept
         self.wrong += kept == 0
 
 
 async def measure(
-    holes: Sequence[Hole], model: str, ways: Sequence[Sum], progress: Progress
+    holes: Sequence[Hole], model: str, policies: Sequence[PolicyCounts], progress: Progress
 ) -> None:
-    """Fill every hole in every way."""
+    """Fill every hole under every policy."""
     engine = ManagedEngine(EngineSettings(model=model))
     task = progress.add_task("completing", total=len(holes))
     try:
@@ -70,56 +73,64 @@ async def measure(
             text = hole.prefix + hole.suffix
             snapshot = Snapshot(f"file:///{hole.name}", hole.language, text, len(hole.prefix))
             completer = Completer(engine, FimSettings(prefetch=False))
-            for way in ways:
+            for policy in policies:
                 completer.settings = replace(
-                    completer.settings, eagerness=way.eagerness, show_partial=way.partial
+                    completer.settings, eagerness=policy.eagerness, show_partial=policy.partial
                 )
                 result = await completer.complete(snapshot)
-                one = result.suggestions[0] if result.suggestions else None
-                written = one.applied_to(text)[len(hole.prefix) :] if one else ""
-                end = len(written) - len(hole.suffix)
-                way.add(written[:end] if one else "", hole.middle)
+                suggestion = result.suggestions[0] if result.suggestions else None
+                completed = suggestion.applied_to(text)[len(hole.prefix) :] if suggestion else ""
+                end = len(completed) - len(hole.suffix)
+                policy.add(completed[:end] if suggestion else "", hole.middle)
             progress.advance(task)
     finally:
         await engine.aclose()
 
 
+_COLUMNS = (
+    "eagerness",
+    "partial suggestions",
+    "shown",
+    "exact",
+    "kept characters per cursor",
+    "kept share of shown characters",
+    "nothing kept",
+)
+
+
 def main(
     paths: Annotated[list[Path], typer.Argument(help="Folders of source files.")],
-    model: Annotated[str, typer.Option()] = "demo",
-    count: Annotated[int, typer.Option(min=1, help="Places.")] = 500,
-    seed: Annotated[int, typer.Option()] = 0,
-    out: Annotated[Path | None, typer.Option("--json", help="Write the sums here.")] = None,
+    model: Annotated[str, typer.Option(help="`demo`, a directory or a Hub id.")] = "demo",
+    count: Annotated[int, typer.Option(min=1, help="Number of cursors.")] = 500,
+    seed: Annotated[int, typer.Option(help="Seed of the random choice.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--json", help="Write the counts to this file.")
+    ] = None,
 ) -> None:
-    """Print a row for each eagerness, with beginnings of unsure lines and without."""
+    """Print a row for each eagerness, without and with partial suggestions."""
     holes = draw_holes(source_files(*paths), [HoleKind.LINE], count, seed)
-    ways = [Sum(eagerness, partial) for eagerness in POLICIES for partial in (False, True)]
+    policies = [
+        PolicyCounts(eagerness, partial) for eagerness in POLICIES for partial in (False, True)
+    ]
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        asyncio.run(measure(holes, model, ways, progress))
-    table = Table(title=f"{model}, {len(holes)} places")
-    for column in (
-        "eagerness",
-        "beginnings too",
-        "shown",
-        "exact",
-        "kept characters a place",
-        "of what is shown kept",
-        "wholly wrong",
-    ):
+        asyncio.run(measure(holes, model, policies, progress))
+    table = Table(title=f"{model}, {len(holes)} cursors")
+    for column in _COLUMNS:
         table.add_column(column)
-    for way in ways:
+    for policy in policies:
         table.add_row(
-            way.eagerness,
-            "yes" if way.partial else "no",
-            f"{way.shown / way.places:.0%}",
-            f"{way.exact / way.places:.1%}",
-            f"{way.kept / way.places:.2f}",
-            f"{way.kept / max(1, way.characters):.0%}",
-            f"{way.wrong / max(1, way.shown):.0%}",
+            policy.eagerness,
+            "yes" if policy.partial else "no",
+            f"{policy.shown / policy.places:.0%}",
+            f"{policy.exact / policy.places:.1%}",
+            f"{policy.kept / policy.places:.2f}",
+            f"{policy.kept / max(1, policy.characters):.0%}",
+            f"{policy.wrong / max(1, policy.shown):.0%}",
         )
     Console(width=120).print(table)
     if out is not None:
-        out.write_text(json.dumps([asdict(way) for way in ways], indent=1) + "\n", "utf-8")
+        rows = [asdict(policy) for policy in policies]
+        out.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

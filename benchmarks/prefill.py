@@ -1,6 +1,6 @@
-"""Milliseconds from a prompt to its first token: ours in each precision beside llama.cpp.
+"""Milliseconds from a prompt to its first token: ours in each number format, and llama.cpp.
 
-As in `benchmarks.decode`: the same weights, by turns, nothing reused.
+As in `benchmarks.decode`, all have the same weights, run by turns, and reuse nothing.
 """
 
 from __future__ import annotations
@@ -36,20 +36,22 @@ def main(
     rounds: RoundsOption = 5,
     threads: ThreadsOption = None,
     llama: PeerOption = None,
-    with_generate: Annotated[bool, typer.Option("--generate", help="transformers, too.")] = False,
+    with_generate: Annotated[
+        bool, typer.Option("--generate", help="Also measure transformers.")
+    ] = False,
     json_file: JsonOption = None,
 ) -> None:
-    """Compare prefill."""
+    """Compare the time to the first token."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         scratch = Path(folder)
         path = str(random_checkpoint(shape, scratch)) if shape else model
-        made, size = contenders(
+        all_contenders, vocab_size = contenders(
             path, dtype, llama, scratch, stack, with_generate=with_generate, threads=threads
         )
-        ids = tuple(torch.randint(19, size, (prompt,)).tolist())
-        runs = by_turns(made, ids, 1, rounds)
-    title = f"{shape or model}: {prompt} tokens of prompt, {rounds} rounds"
-    report(title, runs, lambda one: one.first, json_file)
+        ids = tuple(torch.randint(19, vocab_size, (prompt,)).tolist())
+        runs = by_turns(all_contenders, ids, 1, rounds)
+    title = f"{shape or model}: prompt of {prompt} tokens, {rounds} rounds"
+    report(title, runs, lambda timing: timing.first, json_file)
 
 
 if __name__ == "__main__":

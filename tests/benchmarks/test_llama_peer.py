@@ -1,4 +1,4 @@
-"""llama.cpp computes with our weights what we compute: else a comparison would say nothing."""
+"""llama.cpp generates the same ids as we do from the same weights, so timings are comparable."""
 
 import os
 from pathlib import Path
@@ -13,10 +13,10 @@ from engine.loading.load import load
 from engine.settings import EngineSettings
 
 
-def test_it_writes_what_we_write(tmp_path: Path) -> None:
+def test_llama_cpp_generates_the_same_ids(tmp_path: Path) -> None:
     python = os.environ.get(PEER_VARIABLE)
     if python is None:
-        pytest.skip(f"optional: needs llama-cpp-python, named by {PEER_VARIABLE}")
+        pytest.skip(f"optional: set {PEER_VARIABLE} to a Python that has llama-cpp-python")
     loaded = load(EngineSettings(model="demo"), lambda *_: None)
     prompt = tuple(loaded.decoder.tokenizer.encode("def mean(numbers):\n    total = 0\n"))
     request, cache = GenerationRequest(prompt, 40), KVCache(loaded.cache_shape)

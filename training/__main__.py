@@ -1,69 +1,27 @@
-"""`python -m training`: the recipe step by step, or `all` of it.
+"""`python -m training`: the steps of the recipe one by one, or `all` of them.
 
-Each step reads what the one before it wrote to `--folder`. `all` keeps a corpus and a tokenizer
-that are there already, and training goes on from its checkpoint.
+Each step reads the files that earlier steps wrote to `--folder`. `all` keeps an existing corpus
+and tokenizer, and continues training from an existing checkpoint.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from training import options
 from training.recipe import STEPS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
-PICTURE = Path(__file__).parent / "loss.png"
-_HUMAN_EVAL = "HumanEval-SingleLineInfilling.jsonl.gz"
-
-Folder = Annotated[Path, typer.Option(help="Where a run keeps everything it makes.")]
-Seed = Annotated[int, typer.Option(help="Of the sampling, or of the first weights.")]
-FimRate = Annotated[
-    float | None, typer.Option(help="Share of pieces with a hole, for the recipe's.", min=0, max=1)
-]
-Length = Annotated[int, typer.Option(help="Tokens in a training sequence, and positions.")]
-Vocab = Annotated[int, typer.Option(help="Ids of the tokenizer, special tokens included.")]
-Steps = Annotated[int, typer.Option(help="Optimiser steps of 8 sequences.", min=1)]
-Count = Annotated[int, typer.Option(help="Lines to complete.", min=8)]
-Threads = Annotated[int, typer.Option(help="CPU threads.", min=1)]
-Benchmarks = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--benchmark", help="JSON lines as HumanEval's: documents that contain its texts go."
-    ),
-]
-Histories = Annotated[
-    list[Path] | None,
-    typer.Option("--history", help="Git repository to learn commits from; this one if none."),
-]
-Download = Annotated[
-    bool, typer.Option(help="Get the packages that the recipe names; else what is here is read.")
-]
-Budgets = Annotated[
-    list[int] | None, typer.Option("--budget", min=1, help="Tokens of a run; give it repeatedly.")
-]
-Sizes = Annotated[list[int] | None, typer.Option("--size", min=300, help="Ids of a tokenizer.")]
-Cpu = Annotated[bool, typer.Option("--cpu", help="Leave a GPU alone.")]
-Weights = Annotated[
-    Path | None,
-    typer.Option(help="A model made by earlier legs of the recipe: only the last leg is run."),
-]
-Target = Annotated[Path | None, typer.Option(help="Instead of engine/embedded.")]
-HumanEval = Annotated[
-    Path | None, typer.Option(help=f"{_HUMAN_EVAL}; left out of the numbers if absent.")
-]
-
-_FOLDER = Path("runs/demo")
-_CORES = max(1, (os.cpu_count() or 2) - 1)
+LOSS_PLOT = Path(__file__).parent / "loss.png"
 
 
 @app.command()
-def sources(folder: Folder = _FOLDER) -> None:
-    """Download the packages that the recipe names, to read them; nothing of them is run."""
+def sources(folder: options.Folder = options.DEFAULT_FOLDER) -> None:
+    """Download the packages of the recipe as source code; none of it is run."""
     from training.sources import download
 
     download(folder / "sources", say=typer.echo)
@@ -71,12 +29,12 @@ def sources(folder: Folder = _FOLDER) -> None:
 
 @app.command()
 def collect(
-    folder: Folder = _FOLDER,
-    benchmark: Benchmarks = None,
-    history: Histories = None,
-    seed: Seed = 0,
+    folder: options.Folder = options.DEFAULT_FOLDER,
+    benchmark: options.Benchmarks = None,
+    history: options.Histories = None,
+    seed: options.Seed = 0,
 ) -> None:
-    """Read permissively licensed source, filter it, set projects aside, mine dialogues."""
+    """Read permissively licensed source, filter it, hold out projects, mine dialogues."""
     from training.prepare import write_corpus
 
     downloads = folder / "sources"
@@ -92,72 +50,69 @@ def collect(
 
 
 @app.command()
-def tokenizer(folder: Folder = _FOLDER, vocab_size: Vocab = 8192) -> None:
+def tokenizer(
+    folder: options.Folder = options.DEFAULT_FOLDER, vocab_size: options.VocabSize = 8192
+) -> None:
     """Train the tokenizer on the corpus."""
     from training.prepare import write_tokenizer
 
-    made = write_tokenizer(folder, vocab_size)
-    typer.echo(f"tokenizer: {made.get_vocab_size()} ids")
+    trained = write_tokenizer(folder, vocab_size)
+    typer.echo(f"tokenizer: {trained.get_vocab_size()} ids")
 
 
 @app.command()
 def pretrain(
-    folder: Folder = _FOLDER,
-    steps: Steps = STEPS,
-    length: Length = 1024,
-    fim_rate: FimRate = None,
-    weights: Weights = None,
-    cpu: Cpu = False,
-    seed: Seed = 0,
-    threads: Threads = _CORES,
+    folder: options.Folder = options.DEFAULT_FOLDER,
+    steps: options.Steps = STEPS,
+    length: options.Length = 1024,
+    fim_rate: options.FimRate = None,
+    weights: options.Weights = None,
+    cpu: options.Cpu = False,
+    seed: options.Seed = 0,
+    threads: options.Threads = options.DEFAULT_THREADS,
 ) -> None:
-    """Make the training sequences and train; run it again to go on after an interruption."""
+    """Make the training sequences and train; run it again to continue after an interruption."""
     import torch
     from accelerate import PartialState
 
-    from training.model import Shape, start_from
+    from training.demo_run import make_demo_run
     from training.plot import plot_loss
-    from training.pretrain import Marks, Part, Plan, Run, train
-    from training.recipe import legs, schedule, stages
-    from training.rows import rows_for
+    from training.pretrain import train
     from training.tokenizer import load_tokenizer
 
     torch.set_num_threads(threads)
     encoder = load_tokenizer(folder / "tokenizer.json")
-    first = legs(steps)[-1] if weights else 0
     state = PartialState(cpu=cpu)
-    parts: list[Part] = []
-    until = 0
-    for number, stage in enumerate(stages(steps, fim_rate), start=1):
-        until += stage.steps
-        if until > first:
-            with state.main_process_first():
-                rows = rows_for(folder, encoder, length, number, stage)
-            parts.append(
-                Part(rows, until, stage.middle_weight, stage.opening_weight, Marks.of(encoder))
-            )
-    shape = Shape(positions=length, vocab_size=encoder.get_vocab_size())
-    plan = Plan(
-        steps=steps, schedule=schedule(steps), legs=legs(steps), first_step=first, seed=seed
+    run = make_demo_run(
+        folder,
+        encoder,
+        state,
+        steps=steps,
+        length=length,
+        seed=seed,
+        fim_rate=fim_rate,
+        weights=weights,
     )
-    run = Run(shape, plan, parts, state)
-    if weights:
-        start_from(run.model, weights)
     train(run, folder / "checkpoint.pt", folder / "loss.jsonl", say=typer.echo)
     if state.is_main_process:
-        plot_loss(folder / "loss.jsonl", folder / PICTURE.name, plan.rows_per_step * length)
+        tokens_per_step = run.plan.rows_per_step * length
+        plot_loss(folder / "loss.jsonl", folder / LOSS_PLOT.name, tokens_per_step)
 
 
 @app.command()
-def scaling(folder: Folder = _FOLDER, budget: Budgets = None, threads: Threads = _CORES) -> None:
-    """Train small models on several budgets and foretell what more compute would give."""
+def scaling(
+    folder: options.Folder = options.DEFAULT_FOLDER,
+    budget: options.Budgets = None,
+    threads: options.Threads = options.DEFAULT_THREADS,
+) -> None:
+    """Train small models on several budgets and predict the loss for more compute."""
     import torch
 
-    from training.scaling import fit, run_points
+    from training.scaling import fit_law, measure_points
 
     torch.set_num_threads(threads)
     budgets = budget or [1_000_000, 2_000_000, 4_000_000]
-    law = fit(run_points(folder, budgets, say=typer.echo))
+    law = fit_law(measure_points(folder, budgets, say=typer.echo))
     typer.echo(f"{law}")
     for compute in (1e15, 1e16, 1e17, 1e18):
         weights = law.best_weights(compute)
@@ -167,55 +122,54 @@ def scaling(folder: Folder = _FOLDER, budget: Budgets = None, threads: Threads =
 
 
 @app.command()
-def vocabulary(folder: Folder = _FOLDER, size: Sizes = None) -> None:
-    """Train tokenizers of several sizes and show how densely each encodes the corpus."""
-    from training.rows import average_characters, sampled_tokenizer
+def vocabulary(folder: options.Folder = options.DEFAULT_FOLDER, size: options.Sizes = None) -> None:
+    """Train tokenizers of several sizes and print the characters per token of each."""
+    from training.tokenizer import load_tokenizer
+    from training.vocabulary import characters_per_token, train_sample_tokenizer
 
-    for ids in size or [4096, 8192, 16384]:
-        dense = average_characters(folder, sampled_tokenizer(folder, ids))
-        typer.echo(f"{ids} ids: {dense} characters a token")
+    for num_ids in size or [4096, 8192, 16384]:
+        means = characters_per_token(folder, train_sample_tokenizer(folder, num_ids))
+        typer.echo(f"{num_ids} ids: {means} characters per token")
     if (folder / "tokenizer.json").exists():
-        from training.tokenizer import load_tokenizer
-
-        dense = average_characters(folder, load_tokenizer(folder / "tokenizer.json"))
-        typer.echo(f"this run's: {dense}")
+        means = characters_per_token(folder, load_tokenizer(folder / "tokenizer.json"))
+        typer.echo(f"this run's: {means}")
 
 
 @app.command()
 def losses(
-    checkpoints: Annotated[list[Path], typer.Argument(help="Copies of checkpoint.pt.")],
-    folder: Folder = _FOLDER,
-    count: Count = 150,
-    threads: Threads = _CORES,
+    checkpoints: options.Checkpoints,
+    folder: options.Folder = options.DEFAULT_FOLDER,
+    count: options.Count = 150,
+    threads: options.Threads = options.DEFAULT_THREADS,
 ) -> None:
-    """Print the loss of checkpoints on held-out Python: what more steps gave."""
+    """Print the loss of checkpoints on held-out Python, to compare numbers of steps."""
     import random
 
     import torch
 
-    from training.export import load_model
-    from training.measure import held_out_loss
-    from training.prepare import read_documents
+    from training.checkpoint import load_checkpoint
+    from training.corpus import load_documents
+    from training.measure import measure_loss
     from training.tokenizer import load_tokenizer
 
     torch.set_num_threads(threads)
     encoder = load_tokenizer(folder / "tokenizer.json")
-    documents = [d for d in read_documents(folder / "held_out.jsonl") if d.language == "python"]
-    for checkpoint in checkpoints:
-        model, state = load_model(checkpoint)
-        loss = held_out_loss(model, encoder, documents, count, random.Random(0))
-        typer.echo(f"step {state['step']}: {loss}")
+    documents = [d for d in load_documents(folder / "held_out.jsonl") if d.language == "python"]
+    for file in checkpoints:
+        checkpoint = load_checkpoint(file)
+        loss = measure_loss(checkpoint.model, encoder, documents, count, random.Random(0))
+        typer.echo(f"step {checkpoint.step}: {loss}")
 
 
 @app.command()
 def evaluate(
-    folder: Folder = _FOLDER,
-    human_eval: HumanEval = None,
-    count: Count = 1000,
-    seed: Seed = 0,
-    threads: Threads = _CORES,
+    folder: options.Folder = options.DEFAULT_FOLDER,
+    human_eval: options.HumanEval = None,
+    count: options.Count = 1000,
+    seed: options.Seed = 0,
+    threads: options.Threads = options.DEFAULT_THREADS,
 ) -> None:
-    """Measure loss and exact match of single lines on the projects set aside."""
+    """Measure loss, exact match of single lines and dialogues on the held-out projects."""
     import torch
 
     from training.evaluate import evaluate as measure
@@ -225,31 +179,31 @@ def evaluate(
 
 
 @app.command()
-def export(folder: Folder = _FOLDER, target: Target = None) -> None:
-    """Write the model, its tokenizer, its card and its numbers to where the product finds them."""
+def export(folder: options.Folder = options.DEFAULT_FOLDER, target: options.Target = None) -> None:
+    """Write the model, tokenizer, model card and measurements to the folder that ships."""
     from training.export import EMBEDDED
     from training.export import export as write
 
-    written = write(folder, target or EMBEDDED)
-    if target is None and (folder / PICTURE.name).exists():
-        shutil.copyfile(folder / PICTURE.name, PICTURE)
-    typer.echo(f"exported to {written}")
+    exported = write(folder, target or EMBEDDED)
+    if target is None and (folder / LOSS_PLOT.name).exists():
+        shutil.copyfile(folder / LOSS_PLOT.name, LOSS_PLOT)
+    typer.echo(f"exported to {exported}")
 
 
 @app.command(name="all")
-def everything(
-    folder: Folder = _FOLDER,
-    steps: Steps = STEPS,
-    fim_rate: FimRate = None,
-    human_eval: HumanEval = None,
-    target: Target = None,
-    download: Download = True,
-    benchmark: Benchmarks = None,
-    history: Histories = None,
-    seed: Seed = 0,
-    threads: Threads = _CORES,
+def run_all(
+    folder: options.Folder = options.DEFAULT_FOLDER,
+    steps: options.Steps = STEPS,
+    fim_rate: options.FimRate = None,
+    human_eval: options.HumanEval = None,
+    target: options.Target = None,
+    download: options.Download = True,
+    benchmark: options.Benchmarks = None,
+    history: options.Histories = None,
+    seed: options.Seed = 0,
+    threads: options.Threads = options.DEFAULT_THREADS,
 ) -> None:
-    """Do all steps: sources, collect, tokenizer, pretrain, evaluate, export."""
+    """Run all steps: sources, collect, tokenizer, pretrain, evaluate, export."""
     if not (folder / "corpus.json").exists():
         if download:
             sources(folder)

@@ -1,13 +1,19 @@
-"""The model card that ships beside the weights."""
+"""The model card that ships with the demo model's weights."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from itertools import accumulate
 from typing import Any
 
+from transformers import GPTBigCodeConfig
+
+from training.corpus import CorpusReport, ProjectReport
+from training.plan import TrainingPlan
 from training.prepare import CHARACTERS_PER_PROJECT
-from training.recipe import stages
+from training.recipe import scaled_stages
+from training.rows import RowsReport
 
 _HEAD = """\
 ---
@@ -19,157 +25,174 @@ language: code
 
 # starcoder-lsp demo model
 
-A small StarCoder that comes with starcoder-lsp, so that suggestions appear before any large model
-is on the machine. It has StarCoder's architecture (`GPTBigCodeForCausalLM`, multi-query attention,
-learned positions), its special tokens with their ids, and its training with fill-in-the-middle.
+A small StarCoder that ships with starcoder-lsp, so that suggestions appear before a large model is
+downloaded. It has StarCoder's architecture (`GPTBigCodeForCausalLM`, multi-query attention, learned
+positions), its special tokens with their ids, and its training with fill-in-the-middle.
 
-**It is a demo model.** It writes plausible short lines of Python, poor ones of other languages, and
-in a dialogue it answers in the right form rather than rightly. What it writes can be wrong,
-insecure, or close to code it was trained on. Use a StarCoder proper for work.
+**It is a demo model.** It writes plausible short lines of Python and poor lines of other languages.
+In a dialogue its answers have the right form, but most are wrong. Its output can be wrong,
+insecure, or close to code in its training data. For work, use one of BigCode's StarCoder models.
 """
 
 _TAIL = """
 ## Limits
 
-- Python first; of other languages it saw little. Comments and names are mostly English.
-- Long prompts, long answers and whole functions are beyond it. In a dialogue it knows four requests
-  (document, explain, write, test a Python function) and no facts: a test that it writes has the
-  right form, and values that are a guess.
-- The packages it learnt from are a sample of well-known ones, not of all code.
-- Exact match counts a correct line that is worded otherwise as a miss.
+- Mostly Python: its training data contains little of other languages. Comments and names are mostly
+  English.
+- It cannot handle long prompts or write long answers and whole functions. In a dialogue it knows
+  four requests (document, explain, write or test a Python function) and no facts. A test that it
+  writes has the right form, but its values are guesses.
+- Its training packages are a sample of well-known ones, not of all code.
+- Exact match counts a correct line with other words as a miss.
 
 ## Licence
 
-Apache-2.0, like starcoder-lsp. The source code it was trained on stays under its own licences,
-listed above by name as the packages' metadata gives them.
+Apache-2.0, like starcoder-lsp. The source code in the training data keeps its own licences, which
+are listed above as the packages' metadata names them.
 
 ## Sources of the recipe
 
 StarCoder: Li et al. 2023, arXiv:2305.06161. Fill-in-the-middle: Bavarian et al. 2022,
-arXiv:2207.14255. Muon: Jordan et al. 2024, with the rate of the matrices as published. Warm-up,
+arXiv:2207.14255. Muon: Jordan et al. 2024, with its published learning rate for matrices. Warm-up,
 hold and decay: Hu et al. 2024, arXiv:2404.06395.
 """
 
 
-def model_card(
-    config: Any,
-    state: dict[str, Any],
-    corpus: dict[str, Any],
-    rows: dict[int, dict[str, Any]],
-    evaluation: dict[str, Any],
+def demo_model_card(
+    config: GPTBigCodeConfig,
+    step: int,
+    plan: TrainingPlan,
+    corpus: CorpusReport | None,
+    rows: Mapping[int, RowsReport],
+    evaluation: Mapping[str, Any],
 ) -> str:
-    """Return the card of a model as Markdown.
+    """Return the model card as Markdown.
 
-    `state` is a checkpoint's step and plan; `corpus`, `rows` (by number of the stage) and
-    `evaluation` are what the steps reported, each empty where a step left no report.
+    `step` and `plan` are those of the checkpoint. `corpus`, `rows` (by stage number) and
+    `evaluation` are the reports of earlier steps of the recipe; each may be missing.
     """
-    parts = [_HEAD, _shape(config), _recipe(state, rows), _data(corpus), _numbers(evaluation)]
-    return "\n".join(part for part in parts if part) + _TAIL
+    sections = [
+        _HEAD,
+        _shape_section(config),
+        _recipe_section(step, plan, rows),
+        _data_section(corpus) if corpus else "",
+        _measurement_section(evaluation),
+    ]
+    return "\n".join(section for section in sections if section) + _TAIL
 
 
-def _shape(config: Any) -> str:
+def _shape_section(config: GPTBigCodeConfig) -> str:
     return f"""## Shape
 
-{config.n_layer} layers, width {config.n_embd}, {config.n_head} heads of \
-{config.n_embd // config.n_head}, inner width {config.n_inner}, {config.n_positions} positions, \
-{config.vocab_size} ids, embeddings tied. Weights are bfloat16.
+{config.n_layer} layers, width {config.n_embd}, {config.n_head} attention heads of width \
+{config.n_embd // config.n_head}, feed-forward width {config.n_inner}, {config.n_positions} \
+positions, {config.vocab_size} token ids, tied embeddings. Weights are bfloat16.
 """
 
 
-def _recipe(state: dict[str, Any], rows: dict[int, dict[str, Any]]) -> str:
-    step, plan = state["step"], state["plan"]
+def _recipe_section(step: int, plan: TrainingPlan, rows: Mapping[int, RowsReport]) -> str:
     text = "## Recipe\n\n"
-    if step < plan["steps"]:
-        text += f"**Interim**: taken after {step} of {plan['steps']} steps.\n\n"
+    if step < plan.steps:
+        text += f"**Interim**: taken after {step} of {plan.steps} steps.\n\n"
     text += (
-        f"{plan['rows_per_step']} sequences a step, on a CPU. Muon (rate {plan['muon_lr']}) for "
-        f"the matrices of the layers, AdamW (rate {plan['adam_lr']}) for the rest. Rates by step, "
-        f"straight lines between: {_schedule(plan['schedule'])}.\n\n"
+        f"{plan.rows_per_step} sequences per step, on a CPU. Muon (learning rate {plan.muon_lr}) "
+        f"for the matrices of the layers, AdamW (learning rate {plan.adam_lr}) for the other "
+        "weights. Learning rates by step, with linear interpolation: "
+        f"{_schedule(plan.schedule)}.\n\n"
     )
-    first = plan["first_step"]
-    if first:
-        legs = ", ".join(str(leg) for leg in plan["legs"])
-        text += (
-            f"It was made in legs, at steps {legs}: each began with the weights of the one before, "
-            "rounded to bfloat16, and with optimisers of its own. "
-        )
-        if min(rows) > 1:
-            text += (
-                f"The stages before the {min(rows)}th of `training.recipe` were trained on Python "
-                "alone."
-            )
-        text += "\n\n"
-    ends = list(accumulate(stage.steps for stage in stages(plan["steps"])))
-    for number, made in sorted(rows.items()):
-        start = ends[number - 1] - made["stage"]["steps"]
-        done = min(step - start, made["stage"]["steps"])
-        if done > 0:
-            text += f"{number}. {_stage(done, plan['rows_per_step'], made)}\n"
+    if plan.first_step:
+        text += _phases(plan, first_stage=min(rows))
+    ends = list(accumulate(stage.steps for stage in scaled_stages(plan.steps)))
+    for number, report in sorted(rows.items()):
+        start = ends[number - 1] - report.stage.steps
+        steps_done = min(step - start, report.stage.steps)
+        if steps_done > 0:
+            text += f"{number}. {_stage(steps_done, plan.rows_per_step, report)}\n"
     return text
 
 
-def _schedule(knots: list[tuple[int, float]]) -> str:
-    return ", ".join(f"{max(0, step)}: {factor:.0%}" for step, factor in knots)
+def _phases(plan: TrainingPlan, first_stage: int) -> str:
+    starts = ", ".join(str(step) for step in plan.phase_starts)
+    text = (
+        f"The model was trained in phases that started at steps 0, {starts}. Each later phase "
+        "started from the weights of the previous one, rounded to bfloat16, with new optimizers. "
+    )
+    if first_stage > 1:
+        text += (
+            f"The stages of `training.recipe` before stage {first_stage} were trained on Python "
+            "only."
+        )
+    return text + "\n\n"
 
 
-def _stage(steps: int, rows_per_step: int, made: dict[str, Any]) -> str:
-    stage, fim = made["stage"], made["stage"]["fim"]
-    seen = steps * rows_per_step * made["tokens"] / made["rows"]
-    longest = int(made["length"] * stage["characters_per_token"])
+def _schedule(schedule: tuple[tuple[int, float], ...]) -> str:
+    return ", ".join(f"{max(0, step)}: {factor:.0%}" for step, factor in schedule)
+
+
+def _stage(steps: int, rows_per_step: int, report: RowsReport) -> str:
+    stage, fim = report.stage, report.stage.fim
+    num_tokens = steps * rows_per_step * report.tokens / report.rows
+    max_characters = int(report.length * stage.characters_per_token)
     return (
-        f"{steps} steps of sequences of {made['length']}: {seen / 1e6:.1f} million tokens, "
-        f"{seen / made['tokens']:.2f} passes over the data, in pieces of at most {longest} "
-        f"characters ({stage['sizes']}). {fim['rate']:.0%} of the pieces have a hole, "
-        f"{fim['spm_rate']:.0%} of those "
-        f"in the order suffix, prefix, middle, {fim['line_rate']:.0%} of the others anchored at "
-        f"the line; after {fim['empty_suffix_rate']:.0%} of the holes "
-        f"nothing follows; {fim['rest_of_line_rate']:.0%} of them are the rest of a line. Tokens "
-        f"of a middle count {stage['middle_weight']:g} in the loss, its first "
-        f"{stage['opening_weight']:g}."
+        f"{steps} steps with sequences of {report.length} tokens: {num_tokens / 1e6:.1f} million "
+        f"tokens, {num_tokens / report.tokens:.2f} passes over the data, in pieces of at most "
+        f"{max_characters} characters ({stage.piece_sizes}). {fim.rate:.0%} of the pieces have a "
+        f"hole. Of these {fim.spm_rate:.0%} are in the order suffix, prefix, middle; of the "
+        f"others {fim.line_rate:.0%} are anchored at the line. {fim.empty_suffix_rate:.0%} of the "
+        f"holes have an empty suffix, {fim.rest_of_line_rate:.0%} are the rest of a line. In the "
+        f"loss, tokens of a middle have weight {stage.middle_weight:g}, its first tokens "
+        f"{stage.opening_weight:g}."
     )
 
 
-def _data(corpus: dict[str, Any]) -> str:
-    if not corpus:
-        return ""
-    projects: dict[str, dict[str, Any]] = corpus["projects"]
+def _data_section(corpus: CorpusReport) -> str:
+    projects = corpus["projects"]
     used = {name: p for name, p in projects.items() if not p["held_out"] and p["files"]}
     held_out = sorted(name for name, p in projects.items() if p["held_out"])
-    size, count = Counter[str](), Counter[str]()
-    for project in used.values():
-        size[project["licence"]] += project["characters"]
-        count[project["licence"]] += 1
-    kept = ", ".join(f"{reason} {n}" for reason, n in sorted(corpus["documents"].items()))
-    table = "".join(f"| {k} | {count[k]} | {n / 1e6:.2f} |\n" for k, n in size.most_common())
-    languages = _counted(corpus.get("languages", {}), 1e6, "{:.1f}")
+    outcomes = ", ".join(f"{reason} {n}" for reason, n in sorted(corpus["documents"].items()))
     return f"""## Data
 
 Python's standard library and {len(used) - 1} packages and source trees whose metadata names a
-permissive licence, at most {CHARACTERS_PER_PROJECT / 1e6:.0f} million characters of each, and of
-other languages than Python up to a share. Millions of characters by language: {languages}.
+permissive licence, with at most {CHARACTERS_PER_PROJECT / 1e6:.0f} million characters of each. \
+Languages other than
+Python are limited to a share of it. Millions of characters by language:
+{_counts(corpus["languages"], 1e6, "{:.1f}")}.
 
-Files by outcome of the filters: {kept}. Replaced by placeholders:
-{_counted(corpus.get("private", {}))}. Set aside as whole projects, and read first so that
-near-copies of them elsewhere go too: {", ".join(held_out)}. A file that holds a docstring or a
-solution of HumanEval goes as "benchmark".
+Files by outcome of the filters: {outcomes}. Placeholders for personal data and secrets:
+{_counts(corpus["private"])}. These projects are held out as a whole, and were read first so that
+near duplicates of their files elsewhere are dropped: {", ".join(held_out)}. A file that contains a
+docstring or a solution of HumanEval is dropped as "benchmark".
 
-Other formats: {corpus.get("commits", 0)} commits, {corpus.get("notebooks", 0)} notebooks made of
-docstrings' examples. Dialogues mined from source, by task: {_counted(corpus.get("dialogues", {}))}.
+Other formats: {corpus["commits"]} commits, {corpus["notebooks"]} notebooks made of examples in
+docstrings. Dialogues mined from source code, by task: {_counts(corpus["dialogues"])}.
 
-| licence, as the metadata names it | projects | million characters |
-|---|---|---|
-{table}
-Largest sources: {_largest(used)}.
+{_licence_table(used)}
+Largest sources, in millions of characters: {_largest(used)}.
 """
 
 
-def _counted(counts: dict[str, int], unit: float = 1, shape: str = "{:.0f}") -> str:
+def _licence_table(projects: Mapping[str, ProjectReport]) -> str:
+    characters, count = Counter[str](), Counter[str]()
+    for project in projects.values():
+        characters[project["licence"]] += project["characters"]
+        count[project["licence"]] += 1
+    rows = "".join(
+        f"| {licence} | {count[licence]} | {size / 1e6:.2f} |\n"
+        for licence, size in characters.most_common()
+    )
+    return (
+        "| licence, as the metadata names it | projects | million characters |\n|---|---|---|\n"
+        + rows
+    )
+
+
+def _counts(counts: Mapping[str, int], unit: float = 1, template: str = "{:.0f}") -> str:
     order = sorted(counts, key=lambda name: -counts[name])
-    return ", ".join(f"{name} {shape.format(counts[name] / unit)}" for name in order) or "none"
+    return ", ".join(f"{name} {template.format(counts[name] / unit)}" for name in order) or "none"
 
 
-def _largest(projects: dict[str, dict[str, Any]]) -> str:
-    order = sorted(projects, key=lambda name: -int(projects[name]["characters"]))
+def _largest(projects: Mapping[str, ProjectReport]) -> str:
+    order = sorted(projects, key=lambda name: -projects[name]["characters"])
     return ", ".join(f"{name} ({projects[name]['characters'] / 1e6:.1f})" for name in order[:15])
 
 
@@ -181,10 +204,10 @@ _TASKS = {
 }
 
 
-def _numbers(evaluation: dict[str, Any]) -> str:
+def _measurement_section(evaluation: Mapping[str, Any]) -> str:
     if not evaluation:
-        return "## Numbers\n\nNot measured yet.\n"
-    loss, talk = evaluation["loss"], evaluation["dialogue"]
+        return "## Measurements\n\nNot measured yet.\n"
+    loss, dialogue = evaluation["loss"], evaluation["dialogue"]
     best = evaluation["rest_of_line " + evaluation["fim_form"]]
     table = "".join(
         f"| {label} | {name.split()[-1]} "
@@ -194,23 +217,24 @@ def _numbers(evaluation: dict[str, Any]) -> str:
         for name, row in evaluation.items()
         if name.startswith(f"{task} ")
     )
-    return f"""## Numbers
+    return f"""## Measurements
 
-On the projects set aside, after step {evaluation["step"]}: {loss["nats_per_token"]:.3f} nats a
-token, {loss["bits_per_byte"]:.3f} bits a byte of Python.
+On the held-out projects, after step {evaluation["step"]}: {loss["nats_per_token"]:.3f} nats per
+token and {loss["bits_per_byte"]:.3f} bits per byte of Python.
 
-| single lines, greedy, exact match | asked in form | model, % | baseline, % | lines |
+| single lines, greedy, exact match | form of the prompt | model, % | baseline, % | lines |
 |---|---|---|---|---|
 {table}
-`line` and `cursor` are prefix, suffix, middle, with the middle anchored at the cursor's line or at
-the cursor; `suffix-first` is suffix, prefix, middle. `{evaluation["fim_form"]}` has the best mean
-over the rows but HumanEval's, so config.json names it and the product asks so.
-After {100 * best["still_parses"]:.1f}% of its completions the file parses, of the files that did
-before. The baseline is an editor without a
-model: the latest earlier line of the file that begins with what is typed. ± is one standard error.
+`line` and `cursor` are prefix, suffix, middle, with the middle anchored at the start of the
+cursor's line or at the cursor. `suffix-first` is suffix, prefix, middle. \
+`{evaluation["fim_form"]}` has the best mean over all
+rows except HumanEval's, so config.json names it and the product uses it.
+Of the files that parsed before, {100 * best["still_parses"]:.1f}% parse after its completions. The
+baseline is an editor without a model: it repeats the latest earlier line of the file that starts
+with the typed text. ± is one standard error.
 
-Dialogues about {talk["count"]} held-out functions: {talk["nats_per_token"]:.3f} nats a token of
-what their authors wrote; {100 * talk["well_formed"]:.1f}% of its greedy answers have the form that
-was asked for (a function that parses, a docstring in quotes, one line). That says nothing of what
-they say.
+Dialogues about {dialogue["count"]} held-out functions: {dialogue["nats_per_token"]:.3f} nats per
+token of the text that their authors wrote. {100 * dialogue["well_formed"]:.1f}% of the greedy
+answers have the requested form (a function that parses, a docstring in quotes, or one line). This
+does not measure the content of the answers.
 """

@@ -1,9 +1,11 @@
-"""Collect permissively licensed source: Python first, some of other languages.
+"""Find source code under permissive licences: mostly Python, and some other languages.
 
-Python comes from the standard library of the running interpreter and from packages, JavaScript and
-TypeScript from npm packages, each where its metadata names a permissive licence and no other; Go,
-Rust and C from the source packages of a Linux distribution, where they are installed.
-`training.sources` downloads the packages that the recipe names.
+- Python comes from the standard library of the running interpreter and from packages.
+- JavaScript and TypeScript come from npm packages.
+- Go, Rust and C come from source packages of a Linux distribution, if they are installed.
+
+A project is used only if its metadata names a permissive licence and no other. `training.sources`
+downloads the packages that the recipe names.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ RESTRICTIVE = re.compile(r"\b(L?GPL|AGPL|MPL|EPL|CDDL|Proprietary|Commercial)", 
 HELD_OUT = frozenset(
     {"click", "jinja2", "networkx", "starlette", "cachetools", "httpx2", "marked", "commander"}
 )
-"""Projects that no training step sees. The split is by project: files of one project share code."""
+"""Projects that no training step sees.
+
+The split is by project because files of one project share code.
+"""
 
 LANGUAGES = {
     ".py": "python",
@@ -46,14 +51,17 @@ LANGUAGES = {
     ".yaml": "yaml",
     ".yml": "yaml",
 }
-"""Languages by the end of a file's name."""
+"""The programming language for each file extension."""
 
-TREES = (
+SOURCE_TREES = (
     ("go", "BSD-3-Clause", "/usr/share", "go-*/src"),
     ("rust", "MIT OR Apache-2.0", "/usr/src", "rustc-*/library"),
     ("stb", "MIT OR Unlicense", "/usr/include", "stb"),
 )
-"""Name, licence and place of source that Debian's golang-src, rust-src and libstb-dev install."""
+"""Source trees of Debian's golang-src, rust-src and libstb-dev.
+
+Each has a project name, a licence, a parent folder and a glob pattern within it.
+"""
 
 _SKIPPED_PARTS = frozenset(
     {
@@ -80,11 +88,11 @@ _SKIPPED_PARTS = frozenset(
     }
 )
 _TEST_FILE = re.compile(r"(^|/)(test_[^/]*|conftest)\.py$|_test\.(go|py)$|\.(test|spec)\.[jt]sx?$")
-_NO_SOURCE = (".min.js", ".d.ts", ".d.mts", ".bundle.js", ".min.css", "package-lock.json")
+_NON_SOURCE_SUFFIXES = (".min.js", ".d.ts", ".d.mts", ".bundle.js", ".min.css", "package-lock.json")
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class CorpusDocument:
     """One source file."""
 
     project: str
@@ -92,114 +100,128 @@ class Document:
     path: str
     """Path within the project, with forward slashes."""
     text: str
+    """Content of the file."""
 
     @property
     def language(self) -> str:
-        """The language, by the end of the name."""
+        """The programming language, derived from the file extension."""
         return LANGUAGES[Path(self.path).suffix]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A project and where its files are."""
+class SourceProject:
+    """A project and the paths of its files."""
 
-    project: str
+    name: str
+    """Normalised name of the package, or `python` for the standard library."""
     licence: str
+    """Licence as the project's metadata names it; empty if it names none."""
     files: tuple[Path, ...]
+    """Source files without tests and vendored copies."""
     root: Path
+    """Folder that the paths of documents are relative to."""
     tests: tuple[Path, ...] = ()
-    """Its Python tests, which only the dialogues use."""
+    """The project's tests, which only the mined dialogues use."""
     notebooks: tuple[Path, ...] = ()
+    """Jupyter notebooks of the project."""
 
 
-def licence_of(distribution: metadata.Distribution) -> str:
-    """Return the licence as the metadata names it, on one line, empty if it does not."""
+def read_licence(distribution: metadata.Distribution) -> str:
+    """Return the licence that the metadata names, on one line; empty if it names none."""
     fields = distribution.metadata
-    named = [str(value) for value in fields.get_all("License-Expression") or ()]
-    named += [
+    names = [str(value) for value in fields.get_all("License-Expression") or ()]
+    names += [
         str(value).rsplit("::", 1)[-1].strip()
         for value in fields.get_all("Classifier") or ()
         if str(value).startswith("License ::")
     ]
-    # The old free-text field sometimes holds the whole licence: its first line names it.
-    named += [
+    # The old free-text field sometimes contains the whole licence: its first line is the name.
+    names += [
         str(value).strip().splitlines()[0]
         for value in fields.get_all("License") or ()
         if str(value).strip()
     ]
-    return named[0] if named else ""
+    return names[0] if names else ""
 
 
 def is_permissive(licence: str) -> bool:
-    """Whether a licence's name is of the permissive kind, and only of it."""
+    """Whether the name of a licence is a permissive one and names no restrictive one."""
     return bool(PERMISSIVE.search(licence)) and not RESTRICTIVE.search(licence)
 
 
-def sources(downloads: Path | None = None) -> Iterator[Source]:
-    """Yield every project with a permissive licence: each once, the first that is found.
+def find_projects(downloads: Path | None = None) -> Iterator[SourceProject]:
+    """Yield every project with a permissive licence; of several with one name the first.
 
-    `downloads` is what `training.sources.download` filled; the standard library, the running
-    environment's packages and the distribution's source trees are read in any case.
+    `downloads` is the folder that `training.sources.download` filled. The standard library, the
+    packages of the running environment and the distribution's source trees are always read.
     """
     seen = set[str]()
     python = (downloads / "python").iterdir() if downloads else ()
     node = downloads / "node" / "node_modules" if downloads else None
-    found = [_standard_library(), *_python_packages([*map(str, python)] or None), *_trees()]
-    for source in [*found, *_python_packages(None), *(_node_packages(node) if node else ())]:
-        if source.project not in seen and is_permissive(source.licence) and source.files:
-            seen.add(source.project)
-            yield source
+    projects = [_standard_library(), *_python_packages([*map(str, python)] or None), *_trees()]
+    for project in [*projects, *_python_packages(None), *(_node_packages(node) if node else ())]:
+        if project.name not in seen and is_permissive(project.licence) and project.files:
+            seen.add(project.name)
+            yield project
 
 
-def _standard_library() -> Source:
+def _standard_library() -> SourceProject:
     root = Path(sysconfig.get_path("stdlib"))
     files = [file for file in root.rglob("*.py") if "test" not in file.relative_to(root).parts]
-    return _source("python", "PSF-2.0", files, root)
+    return _project("python", "PSF-2.0", files, root)
 
 
-def _python_packages(folders: list[str] | None) -> Iterator[Source]:
+def _python_packages(folders: list[str] | None) -> Iterator[SourceProject]:
     for distribution in metadata.distributions(path=sorted(folders) if folders else sys.path):
         name = distribution.metadata["Name"].lower().replace("_", "-").replace(".", "-")
         root = Path(str(distribution.locate_file("")))
-        listed = (root / str(file) for file in distribution.files or ())
-        yield _source(name, licence_of(distribution), listed, root)
+        files = (root / str(file) for file in distribution.files or ())
+        yield _project(name, read_licence(distribution), files, root)
 
 
-def _node_packages(root: Path) -> Iterator[Source]:
+def _node_packages(root: Path) -> Iterator[SourceProject]:
     for manifest in sorted([*root.glob("*/package.json"), *root.glob("@*/*/package.json")]):
         fields = json.loads(manifest.read_text(encoding="utf-8"))
         folder = manifest.parent
         licence = fields.get("license", "")
-        named = licence if isinstance(licence, str) else str(licence.get("type", ""))
-        yield _source(str(fields.get("name", folder.name)), named, folder.rglob("*"), folder)
+        name = licence if isinstance(licence, str) else str(licence.get("type", ""))
+        yield _project(str(fields.get("name", folder.name)), name, folder.rglob("*"), folder)
 
 
-def _trees() -> Iterator[Source]:
-    for name, licence, parent, pattern in TREES:
+def _trees() -> Iterator[SourceProject]:
+    for name, licence, parent, pattern in SOURCE_TREES:
         for root in sorted(Path(parent).glob(pattern))[-1:]:
-            yield _source(name, licence, root.rglob("*"), root)
+            yield _project(name, licence, root.rglob("*"), root)
 
 
-def _source(name: str, licence: str, files: Iterable[Path], root: Path) -> Source:
-    wanted, tests, notebooks = list[Path](), list[Path](), list[Path]()
+def _project(name: str, licence: str, files: Iterable[Path], root: Path) -> SourceProject:
+    """Sort the files of a project into source files, tests and notebooks."""
+    sources, tests, notebooks = list[Path](), list[Path](), list[Path]()
     for file in sorted(files):
         if file.suffix == ".ipynb":
             notebooks.append(file)
         if root not in file.parents or file.suffix not in LANGUAGES:
             continue
-        inner = file.relative_to(root)
-        if _TEST_FILE.search(inner.as_posix()):
+        path = file.relative_to(root)
+        if _TEST_FILE.search(path.as_posix()):
             tests.append(file)
-        elif not _SKIPPED_PARTS.intersection(inner.parts) and not file.name.endswith(_NO_SOURCE):
-            wanted.append(file)
-    return Source(name, licence, tuple(wanted), root, tuple(tests), tuple(notebooks))
+        elif not _SKIPPED_PARTS.intersection(path.parts) and not file.name.endswith(
+            _NON_SOURCE_SUFFIXES
+        ):
+            sources.append(file)
+    return SourceProject(name, licence, tuple(sources), root, tuple(tests), tuple(notebooks))
 
 
-def documents(source: Source, files: Iterable[Path] | None = None) -> Iterator[Document]:
-    """Yield the readable UTF-8 files of a source, line ends as `\\n`; its tests if asked for."""
-    for file in source.files if files is None else files:
+def read_documents(
+    project: SourceProject, files: Iterable[Path] | None = None
+) -> Iterator[CorpusDocument]:
+    """Yield the UTF-8 files of a project with `\\n` as line end; others are skipped.
+
+    `files` may name other files of the project, such as its tests.
+    """
+    for file in project.files if files is None else files:
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             continue
-        yield Document(source.project, file.relative_to(source.root).as_posix(), text)
+        yield CorpusDocument(project.name, file.relative_to(project.root).as_posix(), text)

@@ -1,7 +1,8 @@
 """Keep benchmarks out of the training data.
 
-As StarCoder did (Li et al. 2023, arXiv:2305.06161, 3.5), a file goes if it contains a benchmark's
-docstring or solution. Spaces do not count, so that a copy with another indentation goes too.
+As in StarCoder (Li et al. 2023, arXiv:2305.06161, 3.5), a file is dropped if it contains a
+docstring or a solution of a benchmark. White space is ignored, so copies with other indentation are
+dropped too.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _MIN_CHARACTERS = 60
-"""Shorter texts, such as `return a + b`, are in any code."""
+"""Minimum characters of a text: shorter ones, such as `return a + b`, occur in any code."""
 
 _DOCSTRING = re.compile(r'"""(.*?)"""|\'\'\'(.*?)\'\'\'', re.DOTALL)
 
 
-def benchmark_texts(file: Path) -> list[str]:
-    """Return the docstrings and solutions of a benchmark in HumanEval's form, one JSON a line.
+def read_benchmark_texts(file: Path) -> list[str]:
+    """Return the docstrings and solutions of a benchmark in HumanEval's format (JSON lines).
 
-    Raises ValueError where a line has none of `prompt`, `canonical_solution` and `text`.
+    Raises ValueError if a line has none of `prompt`, `canonical_solution` and `text`.
     """
-    opened = gzip.open if file.suffix == ".gz" else open
+    open_file = gzip.open if file.suffix == ".gz" else open
     texts = []
-    with opened(file, "rt", encoding="utf-8") as lines:
+    with open_file(file, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             task = json.loads(line)
             texts += [a or b for a, b in _DOCSTRING.findall(task.get("prompt", ""))]
@@ -35,27 +36,27 @@ def benchmark_texts(file: Path) -> list[str]:
     return texts
 
 
-class Benchmarks:
+class BenchmarkTexts:
     """Texts that no training document may contain."""
 
     def __init__(self, texts: Iterable[str]) -> None:
-        self._by_line: dict[str, set[str]] = {}
+        self._by_longest_line: dict[str, set[str]] = {}
         for text in texts:
-            squeezed = _squeezed(text)
+            squeezed = _squeeze(text)
             if len(squeezed) >= _MIN_CHARACTERS:
-                # Only documents that share its longest line are searched for the whole text.
-                longest = max(map(_squeezed, text.splitlines()), key=len)
-                self._by_line.setdefault(longest, set()).add(squeezed)
+                # Only documents that share the longest line are searched for the whole text.
+                longest = max(map(_squeeze, text.splitlines()), key=len)
+                self._by_longest_line.setdefault(longest, set()).add(squeezed)
 
-    def has(self, text: str) -> bool:
+    def occur_in(self, document: str) -> bool:
         """Whether a document contains one of the texts."""
-        shared = self._by_line.keys() & {_squeezed(line) for line in text.splitlines()}
+        shared = self._by_longest_line.keys() & {_squeeze(line) for line in document.splitlines()}
         if not shared:
             return False
-        whole = _squeezed(text)
-        return any(known in whole for line in shared for known in self._by_line[line])
+        squeezed = _squeeze(document)
+        return any(text in squeezed for line in shared for text in self._by_longest_line[line])
 
 
-def _squeezed(text: str) -> str:
-    # Without quotes too: a docstring's first line begins behind them.
+def _squeeze(text: str) -> str:
+    # Quotes are removed too: the first line of a docstring starts after them.
     return "".join(text.split()).replace('"', "").replace("'", "")

@@ -1,8 +1,7 @@
-"""What the card says of the model that ships: all of it measured on projects that were held out."""
+"""Measure the demo model on held-out projects: the numbers in its model card."""
 
 from __future__ import annotations
 
-import ast
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -11,26 +10,36 @@ from typing import Any
 
 import tokenizers
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
-from training.collect import Document
-from training.dialogues import Turn, chatml, functions, turn_about
-from training.export import load_model
-from training.formats import Token, ids_of
-from training.holes import LineHole, cut_line, human_eval_lines, sample_lines
-from training.measure import FORMS, Form, complete, greedy, held_out_loss, matched, nats
-from training.prepare import read_documents
-from training.repository import line_holes
+from training.checkpoint import load_checkpoint
+from training.collect import CorpusDocument
+from training.corpus import load_documents
+from training.dialogues import MinedDialogue, chatml_segments, dialogue_about
+from training.formats import SpecialToken, encode_segments
+from training.functions import documented_functions, parse_python
+from training.holes import LineHole, cut_line, read_human_eval_holes, sample_lines
+from training.measure import (
+    FIM_FORMS,
+    FimForm,
+    complete_holes,
+    decode_greedily,
+    match_statistics,
+    measure_loss,
+    summed_nats,
+)
+from training.repository import sample_line_holes
 from training.tokenizer import load_tokenizer, special_id
 
-_FORMS: tuple[Form, ...] = ("line", "suffix-first")
-"""What the model is asked in everywhere; the better of them goes into its config.json."""
+_COMPARED_FORMS: tuple[FimForm, ...] = ("line", "suffix-first")
+"""Forms that every task is measured in; the better one is written to the model's config.json."""
 
-_LINES = ("rest_of_line", "half_line", "javascript")
-"""What editors ask for; equal weights decide between forms."""
+_EDITOR_TASKS = ("rest_of_line", "half_line", "javascript")
+"""Tasks that editors ask for; the form with the best unweighted mean over them is chosen."""
 
-_ANSWER_TOKENS = 160
+_MAX_ANSWER_TOKENS = 160
 _DIALOGUES_PER_LINE = 0.2
+_BATCH = 16
 
 
 def evaluate(
@@ -43,52 +52,53 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure the checkpoint in `folder`, rounded as it ships; write and return the numbers.
 
-    `count` lines are drawn; HumanEval's tasks are measured where their file is given.
+    `count` is the number of lines. HumanEval's tasks are measured if `human_eval` is their file.
     """
-    model, state = load_model(folder / "checkpoint.pt")
+    checkpoint = load_checkpoint(folder / "checkpoint.pt")
+    model = checkpoint.model
     model.to(torch.bfloat16).to(torch.float32)
     tokenizer = load_tokenizer(folder / "tokenizer.json")
-    documents = list(read_documents(folder / "held_out.jsonl"))
+    documents = list(load_documents(folder / "held_out.jsonl"))
     python = [document for document in documents if document.language == "python"]
-    numbers: dict[str, Any] = {"step": state["step"]}
+    numbers: dict[str, Any] = {"step": checkpoint.step}
 
-    def note(name: str, found: Any) -> None:
-        numbers[name] = found
-        say(f"{name}: {found}")
+    def record(name: str, value: Any) -> None:
+        numbers[name] = value
+        say(f"{name}: {value}")
 
-    note("projects", sorted({document.project for document in documents}))
-    note("loss", held_out_loss(model, tokenizer, python, count // 4, random.Random(seed)))
-    for name, holes in _tasks(python, documents, human_eval, count, seed).items():
-        for form in FORMS if name == "rest_of_line" else _FORMS:
-            completions = complete(model, tokenizer, holes, form)
-            found: dict[str, Any] = matched(holes, completions)
-            if name == "rest_of_line":
-                found["still_parses"] = round(parse_rate(holes, completions), 4)
-            note(f"{name} {form}", found)
-    note("fim_form", best_form(numbers))
-    turns = held_out_turns(python, max(8, int(count * _DIALOGUES_PER_LINE)), seed)
-    note("dialogue", measure_dialogue(model, tokenizer, turns))
+    record("projects", sorted({document.project for document in documents}))
+    record("loss", measure_loss(model, tokenizer, python, count // 4, random.Random(seed)))
+    for task, holes in _line_tasks(python, documents, human_eval, count, seed).items():
+        for form in FIM_FORMS if task == "rest_of_line" else _COMPARED_FORMS:
+            completions = complete_holes(model, tokenizer, holes, form)
+            statistics = match_statistics(holes, completions)
+            if task == "rest_of_line":
+                statistics["still_parses"] = round(parse_rate(holes, completions), 4)
+            record(f"{task} {form}", statistics)
+    record("fim_form", best_form(numbers))
+    dialogues = held_out_dialogues(python, max(8, int(count * _DIALOGUES_PER_LINE)), seed)
+    record("dialogue", measure_dialogues(model, tokenizer, dialogues))
     (folder / "evaluation.json").write_text(json.dumps(numbers, indent=1), encoding="utf-8")
     return numbers
 
 
 def best_form(numbers: Mapping[str, Any]) -> str:
-    """Return the form that completes most of what editors ask for: the mean over the line measures.
+    """Return the form with the best mean exact match over the tasks that editors ask for.
 
-    One measure alone would be decided by chance, and would know nothing of other languages.
+    A single task would leave the choice to chance and would ignore the other languages.
     """
 
     def mean(form: str) -> float:
-        names = (f"{name} {form}" for name in _LINES)
-        found = [float(numbers[name]["exact_match"]) for name in names if name in numbers]
-        return sum(found) / len(found)
+        names = (f"{task} {form}" for task in _EDITOR_TASKS)
+        rates = [float(numbers[name]["exact_match"]) for name in names if name in numbers]
+        return sum(rates) / len(rates)
 
-    return max(_FORMS, key=mean)
+    return max(_COMPARED_FORMS, key=mean)
 
 
-def _tasks(
-    python: Sequence[Document],
-    documents: Sequence[Document],
+def _line_tasks(
+    python: Sequence[CorpusDocument],
+    documents: Sequence[CorpusDocument],
     human_eval: Path | None,
     count: int,
     seed: int,
@@ -99,90 +109,90 @@ def _tasks(
     tasks = {
         "rest_of_line": [cut_line(document.text, line, rng.random()) for document, line in lines],
         "half_line": [cut_line(document.text, line, 0.5) for document, line in lines],
-        "javascript": line_holes(scripts, count // 2, rng),
+        "javascript": sample_line_holes(scripts, count // 2, rng),
     }
     if human_eval is not None and human_eval.exists():
-        tasks["human_eval_single_line"] = human_eval_lines(human_eval)
+        tasks["human_eval_single_line"] = read_human_eval_holes(human_eval)
     return {name: holes for name, holes in tasks.items() if holes}
 
 
 def parse_rate(holes: Sequence[LineHole], completions: Sequence[str]) -> float:
-    """Return the share of completed files that parse, of those that did before the hole was cut."""
-    good = [
-        parses(hole.prefix + text.split("\n")[0] + hole.suffix)
+    """Return the share of completed files that parse, of those whose original file parses."""
+    parsed = [
+        parse_python(hole.prefix + text.split("\n")[0] + hole.suffix) is not None
         for hole, text in zip(holes, completions, strict=True)
-        if parses(hole.prefix + hole.middle + hole.suffix)
+        if parse_python(hole.prefix + hole.middle + hole.suffix) is not None
     ]
-    return sum(good) / max(1, len(good))
+    return sum(parsed) / max(1, len(parsed))
 
 
-def parses(text: str) -> bool:
-    """Whether a text is Python."""
-    try:
-        ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
-        return False
-    return True
-
-
-def held_out_turns(documents: Sequence[Document], count: int, seed: int) -> list[Turn]:
-    """Return dialogues about held-out files, mined as the ones that were learned."""
+def held_out_dialogues(
+    documents: Sequence[CorpusDocument], count: int, seed: int
+) -> list[MinedDialogue]:
+    """Return dialogues about held-out files, mined in the same way as the training dialogues."""
     rng = random.Random(seed)
-    found = [
+    functions = [
         function
         for document in documents
-        for function in functions(document.text)
-        if function.short
+        for function in documented_functions(document.text)
+        if function.is_short
     ]
-    rng.shuffle(found)
-    return [turn_about(function, rng) for function in found[:count]]
+    rng.shuffle(functions)
+    return [dialogue_about(function, rng) for function in functions[:count]]
 
 
-def measure_dialogue(
-    model: nn.Module, tokenizer: tokenizers.Tokenizer, turns: Sequence[Turn]
+def measure_dialogues(
+    model: PreTrainedModel, tokenizer: tokenizers.Tokenizer, dialogues: Sequence[MinedDialogue]
 ) -> dict[str, float]:
-    """Return how the model answers: nats a token of the true answers, and its own answers' form.
+    """Return the loss on the true answers, in nats per token, and the form of greedy answers.
 
-    `well_formed` is the share of greedy answers that are what was asked for: a function in a code
-    block that parses, a docstring in quotes, one line that explains.
+    `well_formed` is the share of greedy answers that have the requested form: a function in a code
+    block that parses, a docstring in quotes, or an explanation of one line.
     """
     end = special_id(tokenizer, "<|end|>")
-    window = int(model.config.n_positions)  # type: ignore[union-attr, arg-type]
-    total, tokens, prompts, asked = 0.0, 0, list[list[int]](), list[Turn]()
-    for turn in turns:
-        segments = chatml(turn)
-        answer = next(i for i, s in enumerate(segments) if s == Token("<|assistant|>")) + 1
-        prompt, ids = ids_of(segments[:answer], tokenizer), ids_of(segments, tokenizer)
-        if len(ids) <= window and len(prompt) + _ANSWER_TOKENS <= window:
-            total += float(nats(model, torch.tensor([ids]), len(prompt)))
-            tokens += len(ids) - len(prompt)
+    window = int(model.config.n_positions)
+    total_nats, num_tokens = 0.0, 0
+    prompts, measured = list[list[int]](), list[MinedDialogue]()
+    for dialogue in dialogues:
+        segments = chatml_segments(dialogue)
+        answer_start = segments.index(SpecialToken("<|assistant|>")) + 1
+        prompt = encode_segments(segments[:answer_start], tokenizer)
+        ids = encode_segments(segments, tokenizer)
+        if len(ids) <= window and len(prompt) + _MAX_ANSWER_TOKENS <= window:
+            total_nats += float(summed_nats(model, torch.tensor([ids]), len(prompt)))
+            num_tokens += len(ids) - len(prompt)
             prompts.append(prompt)
-            asked.append(turn)
+            measured.append(dialogue)
     answers = [
-        text
-        for at in range(0, len(prompts), 16)
-        for text in greedy(
-            model, tokenizer, prompts[at : at + 16], end, most=_ANSWER_TOKENS, one_line=False
+        answer
+        for start in range(0, len(prompts), _BATCH)
+        for answer in decode_greedily(
+            model,
+            tokenizer,
+            prompts[start : start + _BATCH],
+            end,
+            max_new_tokens=_MAX_ANSWER_TOKENS,
+            single_line=False,
         )
     ]
-    formed = sum(well_formed(turn, text) for turn, text in zip(asked, answers, strict=True))
+    num_well_formed = sum(map(is_well_formed, measured, answers))
     return {
-        "count": len(asked),
-        "nats_per_token": round(total / max(1, tokens), 4),
-        "well_formed": round(formed / max(1, len(asked)), 4),
+        "count": len(measured),
+        "nats_per_token": round(total_nats / max(1, num_tokens), 4),
+        "well_formed": round(num_well_formed / max(1, len(measured)), 4),
     }
 
 
-def well_formed(turn: Turn, answer: str) -> bool:
-    """Whether an answer is of the kind that was asked for; says nothing about what it says."""
+def is_well_formed(dialogue: MinedDialogue, answer: str) -> bool:
+    """Whether an answer has the form that its request asks for; its content is not checked."""
     answer = answer.strip()
-    if turn.task in {"write", "test"}:
-        return answer.startswith("```python\n") and answer.endswith("\n```") and _defines(answer)
-    if turn.task == "document":
+    if dialogue.task in {"write", "test"}:
+        is_block = answer.startswith("```python\n") and answer.endswith("\n```")
+        return is_block and _is_function("\n".join(answer.split("\n")[1:-1]))
+    if dialogue.task == "document":
         return len(answer) > 6 and answer.startswith('"""') and answer.endswith('"""')
     return bool(answer) and "\n" not in answer
 
 
-def _defines(answer: str) -> bool:
-    code = "\n".join(answer.split("\n")[1:-1])
-    return code.lstrip().startswith(("def ", "@", "async ")) and parses(code)
+def _is_function(code: str) -> bool:
+    return code.lstrip().startswith(("def ", "@", "async ")) and parse_python(code) is not None

@@ -1,76 +1,73 @@
-"""From a checkpoint of a run to the folder that ships: the layout of a StarCoder repository."""
+"""Export a checkpoint to the folder that ships, in the layout of a StarCoder repository."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from transformers import GPTBigCodeForCausalLM
 
-from training.card import model_card
-from training.model import Shape, build
+from training.card import demo_model_card
+from training.checkpoint import load_checkpoint
+from training.corpus import CorpusReport
+from training.rows import RowsReport
 from training.tokenizer import SPECIAL_TOKENS
 
 EMBEDDED = Path(__file__).resolve().parents[1] / "engine" / "embedded"
-"""Where the product looks for its demo model."""
+"""Folder in which the product looks for its demo model."""
 
 MAX_BYTES = 25_000_000
-"""The weights travel with the package and with every clone of the repository."""
+"""Maximum bytes of the weights: they are part of the package and of every clone."""
 
 _END = SPECIAL_TOKENS[0]
 
 
-def load_model(checkpoint: Path) -> tuple[GPTBigCodeForCausalLM, dict[str, Any]]:
-    """Return the model of a run's checkpoint, float32 and in eval mode, and its step and plan."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    model = build(Shape(**state["shape"]))
-    model.load_state_dict(state["model"])
-    return model.eval(), {"step": state["step"], "plan": state["plan"]}
-
-
 def export(folder: Path, target: Path) -> Path:
-    """Write the model of the run in `folder` to `target` and return it.
+    """Write the model of the run in `folder` to `target` and return `target`.
 
-    Weights are rounded to bfloat16, which the engine widens again on a CPU. The numbers in
-    `evaluation.json` go along if they are this checkpoint's. Raises ValueError if the weights are
-    too large to ship.
+    Weights are rounded to bfloat16; on a CPU the engine converts them back. The numbers in
+    `evaluation.json` are exported only if they belong to this checkpoint. Raises ValueError if the
+    weights are too large to ship.
     """
-    model, state = load_model(folder / "checkpoint.pt")
-    size = sum(p.numel() for p in model.parameters()) * 2
+    checkpoint = load_checkpoint(folder / "checkpoint.pt")
+    model = checkpoint.model
+    size = sum(parameter.numel() for parameter in model.parameters()) * 2
     if size > MAX_BYTES:
-        raise ValueError(f"the weights are {size} bytes; at most {MAX_BYTES} ship")
+        raise ValueError(f"the weights have {size} bytes; at most {MAX_BYTES} bytes may ship")
     target.mkdir(parents=True, exist_ok=True)
-    evaluation = _read(folder / "evaluation.json")
-    if evaluation.get("step") == state["step"]:
+    evaluation = _read_json(folder / "evaluation.json")
+    if evaluation.get("step") != checkpoint.step:
+        evaluation = {}
+    if evaluation:
         model.config.fim_form = evaluation.get("fim_form", "")
     model.to(torch.bfloat16).save_pretrained(target)
-    # safetensors lets only the owner read; an installed package is read by every user.
+    # safetensors lets only the owner read; every user reads an installed package.
     (target / "model.safetensors").chmod(0o644)
     write_tokenizer_files(folder / "tokenizer.json", target, model.config.n_positions)
     (target / "evaluation.json").unlink(missing_ok=True)
-    if evaluation.get("step") != state["step"]:
-        evaluation = {}
-    else:
-        _write(target / "evaluation.json", evaluation)
-    corpus = _read(folder / "corpus.json")
-    rows = {int(file.stem.split("-")[1]): _read(file) for file in folder.glob("rows-[1-9]*.json")}
-    card = model_card(model.config, state, corpus, rows, evaluation)
+    if evaluation:
+        _write_json(target / "evaluation.json", evaluation)
+    corpus = cast(CorpusReport, _read_json(folder / "corpus.json")) or None
+    rows = {
+        int(file.stem.split("-")[1]): RowsReport.load(file)
+        for file in folder.glob("rows-[1-9]*.json")
+    }
+    card = demo_model_card(model.config, checkpoint.step, checkpoint.plan, corpus, rows, evaluation)
     (target / "README.md").write_text(card, encoding="utf-8")
     return target
 
 
 def write_tokenizer_files(tokenizer: Path, target: Path, positions: int) -> None:
-    """Write the tokenizer and the two JSON files beside it that name its special tokens.
+    """Write the tokenizer and the two JSON files that name its special tokens.
 
-    They are written here rather than by transformers, whose class name for them differs between
-    versions; `PreTrainedTokenizerFast` is read by all and keeps the step that splits digits.
+    transformers does not write them, because its class name for them differs between versions.
+    All versions read `PreTrainedTokenizerFast`, which keeps the step that splits digits.
     """
     (target / "tokenizer.json").write_bytes(tokenizer.read_bytes())
-    named = {"bos_token": _END, "eos_token": _END, "unk_token": _END, "pad_token": "<fim_pad>"}
-    names = {**named, "additional_special_tokens": list(SPECIAL_TOKENS)}
-    _write(target / "special_tokens_map.json", names)
+    roles = {"bos_token": _END, "eos_token": _END, "unk_token": _END, "pad_token": "<fim_pad>"}
+    names = {**roles, "additional_special_tokens": list(SPECIAL_TOKENS)}
+    _write_json(target / "special_tokens_map.json", names)
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": positions,
@@ -78,12 +75,12 @@ def write_tokenizer_files(tokenizer: Path, target: Path, positions: int) -> None
         "add_prefix_space": False,
         **names,
     }
-    _write(target / "tokenizer_config.json", settings)
+    _write_json(target / "tokenizer_config.json", settings)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
 
-def _write(file: Path, content: dict[str, Any]) -> None:
+def _write_json(file: Path, content: dict[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

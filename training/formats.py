@@ -1,14 +1,15 @@
-"""StarCoder's formats beside plain files: headers, notebooks, commits, issues.
+"""StarCoder's formats other than plain files: headers, notebooks, commits and issues.
 
-After Li et al. 2023 (arXiv:2305.06161), 5.1 to 5.4 and table of formats. A document is a list of
-segments, special tokens by name and text, which `ids_of` joins: text never becomes a token.
+They follow Li et al. 2023 (arXiv:2305.06161), sections 5.1 to 5.4 and the table of formats. A
+document is a list of segments: text and special tokens by name. `encode_segments` encodes them, so
+that text never becomes a special token.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,50 +18,53 @@ import tokenizers
 from training.tokenizer import encode, special_id
 
 HEADER_RATE = 0.2
-"""Share of files that show their repository, their name, their stars: each drawn apart."""
+"""Probability of each part of a header: repository, file name and stars."""
 
 END = "<|endoftext|>"
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class SpecialToken:
     """A special token, by name."""
 
     name: str
 
 
-Segments = Sequence[Token | str]
+Segments = Sequence[SpecialToken | str]
 
 
-def ids_of(segments: Segments, tokenizer: tokenizers.Tokenizer) -> list[int]:
-    """Return the ids of a document; raises ValueError for a token that the tokenizer lacks."""
+def encode_segments(segments: Segments, tokenizer: tokenizers.Tokenizer) -> list[int]:
+    """Return the ids of a document. Raises ValueError if the tokenizer lacks a special token."""
     ids: list[int] = []
     for segment in segments:
-        if isinstance(segment, Token):
+        if isinstance(segment, SpecialToken):
             ids.append(special_id(tokenizer, segment.name))
         else:
             ids += encode(tokenizer, segment)
     return ids
 
 
-def header(
+def header_segments(
     rng: random.Random,
     repository: str,
     path: str,
     stars: int | None = None,
     rate: float = HEADER_RATE,
-) -> list[Token | str]:
-    """Return `<reponame>NAME<filename>PATH<gh_stars>STARS` and a line end, each part at times."""
-    made: list[Token | str] = []
+) -> list[SpecialToken | str]:
+    """Return `<reponame>NAME<filename>PATH<gh_stars>STARS` and a line end.
+
+    Each part is included with probability `rate`; without any part the list is empty.
+    """
+    segments: list[SpecialToken | str] = []
     parts = (("<reponame>", repository), ("<filename>", path))
     for name, value in (*parts, ("<gh_stars>", None if stars is None else star_range(stars))):
         if value is not None and rng.random() < rate:
-            made += [Token(name), value]
-    return [*made, "\n"] if made else []
+            segments += [SpecialToken(name), value]
+    return [*segments, "\n"] if segments else []
 
 
 def star_range(stars: int) -> str:
-    """Return the range in which a number of stars lies, as StarCoder names it."""
+    """Return the name that StarCoder gives to the range of a number of stars."""
     for limit, name in ((0, "0"), (10, "1-10"), (100, "10-100"), (1000, "100-1000")):
         if stars <= limit:
             return name
@@ -71,111 +75,123 @@ CellKind = Literal["text", "code", "output"]
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """A part of a notebook: markdown, code, or what the code before it printed."""
+class NotebookCell:
+    """A part of a notebook: Markdown, code, or the output of the code before it."""
 
     kind: CellKind
     text: str
 
 
-def notebook(cells: Iterable[Cell]) -> list[Token | str]:
-    """Return a notebook: `<jupyter_start>`, its cells by kind, `<empty_output>` for none."""
-    made: list[Token | str] = [Token("<jupyter_start>")]
-    code_waits = False
+def notebook_segments(cells: Iterable[NotebookCell]) -> list[SpecialToken | str]:
+    """Return a notebook: `<jupyter_start>`, then its cells.
+
+    Code without output is followed by `<empty_output>`.
+    """
+    segments: list[SpecialToken | str] = [SpecialToken("<jupyter_start>")]
+    is_after_code = False
     for cell in cells:
-        if code_waits and cell.kind != "output":
-            made.append(Token("<empty_output>"))
-        made += [Token(f"<jupyter_{cell.kind}>"), cell.text]
-        code_waits = cell.kind == "code"
-    if code_waits:
-        made.append(Token("<empty_output>"))
-    return [*made, Token(END)]
+        if is_after_code and cell.kind != "output":
+            segments.append(SpecialToken("<empty_output>"))
+        segments += [SpecialToken(f"<jupyter_{cell.kind}>"), cell.text]
+        is_after_code = cell.kind == "code"
+    if is_after_code:
+        segments.append(SpecialToken("<empty_output>"))
+    return [*segments, SpecialToken(END)]
 
 
-def cells_of(ipynb: str) -> list[Cell]:
-    """Return the cells of a notebook file; raises ValueError where it is none."""
+def parse_notebook(ipynb: str) -> list[NotebookCell]:
+    """Return the cells of a notebook file. Raises ValueError if the text is not a notebook."""
     try:
-        found = json.loads(ipynb)["cells"]
+        rows = json.loads(ipynb)["cells"]
     except (TypeError, KeyError) as error:
-        raise ValueError("no notebook: it has no cells") from error
-    cells: list[Cell] = []
-    for cell in found:
-        if text := "".join(cell.get("source", "")).strip():
-            cells.append(Cell("code" if cell["cell_type"] == "code" else "text", text))
-            if output := _output(cell).strip():
-                cells.append(Cell("output", output))
+        raise ValueError("not a notebook: it has no cells") from error
+    cells: list[NotebookCell] = []
+    for row in rows:
+        if text := "".join(row.get("source", "")).strip():
+            cells.append(NotebookCell("code" if row["cell_type"] == "code" else "text", text))
+            if output := _output_text(row).strip():
+                cells.append(NotebookCell("output", output))
     return cells
 
 
-def _output(cell: dict[str, Any]) -> str:
-    made = []
+def _output_text(cell: Mapping[str, Any]) -> str:
+    texts = []
     for output in cell.get("outputs", ()):
         text = output.get("text") or output.get("data", {}).get("text/plain", "")
-        made.append("".join(text))
-    return "".join(made)
+        texts.append("".join(text))
+    return "".join(texts)
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What one commit did to one file."""
+    """A commit's change of one file."""
 
     message: str
     before: str
+    """Content of the file before the commit."""
     after: str
+    """Content of the file after the commit."""
 
 
 WHOLE_FILE_RATE = 0.2
+"""Share of commits that show the whole file."""
 MAX_CONTEXT_LINES = 32
+"""Maximum unchanged lines above and below the change in the other commits."""
 
 
-def commit(change: Commit, rng: random.Random) -> list[Token | str]:
+def commit_segments(commit: Commit, rng: random.Random) -> list[SpecialToken | str]:
     """Return `<commit_before>` old `<commit_msg>` message `<commit_after>` new.
 
-    Four of five show up to 32 lines around what changed rather than the whole file.
+    Four of five commits show up to 32 lines around the change rather than the whole file.
     """
-    before, after = change.before, change.after
+    before, after = commit.before, commit.after
     if rng.random() >= WHOLE_FILE_RATE:
-        before, after = around_change(before, after, rng.randint(0, MAX_CONTEXT_LINES))
+        before, after = crop_to_change(before, after, rng.randint(0, MAX_CONTEXT_LINES))
     return [
-        Token("<commit_before>"),
+        SpecialToken("<commit_before>"),
         before,
-        Token("<commit_msg>"),
-        change.message.strip(),
-        Token("<commit_after>"),
+        SpecialToken("<commit_msg>"),
+        commit.message.strip(),
+        SpecialToken("<commit_after>"),
         after,
-        Token(END),
+        SpecialToken(END),
     ]
 
 
-def around_change(before: str, after: str, context: int) -> tuple[str, str]:
-    """Return both texts from `context` lines above what differs to as many below."""
+def crop_to_change(before: str, after: str, context: int) -> tuple[str, str]:
+    """Return the lines that differ in both texts, with `context` lines above and below."""
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
-    same = 0
-    while same < min(len(old), len(new)) and old[same] == new[same]:
-        same += 1
+    num_shared = min(len(old), len(new))
+    head = 0
+    while head < num_shared and old[head] == new[head]:
+        head += 1
     tail = 0
-    while tail < min(len(old), len(new)) - same and old[-1 - tail] == new[-1 - tail]:
+    while tail < num_shared - head and old[-1 - tail] == new[-1 - tail]:
         tail += 1
-    start, below = max(0, same - context), max(0, tail - context)
+    start, below = max(0, head - context), max(0, tail - context)
     return "".join(old[start : len(old) - below]), "".join(new[start : len(new) - below])
 
 
 @dataclass(frozen=True, slots=True)
-class Comment:
-    """What somebody wrote in an issue."""
+class IssueComment:
+    """A comment in an issue."""
 
     author: str
     text: str
 
 
-def issue(title: str, comments: Sequence[Comment], closed: bool) -> list[Token | str]:
-    """Return an issue with its authors numbered: `username_0` opened it."""
+def issue_segments(
+    title: str, comments: Sequence[IssueComment], is_closed: bool
+) -> list[SpecialToken | str]:
+    """Return an issue with numbered authors: `username_0` opened it."""
     names: dict[str, str] = {}
-    made: list[Token | str] = [Token("<issue_start>"), f"Title: {title}"]
+    segments: list[SpecialToken | str] = [SpecialToken("<issue_start>"), f"Title: {title}"]
     for number, comment in enumerate(comments):
         name = names.setdefault(comment.author, f"username_{len(names)}")
         if number == 0:
-            made.append(f"\n{name}: {comment.text}")
+            segments.append(f"\n{name}: {comment.text}")
         else:
-            made += [Token("<issue_comment>"), f"{name}: {comment.text}"]
-    return [*made, *([Token("<issue_closed>")] if closed else []), Token(END)]
+            segments += [SpecialToken("<issue_comment>"), f"{name}: {comment.text}"]
+    if is_closed:
+        segments.append(SpecialToken("<issue_closed>"))
+    return [*segments, SpecialToken(END)]

@@ -1,4 +1,4 @@
-"""Holes to measure with: the rest of a line, in projects that no training step saw."""
+"""Holes to measure a model with: the rest of a line in held-out projects."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.collect import Document
+from training.collect import CorpusDocument
 
-_NO_CODE = frozenset(
+_NON_CODE_TOKENS = frozenset(
     {
         tokenize.COMMENT,
         tokenize.NL,
@@ -28,71 +28,71 @@ _NO_CODE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class LineHole:
-    """A cursor in a line and what a person would type up to the line's end."""
+    """A cursor position in a line, and the text that a person would type there."""
 
     prefix: str
     """All text before the cursor."""
     middle: str
     """The rest of the line, without its line end."""
     suffix: str
-    """All text from the line's end on."""
+    """All text from the line end on."""
 
 
 def code_lines(text: str) -> list[int]:
-    """Return the indices of lines on which code begins: none blank, none a comment.
+    """Return the indices of the lines of a Python file on which a code token starts.
 
-    Lines within a string over several lines, such as a docstring, begin no token and are left out.
-    Text that is no Python gives none.
+    Blank lines, comments and the inner lines of multi-line strings (such as docstrings) are left
+    out. If the text is not Python, the list is empty.
     """
     try:
         tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
     except (tokenize.TokenError, SyntaxError):
         return []
-    return sorted({token.start[0] - 1 for token in tokens if token.type not in _NO_CODE})
+    return sorted({token.start[0] - 1 for token in tokens if token.type not in _NON_CODE_TOKENS})
 
 
 def cut_line(text: str, line: int, share: float) -> LineHole:
-    """Return the hole after `share` of a line, counted from its indentation; share in [0, 1).
+    """Return the hole after `share` (0 to below 1) of a line, counted from its indentation.
 
-    At least one character that is no space stays to be completed.
+    At least one character that is not a space is left to complete.
     """
     lines = text.split("\n")
-    start = sum(len(before) + 1 for before in lines[:line])
-    whole = lines[line].rstrip()
-    indentation = len(whole) - len(whole.lstrip())
-    cursor = start + indentation + int(share * (len(whole) - indentation))
+    start = sum(len(earlier) + 1 for earlier in lines[:line])
+    stripped = lines[line].rstrip()
+    indentation = len(stripped) - len(stripped.lstrip())
+    cursor = start + indentation + int(share * (len(stripped) - indentation))
     end = start + len(lines[line])
     return LineHole(text[:cursor], text[cursor:end], text[end:])
 
 
 def sample_lines(
-    documents: Iterable[Document], count: int, rng: random.Random
-) -> list[tuple[Document, int]]:
+    documents: Iterable[CorpusDocument], count: int, rng: random.Random
+) -> list[tuple[CorpusDocument, int]]:
     """Draw lines of code: first a project, then one of its files, then a line, each uniformly.
 
-    By project, since one large project would otherwise be the whole measure.
+    Projects are drawn first because one large project would otherwise dominate the result.
     """
-    by_project: dict[str, list[Document]] = {}
+    by_project: dict[str, list[CorpusDocument]] = {}
     for document in documents:
         by_project.setdefault(document.project, []).append(document)
     lines: dict[str, list[int]] = {}
-    drawn: list[tuple[Document, int]] = []
+    sample: list[tuple[CorpusDocument, int]] = []
     projects = sorted(by_project)
-    while len(drawn) < count:
+    while len(sample) < count:
         document = rng.choice(by_project[rng.choice(projects)])
         key = f"{document.project} {document.path}"
         if key not in lines:
             lines[key] = code_lines(document.text)
         if lines[key]:
-            drawn.append((document, rng.choice(lines[key])))
-    return drawn
+            sample.append((document, rng.choice(lines[key])))
+    return sample
 
 
-def latest_line(hole: LineHole) -> str:
-    """Complete as an editor without a model could: the baseline.
+def complete_from_earlier_line(hole: LineHole) -> str:
+    """Return the completion of an editor without a model: the baseline.
 
-    The latest earlier line of the file that begins with what is typed gives the rest; without one,
-    nothing.
+    It is the rest of the latest earlier line that starts with the typed text. If there is no such
+    line, the completion is empty.
     """
     *earlier, typed = hole.prefix.split("\n")
     for line in reversed(earlier):
@@ -101,7 +101,7 @@ def latest_line(hole: LineHole) -> str:
     return ""
 
 
-def human_eval_lines(file: Path) -> list[LineHole]:
+def read_human_eval_holes(file: Path) -> list[LineHole]:
     """Read HumanEval's single-line infilling tasks (Bavarian et al. 2022, arXiv:2207.14255).
 
     The hole is a whole line with its indentation and line end.
@@ -111,12 +111,12 @@ def human_eval_lines(file: Path) -> list[LineHole]:
     return [LineHole(t["prompt"], t["canonical_solution"], t["suffix"]) for t in tasks]
 
 
-def matches(hole: LineHole, completion: str) -> bool:
-    """Whether a completion's first line is the hole's middle, spaces at the ends aside."""
+def is_match(hole: LineHole, completion: str) -> bool:
+    """Whether a completion's first line is the middle, ignoring white space at both ends."""
     return completion.split("\n")[0].strip() == hole.middle.strip()
 
 
 def match_rate(holes: Sequence[LineHole], completions: Sequence[str]) -> float:
     """Return the share of exact matches, 0 to 1."""
-    hits = sum(matches(hole, text) for hole, text in zip(holes, completions, strict=True))
-    return hits / len(holes)
+    num_matches = sum(is_match(hole, text) for hole, text in zip(holes, completions, strict=True))
+    return num_matches / len(holes)

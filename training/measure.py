@@ -1,4 +1,4 @@
-"""Measure a model: loss on text, exact match of single lines, greedy answers."""
+"""Measure a model: loss on text, exact match of single lines, greedy decoding."""
 
 from __future__ import annotations
 
@@ -9,53 +9,56 @@ from typing import Literal, get_args
 
 import tokenizers
 import torch
-from torch import Tensor, nn
+from peft import PeftModel
+from torch import Tensor
 from torch.nn import functional
+from transformers import PreTrainedModel
 
-from training.collect import Document
+from training.collect import CorpusDocument
 from training.fim import FimIds
-from training.holes import LineHole, latest_line, match_rate
-from training.packing import pieces
+from training.holes import LineHole, complete_from_earlier_line, match_rate
+from training.packing import cut_pieces
 from training.tokenizer import encode
 
 _PREFIX_CHARACTERS = 1800
 _SUFFIX_CHARACTERS = 700
-"""What of a file is shown: about 700 ids in all, as long as the pieces that were trained on."""
+"""Characters of context: about 700 ids with the prefix, as long as the pieces in training."""
 
-_NEW_TOKENS = 48
+_MAX_NEW_TOKENS = 48
 
-Form = Literal["line", "cursor", "suffix-first"]
-FORMS: tuple[Form, ...] = get_args(Form)
-"""How a model is asked, by the product's names (`fim.prompt.build`)."""
+FimForm = Literal["line", "cursor", "suffix-first"]
+"""How a fill-in-the-middle prompt is built, by the product's names (`fim.prompt.build`)."""
+FIM_FORMS: tuple[FimForm, ...] = get_args(FimForm)
 
 _BATCH = 16
 
 
-def exact_match(
-    model: nn.Module,
+def measure_exact_match(
+    model: PreTrainedModel | PeftModel,
     tokenizer: tokenizers.Tokenizer,
     holes: Sequence[LineHole],
-    form: Form = "line",
+    form: FimForm = "line",
 ) -> dict[str, float]:
-    """Return how often the greedy line is the true one, and how often the baseline's is."""
-    return matched(holes, complete(model, tokenizer, holes, form))
+    """Return how often greedy completions, and the baseline's, are exactly the rest of the line."""
+    return match_statistics(holes, complete_holes(model, tokenizer, holes, form))
 
 
-def matched(holes: Sequence[LineHole], completions: Sequence[str]) -> dict[str, float]:
-    """Return the numbers of `exact_match` for completions that are there already."""
+def match_statistics(holes: Sequence[LineHole], completions: Sequence[str]) -> dict[str, float]:
+    """Return the numbers of `measure_exact_match` for completions that are already generated."""
     rate = match_rate(holes, completions)
+    baseline = match_rate(holes, [complete_from_earlier_line(hole) for hole in holes])
     return {
         "count": len(holes),
         "exact_match": round(rate, 4),
         "standard_error": round(math.sqrt(rate * (1 - rate) / len(holes)), 4),
-        "baseline_exact_match": round(match_rate(holes, [latest_line(h) for h in holes]), 4),
+        "baseline_exact_match": round(baseline, 4),
     }
 
 
 def prompt_ids(
-    tokenizer: tokenizers.Tokenizer, ids: FimIds, hole: LineHole, form: Form = "line"
+    tokenizer: tokenizers.Tokenizer, ids: FimIds, hole: LineHole, form: FimForm = "line"
 ) -> list[int]:
-    """Return the prompt of a hole; its context begins and ends with a whole line."""
+    """Return the prompt for a hole; its context starts and ends with a whole line."""
     prefix = hole.prefix[-_PREFIX_CHARACTERS:]
     if len(hole.prefix) > _PREFIX_CHARACTERS:
         prefix = prefix[prefix.find("\n") + 1 :]
@@ -65,104 +68,112 @@ def prompt_ids(
     after = encode(tokenizer, suffix)
     if form == "suffix-first":
         return [ids.prefix, ids.suffix, *after, ids.middle, *encode(tokenizer, prefix)]
-    line = prefix.rfind("\n") + 1 if form == "line" else len(prefix)
-    before, typed = encode(tokenizer, prefix[:line]), encode(tokenizer, prefix[line:])
+    line_start = prefix.rfind("\n") + 1 if form == "line" else len(prefix)
+    before, typed = encode(tokenizer, prefix[:line_start]), encode(tokenizer, prefix[line_start:])
     return [ids.prefix, *before, ids.suffix, *after, ids.middle, *typed]
 
 
-def complete(
-    model: nn.Module,
+def complete_holes(
+    model: PreTrainedModel | PeftModel,
     tokenizer: tokenizers.Tokenizer,
     holes: Sequence[LineHole],
-    form: Form = "line",
+    form: FimForm = "line",
 ) -> list[str]:
-    """Return the greedy completion of each hole, ended by `<|endoftext|>` or a line end."""
-    ids = FimIds.of(tokenizer)
-    room = int(model.config.n_positions) - _NEW_TOKENS  # type: ignore[union-attr, arg-type]
-    # Text of rare characters can be longer in ids than the window; the end of it counts most.
-    prompts = [prompt_ids(tokenizer, ids, hole, form)[-room:] for hole in holes]
+    """Return the greedy completion of each hole, up to `<|endoftext|>` or a line end."""
+    ids = FimIds.from_tokenizer(tokenizer)
+    max_prompt_tokens = int(model.config.n_positions) - _MAX_NEW_TOKENS
+    # Rare characters can make a prompt longer than the window; its end matters most.
+    prompts = [prompt_ids(tokenizer, ids, hole, form)[-max_prompt_tokens:] for hole in holes]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    texts = [""] * len(prompts)
-    for at in range(0, len(order), _BATCH):
-        chosen = order[at : at + _BATCH]
-        made = greedy(model, tokenizer, [prompts[i] for i in chosen], ids.end)
-        for i, text in zip(chosen, made, strict=True):
-            texts[i] = text
-    return texts
+    completions = [""] * len(prompts)
+    for start in range(0, len(order), _BATCH):
+        batch = order[start : start + _BATCH]
+        texts = decode_greedily(model, tokenizer, [prompts[i] for i in batch], ids.end)
+        for i, text in zip(batch, texts, strict=True):
+            completions[i] = text
+    return completions
 
 
 @torch.inference_mode()
-def greedy(
-    model: nn.Module,
+def decode_greedily(
+    model: PreTrainedModel | PeftModel,
     tokenizer: tokenizers.Tokenizer,
     prompts: Sequence[Sequence[int]],
     end: int,
     *,
-    most: int = _NEW_TOKENS,
-    one_line: bool = True,
+    max_new_tokens: int = _MAX_NEW_TOKENS,
+    single_line: bool = True,
 ) -> list[str]:
-    """Decode a batch of prompts, left-padded, until each has ended, or ended its line."""
+    """Return the greedy outputs of a batch of prompts, which are padded on the left.
+
+    An output ends before the id `end` or, with `single_line`, with its first line end.
+    """
     longest = max(map(len, prompts))
     device = next(model.parameters()).device
     ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts], device=device)
     mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
-    cache, made = None, [list[int]() for _ in prompts]
-    open_rows = set(range(len(prompts)))
-    for _ in range(most):
+    cache, outputs = None, [list[int]() for _ in prompts]
+    running = set(range(len(prompts)))
+    for _ in range(max_new_tokens):
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        out = model(
+        result = model(
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
         )
-        cache, chosen = out.past_key_values, out.logits[:, -1].argmax(-1)
-        for row in list(open_rows):
-            id_ = int(chosen[row])
+        cache, next_ids = result.past_key_values, result.logits[:, -1].argmax(-1)
+        for i in list(running):
+            id_ = int(next_ids[i])
             if id_ != end:
-                made[row].append(id_)
-            if id_ == end or (one_line and "\n" in tokenizer.decode(made[row])):
-                open_rows.discard(row)
-        if not open_rows:
+                outputs[i].append(id_)
+            if id_ == end or (single_line and "\n" in tokenizer.decode(outputs[i])):
+                running.discard(i)
+        if not running:
             break
-        ids, mask = chosen[:, None], functional.pad(mask, (0, 1), value=1)
-    return [tokenizer.decode(row) for row in made]
+        ids, mask = next_ids[:, None], functional.pad(mask, (0, 1), value=1)
+    return [tokenizer.decode(output) for output in outputs]
 
 
 @torch.inference_mode()
-def held_out_loss(
-    model: nn.Module,
+def measure_loss(
+    model: PreTrainedModel | PeftModel,
     tokenizer: tokenizers.Tokenizer,
-    documents: Sequence[Document],
+    documents: Sequence[CorpusDocument],
     count: int,
     rng: random.Random,
 ) -> dict[str, float]:
-    """Return nats a token and bits a byte over `count` pieces of text without holes.
+    """Return nats per token and bits per byte for `count` pieces of text without holes.
 
-    Each piece follows `<|endoftext|>`, which is not counted; pieces longer than the window are
-    passed over, as in training.
+    Each piece follows `<|endoftext|>`, which is not counted. Pieces that are longer than the
+    context window are skipped, as in training.
     """
-    end = FimIds.of(tokenizer).end
-    window = int(model.config.n_positions)  # type: ignore[union-attr, arg-type]
-    total, tokens, size = 0.0, 0, 0
-    cut = [(d, p) for d in documents for p in pieces(d.text, int(window * 3.2), rng)]
-    rng.shuffle(cut)
-    for _, piece in cut[:count]:
+    end = FimIds.from_tokenizer(tokenizer).end
+    window = int(model.config.n_positions)
+    total_nats, num_tokens, num_bytes = 0.0, 0, 0
+    all_pieces = [
+        piece
+        for document in documents
+        for piece in cut_pieces(document.text, int(window * 3.2), rng)
+    ]
+    rng.shuffle(all_pieces)
+    device = next(model.parameters()).device
+    for piece in all_pieces[:count]:
         ids = [end, *encode(tokenizer, piece)]
         if len(ids) <= window:
-            total += float(nats(model, torch.tensor([ids], device=next(model.parameters()).device)))
-            tokens += len(ids) - 1
-            size += len(piece.encode())
+            total_nats += float(summed_nats(model, torch.tensor([ids], device=device)))
+            num_tokens += len(ids) - 1
+            num_bytes += len(piece.encode())
     return {
-        "nats_per_token": round(total / tokens, 4),
-        "bits_per_byte": round(total / math.log(2) / size, 4),
-        "tokens": tokens,
+        "nats_per_token": round(total_nats / num_tokens, 4),
+        "bits_per_byte": round(total_nats / math.log(2) / num_bytes, 4),
+        "tokens": num_tokens,
     }
 
 
 @torch.inference_mode()
-def nats(model: nn.Module, ids: Tensor, start: int = 1) -> Tensor:
-    """Return the summed cross-entropy of ids (1, n) from place `start` on."""
+def summed_nats(model: PreTrainedModel | PeftModel, ids: Tensor, start: int = 1) -> Tensor:
+    """Return the summed cross-entropy, in nats, of the ids (1, n) from index `start` on."""
     logits = model(input_ids=ids[:, :-1], use_cache=False).logits
     return functional.cross_entropy(logits[0, start - 1 :].float(), ids[0, start:], reduction="sum")

@@ -11,16 +11,20 @@ from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """The size of a model. Heads are 64 wide, the inner layer four times the width."""
+class ModelShape:
+    """Size of a model. Heads are 64 wide; the feed-forward layer has four times the width."""
 
     width: int = 320
+    """Width of the hidden state."""
     layers: int = 6
+    """Number of layers."""
     positions: int = 1024
+    """Tokens of the context window."""
     vocab_size: int = 8192
+    """Number of token ids."""
 
 
-def build(shape: Shape) -> GPTBigCodeForCausalLM:
+def build_model(shape: ModelShape) -> GPTBigCodeForCausalLM:
     """Return a new model: multi-query attention, learned positions, tied embeddings."""
     return GPTBigCodeForCausalLM(
         GPTBigCodeConfig(
@@ -41,23 +45,21 @@ def build(shape: Shape) -> GPTBigCodeForCausalLM:
     )
 
 
-def start_from(model: GPTBigCodeForCausalLM, weights: Path) -> None:
-    """Give a model the weights of another with the same tokenizer, but perhaps fewer added tokens.
+def load_initial_weights(model: GPTBigCodeForCausalLM, folder: Path) -> None:
+    """Load the weights of another model with the same tokenizer; it may have fewer added tokens.
 
-    Embeddings of tokens that the other lacks are the mean of all. Raises ValueError where the
-    shapes differ otherwise.
+    Tokens that the other model lacks get the mean of its embeddings. Raises ValueError if the
+    shapes differ in any other way.
     """
-    known = load_file(weights / "model.safetensors")
+    weights = load_file(folder / "model.safetensors")
     table = model.transformer.wte.weight
-    old = known.pop("transformer.wte.weight").float()
+    old = weights.pop("transformer.wte.weight").float()
     if old.shape[1] != table.shape[1] or len(old) > len(table):
-        raise ValueError(
-            f"{weights} has embeddings of {tuple(old.shape)}, not {tuple(table.shape)}"
-        )
-    known.pop("lm_head.weight", None)
+        raise ValueError(f"{folder} has embeddings of {tuple(old.shape)}, not {tuple(table.shape)}")
+    weights.pop("lm_head.weight", None)
     with torch.no_grad():
         table[: len(old)] = old
         table[len(old) :] = old.mean(0)
-    missing = set(model.load_state_dict(known, strict=False).missing_keys)
+    missing = set(model.load_state_dict(weights, strict=False).missing_keys)
     if missing - {"transformer.wte.weight", "lm_head.weight"}:
-        raise ValueError(f"{weights} is no model of this shape: it lacks {sorted(missing)}")
+        raise ValueError(f"{folder} has another shape: it lacks the weights {sorted(missing)}")

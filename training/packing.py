@@ -1,6 +1,6 @@
-"""Documents to sequences of equal length: cut on lines, transformed, packed whole.
+"""Turn documents into sequences of equal length: cut into pieces, then packed.
 
-A piece is never cut by packing: a hole whose answer lies in another sequence teaches nothing.
+Packing never cuts a piece: a hole whose middle is in another sequence would teach nothing.
 """
 
 from __future__ import annotations
@@ -13,37 +13,43 @@ import numpy as np
 import numpy.typing as npt
 
 PAD = np.uint16(65535)
-"""Fills the rest of a sequence; not an id, and never a label."""
+"""Fills the rest of a sequence; it is neither a token id nor a label."""
 
 Rows = npt.NDArray[np.uint16]
-"""Sequences by length, ids below 65535."""
+"""Training sequences (count, length) of token ids below 65535, padded with `PAD`."""
 
-_OPEN_BINS = 64
-
-
-Sizes = Literal["uniform", "log-uniform"]
-"""How sizes are drawn: from a quarter of the limit on, or from a tenth and mostly small."""
+_MAX_OPEN_ROWS = 64
 
 
-def _size(limit: int, rng: random.Random, sizes: Sizes) -> int:
-    if sizes == "uniform":
+SizeDistribution = Literal["uniform", "log-uniform"]
+"""How the sizes of pieces are drawn.
+
+- `uniform`: from a quarter of the limit to the limit
+- `log-uniform`: from a tenth of the limit to the limit, mostly small
+"""
+
+
+def _draw_size(limit: int, rng: random.Random, distribution: SizeDistribution) -> int:
+    if distribution == "uniform":
         return rng.randint(limit // 4, limit)
     return int(limit * 10 ** -rng.random())
 
 
-def pieces(text: str, limit: int, rng: random.Random, sizes: Sizes = "uniform") -> Iterator[str]:
-    """Cut a text on line ends into pieces of at most `limit` characters.
+def cut_pieces(
+    text: str, limit: int, rng: random.Random, distribution: SizeDistribution = "uniform"
+) -> Iterator[str]:
+    """Cut a text at line ends into pieces of at most `limit` characters.
 
-    Some are much shorter than the limit, as files are.
+    Some pieces are much shorter than the limit, as files are.
     """
-    target = _size(limit, rng, sizes)
+    target = _draw_size(limit, rng, distribution)
     piece: list[str] = []
     size = 0
     for line in text.splitlines(keepends=True):
         if piece and size + len(line) > target:
             yield "".join(piece)
             piece, size = [], 0
-            target = _size(limit, rng, sizes)
+            target = _draw_size(limit, rng, distribution)
         piece.append(line[:limit])
         size += len(line)
     if piece:
@@ -51,26 +57,26 @@ def pieces(text: str, limit: int, rng: random.Random, sizes: Sizes = "uniform") 
 
 
 def pack(encoded: Iterable[Sequence[int]], length: int) -> Iterator[npt.NDArray[np.uint16]]:
-    """Put whole pieces into rows of `length`, each into the fullest open row it fits.
+    """Pack whole pieces into rows of `length` tokens, each into the fullest open row that it fits.
 
-    Pieces longer than a row are dropped: their hole would lose its answer.
+    Pieces that are longer than a row are dropped: their hole would lose its middle.
     """
-    bins: list[list[int]] = []
+    open_rows: list[list[int]] = []
     for ids in encoded:
         if len(ids) > length:
             continue
-        fitting = [b for b in bins if len(b) + len(ids) <= length]
+        fitting = [row for row in open_rows if len(row) + len(ids) <= length]
         if fitting:
             max(fitting, key=len).extend(ids)
             continue
-        if len(bins) == _OPEN_BINS:
-            fullest = max(range(len(bins)), key=lambda i: len(bins[i]))
-            yield _row(bins.pop(fullest), length)
-        bins.append(list(ids))
-    yield from (_row(b, length) for b in bins)
+        if len(open_rows) == _MAX_OPEN_ROWS:
+            fullest = max(range(len(open_rows)), key=lambda i: len(open_rows[i]))
+            yield _pad(open_rows.pop(fullest), length)
+        open_rows.append(list(ids))
+    yield from (_pad(row, length) for row in open_rows)
 
 
-def _row(ids: Sequence[int], length: int) -> npt.NDArray[np.uint16]:
+def _pad(ids: Sequence[int], length: int) -> npt.NDArray[np.uint16]:
     row = np.full(length, PAD, dtype=np.uint16)
     row[: len(ids)] = ids
     return row

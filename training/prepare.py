@@ -1,28 +1,42 @@
-"""From source files on the machine to the corpus and the tokenizer on disk."""
+"""Make the corpus and the tokenizer from the source files on this machine."""
 
 from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
 
 import tokenizers
 
 from fim.secrets import detectors
-from training import dialogues
-from training.collect import HELD_OUT, Document, Source, documents, sources
-from training.decontaminate import Benchmarks, benchmark_texts
-from training.filters import Deduplicator, kept
-from training.formats import Cell, Commit, cells_of
-from training.history import commits
-from training.private import redact
+from training.collect import (
+    HELD_OUT,
+    CorpusDocument,
+    SourceProject,
+    find_projects,
+    read_documents,
+)
+from training.corpus import CorpusReport, ProjectReport, load_documents, write_json_lines
+from training.decontaminate import BenchmarkTexts, read_benchmark_texts
+from training.dialogues import (
+    MinedDialogue,
+    dialogue_about,
+    dialogues_for_test,
+    dialogues_from_tests,
+)
+from training.doctests import doctest_cells, examples_as_test
+from training.filters import Deduplicator, filter_documents
+from training.formats import NotebookCell, parse_notebook
+from training.functions import documented_functions
+from training.history import read_commits
+from training.redaction import redact
 from training.tokenizer import add_chat_tokens, load_tokenizer, train_tokenizer
 
 CHARACTERS_PER_PROJECT = 3_000_000
-"""No single project may speak for a whole language."""
+"""Maximum characters of one project, so that none dominates its language."""
 
 SHARES = {
     "javascript": 0.10,
@@ -37,7 +51,10 @@ SHARES = {
     "shell": 0.003,
     "c": 0.01,
 }
-"""Characters of a language, at most, for each of Python."""
+"""Maximum characters of each other language, as a share of those of Python."""
+
+_MAX_FUNCTIONS_PER_FILE = 4
+"""Maximum functions of a file with a dialogue, so that no file dominates the dialogues."""
 
 
 def write_corpus(
@@ -47,66 +64,90 @@ def write_corpus(
     downloads: Path | None = None,
     benchmarks: Sequence[Path] = (),
     histories: Sequence[Path] = (),
-) -> dict[str, Any]:
-    """Write the corpus to `folder`; return what was kept and dropped, by step and project.
+) -> CorpusReport:
+    """Write the corpus to `folder`; return the counts of kept and dropped data.
 
     Files: `train.jsonl`, `held_out.jsonl`, `commits.jsonl`, `notebooks.jsonl`, `dialogues.jsonl`.
-    Held-out projects are read first, so that near-duplicates of them in other projects go too.
+    Held-out projects are read first, so that their near duplicates in other projects are dropped.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
-    known = Benchmarks(text for file in benchmarks for text in benchmark_texts(file))
-    duplicates = Deduplicator()
-    counts, private = dict[str, int](), dict[str, int]()
-    projects: dict[str, Any] = {}
-    training, held_out, turns = list[Document](), list[Document](), list[dialogues.Turn]()
-    found = sorted(
-        sources(downloads), key=lambda source: (source.project not in HELD_OUT, source.project)
+    projects = sorted(
+        find_projects(downloads), key=lambda project: (project.name not in HELD_OUT, project.name)
     )
+    texts = BenchmarkTexts(text for file in benchmarks for text in read_benchmark_texts(file))
+    reader = _ProjectReader(texts, rng)
     with detectors():
-        for source in found:
-            aside = source.project in HELD_OUT
-            chosen = _capped(kept(documents(source), duplicates, known, counts), rng)
-            chosen = [redacted(document, private) for document in chosen]
-            (held_out if aside else training).extend(chosen)
-            if not aside:
-                turns += _tests(source, chosen, rng)
-            size = sum(len(document.text) for document in chosen)
-            projects[source.project] = {
-                "licence": source.licence,
-                "files": len(chosen),
-                "characters": size,
-                "held_out": aside,
-            }
-    training = _balanced(training, rng)
-    turns += [turn for document in training for turn in _turns(document, rng)]
-    notebooks = [*_notebooks(training), *_notebook_files(found)]
-    _write(folder / "train.jsonl", map(asdict, training))
-    _write(folder / "held_out.jsonl", map(asdict, held_out))
-    _write(folder / "notebooks.jsonl", ([asdict(cell) for cell in book] for book in notebooks))
-    _write(folder / "dialogues.jsonl", map(asdict, turns))
-    changes = [change for repository in histories for change in commits(repository)]
-    _write(folder / "commits.jsonl", map(asdict, changes))
-    report = {
-        "documents": counts,
-        "private": private,
-        "languages": _sizes(training),
-        "commits": len(changes),
-        "notebooks": len(notebooks),
-        "dialogues": _tasks(turns),
-        "projects": projects,
-    }
+        for project in projects:
+            reader.read(project)
+    training = _limit_languages(reader.training, rng)
+    dialogues = [*reader.dialogues, *(d for document in training for d in _mine(document, rng))]
+    notebooks = [*_doctest_notebooks(training), *_notebook_files(projects)]
+    commits = [commit for repository in histories for commit in read_commits(repository)]
+    write_json_lines(folder / "train.jsonl", map(asdict, training))
+    write_json_lines(folder / "held_out.jsonl", map(asdict, reader.held_out))
+    rows = ([asdict(cell) for cell in notebook] for notebook in notebooks)
+    write_json_lines(folder / "notebooks.jsonl", rows)
+    write_json_lines(folder / "dialogues.jsonl", map(asdict, dialogues))
+    write_json_lines(folder / "commits.jsonl", map(asdict, commits))
+    report = CorpusReport(
+        documents=reader.outcomes,
+        private=reader.redactions,
+        languages=_characters_by_language(training),
+        commits=len(commits),
+        notebooks=len(notebooks),
+        dialogues=dict(Counter(dialogue.task for dialogue in dialogues)),
+        projects=reader.projects,
+    )
     (folder / "corpus.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     return report
 
 
-def redacted(document: Document, counts: dict[str, int]) -> Document:
-    """Return a document with placeholders for personal data and secrets."""
-    return Document(document.project, document.path, redact(document.text, counts))
+class _ProjectReader:
+    """Reads, filters and redacts the files of projects, and counts the outcomes."""
+
+    def __init__(self, benchmarks: BenchmarkTexts, rng: random.Random) -> None:
+        self._benchmarks, self._rng = benchmarks, rng
+        self._deduplicator = Deduplicator()
+        self.training = list[CorpusDocument]()
+        self.held_out = list[CorpusDocument]()
+        self.dialogues = list[MinedDialogue]()
+        self.outcomes = dict[str, int]()
+        self.redactions = dict[str, int]()
+        self.projects = dict[str, ProjectReport]()
+
+    def read(self, project: SourceProject) -> None:
+        """Add the documents of a project and, unless it is held out, dialogues from its tests."""
+        is_held_out = project.name in HELD_OUT
+        documents = filter_documents(
+            read_documents(project), self._deduplicator, self._benchmarks, self.outcomes
+        )
+        chosen = [
+            _redact_document(document, self.redactions)
+            for document in _limit_project(documents, self._rng)
+        ]
+        if is_held_out:
+            self.held_out += chosen
+        else:
+            self.training += chosen
+            python = [document for document in chosen if document.language == "python"]
+            tests = read_documents(project, project.tests)
+            self.dialogues += dialogues_from_tests(python, tests, self._rng)
+        self.projects[project.name] = ProjectReport(
+            licence=project.licence,
+            files=len(chosen),
+            characters=sum(len(document.text) for document in chosen),
+            held_out=is_held_out,
+        )
 
 
-def _capped(found: Iterable[Document], rng: random.Random) -> list[Document]:
-    shuffled = list(found)
+def _redact_document(document: CorpusDocument, counts: dict[str, int]) -> CorpusDocument:
+    return CorpusDocument(document.project, document.path, redact(document.text, counts))
+
+
+def _limit_project(documents: Iterable[CorpusDocument], rng: random.Random) -> list[CorpusDocument]:
+    """Choose documents at random, up to the maximum characters of a project."""
+    shuffled = list(documents)
     rng.shuffle(shuffled)
     size, chosen = 0, []
     for document in shuffled:
@@ -116,110 +157,66 @@ def _capped(found: Iterable[Document], rng: random.Random) -> list[Document]:
     return chosen
 
 
-def _balanced(found: list[Document], rng: random.Random) -> list[Document]:
-    """Cut every other language back to its share of Python."""
-    rng.shuffle(found)
-    python = _sizes(found).get("python", 0)
-    room = {language: share * python for language, share in SHARES.items()}
+def _limit_languages(documents: list[CorpusDocument], rng: random.Random) -> list[CorpusDocument]:
+    """Shuffle the documents and limit every other language to its share of Python."""
+    rng.shuffle(documents)
+    python = _characters_by_language(documents).get("python", 0)
+    remaining = {language: share * python for language, share in SHARES.items()}
     chosen = []
-    for document in found:
+    for document in documents:
         if document.language != "python":
-            room[document.language] -= len(document.text)
-            if room[document.language] < 0:
+            remaining[document.language] -= len(document.text)
+            if remaining[document.language] < 0:
                 continue
         chosen.append(document)
     return chosen
 
 
-def _sizes(found: Iterable[Document]) -> dict[str, int]:
+def _characters_by_language(documents: Iterable[CorpusDocument]) -> dict[str, int]:
     sizes: dict[str, int] = {}
-    for document in found:
+    for document in documents:
         sizes[document.language] = sizes.get(document.language, 0) + len(document.text)
     return sizes
 
 
-def _tests(source: Source, chosen: list[Document], rng: random.Random) -> list[dialogues.Turn]:
-    tests = documents(source, source.tests)
-    python = [document for document in chosen if document.language == "python"]
-    return list(dialogues.pairs_with_tests(python, tests, rng))
-
-
-def _turns(document: Document, rng: random.Random) -> Iterator[dialogues.Turn]:
-    """Yield dialogues about a file: of few functions, so that no file is asked about for long."""
+def _mine(document: CorpusDocument, rng: random.Random) -> Iterator[MinedDialogue]:
+    """Yield dialogues about some functions of a file."""
     if document.language == "python":
-        found = list(dialogues.functions(document.text))
-        for function in found:
-            if test := dialogues.examples_as_test(function):
-                yield from dialogues.turns_for_test(function, test, rng)
-        short = [function for function in found if function.short]
-        for function in rng.sample(short, min(len(short), 4)):
-            yield dialogues.turn_about(function, rng)
+        functions = list(documented_functions(document.text))
+        for function in functions:
+            if test := examples_as_test(function):
+                yield from dialogues_for_test(function, test, rng)
+        short = [function for function in functions if function.is_short]
+        for function in rng.sample(short, min(len(short), _MAX_FUNCTIONS_PER_FILE)):
+            yield dialogue_about(function, rng)
 
 
-def _tasks(turns: Iterable[dialogues.Turn]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for turn in turns:
-        counts[turn.task] = counts.get(turn.task, 0) + 1
-    return counts
-
-
-def _notebooks(found: Iterable[Document]) -> Iterator[list[Cell]]:
-    """Yield notebooks made of docstrings' examples: text, code and what it prints."""
-    for document in found:
+def _doctest_notebooks(documents: Iterable[CorpusDocument]) -> Iterator[list[NotebookCell]]:
+    """Yield notebooks made of the examples in docstrings: text, code and output."""
+    for document in documents:
         if document.language == "python" and ">>>" in document.text:
-            for function in dialogues.functions(document.text):
-                if cells := dialogues.doctest_cells(function.docstring):
+            for function in documented_functions(document.text):
+                if cells := doctest_cells(function.docstring):
                     yield cells
 
 
-def _notebook_files(found: Iterable[Source]) -> Iterator[list[Cell]]:
-    for source in found:
-        if source.project not in HELD_OUT:
-            for file in sorted(source.notebooks):
+def _notebook_files(projects: Iterable[SourceProject]) -> Iterator[list[NotebookCell]]:
+    """Yield the notebooks of the projects that are not held out."""
+    for project in projects:
+        if project.name not in HELD_OUT:
+            for file in sorted(project.notebooks):
                 try:
-                    yield cells_of(file.read_text(encoding="utf-8"))
+                    yield parse_notebook(file.read_text(encoding="utf-8"))
                 except (OSError, ValueError):
                     continue
 
 
-def _write(file: Path, rows: Iterable[Any]) -> None:
-    with file.open("w", encoding="utf-8") as lines:
-        _write_rows(lines, rows)
-
-
-def _write_rows(lines: TextIO, rows: Iterable[Any]) -> None:
-    for row in rows:
-        lines.write(json.dumps(row) + "\n")
-
-
-def _read(file: Path) -> Iterator[Any]:
-    with file.open(encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
-
-
-def read_documents(file: Path) -> Iterator[Document]:
-    """Yield the documents of a file that `write_corpus` wrote."""
-    return (Document(**row) for row in _read(file))
-
-
-def read_commits(folder: Path) -> Iterator[Commit]:
-    """Yield the commits of a corpus."""
-    return (Commit(**row) for row in _read(folder / "commits.jsonl"))
-
-
-def read_notebooks(folder: Path) -> Iterator[list[Cell]]:
-    """Yield the notebooks of a corpus."""
-    return ([Cell(**cell) for cell in row] for row in _read(folder / "notebooks.jsonl"))
-
-
-def read_dialogues(folder: Path) -> Iterator[dialogues.Turn]:
-    """Yield the dialogues of a corpus."""
-    return (dialogues.Turn(**row) for row in _read(folder / "dialogues.jsonl"))
-
-
 def write_tokenizer(folder: Path, vocab_size: int) -> tokenizers.Tokenizer:
-    """Train on the corpus in `folder` and write `tokenizer.json` there, chat tokens last."""
-    texts = (document.text for document in read_documents(folder / "train.jsonl"))
-    inner = add_chat_tokens(train_tokenizer(texts, vocab_size))
-    inner.save(str(folder / "tokenizer.json"))
+    """Train a tokenizer on the corpus in `folder` and write it to `tokenizer.json` there.
+
+    ChatML's tokens get the last ids.
+    """
+    texts = (document.text for document in load_documents(folder / "train.jsonl"))
+    tokenizer = add_chat_tokens(train_tokenizer(texts, vocab_size))
+    tokenizer.save(str(folder / "tokenizer.json"))
     return load_tokenizer(folder / "tokenizer.json")

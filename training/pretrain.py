@@ -1,156 +1,49 @@
-"""The pretraining loop: AdamW and Muon, warm-up and decay, checkpoints that resume to the bit."""
+"""The pretraining loop: Muon and AdamW, a learning-rate schedule, exactly resumable checkpoints."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-import tokenizers
 import torch
 from accelerate import PartialState
 from torch import Tensor, nn
 from transformers import GPTBigCodeForCausalLM
 
+from training.labels import StageData, label_weights, step_batches
 from training.loss import weighted_cross_entropy
-from training.model import Shape, build
-from training.packing import PAD, Rows
-from training.tokenizer import SPECIAL_TOKENS, special_id
-
-_IGNORED = -100
-
-OPENING = 4
-"""Tokens of a middle that must join it to the prefix, which lies behind the suffix in PSM order."""
+from training.model import ModelShape, build_model
+from training.plan import TrainingPlan, learning_rate_factor
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run does. Two runs with equal plans and rows give equal weights."""
+def make_optimizers(model: nn.Module, plan: TrainingPlan) -> list[torch.optim.Optimizer]:
+    """Return Muon for the matrices in the layers, AdamW for embeddings, norms and biases.
 
-    steps: int
-    rows_per_step: int = 8
-    """Sequences in one optimiser step."""
-    rows_per_batch: int = 8
-    """Sequences in one forward pass; fewer need less memory."""
-    schedule: tuple[tuple[int, float], ...] = ((-1, 0.0), (99, 1.0))
-    """Steps and what the learning rates are multiplied with there, straight lines between."""
-    legs: tuple[int, ...] = ()
-    """Steps at which the optimisers begin anew."""
-    first_step: int = 0
-    """Where the run begins: a later leg alone, from the weights of another run."""
-    muon_lr: float = 0.02
-    adam_lr: float = 3e-3
-    weight_decay: float = 0.05
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """Ids by which the loss knows what a token belongs to; -1 is no token's."""
-
-    middle: int = SPECIAL_TOKENS.index("<fim_middle>")
-    end: int = SPECIAL_TOKENS.index("<|endoftext|>")
-    asked: tuple[int, ...] = (-1,)
-    """After these, somebody else speaks."""
-    answered: int = -1
-    """After this, the model does."""
-
-    @classmethod
-    def of(cls, tokenizer: tokenizers.Tokenizer) -> Marks:
-        """Look ChatML's tokens up; raises ValueError where one is missing."""
-        asked = tuple(special_id(tokenizer, name) for name in ("<|system|>", "<|user|>"))
-        return cls(asked=asked, answered=special_id(tokenizer, "<|assistant|>"))
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The data of some steps of a run."""
-
-    rows: Rows
-    until: int
-    """The step before which it ends."""
-    middle_weight: float = 1.0
-    """What a token after `<fim_middle>` counts in the loss; any other counts 1."""
-    opening_weight: float = 1.0
-    """What the first `OPENING` of those count."""
-    marks: Marks = Marks()
-
-
-def learning_rate_factor(step: int, plan: Plan) -> float:
-    """Return what the learning rates of a step are multiplied with."""
-    steps, factors = zip(*plan.schedule, strict=True)
-    return float(np.interp(step, steps, factors))
-
-
-def optimizers(model: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices within the layers, AdamW for embeddings, norms and biases.
-
-    Muon is Jordan et al. 2024; its rate is scaled to match AdamW's update size
-    (Liu et al. 2025, arXiv:2502.16982).
+    Muon is Jordan et al. 2024, with its original scaling of the learning rate.
     """
     matrices: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        inner = parameter.ndim == 2 and ".h." in name
-        (matrices if inner else rest).append(parameter)
+        is_layer_matrix = parameter.ndim == 2 and ".h." in name
+        (matrices if is_layer_matrix else others).append(parameter)
     muon = torch.optim.Muon(
         matrices, lr=plan.muon_lr, weight_decay=plan.weight_decay, adjust_lr_fn="original"
     )
-    adam = torch.optim.AdamW(rest, lr=plan.adam_lr, betas=(0.9, 0.95), weight_decay=0.0)
+    adam = torch.optim.AdamW(others, lr=plan.adam_lr, betas=(0.9, 0.95), weight_decay=0.0)
     for optimizer in (muon, adam):
         for group in optimizer.param_groups:
             group["full_lr"] = group["lr"]
     return [muon, adam]
 
 
-def batches(
-    rows: Rows, step: int, plan: Plan, processes: int = 1
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield inputs and labels of one step, both (rows_per_batch, length - 1).
-
-    Rows are taken in order and begin again at the end; padding is no label. With more processes
-    than one, batches are no larger than a process's share.
-    """
-    first = step * plan.rows_per_step
-    chosen = rows[np.arange(first, first + plan.rows_per_step) % len(rows)]
-    share = plan.rows_per_step // processes
-    size = max(n for n in range(1, min(plan.rows_per_batch, share) + 1) if share % n == 0)
-    for at in range(0, plan.rows_per_step, size):
-        part = chosen[at : at + size].astype(np.int64)
-        padding = part == PAD
-        labels = torch.from_numpy(np.where(padding, _IGNORED, part)[:, 1:])
-        yield torch.from_numpy(np.where(padding, 0, part)[:, :-1]), labels
-
-
-def label_weights(inputs: Tensor, labels: Tensor, part: Part) -> Tensor:
-    """Return what each label counts, (batch, length): nothing for padding.
-
-    A label lies in a middle if, up to its input, `<fim_middle>` came after the last
-    `<|endoftext|>`; in somebody else's turn, which counts nothing, if `<|system|>` or `<|user|>`
-    came after the last `<|assistant|>` or `<|endoftext|>`.
-    """
-
-    def last(*ids: int) -> Tensor:
-        found = torch.isin(inputs, torch.tensor(ids, device=inputs.device))
-        return torch.where(found, places, -1).cummax(1).values
-
-    places = torch.arange(inputs.shape[1], device=inputs.device).expand_as(inputs)
-    marks = part.marks
-    middle, end = last(marks.middle), last(marks.end)
-    weights = torch.where(places - middle < OPENING, part.opening_weight, part.middle_weight)
-    weights = torch.where(middle > end, weights, 1.0)
-    asked = last(*marks.asked) > last(marks.answered, marks.end)
-    return weights * ~asked * (labels != _IGNORED)
-
-
-def loss_of(
+def training_loss(
     model: GPTBigCodeForCausalLM, inputs: Tensor, labels: Tensor, weights: Tensor
 ) -> Tensor:
-    """Weighted sum of cross-entropies in nats, with bfloat16 products where the device has them."""
+    """Return the weighted sum of cross-entropies in nats; matrix products are in bfloat16."""
     with torch.autocast(inputs.device.type, torch.bfloat16):
         hidden = model.transformer(input_ids=inputs, use_cache=False).last_hidden_state
     return weighted_cross_entropy(
@@ -161,64 +54,71 @@ def loss_of(
     )
 
 
-class Run:
-    """A training run that can be stopped and taken up again.
+class TrainingRun:
+    """A training run that can be interrupted and resumed.
 
-    Under `accelerate launch` each process takes its share of a step's sequences and the gradients
-    are added up: the same step as on one device, but for the order of floating-point sums.
+    Under `accelerate launch` each process computes its share of a step's sequences, and the
+    gradients are added. The step is the same as on one device, except for the order of
+    floating-point sums.
     """
 
     def __init__(
-        self, shape: Shape, plan: Plan, parts: Sequence[Part], state: PartialState | None = None
+        self,
+        shape: ModelShape,
+        plan: TrainingPlan,
+        stages: Sequence[StageData],
+        state: PartialState | None = None,
     ) -> None:
         torch.manual_seed(plan.seed)
-        self.plan, self.parts, self.shape = plan, parts, shape
+        self.plan, self.stages, self.shape = plan, stages, shape
         self.state = state or PartialState(cpu=True)
         if plan.rows_per_step % self.state.num_processes:
             raise ValueError(
-                f"{plan.rows_per_step} sequences a step cannot be shared by "
-                f"{self.state.num_processes} processes."
+                f"{plan.rows_per_step} sequences per step cannot be divided among "
+                f"{self.state.num_processes} processes. Use another number of processes."
             )
-        self.model = build(shape).to(self.state.device)
-        self.optimizers = optimizers(self.model, plan)
+        self.model = build_model(shape).to(self.state.device)
+        self.optimizers = make_optimizers(self.model, plan)
         self.step = plan.first_step
 
     def advance(self) -> float:
-        """Do one optimiser step; return its loss, the weighted mean of nats a token."""
-        part = next(part for part in self.parts if self.step < part.until)
-        if self.step in self.plan.legs:
-            self.optimizers = optimizers(self.model, self.plan)
+        """Run one optimizer step; return its loss, the weighted mean of nats per token."""
+        if self.step in self.plan.phase_starts:
+            self.optimizers = make_optimizers(self.model, self.plan)
         factor = learning_rate_factor(self.step, self.plan)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["full_lr"] * factor
-        made = list(batches(part.rows, self.step, self.plan, self.state.num_processes))
-        weights = [label_weights(*batch, part) for batch in made]
-        whole = torch.stack([weight.sum() for weight in weights]).sum()
-        total = torch.zeros((), device=self.state.device)
-        mine = slice(self.state.process_index, None, self.state.num_processes)
-        for (inputs, labels), weight in zip(made[mine], weights[mine], strict=True):
-            tensors = (tensor.to(self.state.device) for tensor in (inputs, labels, weight))
-            loss = loss_of(self.model, *tensors) / whole
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        self._add_up(total)
+        loss = self._accumulate_gradients()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        return float(total)
+        return float(loss)
 
-    def _add_up(self, total: Tensor) -> None:
-        """Sum gradients and loss over the processes."""
-        if self.state.num_processes > 1:
+    def _accumulate_gradients(self) -> Tensor:
+        """Compute the step's gradients, summed over the processes; return its loss."""
+        data = next(stage for stage in self.stages if self.step < stage.end_step)
+        num_processes = self.state.num_processes
+        batches = list(step_batches(data.rows, self.step, self.plan, num_processes))
+        weights = [label_weights(*batch, data) for batch in batches]
+        total_weight = torch.stack([weight.sum() for weight in weights]).sum()
+        total_loss = torch.zeros((), device=self.state.device)
+        share = slice(self.state.process_index, None, num_processes)
+        for (inputs, labels), weight in zip(batches[share], weights[share], strict=True):
+            tensors = (tensor.to(self.state.device) for tensor in (inputs, labels, weight))
+            loss = training_loss(self.model, *tensors) / total_weight
+            loss.backward()  # type: ignore[no-untyped-call]
+            total_loss += loss.detach()
+        if num_processes > 1:
             for parameter in self.model.parameters():
                 torch.distributed.all_reduce(parameter.grad)
-            torch.distributed.all_reduce(total)
+            torch.distributed.all_reduce(total_loss)
+        return total_loss
 
     def save(self, file: Path) -> None:
-        """Write all that the rest of the run depends on; never leaves half a file."""
+        """Write a checkpoint with all state that the rest of the run depends on, atomically."""
         state = {
             "step": self.step,
             "shape": asdict(self.shape),
@@ -231,21 +131,24 @@ class Run:
         os.replace(partial, file)
 
     def load(self, file: Path) -> None:
-        """Take up a run that `save` wrote.
+        """Continue from a checkpoint that `save` wrote.
 
-        Raises ValueError if that run had another plan or shape: the rest would not be the same.
+        Raises ValueError if it has another plan or shape: the result would not be the same.
         """
         state = torch.load(file, map_location=self.state.device, weights_only=True)
-        if (Plan(**state["plan"]), Shape(**state["shape"])) != (self.plan, self.shape):
-            raise ValueError(f"{file} belongs to another run: {state['plan']}, {state['shape']}")
+        if (TrainingPlan(**state["plan"]), ModelShape(**state["shape"])) != (self.plan, self.shape):
+            raise ValueError(
+                f"{file} belongs to another run, with plan {state['plan']} and shape "
+                f"{state['shape']}. Choose another --folder, or delete it."
+            )
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step = state["step"]
 
 
-def keep_steps(log: Path, step: int) -> float:
-    """Drop the lines after a step, which are about to be made again; return its seconds."""
+def truncate_log(log: Path, step: int) -> float:
+    """Drop the log lines after a step, which will be run again; return the step's seconds."""
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     rows = [json.loads(line) for line in lines]
     kept = [row for row in rows if row["step"] <= step]
@@ -254,37 +157,38 @@ def keep_steps(log: Path, step: int) -> float:
 
 
 def train(
-    run: Run,
+    run: TrainingRun,
     checkpoint: Path,
     log: Path,
     *,
     seconds_between_checkpoints: float = 240.0,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Run to the end of the plan, from the checkpoint if there is one, logging each step.
+    """Run all steps of the plan and log each; continue from the checkpoint if there is one.
 
-    One process of several writes; all read.
+    With several processes only the main process writes; all read the checkpoint.
     """
-    before = 0.0
+    earlier_seconds = 0.0
     if checkpoint.exists():
         run.load(checkpoint)
-        before = keep_steps(log, run.step)
+        earlier_seconds = truncate_log(log, run.step)
         say(f"resumed at step {run.step}")
-    saved = time.monotonic()
-    started = saved - before
+    saved_at = time.monotonic()
+    started_at = saved_at - earlier_seconds
     with log.open("a", encoding="utf-8") as lines:
         while run.step < run.plan.steps:
             loss = run.advance()
             now = time.monotonic()
             if not run.state.is_main_process:
                 continue
-            row = {"step": run.step, "loss": round(loss, 4), "seconds": round(now - started, 1)}
+            seconds = now - started_at
+            row = {"step": run.step, "loss": round(loss, 4), "seconds": round(seconds, 1)}
             lines.write(json.dumps(row) + "\n")
             lines.flush()
             if run.step % 20 == 0:
-                say(f"step {run.step}/{run.plan.steps} loss {loss:.3f} {now - started:.0f} s")
-            if now - saved > seconds_between_checkpoints:
+                say(f"step {run.step}/{run.plan.steps} loss {loss:.3f} {seconds:.0f} s")
+            if now - saved_at > seconds_between_checkpoints:
                 run.save(checkpoint)
-                saved = now
+                saved_at = now
     if run.state.is_main_process:
         run.save(checkpoint)

@@ -1,4 +1,4 @@
-"""A user's own repository as training data: its files, some of them held out."""
+"""A user's own repository as training data; some of its files are held out."""
 
 from __future__ import annotations
 
@@ -8,108 +8,109 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.collect import LANGUAGES, Document
-from training.filters import MAX_LINE, Deduplicator
+from training.collect import LANGUAGES, CorpusDocument
+from training.filters import MAX_CHARACTERS, MAX_LINE, Deduplicator
 from training.holes import LineHole, code_lines, cut_line
 
 HELD_OUT_SHARE = 0.15
+"""Share of the files that are held out."""
 MIN_FILES = 4
-"""Fewer cannot be split into what is learned and what is measured with."""
+"""Minimum files: fewer cannot be split into training files and held-out files."""
 
-_MAX_CHARACTERS = 400_000
-_NO_CODE = frozenset({"json", "yaml", "html", "css", "markdown"})
-_SKIPPED = frozenset({".git", "node_modules", ".venv", "venv", "__pycache__", "dist", "build"})
+_NON_CODE_LANGUAGES = frozenset({"json", "yaml", "html", "css", "markdown"})
+_SKIPPED_FOLDERS = frozenset(
+    {".git", "node_modules", ".venv", "venv", "__pycache__", "dist", "build"}
+)
+_COMMENT_MARKS = ("//", "#", "/*", "*")
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """Files to learn from, and files to measure with."""
+class RepositorySplit:
+    """The files of a repository, split for training and measuring."""
 
-    training: list[Document]
-    held_out: list[Document]
+    training: list[CorpusDocument]
+    held_out: list[CorpusDocument]
 
 
-def read_repository(root: Path) -> list[Document]:
-    """Return the source files of a repository: what git lists, or every file where there is no git.
+def read_repository(root: Path) -> list[CorpusDocument]:
+    """Return the source files that git lists, or all source files if there is no git.
 
-    Raises ValueError where `root` is no folder.
+    Raises ValueError if `root` is not a folder.
     """
     if not root.is_dir():
-        raise ValueError(f"{root} is no folder.")
-    found = []
-    for file in _files(root):
-        if file.suffix not in LANGUAGES or LANGUAGES[file.suffix] in _NO_CODE:
+        raise ValueError(f"{root} is not a folder.")
+    documents = []
+    for file in _list_files(root):
+        if file.suffix not in LANGUAGES or LANGUAGES[file.suffix] in _NON_CODE_LANGUAGES:
             continue
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             continue
         lines = text.splitlines()
-        if text.strip() and len(text) <= _MAX_CHARACTERS and max(map(len, lines)) <= MAX_LINE:
-            found.append(Document(root.resolve().name, file.relative_to(root).as_posix(), text))
-    return found
+        if text.strip() and len(text) <= MAX_CHARACTERS and max(map(len, lines)) <= MAX_LINE:
+            path = file.relative_to(root).as_posix()
+            documents.append(CorpusDocument(root.resolve().name, path, text))
+    return documents
 
 
-def _files(root: Path) -> list[Path]:
-    command = [
-        "git",
-        "-C",
-        str(root),
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]
-    done = subprocess.run(command, capture_output=True, check=False)
-    listed = [name for name in done.stdout.decode("utf-8", "replace").split("\0") if name]
-    if done.returncode == 0 and listed:
-        return sorted(root / name for name in listed)
-    # No git, or a folder that the repository around it ignores.
+def _list_files(root: Path) -> list[Path]:
+    command = ["git", "-C", str(root), "ls-files", "-z"]
+    command += ["--cached", "--others", "--exclude-standard"]
+    process = subprocess.run(command, capture_output=True, check=False)
+    names = [name for name in process.stdout.decode("utf-8", "replace").split("\0") if name]
+    if process.returncode == 0 and names:
+        return sorted(root / name for name in names)
+    # There is no git, or the folder is ignored by the repository around it.
     return sorted(
-        file for file in root.rglob("*") if not _SKIPPED.intersection(file.relative_to(root).parts)
+        file
+        for file in root.rglob("*")
+        if not _SKIPPED_FOLDERS.intersection(file.relative_to(root).parts)
     )
 
 
-def split(documents: Sequence[Document], seed: int) -> Split:
-    """Set files aside at random; near-copies of them are not learned from.
+def split_repository(documents: Sequence[CorpusDocument], seed: int) -> RepositorySplit:
+    """Hold out random files; their near duplicates are not used for training.
 
-    Raises ValueError for a repository that is too small.
+    Raises ValueError if the repository is too small.
     """
     if len(documents) < MIN_FILES:
         raise ValueError(
-            f"There are {len(documents)} source files; at least {MIN_FILES} are needed, to learn "
-            "from some and measure with others."
+            f"There are {len(documents)} source files. At least {MIN_FILES} are needed, to train "
+            "on some and measure on others."
         )
     shuffled = list(documents)
     random.Random(seed).shuffle(shuffled)
     count = max(1, round(HELD_OUT_SHARE * len(shuffled)))
-    known = Deduplicator()
-    held_out = [one for one in shuffled[:count] if known.add(one.text) is None]
-    training = [one for one in shuffled[count:] if known.add(one.text) is None]
+    seen = Deduplicator()
+    held_out = [document for document in shuffled[:count] if seen.add(document.text) is None]
+    training = [document for document in shuffled[count:] if seen.add(document.text) is None]
     if not training:
         raise ValueError("All source files are copies of each other: there is nothing to learn.")
-    return Split(training, held_out)
+    return RepositorySplit(training, held_out)
 
 
-def line_holes(documents: Iterable[Document], count: int, rng: random.Random) -> list[LineHole]:
-    """Draw `count` lines of code, each with the cursor at a random column of it."""
+def sample_line_holes(
+    documents: Iterable[CorpusDocument], count: int, rng: random.Random
+) -> list[LineHole]:
+    """Draw up to `count` lines of code, each with the cursor at a random column."""
     lines = [
         (document, line)
         for document in documents
         for line in (
-            code_lines(document.text) if document.language == "python" else _lines(document.text)
+            code_lines(document.text)
+            if document.language == "python"
+            else _probable_code_lines(document.text)
         )
     ]
     rng.shuffle(lines)
     return [cut_line(document.text, line, rng.random()) for document, line in lines[:count]]
 
 
-def _lines(text: str) -> list[int]:
-    """Return the lines that may be code in a language that is not parsed here."""
-    marks = ("//", "#", "/*", "*")
+def _probable_code_lines(text: str) -> list[int]:
+    """Return the lines that are neither blank nor comments, in a language that is not parsed."""
     return [
         number
         for number, line in enumerate(text.split("\n"))
-        if line.strip() and not line.lstrip().startswith(marks)
+        if line.strip() and not line.lstrip().startswith(_COMMENT_MARKS)
     ]

@@ -1,156 +1,163 @@
-"""From the corpus to the packed sequences of a stage, on disk."""
+"""Make the packed training sequences of a stage from the corpus, and keep them on disk."""
 
 from __future__ import annotations
 
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import tokenizers
 
-from training.collect import Document
-from training.dialogues import chatml
-from training.fim import FimIds, transform
-from training.formats import Token, commit, header, ids_of, notebook
-from training.packing import PAD, Rows, pack, pieces
-from training.prepare import read_commits, read_dialogues, read_documents, read_notebooks
+from training.collect import CorpusDocument
+from training.corpus import load_commits, load_dialogues, load_documents, load_notebooks
+from training.dialogues import chatml_segments
+from training.fim import FimIds, FimOptions, transform
+from training.formats import (
+    SpecialToken,
+    commit_segments,
+    encode_segments,
+    header_segments,
+    notebook_segments,
+)
+from training.packing import PAD, Rows, cut_pieces, pack
 from training.recipe import Stage
-from training.tokenizer import encode, train_tokenizer
 
 _OTHER_FILE_SHARE = 0.3
-"""Of a piece's characters: what another file of its project may show before it."""
+"""Size of an excerpt of another file, as a share of the characters of the piece."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowsReport:
+    """How the training sequences of a stage were made; content of `rows-NUMBER.json`."""
+
+    length: int
+    """Tokens of a sequence."""
+    stage: Stage
+    rows: int
+    """Number of sequences."""
+    tokens: int
+    """Number of tokens without padding."""
+
+    @classmethod
+    def load(cls, file: Path) -> RowsReport:
+        """Load the report that `load_or_make_rows` wrote."""
+        fields = json.loads(file.read_text(encoding="utf-8"))
+        stage = fields["stage"]
+        stage = Stage(**{**stage, "fim": FimOptions(**stage["fim"])})
+        return cls(fields["length"], stage, fields["rows"], fields["tokens"])
+
+
+def load_or_make_rows(
+    folder: Path, tokenizer: tokenizers.Tokenizer, length: int, number: int, stage: Stage
+) -> Rows:
+    """Return the sequences of stage `number`; they are made once and then loaded from `folder`.
+
+    A run reads them by index, so that it can be resumed exactly by its step number.
+    """
+    array, report = folder / f"rows-{number}.npy", folder / f"rows-{number}.json"
+    settings = {"length": length, "stage": asdict(stage)}
+    saved = json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
+    if array.exists() and all(saved.get(key) == value for key, value in settings.items()):
+        return np.asarray(np.load(array), dtype=np.uint16)
+    rows = make_rows(folder, tokenizer, length, stage)
+    np.save(array, rows)
+    fields = asdict(RowsReport(length, stage, len(rows), int((rows != PAD).sum())))
+    report.write_text(json.dumps(fields, indent=1), encoding="utf-8")
+    return rows
 
 
 def make_rows(folder: Path, tokenizer: tokenizers.Tokenizer, length: int, stage: Stage) -> Rows:
     """Return the sequences of a stage, shuffled: (count, length), from the corpus in `folder`."""
     rng = random.Random(stage.seed)
-    encoded = list(_files(folder, tokenizer, length, stage, rng))
-    if stage.formats:
-        encoded += _other_formats(folder, tokenizer, rng)
+    encoded = list(_encode_pieces(folder, tokenizer, length, stage, rng))
+    if stage.has_formats:
+        encoded += _encode_other_formats(folder, tokenizer, rng)
     if stage.dialogue_share:
-        encoded += _dialogues(folder, tokenizer, sum(map(len, encoded)), stage, rng)
+        encoded += _encode_dialogues(folder, tokenizer, sum(map(len, encoded)), stage, rng)
     rng.shuffle(encoded)
     rows = np.stack(list(pack(encoded, length)))
     np.random.default_rng(stage.seed).shuffle(rows)
     return rows
 
 
-def rows_for(
-    folder: Path, tokenizer: tokenizers.Tokenizer, length: int, number: int, stage: Stage
-) -> Rows:
-    """Return the sequences of stage `number`, made once and then read from `folder`.
-
-    A run reads them by index, so that it resumes to the bit by its step number. Beside them
-    `rows-NUMBER.json` tells how they were made.
-    """
-    array, note = folder / f"rows-{number}.npy", folder / f"rows-{number}.json"
-    wanted = {"length": length, "stage": stage.describe()}
-    found = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
-    if array.exists() and all(found.get(key) == value for key, value in wanted.items()):
-        return np.asarray(np.load(array), dtype=np.uint16)
-    rows = make_rows(folder, tokenizer, length, stage)
-    np.save(array, rows)
-    wanted |= {"rows": len(rows), "tokens": int((rows != PAD).sum())}
-    note.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
-    return rows
-
-
-def _files(
+def _encode_pieces(
     folder: Path, tokenizer: tokenizers.Tokenizer, length: int, stage: Stage, rng: random.Random
 ) -> Iterator[list[int]]:
-    """Yield the pieces of files with their holes, in no order that a file or project would give."""
-    found = list(read_documents(folder / "train.jsonl"))
-    by_project: dict[str, list[Document]] = {}
-    for document in found:
+    """Yield pieces of files with their holes, in an order that ignores files and projects."""
+    documents = list(load_documents(folder / "train.jsonl"))
+    by_project: dict[str, list[CorpusDocument]] = {}
+    for document in documents:
         by_project.setdefault(document.project, []).append(document)
     limit = int(length * stage.characters_per_token)
-    cut = [
+    pieces = [
         (document, piece)
-        for document in found
-        for piece in pieces(document.text, limit, rng, stage.sizes)
+        for document in documents
+        for piece in cut_pieces(document.text, limit, rng, stage.piece_sizes)
         if piece.strip()
     ]
-    rng.shuffle(cut)
-    # A stage reads no more than its steps need: the rest would only be encoded.
-    wanted, made = stage.tokens(length), 0
-    ids = FimIds.of(tokenizer)
-    for document, piece in cut:
-        if made > wanted:
+    rng.shuffle(pieces)
+    # Pieces that the stage's steps will not read are not encoded.
+    max_tokens, num_tokens = stage.num_tokens(length), 0
+    ids = FimIds.from_tokenizer(tokenizer)
+    for document, piece in pieces:
+        if num_tokens > max_tokens:
             return
         body = transform(piece, tokenizer, ids, stage.fim, rng)
-        body = _with_context(document, piece, body, by_project, tokenizer, stage, rng)
-        made += len(body)
+        others = by_project[document.project]
+        context = _context_segments(document, len(piece), others, stage.other_file_rate, rng)
+        body = [*encode_segments(context, tokenizer), *body]
+        num_tokens += len(body)
         yield body
 
 
-def _with_context(
-    document: Document,
-    piece: str,
-    body: list[int],
-    by_project: dict[str, list[Document]],
-    tokenizer: tokenizers.Tokenizer,
-    stage: Stage,
+def _context_segments(
+    document: CorpusDocument,
+    piece_size: int,
+    project: list[CorpusDocument],
+    other_file_rate: float,
     rng: random.Random,
-) -> list[int]:
-    """Put a header or an excerpt of another file of the project before a piece, at times."""
-    others = by_project[document.project]
-    if len(others) > 1 and rng.random() < stage.other_file_rate:
-        other = rng.choice(others)
-        size = int(len(piece) * _OTHER_FILE_SHARE)
+) -> list[SpecialToken | str]:
+    """Return what comes before a piece: an excerpt of another file, a header, or nothing."""
+    if len(project) > 1 and rng.random() < other_file_rate:
+        other = rng.choice(project)
+        size = int(piece_size * _OTHER_FILE_SHARE)
         start = rng.randint(0, max(0, len(other.text) - size))
         excerpt = other.text[start : start + size]
-        shown: list[Token | str] = [
-            Token("<filename>"),
+        return [
+            SpecialToken("<filename>"),
             f"{other.path}\n{excerpt}\n",
-            Token("<filename>"),
+            SpecialToken("<filename>"),
+            f"{document.path}\n",
         ]
-        return [*ids_of([*shown, f"{document.path}\n"], tokenizer), *body]
-    return [*ids_of(header(rng, document.project, document.path), tokenizer), *body]
+    return header_segments(rng, document.project, document.path)
 
 
-def _other_formats(
+def _encode_other_formats(
     folder: Path, tokenizer: tokenizers.Tokenizer, rng: random.Random
 ) -> list[list[int]]:
-    books = [ids_of(notebook(cells), tokenizer) for cells in read_notebooks(folder)]
-    changes = [ids_of(commit(change, rng), tokenizer) for change in read_commits(folder)]
-    return [*books, *changes]
+    notebooks = [notebook_segments(cells) for cells in load_notebooks(folder)]
+    commits = [commit_segments(commit, rng) for commit in load_commits(folder)]
+    return [encode_segments(segments, tokenizer) for segments in (*notebooks, *commits)]
 
 
-def _dialogues(
-    folder: Path, tokenizer: tokenizers.Tokenizer, others: int, stage: Stage, rng: random.Random
+def _encode_dialogues(
+    folder: Path,
+    tokenizer: tokenizers.Tokenizer,
+    num_other_tokens: int,
+    stage: Stage,
+    rng: random.Random,
 ) -> Iterator[list[int]]:
-    """Yield dialogues until they are the stage's share, or there are no more."""
-    wanted = others * stage.dialogue_share / (1 - stage.dialogue_share)
-    turns = list(read_dialogues(folder))
-    rng.shuffle(turns)
-    made = 0
-    for turn in turns:
-        if made > wanted:
+    """Yield dialogues until they reach the stage's share, or until there are no more."""
+    max_tokens = num_other_tokens * stage.dialogue_share / (1 - stage.dialogue_share)
+    dialogues = list(load_dialogues(folder))
+    rng.shuffle(dialogues)
+    num_tokens = 0
+    for dialogue in dialogues:
+        if num_tokens > max_tokens:
             return
-        ids = ids_of(chatml(turn), tokenizer)
-        made += len(ids)
+        ids = encode_segments(chatml_segments(dialogue), tokenizer)
+        num_tokens += len(ids)
         yield ids
-
-
-_SAMPLE = 8
-"""One document of so many trains a tokenizer that is only to be measured."""
-
-
-def sampled_tokenizer(folder: Path, vocab_size: int) -> tokenizers.Tokenizer:
-    """Return a tokenizer trained on a sample of the corpus."""
-    found = read_documents(folder / "train.jsonl")
-    texts = (document.text for i, document in enumerate(found) if i % _SAMPLE == 0)
-    return train_tokenizer(texts, vocab_size)
-
-
-def average_characters(folder: Path, tokenizer: tokenizers.Tokenizer) -> dict[str, float]:
-    """Return characters a token, by language, over a sample of the corpus."""
-    characters, tokens = dict[str, int](), dict[str, int]()
-    for document in read_documents(folder / "train.jsonl"):
-        language = document.language
-        if tokens.get(language, 0) < 300_000:
-            characters[language] = characters.get(language, 0) + len(document.text)
-            tokens[language] = tokens.get(language, 0) + len(encode(tokenizer, document.text))
-    return {name: round(characters[name] / tokens[name], 2) for name in sorted(tokens)}

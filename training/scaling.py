@@ -1,7 +1,8 @@
-"""Small runs over sizes and token budgets, and the loss they foretell for larger ones.
+"""Train small models of several sizes and token budgets, and predict the loss of larger ones.
 
-The fit is L(N, D) = E + A/N^a + B/D^b (Hoffmann et al. 2022, arXiv:2203.15556), N weights without
-embeddings, D tokens; by a grid over the exponents, for each of which the rest is least squares.
+The law is L(N, D) = E + A/N^a + B/D^b (Hoffmann et al. 2022, arXiv:2203.15556), with N weights
+without embeddings and D tokens. The exponents are found by a grid search; for each pair, the rest
+is a least-squares fit.
 """
 
 from __future__ import annotations
@@ -16,105 +17,118 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
+from training.corpus import load_documents
 from training.fim import FimOptions
-from training.measure import held_out_loss
-from training.model import Shape
-from training.prepare import read_documents
-from training.pretrain import Part, Plan, Run
+from training.labels import StageData
+from training.measure import measure_loss
+from training.model import ModelShape
+from training.packing import Rows
+from training.plan import TrainingPlan
+from training.pretrain import TrainingRun
 from training.recipe import ROWS_PER_STEP, Stage
-from training.rows import rows_for
+from training.rows import load_or_make_rows
 from training.tokenizer import load_tokenizer
 
 SHAPES = ((128, 4), (192, 5), (256, 6), (320, 6))
-"""Width and layers."""
+"""Width and number of layers of the models."""
 
 _HELD_OUT_PIECES = 150
 _STAGE_NUMBER = 0
-"""Rows of these runs are kept as those of a stage that the recipe has not."""
+"""Number that the rows of these runs are saved under; the recipe's stages start at 1."""
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """One run."""
+class ScalingPoint:
+    """Size, data and loss of one run."""
 
     width: int
     layers: int
     weights: int
-    """Without embeddings."""
+    """Number of weights without embeddings."""
     tokens: int
+    """Number of training tokens."""
     nats_per_token: float
+    """Loss on held-out Python."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """L(N, D) = floor + size / N^a + data / D^b."""
+class ScalingLaw:
+    """L(N, D) = floor + size_factor / N^size_exponent + data_factor / D^data_exponent."""
 
     floor: float
-    size: float
-    a: float
-    data: float
-    b: float
+    """Loss, in nats per token, that no size and no data go below."""
+    size_factor: float
+    size_exponent: float
+    data_factor: float
+    data_exponent: float
     error: float
-    """Root mean square over the points, in nats."""
+    """Root mean square error over the points, in nats per token."""
 
     def loss(self, weights: float, tokens: float) -> float:
-        """Return the loss it foretells, in nats a token."""
-        return float(self.floor + self.size / weights**self.a + self.data / tokens**self.b)
+        """Return the predicted loss in nats per token."""
+        size_loss = self.size_factor / weights**self.size_exponent
+        data_loss = self.data_factor / tokens**self.data_exponent
+        return float(self.floor + size_loss + data_loss)
 
     def best_weights(self, compute: float) -> float:
-        """Return the N that is best for a budget of 6 N D floating-point operations."""
+        """Return the best N for a budget of 6 N D floating-point operations."""
         sizes = np.geomspace(1e4, 1e11, 2000)
         return float(sizes[np.argmin([self.loss(n, compute / 6 / n) for n in sizes])])
 
 
-def run_points(
+def measure_points(
     folder: Path,
     budgets: Sequence[int],
     length: int = 1024,
     shapes: Sequence[tuple[int, int]] = SHAPES,
     say: Callable[[str], None] = print,
-) -> list[Point]:
+) -> list[ScalingPoint]:
     """Train each shape on each budget of tokens and measure it; write and return the points."""
     tokenizer = load_tokenizer(folder / "tokenizer.json")
-    documents = list(read_documents(folder / "held_out.jsonl"))
+    documents = list(load_documents(folder / "held_out.jsonl"))
     python = [document for document in documents if document.language == "python"]
     steps = [max(2, budget // (ROWS_PER_STEP * length)) for budget in budgets]
     stage = Stage(max(steps), FimOptions(), 3.2, "uniform", 1, 1, seed=0)
-    rows = rows_for(folder, tokenizer, length, _STAGE_NUMBER, stage)
+    rows = load_or_make_rows(folder, tokenizer, length, _STAGE_NUMBER, stage)
     points = []
-    for (width, layers), count in itertools.product(shapes, steps):
-        shape = Shape(width, layers, length, tokenizer.get_vocab_size())
-        warm = max(1, count // 20)
-        plan = Plan(count, ROWS_PER_STEP, schedule=((-1, 0.0), (warm, 1.0), (count, 0.0)))
-        run = Run(shape, plan, [Part(rows, count)], PartialState())
-        while run.step < count:
-            run.advance()
-        model = run.model.eval()
-        loss = held_out_loss(model, tokenizer, python, _HELD_OUT_PIECES, random.Random(0))
-        inner = sum(p.numel() for name, p in model.named_parameters() if ".h." in name)
-        tokens = count * ROWS_PER_STEP * length
-        points.append(Point(width, layers, inner, tokens, loss["nats_per_token"]))
+    for (width, layers), num_steps in itertools.product(shapes, steps):
+        shape = ModelShape(width, layers, length, tokenizer.get_vocab_size())
+        model = _train(shape, rows, num_steps).model.eval()
+        loss = measure_loss(model, tokenizer, python, _HELD_OUT_PIECES, random.Random(0))
+        weights = sum(p.numel() for name, p in model.named_parameters() if ".h." in name)
+        tokens = num_steps * ROWS_PER_STEP * length
+        points.append(ScalingPoint(width, layers, weights, tokens, loss["nats_per_token"]))
         say(str(points[-1]))
     report = [asdict(point) for point in points]
     (folder / "scaling.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     return points
 
 
-def fit(points: Sequence[Point]) -> Fit:
-    """Fit the formula; raises ValueError for fewer points than it has unknowns."""
+def _train(shape: ModelShape, rows: Rows, steps: int) -> TrainingRun:
+    warm_up = max(1, steps // 20)
+    schedule = ((-1, 0.0), (warm_up, 1.0), (steps, 0.0))
+    plan = TrainingPlan(steps, ROWS_PER_STEP, schedule=schedule)
+    run = TrainingRun(shape, plan, [StageData(rows, steps)], PartialState())
+    while run.step < steps:
+        run.advance()
+    return run
+
+
+def fit_law(points: Sequence[ScalingPoint]) -> ScalingLaw:
+    """Fit the law to the points. Raises ValueError if there are fewer points than unknowns."""
     if len(points) < 5:
-        raise ValueError(f"Five unknowns cannot be fitted to {len(points)} runs.")
+        raise ValueError(f"Five unknowns cannot be fitted to {len(points)} runs. Add runs.")
     sizes = np.array([point.weights for point in points], dtype=np.float64)
     tokens = np.array([point.tokens for point in points], dtype=np.float64)
     losses = np.array([point.nats_per_token for point in points])
-    best: Fit | None = None
+    best: ScalingLaw | None = None
     for a, b in itertools.product(np.arange(0.1, 1.01, 0.02), repeat=2):
         terms = np.stack([np.ones_like(losses), sizes**-a, tokens**-b], axis=1)
-        found, *_ = np.linalg.lstsq(terms, losses, rcond=None)
-        error = float(np.sqrt(np.mean((terms @ found - losses) ** 2)))
-        if min(found) > 0 and (best is None or error < best.error):
-            floor, size, data = map(float, found)
-            best = Fit(floor, size, float(a), data, float(b), error)
+        solution, *_ = np.linalg.lstsq(terms, losses, rcond=None)
+        error = float(np.sqrt(np.mean((terms @ solution - losses) ** 2)))
+        if min(solution) > 0 and (best is None or error < best.error):
+            floor, size_factor, data_factor = map(float, solution)
+            best = ScalingLaw(floor, size_factor, float(a), data_factor, float(b), error)
     if best is None:
-        raise ValueError("The runs do not get better with size and data: no fit.")
+        raise ValueError("The loss does not decrease with size and data: no fit.")
     return best

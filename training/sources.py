@@ -1,8 +1,9 @@
-"""Download the packages that the recipe learns from: pinned lists, so that others get the same.
+"""Download the packages that the recipe trains on.
 
-Python packages come by pip, without their dependencies and each to a folder of its own; npm's with
-their dependencies, which are source too. Nothing of them is run. Go, Rust and C are read where
-Debian's packages put them (`training.collect.TREES`).
+The lists are pinned, so every machine gets the same packages. pip installs each Python package into
+its own folder without dependencies. npm installs packages with their dependencies, which are source
+code too. No code of a package is run. Go, Rust and C are read from the folders that Debian's
+packages install (`training.collect.SOURCE_TREES`).
 """
 
 from __future__ import annotations
@@ -16,24 +17,26 @@ from pathlib import Path
 
 LISTS = Path(__file__).parent / "lists"
 
-_AT_ONCE = 6
+_NUM_WORKERS = 6
 
 
 def download(folder: Path, say: Callable[[str], None] = print) -> None:
-    """Fill `folder` with `python/NAME` and `node/node_modules`; what is there already is kept.
+    """Download to `python/NAME` and `node/node_modules` in `folder`; existing ones are kept.
 
-    Packages that cannot be had are named and left out.
+    Packages that cannot be downloaded are reported and skipped.
     """
     pins = (LISTS / "python.txt").read_text(encoding="utf-8").split()
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        missing = [name for name in pool.map(lambda pin: _python(folder, pin), pins) if name]
+    with ThreadPoolExecutor(_NUM_WORKERS) as pool:
+        missing = [
+            name for name in pool.map(lambda pin: _install_python(folder, pin), pins) if name
+        ]
     if missing:
-        say(f"not to be had, left out: {', '.join(missing)}")
-    _node(folder / "node", say)
+        say(f"could not be downloaded, skipped: {', '.join(missing)}")
+    _install_node(folder / "node", say)
 
 
-def _python(folder: Path, pin: str) -> str:
-    """Return the name of a package that could not be had, else nothing."""
+def _install_python(folder: Path, pin: str) -> str:
+    """Install one package; return its name if that failed, else an empty string."""
     target = folder / "python" / pin.split("==")[0]
     if target.exists():
         return ""
@@ -51,18 +54,18 @@ def _python(folder: Path, pin: str) -> str:
         str(target),
         pin,
     ]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode:
+    process = subprocess.run(command, capture_output=True, check=False)
+    if process.returncode:
         shutil.rmtree(target, ignore_errors=True)
-    return pin if done.returncode else ""
+    return pin if process.returncode else ""
 
 
-def _node(folder: Path, say: Callable[[str], None]) -> None:
+def _install_node(folder: Path, say: Callable[[str], None]) -> None:
     if (folder / "node_modules").exists():
         return
     npm = shutil.which("npm")
     if npm is None:
-        say("npm is not installed: no JavaScript or TypeScript")
+        say("npm is not installed: JavaScript and TypeScript are skipped")
         return
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(LISTS / "package.json", folder / "package.json")
@@ -75,6 +78,6 @@ def _node(folder: Path, say: Callable[[str], None]) -> None:
         "--legacy-peer-deps",
         "--loglevel=error",
     ]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        say(f"npm install failed, JavaScript and TypeScript are left out: {done.stderr.strip()}")
+    process = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if process.returncode:
+        say(f"npm install failed: JavaScript and TypeScript are skipped: {process.stderr.strip()}")

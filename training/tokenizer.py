@@ -1,7 +1,7 @@
-"""The tokenizer: byte-level BPE with StarCoder's special tokens, digits one by one.
+"""The tokenizer: byte-level BPE with StarCoder's special tokens and single digits.
 
-Source text is always encoded with special tokens off: a file that contains `<fim_suffix>` trains
-those characters, not that token. Special tokens are looked up by name and placed as ids.
+Source text is always encoded without special tokens: a file that contains `<fim_suffix>` trains
+these characters, not the special token. Special tokens are looked up by name and inserted as ids.
 """
 
 from __future__ import annotations
@@ -33,11 +33,14 @@ SPECIAL_TOKENS = (
     "<commit_after>",
     "<reponame>",
 )
-"""StarCoder's special tokens in its order: ids 0 to 18 (bigcode/starcoder, tokenizer.json)."""
+"""StarCoder's special tokens in their order: ids 0 to 18 (bigcode/starcoder, tokenizer.json)."""
+
+CHAT_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
+"""ChatML's tokens, which StarChat appends to StarCoder's vocabulary."""
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
-    """Return a tokenizer of `vocab_size` ids, the special tokens first."""
+    """Return a tokenizer with `vocab_size` ids; the special tokens have the first ids."""
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -56,30 +59,26 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> tokenizers.Tokeniz
     return tokenizer
 
 
-CHAT_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
-"""ChatML's tokens, which StarChat adds behind StarCoder's vocabulary."""
-
-
 def add_chat_tokens(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """Append ChatML's tokens, unless they are there; return the same tokenizer."""
+    """Append ChatML's tokens if they are missing; return the same tokenizer."""
     tokenizer.add_special_tokens(list(CHAT_TOKENS))
     return tokenizer
 
 
 def load_tokenizer(file: Path) -> tokenizers.Tokenizer:
-    """Read a `tokenizer.json`, so that the names of special tokens in a text stay text."""
+    """Load a `tokenizer.json`; names of special tokens in a text are encoded as text."""
     tokenizer = tokenizers.Tokenizer.from_file(str(file))
-    tokenizer.encode_special_tokens = True  # the library's name for just that
+    tokenizer.encode_special_tokens = True  # the library's name for "encode them as text"
     return tokenizer
 
 
 def encode(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
-    """Return the ids of plain text; nothing is added before or after."""
+    """Return the ids of plain text, without special tokens before or after."""
     return list(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def special_id(tokenizer: tokenizers.Tokenizer, name: str) -> int:
-    """Return the id of a special token; raises ValueError where there is none of that name."""
+    """Return the id of a special token. Raises ValueError if there is none of that name."""
     id_ = tokenizer.token_to_id(name)
     if id_ is None or name not in (*SPECIAL_TOKENS, *CHAT_TOKENS):
         raise ValueError(f"the tokenizer has no special token {name}")

@@ -1,70 +1,76 @@
-"""Fine-tune a StarCoder on one repository, with files of it held out as the gate.
+"""Fine-tune a StarCoder on one repository; held-out files decide whether the result is served.
 
 LoRA as in BigCode's fine-tuning (bigcode-project/starcoder, finetune: rank 16, alpha 32, dropout
-0.05, cosine decay), on pieces with holes as in `training.fim`: the adapter is for completions.
-accelerate runs the loop, so `accelerate launch -m lsp_server tune code PATH` spreads it over GPUs,
-with DeepSpeed where accelerate's configuration says so.
+0.05, cosine decay), on pieces with holes as in `training.fim`, because the adapter is used for
+completion. accelerate runs the loop: `accelerate launch -m lsp_server tune code PATH` uses several
+GPUs, with DeepSpeed if accelerate's configuration says so.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tokenizers
 import torch
 from accelerate import Accelerator
-from peft import LoraConfig, get_peft_model
-from torch.nn import functional
-from torch.utils.data import DataLoader, TensorDataset
-from transformers import AutoModelForCausalLM
+from peft import PeftModel
+from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from training.fim import FimIds, FimOptions, transform
-from training.measure import FORMS, Form, exact_match, held_out_loss
-from training.packing import PAD, Rows, pack, pieces
-from training.repository import Split, line_holes, read_repository, split
+from training.measure import FIM_FORMS, FimForm, measure_exact_match, measure_loss
+from training.packing import Rows, cut_pieces, pack
+from training.repository import (
+    RepositorySplit,
+    read_repository,
+    sample_line_holes,
+    split_repository,
+)
 from training.tokenizer import load_tokenizer
-from training.tune_options import LORA_TARGETS, MAX_LENGTH, TuneOptions
+from training.tune_loop import add_adapter, load_base_model, train
+from training.tune_options import MAX_LENGTH, TuneOptions
 
-HOLES = FimOptions(rate=0.8, spm_rate=0.5, rest_of_line_rate=0.5, line_rate=1.0)
+FIM_OPTIONS = FimOptions(rate=0.8, spm_rate=0.5, rest_of_line_rate=0.5, line_rate=1.0)
 
-_WARM_UP = 0.1
-_EPOCHS = 4
-_STEPS = (40, 1000)
-_SMALL = 100_000_000
+_NUM_PASSES = 4
+"""Number of passes over the files, each with other pieces and other holes."""
+_MIN_STEPS, _MAX_STEPS = 40, 1000
+_LOSS_PIECES = 200
+"""Maximum pieces of held-out text that the loss is measured on."""
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """How a model does on the held-out files."""
+class Measurement:
+    """Results of a model on the held-out files."""
 
     exact_match: float
-    """Share of lines completed exactly, 0 to 1, greedy, from a random column."""
+    """Share of lines completed exactly, 0 to 1: greedy, from a random column."""
     nats_per_token: float
+    """Cross-entropy of text without holes."""
 
-    def is_better_than(self, other: Measured) -> bool:
-        """Whether it is likelier to have written the files, and completes no fewer lines."""
+    def is_better_than(self, other: Measurement) -> bool:
+        """Whether the loss is lower and exact match is not lower."""
         return self.nats_per_token < other.nats_per_token and self.exact_match >= other.exact_match
 
 
 @dataclass(frozen=True, slots=True)
 class TuneReport:
-    """What came of it."""
+    """Results of fine-tuning on a repository."""
 
-    before: Measured
-    after: Measured
+    before: Measurement
+    after: Measurement
     baseline: float
-    """Exact match of an editor that repeats the latest line that begins so."""
+    """Exact match of an editor that repeats the latest line with the same start, 0 to 1."""
     training_files: int
     held_out_files: int
     lines: int
+    """Number of lines that exact match was measured on."""
     steps: int
+    """Number of optimizer steps."""
 
     @property
     def is_improved(self) -> bool:
@@ -79,9 +85,9 @@ def tune(
     options: TuneOptions,
     say: Callable[[str], None] = print,
 ) -> TuneReport:
-    """Tune the checkpoint in `base` on a repository; write what was learned to `out`.
+    """Tune the checkpoint in `base` on a repository; write the adapter or the weights to `out`.
 
-    Measures on held-out files before and after. Raises ValueError for a repository or a model that
+    Held-out files are measured before and after. Raises ValueError if the repository or the model
     cannot be used.
     """
     disable_progress_bar()
@@ -89,151 +95,75 @@ def tune(
     accelerator = Accelerator()
     say = say if accelerator.is_main_process else lambda _: None
     tokenizer = load_tokenizer(base / "tokenizer.json")
-    files = split(read_repository(repository), options.seed)
-    rng = random.Random(options.seed)
-    holes = line_holes(files.held_out, options.lines, rng)
+    files = split_repository(read_repository(repository), options.seed)
+    holes = sample_line_holes(files.held_out, options.lines, random.Random(options.seed))
     if not holes:
         raise ValueError("The held-out files have no lines of code to measure with.")
-    model = _load(base, accelerator)
+    model = load_base_model(base, accelerator)
     length = min(MAX_LENGTH, int(model.config.max_position_embeddings))
-    rows = repository_rows(files, tokenizer, length, options.seed)
+    rows = make_repository_rows(files, tokenizer, length, options.seed)
     steps = options.steps if options.steps is not None else default_steps(len(rows), options)
-    form = form_of(model)
+    form = preferred_fim_form(model)
 
-    def measure(measured: Any) -> tuple[Measured, float]:
+    def measure(measured: PreTrainedModel | PeftModel, name: str) -> tuple[Measurement, float]:
         measured.eval()
-        numbers = exact_match(measured, tokenizer, holes, form)
-        loss = held_out_loss(measured, tokenizer, files.held_out, 200, random.Random(options.seed))
-        found = Measured(numbers["exact_match"], loss["nats_per_token"])
-        return found, numbers["baseline_exact_match"]
+        numbers = measure_exact_match(measured, tokenizer, holes, form)
+        rng = random.Random(options.seed)
+        loss = measure_loss(measured, tokenizer, files.held_out, _LOSS_PIECES, rng)
+        result = Measurement(numbers["exact_match"], loss["nats_per_token"])
+        say(
+            f"{name}: {result.exact_match:.1%} of lines, {result.nats_per_token:.3f} nats per token"
+        )
+        return result, numbers["baseline_exact_match"]
 
-    before, baseline = measure(model)
-    say(f"before: {before.exact_match:.1%} of lines, {before.nats_per_token:.3f} nats a token")
-    trained = model if options.full else _with_adapter(model, options)
+    before, baseline = measure(model, "before")
+    trained = model if options.full else add_adapter(model, options)
     train(trained, rows, steps, options, accelerator, say)
-    inner = accelerator.unwrap_model(trained)
-    after, _ = measure(inner)
-    say(f"after: {after.exact_match:.1%} of lines, {after.nats_per_token:.3f} nats a token")
+    trained = accelerator.unwrap_model(trained)
+    after, _ = measure(trained, "after")
     if accelerator.is_main_process:
-        inner.save_pretrained(out, safe_serialization=True)
-        if options.full:
-            for file in base.glob("tokenizer*.json"):
-                (out / file.name).write_bytes(file.read_bytes())
+        _save(trained, out, base, options)
     return TuneReport(
         before, after, baseline, len(files.training), len(files.held_out), len(holes), steps
     )
 
 
-def form_of(model: Any) -> Form:
-    """Return the form that the model says it fills best, as the product asks it."""
-    return next((form for form in FORMS if form == getattr(model.config, "fim_form", "")), "line")
+def _save(model: PreTrainedModel | PeftModel, out: Path, base: Path, options: TuneOptions) -> None:
+    model.save_pretrained(out, safe_serialization=True)
+    if options.full:
+        for file in base.glob("tokenizer*.json"):
+            (out / file.name).write_bytes(file.read_bytes())
 
 
-def repository_rows(files: Split, tokenizer: tokenizers.Tokenizer, length: int, seed: int) -> Rows:
-    """Return packed sequences of the files to learn from: (count, length)."""
+def preferred_fim_form(model: PreTrainedModel) -> FimForm:
+    """Return the FIM form that the model's configuration names, or `line` if it names none.
+
+    The product asks the model in the same form (`fim.request.model`).
+    """
+    name = getattr(model.config, "fim_form", "")
+    return next((form for form in FIM_FORMS if form == name), "line")
+
+
+def make_repository_rows(
+    files: RepositorySplit, tokenizer: tokenizers.Tokenizer, length: int, seed: int
+) -> Rows:
+    """Return packed sequences of the training files: (count, length)."""
     rng = random.Random(seed)
-    ids = FimIds.of(tokenizer)
+    ids = FimIds.from_tokenizer(tokenizer)
     encoded = [
-        transform(piece, tokenizer, ids, HOLES, rng)
+        transform(piece, tokenizer, ids, FIM_OPTIONS, rng)
         for document in files.training
-        for _ in range(_EPOCHS)  # each pass with other cuts and other holes
-        for piece in pieces(document.text, int(length * 2.8), rng, "log-uniform")
+        for _ in range(_NUM_PASSES)
+        for piece in cut_pieces(document.text, int(length * 2.8), rng, "log-uniform")
         if piece.strip()
     ]
     rng.shuffle(encoded)
     packed = list(pack(encoded, length))
     if not packed:
-        raise ValueError("The files hold nothing that fits the model's window.")
+        raise ValueError("The files contain no text that fits the model's context window.")
     return np.stack(packed)
 
 
-def default_steps(rows: int, options: TuneOptions) -> int:
-    """Return the steps that read every row once, within bounds."""
-    least, most = _STEPS
-    return min(most, max(least, rows // options.rows_per_step))
-
-
-def train(
-    model: Any,
-    rows: Rows,
-    steps: int,
-    options: TuneOptions,
-    accelerator: Accelerator,
-    say: Callable[[str], None],
-) -> None:
-    """Run the optimiser over the rows; they begin again where they end."""
-    model.train()
-    model.config.use_cache = False
-    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(weights, learning_rate(model, options), weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _cosine(step, steps))
-    dataset = TensorDataset(torch.from_numpy(rows.astype(np.int64)))
-    batch = max(1, options.rows_per_step // accelerator.num_processes)
-    generator = torch.Generator().manual_seed(options.seed)
-    loader = DataLoader(dataset, batch, shuffle=True, generator=generator)
-    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-    done = 0
-    while done < steps:
-        for (ids,) in loader:
-            with accelerator.autocast(), _bfloat16(accelerator):
-                logits = model(input_ids=torch.where(ids == int(PAD), 0, ids)[:, :-1]).logits
-            labels = torch.where(ids == int(PAD), -100, ids)[:, 1:]
-            loss = functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad(set_to_none=True)
-            done += 1
-            if done % 10 == 0 or done == steps:
-                say(f"step {done}/{steps} loss {float(loss.detach()):.3f}")
-            if done == steps:
-                break
-
-
-def learning_rate(model: Any, options: TuneOptions) -> float:
-    """Return the peak rate: the one asked for, or one for the size of the model."""
-    if options.learning_rate is not None:
-        return options.learning_rate
-    small = sum(parameter.numel() for parameter in model.parameters()) < _SMALL
-    rate = 2e-3 if small else 3e-4
-    return rate / 10 if options.full else rate
-
-
-def _cosine(step: int, steps: int) -> float:
-    warm = max(1, int(_WARM_UP * steps))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
-def _bfloat16(accelerator: Accelerator) -> Any:
-    """Products in bfloat16 where weights are float32; on a GPU weights are bfloat16 already."""
-    return torch.autocast(accelerator.device.type, torch.bfloat16)
-
-
-def _load(base: Path, accelerator: Accelerator) -> Any:
-    on_gpu = accelerator.device.type == "cuda"
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            base, dtype=torch.bfloat16 if on_gpu else torch.float32, local_files_only=True
-        )
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{base} cannot be tuned: {error}") from error
-    return model.to(accelerator.device)
-
-
-def _with_adapter(model: Any, options: TuneOptions) -> Any:
-    config = LoraConfig(
-        r=options.rank,
-        lora_alpha=options.alpha,
-        lora_dropout=options.dropout,
-        target_modules=list(LORA_TARGETS),
-        task_type="CAUSAL_LM",
-    )
-    adapted = get_peft_model(model, config)
-    if model.dtype == torch.bfloat16:  # the adapter itself learns in full precision
-        for parameter in adapted.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
-    return adapted
+def default_steps(num_rows: int, options: TuneOptions) -> int:
+    """Return the number of steps that read every row once, within bounds."""
+    return min(_MAX_STEPS, max(_MIN_STEPS, num_rows // options.rows_per_step))

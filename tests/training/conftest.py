@@ -1,4 +1,4 @@
-"""A corpus of a few files and a tokenizer trained on it."""
+"""A small corpus, and a tokenizer that is trained on it."""
 
 import json
 from dataclasses import asdict
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import tokenizers
 
-from training.collect import Document
-from training.dialogues import Turn
-from training.formats import Cell, Commit
+from training.collect import CorpusDocument
+from training.dialogues import MinedDialogue
+from training.formats import Commit, NotebookCell
 from training.prepare import write_tokenizer
 
 CODE = '''\
@@ -46,20 +46,22 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as `collect` and `tokenizer` leave it."""
+    """A folder with the files that `collect` and `tokenizer` write."""
     folder = tmp_path_factory.mktemp("corpus")
     for name, project in (("train", "one"), ("held_out", "two")):
         texts = [CODE.replace("Stack", f"Stack{n}").replace("12", str(n)) for n in range(12)]
-        rows = [asdict(Document(project, f"{project}/{n}.py", t)) for n, t in enumerate(texts)]
+        rows = [
+            asdict(CorpusDocument(project, f"{project}/{n}.py", t)) for n, t in enumerate(texts)
+        ]
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
-    turn = Turn("explain", "What does `mean` do?", "It returns the arithmetic mean.")
-    cells = [Cell("code", "mean([1, 2])"), Cell("output", "1.5")]
-    change = Commit("Name the radius", "area = 3\n", "radius = 3\n")
+    dialogue = MinedDialogue("explain", "What does `mean` do?", "It returns the arithmetic mean.")
+    cells = [NotebookCell("code", "mean([1, 2])"), NotebookCell("output", "1.5")]
+    commit = Commit("Name the radius", "area = 3\n", "radius = 3\n")
     for name, row in (
-        ("dialogues", asdict(turn)),
+        ("dialogues", asdict(dialogue)),
         ("notebooks", [asdict(cell) for cell in cells]),
-        ("commits", asdict(change)),
+        ("commits", asdict(commit)),
     ):
         (folder / f"{name}.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     write_tokenizer(folder, 400)

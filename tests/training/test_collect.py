@@ -1,12 +1,13 @@
-"""Sources are found by their licence, each file once and none that is a test."""
+"""Projects are chosen by licence; each file is read once, and tests are left out."""
 
 import json
 from pathlib import Path
 
 from tests.training.conftest import CODE
-from training.collect import Document, documents, sources
-from training.decontaminate import benchmark_texts
-from training.prepare import read_dialogues, read_documents, write_corpus
+from training.collect import CorpusDocument, find_projects, read_documents
+from training.corpus import load_dialogues, load_documents
+from training.decontaminate import read_benchmark_texts
+from training.prepare import write_corpus
 
 
 def package(folder: Path, name: str, licence: str, files: dict[str, str]) -> None:
@@ -39,31 +40,31 @@ def downloads(folder: Path) -> Path:
     return folder
 
 
-def test_only_free_sources_are_read(tmp_path: Path) -> None:
-    found = {source.project: source for source in sources(downloads(tmp_path))}
-    assert "owned" not in found
-    free, lib = found["free"], found["@scope/lib"]
-    assert [d.path for d in documents(free)] == ["free/a.py"]
-    assert [d.path for d in documents(free, free.tests)] == ["free/tests/test_a.py"]
-    assert [d.path for d in documents(lib)] == ["index.ts", "package.json"]
-    assert Document("p", "a/b.tsx", "").language == "typescript"
+def test_only_permissively_licensed_projects_are_read(tmp_path: Path) -> None:
+    projects = {project.name: project for project in find_projects(downloads(tmp_path))}
+    assert "owned" not in projects
+    free, lib = projects["free"], projects["@scope/lib"]
+    assert [d.path for d in read_documents(free)] == ["free/a.py"]
+    assert [d.path for d in read_documents(free, free.tests)] == ["free/tests/test_a.py"]
+    assert [d.path for d in read_documents(lib)] == ["index.ts", "package.json"]
+    assert CorpusDocument("p", "a/b.tsx", "").language == "typescript"
 
 
-def test_the_corpus_sets_projects_aside_and_counts(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_the_corpus_holds_out_projects_and_counts_outcomes(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     here = downloads(tmp_path / "downloads")
     monkeypatch.setattr(
-        "training.prepare.sources",
-        lambda _: [s for s in sources(here) if s.root.is_relative_to(here)],
+        "training.prepare.find_projects",
+        lambda _: [p for p in find_projects(here) if p.root.is_relative_to(here)],
     )
     benchmark = tmp_path / "b.jsonl"
     benchmark.write_text(json.dumps({"text": "never seen anywhere " * 5}) + "\n")
-    assert benchmark_texts(benchmark)
+    assert read_benchmark_texts(benchmark)
     report = write_corpus(tmp_path / "out", 0, downloads=here, benchmarks=[benchmark])
-    held_out = list(read_documents(tmp_path / "out" / "held_out.jsonl"))
-    training = list(read_documents(tmp_path / "out" / "train.jsonl"))
+    held_out = list(load_documents(tmp_path / "out" / "held_out.jsonl"))
+    training = list(load_documents(tmp_path / "out" / "train.jsonl"))
     assert {d.project for d in held_out} == {"click"}
-    # The other file is nearly the held-out one: read second, it goes.
+    # The other file is a near duplicate of the held-out one and is read second, so it is dropped.
     assert "free" not in {d.project for d in training}
     assert report["documents"]["near duplicate"] == 1
     assert report["projects"]["click"]["held_out"] is True
-    assert list(read_dialogues(tmp_path / "out")) == []
+    assert list(load_dialogues(tmp_path / "out")) == []

@@ -1,4 +1,4 @@
-"""A document that holds a benchmark's text goes, however it is indented."""
+"""A document with a text of a benchmark is dropped, whatever its indentation."""
 
 import gzip
 import json
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.decontaminate import Benchmarks, benchmark_texts
+from training.decontaminate import BenchmarkTexts, read_benchmark_texts
 
 SOLUTION = """\
     for index, left in enumerate(numbers):
@@ -16,7 +16,7 @@ SOLUTION = """\
     return False
 """
 PROMPT = '''def close(numbers, threshold):
-    """Tell whether two of the given numbers are closer to each other than the threshold is."""
+    """Return whether two of the given numbers are closer to each other than the threshold is."""
 '''
 
 
@@ -30,23 +30,23 @@ def benchmark(tmp_path: Path) -> Path:
     return file
 
 
-def test_docstrings_and_solutions_are_its_texts(benchmark: Path) -> None:
-    texts = benchmark_texts(benchmark)
+def test_docstrings_and_solutions_are_benchmark_texts(benchmark: Path) -> None:
+    texts = read_benchmark_texts(benchmark)
     assert SOLUTION in texts
-    assert any(text.startswith("Tell whether two") for text in texts)
+    assert any(text.startswith("Return whether two") for text in texts)
 
 
-def test_a_document_with_one_of_them_is_found(benchmark: Path) -> None:
-    known = Benchmarks(benchmark_texts(benchmark))
+def test_a_document_with_a_benchmark_text_is_recognized(benchmark: Path) -> None:
+    benchmarks = BenchmarkTexts(read_benchmark_texts(benchmark))
     deeper = "class A:\n" + "".join(f"    {line}\n" for line in SOLUTION.splitlines())
-    assert known.has(deeper)
-    assert known.has("x = 1\n" + PROMPT)
-    assert not known.has("\n".join(SOLUTION.splitlines()[:2]))
-    assert not known.has("def add(a, b):\n    return a + b\n")
+    assert benchmarks.occur_in(deeper)
+    assert benchmarks.occur_in("x = 1\n" + PROMPT)
+    assert not benchmarks.occur_in("\n".join(SOLUTION.splitlines()[:2]))
+    assert not benchmarks.occur_in("def add(a, b):\n    return a + b\n")
 
 
-def test_another_form_is_refused_with_its_line(tmp_path: Path) -> None:
+def test_another_format_is_refused_with_the_line_number(tmp_path: Path) -> None:
     file = tmp_path / "tasks.jsonl"
     file.write_text('{"question": "?"}\n', encoding="utf-8")
     with pytest.raises(ValueError, match="line 1"):
-        benchmark_texts(file)
+        read_benchmark_texts(file)

@@ -1,4 +1,4 @@
-"""What ships loads with transformers, and the steps on the command line fit together."""
+"""transformers loads the exported model, and the steps of the command line fit together."""
 
 import json
 import random
@@ -13,26 +13,34 @@ from typer.testing import CliRunner
 
 from tests.training.conftest import CODE
 from training.__main__ import app
-from training.export import export, load_model
+from training.checkpoint import load_checkpoint
+from training.corpus import load_documents
+from training.export import export
+from training.fim import FimIds
 from training.holes import code_lines, cut_line
-from training.measure import complete, held_out_loss
-from training.model import Shape
-from training.prepare import read_documents
-from training.pretrain import Part, Plan, Run
+from training.labels import StageData
+from training.measure import complete_holes, measure_loss, prompt_ids
+from training.model import ModelShape
+from training.plan import TrainingPlan
+from training.pretrain import TrainingRun
 from training.recipe import STAGES
-from training.rows import rows_for
+from training.rows import load_or_make_rows
 from training.tokenizer import SPECIAL_TOKENS
 
 
 @pytest.fixture(scope="module")
-def run_folder(corpus: Path, tokenizer: tokenizers.Tokenizer, tmp_path_factory) -> Path:
-    """A folder as `pretrain` leaves it, with a model of two steps."""
+def run_folder(
+    corpus: Path, tokenizer: tokenizers.Tokenizer, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with the files that `pretrain` writes, and a model trained for two steps."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("run")
     shutil.copytree(corpus, folder, dirs_exist_ok=True)
-    rows = rows_for(folder, tokenizer, 256, 1, STAGES[0])
-    shape = Shape(width=64, layers=2, positions=256, vocab_size=tokenizer.get_vocab_size())
-    run = Run(shape, Plan(steps=2, rows_per_step=2, rows_per_batch=2), [Part(rows, 2)])
+    rows = load_or_make_rows(folder, tokenizer, 256, 1, STAGES[0])
+    shape = ModelShape(width=64, layers=2, positions=256, vocab_size=tokenizer.get_vocab_size())
+    run = TrainingRun(
+        shape, TrainingPlan(steps=2, rows_per_step=2, rows_per_batch=2), [StageData(rows, 2)]
+    )
     run.advance()
     run.advance()
     run.save(folder / "checkpoint.pt")
@@ -40,11 +48,11 @@ def run_folder(corpus: Path, tokenizer: tokenizers.Tokenizer, tmp_path_factory) 
 
 
 @pytest.fixture(scope="module")
-def exported(run_folder: Path, tmp_path_factory) -> Path:
+def exported(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(run_folder, tmp_path_factory.mktemp("embedded"))
 
 
-def test_the_folder_is_that_of_a_starcoder_repository(exported: Path) -> None:
+def test_the_exported_folder_has_the_files_of_a_starcoder_repository(exported: Path) -> None:
     names = {file.name for file in exported.iterdir()}
     assert names >= {
         "config.json",
@@ -63,11 +71,13 @@ def test_the_folder_is_that_of_a_starcoder_repository(exported: Path) -> None:
     assert config["eos_token_id"] == config["bos_token_id"] == 0
 
 
-def test_transformers_loads_it_with_tied_embeddings(run_folder: Path, exported: Path) -> None:
+def test_transformers_loads_the_model_with_tied_embeddings(
+    run_folder: Path, exported: Path
+) -> None:
     model = AutoModelForCausalLM.from_pretrained(exported)
     assert model.dtype == torch.bfloat16
     assert model.lm_head.weight.data_ptr() == model.transformer.wte.weight.data_ptr()
-    trained, _ = load_model(run_folder / "checkpoint.pt")
+    trained = load_checkpoint(run_folder / "checkpoint.pt").model
     for name, tensor in trained.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor.to(torch.bfloat16)), name
 
@@ -83,14 +93,16 @@ def test_transformers_reads_the_same_tokenizer(
     assert loaded.decode(loaded(CODE).input_ids) == CODE
 
 
-def test_the_card_is_whole_without_numbers(exported: Path) -> None:
+def test_the_model_card_is_complete_without_measurements(exported: Path) -> None:
     card = (exported / "README.md").read_text()
     assert "demo model" in card
     assert "license: apache-2.0" in card
     assert "Not measured yet" in card
 
 
-def test_numbers_of_another_checkpoint_do_not_ship(run_folder: Path, tmp_path: Path) -> None:
+def test_measurements_of_another_checkpoint_are_not_exported(
+    run_folder: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
     shutil.copytree(run_folder, folder)
     (folder / "evaluation.json").write_text(json.dumps({"step": 1, "loss": {}}))
@@ -108,56 +120,62 @@ def test_weights_too_large_to_ship_are_refused(
     assert not (tmp_path / "embedded").exists()
 
 
-def test_lines_completed_in_a_batch_are_those_completed_alone(
+def test_completions_in_a_batch_equal_completions_alone(
     run_folder: Path, tokenizer: tokenizers.Tokenizer
 ) -> None:
-    model, _ = load_model(run_folder / "checkpoint.pt")
+    model = load_checkpoint(run_folder / "checkpoint.pt").model
     for parameter in model.parameters():  # so that greedy has no ties
         parameter.data.mul_(2).add_(torch.randn_like(parameter) * 0.1)
     holes = [cut_line(CODE[: 40 * n + 200], 6, 0.4) for n in range(5)]
-    assert complete(model, tokenizer, holes) == [
-        complete(model, tokenizer, [hole])[0] for hole in holes
+    assert complete_holes(model, tokenizer, holes) == [
+        complete_holes(model, tokenizer, [hole])[0] for hole in holes
     ]
 
 
-def test_a_completion_is_that_of_generate(
+def test_a_completion_equals_that_of_generate(
     run_folder: Path, tokenizer: tokenizers.Tokenizer
 ) -> None:
-    from training.fim import FimIds
-    from training.measure import prompt_ids
-
-    model, _ = load_model(run_folder / "checkpoint.pt")
+    model = load_checkpoint(run_folder / "checkpoint.pt").model
     hole = cut_line(CODE, code_lines(CODE)[8], 0.5)
-    prompt = prompt_ids(tokenizer, FimIds.of(tokenizer), hole)[-(256 - 48) :]
+    prompt = prompt_ids(tokenizer, FimIds.from_tokenizer(tokenizer), hole)[-(256 - 48) :]
     out = model.generate(torch.tensor([prompt]), max_new_tokens=48, do_sample=False, pad_token_id=0)
-    theirs = tokenizer.decode(out[0, len(prompt) :].tolist())
-    ours = complete(model, tokenizer, [hole])[0]
-    assert theirs.startswith(ours)
-    assert ours or theirs == ""
+    expected = tokenizer.decode(out[0, len(prompt) :].tolist())
+    completion = complete_holes(model, tokenizer, [hole])[0]
+    assert expected.startswith(completion)
+    assert completion or expected == ""
 
 
-def test_an_untrained_model_has_the_loss_of_a_guess(
+def test_a_model_of_zeros_has_the_loss_of_a_uniform_guess(
     run_folder: Path, tokenizer: tokenizers.Tokenizer
 ) -> None:
-    model, _ = load_model(run_folder / "checkpoint.pt")
+    model = load_checkpoint(run_folder / "checkpoint.pt").model
     for parameter in model.parameters():
         parameter.data.zero_()
-    documents = list(read_documents(run_folder / "held_out.jsonl"))
-    measured = held_out_loss(model, tokenizer, documents, 5, random.Random(0))
+    documents = list(load_documents(run_folder / "held_out.jsonl"))
+    loss = measure_loss(model, tokenizer, documents, 5, random.Random(0))
     guess = torch.log(torch.tensor(float(tokenizer.get_vocab_size())))
-    assert measured["nats_per_token"] == pytest.approx(float(guess), abs=1e-3)
+    assert loss["nats_per_token"] == pytest.approx(float(guess), abs=1e-3)
 
 
-def test_the_commands_in_their_order(corpus: Path, tmp_path: Path) -> None:
+def test_the_commands_run_in_their_order(corpus: Path, tmp_path: Path) -> None:
     folder, target = tmp_path / "run", tmp_path / "embedded"
     shutil.copytree(corpus, folder)
-    where = ["--folder", str(folder)]
+    folder_option = ["--folder", str(folder)]
     human_eval = tmp_path / "absent.jsonl.gz"
     for arguments in (
-        ["tokenizer", *where, "--vocab-size", "400"],
-        ["pretrain", *where, "--steps", "2", "--length", "128", "--threads", "1"],
-        ["evaluate", *where, "--count", "8", "--threads", "1", "--human-eval", str(human_eval)],
-        ["export", *where, "--target", str(target)],
+        ["tokenizer", *folder_option, "--vocab-size", "400"],
+        ["pretrain", *folder_option, "--steps", "2", "--length", "128", "--threads", "1"],
+        [
+            "evaluate",
+            *folder_option,
+            "--count",
+            "8",
+            "--threads",
+            "1",
+            "--human-eval",
+            str(human_eval),
+        ],
+        ["export", *folder_option, "--target", str(target)],
     ):
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output
@@ -169,4 +187,4 @@ def test_the_commands_in_their_order(corpus: Path, tmp_path: Path) -> None:
     config = json.loads((target / "config.json").read_text())
     assert config["fim_form"] == numbers["fim_form"]
     assert (folder / "loss.png").stat().st_size > 1000
-    assert "nats a\ntoken" in (target / "README.md").read_text()
+    assert "nats per\ntoken" in (target / "README.md").read_text()

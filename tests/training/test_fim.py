@@ -1,4 +1,4 @@
-"""Whatever the hole, prefix, middle and suffix make the document again."""
+"""For every kind of hole, prefix, middle and suffix restore the document."""
 
 import random
 
@@ -10,8 +10,9 @@ from training.fim import (
     OTHER_HOLES,
     FimIds,
     FimOptions,
-    block,
-    holes,
+    HoleFunction,
+    hole_functions,
+    indented_block,
     rest_of_line,
     transform,
     whole_lines,
@@ -32,22 +33,24 @@ KINDS = [rest_of_line, *(kind for kind, _ in OTHER_HOLES)]
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("text", TEXTS, ids=repr)
-def test_a_hole_lies_within_the_text(kind, text: str) -> None:
+def test_a_hole_is_within_the_text(kind: HoleFunction, text: str) -> None:
     for seed in range(50):
         start, end = kind(text, random.Random(seed))
         assert 0 <= start <= end <= len(text)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.45, 1.0])
-def test_the_shares_of_the_kinds_add_up(share: float) -> None:
-    kinds, shares = holes(FimOptions(rest_of_line_rate=share))
+def test_the_shares_of_the_kinds_add_up_to_one(share: float) -> None:
+    kinds, shares = hole_functions(FimOptions(rest_of_line_rate=share))
     assert list(kinds) == KINDS
     assert shares[0] == share
     assert sum(shares) == pytest.approx(1)
 
 
-def parts(ids: list[int], fim: FimIds, tokenizer: tokenizers.Tokenizer) -> tuple[str, str, bool]:
-    """Return what precedes and what follows the hole's end, and whether the order is PSM."""
+def split_at_hole(
+    ids: list[int], fim: FimIds, tokenizer: tokenizers.Tokenizer
+) -> tuple[str, str, bool]:
+    """Return the text before and after the end of the hole, and whether the order is PSM."""
     assert ids[0] == fim.prefix
     assert ids[-1] == fim.end
     assert [ids.count(i) for i in (fim.prefix, fim.suffix, fim.middle, fim.end)] == [1, 1, 1, 1]
@@ -62,56 +65,60 @@ def parts(ids: list[int], fim: FimIds, tokenizer: tokenizers.Tokenizer) -> tuple
 )
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_every_order_restores_the_document(
-    kind,
+    kind: HoleFunction,
     spm_rate: float,
     line_rate: float,
     tokenizer: tokenizers.Tokenizer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("training.fim.holes", lambda options: ((kind,), (1.0,)))
-    fim = FimIds.of(tokenizer)
+    monkeypatch.setattr("training.fim.hole_functions", lambda options: ((kind,), (1.0,)))
+    fim = FimIds.from_tokenizer(tokenizer)
     options = FimOptions(rate=1, spm_rate=spm_rate, line_rate=line_rate, empty_suffix_rate=0)
     seen_psm = False
     for seed in range(40):
         ids = transform(CODE, tokenizer, fim, options, random.Random(seed))
-        before, after, psm = parts(ids, fim, tokenizer)
+        before, after, psm = split_at_hole(ids, fim, tokenizer)
         assert before + after == CODE
         seen_psm |= psm
     assert seen_psm == (spm_rate == 0)
 
 
 def test_special_tokens_in_the_document_stay_text(tokenizer: tokenizers.Tokenizer) -> None:
-    fim = FimIds.of(tokenizer)
+    fim = FimIds.from_tokenizer(tokenizer)
     text = 'S = "<fim_prefix><fim_suffix>"\nM = "<fim_middle>"\nE = "<|endoftext|>"\n'
+    options = FimOptions(rate=1, empty_suffix_rate=0)
     for seed in range(40):
-        options = FimOptions(rate=1, empty_suffix_rate=0)
-        before, after, _ = parts(
+        before, after, _ = split_at_hole(
             transform(text, tokenizer, fim, options, random.Random(seed)), fim, tokenizer
         )
         assert before + after == text
 
 
-def test_an_empty_suffix_leaves_prefix_and_middle(tokenizer: tokenizers.Tokenizer) -> None:
-    fim = FimIds.of(tokenizer)
+def test_with_an_empty_suffix_only_prefix_and_middle_remain(
+    tokenizer: tokenizers.Tokenizer,
+) -> None:
+    fim = FimIds.from_tokenizer(tokenizer)
     options = FimOptions(rate=1, empty_suffix_rate=1)
     for seed in range(20):
-        before, after, _ = parts(
+        before, after, _ = split_at_hole(
             transform(CODE, tokenizer, fim, options, random.Random(seed)), fim, tokenizer
         )
         assert after == ""
         assert CODE.startswith(before)
 
 
-def test_without_a_hole_the_document_is_plain(tokenizer: tokenizers.Tokenizer) -> None:
-    fim = FimIds.of(tokenizer)
+def test_without_a_hole_the_document_is_plain_text(tokenizer: tokenizers.Tokenizer) -> None:
+    fim = FimIds.from_tokenizer(tokenizer)
     ids = transform(CODE, tokenizer, fim, FimOptions(rate=0), random.Random(0))
     assert ids == [*encode(tokenizer, CODE), fim.end]
 
 
-def test_the_rate_is_kept(tokenizer: tokenizers.Tokenizer) -> None:
-    fim, rng = FimIds.of(tokenizer), random.Random(0)
-    made = [transform("a = 1\n", tokenizer, fim, FimOptions(), rng) for _ in range(2000)]
-    assert sum(ids[0] == fim.prefix for ids in made) / len(made) == pytest.approx(0.5, abs=0.04)
+def test_the_share_of_holes_is_the_rate(tokenizer: tokenizers.Tokenizer) -> None:
+    fim, rng = FimIds.from_tokenizer(tokenizer), random.Random(0)
+    encoded = [transform("a = 1\n", tokenizer, fim, FimOptions(), rng) for _ in range(2000)]
+    assert sum(ids[0] == fim.prefix for ids in encoded) / len(encoded) == pytest.approx(
+        0.5, abs=0.04
+    )
 
 
 def test_a_rest_of_line_ends_where_the_line_ends() -> None:
@@ -121,21 +128,21 @@ def test_a_rest_of_line_ends_where_the_line_ends() -> None:
         assert "\n" not in CODE[start:end]
 
 
-def test_whole_lines_are_whole() -> None:
+def test_whole_lines_start_and_end_at_line_ends() -> None:
     for seed in range(100):
         start, end = whole_lines(CODE, random.Random(seed))
         assert CODE[end] == "\n"
         assert CODE[:start].rstrip(" ").endswith("\n") or start == 0
 
 
-def test_a_block_is_what_is_indented_below_its_opener() -> None:
+def test_a_block_has_the_lines_that_are_indented_below_its_opener() -> None:
     for seed in range(50):
-        start, end = block(CODE, random.Random(seed))
+        start, end = indented_block(CODE, random.Random(seed))
         opener = CODE[:start].rstrip().rsplit("\n", 1)[-1]
         depth = len(opener) - len(opener.lstrip())
         lines = [line for line in CODE[start:end].split("\n")[1:] if line.strip()]
         assert all(len(line) - len(line.lstrip()) > depth for line in lines)
 
 
-def test_text_without_a_block_gets_lines() -> None:
-    assert block("a\nb\n", random.Random(0))[1] > 0
+def test_text_without_a_block_gets_whole_lines() -> None:
+    assert indented_block("a\nb\n", random.Random(0))[1] > 0

@@ -1,4 +1,4 @@
-"""What the numbers in the card are measured on."""
+"""The holes that the measurements in the model card use."""
 
 import gzip
 import json
@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.training.conftest import CODE
-from training.collect import Document
+from training.collect import CorpusDocument
 from training.holes import (
     LineHole,
     code_lines,
+    complete_from_earlier_line,
     cut_line,
-    human_eval_lines,
-    latest_line,
     match_rate,
+    read_human_eval_holes,
     sample_lines,
 )
 
@@ -28,7 +28,7 @@ def test_code_lines_are_neither_blank_nor_comment_nor_inside_a_docstring() -> No
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.99])
-def test_a_cut_line_restores_the_file_and_leaves_something_to_write(share: float) -> None:
+def test_a_cut_line_restores_the_file_and_leaves_text_to_complete(share: float) -> None:
     for line in code_lines(CODE):
         hole = cut_line(CODE, line, share)
         assert hole.prefix + hole.middle + hole.suffix == CODE
@@ -38,8 +38,8 @@ def test_a_cut_line_restores_the_file_and_leaves_something_to_write(share: float
 
 
 def test_lines_are_drawn_by_project_not_by_size() -> None:
-    documents = [Document("large", f"{n}.py", CODE) for n in range(50)]
-    documents += [Document("small", "a.py", CODE), Document("broken", "b.py", "def (")]
+    documents = [CorpusDocument("large", f"{n}.py", CODE) for n in range(50)]
+    documents += [CorpusDocument("small", "a.py", CODE), CorpusDocument("broken", "b.py", "def (")]
     drawn = sample_lines(documents, 300, random.Random(0))
     assert {d.project for d, _ in drawn} == {"large", "small"}
     assert 100 < sum(d.project == "small" for d, _ in drawn) < 200
@@ -55,17 +55,17 @@ def test_lines_are_drawn_by_project_not_by_size() -> None:
         ("nothing", ""),
     ],
 )
-def test_the_baseline_repeats_the_latest_line_that_begins_so(prefix: str, rest: str) -> None:
-    assert latest_line(LineHole(prefix, "", "")) == rest
+def test_the_baseline_repeats_the_latest_line_with_the_same_start(prefix: str, rest: str) -> None:
+    assert complete_from_earlier_line(LineHole(prefix, "", "")) == rest
 
 
-def test_the_match_is_of_one_line_and_ignores_spaces_at_its_ends() -> None:
+def test_a_match_compares_one_line_and_ignores_white_space_at_its_ends() -> None:
     holes = [LineHole("", "  x = 1\n", "")] * 4
     assert match_rate(holes, ["x = 1", "  x = 1 \ny = 2", "x = 12", "\nx = 1"]) == 0.5
 
 
-def test_human_eval_is_read(tmp_path: Path) -> None:
+def test_human_eval_holes_are_read(tmp_path: Path) -> None:
     row = {"prompt": "def f():\n", "canonical_solution": "    return 1\n", "suffix": "", "test": ""}
     file = tmp_path / "tasks.jsonl.gz"
     file.write_bytes(gzip.compress((json.dumps(row) + "\n").encode()))
-    assert human_eval_lines(file) == [LineHole("def f():\n", "    return 1\n", "")]
+    assert read_human_eval_holes(file) == [LineHole("def f():\n", "    return 1\n", "")]

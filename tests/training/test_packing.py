@@ -1,4 +1,4 @@
-"""Pieces stay whole, nothing is lost but what is too long, and only padding is no label."""
+"""Packing keeps pieces whole and drops only too long ones; only padding has no label."""
 
 import random
 
@@ -6,37 +6,38 @@ import numpy as np
 import pytest
 
 from tests.training.conftest import CODE
-from training.packing import PAD, Sizes, pack, pieces
-from training.pretrain import _IGNORED, Plan, batches
+from training.labels import IGNORED_LABEL, step_batches
+from training.packing import PAD, SizeDistribution, cut_pieces, pack
+from training.plan import TrainingPlan
 
 
 @pytest.mark.parametrize("sizes", ["uniform", "log-uniform"])
-def test_pieces_are_cut_on_lines_and_lose_nothing(sizes: Sizes) -> None:
+def test_pieces_are_cut_at_line_ends_and_lose_nothing(sizes: SizeDistribution) -> None:
     text = CODE * 20
     for seed in range(20):
-        cut = list(pieces(text, 300, random.Random(seed), sizes))
-        assert "".join(cut) == text
-        assert all(piece.endswith("\n") for piece in cut)
-        assert max(map(len, cut)) <= 300
+        pieces = list(cut_pieces(text, 300, random.Random(seed), sizes))
+        assert "".join(pieces) == text
+        assert all(piece.endswith("\n") for piece in pieces)
+        assert max(map(len, pieces)) <= 300
 
 
-def test_pieces_of_nothing() -> None:
-    assert list(pieces("", 100, random.Random(0))) == []
+def test_an_empty_text_has_no_pieces() -> None:
+    assert list(cut_pieces("", 100, random.Random(0))) == []
 
 
-def test_every_piece_lies_whole_in_one_row() -> None:
+def test_every_piece_is_whole_in_one_row() -> None:
     rng = random.Random(0)
-    # Each piece is a number of its own, repeated, so a row shows what it holds.
-    made = [[n + 1] * rng.randint(1, 64) for n in range(500)]
-    rows = list(pack(made, 64))
+    # Each piece repeats its own number, so a row shows which pieces it contains.
+    pieces = [[n + 1] * rng.randint(1, 64) for n in range(500)]
+    rows = list(pack(pieces, 64))
     assert {len(row) for row in rows} == {64}
-    found: dict[int, int] = {}
+    lengths: dict[int, int] = {}
     for row in rows:
         for id_ in set(row.tolist()) - {int(PAD)}:
-            assert id_ not in found, "a piece is in two rows"
-            found[id_] = int((row == id_).sum())
-    assert found == {n + 1: len(ids) for n, ids in enumerate(made)}
-    assert sum(found.values()) / (64 * len(rows)) > 0.9
+            assert id_ not in lengths, "a piece is in two rows"
+            lengths[id_] = int((row == id_).sum())
+    assert lengths == {n + 1: len(ids) for n, ids in enumerate(pieces)}
+    assert sum(lengths.values()) / (64 * len(rows)) > 0.9
 
 
 def test_padding_is_only_at_the_end() -> None:
@@ -50,24 +51,26 @@ def test_a_piece_longer_than_a_row_is_dropped() -> None:
 
 
 @pytest.mark.parametrize("rows_per_batch", [1, 2, 4])
-def test_labels_are_the_next_ids_and_padding_is_none(rows_per_batch: int) -> None:
+def test_labels_are_the_next_ids_and_padding_has_none(rows_per_batch: int) -> None:
     rows = np.arange(6 * 8, dtype=np.uint16).reshape(6, 8)
     rows[:, 6:] = PAD
     rows[0, 0] = 0  # `<|endoftext|>` is id 0, and a label like any other
     rows[0, 3] = 0
-    plan = Plan(steps=2, rows_per_step=4, rows_per_batch=rows_per_batch)
-    made = list(batches(rows, 0, plan))
-    inputs = np.concatenate([i.numpy() for i, _ in made])
-    labels = np.concatenate([label.numpy() for _, label in made])
+    plan = TrainingPlan(steps=2, rows_per_step=4, rows_per_batch=rows_per_batch)
+    batches = list(step_batches(rows, 0, plan))
+    inputs = np.concatenate([i.numpy() for i, _ in batches])
+    labels = np.concatenate([label.numpy() for _, label in batches])
     assert inputs.shape == labels.shape == (4, 7)
     assert (labels[:, :5] == rows[:4, 1:6]).all()
-    assert (labels[:, 5:] == _IGNORED).all()
+    assert (labels[:, 5:] == IGNORED_LABEL).all()
     assert (inputs[:, :6] == rows[:4, :6]).all()
     assert (inputs[:, 6:] == 0).all()
 
 
-def test_rows_are_taken_in_order_and_begin_again() -> None:
+def test_rows_are_taken_in_order_and_start_again_at_the_end() -> None:
     rows = np.repeat(np.arange(6, dtype=np.uint16)[:, None], 4, axis=1)
-    plan = Plan(steps=3, rows_per_step=4, rows_per_batch=4)
-    seen = [batch[0][:, 0].tolist() for step in range(3) for batch in batches(rows, step, plan)]
+    plan = TrainingPlan(steps=3, rows_per_step=4, rows_per_batch=4)
+    seen = [
+        batch[0][:, 0].tolist() for step in range(3) for batch in step_batches(rows, step, plan)
+    ]
     assert seen == [[0, 1, 2, 3], [4, 5, 0, 1], [2, 3, 4, 5]]

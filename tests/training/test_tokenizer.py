@@ -1,4 +1,4 @@
-"""Special tokens are StarCoder's, digits are single, source text is only ever text."""
+"""Special tokens are StarCoder's, digits are single, and source text stays text."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def test_special_tokens_have_starcoders_ids(tokenizer: tokenizers.Tokenizer) -> 
     assert special_id(tokenizer, "<|endoftext|>") == 0
 
 
-def test_a_name_that_is_no_special_token_is_refused(tokenizer: tokenizers.Tokenizer) -> None:
+def test_a_name_of_no_special_token_is_refused(tokenizer: tokenizers.Tokenizer) -> None:
     with pytest.raises(ValueError, match="<fim_hole>"):
         special_id(tokenizer, "<fim_hole>")
     with pytest.raises(ValueError, match="no special token"):

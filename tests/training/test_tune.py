@@ -1,4 +1,4 @@
-"""Tuning on a repository: what is read, what is held out, and that the gate holds."""
+"""Tuning on a repository: which files are read and held out, and when the result is served."""
 
 import json
 import random
@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from engine.loading.adapter_store import adapters, fingerprint
 from lsp_server.cli.app import app
-from training.collect import Document
-from training.repository import line_holes, read_repository, split
-from training.tune import Measured, tune
+from training.collect import CorpusDocument
+from training.repository import read_repository, sample_line_holes, split_repository
+from training.tune import Measurement, tune
 from training.tune_options import TuneOptions, estimate_memory_bytes
 
 
@@ -35,15 +35,15 @@ def repository(tmp_path: Path) -> Path:
     return root
 
 
-def test_what_git_ignores_is_not_read(repository: Path) -> None:
+def test_files_that_git_ignores_are_not_read(repository: Path) -> None:
     (repository / "secret.py").write_text("key = 1\n")
     (repository / ".gitignore").write_text("secret.py\n")
     assert "secret.py" in [d.path for d in read_repository(repository)]
     subprocess.run(["git", "init", "-q", str(repository)], check=True)
-    found = [d.path for d in read_repository(repository)]
-    assert "secret.py" not in found
-    assert "README.md" not in found
-    assert len(found) == 12
+    paths = [d.path for d in read_repository(repository)]
+    assert "secret.py" not in paths
+    assert "README.md" not in paths
+    assert len(paths) == 12
 
 
 def test_a_folder_that_the_repository_around_it_ignores_is_read(repository: Path) -> None:
@@ -54,36 +54,38 @@ def test_a_folder_that_the_repository_around_it_ignores_is_read(repository: Path
     assert [d.path for d in read_repository(repository / "vendor")] == ["a.py"]
 
 
-def test_odd_files_are_passed_over(tmp_path: Path) -> None:
+def test_unsuitable_files_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "latin.py").write_bytes(b"# \xe9\n")
     (tmp_path / "long.py").write_text("x = '" + "a" * 2000 + "'\n")
     (tmp_path / "empty.py").write_text("")
     (tmp_path / "feed.py").write_text("x = 1\n\x0c\ny = 2\n")
     assert [d.path for d in read_repository(tmp_path)] == ["feed.py"]
-    with pytest.raises(ValueError, match="no folder"):
+    with pytest.raises(ValueError, match="not a folder"):
         read_repository(tmp_path / "none")
 
 
-def test_copies_of_held_out_files_are_not_learned_from() -> None:
-    documents = [Document("p", f"{n}.py", source(n)) for n in range(20)]
-    documents += [Document("p", f"copy_{n}.py", source(n)) for n in range(20)]
-    made = split(documents, 0)
-    held = {d.text for d in made.held_out}
-    assert held
-    assert not held & {d.text for d in made.training}
-    assert split(documents, 0) == made
-    assert split(documents, 1) != made
+def test_copies_of_held_out_files_are_not_used_for_training() -> None:
+    documents = [CorpusDocument("p", f"{n}.py", source(n)) for n in range(20)]
+    documents += [CorpusDocument("p", f"copy_{n}.py", source(n)) for n in range(20)]
+    files = split_repository(documents, 0)
+    held_out = {d.text for d in files.held_out}
+    assert held_out
+    assert not held_out & {d.text for d in files.training}
+    assert split_repository(documents, 0) == files
+    assert split_repository(documents, 1) != files
 
 
-@pytest.mark.parametrize("documents", [[], [Document("p", f"{n}.py", "x = 1\n") for n in range(9)]])
-def test_too_little_is_refused(documents: list[Document]) -> None:
+@pytest.mark.parametrize(
+    "documents", [[], [CorpusDocument("p", f"{n}.py", "x = 1\n") for n in range(9)]]
+)
+def test_a_repository_that_is_too_small_is_refused(documents: list[CorpusDocument]) -> None:
     with pytest.raises(ValueError):
-        split(documents, 0)
+        split_repository(documents, 0)
 
 
-def test_lines_to_measure_with_are_code_in_any_language() -> None:
-    go = Document("p", "a.go", "package a\n\n// A comment\nfunc f() int {\n\treturn 1\n}\n")
-    holes = line_holes([go], 99, random.Random(0))
+def test_measured_lines_are_code_in_any_language() -> None:
+    go = CorpusDocument("p", "a.go", "package a\n\n// A comment\nfunc f() int {\n\treturn 1\n}\n")
+    holes = sample_line_holes([go], 99, random.Random(0))
     assert len(holes) == 4
     assert all(hole.prefix + hole.middle + hole.suffix == go.text for hole in holes)
 
@@ -91,35 +93,37 @@ def test_lines_to_measure_with_are_code_in_any_language() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "better"),
     [
-        (Measured(0.2, 2.0), Measured(0.2, 1.9), True),
-        (Measured(0.2, 2.0), Measured(0.3, 1.9), True),
-        (Measured(0.2, 2.0), Measured(0.1, 1.5), False),
-        (Measured(0.2, 2.0), Measured(0.3, 2.1), False),
-        (Measured(0.2, 2.0), Measured(0.2, 2.0), False),
+        (Measurement(0.2, 2.0), Measurement(0.2, 1.9), True),
+        (Measurement(0.2, 2.0), Measurement(0.3, 1.9), True),
+        (Measurement(0.2, 2.0), Measurement(0.1, 1.5), False),
+        (Measurement(0.2, 2.0), Measurement(0.3, 2.1), False),
+        (Measurement(0.2, 2.0), Measurement(0.2, 2.0), False),
     ],
 )
-def test_the_gate(before: Measured, after: Measured, better: bool) -> None:
+def test_a_better_result_has_a_lower_loss_and_no_fewer_exact_lines(
+    before: Measurement, after: Measurement, better: bool
+) -> None:
     assert after.is_better_than(before) is better
 
 
-def test_memory_grows_with_what_is_trained() -> None:
+def test_the_memory_estimate_grows_with_the_trained_weights() -> None:
     shape = (15_500_000_000, 40, 6144, 49152)
     adapter = estimate_memory_bytes(*shape, TuneOptions())
     assert estimate_memory_bytes(*shape, TuneOptions(full=True)) > 200e9
     assert 31e9 < estimate_memory_bytes(*shape, TuneOptions(rows_per_step=1)) < adapter
 
 
-def test_the_command_serves_what_helped(
+def test_the_command_serves_an_improved_adapter(
     repository: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STARCODER_LSP_ADAPTERS", str(tmp_path / "adapters"))
-    where = ["--model", str(tiny_checkpoint), "--steps", "25", "--learning-rate", "0.01"]
-    result = CliRunner().invoke(app, ["tune", "code", str(repository), *where])
+    model_options = ["--model", str(tiny_checkpoint), "--steps", "25", "--learning-rate", "0.01"]
+    result = CliRunner().invoke(app, ["tune", "code", str(repository), *model_options])
     assert result.exit_code == 0, result.output
-    (made,) = adapters()
-    assert made.name == "project"
-    assert made.note.fingerprint == fingerprint(tiny_checkpoint)
-    report = made.note.report
+    (adapter,) = adapters()
+    assert adapter.name == "project"
+    assert adapter.note.fingerprint == fingerprint(tiny_checkpoint)
+    report = adapter.note.report
     assert report["after"]["nats_per_token"] < report["before"]["nats_per_token"]
     assert '"starcoder.adapter": "project"' in result.output
     listed = CliRunner().invoke(app, ["tune", "list"])
@@ -129,25 +133,25 @@ def test_the_command_serves_what_helped(
     assert CliRunner().invoke(app, ["tune", "remove", "project"]).exit_code == 1
 
 
-def test_the_command_does_not_serve_what_did_not(
+def test_the_command_does_not_serve_an_adapter_without_improvement(
     repository: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STARCODER_LSP_ADAPTERS", str(tmp_path / "adapters"))
-    # A rate at which nothing is learned: the model stays as it was, to a hair.
-    where = ["--model", str(tiny_checkpoint), "--steps", "1", "--learning-rate", "1e-7"]
-    result = CliRunner().invoke(app, ["tune", "code", str(repository), *where])
+    # At this learning rate the model practically does not change.
+    model_options = ["--model", str(tiny_checkpoint), "--steps", "1", "--learning-rate", "1e-7"]
+    result = CliRunner().invoke(app, ["tune", "code", str(repository), *model_options])
     assert result.exit_code == 2, result.output
     assert "not served" in result.output
     assert list(adapters()) == []
 
 
-def test_bad_input_is_told(tmp_path: Path, tiny_checkpoint: Path) -> None:
-    where = ["--model", str(tiny_checkpoint)]
+def test_bad_input_gives_a_clear_message(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    model_options = ["--model", str(tiny_checkpoint)]
     for arguments, word in (
-        ([str(tmp_path / "none"), *where], "no folder"),
-        ([str(tmp_path), *where, "--name", "../up"], "cannot name"),
+        ([str(tmp_path / "none"), *model_options], "not a folder"),
+        ([str(tmp_path), *model_options, "--name", "../up"], "cannot name"),
         ([str(tmp_path), "--model", str(tmp_path / "nothing")], "no directory"),
-        ([str(tmp_path), *where, "--rows-per-step", "100000000"], "is free"),
+        ([str(tmp_path), *model_options, "--rows-per-step", "100000000"], "is free"),
     ):
         result = CliRunner().invoke(app, ["tune", "code", *arguments])
         assert result.exit_code == 1, result.output

@@ -1,9 +1,9 @@
-"""Planted addresses and keys become placeholders; what is nobody's stays."""
+"""Addresses and keys of somebody become placeholders; common examples stay."""
 
 import pytest
 
 from fim.secrets import detectors
-from training.private import redact
+from training.redaction import redact
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from training.private import redact
         ("d = 'e3b0c44298fc1c149afbf4c8996fb924'", "d = 'e3b0c44298fc1c149afbf4c8996fb924'"),
     ],
 )
-def test_what_is_somebodys_is_replaced(text: str, expected: str) -> None:
+def test_only_personal_data_and_keys_are_replaced(text: str, expected: str) -> None:
     with detectors():
         assert redact(text, {}) == expected
 

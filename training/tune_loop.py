@@ -1,0 +1,117 @@
+"""The optimizer loop of fine-tuning on a repository, and the model that it trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from training.labels import IGNORED_LABEL
+from training.packing import PAD, Rows
+from training.tune_options import LORA_TARGETS, TuneOptions
+
+_WARM_UP_SHARE = 0.1
+_SMALL_MODEL = 100_000_000
+"""Parameters below which a model needs a higher learning rate."""
+
+
+def load_base_model(base: Path, accelerator: Accelerator) -> PreTrainedModel:
+    """Load the checkpoint in `base`. Raises ValueError if it cannot be loaded."""
+    on_gpu = accelerator.device.type == "cuda"
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            base, dtype=torch.bfloat16 if on_gpu else torch.float32, local_files_only=True
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{base} cannot be tuned: {error}") from error
+    return model.to(accelerator.device)
+
+
+def add_adapter(model: PreTrainedModel, options: TuneOptions) -> PeftModel:
+    """Return the model with a new LoRA adapter; only the adapter is trainable."""
+    config = LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules=list(LORA_TARGETS),
+        task_type="CAUSAL_LM",
+    )
+    adapted = get_peft_model(model, config)
+    if model.dtype == torch.bfloat16:  # the adapter itself is trained in full precision
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+    return adapted
+
+
+def train(
+    model: PreTrainedModel | PeftModel,
+    rows: Rows,
+    steps: int,
+    options: TuneOptions,
+    accelerator: Accelerator,
+    say: Callable[[str], None],
+) -> None:
+    """Train on the rows for `steps` steps; the rows start again after the last one."""
+    model.train()
+    model.config.use_cache = False
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(weights, learning_rate(model, options), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _cosine(step, steps))
+    dataset = TensorDataset(torch.from_numpy(rows.astype(np.int64)))
+    batch = max(1, options.rows_per_step // accelerator.num_processes)
+    generator = torch.Generator().manual_seed(options.seed)
+    loader = DataLoader(dataset, batch, shuffle=True, generator=generator)
+    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    step = 0
+    while step < steps:
+        for (ids,) in loader:
+            is_padding = ids == int(PAD)
+            with accelerator.autocast(), _bfloat16_products(accelerator):
+                logits = model(input_ids=torch.where(is_padding, 0, ids)[:, :-1]).logits
+            labels = torch.where(is_padding, IGNORED_LABEL, ids)[:, 1:]
+            loss = functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad(set_to_none=True)
+            step += 1
+            if step % 10 == 0 or step == steps:
+                say(f"step {step}/{steps} loss {float(loss.detach()):.3f}")
+            if step == steps:
+                break
+
+
+def learning_rate(model: PreTrainedModel | PeftModel, options: TuneOptions) -> float:
+    """Return the peak learning rate: the option, or a default for the size of the model."""
+    if options.learning_rate is not None:
+        return options.learning_rate
+    is_small = sum(parameter.numel() for parameter in model.parameters()) < _SMALL_MODEL
+    rate = 2e-3 if is_small else 3e-4
+    return rate / 10 if options.full else rate
+
+
+def _cosine(step: int, steps: int) -> float:
+    """Return the factor of the learning rate: linear warm-up, then cosine decay to zero."""
+    warm_up = max(1, int(_WARM_UP_SHARE * steps))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+
+def _bfloat16_products(accelerator: Accelerator) -> AbstractContextManager[object]:
+    """Compute matrix products in bfloat16 if the weights are float32.
+
+    On a GPU the weights are already bfloat16.
+    """
+    return torch.autocast(accelerator.device.type, torch.bfloat16)

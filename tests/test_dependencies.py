@@ -26,6 +26,9 @@ LIGHT_ENGINE = (
 )
 """What starts at once, because it holds no model."""
 
+LSP_SERVER_BASE = ("lsp_server.settings", "lsp_server.logs", "lsp_server.__version__")
+"""What each folder of lsp_server may import."""
+
 ALLOWED: dict[str, tuple[str, ...]] = {
     "syntax": (),
     "fim": (*CONTRACTS, "syntax"),
@@ -33,6 +36,18 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # StarChat's recipe measures with the rendering that serves, and installs what it made.
     "chat.training": ("chat", "engine", "training"),
     "lsp_server": ("fim", "chat", "syntax", *LIGHT_ENGINE),
+    # Inside lsp_server: handlers above session above settings and logs.
+    "lsp_server.settings": ("fim", "chat", *LIGHT_ENGINE),
+    "lsp_server.logs": (),
+    "lsp_server.session": (*LSP_SERVER_BASE, "fim", "chat", "syntax", *LIGHT_ENGINE),
+    "lsp_server.handlers": (
+        *LSP_SERVER_BASE,
+        "lsp_server.session",
+        "fim",
+        "chat",
+        "syntax",
+        *LIGHT_ENGINE,
+    ),
     # Commands are processes of their own: `serve` is the engine, `models` asks what fits.
     "lsp_server.cli": ("lsp_server", "fim", "chat", "syntax", "engine", "training"),
     "engine": (),
@@ -76,6 +91,14 @@ def test_a_module_imports_only_what_it_may_know(module: str, file: Path) -> None
     ours = [name for name in imports(file) if within(name, PACKAGES)]
     wrong = [name for name in ours if not within(name, allowed_for(module))]
     assert not wrong, f"{module} may not import {wrong}"
+
+
+def test_handlers_do_not_import_each_other() -> None:
+    handlers = [(name, file) for name, file in modules() if within(name, ("lsp_server.handlers",))]
+    assert handlers
+    for name, file in handlers:
+        wrong = [other for other in imports(file) if within(other, ("lsp_server.handlers",))]
+        assert not wrong, f"{name} may not import {wrong}"
 
 
 def is_light(module: str) -> bool:

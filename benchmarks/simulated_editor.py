@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from fim.completer import Completer
@@ -37,7 +38,7 @@ class SimulatedEditor:
     @property
     def calls(self) -> int:
         """Number of requests to the model so far."""
-        return self.completer.num_requests
+        return self.completer.model.num_requests
 
     async def press(
         self, key: str, pause: float, *, removed: int = 0, text_after: str = ""
@@ -56,10 +57,9 @@ class SimulatedEditor:
             await asyncio.gather(answer, return_exceptions=True)
             return None
         milliseconds, result = answer.result()
-        at_work = [flight._task for flight in self.completer._flights if not flight.over]
-        if at_work:
-            left = pause - (time.perf_counter() - started)
-            await asyncio.wait(at_work, timeout=max(0.0, left))
+        remaining = max(0.0, pause - (time.perf_counter() - started))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.completer.idle(), remaining)
         self.skipped_s += max(0.0, pause - (time.perf_counter() - started))
         return self._ghost_text(result, milliseconds)
 

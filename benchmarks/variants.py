@@ -58,9 +58,9 @@ def _unchanged(text: str, *_: Any) -> str:
 
 VARIANTS = (
     Variant("nothing"),
-    Variant("typed-through", patches={"fim.request.cache:_MAX_TYPED_CHARACTERS": 0}),
+    Variant("typed-through", patches={"fim.request.cache:MAX_TYPED_CHARACTERS": 0}),
     Variant("cache", settings={"cache_seconds": 0.02}),
-    Variant("join in flight", patches={"fim.completer:Completer._joinable": lambda *_: None}),
+    Variant("join in flight", settings={"join_in_flight": False}),
     Variant("backoff in a word", settings={"max_misses": 0}),
     Variant("prefetch", settings={"prefetch": False}),
     Variant("draft", settings={"draft_from_previous": False}),
@@ -81,8 +81,8 @@ VARIANTS = (
             "fim.request.model:without_repetition": _unchanged,
         },
     ),
-    Variant("echoes", patches={"fim.postprocess.clean:_without_echo": _unchanged}),
-    Variant("secrets", patches={"fim.postprocess.clean:_without_forbidden": _unchanged}),
+    Variant("echoes", patches={"fim.postprocess.clean:without_echo": _unchanged}),
+    Variant("secrets", patches={"fim.postprocess.clean:without_forbidden": _unchanged}),
     Variant("syntax", patches={"fim.postprocess.clean:cut_to_valid_syntax": _unchanged}),
 )
 """The complete product, and a variant for each mechanism."""

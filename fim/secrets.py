@@ -1,6 +1,7 @@
-"""What looks like a key or a token, by detect-secrets; used on suggestions and on training text.
+"""Detection of keys and access tokens with detect-secrets, in suggestions and training text.
 
-Only detectors that know a key by its form are asked: those by entropy would take hashes and tables.
+Only detectors that match a fixed format are used. Detectors by entropy would also match hashes and
+tables.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 PLACEHOLDERS = ("<KEY>", "<EMAIL>", "<NAME>", "<PASSWORD>", "<IP_ADDRESS>", "<USER>")
-"""What StarCoder's training data had in place of personal data; a model may write them."""
+"""Placeholders for personal data in StarCoder's training data; a model may generate them."""
 
 _DETECTORS = (
     "ArtifactoryDetector",
@@ -34,31 +35,31 @@ _DETECTORS = (
 )
 
 _LONG_WORD = re.compile(r"[A-Za-z0-9+/=_.-]{20,}|-----BEGIN")
-"""No key is shorter; the detectors are slow, and few lines have one."""
+"""Pattern that every key matches. The detectors are slow, so other lines are skipped."""
 
 
 def detectors() -> AbstractContextManager[Any]:
-    """Return the context in which `secrets_in` finds something."""
+    """Return a context manager that enables the detectors for `secrets_in`."""
     from detect_secrets.settings import transient_settings
 
-    chosen = [{"name": name} for name in _DETECTORS]
-    context: AbstractContextManager[Any] = transient_settings({"plugins_used": chosen})
+    plugins = [{"name": name} for name in _DETECTORS]
+    context: AbstractContextManager[Any] = transient_settings({"plugins_used": plugins})
     return context
 
 
 def secrets_in(text: str) -> Iterator[str]:
-    """Yield what detectors find in the lines of a text: keys, or their telling first part."""
+    """Yield the keys in the lines of a text, or the part of each key that the detector matches."""
     for line in text.splitlines():
         if _LONG_WORD.search(line):
             from detect_secrets.core import scan
 
-            for found in scan.scan_line(line):
-                if found.secret_value:
-                    yield found.secret_value
+            for secret in scan.scan_line(line):
+                if secret.secret_value:
+                    yield secret.secret_value
 
 
-def holds_secret(text: str) -> bool:
-    """Whether a text has something in it that should not be shown."""
+def has_secret(text: str) -> bool:
+    """Return whether a text contains a key or an access token."""
     if not _LONG_WORD.search(text):
         return False
     with detectors():

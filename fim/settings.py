@@ -57,6 +57,8 @@ class FimSettings:
     """Number of suggestions for a request that the user makes explicitly."""
     show_partial: bool = True
     """Whether the confident beginning of an uncertain line is shown."""
+    join_in_flight: bool = True
+    """Whether a completion request may wait for a request that is in flight already."""
     prefetch: bool = True
     """Whether the next line is prefetched while the user reads a suggestion."""
     draft_from_previous: bool = True

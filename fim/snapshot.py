@@ -1,8 +1,8 @@
-"""What goes into fill-in-the-middle, and what comes out. Offsets are in code points throughout."""
+"""Input and output of code completion. All offsets count code points."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -17,41 +17,41 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """A part of another file of the project."""
+    """An excerpt of another file of the project."""
 
     path: str
-    """Within the project, with `/`."""
+    """Path of the file within the project, with `/`."""
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A document at one moment, with the cursor in it."""
+    """Text and cursor of a document at one moment."""
 
     uri: str
     language_id: str
     text: str
-    """As the editor has it: line ends are not changed."""
+    """The text of the document with the editor's own line endings."""
     cursor: int
-    """Offset into `text`, 0 to its length."""
+    """Offset of the cursor in `text`, from 0 to its length."""
     version: int | None = None
     cells: tuple[Cell, ...] = ()
     """In a notebook, the cells before this one, in order."""
     project: str = ""
-    """Name of the project that the document is part of, empty where it is part of none."""
+    """Name of the project that contains the document, or empty."""
     path: str = ""
-    """Of the document within the project, with `/`."""
+    """Path of the document within the project, with `/`."""
     excerpts: tuple[Excerpt, ...] = ()
-    """Parts of other files, the most useful first."""
+    """Excerpts of other files of the project, the most useful first."""
 
     @property
     def before(self) -> str:
-        """Text left of the cursor."""
+        """The text left of the cursor."""
         return self.text[: self.cursor]
 
     @property
     def after(self) -> str:
-        """Text right of the cursor."""
+        """The text right of the cursor."""
         return self.text[self.cursor :]
 
     @property
@@ -62,51 +62,46 @@ class Snapshot:
 
     @property
     def line_after(self) -> str:
-        """The cursor's line from the cursor on, without its end."""
+        """The cursor's line from the cursor on, without its line ending."""
         ends = (self.text.find("\n", self.cursor), self.text.find("\r", self.cursor))
-        found = [end for end in ends if end >= 0]
-        return self.text[self.cursor : min(found, default=len(self.text))]
+        line_end = min((end for end in ends if end >= 0), default=len(self.text))
+        return self.text[self.cursor : line_end]
 
     @property
     def line_ending(self) -> str:
-        """The line end that the document uses: that of its first line."""
-        at = self.text.find("\n")
-        if at > 0 and self.text[at - 1] == "\r":
+        """The line ending of the document's first line."""
+        end = self.text.find("\n")
+        if end > 0 and self.text[end - 1] == "\r":
             return "\r\n"
-        return "\r" if at < 0 and "\r" in self.text else "\n"
-
-
-@dataclass(frozen=True, slots=True)
-class SelectedText:
-    """What the editor's own suggest widget would insert: the suggestion must go on from it."""
-
-    start: int
-    end: int
-    """The widget replaces this range of the snapshot's text; the cursor is within or at its end."""
-    text: str
+        return "\r" if end < 0 and "\r" in self.text else "\n"
 
 
 class Trigger(StrEnum):
-    """Why a completion is asked for."""
+    """Cause of a completion request."""
 
     AUTOMATIC = "automatic"
+    """The editor sent the request by itself, for example after a key press."""
     INVOKED = "invoked"
+    """The user asked for suggestions explicitly."""
 
 
 class Source(StrEnum):
-    """Where an answer came from."""
+    """Origin of a result."""
 
     MODEL = "model"
     CACHE = "cache"
+    """The same place was completed before."""
     TYPED_THROUGH = "typed through"
+    """The user typed a part of a cached suggestion; the result is the rest of it."""
     JOINED = "joined"
-    """It was being written already when it was asked for."""
+    """The result is from a request that was in flight already."""
     NONE = "none"
+    """Neither the model nor the cache was used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """Replace `text[replace_start:replace_end]` of the snapshot by `text`."""
+    """An edit that replaces `text[replace_start:replace_end]` of a snapshot by `text`."""
 
     id: str
     text: str
@@ -114,22 +109,47 @@ class Suggestion:
     replace_end: int
     source: Source
     confidence: float = 1.0
-    """How sure the model was of its first line, 0 to 1."""
+    """Probability of the first line according to the model, 0 to 1."""
 
     def applied_to(self, text: str) -> str:
-        """Return the document with the suggestion accepted."""
+        """Return the text of the document after the suggestion is accepted."""
         return text[: self.replace_start] + self.text + text[self.replace_end :]
 
 
 @dataclass(frozen=True, slots=True)
+class SelectedText:
+    """The selected item of the editor's suggest widget. Suggestions must begin with it."""
+
+    start: int
+    """The widget replaces the text from `start` to `end`; the cursor is within or at the end."""
+    end: int
+    text: str
+
+    def applied_to(self, snapshot: Snapshot) -> Snapshot:
+        """Return the snapshot after the item is inserted."""
+        text = snapshot.text[: self.start] + self.text + snapshot.text[self.end :]
+        return replace(snapshot, text=text, cursor=self.start + len(self.text))
+
+    def prepended_to(self, suggestion: Suggestion) -> Suggestion:
+        """Return a suggestion that inserts the item and then `suggestion`."""
+        shift = self.end - self.start - len(self.text)
+        return replace(
+            suggestion,
+            text=self.text + suggestion.text,
+            replace_start=self.start,
+            replace_end=suggestion.replace_end + shift,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class CompletionResult:
-    """The answer to one request, and how it came about."""
+    """Result of one completion request."""
 
     suggestions: tuple[Suggestion, ...]
     source: Source
     explanation: str
-    """Where it came from, or why there is nothing, in words for the user."""
+    """Message for the user: the source of the suggestions, or the reason why there are none."""
     model_ms: float = 0.0
-    """Time the engine worked on it."""
+    """Milliseconds that the request waited for the engine; 0 if it did not."""
     tokens_per_second: float = 0.0
-    """How fast the engine wrote it; 0 where it was not asked, or too little came to tell."""
+    """Decoding speed of the engine; 0 if the engine was not used or the speed is unknown."""

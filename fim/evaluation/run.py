@@ -12,7 +12,7 @@ from engine.api import Engine
 from fim.completer import Completer, ContextProvider
 from fim.evaluation.holes import Hole, HoleKind
 from fim.evaluation.project_context import hole_uri
-from fim.postprocess.confidence import first_line
+from fim.postprocess.confidence import first_line_end
 from fim.request.model import FimModel
 from fim.settings import FimSettings
 from fim.snapshot import Snapshot, Trigger
@@ -85,7 +85,7 @@ def measure(hole: Hole, mode: str, filling: Filling) -> Record:
 
 
 def _first(text: str) -> str:
-    return text[: first_line(text)].strip()
+    return text[: first_line_end(text)].strip()
 
 
 def as_edited(hole: Hole) -> Hole:

@@ -1,58 +1,62 @@
-"""What is shown of an answer: nothing doubled, empty or broken, line ends as in the document."""
+"""Turns truncated output into text that fits the document, with the document's line endings."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
+from fim.postprocess.bracket_scanner import OPENER_OF, QUOTES, scan
 from fim.postprocess.closing_brackets import doubled_closing
 from fim.postprocess.repetition import without_repetition
 from fim.postprocess.syntax_repair import cut_to_valid_syntax
-from fim.secrets import PLACEHOLDERS, holds_secret
+from fim.secrets import PLACEHOLDERS, has_secret
 from fim.snapshot import Snapshot
 
-_PAIRS = {")": "(", "]": "[", "}": "{"}
-_QUOTES = "\"'`"
-_FULL_LINE = re.compile(r"[^\r\n]*[^\s][^\r\n]*")
+_NON_EMPTY_LINE = re.compile(r"[^\r\n]*[^\s][^\r\n]*")
 
-_MOST_MENDS = 4
-"""A shorter suggestion may replace less, and so be broken in another way."""
+_MAX_REPAIRS = 4
+"""Maximum number of cuts. A shorter suggestion may replace less, and so break the syntax again."""
 
-_SHORTEST_ECHO = 3
-"""A line shorter than this, such as `}`, may well stand twice."""
+_MIN_ECHO_CHARACTERS = 3
+"""Shorter lines, such as `}`, are often repeated legitimately."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cleaned:
-    """Text to insert, and how many characters right of the cursor it takes the place of."""
+class CleanedText:
+    """Text to insert at the cursor."""
 
     text: str
     replaced: int
+    """Number of characters right of the cursor that the text replaces."""
     skipped: int = 0
-    """Characters of the answer that were left out at its beginning."""
+    """Number of characters that were removed at the beginning of the output."""
 
 
-def clean(text: str, snapshot: Snapshot) -> Cleaned | None:
-    """Return what to show of a cut answer, None for nothing."""
-    length = len(text)
+def clean(output: str, snapshot: Snapshot) -> CleanedText | None:
+    """Return the text to suggest for truncated output, or None if there is nothing to suggest."""
+    text = output
     if snapshot.line_before.strip() and snapshot.line_before[-1].isspace():
-        text = text.lstrip(" \t")  # a second space after `x = ` is never meant
-    skipped = length - len(text)
-    text = without_repetition(_without_echo(text, snapshot), snapshot.line_before)
-    text = _without_forbidden(text, snapshot).rstrip()
+        text = text.lstrip(" \t")  # a second space after `x = ` is never intended
+    skipped = len(output) - len(text)
+    text = without_repetition(without_echo(text, snapshot), snapshot.line_before)
+    text = without_forbidden(text, snapshot).rstrip()
     if not text.strip():
         return None
     text, replaced = repair(text, snapshot)
     if not text.strip():
         return None
     if replaced == len(text) and not snapshot.line_after[replaced:].strip():
-        return None  # all of it stands there already
-    return Cleaned(text.replace("\n", snapshot.line_ending), replaced, skipped)
+        return None  # the document contains all of it already
+    return CleanedText(text.replace("\n", snapshot.line_ending), replaced, skipped)
 
 
 def repair(text: str, snapshot: Snapshot) -> tuple[str, int]:
-    """Return what of a suggestion breaks nothing, and how much right of it that replaces."""
-    for _ in range(_MOST_MENDS):
+    """Shorten a suggestion until it breaks nothing.
+
+    Return it with the number of characters right of the cursor that it replaces.
+    """
+    for _ in range(_MAX_REPAIRS):
         replaced = max(overlap(text, snapshot.line_after), doubled_closing(text, snapshot))
         shorter = cut_to_valid_syntax(text, replaced, snapshot).rstrip()
         if shorter == text:
@@ -62,53 +66,59 @@ def repair(text: str, snapshot: Snapshot) -> tuple[str, int]:
 
 
 def overlap(text: str, rest: str) -> int:
-    """Return how many characters of `rest`, the line right of the cursor, `text` ends with.
+    """Return how many characters at the start of `rest` are also the end of `text`.
 
-    They are replaced rather than doubled. A bracket or quote counts only if it closes something
-    outside of the text: in `f(a|)` the answer `.b()` ends with a bracket of its own.
+    `rest` is the line right of the cursor. These characters are replaced, so that they do not
+    appear twice. Brackets and quotes only count if `text` does not open them itself: in `f(a|)`,
+    the suggestion `.b()` ends with a bracket of its own.
     """
     for size in range(min(len(text), len(rest)), 0, -1):
         shared = rest[:size]
-        if text.endswith(shared) and shared.strip() and _is_foreign(text[:-size], shared, rest):
+        if text.endswith(shared) and shared.strip() and _may_replace(text[:-size], shared, rest):
             return size
     return 0
 
 
-def _is_foreign(own: str, shared: str, rest: str) -> bool:
-    if any(own.count(quote) % 2 for quote in _QUOTES if quote in shared):
+def _may_replace(remaining: str, shared: str, rest: str) -> bool:
+    """Return whether `shared` may replace the start of `rest`; `remaining` is the text before."""
+    if any(remaining.count(quote) % 2 for quote in QUOTES if quote in shared):
         return False
-    for closer, opener in _PAIRS.items():
-        if closer in shared and own.count(opener) > own.count(closer):
+    counts = Counter(token.character for token in scan(remaining, quotes=""))
+    for closer, opener in OPENER_OF.items():
+        if closer in shared and counts[opener] > counts[closer]:
             return False
-    # A word is shared as a whole or not at all.
+    # Words are shared as a whole or not at all.
     splits_right = shared[-1].isalnum() and rest[len(shared) : len(shared) + 1].isalnum()
-    splits_left = shared[0].isalnum() and own[-1:].isalnum()
+    splits_left = shared[0].isalnum() and remaining[-1:].isalnum()
     return not (splits_right or splits_left)
 
 
-def _without_forbidden(text: str, snapshot: Snapshot) -> str:
-    """Cut before a line with a placeholder that the document has not, or with a secret."""
+def without_forbidden(text: str, snapshot: Snapshot) -> str:
+    """Return the text up to the first line with a secret or with a placeholder.
+
+    Placeholders are allowed if the document contains them.
+    """
     lines = text.split("\n")
     for index, line in enumerate(lines):
-        strange = (mark for mark in PLACEHOLDERS if mark in line)
-        if any(mark not in snapshot.text for mark in strange) or holds_secret(line):
+        placeholders = (placeholder for placeholder in PLACEHOLDERS if placeholder in line)
+        is_new = any(placeholder not in snapshot.text for placeholder in placeholders)
+        if is_new or has_secret(line):
             return "\n".join(lines[:index])
     return text
 
 
-def _without_echo(text: str, snapshot: Snapshot) -> str:
-    """Cut before a line that repeats the first below the cursor's, or the one above it."""
+def without_echo(text: str, snapshot: Snapshot) -> str:
+    """Return the text up to the first line that repeats the line above or below the cursor."""
     above = snapshot.before[: len(snapshot.before) - len(snapshot.line_before)].rstrip()
-    last = above[max(above.rfind("\n"), above.rfind("\r")) + 1 :].strip()
-    begun = (snapshot.line_before + text.split("\n")[0]).strip()
-    if begun == last and len(last) >= _SHORTEST_ECHO:
-        return ""
-    below = snapshot.after[len(snapshot.line_after) :]
-    following = (_FULL_LINE.search(below) or [""])[0].strip()
-    if len(following) < _SHORTEST_ECHO:
-        return text
+    previous = above[max(above.rfind("\n"), above.rfind("\r")) + 1 :].strip()
     lines = text.split("\n")
     first = (snapshot.line_before + lines[0]).strip()
+    if first == previous and len(previous) >= _MIN_ECHO_CHARACTERS:
+        return ""
+    below = snapshot.after[len(snapshot.line_after) :]
+    following = (_NON_EMPTY_LINE.search(below) or [""])[0].strip()
+    if len(following) < _MIN_ECHO_CHARACTERS:
+        return text
     if first == following:
         return ""
     for index, line in enumerate(lines[1:], start=1):

@@ -1,103 +1,106 @@
-"""What a suggestion closes that the text right of the cursor closes too.
+"""Closing brackets that both a suggestion and the text right of the cursor contain.
 
-An editor closes a bracket as soon as it is opened, so the rest of the line is often `)` or `"]`. A
-model closes it itself, and goes on: behind `f(` it writes `a, b):`, which ends with none of it.
+Editors insert a closing bracket as soon as the opening one is typed, so the rest of the line is
+often `)` or `"]`. The model writes the closing bracket too and goes on: after `f(` it writes
+`a, b):`, which does not end with the rest of the line.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
+from fim.postprocess.bracket_scanner import OPENER_OF, QUOTES, Kind, Token, scan
 from fim.snapshot import Snapshot
 
-_OPENERS = {")": "(", "]": "[", "}": "{"}
-_QUOTES = "\"'`"
 _CLOSING = re.compile(r"[)\]}\"'`](?:[ \t]*[)\]}\"'`])*")
-_STRING_OR_COMMENT = re.compile(r"\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|(?:#|//).*")
-_LINES = 40
-"""Above and below the cursor that are looked at, but not behind an empty one."""
+_MAX_LINES = 40
+"""Maximum number of lines above and below the cursor that are scanned, up to an empty line."""
 
 
 def doubled_closing(text: str, snapshot: Snapshot) -> int:
-    """Return how many characters right of the cursor a suggestion must take the place of.
+    """Return how many characters right of the cursor the suggestion `text` must replace.
 
-    They are the closing brackets and quotes that would be too many with those of the suggestion,
-    and what stands behind them if the suggestion goes on so.
+    These are closing brackets and quotes that would be superfluous after the suggestion, and the
+    text after them if the suggestion continues with the same text.
     """
     rest = snapshot.line_after
     closing = _CLOSING.match(rest)
     if closing is None:
         return 0
-    marks = [(at, one) for at, one in enumerate(closing[0]) if not one.isspace()]
-    opened = _opened_before(snapshot)
-    own = _closed_by(text, opened)
-    left_open = max(0, len(opened) - len(own))
-    too_many = len(_closed_by(_statement(snapshot.after), opened)) - left_open
-    count = min(too_many, len(own), len(marks))
-    if count <= 0 or [one for _, one in marks[:count]] != [one for _, one in own[:count]]:
+    marks = [
+        (index, character) for index, character in enumerate(closing[0]) if not character.isspace()
+    ]
+    opened = _open_at_cursor(snapshot)
+    closed_by_text = _closed_by(text, opened)
+    left_open = max(0, len(opened) - len(closed_by_text))
+    superfluous = len(_closed_by(_statement(snapshot.after), opened)) - left_open
+    count = min(superfluous, len(closed_by_text), len(marks))
+    if count <= 0 or not all(
+        token.character == character
+        for token, (_, character) in zip(closed_by_text[:count], marks, strict=False)
+    ):
         return 0
     size = marks[count - 1][0] + 1
-    behind = rest[size:].rstrip()
-    if behind and text[own[count - 1][0] + 1 :].startswith(behind):
-        size += len(behind)
-    return size if _holds(text, rest[:size]) else 0
+    remainder = rest[size:].rstrip()
+    if remainder and text[closed_by_text[count - 1].offset + 1 :].startswith(remainder):
+        size += len(remainder)
+    return size if _contains_in_order(text, rest[:size]) else 0
 
 
-def _holds(text: str, replaced: str) -> bool:
-    """Whether all that is replaced is in a text again, in order: an editor shows nothing else."""
-    written = iter(text)
-    return all(character in written for character in replaced)
+def _contains_in_order(text: str, replaced: str) -> bool:
+    """Return whether `text` contains all characters of `replaced` in order.
+
+    Editors do not show a suggestion as ghost text otherwise.
+    """
+    remaining = iter(text)
+    return all(character in remaining for character in replaced)
 
 
-def _opened_before(snapshot: Snapshot) -> list[str]:
-    """Return brackets and a quote that are open at the cursor, the innermost last."""
-    line = _STRING_OR_COMMENT.sub("", snapshot.line_before)
+def _open_at_cursor(snapshot: Snapshot) -> list[str]:
+    """Return the brackets, and at the end the quote, that are open at the cursor."""
     above = snapshot.before[: len(snapshot.before) - len(snapshot.line_before)]
-    upwards = "\n".join(reversed(above.split("\n")[-_LINES - 1 : -1]))
-    lines = reversed(_statement("\n" + upwards).split("\n"))
-    return _brackets("\n".join(_STRING_OR_COMMENT.sub("", one) for one in lines)) + _brackets(line)
+    upwards = "\n".join(reversed(above.split("\n")[-_MAX_LINES - 1 : -1]))
+    lines_above = "\n".join(reversed(_statement("\n" + upwards).split("\n")))
+    # An unclosed quote above is an apostrophe or belongs to a string of several lines. In the
+    # cursor's line, it opens the string in which the cursor is.
+    tokens_above = scan(
+        lines_above, quotes="\"'", comments=True, unclosed_quotes_open_strings=False
+    )
+    tokens = scan(snapshot.line_before, comments=True)
+    return _open_after(tokens_above) + _open_after(tokens)
 
 
 def _statement(text: str) -> str:
-    """Return the lines of a text up to an empty one: a statement rarely goes on behind that."""
-    first, *lines = text.split("\n")[:_LINES]
-    end = next((at for at, line in enumerate(lines) if not line.strip()), len(lines))
+    """Return the lines of a text up to an empty one; few statements contain an empty line."""
+    first, *lines = text.split("\n")[:_MAX_LINES]
+    end = next((index for index, line in enumerate(lines) if not line.strip()), len(lines))
     return "\n".join([first, *lines[:end]])
 
 
-def _brackets(text: str) -> list[str]:
-    stack: list[str] = []
-    for character in text:
-        if character in _QUOTES and "\n" not in text:
-            return [*stack, character]  # whole strings are gone: this one is open
-        if character in "([{":
-            stack.append(character)
-        elif character in _OPENERS and stack and stack[-1] == _OPENERS[character]:
-            stack.pop()
-    return stack
+def _open_after(tokens: Iterable[Token]) -> list[str]:
+    opened: list[str] = []
+    for token in tokens:
+        if token.kind is not Kind.CLOSER:
+            opened.append(token.character)
+        elif opened and opened[-1] == OPENER_OF[token.character]:
+            opened.pop()
+    return opened
 
 
-def _closed_by(text: str, opened: list[str]) -> list[tuple[int, str]]:
-    """Return where a suggestion closes what was open before it, and by which character."""
-    quote = opened[-1] if opened and opened[-1] in _QUOTES else ""
-    foreign: list[tuple[int, str]] = []
-    own: list[str] = []
-    outer = bool(quote)
-    for at, character in enumerate(text):
-        if character == "\n":
-            quote, outer = "", False
-        elif quote:
-            if character == quote and text[at - 1 : at] != "\\":
-                if outer:
-                    foreign.append((at, character))
-                quote, outer = "", False
-        elif character in _QUOTES:
-            quote = character
-        elif character in "([{":
-            own.append(character)
-        elif character in _OPENERS:
-            if own and own[-1] == _OPENERS[character]:
-                own.pop()
+def _closed_by(text: str, opened: list[str]) -> list[Token]:
+    """Return the brackets and the quote in `text` that close something opened before it."""
+    open_quote = opened[-1] if opened and opened[-1] in QUOTES else ""
+    closing: list[Token] = []
+    opened_inside: list[str] = []
+    for token in scan(text, open_quote=open_quote):
+        if token.kind is Kind.FINAL_QUOTE:
+            closing.append(token)
+        elif token.kind is Kind.OPENER:
+            opened_inside.append(token.character)
+        elif token.kind is Kind.CLOSER:
+            if opened_inside and opened_inside[-1] == OPENER_OF[token.character]:
+                opened_inside.pop()
             else:
-                foreign.append((at, character))
-    return foreign
+                closing.append(token)
+    return closing

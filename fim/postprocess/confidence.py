@@ -1,4 +1,4 @@
-"""How sure the model was of what it wrote, from the probabilities of its tokens."""
+"""Confidence of the model in a text, from the probabilities of its tokens."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fim.postprocess.bracket_scanner import OPENERS, unclosed_quote
 from fim.settings import Eagerness
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How sure the model must be of what is shown unasked."""
+    """Confidence that is required to show a suggestion automatically."""
 
-    whole: float
-    """Probability of a line from which it is shown, 0 to 1."""
-    part: float
-    """Of a line less likely than that, the longest beginning that is at least this likely."""
-    shortest: int
-    """Characters that such a beginning must have."""
+    min_line: float
+    """Minimum probability of a line, 0 to 1."""
+    min_part: float
+    """Minimum probability of the beginning of a line that is less probable than `min_line`."""
+    min_characters: int
+    """Minimum number of characters of such a beginning."""
 
 
 POLICIES: dict[Eagerness, Policy] = {
@@ -26,24 +27,24 @@ POLICIES: dict[Eagerness, Policy] = {
     "balanced": Policy(0.1, 0.2, 3),
     "reserved": Policy(0.3, 0.5, 3),
 }
-"""Chosen by measurement: docs/confidence.md."""
+"""The policies were chosen by measurement: docs/confidence.md."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Log-probabilities of the tokens of a text, by where each token ends in it."""
+    """Log-probabilities of the tokens of a text."""
 
     ends: tuple[int, ...] = ()
-    """Offsets, in characters, in ascending order."""
+    """Offsets in the text at which the tokens end, in ascending order."""
     logprobs: tuple[float, ...] = ()
-    """Natural logarithms."""
+    """Natural logarithms of the probabilities of the tokens."""
 
     def confidence(self, start: int, stop: int) -> float:
-        """Return the probability of the text from `start` to `stop`, 0 to 1, as the model sees it.
+        """Return the probability of the text from `start` to `stop`, 0 to 1.
 
-        That is the product over the tokens that have a part in it; 1 where nothing is known, as of
-        an engine that tells no probabilities. A token without a character of its own is the first
-        part of the character that follows.
+        It is the product over the tokens that overlap this range, and 1 without scores, as from an
+        engine that reports no probabilities. A token without a character of its own is the first
+        part of the following character.
         """
         total, begin = 0.0, 0
         for end, logprob in zip(self.ends, self.logprobs, strict=True):
@@ -62,83 +63,75 @@ class Scores:
         ]
         return Scores(tuple(end for end, _ in kept), tuple(logprob for _, logprob in kept))
 
-    def behind(self, size: int) -> Scores:
-        """Return the scores of a text that has so many more characters before it."""
+    def shifted(self, size: int) -> Scores:
+        """Return the scores of a text with `size` more characters before it."""
         return Scores(tuple(end + size for end in self.ends), self.logprobs) if size else self
 
-    def begun_by(self, logprob: float) -> Scores:
-        """Return the scores of a text whose beginning was as likely as that."""
+    def with_first_token(self, logprob: float) -> Scores:
+        """Return the scores of a text whose first token has the given log-probability."""
         return Scores((0, *self.ends), (logprob, *self.logprobs)) if self.ends else self
 
-    def with_line_ends(self, text: str, line_end: str) -> Scores:
-        """Return the scores of `text` once its line feeds are written as `line_end`."""
-        on_text = len(line_end) - 1
-        ends = tuple(end + on_text * text.count("\n", 0, end) for end in self.ends)
+    def with_line_endings(self, text: str, line_ending: str) -> Scores:
+        """Return the scores of `text` after its line feeds are replaced by `line_ending`."""
+        growth = len(line_ending) - 1
+        ends = tuple(end + growth * text.count("\n", 0, end) for end in self.ends)
         return Scores(ends, self.logprobs)
 
 
 UNSCORED = Scores()
-"""Where nothing is known of probabilities."""
+"""Scores of a text whose probabilities are unknown."""
 
 
-_OPENING = "([{"
-_QUOTES = "\"'`"
-"""What a beginning does not end with: half a pair is worse than none."""
+def confident_part(
+    text: str, scores: Scores, policy: Policy, *, allow_partial_line: bool = True
+) -> str:
+    """Return the beginning of a text that is probable enough to be shown, or an empty string.
 
-
-def sure_part(text: str, scores: Scores, policy: Policy, *, partial: bool = True) -> str:
-    """Return what of a text is sure enough to be shown, empty for nothing.
-
-    Lines that are sure enough, given those before them; if not even the first is, then, with
-    `partial`, whole words of its beginning.
+    It consists of complete lines. If the first line is not probable enough, it consists of complete
+    words of that line, unless `allow_partial_line` is False.
     """
-    end = first_line(text)
-    if scores.confidence(0, end) < policy.whole:
-        return _sure_words(text[:end], scores, policy) if partial else ""
+    end = first_line_end(text)
+    if scores.confidence(0, end) < policy.min_line:
+        return _confident_words(text[:end], scores, policy) if allow_partial_line else ""
     while end < len(text):
-        following = end + first_line(text[end:])
-        if scores.confidence(end, following) < policy.whole:
+        next_end = end + first_line_end(text[end:])
+        if scores.confidence(end, next_end) < policy.min_line:
             break
-        end = following
+        end = next_end
     return text[:end].rstrip()
 
 
-def _sure_words(line: str, scores: Scores, policy: Policy) -> str:
-    sure = [end for end in scores.ends if end <= len(line)]
-    sure = [end for end in sure if scores.confidence(0, end) >= policy.part]
-    end = max(sure, default=0)
-    while end and (line[end - 1] in _OPENING or line[end - 1].isspace() or _in_word(line, end)):
+def _confident_words(line: str, scores: Scores, policy: Policy) -> str:
+    ends = [end for end in scores.ends if end <= len(line)]
+    end = max((end for end in ends if scores.confidence(0, end) >= policy.min_part), default=0)
+    # An opening bracket or quote without its counterpart is worse than none.
+    while end and (line[end - 1] in OPENERS or line[end - 1].isspace() or _in_word(line, end)):
         end -= 1
-    if (quote := _open_quote(line[:end])) is not None:
-        end = len(line[:quote].rstrip(_OPENING + " \t"))
-    return line[:end] if len(line[:end].strip()) >= policy.shortest else ""
+    if (quote := unclosed_quote(line[:end])) is not None:
+        end = len(line[:quote].rstrip(OPENERS + " \t"))
+    return line[:end] if len(line[:end].strip()) >= policy.min_characters else ""
 
 
-def _open_quote(text: str) -> int | None:
-    """Return where a string begins that does not end, None where every one does."""
-    begun: int | None = None
-    for at, character in enumerate(text):
-        if begun is None and character in _QUOTES:
-            begun = at
-        elif begun is not None and character == text[begun] and text[at - 1] != "\\":
-            begun = None
-    return begun
+def _in_word(line: str, offset: int) -> bool:
+    """Return whether an offset is within a word; the end of the line never is."""
+    neighbours = line[offset - 1 : offset + 1]
+    return offset < len(line) and all(
+        character.isalnum() or character == "_" for character in neighbours
+    )
 
 
-def _in_word(line: str, at: int) -> bool:
-    """Whether a place is within a word; the end of the line is the end of what is known of it."""
-    return at < len(line) and all(one.isalnum() or one == "_" for one in line[at - 1 : at + 1])
+def first_line_end(text: str) -> int:
+    """Return the offset at which the first non-empty line ends.
 
-
-def first_line(text: str) -> int:
-    """Return where the first line with something on it ends: what a suggestion is judged by."""
-    begun = len(text) - len(text.lstrip())
-    end = text.find("\n", begun)
+    The confidence in a suggestion is the probability of the text up to this offset.
+    """
+    start = len(text) - len(text.lstrip())
+    end = text.find("\n", start)
     return len(text) if end < 0 else end
 
 
 class Scorer:
-    """Collects scores as text arrives."""
+    """Collects the scores of a text as it arrives in chunks."""
 
     def __init__(self) -> None:
         self._length = 0
@@ -146,15 +139,15 @@ class Scorer:
         self._logprobs: list[float] = []
 
     def add(self, text: str, logprobs: Sequence[float], ends: Sequence[int] = ()) -> None:
-        """Take what arrived at once; `ends` say where in it each token ends.
+        """Add a chunk. `ends` are the offsets in `text` at which its tokens end.
 
-        Where they are not known, all of its tokens end where it does.
+        If they are unknown, all tokens end at the end of the chunk.
         """
-        known = ends if len(ends) == len(logprobs) else [len(text)] * len(logprobs)
-        self._ends += [self._length + end for end in known]
+        offsets = ends if len(ends) == len(logprobs) else [len(text)] * len(logprobs)
+        self._ends += [self._length + end for end in offsets]
         self._logprobs += logprobs
         self._length += len(text)
 
     def scores(self) -> Scores:
-        """Return all so far."""
+        """Return the scores of all chunks so far."""
         return Scores(tuple(self._ends), tuple(self._logprobs))

@@ -1,7 +1,7 @@
-"""What is open at the end of each line of an answer: brackets, and strings of several lines.
+"""Open brackets and strings at the end of each line, according to the grammar of the language.
 
-The tokens are the grammar's, so a bracket in a string or comment does not count. An answer that is
-being written does not parse; its tokens are found all the same.
+With a grammar, brackets in strings and comments do not count, and strings may span lines.
+Incomplete code does not parse, but its tokens are correct anyway.
 """
 
 from __future__ import annotations
@@ -11,97 +11,96 @@ from dataclasses import dataclass
 
 import tree_sitter
 
+from fim.postprocess.bracket_scanner import CLOSERS, OPENERS, unclosed_quote
 from syntax.grammars import parse
 
-_OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
 _TEMPLATE = "${"
+_OPENING, _CLOSING = frozenset({*OPENERS, _TEMPLATE}), frozenset(CLOSERS)
 _APOSTROPHES = frozenset({"rust", "rs", "html", "javascriptreact", "typescriptreact", "tsx"})
-"""Languages in which an apostrophe alone is no quote: lifetimes, text between tags."""
+"""Languages in which an apostrophe may be no quote: lifetimes, text between tags."""
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """What is open at a place, counted from the cursor."""
+    """The brackets and strings that are open at one offset."""
 
     brackets: int = 0
-    """Opened since the cursor, less those closed: negative where one from before is closed."""
+    """Brackets opened after the cursor, minus those closed; negative if more are closed."""
     string: bool = False
-    """Whether the place is within a string that spans lines."""
+    """Whether the offset is within a string that spans lines."""
 
 
-def open_at_line_ends(above: str, answer: str, language: str) -> list[Open] | None:
-    """Return what is open at the cursor, then at the end of each line of `answer`.
+def open_at_line_ends(above: str, text: str, language: str) -> list[Open] | None:
+    """Return what is open at the cursor and at the end of each line of `text`.
 
-    `above` is the text before the cursor, as much of it as matters. None without a grammar.
+    `above` is the text before the cursor, or the relevant part of it. The result is None for a
+    language without a grammar.
     """
-    root = parse(above + answer, language)
+    root = parse(above + text, language)
     if root is None:
         return None
     cursor = len(above.encode("utf-8", "surrogatepass"))
-    ends = [cursor, *_line_ends(answer, cursor)]
-    found: list[Open] = []
-    depth, quote, before = 0, "", True
+    ends = [cursor, *_line_ends(text, cursor)]
+    states: list[Open] = []
+    depth, quote = 0, ""
     for leaf in _leaves(root):
-        while len(found) < len(ends) and leaf.start_byte >= ends[len(found)]:
-            if before:
-                depth, before = 0, False
-            found.append(Open(depth, bool(quote)))
+        while len(states) < len(ends) and leaf.start_byte >= ends[len(states)]:
+            if not states:
+                depth = 0  # depth is counted from the cursor
+            states.append(Open(depth, bool(quote)))
         quote = _quote_after(leaf, quote)
         if not quote:
-            depth += _change(leaf)
-    rest = len(ends) - len(found)
-    return [*found, *([Open(0 if before else depth, bool(quote))] * rest)]
+            depth += _depth_change(leaf)
+    final = Open(depth if states else 0, bool(quote))
+    return [*states, *[final] * (len(ends) - len(states))]
 
 
 def in_string_or_comment(above: str, language: str) -> bool:
-    """Whether the end of a text is within a string or a comment; False without a grammar."""
+    """Return whether the end of `above` is within a string or a comment.
+
+    The result is False for a language without a grammar.
+    """
     root = parse(above, language)
     if root is None:
         return False
-    last, quote, closed = None, "", 0
+    last_leaf, quote, string_end = None, "", 0
     for leaf in _leaves(root):
-        before, quote = quote, _quote_after(leaf, quote)
-        closed = leaf.end_byte if before and not quote else closed
-        last = leaf if leaf.end_byte > leaf.start_byte else last
-    if quote or last is None:
+        previous, quote = quote, _quote_after(leaf, quote)
+        if previous and not quote:
+            string_end = leaf.end_byte
+        if leaf.end_byte > leaf.start_byte:
+            last_leaf = leaf
+    if quote or last_leaf is None:
         return bool(quote)
     source = above.encode("utf-8", "surrogatepass")
-    if "comment" in last.type:
-        return last.end_byte == len(source) or last.end_point.row == above.count("\n")
-    line = source[max(closed, source.rfind(b"\n") + 1) :].decode("utf-8", "replace")
-    return _open_quote(line, '"' if language in _APOSTROPHES else "\"'")
+    if "comment" in last_leaf.type:
+        return last_leaf.end_byte == len(source) or last_leaf.end_point.row == above.count("\n")
+    line = source[max(string_end, source.rfind(b"\n") + 1) :].decode("utf-8", "replace")
+    quotes = '"' if language in _APOSTROPHES else "\"'"
+    return unclosed_quote(line, quotes=quotes, escapes=True) is not None
 
 
-def _open_quote(line: str, quotes: str) -> bool:
-    """Whether a line ends within a string of one line."""
-    quote, escaped = "", False
-    for character in line:
-        if escaped:
-            escaped = False
-        elif character == "\\":
-            escaped = True
-        elif quote:
-            quote = "" if character == quote else quote
-        elif character in quotes:
-            quote = character
-    return bool(quote)
-
-
-def _line_ends(answer: str, start: int) -> Iterator[int]:
-    for line in answer.split("\n"):
+def _line_ends(text: str, start: int) -> Iterator[int]:
+    """Yield the byte offset of the end of each line of `text`, which starts at `start`."""
+    for line in text.split("\n"):
         start += len(line.encode("utf-8", "surrogatepass"))
         yield start
         start += 1
 
 
-def _change(leaf: tree_sitter.Node) -> int:
+def _depth_change(leaf: tree_sitter.Node) -> int:
     if leaf.is_missing:
         return 0
-    return (leaf.type in _OPENING or leaf.type == _TEMPLATE) - (leaf.type in _CLOSING)
+    if leaf.type in _OPENING:
+        return 1
+    return -1 if leaf.type in _CLOSING else 0
 
 
 def _quote_after(leaf: tree_sitter.Node, quote: str) -> str:
-    """Return the quote that is open after a token: Python's three, or a backtick."""
+    """Return the quote of the multi-line string that is open after a token, or empty.
+
+    Such strings are Python's triple-quoted strings and strings in backticks.
+    """
     kind = leaf.type
     if kind == "string_start":
         text = (leaf.text or b"")[-3:].decode("utf-8", "replace")
@@ -114,11 +113,11 @@ def _quote_after(leaf: tree_sitter.Node, quote: str) -> str:
 
 
 def _leaves(root: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
-    waiting: list[tree_sitter.Node] = [root]
-    while waiting:
-        node = waiting.pop()
+    pending: list[tree_sitter.Node] = [root]
+    while pending:
+        node = pending.pop()
         children: Sequence[tree_sitter.Node] = node.children
         if children:
-            waiting += reversed(children)
+            pending += reversed(children)
         else:
             yield node

@@ -1,45 +1,49 @@
-"""Repetition: what a model writes when it has lost the thread."""
+"""Detection of repetition, into which small models fall when they do not know how to go on."""
 
 from __future__ import annotations
 
 import re
 
 _UNIT = re.compile(r"(?P<unit>.{3,40}?)(?P=unit){3,}")
-"""Four times the same within a line."""
+"""Pattern for the same 3 to 40 characters four times in a row within a line."""
 
 _COMMENTS = ("#", "//", "/*", "*", "--", ";", "%", "=", "-", "~", "<!--")
-"""Beginnings of lines that may well be rulers."""
+"""Beginnings of lines that may be rulers, such as `# -----`."""
 
-_SHORTEST = 4
-"""A line shorter than this, such as `}` or `],`, may well stand twice."""
+_MIN_CHARACTERS = 4
+"""Shorter lines, such as `}` or `],`, are often repeated legitimately."""
 
 
-def without_repetition(text: str, begun: str = "") -> str:
-    """Return the text up to where it begins to repeat itself; `begun` is its line before it.
+def without_repetition(text: str, line_before: str = "") -> str:
+    """Return the text up to the first line that repeats itself or the lines before it.
 
-    A line goes on repeating where one unit stands four times over, and lines do where one or two
-    are followed by themselves. Rulers such as `# -----` are meant, in a comment.
+    - A line repeats itself if it contains the same characters four times in a row. Rulers in
+      comments, such as `# -----`, are allowed.
+    - One line or a pair of lines may not directly follow itself.
+
+    `line_before` is the text between the beginning of the line and `text`.
     """
     lines = text.split("\n")
     for index, line in enumerate(lines):
-        if _loops(line, line if index else begun + line) or _repeats(lines, index):
+        whole_line = line if index else line_before + line
+        if _repeats_itself(line, whole_line) or _repeats_previous(lines, index):
             return "\n".join(lines[:index])
     return text
 
 
-def _loops(line: str, whole: str) -> bool:
-    found = _UNIT.search(line)
-    if found is None or not found["unit"].strip():
+def _repeats_itself(line: str, whole_line: str) -> bool:
+    match = _UNIT.search(line)
+    if match is None or not match["unit"].strip():
         return False
-    ruler = len(set(found["unit"])) == 1
-    return not (ruler and whole.lstrip().startswith(_COMMENTS))
+    is_ruler = len(set(match["unit"])) == 1
+    return not (is_ruler and whole_line.lstrip().startswith(_COMMENTS))
 
 
-def _repeats(lines: list[str], index: int) -> bool:
+def _repeats_previous(lines: list[str], index: int) -> bool:
     line = lines[index].strip()
-    if len(line) < _SHORTEST:
+    if len(line) < _MIN_CHARACTERS:
         return False
     if index >= 1 and lines[index - 1].strip() == line:
         return True
-    pair = [one.strip() for one in lines[index - 3 : index + 1]]
-    return index >= 3 and pair[:2] == pair[2:]
+    last_four = [other.strip() for other in lines[index - 3 : index + 1]]
+    return index >= 3 and last_four[:2] == last_four[2:]

@@ -1,128 +1,134 @@
-"""No suggestion that breaks a file which parsed: cut back to what fits, or dropped.
+"""Shortens suggestions that would break the syntax of a file.
 
-Only lines near the cursor are parsed, so that the cost does not grow with the file.
+Only the lines near the cursor are parsed, so the cost does not grow with the file.
 """
 
 from __future__ import annotations
 
 import re
 
+from fim.postprocess.bracket_scanner import closes_more_than_it_opens
 from fim.snapshot import Snapshot
 from syntax.grammars import count_errors, parser
 
-WINDOW_LINES, MOST_LINES = 40, 300
-"""Lines parsed on either side of the cursor, at least and at most."""
+MIN_LINES, MAX_LINES = 40, 300
+"""Number of lines that are parsed above the cursor, and below it."""
 
-_MARGIN = re.compile(r"(?!(?:else|elif|except|finally|catch)\b)[A-Za-z_@#]")
-_DEFINITION = re.compile(r"( +)(?:def\b|class\b|async def\b|@)")
+_STATEMENT_AT_MARGIN = re.compile(r"(?!(?:else|elif|except|finally|catch)\b)[A-Za-z_@#]")
+_INDENTED_DEFINITION = re.compile(r"( +)(?:def\b|class\b|async def\b|@)")
+
+_MAX_CUTS = 24
+"""Maximum number of places in the last line at which a suggestion is cut for a trial parse."""
 
 
 def cut_to_valid_syntax(text: str, replaced: int, snapshot: Snapshot) -> str:
-    """Return the longest beginning of a suggestion that breaks nothing; empty if every one does.
+    """Return the longest beginning of a suggestion that does not break the syntax.
 
-    `replaced` characters right of the cursor give way to the suggestion. Where what is around it
-    parsed, it must parse with it. Where it did not, as in a line half typed, only a bracket too
-    many is cut off, if that mends something.
+    `replaced` is the number of characters right of the cursor that the suggestion replaces.
+
+    - If the lines around the cursor parse, they must also parse with the suggestion. The result is
+      empty if no beginning of it satisfies this.
+    - If they do not parse, as with an incomplete line, the suggestion is only cut if it closes too
+      many brackets and a cut reduces the number of errors.
     """
     language = snapshot.language_id
     if parser(language) is None:
         return text
-    above, below = _window(snapshot, replaced)
-    # First what it mostly comes to: each look is a parse, and somebody waits.
-    whole = count_errors(above + text + below, language) or 0
-    if whole == 0:
+    above, below = _lines_around(snapshot, replaced)
+    # The most frequent case comes first, because every check is a parse and the user waits.
+    errors_with_text = count_errors(above + text + below, language) or 0
+    if errors_with_text == 0:
         return text
-    before = count_errors(above + snapshot.after[:replaced] + below, language) or 0
-    if before and not closes_more_than_it_opens(text):
+    errors_before = count_errors(above + snapshot.after[:replaced] + below, language) or 0
+    if errors_before and not closes_more_than_it_opens(text):
         return text
-    limit = whole - 1 if before else 0
-    fitting = (
-        end
-        for end in _ends(text)
-        if (count_errors(above + text[:end] + below, language) or 0) <= limit
+    max_errors = errors_with_text - 1 if errors_before else 0
+    valid_cuts = (
+        cut
+        for cut in _cuts(text)
+        if (count_errors(above + text[:cut] + below, language) or 0) <= max_errors
     )
-    return text[: next(fitting, len(text) if before else 0)]
-
-
-def closes_more_than_it_opens(text: str) -> bool:
-    """Whether a closing bracket of a text has no opening one in it."""
-    depth = 0
-    for character in text:
-        if character in "([{":
-            depth += 1
-        elif character in ")]}":
-            depth -= 1
-            if depth < 0:
-                return True
-    return False
+    return text[: next(valid_cuts, len(text) if errors_before else 0)]
 
 
 def lines_above(snapshot: Snapshot) -> str:
-    """Return the text before the cursor, as much of it as is parsed.
+    """Return the part of the text before the cursor that is parsed.
 
-    It begins with a statement at the margin, if that is not too far, or else in Python with a
-    definition: cut anywhere, most windows of files that parse do not.
+    It begins with a statement at the left margin if one is near enough, otherwise in Python with a
+    definition. A part that began anywhere else would rarely parse.
     """
     text = snapshot.text
     starts: list[int] = []
-    at = snapshot.cursor
-    while len(starts) < MOST_LINES and at >= 0:
-        at = text.rfind("\n", 0, at)
-        starts.append(at + 1)
-        if len(starts) > WINDOW_LINES and _MARGIN.match(text, at + 1):
-            return text[at + 1 : snapshot.cursor]
-    if at >= 0 and snapshot.language_id == "python":
-        blocks, start = _definition_above(text, starts)
-        return blocks + text[start : snapshot.cursor]
+    end = snapshot.cursor
+    while len(starts) < MAX_LINES and end >= 0:
+        end = text.rfind("\n", 0, end)
+        starts.append(end + 1)
+        if len(starts) > MIN_LINES and _STATEMENT_AT_MARGIN.match(text, end + 1):
+            return text[end + 1 : snapshot.cursor]
+    if end >= 0 and snapshot.language_id == "python":
+        enclosing, start = _definition_above(text, starts)
+        return enclosing + text[start : snapshot.cursor]
     return text[starts[-1] : snapshot.cursor]
 
 
-def _window(snapshot: Snapshot, replaced: int) -> tuple[str, str]:
-    """Return the text on either side that is parsed; below it ends as above it begins."""
-    at = snapshot.cursor + replaced
-    end = _end_below(snapshot.text, at, python=snapshot.language_id == "python")
-    return lines_above(snapshot), snapshot.text[at:end]
+def _lines_around(snapshot: Snapshot, replaced: int) -> tuple[str, str]:
+    """Return the parts of the text above and below that are parsed.
+
+    The part below ends before a line at which the part above could begin.
+    """
+    start = snapshot.cursor + replaced
+    end = _end_below(snapshot.text, start, is_python=snapshot.language_id == "python")
+    return lines_above(snapshot), snapshot.text[start:end]
 
 
 def _definition_above(text: str, starts: list[int]) -> tuple[str, int]:
-    """Return where the outermost definition begins, and blocks in which it may stand so.
+    """Return the start of the outermost indented definition, and blocks that may enclose it.
 
-    `starts` are those of lines, from the cursor's up.
+    `starts` are the offsets of the lines from the cursor upwards. The blocks make the indentation
+    of the definition valid.
     """
-    indents = {at: len(found[1]) for at in starts if (found := _DEFINITION.match(text, at))}
+    indents = {
+        start: len(match[1])
+        for start in starts
+        if (match := _INDENTED_DEFINITION.match(text, start))
+    }
     if not indents:
         return "", starts[-1]
-    least = min(indents.values())
-    outer = [at for at, indent in indents.items() if indent == least]
-    start = next((at for at in outer if at <= starts[WINDOW_LINES]), outer[-1])
-    return "".join(f"{' ' * column}if 1:\n" for column in range(0, least, 4)), start
+    min_indent = min(indents.values())
+    outermost = [start for start, indent in indents.items() if indent == min_indent]
+    start = next((start for start in outermost if start <= starts[MIN_LINES]), outermost[-1])
+    blocks = (f"{' ' * column}if 1:\n" for column in range(0, min_indent, 4))
+    return "".join(blocks), start
 
 
-def _end_below(text: str, at: int, *, python: bool) -> int:
-    within = None
-    for count in range(MOST_LINES):
-        at = text.find("\n", at) + 1
-        if at == 0:
+def _end_below(text: str, start: int, *, is_python: bool) -> int:
+    """Return the offset at which the part below `start` ends."""
+    definition = None
+    line = start
+    for count in range(MAX_LINES):
+        line = text.find("\n", line) + 1
+        if line == 0:
             return len(text)
-        if count >= WINDOW_LINES:
-            if _MARGIN.match(text, at):
-                return at
-            if python and within is None and _DEFINITION.match(text, at):
-                within = at
-    return at if within is None else within
+        if count >= MIN_LINES:
+            if _STATEMENT_AT_MARGIN.match(text, line):
+                return line
+            if is_python and definition is None and _INDENTED_DEFINITION.match(text, line):
+                definition = line
+    return line if definition is None else definition
 
 
-_MOST_ENDS = 24
+def _cuts(text: str) -> list[int]:
+    """Return the offsets at which a suggestion may be cut, the last one first.
 
-
-def _ends(text: str) -> list[int]:
-    """Return where a suggestion may be cut: after a line, or in its last one after a word."""
-    last = text.rfind("\n") + 1
-    line = text[last:]
+    It may be cut after each word of its last line, and at the end of each line.
+    """
+    last_line = text.rfind("\n") + 1
+    line = text[last_line:]
     words = [
-        last + at
-        for at in range(len(line) - 1, 0, -1)
-        if not (line[at - 1].isalnum() and line[at].isalnum()) and not line[at - 1].isspace()
+        last_line + index
+        for index in range(len(line) - 1, 0, -1)
+        if not (line[index - 1].isalnum() and line[index].isalnum())
+        and not line[index - 1].isspace()
     ]
-    lines = [at for at in range(len(text) - 1, 0, -1) if text[at] == "\n"]
-    return [*words[:_MOST_ENDS], *lines][: 2 * _MOST_ENDS]
+    line_ends = [index for index in range(len(text) - 1, 0, -1) if text[index] == "\n"]
+    return [*words[:_MAX_CUTS], *line_ends][: 2 * _MAX_CUTS]

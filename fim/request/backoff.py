@@ -1,7 +1,7 @@
-"""Leave a word alone in which the model finds nothing: it will not know the next letter either.
+"""Backoff within a word for which the model has no suggestion.
 
-Somebody who types a new name types it to its end. A call at each of its letters costs as much as
-any, and what comes of it is as unsure as what came before.
+Users type a new name to its end. A request for each of its letters costs as much as any other, and
+its suggestion is as uncertain as the one before.
 """
 
 from __future__ import annotations
@@ -16,43 +16,46 @@ _WORD = re.compile(r"\w+\Z")
 
 @dataclass(frozen=True, slots=True)
 class _Misses:
-    begin: int
-    """Where the word begins."""
-    line: str
-    """Left of the cursor, when the model was asked."""
-    times: int
+    """The requests in one word that gave no visible suggestion."""
 
-    def is_of(self, snapshot: Snapshot, begin: int | None) -> bool:
-        """Whether a place is further on in the same word."""
-        return begin == self.begin and snapshot.line_before.startswith(self.line)
+    word_start: int
+    """Offset at which the word begins."""
+    line_before: str
+    """The line up to the cursor at the last of these requests."""
+    count: int
+
+    def in_same_word(self, snapshot: Snapshot, word_start: int | None) -> bool:
+        """Return whether the user has only continued the word since."""
+        return word_start == self.word_start and snapshot.line_before.startswith(self.line_before)
 
 
 class WordBackoff:
-    """Remembers of each document how often the model was asked in vain in the word being typed."""
+    """Pauses requests within a word after several misses, separately for each document."""
 
     def __init__(self, max_misses: int) -> None:
-        """RequestOptions so often in one word; 0 is always."""
-        self._patience = max_misses
-        self._vain: dict[str, _Misses] = {}
-        """By URI."""
+        """Pause after `max_misses` misses in one word; 0 disables the backoff."""
+        self._max_misses = max_misses
+        self._misses: dict[str, _Misses] = {}
+        """The misses in the current word, by URI."""
 
-    def holds(self, snapshot: Snapshot) -> bool:
-        """Whether the word at the cursor is better left alone."""
-        known = self._vain.get(snapshot.uri)
-        if known is None or not 0 < self._patience <= known.times:
+    def is_active(self, snapshot: Snapshot) -> bool:
+        """Return whether requests in the word at the cursor are paused."""
+        misses = self._misses.get(snapshot.uri)
+        if misses is None or not 0 < self._max_misses <= misses.count:
             return False
-        return known.is_of(snapshot, _word_begin(snapshot))
+        return misses.in_same_word(snapshot, _word_start(snapshot))
 
-    def note(self, snapshot: Snapshot, *, shown: bool) -> None:
-        """Take note of what came of asking the model."""
-        begin, known = _word_begin(snapshot), self._vain.pop(snapshot.uri, None)
-        if not shown and begin is not None:
-            times = known.times if known is not None and known.is_of(snapshot, begin) else 0
-            self._vain[snapshot.uri] = _Misses(begin, snapshot.line_before, times + 1)
+    def record(self, snapshot: Snapshot, *, shown: bool) -> None:
+        """Record whether a request to the model gave a visible suggestion."""
+        word_start, misses = _word_start(snapshot), self._misses.pop(snapshot.uri, None)
+        if not shown and word_start is not None:
+            is_same = misses is not None and misses.in_same_word(snapshot, word_start)
+            count = misses.count if misses is not None and is_same else 0
+            self._misses[snapshot.uri] = _Misses(word_start, snapshot.line_before, count + 1)
 
 
-def _word_begin(snapshot: Snapshot) -> int | None:
-    """Return where the word begins that ends at the cursor, None where there is none."""
+def _word_start(snapshot: Snapshot) -> int | None:
+    """Return the offset of the word that ends at the cursor, or None."""
     line = snapshot.line_before
-    found = _WORD.search(line)
-    return None if found is None else snapshot.cursor - len(line) + found.start()
+    match = _WORD.search(line)
+    return None if match is None else snapshot.cursor - len(line) + match.start()

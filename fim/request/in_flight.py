@@ -1,7 +1,7 @@
-"""Answers on their way: who asks for what is being written already waits for it.
+"""Requests to the engine that are in flight, and that later completion requests may join.
 
-A flight is one request to the engine. It goes on while what was typed since agrees with what it
-writes, whoever asked for it first; it stops the moment that nobody waits for it any more.
+An in-flight request continues as long as the text that the user types agrees with the output, even
+if the completion request that started it was cancelled. It stops when nothing waits for it.
 """
 
 from __future__ import annotations
@@ -10,86 +10,104 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from fim.postprocess.candidate import Candidate
 from fim.snapshot import Snapshot
 
 GRACE_S = 0.06
-"""An editor takes back its request at a key and sends the next: so long a flight goes on alone."""
+"""Seconds for which a request goes on after its last waiter was cancelled.
+
+Editors cancel a request at each key press and send the next one shortly afterwards.
+"""
+
+OnText = Callable[[str], None]
+"""Function that receives the output so far."""
 
 
 class InFlightRequest:
-    """One request to the engine, and those who wait for its answer."""
+    """One request to the engine, and the tasks that wait for its candidate."""
 
     def __init__(
-        self, base: Snapshot, work: Callable[[Callable[[str], None]], Coroutine[Any, Any, None]]
+        self, base: Snapshot, generate: Callable[[OnText], Coroutine[Any, Any, Candidate]]
     ) -> None:
-        """Start `work`; it is given a function that takes the text so far."""
+        """Start `generate`, which must pass the output so far to the given function."""
         self.base = base
-        self.text = ""
-        self._waiting: dict[asyncio.Future[bool], str] = {}
-        self._task = asyncio.create_task(work(self._grown))
-        self._task.add_done_callback(self._landed)
+        self._text = ""
+        self._waiters: dict[asyncio.Future[Candidate | None], str] = {}
+        """Futures of the waiting tasks, with what the user typed after the request started."""
+        self._task = asyncio.create_task(generate(self._on_text))
+        self._task.add_done_callback(self._finished)
 
     @property
-    def over(self) -> bool:
-        """Whether nothing more will come of it."""
+    def done(self) -> bool:
+        """Whether the request has finished, failed or been cancelled."""
         return self._task.done()
 
     def typed_since(self, snapshot: Snapshot) -> str | None:
-        """Return what was typed since it began, None where it cannot answer for a place."""
+        """Return what the user typed since the request started.
+
+        The result is None if the request cannot answer for `snapshot`.
+        """
         base = self.base
         if snapshot.uri != base.uri or snapshot.after != base.after:
             return None
         if not snapshot.before.startswith(base.before):
             return None
         typed = snapshot.before[len(base.before) :]
-        return typed if _agree(self.text, typed) else None
+        return typed if _agree(self._text, typed) else None
 
-    async def wait(self, typed: str) -> bool:
-        """Wait until it has landed; False as soon as it writes something else than was typed.
+    async def candidate_after(self, typed: str) -> Candidate | None:
+        """Wait for the candidate and return the rest of it after the user typed `typed`.
 
-        Raises what the work raised. Cancelling leaves the flight to others, or ends it after
-        `GRACE_S` where nobody takes it up.
+        The result is None, possibly before the request has finished, if the output does not agree
+        with `typed`, or if the request was cancelled.
+
+        Raises the error of the request. Cancelling this wait cancels the request after `GRACE_S`
+        unless something else waits for it then.
         """
-        arrived: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting[arrived] = typed
+        waiter: asyncio.Future[Candidate | None] = asyncio.get_running_loop().create_future()
+        self._waiters[waiter] = typed
         try:
             if self._task.done():
-                self._landed(self._task)
-            return await arrived
+                self._finished(self._task)
+            return await waiter
         except asyncio.CancelledError:
-            asyncio.get_running_loop().call_later(GRACE_S, self.stop_if_alone)
+            asyncio.get_running_loop().call_later(GRACE_S, self.cancel_if_unused)
             raise
         finally:
-            self._waiting.pop(arrived, None)
+            self._waiters.pop(waiter, None)
 
-    def stop(self) -> None:
-        """Stop the engine's work on it."""
+    async def wait_until_done(self) -> None:
+        """Wait until the request has finished, failed or been cancelled."""
+        await asyncio.wait([self._task])
+
+    def cancel(self) -> None:
+        """Cancel the request."""
         self._task.cancel()
 
-    def _grown(self, text: str) -> None:
-        self.text = text
-        for arrived, typed in self._waiting.items():
-            if not _agree(text, typed) and not arrived.done():
-                arrived.set_result(False)
-        if self._waiting and all(arrived.done() for arrived in self._waiting):
-            self._task.cancel()  # all that wait have gone another way
+    def cancel_if_unused(self) -> None:
+        """Cancel the request unless something waits for it."""
+        if not self._waiters:
+            self._task.cancel()
 
-    def _landed(self, task: asyncio.Task[None]) -> None:
+    def _on_text(self, text: str) -> None:
+        self._text = text
+        for waiter, typed in self._waiters.items():
+            if not _agree(text, typed) and not waiter.done():
+                waiter.set_result(None)
+        if self._waiters and all(waiter.done() for waiter in self._waiters):
+            self._task.cancel()  # none of the waiters can use the output
+
+    def _finished(self, task: asyncio.Task[Candidate]) -> None:
         error = None if task.cancelled() else task.exception()
-        for arrived in self._waiting:
-            if arrived.done():
+        for waiter, typed in self._waiters.items():
+            if waiter.done():
                 continue
             if error is not None:
-                arrived.set_exception(error)
+                waiter.set_exception(error)
             else:
-                arrived.set_result(not task.cancelled())
-
-    def stop_if_alone(self) -> None:
-        """Stop it unless somebody waits for it."""
-        if not self._waiting:
-            self._task.cancel()
+                waiter.set_result(None if task.cancelled() else task.result().after_typing(typed))
 
 
 def _agree(text: str, typed: str) -> bool:
-    """Whether one is the beginning of the other."""
+    """Return whether one text is the beginning of the other."""
     return text.startswith(typed) or typed.startswith(text)

@@ -1,4 +1,4 @@
-"""One engine, asked to fill in the middle: from a snapshot to a cut answer with its scores."""
+"""Fill-in-the-middle with one engine: from a snapshot to truncated output with its scores."""
 
 from __future__ import annotations
 
@@ -11,45 +11,46 @@ from engine.api import Chunk, Engine, FinishReason, GenerationRequest, Priority,
 from fim.postprocess.confidence import Scorer, Scores
 from fim.postprocess.repetition import without_repetition
 from fim.postprocess.truncate import Extent, Scope, Truncator, continue_line_after
-from fim.prompt import build as prompting
+from fim.prompt.build import Prompt, build
 from fim.prompt.families import FimFamily, detect
 from fim.prompt.token_healing import partial_token
 from fim.prompt.window import Encode, cached_encoder
-from fim.request.speed import Speed
+from fim.request.in_flight import OnText
+from fim.request.speed import SpeedMeter
 from fim.settings import DEFAULT_FORM, FORMS, FimSettings, Form
 from fim.snapshot import Snapshot
 
-_ROOMY = 4096
-"""Positions from which on a model has room for parts of other files beside this one."""
+_MIN_WINDOW_FOR_RELATED_FILES = 4096
+"""Minimum context window, in tokens, for excerpts of other files with `related_files="auto"`."""
 
-_IMPOSSIBLE = -50.0
-"""Log-probability of what was not let through, or as good as that."""
+_MIN_LOGPROB = -50.0
+"""Tokens with a lower log-probability were excluded by the engine, or are as good as impossible."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestOptions:
-    """How something is asked for."""
+    """Options of one request to the engine."""
 
     priority: Priority = Priority.COMPLETION
     draft: str = ""
-    """What the answer may well be."""
-    first: int | None = None
-    """The token to begin with."""
+    """Text that the output is expected to begin with, for speculative decoding."""
+    first_token: int | None = None
+    """Id of the token that the output must begin with."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
-    """What the model wrote, up to where it is cut."""
+    """Truncated output of the model."""
 
     text: str
     scores: Scores
-    finished: bool
-    """Whether the model ended it, or went on beyond what is shown; not so for want of tokens."""
+    is_complete: bool
+    """Whether the model ended the text or went on after it, rather than ran out of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """What the prompt needs to know of the engine."""
+class _ModelProperties:
+    """Properties of the engine's model that a prompt depends on."""
 
     encode: Encode
     decode: Callable[[tuple[int, ...]], str]
@@ -59,88 +60,92 @@ class _Known:
 
 
 @dataclass(slots=True)
-class _Reading:
-    """An answer as it arrives."""
+class _OutputBuffer:
+    """The output of a request as its chunks arrive."""
 
-    begin: str
-    text: str = ""
+    forced_prefix: str
+    received: str = ""
     finish: FinishReason | None = None
     scorer: Scorer = field(default_factory=Scorer)
 
-    def take(self, chunk: Chunk) -> None:
-        self.text += chunk.text
+    def add(self, chunk: Chunk) -> None:
+        self.received += chunk.text
         self.scorer.add(chunk.text, [token.logprob for token in chunk.logprobs], chunk.ends)
         self.finish = chunk.finish
 
     @property
-    def new(self) -> str:
-        """What it says behind the beginning it was given."""
-        return self.text[len(self.begin) :]
+    def text(self) -> str:
+        """The output after the forced prefix."""
+        return self.received[len(self.forced_prefix) :]
 
 
 class FimModel:
-    """Asks one engine."""
+    """Fill-in-the-middle with one engine."""
 
     def __init__(self, engine: Engine, settings: FimSettings) -> None:
         self._engine, self._settings = engine, settings
-        self._known: _Known | None = None
+        self._properties: _ModelProperties | None = None
         self.num_requests = 0
-        """How often the engine was asked so far, for somebody who waited."""
+        """Number of requests so far, without prefetches."""
         self.num_prefetches = 0
-        """How often for what nobody waited for yet."""
+        """Number of prefetches so far."""
         self.tokens_per_second = 0.0
-        """How fast it wrote when last it did; 0 while that is unknown."""
+        """Decoding speed of the last request; 0 while it is unknown."""
 
-    def forget(self) -> None:
-        """RequestOptions the engine anew what it holds: it is another one now."""
-        self._known = None
+    def reset(self) -> None:
+        """Forget the properties of the model, because the engine now has another one."""
+        self._properties = None
 
-    async def write(
-        self,
-        snapshot: Snapshot,
-        cutter: Truncator,
-        ask: RequestOptions,
-        on_text: Callable[[str], None],
+    async def generate(
+        self, snapshot: Snapshot, truncator: Truncator, options: RequestOptions, on_text: OnText
     ) -> ModelOutput:
-        """Return the answer at the cursor, telling how it grows. Raises StarcoderError."""
-        known = await self._look()
-        begin = self._begin(snapshot)
-        head, left = "", begin
-        if ask.first is not None:
-            head, left = _after(known.decode((ask.first,)), begin)
-        request = await self._request(known, snapshot, cutter, ask, begin)
-        request = replace(request, forced_prefix=left)
-        if ask.first is not None:  # is in the prompt, and may be how the line ends
+        """Return the truncated output at the cursor. Raises StarcoderError.
+
+        `on_text` is called with the output so far whenever it grows.
+        """
+        properties = await self._load_properties()
+        partial = self._partial_token(snapshot)
+        # A given first token is part of the prompt. Its text is part of the output, except for the
+        # characters that the user has typed already.
+        head, forced_prefix = "", partial
+        if options.first_token is not None:
+            head, forced_prefix = _split_first_token(
+                properties.decode((options.first_token,)), partial
+            )
+        request = await self._request(properties, snapshot, truncator, options, partial)
+        request = replace(request, forced_prefix=forced_prefix)
+        if options.first_token is not None:  # the line may end with this token
             request = replace(request, single_line=False)
-        reading, speed = _Reading(left), Speed()
-        prefetching = ask.priority is Priority.PREFETCH
-        self.num_prefetches += prefetching
-        self.num_requests += not prefetching
+        if options.priority is Priority.PREFETCH:
+            self.num_prefetches += 1
+        else:
+            self.num_requests += 1
+        buffer, speed = _OutputBuffer(forced_prefix), SpeedMeter()
         async with aclosing(self._engine.stream(request)) as stream:
             async for chunk in stream:
-                speed.take(chunk)
-                reading.take(chunk)
-                on_text(head + reading.new)
-                if _enough(head + reading.new, snapshot, cutter):
-                    break  # what follows would be cut off: closing the stream stops the engine
+                speed.add(chunk)
+                buffer.add(chunk)
+                on_text(head + buffer.text)
+                if _is_enough(head + buffer.text, snapshot, truncator):
+                    break  # the rest would be truncated; closing the stream stops the engine
         self.tokens_per_second = speed.tokens_per_second or self.tokens_per_second
-        limited = reading.finish is FinishReason.LENGTH
-        cut = cutter.truncate(head + reading.new, ended=True, limited=limited)
-        scores = reading.scorer.scores().from_offset(len(left)).behind(len(head))
-        return ModelOutput(cut.text, scores, not limited)
+        limited = buffer.finish is FinishReason.LENGTH
+        truncated = truncator.truncate(head + buffer.text, ended=True, limited=limited)
+        scores = buffer.scorer.scores().from_offset(len(forced_prefix)).shifted(len(head))
+        return ModelOutput(truncated.text, scores, is_complete=not limited)
 
     async def fill(self, snapshot: Snapshot, stop_text: tuple[str, ...] = ()) -> str:
-        """Return what the model writes at the cursor, greedily, up to one of the stop texts.
+        """Return the greedy output at the cursor, up to the first stop text.
 
         Nothing is cached, truncated or cleaned. Raises UnsupportedModelError for a model without
         fill-in-the-middle, and the errors of the engine.
         """
-        known = await self._look()
-        room, prompt = await self._prompt(known, snapshot)
+        properties = await self._load_properties()
+        max_new_tokens, prompt = await self._prompt(properties, snapshot)
         request = GenerationRequest(
             prompt.ids,
-            room,
-            stop_ids=known.family.stop_ids,
+            max_new_tokens,
+            stop_ids=properties.family.stop_ids,
             stop_text=stop_text,
             adapter=self._settings.adapter,
         )
@@ -150,97 +155,111 @@ class FimModel:
                 text += chunk.text
         return text
 
-    async def reads_others(self) -> bool:
-        """Whether the prompt is to have parts of other files."""
-        known, related = await self._look(), self._settings.related_files
-        roomy = known.context_window >= _ROOMY
-        return known.family.files is not None and (
-            related == "always" or (related == "auto" and roomy)
-        )
+    async def uses_related_files(self) -> bool:
+        """Return whether the prompt includes excerpts of other files."""
+        properties, setting = await self._load_properties(), self._settings.related_files
+        is_large = properties.context_window >= _MIN_WINDOW_FOR_RELATED_FILES
+        is_wanted = setting == "always" or (setting == "auto" and is_large)
+        return properties.family.files is not None and is_wanted
 
     async def first_token_candidates(
-        self, snapshot: Snapshot, most: int
+        self, snapshot: Snapshot, max_count: int
     ) -> list[tuple[int, float]]:
-        """Return the likeliest tokens to begin with that write something, and how likely they are.
+        """Return the most probable first tokens that have a text, the most probable one first.
 
-        As (id, log-probability), best first; nothing from an engine that tells no alternatives.
+        Each is a pair of token id and log-probability. The list is empty if the engine reports no
+        alternatives.
         """
-        known = await self._look()
-        cutter = Truncator(snapshot, Scope(Extent.LINE))
-        begin = self._begin(snapshot)
-        request = await self._request(known, snapshot, cutter, RequestOptions(), begin)
-        asked = replace(request, max_new_tokens=1, logprobs=most)
+        properties = await self._load_properties()
+        truncator = Truncator(snapshot, Scope(Extent.LINE))
+        partial = self._partial_token(snapshot)
+        request = await self._request(properties, snapshot, truncator, RequestOptions(), partial)
+        request = replace(request, max_new_tokens=1, logprobs=max_count)
         top: tuple[tuple[int, float], ...] = ()
-        async with aclosing(self._engine.stream(asked)) as stream:
+        async with aclosing(self._engine.stream(request)) as stream:
             async for chunk in stream:
-                top = top or tuple(one for score in chunk.logprobs[:1] for one in score.top)
+                top = top or tuple(pair for score in chunk.logprobs[:1] for pair in score.top)
         return [
-            (id_, logprob)
-            for id_, logprob in top
-            if id_ not in known.family.stop_ids
-            and logprob > _IMPOSSIBLE
-            and "\ufffd" not in known.decode((id_,))
+            (token_id, logprob)
+            for token_id, logprob in top
+            if token_id not in properties.family.stop_ids
+            and logprob > _MIN_LOGPROB
+            and "\ufffd" not in properties.decode((token_id,))
         ]
 
-    def _begin(self, snapshot: Snapshot) -> str:
+    def _partial_token(self, snapshot: Snapshot) -> str:
         return partial_token(snapshot.line_before) if self._settings.token_healing else ""
 
     async def _request(
-        self, known: _Known, snapshot: Snapshot, cutter: Truncator, ask: RequestOptions, begin: str
+        self,
+        properties: _ModelProperties,
+        snapshot: Snapshot,
+        truncator: Truncator,
+        options: RequestOptions,
+        partial: str,
     ) -> GenerationRequest:
-        room, prompt = await self._prompt(known, without_last_characters(snapshot, len(begin)))
-        first = () if ask.first is None else (ask.first,)
+        """Return a request whose output must begin with `partial`, the partial token."""
+        max_new_tokens, prompt = await self._prompt(
+            properties, without_last_characters(snapshot, len(partial))
+        )
+        scope, draft = truncator.scope, options.draft
+        is_block = scope.extent is Extent.BLOCK
+        first_token = () if options.first_token is None else (options.first_token,)
         return GenerationRequest(
-            prompt=(*prompt.ids, *first),
-            max_new_tokens=room if cutter.scope.extent is Extent.BLOCK else max(1, room // 2),
-            stop_ids=known.family.stop_ids,
+            prompt=(*prompt.ids, *first_token),
+            max_new_tokens=max_new_tokens if is_block else max(1, max_new_tokens // 2),
+            stop_ids=properties.family.stop_ids,
             sampling=Sampling(temperature=self._settings.temperature),
-            priority=ask.priority,
+            priority=options.priority,
             logprobs=0,
             adapter=self._settings.adapter,
-            draft_tokens=tuple(known.encode(begin + ask.draft)) if ask.draft else (),
-            forced_prefix=begin,
-            single_line=cutter.scope.extent is not Extent.BLOCK,
-            continue_line_after=continue_line_after(cutter.scope),
+            draft_tokens=tuple(properties.encode(partial + draft)) if draft else (),
+            forced_prefix=partial,
+            single_line=not is_block,
+            continue_line_after=continue_line_after(scope),
         )
 
-    async def _prompt(self, known: _Known, snapshot: Snapshot) -> tuple[int, prompting.Prompt]:
+    async def _prompt(self, properties: _ModelProperties, snapshot: Snapshot) -> tuple[int, Prompt]:
         """Return the maximum length of the output in tokens, and the prompt."""
         settings = self._settings
         # Small models have small context windows: at least half of it is left for the prompt.
-        room = min(settings.max_new_tokens, known.context_window // 2)
-        limit = min(settings.max_prompt_tokens, known.context_window - room)
-        form = known.form if settings.form == "auto" else settings.form
+        max_new_tokens = min(settings.max_new_tokens, properties.context_window // 2)
+        max_tokens = min(settings.max_prompt_tokens, properties.context_window - max_new_tokens)
+        form = properties.form if settings.form == "auto" else settings.form
         prompt = await asyncio.to_thread(
-            prompting.build, snapshot, known.family, known.encode, limit, form
+            build, snapshot, properties.family, properties.encode, max_tokens, form
         )
-        return room, prompt
+        return max_new_tokens, prompt
 
-    async def _look(self) -> _Known:
-        if self._known is None:
+    async def _load_properties(self) -> _ModelProperties:
+        if self._properties is None:
             tokenizer, info = await self._engine.tokenizer(), await self._engine.info()
-            form = next((f for f in FORMS if f == info.fim_form), DEFAULT_FORM)
-            encode = cached_encoder(tokenizer.encode)
-            family = detect(tokenizer)
-            self._known = _Known(encode, tokenizer.decode, family, info.context_window, form)
-        return self._known
+            self._properties = _ModelProperties(
+                encode=cached_encoder(tokenizer.encode),
+                decode=tokenizer.decode,
+                family=detect(tokenizer),
+                context_window=info.context_window,
+                form=next((form for form in FORMS if form == info.fim_form), DEFAULT_FORM),
+            )
+        return self._properties
 
 
-def without_last_characters(snapshot: Snapshot, size: int) -> Snapshot:
-    """Return the snapshot without the last `size` characters before the cursor."""
-    if not size:
+def without_last_characters(snapshot: Snapshot, count: int) -> Snapshot:
+    """Return the snapshot without the last `count` characters before the cursor."""
+    if not count:
         return snapshot
-    cursor = snapshot.cursor - size
+    cursor = snapshot.cursor - count
     return replace(snapshot, text=snapshot.text[:cursor] + snapshot.after, cursor=cursor)
 
 
-def _after(token: str, begin: str) -> tuple[str, str]:
-    """Return what a first token says behind the beginning, and what is left of the beginning."""
-    if token.startswith(begin):
-        return token[len(begin) :], ""
-    return "", begin.removeprefix(token)
+def _split_first_token(token: str, partial: str) -> tuple[str, str]:
+    """Return what a first token adds to the partial token, and the part that is still missing."""
+    if token.startswith(partial):
+        return token[len(partial) :], ""
+    return "", partial.removeprefix(token)
 
 
-def _enough(text: str, snapshot: Snapshot, cutter: Truncator) -> bool:
-    looping = without_repetition(text, snapshot.line_before) != text
-    return looping or cutter.truncate(text, ended=False).done
+def _is_enough(text: str, snapshot: Snapshot, truncator: Truncator) -> bool:
+    """Return whether more output cannot change the suggestion."""
+    repeats = without_repetition(text, snapshot.line_before) != text
+    return repeats or truncator.truncate(text, ended=False).done

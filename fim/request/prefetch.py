@@ -1,4 +1,4 @@
-"""Where the cursor will be once a suggestion is accepted and the next line begun."""
+"""The place that is prefetched: the next line after a suggestion is accepted."""
 
 from __future__ import annotations
 
@@ -8,42 +8,43 @@ from dataclasses import replace
 from fim.postprocess.truncate import opens_block
 from fim.snapshot import Snapshot, Suggestion
 
-_LOOKED_AT = 400
-"""Lines that tell how a file is indented."""
+_MAX_LINES = 400
+"""Maximum number of lines from which the indentation of a file is derived."""
 
 
-def snapshot_after_accept(snapshot: Snapshot, one: Suggestion) -> Snapshot | None:
-    """Return the document with a suggestion accepted and a new line begun behind it.
+def snapshot_after_accept(snapshot: Snapshot, suggestion: Suggestion) -> Snapshot | None:
+    """Return the document after the suggestion is accepted and a new line is started.
 
-    The new line is indented as editors do it: like the one before, and deeper where that opens a
-    block. None where text is left on the line.
+    The new line is indented as editors do it: like the line before, and deeper if that line opens a
+    block. The result is None if there is text right of the cursor.
     """
-    text = one.applied_to(snapshot.text)
-    then = replace(snapshot, text=text, cursor=one.replace_start + len(one.text))
-    if then.line_after.strip():
+    text = suggestion.applied_to(snapshot.text)
+    cursor = suggestion.replace_start + len(suggestion.text)
+    accepted = replace(snapshot, text=text, cursor=cursor)
+    if accepted.line_after.strip():
         return None
-    line = then.line_before
+    line = accepted.line_before
     indent = line[: len(line) - len(line.lstrip(" \t"))]
     if opens_block(line, snapshot.language_id):
         indent += indent_unit(text)
-    begun = snapshot.line_ending + indent
+    inserted = snapshot.line_ending + indent
     return replace(
-        then,
-        text=text[: then.cursor] + begun + text[then.cursor :],
-        cursor=then.cursor + len(begun),
+        accepted,
+        text=text[:cursor] + inserted + text[cursor:],
+        cursor=cursor + len(inserted),
     )
 
 
 def indent_unit(text: str) -> str:
-    """Return what a file indents by: a tab, or the step that most of its lines take."""
+    """Return one level of a file's indentation: a tab, or the most frequent number of spaces."""
     steps: Counter[int] = Counter()
-    before = 0
-    for line in text.split("\n", _LOOKED_AT)[:_LOOKED_AT]:
+    previous = 0
+    for line in text.split("\n", _MAX_LINES)[:_MAX_LINES]:
         if line.startswith("\t"):
             return "\t"
         if line.strip():
             width = len(line) - len(line.lstrip(" "))
-            if width > before:
-                steps[width - before] += 1
-            before = width
+            if width > previous:
+                steps[width - previous] += 1
+            previous = width
     return " " * (steps.most_common(1)[0][0] if steps else 4)

@@ -1,4 +1,4 @@
-"""How fast an answer was written, whether it was read to its end or not."""
+"""Decoding speed of a request, even if its output is not read to the end."""
 
 from __future__ import annotations
 
@@ -7,37 +7,38 @@ from collections.abc import Callable
 
 from engine.api import Chunk
 
-_ENOUGH = 4
-"""Tokens below which chunks that happen to arrive together would make any figure."""
+_MIN_TOKENS = 4
+"""With fewer tokens, chunks that happen to arrive together would distort the result."""
 
 
-class Speed:
-    """Watches one answer arrive.
+class SpeedMeter:
+    """Measures the decoding speed while the chunks of one request arrive.
 
-    An answer that is cut off early brings no account of itself, so the tokens are counted here too:
-    those after the first chunk, by the time since then, which leaves the prefill out.
+    The engine reports its own measurement at the end of the output. Requests that are stopped early
+    do not receive it, so the tokens after the first chunk are counted here. The time before the
+    first chunk, the prefill, does not count.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        self._first: float | None = None
-        self._tokens = 0
-        self._rate = 0.0
+        self._first_chunk_s: float | None = None
+        self._num_tokens = 0
+        self._tokens_per_second = 0.0
 
-    def take(self, chunk: Chunk) -> None:
-        """Take note of a chunk that has just arrived."""
+    def add(self, chunk: Chunk) -> None:
+        """Record a chunk that has just arrived."""
         now = self._clock()
         usage = chunk.usage
         if usage is not None and usage.decode_ms > 0:
-            self._rate = usage.completion_tokens * 1000 / usage.decode_ms
-        elif self._first is None:
-            self._first = now
-        elif now > self._first:
-            self._tokens += len(chunk.ids)
-            if self._tokens >= _ENOUGH:
-                self._rate = self._tokens / (now - self._first)
+            self._tokens_per_second = usage.completion_tokens * 1000 / usage.decode_ms
+        elif self._first_chunk_s is None:
+            self._first_chunk_s = now
+        elif now > self._first_chunk_s:
+            self._num_tokens += len(chunk.ids)
+            if self._num_tokens >= _MIN_TOKENS:
+                self._tokens_per_second = self._num_tokens / (now - self._first_chunk_s)
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens decoded in a second; 0 where too little arrived to tell."""
-        return self._rate
+        """Decoded tokens per second; 0 if too few have arrived to measure it."""
+        return self._tokens_per_second

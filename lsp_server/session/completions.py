@@ -67,7 +67,7 @@ class CompletionSession:
         elapsed_ms = (time.perf_counter() - started) * 1000
         if result.source is Source.MODEL:
             self._debounce.on_answer(result.model_ms)
-        self._status.show_completion(result, elapsed_ms, self._completer.num_requests)
+        self._status.show_completion(result, elapsed_ms, self._completer.model.num_requests)
         if self._settings.statistics:
             self._statistics.record_shown(snapshot, result)
         return result

@@ -46,7 +46,7 @@ async def type_passage(
         editor.open(passage.initial_text, passage.start, "file:///a.py", "python")
         counts = await Typist(editor, passage, itertools.repeat(gap)).type()
     assert editor.text == TEXT
-    assert counts.calls == editor.completer.num_requests
+    assert counts.calls == editor.completer.model.num_requests
     return counts, editor
 
 

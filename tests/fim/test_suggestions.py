@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from engine.scripted import ScriptedEngine
 from fim.completer import Completer
+from fim.postprocess.candidate import Candidate
 from fim.postprocess.clean import clean, overlap
 from fim.postprocess.truncate import scope_of, truncate
 from fim.request.cache import SuggestionCache
@@ -147,7 +148,7 @@ def test_overlap_of_words_is_whole_or_nothing() -> None:
 def test_every_way_of_typing_along_is_answered(text: str) -> None:
     cache = SuggestionCache(100, 60)
     here = Snapshot("u", "python", "x = \nafter", 4)
-    cache.store(here, text, 0)
+    cache.store(here, Candidate(text))
     for typed in range(1, len(text)):
         then = Snapshot("u", "python", f"x = {text[:typed]}\nafter", 4 + typed)
         found = cache.find(then)
@@ -162,7 +163,7 @@ def test_nothing_is_remembered_too_and_for_a_time_only() -> None:
     now = 0.0
     cache = SuggestionCache(100, 60, timer=lambda: now)
     here = Snapshot("u", "python", "x = ", 4)
-    cache.store(here, "", 0)
+    cache.store(here, Candidate(""))
     found = cache.find(here)
     assert found is not None
     assert found.text == ""

@@ -7,9 +7,16 @@ import pytest
 
 from engine.api import Chunk, FinishReason, GenerationRequest, TokenLogprob, Usage
 from engine.scripted import ScriptedEngine
-from fim.completer import Completer, _shown
-from fim.postprocess.confidence import POLICIES, Policy, Scorer, Scores, first_line, sure_part
-from fim.request.cache import Cached
+from fim.completer import Completer
+from fim.postprocess.candidate import Candidate, show_if_confident
+from fim.postprocess.confidence import (
+    POLICIES,
+    Policy,
+    Scorer,
+    Scores,
+    confident_part,
+    first_line_end,
+)
 from fim.settings import FimSettings
 from fim.snapshot import Snapshot, Source, Trigger
 
@@ -46,7 +53,7 @@ def test_scores_are_of_the_text_between_two_places() -> None:
 
 @pytest.mark.parametrize(("text", "end"), [("a\nb", 1), ("\n  a\nb", 4), ("", 0), ("  ", 2)])
 def test_a_suggestion_is_judged_by_its_first_line_with_something_on_it(text: str, end: int) -> None:
-    assert first_line(text) == end
+    assert first_line_end(text) == end
 
 
 async def test_what_is_unlikely_is_shown_only_when_asked_for() -> None:
@@ -91,7 +98,7 @@ def scores_of(*pieces: tuple[str, float]) -> tuple[str, Scores]:
     return "".join(text for text, _ in pieces), scorer.scores()
 
 
-BALANCED = Policy(whole=0.1, part=0.2, shortest=3)
+BALANCED = Policy(min_line=0.1, min_part=0.2, min_characters=3)
 
 
 @pytest.mark.parametrize(
@@ -112,16 +119,16 @@ BALANCED = Policy(whole=0.1, part=0.2, shortest=3)
 )
 def test_what_is_sure_of_a_text(pieces: tuple[tuple[str, float], ...], expected: str) -> None:
     text, scores = scores_of(*pieces)
-    assert sure_part(text, scores, BALANCED) == expected
+    assert confident_part(text, scores, BALANCED) == expected
 
 
 def test_nothing_known_is_sure_enough() -> None:
-    assert sure_part("abc\n  de", Scores(), BALANCED) == "abc\n  de"
+    assert confident_part("abc\n  de", Scores(), BALANCED) == "abc\n  de"
 
 
 def test_scores_follow_the_documents_line_ends() -> None:
     text, scores = scores_of(("a\nb\n", 0.5), ("c", 0.1))
-    moved = scores.with_line_ends(text, "\r\n")
+    moved = scores.with_line_endings(text, "\r\n")
     assert moved.ends == (6, 7)
     assert moved.confidence(6, 7) == pytest.approx(0.1)
 
@@ -130,13 +137,13 @@ def test_the_rest_of_a_text_has_the_rest_of_the_scores() -> None:
     _, scores = scores_of(("ab", 0.5), ("", 0.4), ("c", 0.1))
     assert scores.from_offset(2).confidence(0, 1) == pytest.approx(0.04)
     assert scores.from_offset(1).confidence(0, 1) == pytest.approx(0.5)
-    assert scores.behind(3).confidence(3, 5) == pytest.approx(0.5)
+    assert scores.shifted(3).confidence(3, 5) == pytest.approx(0.5)
 
 
 def test_the_settings_are_in_order() -> None:
     eager, balanced, reserved = (POLICIES[one] for one in ("eager", "balanced", "reserved"))
-    assert eager.whole < balanced.whole < reserved.whole < 1
-    assert eager.part < balanced.part < reserved.part < 1
+    assert eager.min_line < balanced.min_line < reserved.min_line < 1
+    assert eager.min_part < balanced.min_part < reserved.min_part < 1
 
 
 def test_a_sure_beginning_takes_the_closed_bracket_with_it() -> None:
@@ -146,8 +153,9 @@ def test_a_sure_beginning_takes_the_closed_bracket_with_it() -> None:
     pieces = (") ", "and ", "p ", "== ", "wildly", ".unsure")
     ends = tuple(len("".join(pieces[: count + 1])) for count in range(len(pieces)))
     scores = Scores(ends, (-0.01, -0.01, -0.01, -0.01, -9.0, -9.0))
-    found = Cached("".join(pieces), 1, Source.MODEL, scores)
-    (one,) = _shown(here, found, POLICIES["balanced"], partial=True).suggestions
+    found = Candidate("".join(pieces), 1, scores)
+    result = show_if_confident(here, found, POLICIES["balanced"], allow_partial_line=True)
+    (one,) = result.suggestions
     assert one.text.startswith(") and p")
     assert one.text != found.text
     assert one.applied_to(text) == f'if p.startswith("*"{one.text}\n'

@@ -17,7 +17,7 @@ async def at_each(
     for line in lines:
         snapshot = Snapshot("file:///a.py", "python", line + "\n", len(line))
         found.append(await completer.complete(snapshot, trigger))
-    return found, completer.num_requests
+    return found, completer.model.num_requests
 
 
 WORD = ["x = n", "x = ne", "x = new", "x = newn", "x = newna"]
@@ -51,4 +51,4 @@ async def test_an_answer_that_is_shown_counts_anew() -> None:
     completer = Completer(ScriptedEngine(lambda _: next(answers)), FimSettings(eagerness="eager"))
     for line in ("n", "ne", "new", "newx", "newxy", "newxyz"):
         await completer.complete(Snapshot("file:///a.py", "python", line + "\n", len(line)))
-    assert completer.num_requests == 4
+    assert completer.model.num_requests == 4

@@ -5,14 +5,14 @@ from itertools import chain, repeat
 import pytest
 
 from engine.api import Chunk, FinishReason, Usage
-from fim.request.speed import Speed
+from fim.request.speed import SpeedMeter
 
 
 def measured(chunks: list[Chunk], seconds: list[float]) -> float:
     times = chain(seconds, repeat(seconds[-1]))
-    speed = Speed(lambda: next(times))
+    speed = SpeedMeter(lambda: next(times))
     for chunk in chunks:
-        speed.take(chunk)
+        speed.add(chunk)
     return speed.tokens_per_second
 
 

@@ -1,4 +1,4 @@
-"""Talking with the model: send, stop, retry, edit, and what is kept of it."""
+"""Conversations with the model: send, stop, retry and edit messages, and store the answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from chat.asker import Asker
-from chat.attachments import Attachment, message
+from chat.attachments import Attachment, with_attachments
 from chat.slash import expand
 from chat.store import (
     Conversation,
@@ -22,50 +22,50 @@ from engine.api import FinishReason, Message, Usage
 from engine.errors import RequestError
 
 OnText = Callable[[str], None]
-"""Called with each piece of an answer as it comes."""
+"""Called with each piece of an answer while it is generated."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """An answer, as it was kept."""
+    """An answer of the assistant as it was stored."""
 
     turn: Turn
     usage: Usage | None
-    """None where it was stopped."""
+    """None if the answer was stopped or failed."""
     num_left_out: int
-    """Turns in the middle that did not fit the model's window."""
+    """Number of turns that were left out because they did not fit the model's window."""
 
 
 class Conversations:
-    """The conversations of one editor window."""
+    """The conversations of one editor window. Each can have one running answer."""
 
     def __init__(self, store: ConversationStore) -> None:
         self._store = store
-        self._answering: dict[str, asyncio.Task[StoredAnswer]] = {}
+        self._running: dict[str, asyncio.Task[StoredAnswer]] = {}
 
     async def create(self, workspace: str) -> Conversation:
-        """Begin a conversation."""
+        """Create an empty conversation."""
         return await asyncio.to_thread(self._store.create, workspace)
 
     async def list(self, workspace: str) -> list[ConversationSummary]:
-        """Return those of a workspace, newest first."""
+        """Return the conversations of a workspace, newest first."""
         return await asyncio.to_thread(self._store.list, workspace)
 
     async def get(self, id_: str) -> Conversation:
-        """Return one; raises RequestError."""
+        """Return a conversation; raises RequestError if it does not exist."""
         return await asyncio.to_thread(self._store.get, id_)
 
     async def delete(self, id_: str) -> None:
-        """Delete one, stopping what answers in it."""
+        """Stop the running answer of a conversation and delete the conversation."""
         await self.stop(id_)
         await asyncio.to_thread(self._store.delete, id_)
 
     async def clear(self, workspace: str) -> None:
-        """Delete all of a workspace."""
+        """Delete all conversations of a workspace."""
         await asyncio.to_thread(self._store.clear, workspace)
 
     async def export(self, id_: str) -> str:
-        """Return a conversation as markdown."""
+        """Return a conversation in markdown."""
         return to_markdown(await self.get(id_))
 
     async def send(
@@ -76,69 +76,75 @@ class Conversations:
         asker: Asker,
         on_text: OnText,
     ) -> StoredAnswer:
-        """Say something and return the answer, kept on disk whatever becomes of it.
+        """Add a message of the user and return the answer.
 
-        Raises RequestError for an empty message, for a conversation that is answering already, and
-        for what does not fit the model's window; then nothing is kept.
+        The message and the answer are stored, also if the answer is stopped or fails. Raises
+        RequestError for an empty message and for a conversation with a running answer,
+        PromptTooLongError for a message that does not fit the model's window. Then nothing is
+        stored.
         """
-        if not text.strip():
-            raise RequestError("The message is empty.")
+        _check_text(text)
         conversation = await self.get(id_)
-        said = new_turn("user", text, attachments)
-        return await self._answered(conversation.id, (*conversation.turns, said), asker, on_text)
+        question = new_turn("user", text, attachments)
+        turns = (*conversation.turns, question)
+        return await self._answer(conversation.id, turns, asker, on_text)
 
     async def retry(self, id_: str, asker: Asker, on_text: OnText) -> StoredAnswer:
-        """Answer the user's last message again, in place of the answer before."""
+        """Answer the last message of the user again. The previous answer is deleted."""
         turns = (await self.get(id_)).turns
-        last = max((at for at, one in enumerate(turns) if one.role == "user"), default=None)
-        if last is None:
-            raise RequestError("Nothing was asked in this conversation yet.")
-        return await self._answered(id_, turns[: last + 1], asker, on_text)
+        questions = [index for index, turn in enumerate(turns) if turn.role == "user"]
+        if not questions:
+            raise RequestError("This conversation has no message yet. Send one first.")
+        return await self._answer(id_, turns[: questions[-1] + 1], asker, on_text)
 
     async def edit(
-        self, id_: str, turn: str, text: str, asker: Asker, on_text: OnText
+        self, id_: str, turn_id: str, text: str, asker: Asker, on_text: OnText
     ) -> StoredAnswer:
-        """Put another text in place of one of the user's, forget what came after, and answer."""
-        if not text.strip():
-            raise RequestError("The message is empty.")
+        """Replace a message of the user, delete all turns after it, and answer it."""
+        _check_text(text)
         turns = (await self.get(id_)).turns
-        at = next((at for at, one in enumerate(turns) if one.id == turn), None)
-        if at is None or turns[at].role != "user":
-            raise RequestError("There is no such message of yours in this conversation.")
-        said = new_turn("user", text, turns[at].attachments)
-        return await self._answered(id_, (*turns[:at], said), asker, on_text)
+        for index, turn in enumerate(turns):
+            if turn.id == turn_id and turn.role == "user":
+                question = new_turn("user", text, turn.attachments)
+                return await self._answer(id_, (*turns[:index], question), asker, on_text)
+        raise RequestError("There is no such message of yours in this conversation.")
 
     async def stop(self, id_: str) -> None:
-        """Stop the answer of a conversation; what was written is kept. Nothing if there is none."""
-        task = self._answering.get(id_)
+        """Stop the running answer of a conversation, if any. The text so far is stored."""
+        task = self._running.get(id_)
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _answered(
+    async def _answer(
         self, id_: str, turns: tuple[Turn, ...], asker: Asker, on_text: OnText
     ) -> StoredAnswer:
-        if id_ in self._answering:
-            raise RequestError("This conversation is being answered; stop that first.")
-        work = _Answer(self._store, id_, turns, asker, on_text)
-        task = asyncio.create_task(work.run())
-        self._answering[id_] = task
+        if id_ in self._running:
+            raise RequestError("This conversation is being answered. Stop the answer first.")
+        answer = _AnswerInProgress(self._store, id_, turns, asker, on_text)
+        task = asyncio.create_task(answer.run())
+        self._running[id_] = task
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            # Either somebody called `stop`, or our own caller is cancelled: the answer ends too.
+            # Either `stop` has cancelled the task, or our caller is cancelled: stop the task, too.
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             caller = asyncio.current_task()
             if caller is not None and caller.cancelling():
                 raise
-            return work.kept("stopped", None)
+            return answer.finish("stopped", None)
         finally:
-            del self._answering[id_]
+            del self._running[id_]
 
 
-class _Answer:
-    """One answer on its way, and what is kept of it."""
+def _check_text(text: str) -> None:
+    if not text.strip():
+        raise RequestError("The message is empty. Write a question first.")
+
+
+class _AnswerInProgress:
+    """An answer that is being generated."""
 
     def __init__(
         self,
@@ -151,18 +157,19 @@ class _Answer:
         self._store, self._id, self._turns = store, id_, turns
         self._asker, self._on_text = asker, on_text
         self._text = ""
-        self._left_out = 0
-        self._reply: StoredAnswer | None = None
+        self._num_left_out = 0
+        self._answer: StoredAnswer | None = None
 
     async def run(self) -> StoredAnswer:
-        messages = [_said(turn) for turn in self._turns]
-        asked = await self._asker.prepare(messages)
-        self._left_out = asked.num_left_out
-        await asyncio.to_thread(self._keep_question)
+        """Generate and store the answer, also if it is cancelled or fails."""
+        messages = [_message_of(turn) for turn in self._turns]
+        chat = await self._asker.prepare(messages)
+        self._num_left_out = chat.num_left_out
+        await asyncio.to_thread(self._store_question)
         state: TurnState = "failed"
         usage: Usage | None = None
         try:
-            async with aclosing(self._asker.stream(asked)) as chunks:
+            async with aclosing(self._asker.stream(chat)) as chunks:
                 async for chunk in chunks:
                     self._text += chunk.text
                     if chunk.text:
@@ -174,47 +181,48 @@ class _Answer:
             state = "stopped"
             raise
         finally:
-            self.kept(state, usage)
-            turn = self._reply.turn if self._reply else None
-            if turn is not None and (turn.content or state == "whole"):
+            turn = self.finish(state, usage).turn
+            if turn.content or state == "whole":
                 await asyncio.shield(asyncio.to_thread(self._store.add, self._id, turn))
-        return self.kept(state, usage)
+        return self.finish(state, usage)
 
-    def kept(self, state: TurnState, usage: Usage | None) -> StoredAnswer:
-        """Return the reply; the first call settles it."""
-        if self._reply is None:
+    def finish(self, state: TurnState, usage: Usage | None) -> StoredAnswer:
+        """Return the answer. Only the first call decides its text and state."""
+        if self._answer is None:
             turn = new_turn("assistant", self._text.strip(), state=state)
-            self._reply = StoredAnswer(turn, usage, self._left_out)
-        return self._reply
+            self._answer = StoredAnswer(turn, usage, self._num_left_out)
+        return self._answer
 
-    def _keep_question(self) -> None:
-        """Write the question, and forget what the conversation held from there on."""
-        known = self._store.get(self._id).turns
-        same = 0
-        while same < min(len(known), len(self._turns)) and known[same].id == self._turns[same].id:
-            same += 1
-        if same < len(known):
-            self._store.cut(self._id, known[same].id)
-        for turn in self._turns[same:]:
+    def _store_question(self) -> None:
+        """Store the new turns, and delete the stored turns that they replace."""
+        stored = self._store.get(self._id).turns
+        num_equal = 0
+        for old, new in zip(stored, self._turns, strict=False):
+            if old.id != new.id:
+                break
+            num_equal += 1
+        if num_equal < len(stored):
+            self._store.delete_from(self._id, stored[num_equal].id)
+        for turn in self._turns[num_equal:]:
             self._store.add(self._id, turn)
 
 
-def _said(turn: Turn) -> Message:
-    """Return a turn as the model reads it."""
+def _message_of(turn: Turn) -> Message:
+    """Return the message that the model gets for a turn."""
     text = expand(turn.content) if turn.role == "user" else turn.content
-    return Message(turn.role, message(text, turn.attachments))
+    return Message(turn.role, with_attachments(text, turn.attachments))
 
 
-_NAMES = {"user": "You", "assistant": "StarCoder", "system": "System"}
-_ENDINGS = {"stopped": "*(stopped)*", "cut off": "*(cut off)*", "failed": "*(broken off)*"}
+_SPEAKERS = {"user": "You", "assistant": "StarCoder", "system": "System"}
+_STATES = {"stopped": "*(stopped)*", "cut off": "*(cut off)*", "failed": "*(broken off)*"}
 
 
 def to_markdown(conversation: Conversation) -> str:
     """Return a conversation as a markdown document."""
     parts = [f"# {conversation.title or 'Conversation'}"]
     for turn in conversation.turns:
-        parts.append(f"## {_NAMES.get(turn.role, turn.role)}")
-        parts.append(message(turn.content, turn.attachments))
-        if ending := _ENDINGS.get(turn.state):
-            parts.append(ending)
+        parts.append(f"## {_SPEAKERS.get(turn.role, turn.role)}")
+        parts.append(with_attachments(turn.content, turn.attachments))
+        if state := _STATES.get(turn.state):
+            parts.append(state)
     return "\n\n".join(parts) + "\n"

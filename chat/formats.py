@@ -1,12 +1,12 @@
-"""How dialogues are written out, format by format.
+"""The chat formats that are built in: how a dialogue is written as a prompt.
 
 | format | for | source |
 |---|---|---|
-| `chatml` | StarChat and its like | bigcode-project/starcoder, chat/dialogues.py |
+| `chatml` | StarChat and similar models | bigcode-project/starcoder, chat/dialogues.py |
 | `alpaca` | models tuned on instructions | tatsu-lab/stanford_alpaca |
-| `plain` | a base that never saw a dialogue | the layout of BigCode's ta-prompt, our own words |
+| `plain` | base models without chat training | layout of BigCode's ta-prompt, our own text |
 
-A model's own template is in `chat.model_template`.
+The chat template of a model is rendered by `chat.model_template`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from engine.api import Message
 ROLES = ("system", "user", "assistant")
 END_OF_TURN = "<|end|>"
 CHATML_TOKENS = (*(f"<|{role}|>" for role in ROLES), END_OF_TURN)
-"""StarChat's four, in the order in which its code adds them."""
+"""StarChat's four special tokens, in the order in which its code adds them."""
 
 _END_OF_TEXT = "<|endoftext|>"
 _RULE = "-----"
-_TURNS = {"user": "Human", "assistant": "Assistant"}
+_SPEAKERS = {"user": "Human", "assistant": "Assistant"}
 _ALPACA_SYSTEM = (
     "Below is an instruction that describes a task. Write a response that appropriately completes "
     "the request."
@@ -63,67 +63,69 @@ def test_clamp():
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A way to write a dialogue out."""
+    """A chat format."""
 
-    turns: Callable[[Sequence[Message]], list[Piece]]
-    """Finished turns."""
-    opening: tuple[Piece, ...]
-    """What stands before the answer."""
+    render_turns: Callable[[Sequence[Message]], list[Piece]]
+    """Renders the messages so far."""
+    answer_opening: tuple[Piece, ...]
+    """The pieces between the last message and the answer."""
     before_answer: str
-    """What a model of this format writes before the answer proper."""
+    """White space that a model with this format generates before the answer."""
     stop_tokens: tuple[str, ...]
+    """Names of the special tokens that end the answer."""
     stop_text: tuple[str, ...] = ()
+    """Strings that end the answer."""
 
 
 def _chatml(messages: Sequence[Message]) -> list[Piece]:
-    # StarChat was trained with a system turn in every dialogue, empty where there is none.
-    turns = list(messages)
-    if not turns or turns[0].role != "system":
-        turns.insert(0, Message("system", ""))
+    # StarChat was trained with a system message in every dialogue, often an empty one.
+    messages = list(messages)
+    if not messages or messages[0].role != "system":
+        messages.insert(0, Message("system", ""))
     pieces: list[Piece] = []
-    for turn in turns:
-        own = turn.role == "assistant"
+    for message in messages:
+        has_loss = message.role == "assistant"
         pieces += [
-            Piece(f"<|{turn.role}|>", special=True),
-            Piece(f"\n{turn.content}", learned=own),
-            Piece(END_OF_TURN, special=True, learned=own),
+            Piece(f"<|{message.role}|>", is_special=True),
+            Piece(f"\n{message.content}", has_loss=has_loss),
+            Piece(END_OF_TURN, is_special=True, has_loss=has_loss),
             Piece("\n"),
         ]
     return pieces
 
 
 def _alpaca(messages: Sequence[Message]) -> list[Piece]:
-    system = "\n\n".join(turn.content for turn in messages if turn.role == "system")
+    system = "\n\n".join(message.content for message in messages if message.role == "system")
     pieces = [Piece((system or _ALPACA_SYSTEM) + "\n\n")]
-    for turn in messages:
-        if turn.role == "user":
-            pieces.append(Piece(f"### Instruction:\n{turn.content}\n\n"))
-        elif turn.role == "assistant":
+    for message in messages:
+        if message.role == "user":
+            pieces.append(Piece(f"### Instruction:\n{message.content}\n\n"))
+        elif message.role == "assistant":
             pieces += [
                 Piece("### Response:\n"),
-                Piece(turn.content, learned=True),
-                Piece(_END_OF_TEXT, special=True, learned=True),
+                Piece(message.content, has_loss=True),
+                Piece(_END_OF_TEXT, is_special=True, has_loss=True),
                 Piece("\n\n"),
             ]
     return pieces
 
 
 def _plain(messages: Sequence[Message]) -> list[Piece]:
-    said = [f"{turn.content}\n" for turn in messages if turn.role == "system"]
-    pieces = [Piece("\n".join([_PREAMBLE, *said, f"{_RULE}\n\n{_EXAMPLE}\n{_RULE}\n\n"]))]
-    for turn in messages:
-        if turn.role != "system":
-            own = turn.role == "assistant"
+    system = [f"{message.content}\n" for message in messages if message.role == "system"]
+    pieces = [Piece("\n".join([_PREAMBLE, *system, f"{_RULE}\n\n{_EXAMPLE}\n{_RULE}\n\n"]))]
+    for message in messages:
+        if message.role != "system":
+            has_loss = message.role == "assistant"
             pieces += [
-                Piece(f"{_TURNS[turn.role]}:"),
-                Piece(f" {turn.content.strip()}", learned=own),
+                Piece(f"{_SPEAKERS[message.role]}:"),
+                Piece(f" {message.content.strip()}", has_loss=has_loss),
                 Piece("\n\n"),
             ]
     return pieces
 
 
 FORMATS = {
-    "chatml": Format(_chatml, (Piece("<|assistant|>", special=True),), "\n", CHATML_TOKENS),
+    "chatml": Format(_chatml, (Piece("<|assistant|>", is_special=True),), "\n", CHATML_TOKENS),
     "alpaca": Format(
         _alpaca, (Piece("### Response:\n"),), "", (_END_OF_TEXT,), ("\n### Instruction:",)
     ),

@@ -1,7 +1,7 @@
-"""The chat template that a model brings, in Jinja as transformers reads it.
+"""Render dialogues with the chat template of a model: Jinja, as in transformers.
 
-Contents are kept out of the template: a mark stands for each while it is rendered, so that no
-message can spell a special token or a piece of template.
+The template never sees the content of messages. It gets a random placeholder for each message, and
+the content is put in afterwards. So a message cannot contain special tokens or template code.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import NoReturn
 
 from jinja2 import Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -21,72 +21,87 @@ from engine.errors import RequestError
 from engine.tokenizer import END_OF_TEXT, Tokenizer
 
 
-def turns(template: str, messages: Sequence[Message], tokenizer: Tokenizer) -> list[Piece]:
-    """Return finished turns as the template writes them. Raises RequestError if it refuses them."""
-    return _render(template, messages, tokenizer, opening=False)
+def dialogue_pieces(
+    template: str, messages: Sequence[Message], tokenizer: Tokenizer
+) -> list[Piece]:
+    """Return a finished dialogue in pieces. Raises RequestError if the template rejects it."""
+    return _render(template, messages, tokenizer, with_answer_opening=False)
 
 
-def opening(template: str, messages: Sequence[Message], tokenizer: Tokenizer) -> list[Piece]:
-    """Return the dialogue up to where the answer begins. Raises RequestError."""
-    return _render(template, messages, tokenizer, opening=True)
+def prompt_pieces(template: str, messages: Sequence[Message], tokenizer: Tokenizer) -> list[Piece]:
+    """Return a dialogue up to the beginning of the next answer. Raises RequestError."""
+    return _render(template, messages, tokenizer, with_answer_opening=True)
 
 
-def ends(template: str, tokenizer: Tokenizer) -> frozenset[int]:
-    """Return the ids that end an answer: what the template puts behind one, and end of text."""
-    said = [Message("user", "?"), Message("assistant", "!")]
-    pieces = _render(template, said, tokenizer, opening=False)
-    marks = {tokenizer.special_id(one.text) for one in pieces if one.special and one.learned}
-    return frozenset(id_ for id_ in (*marks, tokenizer.end_of_text_id) if id_ is not None)
+def stop_ids(template: str, tokenizer: Tokenizer) -> frozenset[int]:
+    """Return the ids that end an answer: of the template's token after an answer, and of
+    `<|endoftext|>`.
+    """
+    sample = [Message("user", "?"), Message("assistant", "!")]
+    pieces = _render(template, sample, tokenizer, with_answer_opening=False)
+    names = {piece.text for piece in pieces if piece.is_special and piece.has_loss}
+    ids = (*map(tokenizer.special_id, names), tokenizer.end_of_text_id)
+    return frozenset(id_ for id_ in ids if id_ is not None)
 
 
 def _render(
-    template: str, messages: Sequence[Message], tokenizer: Tokenizer, *, opening: bool
+    template: str, messages: Sequence[Message], tokenizer: Tokenizer, *, with_answer_opening: bool
 ) -> list[Piece]:
-    marks = {f"[{uuid.uuid4().hex}]": message for message in messages}
-    said = [{"role": message.role, "content": mark} for mark, message in marks.items()]
-    end = END_OF_TEXT if tokenizer.end_of_text_id is not None else ""
+    placeholders = {f"[{uuid.uuid4().hex}]": message for message in messages}
+    template_messages = [
+        {"role": message.role, "content": placeholder}
+        for placeholder, message in placeholders.items()
+    ]
+    end_of_text = END_OF_TEXT if tokenizer.end_of_text_id is not None else ""
     try:
         text = _compiled(template).render(
-            messages=said,
-            add_generation_prompt=opening,
-            bos_token=end,
-            eos_token=end,
-            unk_token=end,
-            pad_token=end,
+            messages=template_messages,
+            add_generation_prompt=with_answer_opening,
+            bos_token=end_of_text,
+            eos_token=end_of_text,
+            unk_token=end_of_text,
+            pad_token=end_of_text,
         )
     except TemplateError as error:
-        raise RequestError(f"The model's chat template refuses this dialogue: {error}") from None
-    return _pieces(text, marks, tokenizer)
+        raise RequestError(
+            f"The model's chat template rejects this dialogue: {error}. Choose another chatFormat."
+        ) from None
+    return _split(text, placeholders, tokenizer)
 
 
-def _pieces(text: str, marks: Mapping[str, Message], tokenizer: Tokenizer) -> list[Piece]:
-    names = sorted(tokenizer.special_tokens, key=len, reverse=True)
-    either = re.compile("|".join(re.escape(name) for name in [*marks, *names]) or r"(?!)")
+def _split(text: str, placeholders: Mapping[str, Message], tokenizer: Tokenizer) -> list[Piece]:
+    """Split rendered text into pieces, with the content of messages in place of placeholders."""
+    special_names = sorted(tokenizer.special_tokens, key=len, reverse=True)
+    alternatives = "|".join(re.escape(name) for name in [*placeholders, *special_names])
+    matches_nothing = r"(?!)"
     pieces: list[Piece] = []
-    end, answered = 0, False
-    for found in either.finditer(text):
-        if found.start() > end:
-            pieces.append(Piece(text[end : found.start()]))
-        message = marks.get(found[0])
+    end, is_after_answer = 0, False
+    for match in re.finditer(alternatives or matches_nothing, text):
+        if match.start() > end:
+            pieces.append(Piece(text[end : match.start()]))
+        message = placeholders.get(match[0])
         if message is not None:
-            answered = message.role == "assistant"
-            pieces.append(Piece(message.content, learned=answered))
+            is_after_answer = message.role == "assistant"
+            pieces.append(Piece(message.content, has_loss=is_after_answer))
         else:
-            pieces.append(Piece(found[0], special=True, learned=answered))
-            answered = False
-        end = found.end()
+            # The special token after an answer ends it, so the model has to learn it.
+            pieces.append(Piece(match[0], is_special=True, has_loss=is_after_answer))
+            is_after_answer = False
+        end = match.end()
     return [*pieces, Piece(text[end:])]
 
 
 @lru_cache(maxsize=8)
 def _compiled(template: str) -> Template:
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    environment.globals["raise_exception"] = _refuse
+    environment.globals["raise_exception"] = _raise_exception
     try:
         return environment.from_string(template)
     except TemplateError as error:
-        raise RequestError(f"The model's chat template cannot be read: {error}") from None
+        raise RequestError(
+            f"The model's chat template cannot be read: {error}. Choose another chatFormat."
+        ) from None
 
 
-def _refuse(message: str) -> Any:
+def _raise_exception(message: str) -> NoReturn:
     raise TemplateError(message)

@@ -1,4 +1,4 @@
-"""A dialogue in pieces: what is a special token, what is text, what the model is to learn."""
+"""A rendered dialogue as pieces of text and special tokens, and their encoding."""
 
 from __future__ import annotations
 
@@ -15,35 +15,42 @@ class Piece:
 
     text: str
     """Plain text, or the name of a special token."""
-    special: bool = False
-    learned: bool = False
-    """Whether the assistant wrote it: what fine-tuning computes its loss on."""
+    is_special: bool = False
+    """Whether `text` is the name of a special token."""
+    has_loss: bool = False
+    """Whether the assistant wrote the piece, so that fine-tuning computes its loss on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedDialogue:
-    """Ids, and for each whether it is learned."""
+    """The token ids of a dialogue."""
 
     ids: tuple[int, ...]
     loss_mask: tuple[bool, ...]
+    """For each id, whether fine-tuning computes its loss on it."""
 
 
 def encode(pieces: Iterable[Piece], tokenizer: Tokenizer) -> EncodedDialogue:
-    """Return the ids of pieces; text is encoded with special tokens off, whatever it spells.
+    """Return the ids of pieces. Text never becomes a special token, whatever it contains.
 
     Raises UnsupportedModelError for a special token that the tokenizer does not have.
     """
     ids: list[int] = []
-    learned: list[bool] = []
+    loss_mask: list[bool] = []
     for piece in pieces:
-        made = [_special(piece.text, tokenizer)] if piece.special else tokenizer.encode(piece.text)
-        ids += made
-        learned += [piece.learned] * len(made)
-    return EncodedDialogue(tuple(ids), tuple(learned))
+        if piece.is_special:
+            piece_ids = [_special_id(piece.text, tokenizer)]
+        else:
+            piece_ids = tokenizer.encode(piece.text)
+        ids += piece_ids
+        loss_mask += [piece.has_loss] * len(piece_ids)
+    return EncodedDialogue(tuple(ids), tuple(loss_mask))
 
 
-def _special(name: str, tokenizer: Tokenizer) -> int:
+def _special_id(name: str, tokenizer: Tokenizer) -> int:
     id_ = tokenizer.special_id(name)
     if id_ is None:
-        raise UnsupportedModelError(f"The model's tokenizer has no token {name}.")
+        raise UnsupportedModelError(
+            f"The model's tokenizer has no token {name}. Choose another chatFormat or model."
+        )
     return id_

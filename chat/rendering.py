@@ -1,6 +1,6 @@
-"""Messages to prompt ids, in the format that the model was trained on.
+"""Render chat messages to token ids, in the format that the model was trained on.
 
-Serving and fine-tuning render by the same functions, so that they cannot drift apart.
+Serving and fine-tuning use the same functions, so their formats are always the same.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from engine.tokenizer import Tokenizer
 
 FormatName = Literal["chatml", "alpaca", "plain", "own"]
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
-"""`own` is the template that the model brings."""
+"""The names of the chat formats. `own` is the chat template of the model."""
 
 
 def choose_format(tokenizer: Tokenizer, template: str = "") -> FormatName:
-    """Return the format that a model knows, by its tokens and its own chat template."""
+    """Return the format for a model, by its special tokens and its chat template."""
     if all(tokenizer.special_id(name) is not None for name in CHATML_TOKENS):
         return "chatml"
     return "own" if template else "plain"
@@ -32,30 +32,30 @@ def render(
     tokenizer: Tokenizer,
     template: str = "",
     format_name: FormatName | None = None,
-    answer: str = "",
+    begin: str = "",
 ) -> RenderedChat:
-    """Return the prompt ids for the next assistant turn, and what ends it.
+    """Return the prompt for the next answer of the assistant, and what ends the answer.
 
-    `template` is the model's own, empty where it brings none; `answer` is how the answer begins,
-    for the model to go on with. Content is encoded with special tokens off, so no message can end
-    its own turn or forge one. Raises RequestError for an empty conversation, an unknown role, or a
-    last message that is not the user's.
+    `template` is the chat template of the model, empty if it has none. `begin` is the beginning of
+    the answer, which the model continues. The content of messages is encoded without special
+    tokens, so a message cannot end its turn or forge another one. Raises RequestError for an empty
+    dialogue, for an unknown role, and if the last message is not from the user.
     """
-    _check(messages)
+    _check_question(messages)
     name = format_name or choose_format(tokenizer, template)
     if name == "own":
-        _need(template)
-        pieces = model_template.opening(template, messages, tokenizer)
-        stop_ids = model_template.ends(template, tokenizer)
-        begun, stop_text = answer, tuple[str, ...]()
+        _check_template(template)
+        pieces = model_template.prompt_pieces(template, messages, tokenizer)
+        stop_ids = model_template.stop_ids(template, tokenizer)
+        stop_text: tuple[str, ...] = ()
     else:
         form = FORMATS[name]
-        pieces = [*form.turns(messages), *form.opening]
+        pieces = [*form.render_turns(messages), *form.answer_opening]
         ids = (tokenizer.special_id(token) for token in form.stop_tokens)
         stop_ids, stop_text = frozenset(id_ for id_ in ids if id_ is not None), form.stop_text
-        begun = form.before_answer + answer if answer else ""
-    if begun:
-        pieces.append(Piece(begun))
+        begin = form.before_answer + begin if begin else ""
+    if begin:
+        pieces.append(Piece(begin))
     return RenderedChat(encode(pieces, tokenizer).ids, stop_ids, stop_text)
 
 
@@ -65,24 +65,26 @@ def render_dialogue(
     template: str = "",
     format_name: FormatName | None = None,
 ) -> EncodedDialogue:
-    """Return the ids of a whole dialogue, and which of them the assistant wrote.
+    """Return the ids of a whole dialogue, with the assistant's ids marked for the loss.
 
-    Raises RequestError for a dialogue in which the assistant says nothing.
+    Raises RequestError for a dialogue without an answer of the assistant.
     """
     _check_roles(messages)
     if not any(message.role == "assistant" for message in messages):
-        raise RequestError("The assistant says nothing in it: there is nothing to learn.")
+        raise RequestError(
+            "The dialogue has no message of the assistant, so there is nothing to learn from it."
+        )
     name = format_name or choose_format(tokenizer, template)
     if name == "own":
-        _need(template)
-        return encode(model_template.turns(template, messages, tokenizer), tokenizer)
-    return encode(FORMATS[name].turns(messages), tokenizer)
+        _check_template(template)
+        return encode(model_template.dialogue_pieces(template, messages, tokenizer), tokenizer)
+    return encode(FORMATS[name].render_turns(messages), tokenizer)
 
 
-def _need(template: str) -> None:
+def _check_template(template: str) -> None:
     if not template:
         raise RequestError(
-            "The model brings no chat template. Choose another chatFormat: chatml, alpaca or plain."
+            "The model has no chat template. Choose another chatFormat: chatml, alpaca or plain."
         )
 
 
@@ -90,11 +92,11 @@ def _check_roles(messages: Sequence[Message]) -> None:
     for message in messages:
         if message.role not in ROLES:
             raise RequestError(
-                f"A message has the role {message.role!r}; use one of {', '.join(ROLES)}."
+                f"A message has the role {message.role!r}. Use one of {', '.join(ROLES)}."
             )
 
 
-def _check(messages: Sequence[Message]) -> None:
+def _check_question(messages: Sequence[Message]) -> None:
     _check_roles(messages)
     if not messages or messages[-1].role != "user":
-        raise RequestError("The last message must be the user's: that is what gets answered.")
+        raise RequestError("The last message must have the role 'user': the model answers it.")

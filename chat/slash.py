@@ -1,4 +1,4 @@
-"""Slash commands: short words for what is asked often, about what is attached."""
+"""Slash commands: short names for frequent questions about the attached code."""
 
 from __future__ import annotations
 
@@ -8,36 +8,40 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SlashCommand:
-    """One of them."""
+    """A slash command."""
 
     name: str
     description: str
-    """For the list that a panel shows."""
-    request: str
-    """What the model is asked; the words are those of the recipe's dialogues where it has them."""
+    """The description that the editor shows in its list."""
+    prompt: str
+    """The text that the model gets instead of the command.
+
+    Where possible it has the words of the training dialogues (`training.dialogues`).
+    """
 
 
 COMMANDS = (
     SlashCommand("tests", "Write tests for the selection", "Write tests for this code."),
-    SlashCommand("explain", "Say what the selection does", "What does this code do?"),
+    SlashCommand("explain", "Explain what the selection does", "What does this code do?"),
     SlashCommand("document", "Document the selection", "Write the documentation of this code."),
     SlashCommand(
-        "fix", "Find what is wrong and mend it", "Find what is wrong here and correct it."
+        "fix", "Find what is wrong and correct it", "Find what is wrong here and correct it."
     ),
-    SlashCommand("review", "Say what could be better", "Review this code: what could be better?"),
+    SlashCommand("review", "Suggest improvements", "Review this code: what could be better?"),
 )
 
-_BEGINNING = re.compile(r"/(\w+)(?:\s+|$)")
+_COMMAND = re.compile(r"/(\w+)(?:\s+|$)")
+_PROMPTS = {command.name: command.prompt for command in COMMANDS}
 
 
 def expand(text: str) -> str:
-    """Return what a message asks: a command's request and what was written behind it.
+    """Return a message with the prompt of its slash command in place of the command.
 
-    Text that begins with no known command is returned as it is.
+    Text that does not begin with a command of this list is returned unchanged.
     """
-    found = _BEGINNING.match(text)
-    known = next((one for one in COMMANDS if found and one.name == found[1]), None)
-    if found is None or known is None:
+    match = _COMMAND.match(text)
+    prompt = _PROMPTS.get(match[1]) if match else None
+    if match is None or prompt is None:
         return text
-    rest = text[found.end() :].strip()
-    return f"{known.request} {rest}".strip()
+    rest = text[match.end() :].strip()
+    return f"{prompt} {rest}".strip()

@@ -1,1 +1,1 @@
-"""Source code as trees, by tree-sitter: what several parts want to know of it."""
+"""Syntax trees of source code, parsed by tree-sitter."""

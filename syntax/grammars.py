@@ -1,4 +1,4 @@
-"""Parsers by language: for those languages whose grammars come as packages."""
+"""Tree-sitter parsers for the languages whose grammars are Python packages."""
 
 from __future__ import annotations
 
@@ -41,50 +41,50 @@ _GRAMMARS = {
     "tsx": "typescript",
     "rs": "rust",
 }
-"""Grammars by the language ids of LSP, and by the file endings that the command line has."""
+"""Grammar names by LSP language id, and by the file suffixes that the command line uses."""
 
-_FUNCTIONS = {"php": "language_php", "typescript": "language_typescript"}
+_GRAMMAR_FUNCTIONS = {"php": "language_php", "typescript": "language_typescript"}
+"""The function that returns the language, for grammar packages without a function `language`."""
 _TSX = frozenset({"typescriptreact", "tsx"})
 
 
 def grammar_name(language: str) -> str | None:
-    """Return the name of a language's grammar, None where there is none."""
+    """Return the name of the grammar for a language, or None."""
     return _GRAMMARS.get(language)
 
 
 @cache
 def parser(language: str) -> tree_sitter.Parser | None:
-    """Return the parser of a language, None where there is no grammar for it."""
+    """Return the parser for a language, or None if there is no grammar."""
     name = _GRAMMARS.get(language)
     if name is None:
         return None
     module = importlib.import_module(f"tree_sitter_{name}")
-    function = "language_tsx" if language in _TSX else _FUNCTIONS.get(name, "language")
+    function = "language_tsx" if language in _TSX else _GRAMMAR_FUNCTIONS.get(name, "language")
     return tree_sitter.Parser(tree_sitter.Language(getattr(module, function)()))
 
 
 def parse(text: str, language: str) -> tree_sitter.Node | None:
-    """Return the root of a text's tree; offsets in it count UTF-8 bytes. None without a grammar."""
-    found = parser(language)
-    if found is None:
+    """Return the root node of the syntax tree, or None if there is no grammar.
+
+    Offsets in the tree count UTF-8 bytes.
+    """
+    language_parser = parser(language)
+    if language_parser is None:
         return None
-    return found.parse(text.encode("utf-8", "surrogatepass")).root_node
+    return language_parser.parse(text.encode("utf-8", "surrogatepass")).root_node
 
 
 def count_errors(text: str, language: str) -> int | None:
-    """Return how many places of a text do not parse; None where nobody can tell."""
+    """Return the number of syntax errors in a text, or None if there is no grammar."""
     root = parse(text, language)
     if root is None:
         return None
-    return _errors_in(root) if root.has_error else 0
-
-
-def _errors_in(node: tree_sitter.Node) -> int:
-    count, waiting = 0, [node]
-    while waiting:
-        one = waiting.pop()
-        if one.is_error or one.is_missing:
-            count += 1
-        if one.has_error:
-            waiting += one.children
-    return count
+    num_errors, stack = 0, [root]
+    while stack:
+        node = stack.pop()
+        if node.is_error or node.is_missing:
+            num_errors += 1
+        if node.has_error:
+            stack += node.children
+    return num_errors

@@ -1,4 +1,4 @@
-"""Which language a file is in, by the end of its name."""
+"""The language of a file, by the suffix of its name."""
 
 from __future__ import annotations
 
@@ -28,4 +28,4 @@ LANGUAGES = {
     ".sh": "shellscript",
     ".sql": "sql",
 }
-"""LSP's language ids by suffix."""
+"""LSP language ids by file suffix."""

@@ -1,1 +1,1 @@
-"""What can be done with the code under the cursor: tests, explanations, documentation, fixes."""
+"""Tasks on the code at the cursor: write tests, explain, document, fix, edit."""

@@ -1,4 +1,4 @@
-"""Document: a docstring or comment where the language wants it, filled in rather than asked for."""
+"""The task that documents a function or class, by fill-in-the-middle instead of a chat prompt."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from syntax.symbols import Symbol
 
 @dataclass(frozen=True, slots=True)
 class FillRequest:
-    """A place to fill."""
+    """A request to generate the text between a prefix and a suffix."""
 
     path: Path
     language: str
+    """The LSP language id of the file."""
     prefix: str
     suffix: str
     stop: tuple[str, ...]
-    """What ends the middle and is not part of it."""
+    """Strings that end the generated text and are not part of it."""
 
 
 Fill = Callable[[FillRequest], Awaitable[str]]
-"""Fills in the middle: handed in, since how that is asked is no matter of dialogues."""
+"""Generates the text of a FillRequest. The caller provides it, because chat must not import fim."""
 
-_STARS = {
+_STAR_COMMENT_LANGUAGES = {
     "javascript",
     "typescript",
     "java",
@@ -42,51 +43,58 @@ _STARS = {
     "scala",
     "swift",
 }
-_LINES = {"go": "//", "rust": "///", "ruby": "#", "bash": "#", "lua": "---"}
+"""Grammars of languages that are documented by `/** ... */`."""
+_LINE_COMMENT_MARKS = {"go": "//", "rust": "///", "ruby": "#", "bash": "#", "lua": "---"}
 
 
 async def document(target: Target, fill: Fill) -> Proposal:
-    """Propose documentation of the function or class at a place.
+    """Propose documentation of the function or class at the target.
 
-    Raises RequestError where it is documented already, or the language's way is not known.
+    Raises RequestError if the symbol is already documented, or if the language is not supported.
     """
     symbol = await asyncio.to_thread(target.symbol)
-    name = grammar_name(target.language) or ""
-    if name == "python":
+    language = grammar_name(target.language) or ""
+    if language == "python":
         edit = await _docstring(target, symbol, fill)
-    elif name in _STARS:
-        edit = await _starred(target, symbol, fill)
-    elif name in _LINES:
-        edit = await _lined(target, symbol, _LINES[name], fill)
+    elif language in _STAR_COMMENT_LANGUAGES:
+        edit = await _star_comment(target, symbol, fill)
+    elif language in _LINE_COMMENT_MARKS:
+        edit = await _line_comment(target, symbol, _LINE_COMMENT_MARKS[language], fill)
     else:
-        raise RequestError(f"How {target.language or 'this'} is documented is not known here.")
-    if await asyncio.to_thread(_breaks, target, edit):
-        raise RequestError("What the model wrote would break the file; it is not used.")
+        raise RequestError(f"Documenting {target.language or 'this language'} is not supported.")
+    if await asyncio.to_thread(_adds_errors, target, edit):
+        raise RequestError(
+            "The file would not parse with the documentation that the model wrote, so it is not "
+            "used. Try again with a larger model."
+        )
     return Proposal(f"Document {symbol.name}", (edit,))
 
 
-def _breaks(target: Target, edit: FileEdit) -> bool:
+def _adds_errors(target: Target, edit: FileEdit) -> bool:
+    """Whether the file has more syntax errors after the edit."""
     after = target.text[: edit.start] + edit.text + target.text[edit.end :]
-    return (count_errors(after, target.language) or 0) > (
-        count_errors(target.text, target.language) or 0
-    )
+    num_errors_before = count_errors(target.text, target.language) or 0
+    return (count_errors(after, target.language) or 0) > num_errors_before
 
 
 async def _docstring(target: Target, symbol: Symbol, fill: Fill) -> FileEdit:
     if _has_docstring(symbol):
         raise RequestError(f"{symbol.name} has a docstring already.")
-    line = target.text.rfind("\n", 0, symbol.body) + 1
-    indent = target.text[line : symbol.body]
+    line_start = target.text.rfind("\n", 0, symbol.body) + 1
+    indent = target.text[line_start : symbol.body]
     if symbol.body == symbol.end or indent.strip():
-        raise RequestError(f"The body of {symbol.name} is on the line of its signature.")
-    prefix = f'{target.text[:line]}{indent}"""'
-    suffix = f'"""\n{target.text[line:]}'
+        raise RequestError(
+            f"The body of {symbol.name} is on the line of its signature. Put it on a line of its "
+            "own first."
+        )
+    prefix = f'{target.text[:line_start]}{indent}"""'
+    suffix = f'"""\n{target.text[line_start:]}'
     text = await fill(FillRequest(target.path, target.language, prefix, suffix, ('"""',)))
-    words = _words(text)
-    if len(words) > 1:
-        body = "\n".join(f"{indent}{one}" if one else "" for one in words[1:])
-        return _insert(target, line, f'{indent}"""{words[0]}\n{body}\n{indent}"""\n')
-    return _insert(target, line, f'{indent}"""{words[0]}"""\n')
+    first, *rest = _comment_lines(text)
+    if rest:
+        body = "\n".join(f"{indent}{line}" if line else "" for line in rest)
+        return _insert(target, line_start, f'{indent}"""{first}\n{body}\n{indent}"""\n')
+    return _insert(target, line_start, f'{indent}"""{first}"""\n')
 
 
 def _has_docstring(symbol: Symbol) -> bool:
@@ -94,60 +102,64 @@ def _has_docstring(symbol: Symbol) -> bool:
         (node,) = ast.parse(symbol.dedented).body
     except (SyntaxError, ValueError):
         return False
-    known = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    return isinstance(node, known) and ast.get_docstring(node) is not None
+    definitions = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return isinstance(node, definitions) and ast.get_docstring(node) is not None
 
 
-async def _starred(target: Target, symbol: Symbol, fill: Fill) -> FileEdit:
-    line = _line_of(target, symbol, "*/")
+async def _star_comment(target: Target, symbol: Symbol, fill: Fill) -> FileEdit:
+    line_start = _start_of_undocumented(target, symbol, "*/")
     indent = symbol.indent
-    prefix = f"{target.text[:line]}{indent}/**\n{indent} * "
-    suffix = f"\n{indent} */\n{target.text[line:]}"
+    prefix = f"{target.text[:line_start]}{indent}/**\n{indent} * "
+    suffix = f"\n{indent} */\n{target.text[line_start:]}"
     text = await fill(FillRequest(target.path, target.language, prefix, suffix, ("*/",)))
-    stripped = "\n".join(one.strip().removeprefix("*").strip() for one in text.split("\n"))
-    body = "\n".join(f"{indent} * {one}".rstrip() for one in _words(stripped))
-    return _insert(target, line, f"{indent}/**\n{body}\n{indent} */\n")
+    text = "\n".join(line.strip().removeprefix("*").strip() for line in text.split("\n"))
+    body = "\n".join(f"{indent} * {line}".rstrip() for line in _comment_lines(text))
+    return _insert(target, line_start, f"{indent}/**\n{body}\n{indent} */\n")
 
 
-async def _lined(target: Target, symbol: Symbol, mark: str, fill: Fill) -> FileEdit:
-    line = _line_of(target, symbol, mark)
+async def _line_comment(target: Target, symbol: Symbol, mark: str, fill: Fill) -> FileEdit:
+    line_start = _start_of_undocumented(target, symbol, mark)
     indent = symbol.indent
-    # Go's tools want a comment to begin with the name.
-    begun = f"{symbol.name} " if mark == "//" else ""
-    prefix = f"{target.text[:line]}{indent}{mark} {begun}"
-    suffix = f"\n{target.text[line:]}"
+    # Go's tools expect that a comment begins with the name.
+    begin = f"{symbol.name} " if mark == "//" else ""
+    prefix = f"{target.text[:line_start]}{indent}{mark} {begin}"
+    suffix = f"\n{target.text[line_start:]}"
     text = await fill(FillRequest(target.path, target.language, prefix, suffix, ("\n\n",)))
     first, *rest = text.split("\n")
-    kept = [first]
-    for one in rest:
-        if not one.strip().startswith(mark):
+    lines = [first]
+    for line in rest:
+        if not line.strip().startswith(mark):
             break
-        kept.append(one.strip().removeprefix(mark).strip())
-    words = _words(begun + "\n".join(kept))
-    return _insert(target, line, "".join(f"{indent}{mark} {one}".rstrip() + "\n" for one in words))
+        lines.append(line.strip().removeprefix(mark).strip())
+    lines = _comment_lines(begin + "\n".join(lines))
+    comment = "".join(f"{indent}{mark} {line}".rstrip() + "\n" for line in lines)
+    return _insert(target, line_start, comment)
 
 
-def _line_of(target: Target, symbol: Symbol, mark: str) -> int:
-    """Return where the symbol's line begins; raises RequestError if a comment stands above it."""
-    line = target.text.rfind("\n", 0, symbol.start) + 1
-    above = target.text[:line].rstrip("\r\n").rsplit("\n", 1)[-1].strip()
-    if above.endswith("*/") if mark == "*/" else above.startswith(mark):
+def _start_of_undocumented(target: Target, symbol: Symbol, mark: str) -> int:
+    """Return where the symbol's first line begins; raises RequestError if a comment is above it."""
+    line_start = target.text.rfind("\n", 0, symbol.start) + 1
+    line_above = target.text[:line_start].rstrip("\r\n").rsplit("\n", 1)[-1].strip()
+    if line_above.endswith("*/") if mark == "*/" else line_above.startswith(mark):
         raise RequestError(f"{symbol.name} has a comment already.")
-    return line
+    return line_start
 
 
-def _words(text: str) -> list[str]:
-    """Return the lines of what was filled in, without indentation and empty lines at its ends."""
+def _comment_lines(text: str) -> list[str]:
+    """Return the lines of a generated comment, dedented and without empty lines at its ends.
+
+    Raises RequestError if the first line has no letters.
+    """
     first, *rest = text.strip().split("\n")
     lines = [first, *textwrap.dedent("\n".join(rest)).split("\n")] if rest else [first]
-    lines = [one.rstrip() for one in lines]
+    lines = [line.rstrip() for line in lines]
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines or not any(character.isalpha() for character in lines[0]):
-        raise RequestError("The model wrote nothing that says something.")
+        raise RequestError("The model wrote no documentation. Try again with a larger model.")
     return lines
 
 
-def _insert(target: Target, at: int, text: str) -> FileEdit:
-    made = text.replace("\n", "\r\n") if "\r\n" in target.text else text
-    return FileEdit(target.path, at, at, made)
+def _insert(target: Target, position: int, text: str) -> FileEdit:
+    text = text.replace("\n", "\r\n") if "\r\n" in target.text else text
+    return FileEdit(target.path, position, position, text)

@@ -1,4 +1,4 @@
-"""Explain code, and write the message of a commit: answers in words."""
+"""The tasks that are answered in words: explain code, and write a commit message."""
 
 from __future__ import annotations
 
@@ -12,60 +12,59 @@ from engine.api import Message
 from engine.errors import PromptTooLongError, RequestError
 from syntax.grammars import grammar_name
 
-_SHORTEST_DIFF = 400
-
-
-def question(target: Target) -> str:
-    """Return what to ask about the code at a place, in the words of the recipe's dialogues.
-
-    Raises RequestError where there is no code.
-    """
-    region = region_of(target)
-    if not region.text.strip():
-        raise RequestError("There is no code here to explain.")
-    what = f"`{region.name}`" if region.name else "this code"
-    name = grammar_name(target.language) or target.language
-    asked = f"What does {what} do? {target.instruction}".strip()
-    return f"{asked}\n{fenced(region.text, name)}"
+_MIN_DIFF_CHARACTERS = 400
 
 
 async def explain(target: Target, asker: Asker) -> Proposal:
-    """Answer what the code at a place does."""
-    asked = await asyncio.to_thread(question, target)
-    answered = await asker.ask([Message("user", asked)])
-    if not answered.text.strip():
-        raise RequestError("The model had nothing to say.")
-    return Proposal("Explanation", (), answered.text.strip())
+    """Return an explanation of the code at the target, as the note of a proposal.
+
+    Raises RequestError if there is no code, or if the model wrote nothing.
+    """
+    prompt = await asyncio.to_thread(_explain_prompt, target)
+    answer = await asker.ask([Message("user", prompt)])
+    if not answer.text.strip():
+        raise RequestError("The model had nothing to say. Ask again with an instruction.")
+    return Proposal("Explanation", (), answer.text.strip())
+
+
+def _explain_prompt(target: Target) -> str:
+    """Return the question about the code, in the words of the training dialogues."""
+    region = region_of(target)
+    if not region.text.strip():
+        raise RequestError("There is no code here to explain.")
+    subject = f"`{region.name}`" if region.name else "this code"
+    question = f"What does {subject} do? {target.instruction}".strip()
+    return f"{question}\n{fenced(region.text, grammar_name(target.language) or target.language)}"
 
 
 async def commit_message(diff: str, asker: Asker, instruction: str = "") -> str:
-    """Return a message for staged changes: a subject of one line, and a body where there is one.
+    """Return a commit message for staged changes: a subject line, and possibly a body.
 
-    A diff that is longer than the model's window is cut; raises RequestError for an empty one.
+    A diff that is too long for the model's window is truncated. Raises RequestError for an empty
+    diff, or if the model wrote no message.
     """
     if not diff.strip():
-        raise RequestError("Nothing is staged: choose with `git add` what to commit.")
+        raise RequestError("Nothing is staged. Stage the changes to commit with `git add`.")
     while True:
-        request = f"Write a git commit message for this change. {instruction}".strip()
+        task = f"Write a git commit message for this change. {instruction}".strip()
         try:
-            messages = [Message("user", f"{request}\n{fenced(diff, 'diff')}")]
-            answered = await asker.ask(messages)
+            answer = await asker.ask([Message("user", f"{task}\n{fenced(diff, 'diff')}")])
         except PromptTooLongError:
-            if len(diff) <= _SHORTEST_DIFF:
+            if len(diff) <= _MIN_DIFF_CHARACTERS:
                 raise
             diff = diff[: len(diff) * 2 // 3]
             continue
-        return _cleaned(answered.text)
+        return _clean_message(answer.text)
 
 
-def _cleaned(text: str) -> str:
-    """Return a message without what models put around it: fences, quotes, an introduction."""
+def _clean_message(text: str) -> str:
+    """Return a commit message without the fences, quotes and introduction that models add."""
     lines = [line.rstrip() for line in text.strip().split("\n")]
     lines = [line for line in lines if not line.startswith("```")]
     while lines and (not lines[0] or lines[0].endswith(":")):
         lines.pop(0)
     if not lines:
-        raise RequestError("The model wrote no message.")
+        raise RequestError("The model wrote no message. Try again, or add an instruction.")
     subject = lines[0].strip("\"'`").removeprefix("Subject:").strip()
     body = "\n".join(lines[1:]).strip()
     return f"{subject}\n\n{body}" if body else subject

@@ -1,4 +1,4 @@
-"""A conversation keeps what was said, whatever becomes of the answer."""
+"""A conversation stores questions and answers, also if an answer is stopped or fails."""
 
 import asyncio
 import sqlite3
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chat import store as storing
+from chat import store as store_module
 from chat.asker import Asker, ChatSettings
 from chat.attachments import Attachment, code_blocks, fenced
 from chat.conversations import Conversations
@@ -19,8 +19,13 @@ from engine.scripted import ScriptedEngine
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ConversationStore:
-    return ConversationStore(tmp_path / "deep" / "chats.sqlite3")
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "new folder" / "chats.sqlite3"
+
+
+@pytest.fixture
+def store(file: Path) -> ConversationStore:
+    return ConversationStore(file)
 
 
 @pytest.fixture
@@ -28,159 +33,179 @@ def chats(store: ConversationStore) -> Conversations:
     return Conversations(store)
 
 
-def says(text: str, delay: float = 0.0, window: int = 100_000) -> ScriptedEngine:
+def scripted(text: str, delay: float = 0.0, window: int = 100_000) -> ScriptedEngine:
     return ScriptedEngine(lambda _: text, delay, window)
 
 
-def nothing(_: str) -> None:
+def ignore(_: str) -> None:
     pass
 
 
-def prompt_of(engine: ScriptedEngine, at: int = -1) -> str:
-    return engine.model_tokenizer.decode(engine.requests[at].prompt, skip_special=False)
+def last_prompt(engine: ScriptedEngine) -> str:
+    return engine.model_tokenizer.decode(engine.requests[-1].prompt, skip_special=False)
 
 
-async def test_what_is_said_is_streamed_and_kept(
-    chats: Conversations, store: ConversationStore
-) -> None:
-    talk = await chats.create("file:///w")
+async def test_an_answer_is_streamed_and_stored(chats: Conversations, file: Path) -> None:
+    conversation = await chats.create("file:///w")
     pieces: list[str] = []
-    attached = [Attachment("selection", "a.py:1-2", "x = 1\n", "python")]
-    engine = says(" Fine.")
-    reply = await chats.send(talk.id, "How is this?", attached, Asker(engine), pieces.append)
-    assert "".join(pieces) == reply.turn.content == "Fine."
-    assert "a.py:1-2:\n```python\nx = 1\n```\n\nHow is this?" in prompt_of(engine)
-    kept = ConversationStore(store._file).get(talk.id)  # another window
-    assert [(one.role, one.content, one.state) for one in kept.turns] == [
+    attachments = [Attachment("selection", "a.py:1-2", "x = 1\n", "python")]
+    engine = scripted(" Fine.")
+    answer = await chats.send(
+        conversation.id, "How is this?", attachments, Asker(engine), pieces.append
+    )
+    assert "".join(pieces) == answer.turn.content == "Fine."
+    assert "a.py:1-2:\n```python\nx = 1\n```\n\nHow is this?" in last_prompt(engine)
+    stored = ConversationStore(file).get(conversation.id)  # another window
+    assert [(turn.role, turn.content, turn.state) for turn in stored.turns] == [
         ("user", "How is this?", "whole"),
         ("assistant", "Fine.", "whole"),
     ]
-    assert kept.turns[0].attachments == tuple(attached)
-    assert kept.title == "How is this?"
+    assert stored.turns[0].attachments == tuple(attachments)
+    assert stored.title == "How is this?"
 
 
-async def test_the_model_is_told_what_was_said_before(chats: Conversations) -> None:
-    talk = await chats.create("w")
-    engine = says("Yes.")
+async def test_the_prompt_contains_the_conversation_so_far(chats: Conversations) -> None:
+    conversation = await chats.create("w")
+    engine = scripted("Yes.")
     asker = Asker(engine, ChatSettings(system="Be brief."))
-    await chats.send(talk.id, "One?", [], asker, nothing)
-    await chats.send(talk.id, "Two?", [], asker, nothing)
-    assert prompt_of(engine).endswith("Human: One?\n\nAssistant: Yes.\n\nHuman: Two?\n\nAssistant:")
-    assert "Be brief." in prompt_of(engine)
+    await chats.send(conversation.id, "One?", [], asker, ignore)
+    await chats.send(conversation.id, "Two?", [], asker, ignore)
+    assert last_prompt(engine).endswith(
+        "Human: One?\n\nAssistant: Yes.\n\nHuman: Two?\n\nAssistant:"
+    )
+    assert "Be brief." in last_prompt(engine)
 
 
-async def test_a_slash_command_is_kept_as_it_was_typed(chats: Conversations) -> None:
-    talk = await chats.create("w")
-    engine = says("It adds.")
-    await chats.send(talk.id, "/explain briefly", [], Asker(engine), nothing)
-    assert "Human: What does this code do? briefly\n" in prompt_of(engine)
-    assert (await chats.get(talk.id)).turns[0].content == "/explain briefly"
+async def test_a_slash_command_is_stored_as_it_was_typed(chats: Conversations) -> None:
+    conversation = await chats.create("w")
+    engine = scripted("It adds.")
+    await chats.send(conversation.id, "/explain briefly", [], Asker(engine), ignore)
+    assert "Human: What does this code do? briefly\n" in last_prompt(engine)
+    assert (await chats.get(conversation.id)).turns[0].content == "/explain briefly"
 
 
-async def test_stopping_keeps_what_was_written(chats: Conversations) -> None:
-    talk = await chats.create("w")
-    engine = says("abcdefghijklmnopqrstuvwxyz", 0.02)
+async def test_stopping_stores_the_partial_answer(chats: Conversations) -> None:
+    conversation = await chats.create("w")
+    engine = scripted("abcdefghijklmnopqrstuvwxyz", 0.02)
     pieces: list[str] = []
-    sending = asyncio.create_task(chats.send(talk.id, "Go", [], Asker(engine), pieces.append))
+    sending = asyncio.create_task(
+        chats.send(conversation.id, "Go", [], Asker(engine), pieces.append)
+    )
     while len(pieces) < 3:  # noqa: ASYNC110
         await asyncio.sleep(0.005)
     with pytest.raises(RequestError, match="being answered"):
-        await chats.send(talk.id, "And?", [], Asker(engine), nothing)
-    await chats.stop(talk.id)
-    reply = await sending
-    assert reply.turn.state == "stopped"
-    assert reply.turn.content.startswith("abc")
+        await chats.send(conversation.id, "And?", [], Asker(engine), ignore)
+    await chats.stop(conversation.id)
+    answer = await sending
+    assert answer.turn.state == "stopped"
+    assert answer.turn.content.startswith("abc")
     written = engine.tokens_written
     await asyncio.sleep(0.06)
     assert engine.tokens_written == written
-    assert [one.content for one in (await chats.get(talk.id)).turns] == ["Go", reply.turn.content]
-    assert "*(stopped)*" in await chats.export(talk.id)
+    assert [turn.content for turn in (await chats.get(conversation.id)).turns] == [
+        "Go",
+        answer.turn.content,
+    ]
+    assert "*(stopped)*" in await chats.export(conversation.id)
 
 
-async def test_a_cancelled_request_stops_the_model_and_keeps_what_was_written(
+async def test_cancelling_the_request_stops_the_engine_and_stores_the_partial_answer(
     chats: Conversations,
 ) -> None:
-    talk = await chats.create("w")
-    engine = says("abcdefghijklmnopqrstuvwxyz", 0.02)
+    conversation = await chats.create("w")
+    engine = scripted("abcdefghijklmnopqrstuvwxyz", 0.02)
     pieces: list[str] = []
-    sending = asyncio.create_task(chats.send(talk.id, "Go", [], Asker(engine), pieces.append))
+    sending = asyncio.create_task(
+        chats.send(conversation.id, "Go", [], Asker(engine), pieces.append)
+    )
     while len(pieces) < 3:  # noqa: ASYNC110
         await asyncio.sleep(0.005)
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
     assert engine.stopped_early == 1
-    turns = (await chats.get(talk.id)).turns
+    turns = (await chats.get(conversation.id)).turns
     assert turns[1].state == "stopped"
     assert turns[1].content.startswith("abc")
-    await chats.send(talk.id, "Again", [], Asker(says("ok")), nothing)  # it is free again
+    await chats.send(
+        conversation.id, "Again", [], Asker(scripted("ok")), ignore
+    )  # the conversation can be used again
 
 
-async def test_retrying_replaces_the_answer(chats: Conversations) -> None:
-    talk = await chats.create("w")
-    await chats.send(talk.id, "Q", [], Asker(says("bad")), nothing)
-    await chats.retry(talk.id, Asker(says("good")), nothing)
-    assert [one.content for one in (await chats.get(talk.id)).turns] == ["Q", "good"]
+async def test_retrying_replaces_the_last_answer(chats: Conversations) -> None:
+    conversation = await chats.create("w")
+    await chats.send(conversation.id, "Q", [], Asker(scripted("bad")), ignore)
+    await chats.retry(conversation.id, Asker(scripted("good")), ignore)
+    assert [turn.content for turn in (await chats.get(conversation.id)).turns] == ["Q", "good"]
 
 
-async def test_editing_forgets_what_came_after(chats: Conversations) -> None:
-    talk = await chats.create("w")
-    for said in ("A", "B", "C"):
-        await chats.send(talk.id, said, [], Asker(says(said.lower())), nothing)
-    second = (await chats.get(talk.id)).turns[2]
-    engine = says("x")
-    await chats.edit(talk.id, second.id, "B2", Asker(engine), nothing)
-    assert [one.content for one in (await chats.get(talk.id)).turns] == ["A", "a", "B2", "x"]
-    assert "Human: B\n" not in prompt_of(engine)
+async def test_editing_deletes_the_turns_after_the_message(chats: Conversations) -> None:
+    conversation = await chats.create("w")
+    for text in ("A", "B", "C"):
+        await chats.send(conversation.id, text, [], Asker(scripted(text.lower())), ignore)
+    second = (await chats.get(conversation.id)).turns[2]
+    engine = scripted("x")
+    await chats.edit(conversation.id, second.id, "B2", Asker(engine), ignore)
+    assert [turn.content for turn in (await chats.get(conversation.id)).turns] == [
+        "A",
+        "a",
+        "B2",
+        "x",
+    ]
+    assert "Human: B\n" not in last_prompt(engine)
     with pytest.raises(RequestError, match="no such message"):
-        await chats.edit(talk.id, second.id, "again", Asker(engine), nothing)
+        await chats.edit(conversation.id, second.id, "again", Asker(engine), ignore)
 
 
-async def test_what_does_not_fit_leaves_the_conversation_as_it_was(chats: Conversations) -> None:
-    talk = await chats.create("w")
-    await chats.send(talk.id, "A", [], Asker(says("a")), nothing)
+async def test_a_message_that_does_not_fit_changes_nothing(chats: Conversations) -> None:
+    conversation = await chats.create("w")
+    await chats.send(conversation.id, "A", [], Asker(scripted("a")), ignore)
     with pytest.raises(PromptTooLongError):
-        await chats.retry(talk.id, Asker(says("b", window=200)), nothing)
+        await chats.retry(conversation.id, Asker(scripted("b", window=200)), ignore)
     with pytest.raises(RequestError, match="empty"):
-        await chats.send(talk.id, "  ", [], Asker(says("b")), nothing)
-    assert [one.content for one in (await chats.get(talk.id)).turns] == ["A", "a"]
+        await chats.send(conversation.id, "  ", [], Asker(scripted("b")), ignore)
+    assert [turn.content for turn in (await chats.get(conversation.id)).turns] == ["A", "a"]
 
 
-async def test_a_long_conversation_says_what_it_left_out(chats: Conversations) -> None:
-    talk = await chats.create("w")
-    engine = says("y" * 300, window=5000)
+async def test_a_long_conversation_reports_how_many_turns_are_left_out(
+    chats: Conversations,
+) -> None:
+    conversation = await chats.create("w")
+    engine = scripted("y" * 300, window=5000)
     asker = Asker(engine, ChatSettings(max_new_tokens=400))
     num_left_out = 0
-    for turn in range(12):
-        reply = await chats.send(talk.id, f"{turn} " + "x" * 300, [], asker, nothing)
-        num_left_out = reply.num_left_out
+    for number in range(12):
+        answer = await chats.send(conversation.id, f"{number} " + "x" * 300, [], asker, ignore)
+        num_left_out = answer.num_left_out
     assert num_left_out > 0
-    assert "Human: 11 x" in prompt_of(engine)
-    assert "Human: 0 x" not in prompt_of(engine)
-    assert len((await chats.get(talk.id)).turns) == 24  # what is kept is whole
+    assert "Human: 11 x" in last_prompt(engine)
+    assert "Human: 0 x" not in last_prompt(engine)
+    assert len((await chats.get(conversation.id)).turns) == 24  # nothing is missing on disk
 
 
-class Breaking(ScriptedEngine):
+class FailingEngine(ScriptedEngine):
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         yield Chunk("half an ")
         raise EngineLostError("gone")
 
 
-async def test_an_engine_that_dies_loses_nothing(chats: Conversations) -> None:
-    talk = await chats.create("w")
+async def test_an_engine_that_fails_loses_nothing(chats: Conversations) -> None:
+    conversation = await chats.create("w")
     with pytest.raises(EngineLostError):
-        await chats.send(talk.id, "Q", [], Asker(Breaking(lambda _: "")), nothing)
-    turns = (await chats.get(talk.id)).turns
-    assert [(one.content, one.state) for one in turns] == [("Q", "whole"), ("half an", "failed")]
-    await chats.retry(talk.id, Asker(says("whole")), nothing)
-    assert [one.content for one in (await chats.get(talk.id)).turns] == ["Q", "whole"]
+        await chats.send(conversation.id, "Q", [], Asker(FailingEngine(lambda _: "")), ignore)
+    turns = (await chats.get(conversation.id)).turns
+    assert [(turn.content, turn.state) for turn in turns] == [("Q", "whole"), ("half an", "failed")]
+    await chats.retry(conversation.id, Asker(scripted("whole")), ignore)
+    assert [turn.content for turn in (await chats.get(conversation.id)).turns] == ["Q", "whole"]
 
 
 async def test_conversations_belong_to_a_workspace_and_can_be_deleted(chats: Conversations) -> None:
-    mine, other, empty = [await chats.create(name) for name in ("a", "b", "a")]
-    for one in (mine, other):
-        await chats.send(one.id, "secret words", [], Asker(says("x")), nothing)
-    assert [one.id for one in await chats.list("a")] == [mine.id]  # an empty one is not shown
+    mine, other, _ = [await chats.create(workspace) for workspace in ("a", "b", "a")]
+    for conversation in (mine, other):
+        await chats.send(conversation.id, "secret words", [], Asker(scripted("x")), ignore)
+    assert [summary.id for summary in await chats.list("a")] == [
+        mine.id
+    ]  # an empty conversation is not listed
     await chats.delete(mine.id)
     await chats.delete(mine.id)
     assert await chats.list("a") == []
@@ -188,52 +213,51 @@ async def test_conversations_belong_to_a_workspace_and_can_be_deleted(chats: Con
         await chats.get(mine.id)
     await chats.clear("b")
     assert await chats.list("b") == []
-    del empty
 
 
-async def test_deleted_words_are_gone_from_the_disk(
-    chats: Conversations, store: ConversationStore
-) -> None:
-    talk = await chats.create("w")
-    await chats.send(talk.id, "zanzibar", [], Asker(says("x")), nothing)
-    assert b"zanzibar" in store._file.read_bytes()
-    await chats.delete(talk.id)
-    assert b"zanzibar" not in store._file.read_bytes()
+async def test_deleted_text_is_erased_from_the_disk(chats: Conversations, file: Path) -> None:
+    conversation = await chats.create("w")
+    await chats.send(conversation.id, "zanzibar", [], Asker(scripted("x")), ignore)
+    assert b"zanzibar" in file.read_bytes()
+    await chats.delete(conversation.id)
+    assert b"zanzibar" not in file.read_bytes()
 
 
-def test_only_the_user_can_read_the_file(store: ConversationStore) -> None:
+def test_only_the_user_can_read_the_file(store: ConversationStore, file: Path) -> None:
     store.create("w")
-    assert stat.S_IMODE(store._file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_old_conversations_go(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storing, "MAX_CONVERSATIONS", 3)
-    made = [store.create("w") for _ in range(5)]
-    other = store.create("v")
-    for gone in made[:2]:
+def test_the_oldest_conversations_are_deleted(
+    store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "MAX_CONVERSATIONS", 3)
+    conversations = [store.create("w") for _ in range(5)]
+    other_workspace = store.create("v")
+    for deleted in conversations[:2]:
         with pytest.raises(RequestError):
-            store.get(gone.id)
-    for kept in (*made[2:], other):
+            store.get(deleted.id)
+    for kept in (*conversations[2:], other_workspace):
         store.get(kept.id)
 
 
-def test_a_file_that_is_none_of_ours_is_told(tmp_path: Path) -> None:
+def test_an_unusable_file_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "chats.sqlite3"
-    file.write_text("not a database, and long enough to be looked at as one" * 20)
+    file.write_text("not a database, but as long as one" * 20)
     with pytest.raises(StarcoderError, match="Move the file away"):
         ConversationStore(file).create("w")
     newer = tmp_path / "newer.sqlite3"
-    with sqlite3.connect(newer) as base:
-        base.execute("pragma user_version = 99")
+    with sqlite3.connect(newer) as database:
+        database.execute("pragma user_version = 99")
     with pytest.raises(StarcoderError, match="newer starcoder-lsp"):
         ConversationStore(newer).create("w")
 
 
-def test_a_fence_is_longer_than_those_within() -> None:
+def test_a_fence_is_longer_than_the_fences_in_the_text() -> None:
     text = "a\n````\nb"
     assert code_blocks(fenced(text, "md")) == [text]
 
 
-def test_code_blocks_of_an_answer_that_is_not_finished() -> None:
+def test_the_last_code_block_may_be_unfinished() -> None:
     assert code_blocks("Sure:\n```python\na = 1\n```\nand\n```\nb") == ["a = 1", "b"]
     assert code_blocks("none") == []

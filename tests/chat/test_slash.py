@@ -1,4 +1,4 @@
-"""A slash command is short for a request; everything else is what it is."""
+"""A slash command is replaced by its prompt; other text stays unchanged."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from chat.slash import COMMANDS, expand
 
 
 @pytest.mark.parametrize(
-    ("text", "asked"),
+    ("text", "expanded"),
     [
         ("/explain", "What does this code do?"),
         ("/explain in einem Satz", "What does this code do? in einem Satz"),
@@ -17,9 +17,9 @@ from chat.slash import COMMANDS, expand
         ("", ""),
     ],
 )
-def test_what_is_asked(text: str, asked: str) -> None:
-    assert expand(text) == asked
+def test_a_slash_command_is_expanded(text: str, expanded: str) -> None:
+    assert expand(text) == expanded
 
 
-def test_names_are_unique() -> None:
-    assert len({one.name for one in COMMANDS}) == len(COMMANDS)
+def test_command_names_are_unique() -> None:
+    assert len({command.name for command in COMMANDS}) == len(COMMANDS)

@@ -1,4 +1,4 @@
-"""A long conversation keeps its system message and its newest turns."""
+"""A long conversation keeps its system message and its newest messages."""
 
 from collections.abc import Sequence
 
@@ -11,31 +11,31 @@ from engine.api import Message
 from engine.errors import PromptTooLongError
 
 
-def tokens(messages: Sequence[Message]) -> int:
-    return sum(len(one.content) + 1 for one in messages)
+def count_tokens(messages: Sequence[Message]) -> int:
+    return sum(len(message.content) + 1 for message in messages)
 
 
-def talk(sizes: Sequence[int], system: str = "") -> list[Message]:
+def dialogue(sizes: Sequence[int], system: str = "") -> list[Message]:
     roles = ("user", "assistant")
-    made = [Message(roles[at % 2], "x" * size) for at, size in enumerate(sizes)]
-    return [Message("system", system), *made] if system else made
+    messages = [Message(roles[index % 2], "x" * size) for index, size in enumerate(sizes)]
+    return [Message("system", system), *messages] if system else messages
 
 
-def test_what_fits_stays_whole() -> None:
-    said = talk([1, 1, 1], "s")
-    assert fit_messages(said, 8, tokens).messages == tuple(said)
+def test_a_dialogue_that_fits_is_unchanged() -> None:
+    messages = dialogue([1, 1, 1], "s")
+    assert fit_messages(messages, 8, count_tokens).messages == tuple(messages)
 
 
-def test_the_oldest_turns_go_and_the_system_message_stays() -> None:
-    said = talk([10] * 9, "rules")
-    fitted = fit_messages(said, 70, tokens)
-    assert fitted.messages == (said[0], *said[1 + STEP :])
+def test_the_oldest_messages_are_left_out_but_not_the_system_message() -> None:
+    messages = dialogue([10] * 9, "rules")
+    fitted = fit_messages(messages, 70, count_tokens)
+    assert fitted.messages == (messages[0], *messages[1 + STEP :])
     assert fitted.num_left_out == STEP
 
 
-def test_a_last_message_that_is_too_long_is_told() -> None:
+def test_a_last_message_that_is_too_long_is_an_error() -> None:
     with pytest.raises(PromptTooLongError, match="room for 50"):
-        fit_messages(talk([1, 1, 100]), 50, tokens)
+        fit_messages(dialogue([1, 1, 100]), 50, count_tokens)
 
 
 @given(
@@ -44,13 +44,13 @@ def test_a_last_message_that_is_too_long_is_told() -> None:
     budget=st.integers(32, 300),
     system=st.sampled_from(["", "s"]),
 )
-def test_what_is_left_fits_and_begins_with_the_user(
+def test_the_fitted_messages_are_the_newest_and_begin_with_the_user(
     pairs: list[tuple[int, int]], last: int, budget: int, system: str
 ) -> None:
-    said = talk([size for pair in pairs for size in pair] + [last], system)
-    fitted = fit_messages(said, budget + len(system) + 1, tokens)
-    turns = [one for one in fitted.messages if one.role != "system"]
-    assert tokens(fitted.messages) <= budget + len(system) + 1
-    assert turns[0].role == "user"
-    assert tuple(said[-len(turns) :]) == tuple(turns)
-    assert fitted.num_left_out == len(said) - bool(system) - len(turns)
+    messages = dialogue([size for pair in pairs for size in pair] + [last], system)
+    fitted = fit_messages(messages, budget + len(system) + 1, count_tokens)
+    kept = [message for message in fitted.messages if message.role != "system"]
+    assert count_tokens(fitted.messages) <= budget + len(system) + 1
+    assert kept[0].role == "user"
+    assert tuple(messages[-len(kept) :]) == tuple(kept)
+    assert fitted.num_left_out == len(messages) - bool(system) - len(kept)

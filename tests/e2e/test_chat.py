@@ -98,7 +98,7 @@ async def test_errors_say_what_is_wrong() -> None:
                 },
                 "such.py cannot be read",
             ),
-            ("retry", {"conversation": conversation}, "Nothing was asked"),
+            ("retry", {"conversation": conversation}, "has no message yet"),
         ):
             with pytest.raises(JsonRpcException, match=match):
                 await editor.request(f"starcoder/chat/{method}", params)

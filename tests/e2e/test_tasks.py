@@ -38,7 +38,7 @@ def open_project(editor: Editor, project: Project, root: Path) -> Path:
 
 
 def cursor_in(project: Project, source: Path) -> dict[str, Any]:
-    before = source.read_text().split(project.at)[0]
+    before = source.read_text().split(project.cursor)[0]
     return cursor_at(before.count("\n"), len(before.rsplit("\n", 1)[-1]))
 
 
@@ -88,7 +88,7 @@ async def test_code_actions_are_offered_for_the_function_at_the_cursor() -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["pytest, nothing there yet", "unittest", "vitest", "go", "cargo", "junit"]
+    "name", ["pytest, no tests yet", "unittest", "vitest", "go", "cargo", "junit"]
 )
 async def test_tests_are_proposed_as_an_edit_that_needs_confirmation(
     name: str, tmp_path: Path

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from tests.chat.tasks.projects import PROJECTS
-from tests.chat.tasks.test_write_tests import apply, written
+from tests.chat.tasks.test_write_tests import apply, propose
 from tests.editors.conftest import skip
 
 ROOT = Path(__file__).parents[2]
@@ -16,7 +16,7 @@ NODE = ROOT / ".editors" / "node" / "node_modules" / ".bin"
 async def test_vitest_runs_what_was_written(tmp_path: Path) -> None:
     if not (MODULES / ".bin" / "vitest").exists() or not NODE.exists():
         skip("vitest is not here; `make test-editors` puts it there")
-    apply((await written(PROJECTS["vitest"], tmp_path))[0])
+    apply((await propose(PROJECTS["vitest"], tmp_path))[0])
     (tmp_path / "node_modules").symlink_to(MODULES)
     output = vitest(tmp_path)
     assert "Test Files  2 passed" in output

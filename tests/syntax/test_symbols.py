@@ -1,4 +1,4 @@
-"""Functions and classes are found in every language whose grammar is here."""
+"""The functions and classes of every supported language are found."""
 
 import pytest
 
@@ -51,21 +51,22 @@ SAMPLES = {
 
 
 @pytest.mark.parametrize("language", SAMPLES)
-def test_symbols_of_a_language(language: str) -> None:
+def test_all_symbols_of_a_language_are_found(language: str) -> None:
     text, expected = SAMPLES[language]
-    found = find_symbols(text, language)
-    assert [".".join([*one.parents, one.name]) for one in found] == expected
-    for one in found:
-        assert text[one.start : one.end] == one.text
-        assert one.name.split("::")[-1] in one.text[: one.body - one.start] or one.body == one.end
+    symbols = find_symbols(text, language)
+    assert [".".join([*symbol.parents, symbol.name]) for symbol in symbols] == expected
+    for symbol in symbols:
+        assert text[symbol.start : symbol.end] == symbol.text
+        signature = symbol.text[: symbol.body - symbol.start]
+        assert symbol.name.split("::")[-1] in signature or symbol.body == symbol.end
 
 
-def test_the_innermost_symbol_with_its_decorator() -> None:
+def test_the_enclosing_symbol_is_the_innermost_with_its_decorators() -> None:
     text, _ = SAMPLES["python"]
-    one = enclosing_symbol(text, "python", text.index("return a"))
-    assert one is not None
-    assert one.name == "one"
-    assert one.text.startswith("@cache\ndef one(a):")
+    outer = enclosing_symbol(text, "python", text.index("return a"))
+    assert outer is not None
+    assert outer.name == "one"
+    assert outer.text.startswith("@cache\ndef one(a):")
     inner = enclosing_symbol(text, "python", text.index("pass"))
     assert inner is not None
     assert (inner.name, inner.in_function, inner.indent) == ("inner", True, "    ")
@@ -84,18 +85,18 @@ def test_the_innermost_symbol_with_its_decorator() -> None:
 
 def test_offsets_are_in_code_points() -> None:
     text = "# \N{PARTY POPPER} ünï\ndef one():\n    return '\N{PARTY POPPER}'\n"
-    one = enclosing_symbol(text, "python", text.index("return"))
-    assert one is not None
-    assert one.text == "def one():\n    return '\N{PARTY POPPER}'"
+    symbol = enclosing_symbol(text, "python", text.index("return"))
+    assert symbol is not None
+    assert symbol.text == "def one():\n    return '\N{PARTY POPPER}'"
 
 
-def test_what_has_no_grammar_or_no_code_has_no_symbols() -> None:
+def test_text_without_a_grammar_or_without_code_has_no_symbols() -> None:
     assert find_symbols("whatever", "klingon") == []
     assert find_symbols('{"class": 1}', "json") == []
     assert find_symbols("", "python") == []
     assert enclosing_symbol("x = 1\n", "python", 2) is None
 
 
-def test_a_half_written_file_still_has_symbols() -> None:
+def test_an_incomplete_file_still_has_symbols() -> None:
     text = "def one(a):\n    return a\n\n\ndef two(b:\n    retur"
-    assert "one" in [one.name for one in find_symbols(text, "python")]
+    assert "one" in [symbol.name for symbol in find_symbols(text, "python")]

@@ -74,11 +74,13 @@ class Go(Dialect):
     def parse(self, code: str) -> GeneratedTests:
         name_of = partial(first_group, _NAME)
         functions = list(find_snippets(code, "go", _FUNCTION, _NODE_TYPES, name_of))
-        is_test = re.compile(r"func Test\w*\(\w+ \*testing\.T\)")
+        test_signature = re.compile(r"func Test\w*\(\w+ \*testing\.T\)")
         return GeneratedTests(
             imports=tuple(_IMPORT_PATH.findall(code)),
-            helpers=tuple(one for one in functions if not one.name.startswith("Test")),
-            tests=tuple(one for one in functions if is_test.search(one.text)),
+            helpers=tuple(
+                function for function in functions if not function.name.startswith("Test")
+            ),
+            tests=tuple(function for function in functions if test_signature.search(function.text)),
         )
 
     def declared_names(self, existing: str) -> set[str]:

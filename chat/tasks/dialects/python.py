@@ -138,11 +138,13 @@ class Pytest(_Python):
 
     def parse(self, code: str) -> GeneratedTests:
         snippets = list(find_snippets(code, "python", _TOP_LEVEL, _NODE_TYPES, _name))
-        helpers = tuple(one for one in snippets if not _is_pytest_test(one))
+        helpers = tuple(snippet for snippet in snippets if not _is_pytest_test(snippet))
         fixtures = {helper.name for helper in helpers if "fixture" in helper.text}
         known_arguments = _PYTEST_FIXTURES | fixtures
-        tests = (one for one in snippets if _is_pytest_test(one))
-        callable_tests = tuple(one for one in tests if argument_names(one.text) <= known_arguments)
+        tests = (snippet for snippet in snippets if _is_pytest_test(snippet))
+        callable_tests = tuple(
+            test for test in tests if argument_names(test.text) <= known_arguments
+        )
         return GeneratedTests((code,), helpers, callable_tests)
 
     def _code(self, generated: GeneratedTests, subject: Subject, existing: str) -> str:
@@ -168,13 +170,13 @@ class Unittest(_Python):
         set_up = ("setUp", "tearDown", "setUpClass")
         return GeneratedTests(
             imports=(code,),
-            helpers=tuple(one for one in methods if one.name in set_up),
-            tests=tuple(one for one in methods if one.name.startswith("test")),
+            helpers=tuple(method for method in methods if method.name in set_up),
+            tests=tuple(method for method in methods if method.name.startswith("test")),
         )
 
     def _code(self, generated: GeneratedTests, subject: Subject, existing: str) -> str:
         name = free_name(f"Test{subject.camel_case}", self.declared_names(existing), separator="")
-        methods = (indent(one.text) for one in (*generated.helpers, *generated.tests))
+        methods = (indent(method.text) for method in (*generated.helpers, *generated.tests))
         return f"class {name}(unittest.TestCase):\n" + "\n\n".join(methods).rstrip()
 
     def _imports(self, generated: GeneratedTests, code: str, subject: Subject) -> list[Import]:

@@ -28,6 +28,7 @@ _TEST = re.compile(
     r"[ \t]*(?:pub )?(?:async )?fn \w+",
     re.M,
 )
+_START = re.compile(r"\A")
 _NODE_TYPES = frozenset({"function_item"})
 _NAME = re.compile(r"fn (\w+)")
 _USE = re.compile(r"^[ \t]*(use (?:std|core|super)::[^\n]+;)", re.M)
@@ -63,9 +64,8 @@ class Cargo(Dialect):
         positions = [match.start() for match in _TEST.finditer(code)]
         for start, end in pairwise([*positions, len(code)]):
             attributes, function = _split_attributes(code[start:end])
-            start_of_text = re.compile(r"\A")
-            for found in find_snippets(function, "rust", start_of_text, _NODE_TYPES, name_of):
-                tests.append(Snippet(found.name, f"{attributes}\n{found.text}"))
+            for snippet in find_snippets(function, "rust", _START, _NODE_TYPES, name_of):
+                tests.append(Snippet(snippet.name, f"{attributes}\n{snippet.text}"))
         return GeneratedTests(tuple(_USE.findall(code)), (), tuple(tests))
 
     def declared_names(self, existing: str) -> set[str]:

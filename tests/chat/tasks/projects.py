@@ -1,4 +1,4 @@
-"""Small projects in the styles that people have, for tests that write tests."""
+"""Small projects, one for each test framework and common layout."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,20 +31,26 @@ JAVASCRIPT = """export function total(prices, rate = 0) {
 
 @dataclass(frozen=True)
 class Project:
+    """A project, an answer of the model, and where its tests belong."""
+
     files: dict[str, str]
+    """The texts of the files, by path."""
     source: str
+    """The path of the source file."""
     language: str
-    at: str
-    """A piece of the source where the cursor is."""
+    """The LSP language id of the source file."""
+    cursor: str
+    """A text in the source file at which the cursor is."""
     answer: str
-    """What the model writes behind the opening that it is given."""
-    file: str
-    """Where the tests belong."""
+    """The model's answer after the opening that the prompt contains."""
+    test_file: str
+    """The path of the file in which the tests belong."""
     framework: str
+    """The framework that is detected."""
 
 
 PROJECTS = {
-    "pytest, nothing there yet": Project(
+    "pytest, no tests yet": Project(
         files={
             "pyproject.toml": "[project]\nname = 'shop'\n[tool.pytest.ini_options]\n",
             "shop/__init__.py": "",
@@ -52,15 +58,15 @@ PROJECTS = {
         },
         source="shop/prices.py",
         language="python",
-        at="return math",
+        cursor="return math",
         answer="():\n    assert total([1, 2]) == 3\n\n\n@pytest.mark.parametrize('rate', [0.0, 0.5])"
         "\ndef test_total_with_rate(rate):\n    assert total([2], rate) == math.ceil(2 * (1 + rate))"
         "\n\n\ndef test_other():\n    assert sorted([2, 1]) == [1, 2]\n\n\ndef test_half():\n"
         "    assert total([1",
-        file="tests/test_prices.py",
+        test_file="tests/test_prices.py",
         framework="pytest",
     ),
-    "pytest, beside others in a mirrored tree": Project(
+    "pytest, mirrored folders": Project(
         files={
             "src/shop/__init__.py": "",
             "src/shop/core/__init__.py": "",
@@ -72,9 +78,9 @@ PROJECTS = {
         },
         source="src/shop/core/prices.py",
         language="python",
-        at="self.items.append",
+        cursor="self.items.append",
         answer="():\n    cart = Cart()\n    cart.add(1)\n    assert cart.items == [1]\n",
-        file="tests/core/test_prices.py",
+        test_file="tests/core/test_prices.py",
         framework="pytest",
     ),
     "unittest": Project(
@@ -89,23 +95,23 @@ PROJECTS = {
         },
         source="shop/prices.py",
         language="python",
-        at="return math",
+        cursor="return math",
         answer="(self):\n        self.assertEqual(total([1, 2]), 3)\n\n    def test_rate(self):\n"
         "        self.assertEqual(total([2], 0.5), 3)\n",
-        file="tests/test_prices.py",
+        test_file="tests/test_prices.py",
         framework="unittest",
     ),
-    "node's own runner": Project(
+    "node, ES modules": Project(
         files={
             "package.json": '{"type": "module", "scripts": {"test": "node --test"}}',
             "src/prices.js": JAVASCRIPT,
         },
         source="src/prices.js",
         language="javascript",
-        at="return Math",
+        cursor="return Math",
         answer=' adds up", () => {\n  assert.equal(total([1, 2]), 3);\n});\n\n'
         'test("it rounds", () => {\n  assert.equal(total([1], 0.5), 2);\n});\n',
-        file="src/prices.test.js",
+        test_file="src/prices.test.js",
         framework="node",
     ),
     "node, CommonJS": Project(
@@ -116,9 +122,9 @@ PROJECTS = {
         },
         source="prices.js",
         language="javascript",
-        at="return Math",
+        cursor="return Math",
         answer=' adds up", () => {\n  assert.equal(total([1, 2]), 3);\n});\n',
-        file="test/prices.test.js",
+        test_file="test/prices.test.js",
         framework="node",
     ),
     "vitest": Project(
@@ -130,9 +136,9 @@ PROJECTS = {
         },
         source="src/prices.ts",
         language="typescript",
-        at="return Math",
+        cursor="return Math",
         answer=' adds up", () => {\n  expect(total([1, 2])).toBe(3);\n});\n',
-        file="src/prices.spec.ts",
+        test_file="src/prices.spec.ts",
         framework="vitest",
     ),
     "jest": Project(
@@ -143,9 +149,9 @@ PROJECTS = {
         },
         source="prices.js",
         language="javascript",
-        at="return Math",
+        cursor="return Math",
         answer=' adds up", () => {\n  expect(total([1, 2])).toBe(3);\n});\n',
-        file="__tests__/prices.test.js",
+        test_file="__tests__/prices.test.js",
         framework="jest",
     ),
     "go": Project(
@@ -159,10 +165,10 @@ PROJECTS = {
         },
         source="prices.go",
         language="go",
-        at="sum += p",
+        cursor="sum += p",
         answer="(t *testing.T) {\n\tif got := Total([]int{1, 2}); !reflect.DeepEqual(got, 3) {\n"
         '\t\tt.Errorf("got %d", got)\n\t}\n}\n',
-        file="prices_test.go",
+        test_file="prices_test.go",
         framework="go",
     ),
     "cargo": Project(
@@ -175,10 +181,10 @@ PROJECTS = {
         },
         source="src/lib.rs",
         language="rust",
-        at="iter()",
+        cursor="iter()",
         answer="() {\n    assert_eq!(total(&[1, 2]), 3);\n}\n\n#[test]\n#[should_panic]\n"
         "fn test_total_overflow() {\n    total(&[u32::MAX, 1]);\n}\n",
-        file="src/lib.rs",
+        test_file="src/lib.rs",
         framework="cargo",
     ),
     "cargo, no tests yet": Project(
@@ -188,9 +194,9 @@ PROJECTS = {
         },
         source="src/lib.rs",
         language="rust",
-        at="iter()",
+        cursor="iter()",
         answer="() {\n    assert_eq!(total(&[1, 2]), 3);\n}\n",
-        file="src/lib.rs",
+        test_file="src/lib.rs",
         framework="cargo",
     ),
     "junit": Project(
@@ -202,18 +208,18 @@ PROJECTS = {
         },
         source="src/main/java/shop/Prices.java",
         language="java",
-        at="int sum = 0",
+        cursor="int sum = 0",
         answer="AddsUp() {\n        List<Integer> some = List.of(1);\n"
         "        assertEquals(3, Prices.total(new int[] {1, 2}));\n    }\n\n    @Test\n"
         "    void totalOfNothing() {\n        assertEquals(0, Prices.total(new int[0]));\n    }\n}\n",
-        file="src/test/java/shop/PricesTest.java",
+        test_file="src/test/java/shop/PricesTest.java",
         framework="junit5",
     ),
 }
 
 
 def lay_out(project: Project, root: Path) -> Path:
-    """Write a project; return its source file."""
+    """Write the project's files and return its source file."""
     for name, text in project.files.items():
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)

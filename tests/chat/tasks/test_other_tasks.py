@@ -1,10 +1,11 @@
-"""Explain, document, fix, edit, commit message: what is proposed fits, or is not proposed."""
+"""Explain, document, fix, edit, and commit messages: only usable answers are proposed."""
 
 from pathlib import Path
 
 import pytest
 
-from chat.asker import Asker, ChatSettings, end_before_loop
+from chat.asker import Asker, ChatSettings
+from chat.repetition import end_before_loop
 from chat.tasks.document import FillRequest, document
 from chat.tasks.explain import commit_message, explain
 from chat.tasks.rewriting import edit, fix
@@ -23,7 +24,7 @@ COMMITS = ("<|endoftext|>", "<commit_before>", "<commit_msg>", "<commit_after>")
 
 
 def target(
-    at: str,
+    cursor: str,
     text: str = CODE,
     language: str = "python",
     *,
@@ -31,24 +32,24 @@ def target(
     instruction: str = "",
     problems: tuple[str, ...] = (),
 ) -> Target:
-    start = text.index(at)
+    start = text.index(cursor)
     end = text.index(to) + len(to) if to else start
     path = Path("/w/a.py")
     return Target(path, language, text, start, end, path.parent, instruction, problems)
 
 
-def says(text: str) -> tuple[Asker, ScriptedEngine]:
+def scripted(text: str) -> tuple[Asker, ScriptedEngine]:
     engine = ScriptedEngine(lambda _: text)
     return Asker(engine), engine
 
 
 def applied(proposal: Proposal, text: str) -> str:
-    (one,) = proposal.edits
-    return text[: one.start] + one.text + text[one.end :]
+    (edit,) = proposal.edits
+    return text[: edit.start] + edit.text + text[edit.end :]
 
 
 async def test_fixing_replaces_the_function_at_its_indentation() -> None:
-    asker, engine = says("def volume(self):\n    return self.a * self.b * self.c\n```\nDone.")
+    asker, engine = scripted("def volume(self):\n    return self.a * self.b * self.c\n```\nDone.")
     proposal = await fix(target("c\n", problems=("Undefined name 'c'",) * 2), asker)
     assert applied(proposal, CODE) == CODE.replace(" * c", " * self.c")
     prompt = engine.model_tokenizer.decode(engine.requests[0].prompt)
@@ -60,17 +61,17 @@ async def test_fixing_replaces_the_function_at_its_indentation() -> None:
     ("answer", "match"),
     [
         ("def volume(self):\n    return (\n```", "does not parse"),
-        ("def other(self):\n    return 1\n```", "no volume any more"),
+        ("def other(self):\n    return 1\n```", "does not define volume"),
         ("def volume(self):\n    return self.a * self.b * c\n```", "changed nothing"),
         ("", "changed nothing"),
     ],
 )
-async def test_an_answer_that_cannot_be_used_is_not(answer: str, match: str) -> None:
+async def test_an_unusable_answer_is_not_proposed(answer: str, match: str) -> None:
     with pytest.raises(RequestError, match=match):
-        await fix(target("c\n", problems=("x",)), says(answer)[0])
+        await fix(target("c\n", problems=("x",)), scripted(answer)[0])
 
 
-async def test_an_answer_that_is_cut_off_is_not_used() -> None:
+async def test_an_answer_that_is_cut_off_is_not_proposed() -> None:
     engine = ScriptedEngine(lambda _: "def volume(self):\n    return 1\n    # " + "y" * 100)
     asker = Asker(engine, ChatSettings(max_new_tokens=40))
     with pytest.raises(RequestError, match="cut off"):
@@ -79,20 +80,20 @@ async def test_an_answer_that_is_cut_off_is_not_used() -> None:
 
 async def test_without_a_problem_there_is_nothing_to_fix() -> None:
     with pytest.raises(RequestError, match="no problem"):
-        await fix(target("c\n"), says("x")[0])
+        await fix(target("c\n"), scripted("x")[0])
 
 
-async def test_editing_a_selection_keeps_what_is_around_it() -> None:
+async def test_editing_a_selection_keeps_the_code_around_it() -> None:
     text = "def f():\r\n    a = 1\r\n    b = 2\r\n    return a\r\n"
-    asker, engine = says("a, b = 1, 2\n```")
-    asked = target("= 1", text, to="= 2", instruction="Auf einer Zeile.")
-    proposal = await edit(asked, asker)
+    asker, engine = scripted("a, b = 1, 2\n```")
+    selection = target("= 1", text, to="= 2", instruction="Auf einer Zeile.")
+    proposal = await edit(selection, asker)
     assert applied(proposal, text) == "def f():\r\n    a, b = 1, 2\r\n    return a\r\n"
     prompt = engine.model_tokenizer.decode(engine.requests[0].prompt)
     assert "Auf einer Zeile.\n```python\na = 1\nb = 2\n```" in prompt
 
 
-async def test_a_base_model_edits_by_its_commit_tokens() -> None:
+async def test_a_base_model_is_asked_with_its_commit_tokens() -> None:
     engine = ScriptedEngine(lambda _: "a = 2\n", model_tokenizer=byte_tokenizer(COMMITS))
     proposal = await edit(target("a", "a = 1\n", instruction="Two."), Asker(engine))
     assert applied(proposal, "a = 1\n") == "a = 2\n"
@@ -101,18 +102,18 @@ async def test_a_base_model_edits_by_its_commit_tokens() -> None:
     assert {0, 1, 2, 3} <= engine.requests[0].stop_ids | {0}
 
 
-async def test_an_edit_wants_an_instruction() -> None:
-    with pytest.raises(RequestError, match="what to change"):
-        await edit(target("a", "a = 1\n", instruction=" "), says("x")[0])
+async def test_an_edit_needs_an_instruction() -> None:
+    with pytest.raises(RequestError, match="instruction is empty"):
+        await edit(target("a", "a = 1\n", instruction=" "), scripted("x")[0])
 
 
-async def test_explaining_asks_about_the_function() -> None:
-    asker, engine = says(" It multiplies.")
+async def test_the_prompt_of_explain_contains_the_function() -> None:
+    asker, engine = scripted(" It multiplies.")
     proposal = await explain(target("self.a"), asker)
     assert (proposal.note, proposal.edits) == ("It multiplies.", ())
     assert "What does `volume` do?" in engine.model_tokenizer.decode(engine.requests[0].prompt)
     with pytest.raises(RequestError, match="nothing to say"):
-        await explain(target("self.a"), says(" ")[0])
+        await explain(target("self.a"), scripted(" ")[0])
     with pytest.raises(RequestError, match="no code here"):
         await explain(target("\n\nclass", "a\n\n\n\nclass B: pass\n"), asker)
 
@@ -142,45 +143,45 @@ DOCUMENTED = {
 
 
 @pytest.mark.parametrize("language", DOCUMENTED)
-async def test_documentation_stands_where_the_language_wants_it(language: str) -> None:
-    text, at, filled, expected = DOCUMENTED[language]
-    holes: list[FillRequest] = []
+async def test_documentation_is_inserted_where_the_language_expects_it(language: str) -> None:
+    text, cursor, generated, expected = DOCUMENTED[language]
+    requests: list[FillRequest] = []
 
-    async def fill(hole: FillRequest) -> str:
-        holes.append(hole)
-        return filled
+    async def fill(request: FillRequest) -> str:
+        requests.append(request)
+        return generated
 
-    after = applied(await document(target(at, text, language), fill), text)
+    after = applied(await document(target(cursor, text, language), fill), text)
     assert expected in after
     assert after.replace(expected, "").count("\n") <= text.count("\n")
-    inserted = holes[0].prefix + filled + holes[0].suffix
-    assert [line for line in text.splitlines() if line not in inserted] == []
+    filled = requests[0].prefix + generated + requests[0].suffix
+    assert [line for line in text.splitlines() if line not in filled] == []
 
 
 @pytest.mark.parametrize(
-    ("text", "at", "language", "filled", "match"),
+    ("text", "cursor", "language", "generated", "match"),
     [
         ('def f():\n    """X."""\n', "X", "python", "a", "has a docstring already"),
         ("def f(): return 1\n", "return", "python", "a", "line of its signature"),
-        ("def f():\n    return 1\n", "return", "python", " \n-- ", "says something"),
+        ("def f():\n    return 1\n", "return", "python", " \n-- ", "wrote no documentation"),
         ("// x\nfunc F() {}\n", "F()", "go", "a", "has a comment already"),
         ("/** x */\nfunction f() {}\n", "f()", "javascript", "a", "has a comment already"),
         ("x = 1\n", "x", "python", "a", "into a function or class"),
         ("x { a: b }", "a", "css", "a", "into a function or class"),
     ],
 )
-async def test_what_cannot_be_documented_says_why(
-    text: str, at: str, language: str, filled: str, match: str
+async def test_a_symbol_that_cannot_be_documented_is_an_error(
+    text: str, cursor: str, language: str, generated: str, match: str
 ) -> None:
     async def fill(_: FillRequest) -> str:
-        return filled
+        return generated
 
     with pytest.raises(RequestError, match=match):
-        await document(target(at, text, language), fill)
+        await document(target(cursor, text, language), fill)
 
 
-async def test_a_commit_message_is_cleaned_and_a_long_diff_cut() -> None:
-    asker, engine = says('Here it is:\n```\n"Add a box"\n\nIt holds things.\n```')
+async def test_a_commit_message_is_cleaned_and_a_long_diff_is_truncated() -> None:
+    asker, engine = scripted('Here it is:\n```\n"Add a box"\n\nIt holds things.\n```')
     assert await commit_message("+box\n", asker) == "Add a box\n\nIt holds things."
     engine.context_window = 4000
     await commit_message("+" + "x" * 10_000, asker)
@@ -188,7 +189,7 @@ async def test_a_commit_message_is_cleaned_and_a_long_diff_cut() -> None:
     with pytest.raises(RequestError, match="Nothing is staged"):
         await commit_message(" \n", asker)
     with pytest.raises(RequestError, match="no message"):
-        await commit_message("+x", says("``` \n")[0])
+        await commit_message("+x", scripted("``` \n")[0])
 
 
 @pytest.mark.parametrize(
@@ -202,11 +203,11 @@ async def test_a_commit_message_is_cleaned_and_a_long_diff_cut() -> None:
         ("", None),
     ],
 )
-def test_a_loop_is_cut_behind_its_first_time(text: str, end: int | None) -> None:
+def test_a_repetition_ends_after_its_first_occurrence(text: str, end: int | None) -> None:
     assert end_before_loop(text) == end
 
 
-async def test_a_model_that_loops_is_stopped() -> None:
+async def test_a_model_that_repeats_itself_is_stopped() -> None:
     engine = ScriptedEngine(lambda _: "def volume(self):\n    return 1\n" + "    x()\n" * 50)
     proposal = await fix(target("c\n", problems=("x",)), Asker(engine))
     assert engine.stopped_early == 1

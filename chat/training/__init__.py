@@ -1,1 +1,1 @@
-"""StarChat's recipe: a StarCoder that learns dialogues (bigcode-project/starcoder, chat)."""
+"""StarChat's recipe: fine-tune a StarCoder on dialogues (bigcode-project/starcoder, chat)."""

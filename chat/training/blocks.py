@@ -1,4 +1,4 @@
-"""Dialogues as training sequences: rendered, joined, cut, labelled where the assistant speaks."""
+"""Training blocks: dialogues as ids of a fixed length, with labels for the assistant's messages."""
 
 from __future__ import annotations
 
@@ -10,46 +10,47 @@ from chat.training.data import Dialogue
 from engine.api import Message
 from engine.tokenizer import Tokenizer
 
-IGNORED = -100
-"""A label that no loss is computed for, in torch's cross entropy."""
+IGNORED_LABEL = -100
+"""Label that torch's cross entropy computes no loss for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """One sequence."""
+class TrainingBlock:
+    """One training sequence."""
 
     ids: list[int]
+    """Token ids of the sequence."""
     labels: list[int]
-    """The same ids where the assistant speaks, IGNORED elsewhere; the model shifts them itself."""
+    """The ids in the assistant's messages, `IGNORED_LABEL` elsewhere; the model shifts them."""
 
 
-def blocks(
+def build_blocks(
     dialogues: Iterable[Dialogue], tokenizer: Tokenizer, size: int, system: str = ""
-) -> list[Block]:
-    """Return dialogues joined and cut to `size` tokens, the rest dropped; ChatML throughout.
+) -> list[TrainingBlock]:
+    """Join dialogues in ChatML format and cut them into blocks of `size` tokens.
 
-    A block in which the assistant says nothing teaches nothing and is left out. The published
-    script masks after it has joined, by a function that it hands a list of blocks, and so masks
-    nothing (bigcode-project/starcoder, chat/train.py); here ids and labels are made together.
+    The rest after the last whole block is dropped, unless it is the only block. Blocks without a
+    label are dropped too.
+
+    The published script (bigcode-project/starcoder, chat/train.py) masks after joining. Its
+    function expects one sequence but gets a list of blocks, so it masks nothing. Here ids and
+    labels are built together.
     """
     ids: list[int] = []
     labels: list[int] = []
-    made: list[Block] = []
+    blocks: list[TrainingBlock] = []
     for dialogue in dialogues:
-        turns = (
-            dialogue
-            if dialogue[0].role == "system" or not system
-            else (Message("system", system), *dialogue)
-        )
-        encoded = render_dialogue(turns, tokenizer, format_name="chatml")
+        has_system = dialogue[0].role == "system"
+        messages = dialogue if has_system or not system else (Message("system", system), *dialogue)
+        encoded = render_dialogue(messages, tokenizer, format_name="chatml")
         ids += encoded.ids
         labels += [
-            id_ if learned else IGNORED
-            for id_, learned in zip(encoded.ids, encoded.loss_mask, strict=True)
+            id_ if is_learned else IGNORED_LABEL
+            for id_, is_learned in zip(encoded.ids, encoded.loss_mask, strict=True)
         ]
         while len(ids) >= size:
-            made.append(Block(ids[:size], labels[:size]))
+            blocks.append(TrainingBlock(ids[:size], labels[:size]))
             ids, labels = ids[size:], labels[size:]
-    if not made and ids:
-        made.append(Block(ids, labels))
-    return [one for one in made if any(label != IGNORED for label in one.labels)]
+    if not blocks and ids:
+        blocks.append(TrainingBlock(ids, labels))
+    return [block for block in blocks if any(label != IGNORED_LABEL for label in block.labels)]

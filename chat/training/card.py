@@ -1,18 +1,19 @@
-"""The model card of what was tuned."""
+"""The model card of a model that was fine-tuned on dialogues."""
 
 from __future__ import annotations
 
 from chat.training.config import TuneChatConfig
-from chat.training.train import QUESTION, ChatReport
+from chat.training.train import ChatReport
+from chat.training.tuned_model import SAMPLE_QUESTION
 
 
 def chat_model_card(
     name: str, base: str, data: str, config: TuneChatConfig, report: ChatReport
 ) -> str:
-    """Return the card as markdown, in the form that the hub reads."""
-    what = "A LoRA adapter" if config.method == "lora" else "A fine-tuned model"
+    """Return the model card as Markdown, in the format that the Hugging Face Hub reads."""
+    kind = "A LoRA adapter" if config.method == "lora" else "A fine-tuned model"
     rows = "\n".join(f"| {key} | {value} |" for key, value in config.model_dump().items() if value)
-    sample = f"Asked: *{QUESTION}*\n\n{_quoted(report.sample)}\n" if report.sample else ""
+    sample = f"Answer to *{SAMPLE_QUESTION}*\n\n{_quote(report.sample)}\n" if report.sample else ""
     return f"""---
 base_model: {base}
 library_name: {"peft" if config.method == "lora" else "transformers"}
@@ -21,23 +22,23 @@ tags: [starcoder, chat]
 
 # {name}
 
-{what} that makes {base} answer in dialogues, written as StarChat has them (ChatML).
+{kind} for dialogues with {base}, in StarChat's dialogue format (ChatML).
 
 | | before | after |
 |---|---|---|
-| perplexity of the assistant's words, {report.held_out_dialogues} dialogues held out | \
+| perplexity of the assistant's words, {report.held_out_dialogues} held-out dialogues | \
 {report.perplexity_before:.2f} | {report.perplexity_after:.2f} |
 
-Learned from {report.training_dialogues} dialogues of {data}: {report.blocks} sequences, the loss on
-the assistant's turns alone. What the data holds, its licence and its faults are in the result too;
-the base model's licence goes on to apply.
+Trained on {report.training_dialogues} dialogues from {data}: {report.blocks} sequences, with a loss
+on the assistant's messages only. The content, the licence and the errors of the data carry over to
+the result. The licence of the base model still applies.
 
 {sample}
-| setting | |
+| setting | value |
 |---|---|
 {rows}
 """
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return "\n".join(f"> {line}" for line in text.split("\n"))

@@ -1,10 +1,11 @@
-"""Tuning on dialogues: it learns, it resumes, and is served beside plain completions."""
+"""Tuning on dialogues: it learns, resumes, and is served together with plain completions."""
 
 import asyncio
 import json
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -44,7 +45,18 @@ def quiet(_: str) -> None:
     pass
 
 
-def test_held_out_dialogues_get_likelier(
+def run_command(
+    dialogues: Path, base: Path, folder: Path, config: TuneChatConfig, *options: str
+) -> Result:
+    """Run `tune chat` with the configuration, written to a TOML file."""
+    values = {key: value for key, value in config.model_dump().items() if value is not None}
+    file = folder / "tune.toml"
+    file.write_text("\n".join(f"{key} = {json.dumps(value)}" for key, value in values.items()))
+    arguments = ["tune", "chat", str(dialogues), "--model", str(base), "--config", str(file)]
+    return CliRunner().invoke(app, [*arguments, *options])
+
+
+def test_training_lowers_the_perplexity_of_held_out_dialogues(
     tiny_checkpoint: Path, dialogues: Path, tmp_path: Path
 ) -> None:
     data = split_dialogues(read_dialogues(dialogues), 0)
@@ -61,18 +73,17 @@ def test_held_out_dialogues_get_likelier(
     assert template["tokens"] == ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 
 
-def test_it_goes_on_from_the_last_checkpoint(
+def test_an_interrupted_run_continues_from_the_last_checkpoint(
     tiny_checkpoint: Path, dialogues: Path, tmp_path: Path
 ) -> None:
     data = split_dialogues(read_dialogues(dialogues), 0)
     whole = tune_chat(tiny_checkpoint, data, tmp_path / "whole", config(epochs=2), quiet)
-    said: list[str] = []
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         tune_chat(tiny_checkpoint, data, run, config(epochs=2), stop_after_training)
     assert list(run.glob("checkpoint-*"))
-    again = tune_chat(tiny_checkpoint, data, run, config(epochs=2), said.append)
-    assert again.perplexity_after == pytest.approx(whole.perplexity_after, rel=1e-5)
+    resumed = tune_chat(tiny_checkpoint, data, run, config(epochs=2), quiet)
+    assert resumed.perplexity_after == pytest.approx(whole.perplexity_after, rel=1e-5)
 
 
 def stop_after_training(text: str) -> None:
@@ -80,7 +91,7 @@ def stop_after_training(text: str) -> None:
         raise KeyboardInterrupt
 
 
-def test_a_folder_of_another_run_is_refused(
+def test_the_folder_of_another_run_is_refused(
     tiny_checkpoint: Path, dialogues: Path, tmp_path: Path
 ) -> None:
     data = split_dialogues(read_dialogues(dialogues), 0)
@@ -90,7 +101,7 @@ def test_a_folder_of_another_run_is_refused(
         tune_chat(tiny_checkpoint, data, tmp_path / "run", config(), quiet)
 
 
-def test_all_weights_make_a_checkpoint_that_the_engine_loads(
+def test_full_tuning_writes_a_checkpoint_that_the_engine_loads(
     tiny_checkpoint: Path, dialogues: Path, tmp_path: Path
 ) -> None:
     data = split_dialogues(read_dialogues(dialogues), 0)
@@ -111,33 +122,15 @@ def test_all_weights_make_a_checkpoint_that_the_engine_loads(
 def test_one_process_serves_completions_and_the_chat_adapter(
     tiny_checkpoint: Path, dialogues: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the command, then in one engine: completions are equal before, during and after a chat."""
+    """Completions of one engine are equal before, during and after a chat with the adapter."""
     monkeypatch.setenv("STARCODER_LSP_ADAPTERS", str(tmp_path / "adapters"))
     monkeypatch.chdir(tmp_path)
-    quick = tmp_path / "quick.toml"
-    lines = [
-        f"{key} = {json.dumps(value)}"
-        for key, value in config().model_dump().items()
-        if value is not None
-    ]
-    quick.write_text("\n".join(lines), encoding="utf-8")
-    arguments = [
-        "tune",
-        "chat",
-        str(dialogues),
-        "--model",
-        str(tiny_checkpoint),
-        "--name",
-        "talk",
-        "--config",
-        str(quick),
-    ]
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 0, done.output
-    assert 'Set "starcoder.chatAdapter": "talk"' in done.output
-    found = read_adapter(tmp_path / "adapters" / "talk")
-    assert found is not None
-    assert "perplexity of the assistant's words" in (found.path / "README.md").read_text()
+    result = run_command(dialogues, tiny_checkpoint, tmp_path, config(), "--name", "talk")
+    assert result.exit_code == 0, result.output
+    assert 'Set "starcoder.chatAdapter": "talk"' in result.output
+    adapter = read_adapter(tmp_path / "adapters" / "talk")
+    assert adapter is not None
+    assert "perplexity of the assistant's words" in (adapter.path / "README.md").read_text()
     assert "talk" in CliRunner().invoke(app, ["tune", "list"]).output
 
     async def mixed() -> None:
@@ -154,34 +147,23 @@ def test_one_process_serves_completions_and_the_chat_adapter(
         async for _ in asker.stream(asked):
             during.append(await complete())
         assert during
-        assert all(one == before for one in during)
+        assert all(completion == before for completion in during)
         assert await complete() == before
         answered = await asker.ask([Message("user", "What colour is the box 3?")])
-        assert answered.text.startswith("It")  # as every answer that it learned from
+        assert answered.text.startswith("It")  # as in every answer of the training data
         assert answered.is_complete
         await engine.aclose()
 
     asyncio.run(mixed())
 
 
-def test_what_did_not_help_is_not_served(
+def test_an_adapter_without_improvement_is_not_served(
     tiny_checkpoint: Path, dialogues: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STARCODER_LSP_ADAPTERS", str(tmp_path / "adapters"))
     monkeypatch.chdir(tmp_path)
-    bad = tmp_path / "bad.toml"
-    values = config(learning_rate=5.0, epochs=1).model_dump()
-    bad.write_text("\n".join(f"{k} = {json.dumps(v)}" for k, v in values.items() if v is not None))
-    arguments = [
-        "tune",
-        "chat",
-        str(dialogues),
-        "--model",
-        str(tiny_checkpoint),
-        "--config",
-        str(bad),
-    ]
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 2, done.output
-    assert "not served" in done.output
+    bad = config(learning_rate=5.0, epochs=1)
+    result = run_command(dialogues, tiny_checkpoint, tmp_path, bad)
+    assert result.exit_code == 2, result.output
+    assert "not served" in result.output
     assert not (tmp_path / "adapters").exists()

@@ -1,1 +1,1 @@
-"""What the model is shown of other files: definitions of imported names, and what is alike."""
+"""Excerpts of other files for the prompt: definitions of imported names, and similar code."""

@@ -1,8 +1,8 @@
-"""An index over the files of a project: what is alike (BM25), and where a name is defined.
+"""An index of the files of a project: similar chunks (BM25), and definitions by name.
 
-Both lie in one SQLite database in memory. BM25 (Robertson and Zaragoza 2009) is that of SQLite's
-FTS5. Calls are safe from any thread, and each takes milliseconds: the caller keeps them off the
-event loop.
+Both are in one SQLite database in memory. BM25 (Robertson and Zaragoza 2009) is that of SQLite's
+FTS5. Calls are safe from any thread. Each call takes milliseconds, so the caller must not make it
+in the event loop.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from fim.context.words import words
 from fim.snapshot import Excerpt
 
 CHUNK_LINES = 16
-"""Lines of a piece that is found and shown as one."""
 
-_CHUNK_CHARACTERS = 1200
-"""A piece with longer lines is data."""
+_MAX_CHUNK_CHARACTERS = 1200
+"""A larger chunk has long lines, so it is data and is not indexed."""
 
 _TABLES = """
 create table files (path text primary key, size integer not null);
@@ -34,80 +33,81 @@ create index definitions_by_path on definitions (path);
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A piece of a file that is like what was looked for."""
+class Match:
+    """A chunk that matches a query."""
 
     excerpt: Excerpt
     score: float
-    """BM25, larger for what is more alike."""
+    """BM25 score, larger for a better match."""
 
 
 class Index:
-    """What is known of a project's files; at most so many characters of them."""
+    """Index of the files of a project."""
 
-    def __init__(self, most_characters: int = 20_000_000) -> None:
-        self._most = most_characters
+    def __init__(self, max_characters: int = 20_000_000) -> None:
+        """Limit the index to files with `max_characters` characters in total."""
+        self._max_characters = max_characters
         self._lock = threading.Lock()
         self._database = sqlite3.connect(":memory:", check_same_thread=False)
         self._database.executescript(_TABLES)
-        self._held = 0
+        self._num_characters = 0
 
     @property
-    def characters(self) -> int:
-        """How much text is held."""
-        return self._held
+    def num_characters(self) -> int:
+        """Number of characters of all indexed files."""
+        return self._num_characters
 
-    def put(self, path: str, language: str, text: str) -> bool:
-        """Take on a file as it is now; False if it does not fit any more."""
+    def add(self, path: str, language: str, text: str) -> bool:
+        """Add a file, or replace its earlier version; return False if the index is full."""
         pieces = list(chunks(text))
-        named = definitions(text, language)
+        defined = definitions(text, language)
         with self._lock, self._database:
             self._remove(path)
-            if self._held + len(text) > self._most:
+            if self._num_characters + len(text) > self._max_characters:
                 return False
             self._database.execute("insert into files values (?, ?)", (path, len(text)))
             for piece in pieces:
-                made = self._database.execute(
+                row = self._database.execute(
                     "insert into chunks values (?, ?, ?)", (" ".join(words(piece)), path, piece)
                 )
-                self._database.execute("insert into places values (?, ?)", (path, made.lastrowid))
-            rows = [(one.name, path, one.text) for one in named]
+                self._database.execute("insert into places values (?, ?)", (path, row.lastrowid))
+            rows = [(definition.name, path, definition.text) for definition in defined]
             self._database.executemany("insert into definitions values (?, ?, ?)", rows)
-            self._held += len(text)
+            self._num_characters += len(text)
         return True
 
     def remove(self, path: str) -> None:
-        """Forget a file."""
+        """Remove a file."""
         with self._lock, self._database:
             self._remove(path)
 
-    def alike(self, wanted: Sequence[str], path: str, most: int) -> list[Found]:
-        """Return the pieces of other files than `path` that share most of the words, best first."""
-        query = " OR ".join(f'"{word}"' for word in wanted if word.isalnum())
+    def similar(self, query_words: Sequence[str], path: str, max_count: int) -> list[Match]:
+        """Return the chunks that match the words best, except those of the file `path`."""
+        query = " OR ".join(f'"{word}"' for word in query_words if word.isalnum())
         if not query:
             return []
         with self._lock:
             rows = self._database.execute(
                 "select path, text, -bm25(chunks) as score from chunks "
                 "where chunks match ? and path <> ? order by rank limit ?",
-                (query, path, most),
+                (query, path, max_count),
             ).fetchall()
-        return [Found(Excerpt(where, text), score) for where, text, score in rows]
+        return [Match(Excerpt(chunk_path, text), score) for chunk_path, text, score in rows]
 
-    def defined(self, name: str, path: str) -> list[Excerpt]:
-        """Return the definitions of a name in other files than `path`."""
+    def definitions_of(self, name: str, path: str) -> list[Excerpt]:
+        """Return the definitions of a name, except those in the file `path`."""
         with self._lock:
             rows = self._database.execute(
                 "select path, text from definitions where name = ? and path <> ? order by path",
                 (name, path),
             ).fetchall()
-        return [Excerpt(where, text) for where, text in rows]
+        return [Excerpt(defining_path, text) for defining_path, text in rows]
 
     def _remove(self, path: str) -> None:
-        found = self._database.execute("select size from files where path = ?", (path,)).fetchone()
-        if found is None:
+        row = self._database.execute("select size from files where path = ?", (path,)).fetchone()
+        if row is None:
             return
-        self._held -= found[0]
+        self._num_characters -= row[0]
         self._database.execute(
             "delete from chunks where rowid in (select chunk from places where path = ?)", (path,)
         )
@@ -116,17 +116,17 @@ class Index:
 
 
 def chunks(text: str) -> list[str]:
-    """Return a text in pieces of whole lines, parted where a line is empty if one is near."""
+    """Split a text into chunks of whole lines, at an empty line if one is near."""
     lines = text.split("\n")
-    made, start = [], 0
+    pieces, start = [], 0
     while start < len(lines):
         end = min(start + CHUNK_LINES, len(lines))
-        for at in range(end, max(start + CHUNK_LINES // 2, start + 1), -1):
-            if at < len(lines) and not lines[at - 1].strip():
-                end = at
+        for candidate in range(end, max(start + CHUNK_LINES // 2, start + 1), -1):
+            if candidate < len(lines) and not lines[candidate - 1].strip():
+                end = candidate
                 break
         piece = "\n".join(lines[start:end]).strip("\n")
-        if piece.strip() and len(piece) <= _CHUNK_CHARACTERS:
-            made.append(piece)
+        if piece.strip() and len(piece) <= _MAX_CHUNK_CHARACTERS:
+            pieces.append(piece)
         start = end
-    return made
+    return pieces

@@ -1,7 +1,8 @@
-"""A project's files, indexed in the background, and asked for what helps at a cursor.
+"""A project: indexes its files in the background and finds excerpts for the prompt.
 
-Nobody waits for it: what is not found in a moment is there for the next completion. What was found
-stays for a while, since another beginning of the prompt would have to be computed anew.
+A completion request waits only for a moment. Excerpts that are not available then are used by the
+next request. Excerpts stay the same for a while, because other excerpts at the beginning of the
+prompt would invalidate the KV cache of all text after them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fim.context.gather import related
+from fim.context.gather import find_excerpts
 from fim.context.index import Index
 from fim.prompt.window import BLOCK_LINES
 from fim.snapshot import Excerpt, Snapshot
@@ -25,15 +26,15 @@ from syntax.languages import LANGUAGES
 
 log = logging.getLogger(__name__)
 
-MOST_FILES = 5000
-_MOST_BYTES = 200_000
-"""A larger file is generated, or data."""
-_PATIENCE_S = 0.05
-_STAYS_S = 60.0
-_LOOK_AGAIN_S = 300.0
-_GIT_S = 20.0
+MAX_FILES = 5000
+_MAX_BYTES = 200_000
+"""Larger files are generated, or data, and are not indexed."""
+_MAX_WAIT_S = 0.05
+_EXCERPTS_VALID_S = 60.0
+_SCAN_INTERVAL_S = 300.0
+_GIT_TIMEOUT_S = 20.0
 
-_NOT_OURS = frozenset(
+_EXCLUDED_FOLDERS = frozenset(
     {
         "node_modules",
         "__pycache__",
@@ -47,12 +48,12 @@ _NOT_OURS = frozenset(
         "third_party",
     }
 )
-"""Folders that hold others' code, or what was made of ours."""
+"""Folders with third-party code or build results."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenFile:
-    """A document as an editor has it now."""
+    """A file as it is open in the editor."""
 
     path: str
     language: str
@@ -61,99 +62,104 @@ class OpenFile:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _CachedExcerpts:
     block: int
-    at: float
+    """Number of the block of lines in which the cursor was."""
+    created: float
     excerpts: tuple[Excerpt, ...]
 
 
 class Project:
-    """One folder. `allowed` says of a path within it whether it may be read."""
+    """The files of one folder."""
 
     def __init__(
         self,
         root: Path,
-        allowed: Callable[[str], bool] = lambda _: True,
+        is_allowed: Callable[[str], bool] = lambda _: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`is_allowed` returns whether the file with a path within the folder may be read."""
         self.root = root
-        self._allowed, self._clock = allowed, clock
+        self._is_allowed, self._clock = is_allowed, clock
         self._index = Index()
-        self._seen: dict[str, int] = {}
-        """Files on disk, by when they were changed, in nanoseconds."""
+        self._mtimes: dict[str, int] = {}
+        """Modification times of the indexed files on disk, in nanoseconds."""
         self._versions: dict[str, int | None] = {}
-        """Open files that the index has as the editor has them."""
-        self._found: dict[str, _Found] = {}
+        """Versions of the open files that are indexed as they are in the editor."""
+        self._excerpts: dict[str, _CachedExcerpts] = {}
+        """The last excerpts for each document, by URI."""
         self._gathering: set[str] = set()
-        self._looked: float | None = None
-        self._looking = threading.Lock()
+        """URIs of the documents for which excerpts are being searched."""
+        self._last_scan: float | None = None
+        self._scan_lock = threading.Lock()
         self._stopped = False
 
     async def add_project_context(
-        self, snapshot: Snapshot, path: str, open_: Iterable[OpenFile]
+        self, snapshot: Snapshot, path: str, open_files: Iterable[OpenFile]
     ) -> Snapshot:
-        """Return the snapshot of a file of the project with what helps of the others."""
-        placed = replace(snapshot, project=self.root.name, path=path)
-        return replace(placed, excerpts=await self.related(placed, open_))
+        """Add the project, the path `path` and excerpts of other files to a snapshot."""
+        in_project = replace(snapshot, project=self.root.name, path=path)
+        return replace(in_project, excerpts=await self.excerpts(in_project, open_files))
 
-    async def related(self, snapshot: Snapshot, open_: Iterable[OpenFile]) -> tuple[Excerpt, ...]:
-        """Return parts of other files that help at the cursor, the most useful first.
-
-        Waits a moment at most. `open_` are the documents that are open in the project.
-        """
+    async def excerpts(
+        self, snapshot: Snapshot, open_files: Iterable[OpenFile]
+    ) -> tuple[Excerpt, ...]:
+        """Return excerpts of other files, the most useful first; waits `_MAX_WAIT_S` at most."""
         now = self._clock()
-        if self._looked is None or now - self._looked > _LOOK_AGAIN_S:
-            self._looked = now
-            looking = asyncio.get_running_loop().run_in_executor(None, self.scan)
-            looking.add_done_callback(_tell)
+        if self._last_scan is None or now - self._last_scan > _SCAN_INTERVAL_S:
+            self._last_scan = now
+            scanning = asyncio.get_running_loop().run_in_executor(None, self.scan)
+            scanning.add_done_callback(_log_failure)
         block = snapshot.text.count("\n", 0, snapshot.cursor) // BLOCK_LINES
-        held = self._found.get(snapshot.uri)
-        if held is not None and held.block == block and now - held.at < _STAYS_S:
-            return held.excerpts
-        before = held.excerpts if held is not None else ()
+        cached = self._excerpts.get(snapshot.uri)
+        if cached is not None:
+            is_valid = cached.block == block and now - cached.created < _EXCERPTS_VALID_S
+            if is_valid:
+                return cached.excerpts
+        previous = cached.excerpts if cached is not None else ()
         if snapshot.uri in self._gathering:
-            return before
+            return previous
         self._gathering.add(snapshot.uri)
         work = asyncio.get_running_loop().run_in_executor(
-            None, self._gather, snapshot, block, now, list(open_)
+            None, self._gather, snapshot, block, now, list(open_files)
         )
-        work.add_done_callback(_tell)
-        done, _ = await asyncio.wait({work}, timeout=_PATIENCE_S)
-        return work.result() if done and work.exception() is None else before
+        work.add_done_callback(_log_failure)
+        done, _ = await asyncio.wait({work}, timeout=_MAX_WAIT_S)
+        return work.result() if done and work.exception() is None else previous
 
     def scan(self) -> None:
-        """Read what is new on disk, and forget what is gone. Takes seconds."""
-        with self._looking:
-            present = dict(self._on_disk())
-            for path in self._seen.keys() - present.keys():
+        """Index new and changed files on disk, and remove deleted ones. This takes seconds."""
+        with self._scan_lock:
+            present = dict(self._files_on_disk())
+            for path in self._mtimes.keys() - present.keys():
                 self._index.remove(path)
-            for path, changed in present.items():
+            for path, mtime in present.items():
                 if self._stopped:
                     return
-                if self._seen.get(path) != changed and path not in self._versions:
+                if self._mtimes.get(path) != mtime and path not in self._versions:
                     self._read(path)
-            self._seen = present
+            self._mtimes = present
 
     def stop(self) -> None:
-        """End the reading: the server is about to, and must not wait for it."""
+        """Stop the scan, because the server exits and must not wait for it."""
         self._stopped = True
 
     def close(self, uri: str, path: str) -> None:
-        """A document was closed: what is on disk counts again."""
-        self._found.pop(uri, None)
+        """Use the version on disk again after a document was closed."""
+        self._excerpts.pop(uri, None)
         self._versions.pop(path, None)
-        self._seen.pop(path, None)
+        self._mtimes.pop(path, None)
 
-    def _on_disk(self) -> Iterator[tuple[str, int]]:
-        """Yield the files that are not too large, and when each was changed."""
-        for path in self._files():
+    def _files_on_disk(self) -> Iterator[tuple[str, int]]:
+        """Yield the path and the modification time of each file that is not too large."""
+        for path in self._source_files():
             if self._stopped:
                 return
             try:
                 stat = (self.root / path).stat()
             except OSError:
                 continue
-            if stat.st_size <= _MOST_BYTES:
+            if stat.st_size <= _MAX_BYTES:
                 yield path, stat.st_mtime_ns
 
     def _read(self, path: str) -> None:
@@ -161,55 +167,58 @@ class Project:
             text = (self.root / path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             return
-        self._index.put(path, LANGUAGES[Path(path).suffix], text)
+        self._index.add(path, LANGUAGES[Path(path).suffix], text)
 
     def _gather(
-        self, snapshot: Snapshot, block: int, now: float, open_: list[OpenFile]
+        self, snapshot: Snapshot, block: int, now: float, open_files: list[OpenFile]
     ) -> tuple[Excerpt, ...]:
+        """Index the open files that have changed, and search excerpts."""
         try:
-            for file in open_:
-                changed = self._versions.get(file.path, -1) != file.version
-                if file.path != snapshot.path and changed and self._allowed(file.path):
-                    self._index.put(file.path, file.language, file.text)
+            for file in open_files:
+                has_changed = self._versions.get(file.path, -1) != file.version
+                if file.path != snapshot.path and has_changed and self._is_allowed(file.path):
+                    self._index.add(file.path, file.language, file.text)
                     self._versions[file.path] = file.version
-            recent = frozenset(file.path for file in open_)
-            found = related(snapshot, self._index, recent)
-            self._found[snapshot.uri] = _Found(block, now, found)
-            return found
+            open_paths = frozenset(file.path for file in open_files)
+            excerpts = find_excerpts(snapshot, self._index, open_paths)
+            self._excerpts[snapshot.uri] = _CachedExcerpts(block, now, excerpts)
+            return excerpts
         finally:
             self._gathering.discard(snapshot.uri)
 
-    def _files(self) -> Iterator[str]:
-        """Yield source files within the project that may be read, at most `MOST_FILES`."""
+    def _source_files(self) -> Iterator[str]:
+        """Yield the paths of source files that may be read, at most `MAX_FILES`."""
         count = 0
-        for path in _tracked(self.root) or _walked(self.root):
-            if Path(path).suffix in LANGUAGES and self._allowed(path):
+        for path in _git_files(self.root) or _all_files(self.root):
+            if Path(path).suffix in LANGUAGES and self._is_allowed(path):
                 yield path
                 count += 1
-                if count == MOST_FILES:
+                if count == MAX_FILES:
                     return
 
 
-def _tell(work: asyncio.Future[Any]) -> None:
-    """Log a failure: a completion is made without other files then."""
+def _log_failure(work: asyncio.Future[Any]) -> None:
+    """Log an error; the completion goes on without other files."""
     if not work.cancelled() and (error := work.exception()) is not None:
-        log.error("other files could not be read: %s", type(error).__name__)
+        log.error("cannot read other files of the project: %s", type(error).__name__)
 
 
-def _tracked(root: Path) -> list[str]:
-    """Return the files that git knows or would take, nothing where there is no git."""
+def _git_files(root: Path) -> list[str]:
+    """Return the files that git tracks or does not ignore; empty without a git repository."""
     command = ["git", "-C", str(root), "ls-files", "-z", "-co", "--exclude-standard"]
     try:
-        done = subprocess.run(command, capture_output=True, check=True, timeout=_GIT_S)
+        process = subprocess.run(command, capture_output=True, check=True, timeout=_GIT_TIMEOUT_S)
     except (OSError, subprocess.SubprocessError):
         return []
-    return [path for path in done.stdout.decode("utf-8", "replace").split("\0") if path]
+    return [path for path in process.stdout.decode("utf-8", "replace").split("\0") if path]
 
 
-def _walked(root: Path) -> Iterator[str]:
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(
-            one for one in folders if not one.startswith(".") and one not in _NOT_OURS
+def _all_files(root: Path) -> Iterator[str]:
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = sorted(
+            name
+            for name in subfolders
+            if not name.startswith(".") and name not in _EXCLUDED_FOLDERS
         )
         for name in sorted(names):
             yield (Path(folder) / name).relative_to(root).as_posix()

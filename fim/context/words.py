@@ -1,9 +1,8 @@
-"""The words of code, for finding what is alike: `parseHTTPHeader` is parse, http and header."""
+"""Splits code into words for the search: `parseHTTPHeader` is parse, http and header."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 
 _NAME = re.compile(r"[^\W\d_]+|\d+")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]")
@@ -75,21 +74,21 @@ _COMMON = frozenset(
         "nil",
     }
 )
-"""Words that say nothing of what a piece of code is about."""
+"""Words that do not characterise a piece of code."""
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text in order, in lower case, without those that all code has."""
-    found = []
+    """Return the words of a text in order, in lower case, without common words."""
+    result = []
     for name in _NAME.findall(text):
         parts = _PART.findall(name) if name.isascii() else [name]
         for part in parts:
             word = part.lower()
             if len(word) > 1 and word not in _COMMON:
-                found.append(word)
-    return found
+                result.append(word)
+    return result
 
 
-def telling(text: str, most: int) -> list[str]:
-    """Return at most `most` different words of a text, those nearest its end first."""
-    return list(Counter(reversed(words(text))))[:most]
+def last_words(text: str, max_count: int) -> list[str]:
+    """Return the last different words of a text, the last one first."""
+    return list(dict.fromkeys(reversed(words(text))))[:max_count]

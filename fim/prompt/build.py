@@ -1,15 +1,17 @@
-"""The prompt: prefix, suffix and middle as ids, each special token exactly once.
+"""Builds the prompt: token ids of prefix, suffix and middle, each special token exactly once.
 
-Three forms. `cursor` is PSM as in the papers: the prefix is all text before the cursor. `line` is
-PSM with the prefix ending where a line begins, the cursor's or one a few lines above; what stands
-from there to the cursor follows `<fim_middle>`, as if the model had begun the middle there
-(llama.vim asks so, by the line). `suffix-first` is StarCoder's SPM (Bavarian et al. 2022,
-arXiv:2207.14255, variant 2): the suffix comes first, and all text before the cursor follows
-`<fim_middle>`.
+There are three forms:
 
-From key to key, and mostly from line to line, only the end of the last two changes, so their KV
-cache stays good, and a line is continued as text is, without looking back behind the suffix for
-where it broke off.
+- `cursor` is PSM as in the papers: the prefix is all text before the cursor.
+- `line` is PSM with a prefix that ends at the beginning of a line, either the cursor's or one a few
+  lines above. The text from there to the cursor follows `<fim_middle>`, as if the model had written
+  it as the beginning of the middle (llama.vim does so for the cursor's line).
+- `suffix-first` is StarCoder's SPM (Bavarian et al. 2022, arXiv:2207.14255, variant 2): the suffix
+  comes first, and all text before the cursor follows `<fim_middle>`.
+
+From key to key, and mostly from line to line, only the end of the last two forms changes. So the KV
+cache of the rest can be reused. Besides, the model continues the text right before it, and need not
+find the place before the suffix where the prefix breaks off.
 """
 
 from __future__ import annotations
@@ -22,21 +24,27 @@ from fim.prompt.window import Encode, fit, unix_lines
 from fim.settings import DEFAULT_FORM, Form
 from fim.snapshot import Cell, Excerpt, Snapshot
 
-_SPECIAL_IDS = 3
-_RELATED_SHARE = 4
-"""A fourth of the room may go to parts of other files."""
+_NUM_FIM_IDS = 3
+_RELATED_DIVISOR = 4
+"""At most a fourth of the prompt is excerpts of other files."""
 
 GROUP_LINES = 8
-"""Lines of a group, in the form `line`; counted from the top."""
-_GROUP_SHARE = 4
-"""A group is at most a fourth of the room."""
-_STEPS = 16
-"""The room for it grows by a sixteenth at a time, and the window changes no more often."""
+"""Lines per group in the form `line`, counted from the top of the document.
+
+The middle begins with the lines of the cursor's group above the cursor.
+"""
+_GROUP_DIVISOR = 4
+"""At most a fourth of the prompt is such a group."""
+_RESERVE_STEPS = 16
+"""The room for the group grows in steps of a sixteenth of the prompt.
+
+The window of the document changes only when such a step begins.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Ids to send, and how many of them are text on either side."""
+    """A prompt, and the number of its tokens that are text before and after the cursor."""
 
     ids: tuple[int, ...]
     prefix_tokens: int
@@ -50,43 +58,44 @@ def build(
     max_tokens: int,
     form: Form = DEFAULT_FORM,
 ) -> Prompt:
-    """Return the prompt at the cursor, at most `max_tokens` long; `encode` gives ids of plain text.
+    """Return the prompt at the cursor, with at most `max_tokens` tokens.
 
-    Both sides are encoded apart from each other and as plain text, as in training, so that text
-    which spells a special token stays text. A family that never saw the suffix first is asked by
-    `line`.
+    `encode` must treat its argument as plain text, so that text that spells a special token stays
+    text. Prefix and suffix are encoded separately, as in training. A family that was not trained
+    with the suffix first gets the form `line` instead of `suffix-first`.
     """
     if form == "suffix-first" and not family.suffix_first:
         form = "line"
-    room = max(0, max_tokens - _SPECIAL_IDS - len(family.start))
-    header = _header(snapshot, family.files, room // _RELATED_SHARE, encode)
+    room = max(0, max_tokens - _NUM_FIM_IDS - len(family.start))
+    header = _header(snapshot, family.files, room // _RELATED_DIVISOR, encode)
     room -= len(header)
-    earlier = _cells(snapshot.cells, family.notebook, room // 2, encode)
-    room -= len(earlier)
-    typed: str = ""
-    typed_ids: Sequence[int] = ()
+    cells = _cells(snapshot.cells, family.notebook, room // 2, encode)
+    room -= len(cells)
+    middle: str = ""
+    middle_ids: Sequence[int] = ()
     if form == "line":
-        typed, typed_ids = _begun(snapshot, room, encode)
-        room -= _reserved(len(typed_ids), room)
-    before = snapshot.text[: snapshot.cursor - len(typed)]
+        middle, middle_ids = _middle_start(snapshot, room, encode)
+        room -= _reserved(len(middle_ids), room)
+    before = snapshot.text[: snapshot.cursor - len(middle)]
     prefix, suffix = fit(before, snapshot.after, room, encode)
     if form == "suffix-first":
-        marked = (family.prefix, family.suffix, *suffix, family.middle, *earlier, *prefix)
-        return Prompt((*family.start, *header, *marked), len(prefix), len(suffix))
+        body = (family.prefix, family.suffix, *suffix, family.middle, *cells, *prefix)
+        return Prompt((*family.start, *header, *body), len(prefix), len(suffix))
     ids = (
         *(*family.start, *header),
-        *(family.prefix, *earlier, *prefix),
+        *(family.prefix, *cells, *prefix),
         *(family.suffix, *suffix),
-        *(family.middle, *typed_ids),
+        *(family.middle, *middle_ids),
     )
-    return Prompt(ids, len(prefix) + len(typed_ids), len(suffix))
+    return Prompt(ids, len(prefix) + len(middle_ids), len(suffix))
 
 
-def _begun(snapshot: Snapshot, room: int, encode: Encode) -> tuple[str, Sequence[int]]:
-    """Return what counts as begun of the middle, and its ids.
+def _middle_start(snapshot: Snapshot, room: int, encode: Encode) -> tuple[str, Sequence[int]]:
+    """Return the text before the cursor that the middle begins with, and its ids.
 
-    That is the cursor's line and those of its group above it; the line alone where they are long,
-    and of that its end: a line may be as long as a file, and there must be room for what is around.
+    It is the cursor's line and the lines of its group above it. If they are long, it is the line
+    alone, of which the ids may cover the end only: a line may be as long as a file, and the prompt
+    also needs the text around it.
     """
     before = snapshot.before
     start = len(before)
@@ -95,53 +104,54 @@ def _begun(snapshot: Snapshot, room: int, encode: Encode) -> tuple[str, Sequence
     group = before[start + 1 :]
     if len(group) <= 2 * room:
         ids = encode(unix_lines(group))
-        if len(ids) <= room // _GROUP_SHARE:
+        if len(ids) <= room // _GROUP_DIVISOR:
             return group, ids
     line = snapshot.line_before
     return line, encode(line[-2 * room :])[-(room // 2) :] if line and room > 1 else ()
 
 
-def _reserved(ids: int, room: int) -> int:
-    """Return the room that a begun middle takes: in steps, so that from key to key it stays."""
-    step = max(1, room // _STEPS)
-    return min(room, -(-max(1, ids) // step) * step)
+def _reserved(num_ids: int, room: int) -> int:
+    """Return the room for the beginning of the middle, in steps, so that it rarely changes."""
+    step = max(1, room // _RESERVE_STEPS)
+    return min(room, -(-max(1, num_ids) // step) * step)
 
 
 def _header(
     snapshot: Snapshot, marks: FileIds | None, room: int, encode: Encode
 ) -> tuple[int, ...]:
-    """Return the ids of where the document stands and of what is related to it, before all else.
+    """Return the ids of the document's path and of the excerpts of other files.
 
-    The order is that of training: the repository, then its files, this one last. What is most
-    useful stands nearest, and so furthest back; of an excerpt that does not fit nothing is shown.
+    The order is that of training: the repository, then its files, this document last. The most
+    useful excerpt comes last, nearest to the document. Excerpts are included whole or not at all.
     """
     if marks is None or not snapshot.path:
         return ()
-    own = (marks.file, *encode(f"{snapshot.path}\n"))
-    start: tuple[int, ...] = ()
+    document = (marks.file, *encode(f"{snapshot.path}\n"))
+    repository: tuple[int, ...] = ()
     if snapshot.project and marks.repository is not None:
-        start = (marks.repository, *encode(snapshot.project))
-    room -= len(start) + len(own)
+        repository = (marks.repository, *encode(snapshot.project))
+    room -= len(repository) + len(document)
     if room < 0:
         return ()
-    kept: tuple[int, ...] = ()
-    for one in snapshot.excerpts:
-        ids = _excerpt(one, marks.file, encode)
-        if len(kept) + len(ids) <= room:
-            kept = (*ids, *kept)
-    return (*start, *kept, *own)
+    excerpts: tuple[int, ...] = ()
+    for excerpt in snapshot.excerpts:
+        ids = _excerpt(excerpt, marks.file, encode)
+        if len(excerpts) + len(ids) <= room:
+            excerpts = (*ids, *excerpts)
+    return (*repository, *excerpts, *document)
 
 
-def _excerpt(one: Excerpt, mark: int, encode: Encode) -> tuple[int, ...]:
-    return (mark, *encode(f"{one.path}\n{one.text.rstrip()}\n"))
+def _excerpt(excerpt: Excerpt, mark: int, encode: Encode) -> tuple[int, ...]:
+    return (mark, *encode(f"{excerpt.path}\n{excerpt.text.rstrip()}\n"))
 
 
 def _cells(
     cells: Sequence[Cell], marks: NotebookIds | None, room: int, encode: Encode
 ) -> tuple[int, ...]:
-    """Return the ids of a notebook's earlier cells, the newest that fit, up to where this begins.
+    """Return the ids of the cells before this one in a notebook: the last ones that fit.
 
-    Their outputs are not known here. A model without marks for cells reads their code as text.
+    The outputs of the cells are unknown. A model without special tokens for cells gets their code
+    as plain text.
     """
     if not cells:
         return ()

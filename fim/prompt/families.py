@@ -1,11 +1,11 @@
-"""How each family of models spells fill-in-the-middle. All of them know PSM order.
+"""The special tokens for fill-in-the-middle of each model family. All families support PSM order.
 
 | family | source |
 |---|---|
 | StarCoder, StarCoder2 | Li et al. 2023, arXiv:2305.06161; Lozhkov et al. 2024, arXiv:2402.19173 |
 | SantaCoder | Ben Allal et al. 2023, arXiv:2301.03988 |
 | Code Llama | Rozière et al. 2023, arXiv:2308.12950 |
-| DeepSeek-Coder | Guo et al. 2024, arXiv:2401.14196; its hole stands where the middle is missing |
+| DeepSeek-Coder | Guo et al. 2024, arXiv:2401.14196; its hole token marks the place of the middle |
 | Qwen-Coder | Hui et al. 2024, arXiv:2409.12186 |
 """
 
@@ -19,7 +19,7 @@ from engine.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class NotebookIds:
-    """How StarCoder marks the cells of a notebook (Li et al. 2023, arXiv:2305.06161)."""
+    """StarCoder's special tokens for the cells of a notebook (Li et al. 2023, arXiv:2305.06161)."""
 
     start: int
     code: int
@@ -29,7 +29,7 @@ class NotebookIds:
 
 @dataclass(frozen=True, slots=True)
 class FileIds:
-    """How a family marks the files of a repository: a path and a line end follow `file`."""
+    """Special tokens for the files of a repository: a path and a line feed follow `file`."""
 
     file: int
     repository: int | None = None
@@ -37,21 +37,21 @@ class FileIds:
 
 @dataclass(frozen=True, slots=True)
 class FimFamily:
-    """The ids around prefix, suffix and middle, and those that end the middle."""
+    """Token ids around prefix, suffix and middle, and the ids that end the middle."""
 
     name: str
     start: tuple[int, ...]
-    """Ids before everything else: a begin-of-text where the family was trained with one."""
+    """Ids at the start of the prompt: begin-of-text if the family was trained with it."""
     prefix: int
     suffix: int
     middle: int
     stop_ids: frozenset[int]
     suffix_first: bool = False
-    """Whether it was trained with `<fim_prefix> <fim_suffix>` suffix `<fim_middle>` prefix too."""
+    """Whether the family was also trained with the suffix first, as in StarCoder's SPM."""
     notebook: NotebookIds | None = None
-    """None for a family without such tokens."""
+    """Special tokens for notebooks, None if the family has none."""
     files: FileIds | None = None
-    """None for a family without such tokens."""
+    """Special tokens for files, None if the family has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class _Spelling:
     suffix: str
     middle: str
     marker: str = ""
-    """A token that only this family has, where the others' names are the same."""
+    """A token that distinguishes this family from others with the same token names."""
     start: str = ""
     suffix_first: bool = False
     repository: str = ""
@@ -132,35 +132,36 @@ _ENDS = (
     "<empty_output>",
     "<issue_start>",
 )
-"""Tokens after which a model writes about something else; each model has some of them."""
+"""Tokens after which a model begins another text; each model has some of them."""
 
 
 def detect(tokenizer: Tokenizer) -> FimFamily:
-    """Return the family of a model by its tokens.
+    """Return the family of a model, derived from the special tokens of its tokenizer.
 
-    Raises UnsupportedModelError for a model that was not trained to fill in the middle.
+    Raises UnsupportedModelError for a model that was not trained for fill-in-the-middle.
     """
     for spelling in _SPELLINGS:
         ids = [tokenizer.token_id(t) for t in (spelling.prefix, spelling.suffix, spelling.middle)]
-        known = [id_ for id_ in ids if id_ is not None]
-        if len(known) < 3 or (spelling.marker and tokenizer.token_id(spelling.marker) is None):
+        present = [token_id for token_id in ids if token_id is not None]
+        if len(present) < 3 or (spelling.marker and tokenizer.token_id(spelling.marker) is None):
             continue
-        prefix, suffix, middle = known
+        prefix, suffix, middle = present
         start = tokenizer.token_id(spelling.start) if spelling.start else None
-        ends = {id_ for name in _ENDS if (id_ := tokenizer.token_id(name)) is not None}
+        end_ids = (tokenizer.token_id(name) for name in _ENDS)
+        ends = {token_id for token_id in end_ids if token_id is not None}
         return FimFamily(
             name=spelling.name,
             start=() if start is None else (start,),
             prefix=prefix,
             suffix=suffix,
             middle=middle,
-            stop_ids=frozenset({*ends, *known}),
+            stop_ids=frozenset({*ends, *present}),
             suffix_first=spelling.suffix_first,
             notebook=_notebook(tokenizer),
             files=_files(tokenizer, spelling),
         )
     raise UnsupportedModelError(
-        "This model cannot complete code: its tokenizer has no fill-in-the-middle tokens. Take a "
+        "This model cannot complete code: its tokenizer has no fill-in-the-middle tokens. Use a "
         "base model such as bigcode/starcoderbase-1b."
     )
 
@@ -172,5 +173,6 @@ def _files(tokenizer: Tokenizer, spelling: _Spelling) -> FileIds | None:
 
 def _notebook(tokenizer: Tokenizer) -> NotebookIds | None:
     names = ("<jupyter_start>", "<jupyter_code>", "<jupyter_text>", "<empty_output>")
-    ids = [id_ for name in names if (id_ := tokenizer.token_id(name)) is not None]
-    return NotebookIds(*ids) if len(ids) == len(names) else None
+    ids = [tokenizer.token_id(name) for name in names]
+    present = [token_id for token_id in ids if token_id is not None]
+    return NotebookIds(*present) if len(present) == len(names) else None

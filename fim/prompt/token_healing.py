@@ -1,27 +1,30 @@
-"""Token healing: the half-typed word is left to the model to write.
+"""Token healing: the model rewrites the partial token before the cursor.
 
-`impo` is `imp` and `o` to a tokenizer, and `import` is one token: after the two a model hardly ever
-saw `rt`. So the prompt leaves out what may be the beginning of a token, and the answer must begin
-with it (`GenerationRequest.forced_prefix`). The same goes for a space, which is the beginning of
-the next
-word's token, and for `(`, which may be that of `()`.
+A tokenizer splits `impo` into `imp` and `o`, but `import` is one token. So a model has hardly ever
+seen `rt` after these two. Therefore the prompt leaves out what may be the beginning of a token, and
+the output must begin with it (`GenerationRequest.forced_prefix`). The same holds for a space, with
+which the token of the next word begins, and for `(`, with which `()` begins.
 """
 
 from __future__ import annotations
 
 import re
 
-_LAST = re.compile(r"(?: ?[^\W\d_]+| ?(?:[^\w\s]|_)+|[ \t])$")
-"""What byte-level tokenizers never divide further before they merge (Radford et al. 2019, GPT-2):
-a word, or signs, with the space before. Digits are tokens of their own."""
+_PARTIAL_TOKEN = re.compile(r"(?: ?[^\W\d_]+| ?(?:[^\w\s]|_)+|[ \t])$")
+"""The pieces that byte-level tokenizers never split before they merge (Radford et al. 2019, GPT-2).
 
-_MOST = 40
+They are a word or a sequence of signs, with the space before it. Digits are tokens of their own.
+"""
+
+_MAX_CHARACTERS = 40
 
 
-def partial_token(line: str) -> str:
-    """Return what the cursor's line ends with that may be the beginning of one token.
+def partial_token(line_before: str) -> str:
+    """Return the end of the cursor's line that may be the beginning of one token.
 
-    Nothing where nothing but indentation is typed: that is the token before.
+    It is empty if the line is only indentation, because that is a token of its own.
     """
-    found = _LAST.search(line[-_MOST:]) if line.strip() else None
-    return found[0] if found else ""
+    if not line_before.strip():
+        return ""
+    match = _PARTIAL_TOKEN.search(line_before[-_MAX_CHARACTERS:])
+    return match[0] if match else ""

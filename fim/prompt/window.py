@@ -1,10 +1,10 @@
-"""Which part of a document the model sees: what fits, nearest the cursor first.
+"""Selects the part of a document that fits into the prompt, nearest to the cursor first.
 
-A document is encoded in blocks of lines, counted from its top above the cursor, and from its end
-below. From one key to the next only the cursor's block is another, so the others' ids are
-remembered, and a line that is begun moves no block below. The window's start moves by whole blocks,
-and its end gives way to the text above in large steps, so that most of the prompt, and with it the
-KV cache, stays the same from line to line.
+A document is encoded in blocks of lines. Above the cursor, blocks are counted from the top of the
+document, below it from the end. From one key press to the next only the cursor's block changes, so
+the ids of the other blocks are cached, and a new line above moves no block below. The start of the
+window moves by whole blocks. Its end is cut in large steps when the text above grows. So most of
+the prompt, and with it the KV cache, stays the same from line to line.
 """
 
 from __future__ import annotations
@@ -13,138 +13,140 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 BLOCK_LINES = 32
-"""Lines of a block."""
 
 _CHARACTERS_PER_TOKEN = 5
-"""More than code has on average: of longer text no more is even tokenized."""
-_SUFFIX_SHARE = 4
-"""A fourth of the room is the suffix's while both sides want more."""
+"""An upper limit for code on average; text beyond this limit is not even tokenized."""
+_SUFFIX_DIVISOR = 4
+"""A fourth of the room is for the suffix if both sides are long."""
 _SUFFIX_STEPS = 8
-"""A suffix that is cut gives way to a growing prefix an eighth of the room at a time. Where the
-suffix stands first, all that follows is computed anew when it is cut elsewhere."""
-_REMEMBERED = 2048
-"""Blocks whose ids are kept: some ten megabytes."""
+"""A suffix that does not fit is cut in steps of an eighth of the room as the prefix grows.
+
+With the suffix first, everything after it must be computed again when it is cut elsewhere.
+"""
+_NUM_CACHED_BLOCKS = 2048
+"""The ids of these blocks take about ten megabytes."""
 
 Encode = Callable[[str], Sequence[int]]
 
 
 def cached_encoder(encode: Callable[[str], list[int]]) -> Encode:
-    """Return an encoder that knows what it encoded lately; safe to call from any thread."""
+    """Return an encoder that caches recent results; safe to call from any thread."""
 
-    @lru_cache(_REMEMBERED)
-    def encoded(text: str) -> tuple[int, ...]:
+    @lru_cache(_NUM_CACHED_BLOCKS)
+    def encode_cached(text: str) -> tuple[int, ...]:
         return tuple(encode(text))
 
-    return encoded
+    return encode_cached
 
 
 def fit(before: str, after: str, room: int, encode: Encode) -> tuple[list[int], list[int]]:
-    """Return ids of the text around the cursor, together at most `room`.
+    """Return the ids of the text before and after the cursor, at most `room` in total.
 
-    Room that one side leaves goes to the other. Line ends are given to the model as `\\n`.
+    Room that one side does not need goes to the other. Line endings are encoded as `\\n`.
     """
     if room <= 0:
         return [], []
-    limit = room * _CHARACTERS_PER_TOKEN
-    blocks = list(_blocks_after(after, limit))
-    share = min(sum(map(len, _first(blocks, room, encode))), room // _SUFFIX_SHARE)
-    prefix = _fit_before(before, before.count("\n"), room - share, limit, encode)
+    max_characters = room * _CHARACTERS_PER_TOKEN
+    blocks = list(_blocks_after(after, max_characters))
+    share = min(_num_first_ids(blocks, room, encode), room // _SUFFIX_DIVISOR)
+    prefix = _fit_before(before, before.count("\n"), room - share, max_characters, encode)
     return prefix, _fit_after(blocks, len(prefix), room, encode)
 
 
-def _fit_before(before: str, line: int, room: int, limit: int, encode: Encode) -> list[int]:
-    """Return whole blocks as far up as they fit; of a nearest one that does not, its end."""
+def _fit_before(
+    before: str, line: int, room: int, max_characters: int, encode: Encode
+) -> list[int]:
+    """Return the ids of the last blocks that fit, or of the end of the last block."""
     chosen: list[Sequence[int]] = []
-    left = room
-    for block in _blocks_before(before, line, limit):
+    remaining = room
+    for block in _blocks_before(before, line, max_characters):
         ids = encode(block)
-        if len(ids) > left:
-            if not chosen and left:
-                chosen.append(ids[-left:])
+        if len(ids) > remaining:
+            if not chosen and remaining:
+                chosen.append(ids[-remaining:])
             break
         chosen.append(ids)
-        left -= len(ids)
-    return [id_ for ids in reversed(chosen) for id_ in ids]
+        remaining -= len(ids)
+    return [token_id for ids in reversed(chosen) for token_id in ids]
 
 
-def _fit_after(blocks: Sequence[str], prefix: int, room: int, encode: Encode) -> list[int]:
-    """Return all blocks if they fit; else as far down as they do, and of the next one its lines."""
-    made: list[int] = []
+def _fit_after(blocks: Sequence[str], num_prefix_ids: int, room: int, encode: Encode) -> list[int]:
+    """Return the ids of all blocks if they fit, otherwise of the first lines that fit."""
+    suffix: list[int] = []
     for block in blocks:
-        made += encode(block)
-        if len(made) > room - prefix:
-            return _cut_after(blocks, _left_for_cut(prefix, room), encode)
-    return made
+        suffix += encode(block)
+        if len(suffix) > room - num_prefix_ids:
+            return _cut_after(blocks, _room_for_cut_suffix(num_prefix_ids, room), encode)
+    return suffix
 
 
-def _left_for_cut(prefix: int, room: int) -> int:
+def _room_for_cut_suffix(num_prefix_ids: int, room: int) -> int:
     step = max(1, room // _SUFFIX_STEPS)
-    return max(room // _SUFFIX_SHARE, room - -(-prefix // step) * step)
+    return max(room // _SUFFIX_DIVISOR, room - -(-num_prefix_ids // step) * step)
 
 
 def _cut_after(blocks: Sequence[str], room: int, encode: Encode) -> list[int]:
-    made: list[int] = []
+    suffix: list[int] = []
     for block in blocks:
         ids = encode(block)
-        if len(made) + len(ids) > room:
-            made += _shortened(block, ids, room - len(made), encode)
+        if len(suffix) + len(ids) > room:
+            suffix += _shortened(block, ids, room - len(suffix), encode)
             break
-        made += ids
-    return made
+        suffix += ids
+    return suffix
 
 
 def _shortened(text: str, ids: Sequence[int], room: int, encode: Encode) -> Sequence[int]:
+    """Return the ids of the first lines of a text that fit."""
     while len(ids) > room:
-        # Shorten to a line's end, by the measure of what was just counted.
+        # Estimate the length from the current ratio of characters to ids, then end at a line.
         shorter = text[: len(text) * room // len(ids)]
-        at_line = shorter.rfind("\n") + 1
-        text = shorter[:at_line] if at_line else shorter[: max(0, len(shorter) - 1)]
+        line_start = shorter.rfind("\n") + 1
+        text = shorter[:line_start] if line_start else shorter[: max(0, len(shorter) - 1)]
         ids = encode(text)
     return ids
 
 
-def _first(blocks: Sequence[str], room: int, encode: Encode) -> list[Sequence[int]]:
-    """Return ids of blocks until they are more than the suffix's share of the room."""
-    found: list[Sequence[int]] = []
+def _num_first_ids(blocks: Sequence[str], room: int, encode: Encode) -> int:
+    """Return the number of ids of the first blocks, up to the suffix's share of the room."""
     total = 0
     for block in blocks:
-        found.append(encode(block))
-        total += len(found[-1])
-        if total >= room // _SUFFIX_SHARE:
+        total += len(encode(block))
+        if total >= room // _SUFFIX_DIVISOR:
             break
-    return found
+    return total
 
 
-def _blocks_before(before: str, line: int, limit: int) -> Iterator[str]:
-    """Yield blocks from the cursor up; the nearest ends at the cursor, in line number `line`."""
+def _blocks_before(before: str, line: int, max_characters: int) -> Iterator[str]:
+    """Yield blocks from the cursor upwards; the first ends at the cursor, in line `line`."""
     end = len(before)
-    # Line ends above the block's own: of the cursor's line, those of its block's lines before it.
-    above = line % BLOCK_LINES
-    while end > 0 and len(before) - end < limit:
+    # Number of line feeds within the cursor's block before the cursor.
+    num_line_feeds = line % BLOCK_LINES
+    while end > 0 and len(before) - end < max_characters:
         start = end
-        for _ in range(above):
+        for _ in range(num_line_feeds):
             start = before.rfind("\n", 0, start)
         start = before.rfind("\n", 0, start) + 1
         if start < end:
-            yield unix_lines(before[max(start, end - limit) : end])
-        end, above = start, BLOCK_LINES
+            yield unix_lines(before[max(start, end - max_characters) : end])
+        end, num_line_feeds = start, BLOCK_LINES
 
 
-def _blocks_after(after: str, limit: int) -> Iterator[str]:
-    """Yield blocks from the cursor down; the nearest begins at the cursor."""
-    start, lines = 0, after.count("\n") % BLOCK_LINES or BLOCK_LINES
-    while start < min(len(after), limit):
+def _blocks_after(after: str, max_characters: int) -> Iterator[str]:
+    """Yield blocks from the cursor downwards; the first begins at the cursor."""
+    start, num_lines = 0, after.count("\n") % BLOCK_LINES or BLOCK_LINES
+    while start < min(len(after), max_characters):
         end = start
-        for _ in range(lines):
-            found = after.find("\n", end)
-            if found < 0:
+        for _ in range(num_lines):
+            line_feed = after.find("\n", end)
+            if line_feed < 0:
                 end = len(after)
                 break
-            end = found + 1
-        yield unix_lines(after[start : min(end, start + limit)])
-        start, lines = end, BLOCK_LINES
+            end = line_feed + 1
+        yield unix_lines(after[start : min(end, start + max_characters)])
+        start, num_lines = end, BLOCK_LINES
 
 
 def unix_lines(text: str) -> str:
-    """Return a text with the line ends that models see."""
+    """Return a text with `\\n` as its line ending, as models expect it."""
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -1,13 +1,13 @@
-"""What is found in other files: what is alike, and what is defined there."""
+"""The index of a project: similar chunks, and definitions by name."""
 
 import threading
 
 import pytest
 
 from fim.context.definitions import definitions, imported
-from fim.context.gather import related
+from fim.context.gather import find_excerpts
 from fim.context.index import Index, chunks
-from fim.context.words import telling, words
+from fim.context.words import last_words, words
 from fim.snapshot import Snapshot
 
 SHAPES = '''"""Shapes."""
@@ -41,26 +41,26 @@ BREAD = "def bake_bread(flour, water):\n    dough = knead(flour, water)\n    ret
 
 @pytest.fixture
 def index() -> Index:
-    made = Index()
-    made.put("shapes.py", "python", SHAPES)
-    made.put("kitchen/bread.py", "python", BREAD)
-    return made
+    index = Index()
+    index.add("shapes.py", "python", SHAPES)
+    index.add("kitchen/bread.py", "python", BREAD)
+    return index
 
 
-def test_words() -> None:
+def test_names_are_split_into_words() -> None:
     assert words("parseHTTPHeader(self, max_size2)") == ["parse", "http", "header", "max", "size"]
     assert words("größe_öffnen") == ["größe", "öffnen"]
-    assert telling("alpha beta alpha gamma", 2) == ["gamma", "alpha"]
+    assert last_words("alpha beta alpha gamma", 2) == ["gamma", "alpha"]
 
 
-def test_definitions_are_as_short_as_one_needs() -> None:
-    found = {one.name: one.text for one in definitions(SHAPES, "python")}
-    assert set(found) == {"UNIT", "Circle", "largest_circle"}
-    assert found["UNIT"] == "UNIT = 1.0"
-    assert found["largest_circle"] == (
+def test_long_definitions_are_reduced_to_their_signatures() -> None:
+    texts = {item.name: item.text for item in definitions(SHAPES, "python")}
+    assert set(texts) == {"UNIT", "Circle", "largest_circle"}
+    assert texts["UNIT"] == "UNIT = 1.0"
+    assert texts["largest_circle"] == (
         "def largest_circle(circles: list[Circle]) -> Circle:  # Return the one with most area."
     )
-    assert found["Circle"].split("\n") == [
+    assert texts["Circle"].split("\n") == [
         "class Circle:  # Round.",
         "    def __init__(self, radius: float) -> None:  # Make one.",
         "    def area(self) -> float:",
@@ -80,10 +80,10 @@ def test_definitions_are_as_short_as_one_needs() -> None:
     ],
 )
 def test_definitions_of_other_languages(language: str, text: str, names: list[str]) -> None:
-    assert [one.name for one in definitions(text, language)] == names
+    assert [definition.name for definition in definitions(text, language)] == names
 
 
-def test_imports() -> None:
+def test_imported_names_are_recognised() -> None:
     text = "import os.path\nfrom shapes import Circle as C, UNIT\nx = 1\n"
     assert imported(text, "python") >= {"os", "path", "shapes", "Circle", "C", "UNIT"}
     assert "x" not in imported(text, "python")
@@ -91,53 +91,53 @@ def test_imports() -> None:
     assert imported("x", "unknown") == frozenset()
 
 
-def test_pieces_end_where_a_line_is_empty_and_lose_nothing() -> None:
+def test_chunks_end_at_empty_lines_and_lose_nothing() -> None:
     text = "\n".join(f"a{n}" if n % 11 else "" for n in range(100))
-    made = chunks(text)
-    assert all(len(piece.split("\n")) <= 16 for piece in made)
-    kept = [line for piece in made for line in piece.split("\n") if line]
+    pieces = chunks(text)
+    assert all(len(piece.split("\n")) <= 16 for piece in pieces)
+    kept = [line for piece in pieces for line in piece.split("\n") if line]
     assert kept == [line for line in text.split("\n") if line]
     assert chunks("") == []
     assert chunks("x" * 5000) == []  # data
 
 
-def test_what_is_alike_and_in_another_file(index: Index) -> None:
-    (found,) = index.alike(["dough", "oven"], "shapes.py", 3)
-    assert found.excerpt.path == "kitchen/bread.py"
-    assert found.score > 0
-    assert index.alike(["dough"], "kitchen/bread.py", 3) == []
-    assert index.alike([], "x", 3) == []
-    assert index.alike(['" OR x; drop table files --'], "x", 3) == []
+def test_similar_chunks_of_other_files_match(index: Index) -> None:
+    (match,) = index.similar(["dough", "oven"], "shapes.py", 3)
+    assert match.excerpt.path == "kitchen/bread.py"
+    assert match.score > 0
+    assert index.similar(["dough"], "kitchen/bread.py", 3) == []
+    assert index.similar([], "x", 3) == []
+    assert index.similar(['" OR x; drop table files --'], "x", 3) == []
 
 
-def test_a_file_is_replaced_and_forgotten(index: Index) -> None:
-    size = index.characters
-    index.put("kitchen/bread.py", "python", "def toast(): pass\n")
-    assert index.alike(["dough"], "x", 3) == []
-    assert index.defined("bake_bread", "x") == []
-    assert [one.path for one in index.defined("toast", "x")] == ["kitchen/bread.py"]
+def test_a_file_can_be_replaced_and_removed(index: Index) -> None:
+    size = index.num_characters
+    index.add("kitchen/bread.py", "python", "def toast(): pass\n")
+    assert index.similar(["dough"], "x", 3) == []
+    assert index.definitions_of("bake_bread", "x") == []
+    assert [excerpt.path for excerpt in index.definitions_of("toast", "x")] == ["kitchen/bread.py"]
     index.remove("kitchen/bread.py")
     index.remove("never/there.py")
-    assert index.defined("toast", "x") == []
-    assert index.characters == size - len(BREAD)
+    assert index.definitions_of("toast", "x") == []
+    assert index.num_characters == size - len(BREAD)
 
 
-def test_memory_is_bounded() -> None:
-    small = Index(most_characters=len(BREAD) + 10)
-    assert small.put("a.py", "python", BREAD)
-    assert not small.put("b.py", "python", BREAD)
-    assert small.put("a.py", "python", BREAD)  # in its own place
-    assert small.characters == len(BREAD)
+def test_the_index_has_a_maximum_size() -> None:
+    small = Index(max_characters=len(BREAD) + 10)
+    assert small.add("a.py", "python", BREAD)
+    assert not small.add("b.py", "python", BREAD)
+    assert small.add("a.py", "python", BREAD)  # replaces the earlier version
+    assert small.num_characters == len(BREAD)
 
 
-def test_many_may_ask_while_it_grows(index: Index) -> None:
+def test_threads_may_search_while_others_add_files(index: Index) -> None:
     failed: list[BaseException] = []
 
     def work(number: int) -> None:
         try:
             for turn in range(20):
-                index.put(f"f{number}.py", "python", f"def f{number}_{turn}():\n    dough()\n")
-                assert index.alike(["dough"], "x", 3)
+                index.add(f"f{number}.py", "python", f"def f{number}_{turn}():\n    dough()\n")
+                assert index.similar(["dough"], "x", 3)
         except BaseException as error:
             failed.append(error)
 
@@ -149,20 +149,20 @@ def test_many_may_ask_while_it_grows(index: Index) -> None:
     assert failed == []
 
 
-def test_imported_names_come_first_then_what_is_alike(index: Index) -> None:
+def test_imported_definitions_come_before_similar_chunks(index: Index) -> None:
     text = "from shapes import largest_circle\n\ndough = oven\nx = largest_circle("
     snapshot = Snapshot("u", "python", text, len(text), path="main.py")
-    found = related(snapshot, index)
-    assert found[0].text.startswith("def largest_circle(circles")
-    assert "kitchen/bread.py" in [one.path for one in found]
-    assert len(set(found)) == len(found)
-    assert related(Snapshot("u", "python", "", 0, path="main.py"), index) == ()
+    excerpts = find_excerpts(snapshot, index)
+    assert excerpts[0].text.startswith("def largest_circle(circles")
+    assert "kitchen/bread.py" in [excerpt.path for excerpt in excerpts]
+    assert len(set(excerpts)) == len(excerpts)
+    assert find_excerpts(Snapshot("u", "python", "", 0, path="main.py"), index) == ()
 
 
-def test_what_is_open_counts_more() -> None:
+def test_open_files_have_a_higher_weight() -> None:
     index = Index()
-    index.put("a.py", "python", "dough = oven(flour)\n" * 3)
-    index.put("b.py", "python", "dough = oven(flour)\n" * 3)
+    index.add("a.py", "python", "dough = oven(flour)\n" * 3)
+    index.add("b.py", "python", "dough = oven(flour)\n" * 3)
     snapshot = Snapshot("u", "python", "dough = oven(", 13, path="main.py")
-    for recent in ("a.py", "b.py"):
-        assert related(snapshot, index, {recent})[0].path == recent
+    for path in ("a.py", "b.py"):
+        assert find_excerpts(snapshot, index, {path})[0].path == path

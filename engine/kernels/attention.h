@@ -1,8 +1,8 @@
 // Multi-query attention as products of matrices.
 //
 // All heads share keys and values, so every head of every row of a sequence is a row of one matrix
-// of queries. Keys and values are put into the order in which the products read them once for all
-// of these. Each row's arithmetic is the same however many rows are computed with it.
+// of queries. Keys and values are packed once for all of these queries: put into the order in which
+// the products read them. The arithmetic of a row does not depend on the number of rows.
 #pragma once
 
 #include <algorithm>
@@ -10,16 +10,17 @@
 
 #include "vectors.h"
 
-constexpr int QUERIES = 6;                      // queries that are computed together,
-constexpr int COLUMNS = PART_BYTES == 64 ? 4 : 1;  // with so many times 16 columns
-constexpr int CHUNK = 128;                      // keys that one thread attends to at a time
-constexpr float NOTHING = -1e30f;               // the score of a key that is not to be seen
+constexpr int QUERIES = 6;                         // queries that are computed together,
+constexpr int COLUMNS = PART_BYTES == 64 ? 4 : 1;  // with this many times 16 columns
+constexpr int CHUNK = 128;                         // keys that one thread attends to at a time
+constexpr float MASKED_SCORE = -1e30f;             // score of a key that the query must not see
 
-// What queries, keys, values and shares are multiplied as. PAIR neighbours make up 32 bits.
+// The type in which queries, keys, values and probabilities are multiplied. PAIR neighbouring numbers
+// fill 32 bits.
 #if defined(HAS_BF16_DOT)
-template <class Kept> using Factor = Kept;
+template <class Stored> using Factor = Stored;
 #else
-template <class Kept> using Factor = float;
+template <class Stored> using Factor = float;
 #endif
 template <class T> constexpr int PAIR = sizeof(float) / sizeof(T);
 
@@ -29,12 +30,12 @@ INLINE Floats add_product(const Floats &total, const void *w, const float *x) {
 
 #if defined(HAS_BF16_DOT)
 INLINE Floats add_product(const Floats &total, const void *w, const Bf16 *x) {
-  return bf16_dots(total, load<__m512i>(w), _mm512_set1_epi32(load<int32_t>(x)));
+  return dot_bf16(total, load<__m512i>(w), _mm512_set1_epi32(load<int32_t>(x)));
 }
 #endif
 
-// Numbers in the order in which products read them: blocks of 16 columns, `block` apart, whose rows,
-// or pairs of rows, are `step` apart.
+// Numbers in the order in which products read them: blocks of 16 columns. Blocks are `block` numbers
+// apart; the rows of a block, or its pairs of rows, are `step` numbers apart.
 template <class T> struct Blocks {
   const T *first;
   size_t block, step;
@@ -62,33 +63,33 @@ INLINE void product_tile(const Blocks<T> &blocks, int column, const T *x, size_t
 template <int M, class T>
 INLINE void multiply_rows(const Blocks<T> &blocks, int columns, const T *x, size_t stride,
                           int steps, float *out, size_t out_stride) {
-  const auto some = [&](int at, auto &found) __attribute__((always_inline)) {
-    constexpr int J = sizeof found[0] / sizeof(Floats);
-    product_tile<T, M, J>(blocks, at, x, stride, steps, found);
+  const auto multiply_tile = [&](int column, auto &tile) __attribute__((always_inline)) {
+    constexpr int J = sizeof tile[0] / sizeof(Floats);
+    product_tile<T, M, J>(blocks, column, x, stride, steps, tile);
     for (int m = 0; m < M; m++)
-      for (int j = 0; j < J; j++) store(out + m * out_stride + at + j * LANES, found[m][j]);
+      for (int j = 0; j < J; j++) store(out + m * out_stride + column + j * LANES, tile[m][j]);
   };
-  int at = 0;
+  int column = 0;
   if constexpr (COLUMNS > 1)
-    for (Floats found[M][COLUMNS]; at + COLUMNS * LANES <= columns; at += COLUMNS * LANES)
-      some(at, found);
-  for (Floats found[M][1]; at < columns; at += LANES) some(at, found);
+    for (Floats tile[M][COLUMNS]; column + COLUMNS * LANES <= columns; column += COLUMNS * LANES)
+      multiply_tile(column, tile);
+  for (Floats tile[M][1]; column < columns; column += LANES) multiply_tile(column, tile);
 }
 
-// Keys and values of a cache of C, packed: blocks of 16 keys, and blocks of 16 dimensions. Values that
-// can be multiplied as they lie there are left there.
+// Packed keys and values of a cache of type C: blocks of 16 keys, and blocks of 16 dimensions. Values
+// that need no packing are read from the cache.
 template <class C> struct Packed {
   using T = Factor<C>;
   static constexpr bool IN_PLACE = std::is_same_v<C, float>;
   T *keys, *values;
-  const C *of_keys, *of_values;
-  int rows, length, dim;  // the length is the rows' next multiple of 16
+  const C *cache_keys, *cache_values;
+  int rows, length, dim;  // the length is `rows` padded to a multiple of 16
 
   static size_t bytes(int length, int dim) { return 2 * sizeof(T) * (size_t)length * dim; }
 
-  // `rows` rows of a cache from `keys` and `values` on.
-  Packed(char *memory, const C *of_keys, const C *of_values, int rows, int dim)
-      : keys((T *)memory), of_keys(of_keys), of_values(of_values), rows(rows),
+  // For `rows` rows of a cache, starting at `cache_keys` and `cache_values`.
+  Packed(char *memory, const C *cache_keys, const C *cache_values, int rows, int dim)
+      : keys((T *)memory), cache_keys(cache_keys), cache_values(cache_values), rows(rows),
         length(padded(rows, LANES)), dim(dim) {
     values = keys + (size_t)length * dim;
   }
@@ -96,49 +97,50 @@ template <class C> struct Packed {
   Blocks<T> key_blocks() const { return {keys, (size_t)LANES * dim, LANES * PAIR<T>}; }
 
   Blocks<T> value_blocks() const {
-    if constexpr (IN_PLACE) return {of_values, LANES, (size_t)dim};
+    if constexpr (IN_PLACE) return {cache_values, LANES, (size_t)dim};
     else return {values, (size_t)LANES * length, LANES * PAIR<T>};
   }
 
-  // Packs 16 rows; zeros are for those that there are not.
+  // Packs 16 rows. Rows beyond the last one are zeros.
   void pack(int first) const {
-    const C *from = of_keys + (size_t)first * dim;
+    const C *from = cache_keys + (size_t)first * dim;
     T *to = keys + (size_t)first * dim;
     for (int ahead = 0; ahead < LANES * dim; ahead += 64 / sizeof(C))
       __builtin_prefetch(from + (size_t)LANES * dim + ahead, 0, 3);
     for (int column = 0; column < dim; column += LANES * PAIR<T>) {
-      const int left = dim - column;
+      const int remaining = dim - column;
       Ints lines[LANES];
       for (int i = 0; i < LANES; i++)
-        lines[i] = first + i < rows ? piece(from + (size_t)i * dim + column, left) : Ints{};
+        lines[i] = first + i < rows ? load_columns(from + (size_t)i * dim + column, remaining)
+                                    : Ints{};
       transpose(lines);
-      for (int i = 0; i < std::min(LANES, left / PAIR<T>); i++)
+      for (int i = 0; i < std::min(LANES, remaining / PAIR<T>); i++)
         store(to + (size_t)column * LANES + i * LANES * PAIR<T>, lines[i]);
     }
     if constexpr (!IN_PLACE)
       for (int i = first; i < first + LANES; i += PAIR<T>)
         for (int column = 0; column < dim; column += LANES)
           store(values + (size_t)column * length + (size_t)i * LANES,
-                beside(of_values + (size_t)i * dim + column, rows - i));
+                load_row_pair(cache_values + (size_t)i * dim + column, rows - i));
   }
 
  private:
-  // Sixteen times 32 bits of a row that has `left` numbers left.
-  static Ints piece(const C *from, int left) {
+  // Sixteen times 32 bits of a row of which `remaining` numbers remain.
+  static Ints load_columns(const C *from, int remaining) {
     if constexpr (PAIR<T> == 1) return as_ints(widen(from));
-    if (left >= LANES * PAIR<T>) return load<Ints>(from);
-    Ints some{};
-    std::memcpy(&some, from, sizeof(C) * LANES);
-    return some;
+    if (remaining >= LANES * PAIR<T>) return load<Ints>(from);
+    Ints columns{};
+    std::memcpy(&columns, from, sizeof(C) * LANES);
+    return columns;
   }
 
-  // Sixteen columns of a row, with those of the next where numbers come in pairs.
-  Ints beside(const C *from, int rows) const {
+  // Sixteen columns of a row, interleaved with those of the next row if numbers come in pairs.
+  Ints load_row_pair(const C *from, int remaining_rows) const {
     if constexpr (PAIR<T> == 1) {
-      return rows > 0 ? as_ints(widen(from)) : Ints{};
+      return remaining_rows > 0 ? as_ints(widen(from)) : Ints{};
     } else {
-      const Ints low = rows > 0 ? load_halves(&from->bits) : Ints{};
-      return rows > 1 ? low | load_halves(&from[dim].bits) << 16 : low;
+      const Ints low = remaining_rows > 0 ? load_halves(&from->bits) : Ints{};
+      return remaining_rows > 1 ? low | load_halves(&from[dim].bits) << 16 : low;
     }
   }
 };
@@ -149,64 +151,67 @@ template <class T> struct Queries {
   int start, heads;
 };
 
-// What a query saw in some of the keys: `total` is what its values are yet to be divided by.
-struct Seen {
-  float most, total;
+// Softmax of one query over some keys. The query's output must still be divided by `total`.
+struct SoftmaxState {
+  float max, total;
 };
 
-// What one thread needs for scores and shares of `length` keys.
+// One thread's memory for scores and probabilities of `length` keys.
 template <class T> struct Scratch {
   float *scores;
-  T *shares;
+  T *probabilities;
 
   static size_t bytes(int length) { return QUERIES * (size_t)length * (sizeof(float) + sizeof(T)); }
 
   Scratch(char *memory, int length)
-      : scores((float *)memory), shares((T *)(scores + QUERIES * (size_t)length)) {}
+      : scores((float *)memory), probabilities((T *)(scores + QUERIES * (size_t)length)) {}
 };
 
-// Makes shares of the scores of the first `count` keys of `length`.
-template <class T> INLINE Seen soften(float *scores, T *shares, int count, int length) {
-  for (int n = count; n < length; n++) scores[n] = NOTHING;
+// Computes probabilities, not yet divided by their total, from the first `count` of `length` scores.
+template <class T>
+INLINE SoftmaxState softmax(float *scores, T *probabilities, int count, int length) {
+  for (int n = count; n < length; n++) scores[n] = MASKED_SCORE;
   Floats top = load<Floats>(scores), total{};
-  for (int n = LANES; n < length; n += LANES) top = larger(top, load<Floats>(scores + n));
-  const float most = largest(top);
+  for (int n = LANES; n < length; n += LANES) top = maximum(top, load<Floats>(scores + n));
+  const float max = max_lane(top);
   for (int n = 0; n < length; n += LANES) {
-    const Floats share = exponential(load<Floats>(scores + n) - most);
-    narrow(shares + n, share);
-    total += share;
+    const Floats probability = exponential(load<Floats>(scores + n) - max);
+    narrow(probabilities + n, probability);
+    total += probability;
   }
-  return {most, count > 0 ? sum(total) : 0.0f};
+  return {max, count > 0 ? sum(total) : 0.0f};
 }
 
-// What M queries from `first` on see of packed keys, which begin at position `from`.
+// Attention of M queries from `first` on to packed keys, the first of which is at position `from`.
 template <int M, class C, class T>
 static void attend(const Queries<T> &queries, int first, const Packed<C> &packed, int from,
-                   const Scratch<T> &scratch, float *out, Seen *seen) {
+                   const Scratch<T> &scratch, float *out, SoftmaxState *states) {
   const int dim = packed.dim;
-  int counts[M];
+  int num_visible[M];
   for (int m = 0; m < M; m++) {
-    const int sees = queries.start + (first + m) / queries.heads + 1 - from;
-    counts[m] = std::max(0, std::min(packed.rows, sees));
+    const int visible = queries.start + (first + m) / queries.heads + 1 - from;
+    num_visible[m] = std::max(0, std::min(packed.rows, visible));
   }
-  const int most = counts[M - 1], length = padded(most, LANES);
-  if (most == 0) {
-    for (int m = 0; m < M; m++) seen[m] = {NOTHING, 0.0f};
+  const int max_visible = num_visible[M - 1], length = padded(max_visible, LANES);
+  if (max_visible == 0) {
+    for (int m = 0; m < M; m++) states[m] = {MASKED_SCORE, 0.0f};
     return;
   }
   multiply_rows<M>(packed.key_blocks(), length, queries.rows + (size_t)first * dim, dim,
                    dim / PAIR<T>, scratch.scores, length);
   for (int m = 0; m < M; m++)
-    seen[m] = soften(scratch.scores + m * length, scratch.shares + m * length, counts[m], length);
-  multiply_rows<M>(packed.value_blocks(), dim, scratch.shares, length,
-                   (most + PAIR<T> - 1) / PAIR<T>, out, dim);
+    states[m] = softmax(scratch.scores + m * length, scratch.probabilities + m * length,
+                        num_visible[m], length);
+  multiply_rows<M>(packed.value_blocks(), dim, scratch.probabilities, length,
+                   (max_visible + PAIR<T> - 1) / PAIR<T>, out, dim);
 }
 
+// The same for `count` queries, at most M.
 template <int M = QUERIES, class C, class T>
 static inline void attend_some(int count, const Queries<T> &queries, int first,
                                const Packed<C> &packed, int from, const Scratch<T> &scratch,
-                               float *out, Seen *seen) {
-  if (count == M) return attend<M>(queries, first, packed, from, scratch, out, seen);
+                               float *out, SoftmaxState *states) {
+  if (count == M) return attend<M>(queries, first, packed, from, scratch, out, states);
   if constexpr (M > 1)
-    attend_some<M - 1>(count, queries, first, packed, from, scratch, out, seen);
+    attend_some<M - 1>(count, queries, first, packed, from, scratch, out, states);
 }

@@ -1,4 +1,4 @@
-// The attention of one step, cut into pieces that threads can share.
+// Attention of one step, divided into pieces for the threads.
 #pragma once
 
 #include <cmath>
@@ -7,7 +7,7 @@
 #include "attention.h"
 #include "threads.h"
 
-// One row of a step: the id at `position` of a sequence, whose cache has for each layer keys and
+// One row of a step: the token at `position` of a sequence. For each layer, its cache has keys and
 // values of (positions, head_dim).
 struct StepRow {
   void *const *keys, *const *values;
@@ -17,183 +17,197 @@ struct StepRow {
 // Consecutive rows of a step that are consecutive positions of one cache.
 struct Sequence {
   int first, rows, start;
-  size_t seen;  // its queries' results begin there: (chunks, queries)
+  size_t first_state;  // index of its first softmax state; its states are (chunks, queries)
 
   int length() const { return start + rows; }
   int chunks() const { return (length() + CHUNK - 1) / CHUNK; }
 };
 
-// Some queries of a sequence, and the chunk of keys that they are to see.
+// Some queries of a sequence, and the chunk of keys that they attend to.
 struct Piece {
   int sequence, chunk, first, count;
 };
 
 struct Pieces {
   std::vector<Sequence> sequences;
-  std::vector<int> of_row;  // its sequence
+  std::vector<int> sequence_of_row;
   std::vector<Piece> pieces;
-  size_t results = 0;  // of all queries with all chunks
+  size_t num_states = 0;  // of all queries with all chunks
 
-  Pieces(const StepRow *places, int count, int heads, int threads) {
+  Pieces(const StepRow *rows, int count, int heads, int threads) {
     for (int row = 0; row < count; row++) {
-      if (row == 0 || places[row].keys != places[row - 1].keys ||
-          places[row].position != places[row - 1].position + 1)
-        sequences.push_back({row, 0, places[row].position, 0});
+      if (row == 0 || rows[row].keys != rows[row - 1].keys ||
+          rows[row].position != rows[row - 1].position + 1)
+        sequences.push_back({row, 0, rows[row].position, 0});
       sequences.back().rows++;
-      of_row.push_back((int)sequences.size() - 1);
+      sequence_of_row.push_back((int)sequences.size() - 1);
     }
     int chunks = 0;
-    for (Sequence &one : sequences) {
-      one.seen = results;
-      results += (size_t)one.chunks() * one.rows * heads;
-      chunks += one.chunks();
+    for (Sequence &sequence : sequences) {
+      sequence.first_state = num_states;
+      num_states += (size_t)sequence.chunks() * sequence.rows * heads;
+      chunks += sequence.chunks();
     }
-    // Who shares a chunk packs it once more: only where there are too few chunks.
+    // Every piece packs its chunk of keys itself. So a chunk has several pieces only if there are
+    // too few chunks for the threads.
     const int parts = threads == 1 || chunks == 0 ? 1 : (2 * threads + chunks - 1) / chunks;
     for (int i = 0; i < (int)sequences.size(); i++) add(i, heads, parts);
   }
 
  private:
-  void add(int sequence, int heads, int parts) {
-    const Sequence &one = sequences[sequence];
-    const int queries = one.rows * heads;
-    const int most = (queries + parts - 1) / parts;
-    for (int chunk = 0; chunk < one.chunks(); chunk++)
-      for (int first = 0; first < queries; first += most)
-        pieces.push_back({sequence, chunk, first, std::min(most, queries - first)});
+  void add(int index, int heads, int parts) {
+    const Sequence &sequence = sequences[index];
+    const int queries = sequence.rows * heads;
+    const int max_queries = (queries + parts - 1) / parts;
+    for (int chunk = 0; chunk < sequence.chunks(); chunk++)
+      for (int first = 0; first < queries; first += max_queries)
+        pieces.push_back({index, chunk, first, std::min(max_queries, queries - first)});
   }
 };
 
-// What a query saw in all chunks: 16 columns from `at` on of (chunks, queries, dim).
-INLINE Floats merged(const float *parts, const float *weights, int chunks, size_t stride) {
-  Floats found{};
+// Returns 16 columns of one query's output, from its `outputs` (chunks, stride) for each chunk.
+INLINE Floats merge_chunks(const float *outputs, const float *weights, int chunks, size_t stride) {
+  Floats merged{};
   for (int chunk = 0; chunk < chunks; chunk++)
-    if (weights[chunk] > 0) found += load<Floats>(parts + chunk * stride) * weights[chunk];
-  return found;
+    if (weights[chunk] > 0) merged += load<Floats>(outputs + chunk * stride) * weights[chunk];
+  return merged;
 }
 
-// How much each chunk's values count.
-static inline void weigh(const Seen *seen, int chunks, size_t stride, float *weights) {
-  float most = NOTHING, total = 0;
+// Computes the weight of each chunk's output in the output of a query.
+static inline void weigh_chunks(const SoftmaxState *states, int chunks, size_t stride,
+                                float *weights) {
+  float max = MASKED_SCORE, total = 0;
   for (int chunk = 0; chunk < chunks; chunk++)
-    if (seen[chunk * stride].total > 0) most = std::max(most, seen[chunk * stride].most);
+    if (states[chunk * stride].total > 0) max = std::max(max, states[chunk * stride].max);
   for (int chunk = 0; chunk < chunks; chunk++) {
-    const Seen &one = seen[chunk * stride];
-    weights[chunk] = one.total > 0 ? std::exp(one.most - most) : 0.0f;
-    total += weights[chunk] * one.total;
+    const SoftmaxState &state = states[chunk * stride];
+    weights[chunk] = state.total > 0 ? std::exp(state.max - max) : 0.0f;
+    total += weights[chunk] * state.total;
   }
   for (int chunk = 0; chunk < chunks; chunk++) weights[chunk] /= total;
 }
 
-// Few rows, of any sequences: each piece packs a chunk of keys, and what was seen of the chunks is
-// merged afterwards. Many rows, of one sequence: all keys are packed first.
+// The attention of one step, in one of two ways:
+// - Few rows, of any sequences: each piece packs a chunk of keys, and the outputs of the chunks are
+//   merged at the end.
+// - Prefill, many rows of one sequence: all keys are packed first.
 class Attention {
-  const StepRow *places;
+  const StepRow *rows;
   int count, heads, dim, length;
-  bool wide;
+  bool is_prefill;
   Pieces pieces;
-  size_t scratch_bytes, packed_bytes;  // of one thread; of all
+  size_t scratch_bytes, packed_bytes;  // for each thread; for all threads together
   char *query = nullptr, *scratch = nullptr, *packed = nullptr;
-  float *partial = nullptr;
-  Seen *seen = nullptr;
+  float *outputs = nullptr;
+  SoftmaxState *states = nullptr;
 
  public:
-  Attention(const StepRow *places, int count, int heads, int dim, int threads, bool wide)
-      : places(places), count(count), heads(heads), dim(dim), wide(wide),
-        pieces(places, wide ? 0 : count, heads, threads) {
+  Attention(const StepRow *rows, int count, int heads, int dim, int threads, bool is_prefill)
+      : rows(rows), count(count), heads(heads), dim(dim), is_prefill(is_prefill),
+        pieces(rows, is_prefill ? 0 : count, heads, threads) {
     length = 0;
-    for (int i = 0; i < count; i++) length = std::max(length, places[wide ? 0 : i].position + 1);
-    if (wide) length += count - 1;
+    for (int i = 0; i < count; i++)
+      length = std::max(length, rows[is_prefill ? 0 : i].position + 1);
+    if (is_prefill) length += count - 1;
     length = padded(length, LANES);
-    const size_t at_once = wide ? length : CHUNK;
+    const size_t num_keys = is_prefill ? length : CHUNK;
     const size_t weights = sizeof(float) * (length / CHUNK + 1);
-    const size_t chunk = wide ? 0 : Packed<float>::bytes(CHUNK, dim);
-    scratch_bytes = padded(std::max(weights, Scratch<float>::bytes(at_once) + chunk), 64);
-    packed_bytes = wide ? Packed<float>::bytes(length, dim) : 0;
+    const size_t chunk = is_prefill ? 0 : Packed<float>::bytes(CHUNK, dim);
+    scratch_bytes = padded(std::max(weights, Scratch<float>::bytes(num_keys) + chunk), 64);
+    packed_bytes = is_prefill ? Packed<float>::bytes(length, dim) : 0;
   }
 
   size_t bytes(int threads) const {
-    return sizeof(float) * ((size_t)count * heads * dim + pieces.results * dim) +
-           sizeof(Seen) * pieces.results + threads * scratch_bytes + packed_bytes + 5 * 64;
+    return sizeof(float) * ((size_t)count * heads * dim + pieces.num_states * dim) +
+           sizeof(SoftmaxState) * pieces.num_states + threads * scratch_bytes + packed_bytes +
+           5 * 64;
   }
 
-  void take(Workspace &from, int threads) {
-    query = from.take<char>(sizeof(float) * count * heads * dim);
-    scratch = from.take<char>(threads * scratch_bytes);
-    packed = from.take<char>(packed_bytes);
-    partial = from.take<float>(pieces.results * dim);
-    seen = from.take<Seen>(pieces.results);
+  void allocate(Workspace &memory, int threads) {
+    query = memory.allocate<char>(sizeof(float) * count * heads * dim);
+    scratch = memory.allocate<char>(threads * scratch_bytes);
+    packed = memory.allocate<char>(packed_bytes);
+    outputs = memory.allocate<float>(pieces.num_states * dim);
+    states = memory.allocate<SoftmaxState>(pieces.num_states);
   }
 
-  // Takes 16 columns of a row's queries, scaled.
-  template <class C> void put_query(int row, int at, const Floats &x) {
-    narrow((Factor<C> *)query + (size_t)row * heads * dim + at, x);
+  // Stores 16 columns of a row's queries, which the caller has scaled.
+  template <class C> void put_query(int row, int column, const Floats &x) {
+    narrow((Factor<C> *)query + (size_t)row * heads * dim + column, x);
   }
 
-  // Attends, for all that `finish` is then to be called.
+  // Computes the attention of all rows. Afterwards `finish` must be called for all columns.
   template <class C> void run(Team &team, int layer, float *out) {
-    if (!wide) {
-      const auto &all = pieces.pieces;
-      return team.each((int)all.size(), [&](int i) { see_chunk<C>(all[i], layer); });
+    if (!is_prefill) {
+      const auto &list = pieces.pieces;
+      return team.for_each((int)list.size(), [&](int i) { attend_chunk<C>(list[i], layer); });
     }
     const int queries = count * heads;
-    const Packed<C> all(packed, keys<C>(0, layer), values<C>(0, layer), places[0].position + count,
-                        dim);
-    team.each(all.length / LANES, [&](int block) { all.pack(block * LANES); });
-    team.each((queries + QUERIES - 1) / QUERIES, [&](int i) {
+    const Packed<C> whole(packed, keys<C>(0, layer), values<C>(0, layer), rows[0].position + count,
+                          dim);
+    team.for_each(whole.length / LANES, [&](int block) { whole.pack(block * LANES); });
+    team.for_each((queries + QUERIES - 1) / QUERIES, [&](int i) {
       const int first = i * QUERIES, some = std::min(QUERIES, queries - first);
-      see_all(first, some, all, out + (size_t)first * dim);
+      attend_all(first, some, whole, out + (size_t)first * dim);
     });
   }
 
-  // Makes columns `from` to `to` of a row, of (count, heads * dim).
+  // Completes columns `from` to `to` of a row of `out` (count, heads * dim).
   void finish(int row, int from, int to, float *out) {
-    if (wide) return;
-    const Sequence &one = pieces.sequences[pieces.of_row[row]];
-    const size_t queries = (size_t)one.rows * heads;
-    float *weights = (float *)mine();
-    for (int at = from; at < to; at += LANES) {
-      const size_t result = one.seen + (size_t)(row - one.first) * heads + at / dim;
-      if (at == from || at % dim == 0) weigh(seen + result, one.chunks(), queries, weights);
-      store(out + (size_t)row * heads * dim + at,
-            merged(partial + result * dim + at % dim, weights, one.chunks(), queries * dim));
+    if (is_prefill) return;
+    const Sequence &sequence = pieces.sequences[pieces.sequence_of_row[row]];
+    const size_t queries = (size_t)sequence.rows * heads;
+    float *weights = (float *)thread_scratch();
+    for (int column = from; column < to; column += LANES) {
+      const size_t query_in_sequence = (size_t)(row - sequence.first) * heads + column / dim;
+      const size_t state = sequence.first_state + query_in_sequence;
+      if (column == from || column % dim == 0)
+        weigh_chunks(states + state, sequence.chunks(), queries, weights);
+      store(out + (size_t)row * heads * dim + column,
+            merge_chunks(outputs + state * dim + column % dim, weights, sequence.chunks(),
+                         queries * dim));
     }
   }
 
  private:
-  char *mine() const { return scratch + thread_number() * scratch_bytes; }
+  char *thread_scratch() const { return scratch + thread_number() * scratch_bytes; }
 
   template <class C> const C *keys(int row, int layer) const {
-    return (const C *)places[row].keys[layer];
+    return (const C *)rows[row].keys[layer];
   }
 
   template <class C> const C *values(int row, int layer) const {
-    return (const C *)places[row].values[layer];
+    return (const C *)rows[row].values[layer];
   }
 
-  template <class C> void see_chunk(const Piece &piece, int layer) {
+  template <class C> void attend_chunk(const Piece &piece, int layer) {
     using T = Factor<C>;
-    const Sequence &one = pieces.sequences[piece.sequence];
-    const int from = piece.chunk * CHUNK, rows = std::min(CHUNK, one.length() - from);
+    const Sequence &sequence = pieces.sequences[piece.sequence];
+    const int from = piece.chunk * CHUNK, num_keys = std::min(CHUNK, sequence.length() - from);
     const size_t skipped = (size_t)from * dim;
-    const Packed<C> chunk(mine(), keys<C>(one.first, layer) + skipped,
-                          values<C>(one.first, layer) + skipped, rows, dim);
-    const Scratch<T> own(mine() + Packed<C>::bytes(CHUNK, dim), CHUNK);
-    for (int block = 0; block < rows; block += LANES) chunk.pack(block);
-    const Queries<T> queries{(const T *)query + (size_t)one.first * heads * dim, one.start, heads};
-    const size_t results = one.seen + (size_t)piece.chunk * one.rows * heads;
+    const Packed<C> chunk(thread_scratch(), keys<C>(sequence.first, layer) + skipped,
+                          values<C>(sequence.first, layer) + skipped, num_keys, dim);
+    const Scratch<T> scores(thread_scratch() + Packed<C>::bytes(CHUNK, dim), CHUNK);
+    for (int block = 0; block < num_keys; block += LANES) chunk.pack(block);
+    const Queries<T> queries{(const T *)query + (size_t)sequence.first * heads * dim,
+                             sequence.start, heads};
+    const size_t state = sequence.first_state + (size_t)piece.chunk * sequence.rows * heads;
     for (int i = piece.first; i < piece.first + piece.count; i += QUERIES)
-      attend_some(std::min(QUERIES, piece.first + piece.count - i), queries, i, chunk, from, own,
-                  partial + (results + i) * dim, seen + results + i);
+      attend_some(std::min(QUERIES, piece.first + piece.count - i), queries, i, chunk, from, scores,
+                  outputs + (state + i) * dim, states + state + i);
   }
 
-  template <class C> void see_all(int first, int some, const Packed<C> &all, float *out) {
+  template <class C>
+  void attend_all(int first, int some, const Packed<C> &whole, float *out) {
     using T = Factor<C>;
-    const Queries<T> queries{(const T *)query, places[0].position, heads};
-    Seen of_some[QUERIES];
-    attend_some(some, queries, first, all, 0, Scratch<T>(mine(), length), out, of_some);
+    const Queries<T> queries{(const T *)query, rows[0].position, heads};
+    SoftmaxState final_states[QUERIES];
+    attend_some(some, queries, first, whole, 0, Scratch<T>(thread_scratch(), length), out,
+                final_states);
     for (int i = 0; i < some; i++)
-      for (int at = 0; at < dim; at += LANES)
-        store(out + i * dim + at, load<Floats>(out + i * dim + at) * (1.0f / of_some[i].total));
+      for (int column = 0; column < dim; column += LANES) {
+        float *to = out + i * dim + column;
+        store(to, load<Floats>(to) * (1.0f / final_states[i].total));
+      }
   }
 };

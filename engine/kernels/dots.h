@@ -1,15 +1,15 @@
-// Exact products of bytes: of weights of sixteen rows with activations of one.
+// Exact dot products of bytes: weights of sixteen rows with the activations of one row.
 //
-// A vector of weights holds four bytes of each row, kept with an offset: 8 bits are 0 to 255, 4 bits
-// 0 to 15. The four activations are -127 to 127. What an OFFSET has added, the caller takes out by
-// the activations' sum.
+// A vector of weights contains four bytes of each row, stored with an offset: 8-bit weights are 0 to
+// 255, 4-bit weights 0 to 15. The four activations are -127 to 127. To subtract the effect of OFFSET,
+// the caller passes the sum of the activations.
 #pragma once
 
 #include "lanes.h"
 
 #if PART_BYTES == 64 || defined(__AVXVNNI__)
-// Adds the products of unsigned bytes with signed ones, by fours.
-INLINE IntPart dots(IntPart total, IntPart w, int32_t x) {
+// Adds products of unsigned and signed bytes, four to a lane.
+INLINE IntPart dot_bytes(IntPart total, IntPart w, int32_t x) {
 #if PART_BYTES == 64
   return (IntPart)_mm512_dpbusd_epi32((__m512i)total, (__m512i)w, _mm512_set1_epi32(x));
 #else
@@ -17,52 +17,53 @@ INLINE IntPart dots(IntPart total, IntPart w, int32_t x) {
 #endif
 }
 #elif defined(__ARM_FEATURE_DOTPROD)
-// The same with both signed.
-INLINE IntPart dots(IntPart total, IntPart w, int32_t x) {
-  const int8x16_t four_times = vreinterpretq_s8_s32(vdupq_n_s32(x));
-  return (IntPart)vdotq_s32((int32x4_t)total, (int8x16_t)w, four_times);
+// The same with signed weights.
+INLINE IntPart dot_bytes(IntPart total, IntPart w, int32_t x) {
+  const int8x16_t repeated = vreinterpretq_s8_s32(vdupq_n_s32(x));
+  return (IntPart)vdotq_s32((int32x4_t)total, (int8x16_t)w, repeated);
 }
 #else
-#define NO_DOTS
+#define NO_BYTE_DOT
 #endif
 
-#if PART_BYTES == 32 && defined(NO_DOTS)
+#if PART_BYTES == 32 && defined(NO_BYTE_DOT)
 INLINE __m256i byte_pairs(__m256i w, __m256i x) { return _mm256_maddubs_epi16(w, x); }
 INLINE IntPart short_pairs(__m256i x) {
   return (IntPart)_mm256_madd_epi16(x, _mm256_set1_epi16(1));
 }
-#elif defined(NO_DOTS)
-INLINE IntPart dots(IntPart total, IntPart w, int32_t x) {
+#elif defined(NO_BYTE_DOT)
+INLINE IntPart dot_bytes(IntPart total, IntPart w, int32_t x) {
   for (int byte = 0; byte < 4; byte++)
     total += ((w >> (8 * byte)) & 255) * (int32_t)(int8_t)(x >> (8 * byte));
   return total;
 }
 #endif
 
-// A sum over columns of 8-bit weights, for activations of which the sum is known.
+// Sums over columns of 8-bit weights times activations.
 struct Sums8 {
-#if (PART_BYTES == 32 && defined(NO_DOTS)) || defined(__ARM_FEATURE_DOTPROD)
+#if (PART_BYTES == 32 && defined(NO_BYTE_DOT)) || defined(__ARM_FEATURE_DOTPROD)
   static constexpr int OFFSET = 0;
 #else
   static constexpr int OFFSET = 128;
 #endif
   Ints sums;
 
-  INLINED void start(int32_t sum) { sums = all_ints(-OFFSET * sum); }
+  // `sum` is the sum of all activations.
+  INLINED void start(int32_t sum) { sums = broadcast_int(-OFFSET * sum); }
 
-  // `x` are four activations.
+  // `x` contains four activations.
   INLINED void add(const Ints &w, int32_t x) {
     sums = by_parts<IntPart>([&](size_t p) {
-#if PART_BYTES == 32 && defined(NO_DOTS)
-      // Pairs of 255 * 127 do not fit 16 bits, of 128 * 127 they do: so each weight loses its
-      // offset, and lends its sign to the activation.
-      const __m256i real = _mm256_xor_si256((__m256i)w.part[p], _mm256_set1_epi8(-128));
-      const __m256i lent = _mm256_sign_epi8(_mm256_set1_epi32(x), real);
-      return sums.part[p] + short_pairs(byte_pairs(_mm256_abs_epi8(real), lent));
+#if PART_BYTES == 32 && defined(NO_BYTE_DOT)
+      // A pair of 255 * 127 does not fit 16 bits, but a pair of 128 * 127 does. So the offset is
+      // removed from each weight, and its sign moves to the activation.
+      const __m256i signed_w = _mm256_xor_si256((__m256i)w.part[p], _mm256_set1_epi8(-128));
+      const __m256i signed_x = _mm256_sign_epi8(_mm256_set1_epi32(x), signed_w);
+      return sums.part[p] + short_pairs(byte_pairs(_mm256_abs_epi8(signed_w), signed_x));
 #elif defined(__ARM_FEATURE_DOTPROD)
-      return dots(sums.part[p], w.part[p] ^ (int32_t)0x80808080, x);
+      return dot_bytes(sums.part[p], w.part[p] ^ (int32_t)0x80808080, x);
 #else
-      return dots(sums.part[p], w.part[p], x);
+      return dot_bytes(sums.part[p], w.part[p], x);
 #endif
     });
   }
@@ -70,12 +71,12 @@ struct Sums8 {
   INLINED Ints total(int32_t) const { return sums; }
 };
 
-// The same over at most 32 columns of 4-bit weights.
+// The same for 4-bit weights, over at most 32 columns.
 struct Sums4 {
   static constexpr int OFFSET = 8;
   Ints sums;
 
-#if PART_BYTES == 32 && defined(NO_DOTS)  // in 16 bits, which eight pairs of 15 * 127 fit
+#if PART_BYTES == 32 && defined(NO_BYTE_DOT)  // sums of eight pairs of 15 * 127 fit 16 bits
   INLINED void start(int32_t) { sums = Ints{}; }
 
   INLINED void add(const Ints &w, int32_t x) {
@@ -90,10 +91,10 @@ struct Sums4 {
            OFFSET * sum;
   }
 #else
-  INLINED void start(int32_t sum) { sums = all_ints(-OFFSET * sum); }
+  INLINED void start(int32_t sum) { sums = broadcast_int(-OFFSET * sum); }
 
   INLINED void add(const Ints &w, int32_t x) {
-    sums = by_parts<IntPart>([&](size_t p) { return dots(sums.part[p], w.part[p], x); });
+    sums = by_parts<IntPart>([&](size_t p) { return dot_bytes(sums.part[p], w.part[p], x); });
   }
 
   INLINED Ints total(int32_t) const { return sums; }

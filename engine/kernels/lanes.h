@@ -1,4 +1,4 @@
-// Sixteen lanes at a time, on any processor: as many of its own vectors as that takes.
+// Vectors of sixteen lanes on any processor, made of several native vectors if necessary.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 constexpr int LANES = 16;
 
-#if defined(__AVX512VNNI__)  // before it, AVX-512 has no more for us than AVX2
+#if defined(__AVX512VNNI__)  // without VNNI, AVX-512 has no advantage here over AVX2
 #define PART_BYTES 64
 #elif defined(__AVX2__)
 #define PART_BYTES 32
@@ -23,7 +23,8 @@ constexpr int PARTS = 64 / PART_BYTES;
 
 template <class N> static inline N padded(N n, int to) { return (n + to - 1) / to * to; }
 
-// Before each loop over accumulators: only where all of them are unrolled do they stay in registers.
+// Put before each loop over accumulators. They stay in registers only if all these loops are
+// unrolled.
 #define UNROLL _Pragma("GCC unroll 16")
 #define INLINED inline __attribute__((always_inline))
 #define INLINE static INLINED
@@ -31,7 +32,7 @@ template <class N> static inline N padded(N n, int to) { return (n + to - 1) / t
 typedef float FloatPart __attribute__((vector_size(PART_BYTES)));
 typedef int32_t IntPart __attribute__((vector_size(PART_BYTES)));
 
-// GCC keeps a vector that is wider than the processor's in memory; of a structure it makes registers.
+// A structure of native vectors: GCC keeps it in registers, but a wider vector type in memory.
 template <class V> struct Lanes {
   V part[PARTS];
 };
@@ -40,13 +41,13 @@ using Floats = Lanes<FloatPart>;
 using Ints = Lanes<IntPart>;
 
 template <class V, class F, size_t... P>
-INLINE Lanes<V> made_of(F &&part, std::index_sequence<P...>) {
+INLINE Lanes<V> make_lanes(F &&part, std::index_sequence<P...>) {
   return {{part(P)...}};
 }
 
-// The vector whose parts are part(0), part(1), ...
+// Returns the vector with the parts part(0), part(1), ...
 template <class V, class F> INLINE Lanes<V> by_parts(F &&part) {
-  return made_of<V>(part, std::make_index_sequence<PARTS>());
+  return make_lanes<V>(part, std::make_index_sequence<PARTS>());
 }
 
 #define OPERATOR(op)                                                                 \
@@ -69,7 +70,7 @@ OPERATOR(>>)
 template <class V, class B> INLINE void operator+=(Lanes<V> &a, const B &b) { a = a + b; }
 template <class V, class B> INLINE void operator*=(Lanes<V> &a, const B &b) { a = a * b; }
 
-template <class V> struct Memory {
+template <class V> struct MemoryAccess {
   INLINED static V load(const void *from) {
     V v;
     std::memcpy(&v, from, sizeof v);
@@ -78,42 +79,42 @@ template <class V> struct Memory {
   INLINED static void store(void *to, const V &v) { std::memcpy(to, &v, sizeof v); }
 };
 
-// Part by part: GCC copies a structure as a whole in other pieces, and then waits for them.
-template <class V> struct Memory<Lanes<V>> {
+// Copies part by part. GCC would copy a whole structure in pieces of another size, and then stall.
+template <class V> struct MemoryAccess<Lanes<V>> {
   INLINED static Lanes<V> load(const void *from) {
     return by_parts<V>(
-        [&](size_t p) { return Memory<V>::load((const char *)from + p * PART_BYTES); });
+        [&](size_t p) { return MemoryAccess<V>::load((const char *)from + p * PART_BYTES); });
   }
   INLINED static void store(void *to, const Lanes<V> &v) {
     UNROLL
-    for (int p = 0; p < PARTS; p++) Memory<V>::store((char *)to + p * PART_BYTES, v.part[p]);
+    for (int p = 0; p < PARTS; p++) MemoryAccess<V>::store((char *)to + p * PART_BYTES, v.part[p]);
   }
 };
 
-template <class V> INLINE V load(const void *from) { return Memory<V>::load(from); }
-template <class V> INLINE void store(void *to, const V &v) { Memory<V>::store(to, v); }
+template <class V> INLINE V load(const void *from) { return MemoryAccess<V>::load(from); }
+template <class V> INLINE void store(void *to, const V &v) { MemoryAccess<V>::store(to, v); }
 
-INLINE Floats all(float x) {
+INLINE Floats broadcast(float x) {
   return by_parts<FloatPart>([&](size_t) { return x - FloatPart{}; });
 }
 
-INLINE Ints all_ints(int32_t x) {
+INLINE Ints broadcast_int(int32_t x) {
   return by_parts<IntPart>([&](size_t) { return x - IntPart{}; });
 }
 
-INLINE Floats larger(const Floats &a, const Floats &b) {
+INLINE Floats maximum(const Floats &a, const Floats &b) {
   return by_parts<FloatPart>([&](size_t p) { return a.part[p] > b.part[p] ? a.part[p] : b.part[p]; });
 }
 
-INLINE Floats smaller(const Floats &a, const Floats &b) {
+INLINE Floats minimum(const Floats &a, const Floats &b) {
   return by_parts<FloatPart>([&](size_t p) { return a.part[p] < b.part[p] ? a.part[p] : b.part[p]; });
 }
 
-INLINE Floats magnitude(const Floats &x) {
+INLINE Floats absolute(const Floats &x) {
   return by_parts<FloatPart>([&](size_t p) { return (FloatPart)((IntPart)x.part[p] & 0x7fffffff); });
 }
 
-// The same bits.
+// Reinterprets the bits.
 INLINE Floats as_floats(const Ints &x) {
   return by_parts<FloatPart>([&](size_t p) { return (FloatPart)x.part[p]; });
 }
@@ -122,14 +123,14 @@ INLINE Ints as_ints(const Floats &x) {
   return by_parts<IntPart>([&](size_t p) { return (IntPart)x.part[p]; });
 }
 
-// The same number.
+// Converts the numbers.
 INLINE Floats to_floats(const Ints &x) {
   return by_parts<FloatPart>([&](size_t p) { return __builtin_convertvector(x.part[p], FloatPart); });
 }
 
-// Sixteen numbers of 16 bits, unsigned.
+// Sixteen unsigned numbers of 16 bits.
 INLINE Ints load_halves(const uint16_t *from) {
-#if PART_BYTES == 64  // GCC makes two halves of the general form
+#if PART_BYTES == 64  // GCC splits the general form in two
   return {{(IntPart)_mm512_cvtepu16_epi32(load<__m256i>(from))}};
 #elif PART_BYTES == 32
   return by_parts<IntPart>(
@@ -144,10 +145,10 @@ INLINE Ints load_halves(const uint16_t *from) {
 #endif
 }
 
-INLINE void store_halves(uint16_t *to, const Ints &x) {  // numbers that 16 bits hold, unsigned
+INLINE void store_halves(uint16_t *to, const Ints &x) {  // unsigned numbers that fit 16 bits
 #if PART_BYTES == 32
-  const __m256i both = _mm256_packus_epi32((__m256i)x.part[0], (__m256i)x.part[1]);
-  store(to, _mm256_permute4x64_epi64(both, 0xd8));
+  const __m256i combine = _mm256_packus_epi32((__m256i)x.part[0], (__m256i)x.part[1]);
+  store(to, _mm256_permute4x64_epi64(combine, 0xd8));
 #else
   typedef uint16_t Part __attribute__((vector_size(PART_BYTES / 2)));
   for (int p = 0; p < PARTS; p++)
@@ -155,10 +156,10 @@ INLINE void store_halves(uint16_t *to, const Ints &x) {  // numbers that 16 bits
 #endif
 }
 
-INLINE void store_bytes(int8_t *to, const Ints &x) {  // numbers that 8 bits hold, signed
+INLINE void store_bytes(int8_t *to, const Ints &x) {  // signed numbers that fit 8 bits
 #if PART_BYTES == 32
-  const __m256i both = _mm256_packs_epi32((__m256i)x.part[0], (__m256i)x.part[1]);
-  const __m256i halves = _mm256_permute4x64_epi64(both, 0xd8);
+  const __m256i combine = _mm256_packs_epi32((__m256i)x.part[0], (__m256i)x.part[1]);
+  const __m256i halves = _mm256_permute4x64_epi64(combine, 0xd8);
   store(to, _mm_packs_epi16(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1)));
 #else
   typedef int8_t Part __attribute__((vector_size(PART_BYTES / 4)));
@@ -167,7 +168,7 @@ INLINE void store_bytes(int8_t *to, const Ints &x) {  // numbers that 8 bits hol
 #endif
 }
 
-// Bf16 floats: the upper half of a float.
+// bfloat16: the upper half of a float.
 struct Bf16 {
   uint16_t bits;
 };
@@ -187,28 +188,28 @@ INLINE void narrow(Bf16 *to, const Floats &x) {  // to the nearest, ties to even
 
 #if defined(__AVX512BF16__) && PART_BYTES == 64
 #define HAS_BF16_DOT
-// Adds the products of bfloat16 numbers, two to a lane, the second the later.
-INLINE Floats bf16_dots(const Floats &total, __m512i a, __m512i b) {
+// Adds the products of bfloat16 numbers, two to a lane.
+INLINE Floats dot_bf16(const Floats &total, __m512i a, __m512i b) {
   return {{(FloatPart)_mm512_dpbf16_ps((__m512)total.part[0], (__m512bh)a, (__m512bh)b)}};
 }
 #endif
 
-// What `both(a, b)` makes of all lanes, by halves.
-template <class V, class F> INLINE auto folded(const Lanes<V> &v, F &&both) {
-  typedef decltype(v.part[0][0] + v.part[0][0]) One;
-  typedef One Four __attribute__((vector_size(16)));
+// Reduces all lanes to one with `combine(a, b)`, halving their number each time.
+template <class V, class F> INLINE auto reduce(const Lanes<V> &v, F &&combine) {
+  typedef decltype(v.part[0][0] + v.part[0][0]) Lane;
+  typedef Lane Four __attribute__((vector_size(16)));
   Four f[4];
   store(f, v);
-  const Four two[2] = {both(f[0], f[2]), both(f[1], f[3])}, last = both(two[0], two[1]);
-  const One a[2] = {both(last[0], last[2]), both(last[1], last[3])};
-  return both(a[0], a[1]);
+  const Four two[2] = {combine(f[0], f[2]), combine(f[1], f[3])}, last = combine(two[0], two[1]);
+  const Lane a[2] = {combine(last[0], last[2]), combine(last[1], last[3])};
+  return combine(a[0], a[1]);
 }
 
 INLINE float sum(const Floats &v) {
 #if PART_BYTES == 64
   return _mm512_reduce_add_ps((__m512)v.part[0]);
 #else
-  return folded(v, [](auto a, auto b) { return a + b; });
+  return reduce(v, [](auto a, auto b) { return a + b; });
 #endif
 }
 
@@ -216,19 +217,19 @@ INLINE int32_t sum(const Ints &v) {
 #if PART_BYTES == 64
   return _mm512_reduce_add_epi32((__m512i)v.part[0]);
 #else
-  return folded(v, [](auto a, auto b) { return a + b; });
+  return reduce(v, [](auto a, auto b) { return a + b; });
 #endif
 }
 
-INLINE float largest(const Floats &v) {
+INLINE float max_lane(const Floats &v) {
 #if PART_BYTES == 64
   return _mm512_reduce_max_ps((__m512)v.part[0]);
 #else
-  return folded(v, [](auto a, auto b) { return a > b ? a : b; });
+  return reduce(v, [](auto a, auto b) { return a > b ? a : b; });
 #endif
 }
 
-// Turns rows into columns.
+// Transposes a matrix of 16 x 16.
 INLINE void transpose(Ints (&rows)[LANES]) {
 #if PART_BYTES == 64
   UNROLL

@@ -1,4 +1,4 @@
-// Products of a matrix with a few rows: y = Wx + b, read at the rate of the memory.
+// Products of a matrix with a few rows, y = Wx + b, limited by the memory bandwidth.
 #pragma once
 
 #include <algorithm>
@@ -34,23 +34,23 @@ struct Matrix {
 
 constexpr int ACTIVATION_GROUP = 128;  // columns that share a scale, of an activation
 constexpr int INT4_GROUP = 32;         // columns that share a scale, of a row in 4 bits
-// Rows, and blocks of 16 rows of weights, whose sums are in registers at the same time: where the
-// memory is the limit, and where arithmetic is.
+// Rows of activations, and blocks of 16 rows of weights, whose sums are in registers together: FEW
+// where memory is the limit, MANY where arithmetic is.
 constexpr bool MANY_REGISTERS = PART_BYTES == 64;
 constexpr int FEW = MANY_REGISTERS ? 8 : 4, FEW_BLOCKS = 1;
 constexpr int MANY = MANY_REGISTERS ? 6 : 4, MANY_BLOCKS = MANY_REGISTERS ? 4 : 1;
 constexpr int SUMS = MANY_REGISTERS ? 20 : 4;
-constexpr int AHEAD = 4096;  // bytes that are fetched before they are wanted: some 100 ns of them
+constexpr int PREFETCH_BYTES = 4096;  // distance of prefetching: about 100 ns of reading
 
-// Rows that a matrix is to be multiplied with: as they are, and as it takes them.
+// The rows that a matrix is multiplied with: as floats, and in the format that the matrix needs.
 struct Rows {
   int count, columns;
   float *values;     // (count, columns)
-  Bf16 *bf16;     // (count, columns)
+  Bf16 *bf16;        // (count, columns)
   int8_t *bytes;     // (count, stride)
   float *scales;     // (count, groups)
-  int32_t *sums;     // (count, groups): of the bytes, of ACTIVATION_GROUP columns
-  int32_t *partial;  // (count, stride / INT4_GROUP): of INT4_GROUP columns
+  int32_t *sums;     // (count, groups): sums of the bytes of ACTIVATION_GROUP columns
+  int32_t *partial;  // (count, stride / INT4_GROUP): sums of INT4_GROUP columns
 
   template <class X> const X *of() const {
     if constexpr (std::is_same_v<X, Bf16>) return bf16;
@@ -60,15 +60,15 @@ struct Rows {
   int stride() const { return padded(columns, ACTIVATION_GROUP); }
   int groups() const { return stride() / ACTIVATION_GROUP; }
 
-  // The columns of one group of a row.
+  // Quantises one group of columns of a row.
   void quantise(int row, int group) {
     const float *x = values + (size_t)row * columns;
     int8_t *q = bytes + (size_t)row * stride();
     const int first = group * ACTIVATION_GROUP, last = std::min(first + ACTIVATION_GROUP, columns);
     Floats top{};
-    for (int k = first; k < last; k += LANES) top = larger(top, magnitude(load<Floats>(x + k)));
-    const float most = largest(top);
-    const float inverse = most > 0 ? 127.0f / most : 0.0f;
+    for (int k = first; k < last; k += LANES) top = maximum(top, absolute(load<Floats>(x + k)));
+    const float max = max_lane(top);
+    const float inverse = max > 0 ? 127.0f / max : 0.0f;
     std::memset(q + first, 0, ACTIVATION_GROUP);
     int32_t total = 0;
     for (int k = first; k < first + ACTIVATION_GROUP; k += INT4_GROUP) {
@@ -78,31 +78,31 @@ struct Rows {
         store_bytes(q + i, n);
         part += n;
       }
-      const int32_t here = sum(part);
-      partial[(size_t)row * (stride() / INT4_GROUP) + k / INT4_GROUP] = here;
-      total += here;
+      const int32_t part_sum = sum(part);
+      partial[(size_t)row * (stride() / INT4_GROUP) + k / INT4_GROUP] = part_sum;
+      total += part_sum;
     }
-    scales[(size_t)row * groups() + group] = most / 127.0f;
+    scales[(size_t)row * groups() + group] = max / 127.0f;
     sums[(size_t)row * groups() + group] = total;
   }
 
-  // Makes of the values what a matrix takes: of one group of a row.
-  void prepare(const Matrix &user, int row, int group) {
-    if (user.is_quantised()) return quantise(row, group);
-    if (!user.rounds_activations()) return;
+  // Converts one group of columns of a row to the format that the matrix needs.
+  void prepare(const Matrix &matrix, int row, int group) {
+    if (matrix.is_quantised()) return quantise(row, group);
+    if (!matrix.rounds_activations()) return;
     const int first = group * ACTIVATION_GROUP, last = std::min(first + ACTIVATION_GROUP, columns);
-    for (size_t i = first, of_row = (size_t)row * columns; i < (size_t)last; i += LANES)
-      narrow(bf16 + of_row + i, load<Floats>(values + of_row + i));
+    for (size_t i = first, offset = (size_t)row * columns; i < (size_t)last; i += LANES)
+      narrow(bf16 + offset + i, load<Floats>(values + offset + i));
   }
 
-  void prepare(const Matrix &user, int row) {
-    for (int group = 0; group < groups(); group++) prepare(user, row, group);
+  void prepare(const Matrix &matrix, int row) {
+    for (int group = 0; group < groups(); group++) prepare(matrix, row, group);
   }
 };
 
-// The products of J blocks of 16 quantised rows of weights with M rows from `first` on.
+// Products of J blocks of 16 quantised rows of weights with M rows from `first` on.
 //
-// Sums over a group of columns are exact; those of groups are added up as floats.
+// Sums over a group of columns are exact. The sums of the groups are added as floats.
 template <int BITS, int M, int J>
 static inline void quantised_tile(const Matrix &a, int block, const Rows &x, int first,
                                   Floats (&out)[J][M]) {
@@ -131,24 +131,24 @@ static inline void quantised_tile(const Matrix &a, int block, const Rows &x, int
     for (int i = k; i < end; i += STEP) {
       UNROLL
       for (int j = 0; j < J; j++) {
-        const char *at = w + j * block_bytes + (size_t)i / STEP * 64;
-        if (J == 1) __builtin_prefetch(at + AHEAD, 0, 3);
-        const Ints packed = load<Ints>(at);
+        const char *packed_w = w + j * block_bytes + (size_t)i / STEP * 64;
+        if (J == 1) __builtin_prefetch(packed_w + PREFETCH_BYTES, 0, 3);
+        const Ints packed = load<Ints>(packed_w);
         UNROLL
         for (int m = 0; m < M; m++) {
-          const int8_t *of_row = bytes + m * stride + i;
+          const int8_t *row_bytes = bytes + m * stride + i;
           if (BITS == 8) {
-            acc[j][m].add(packed, load<int32_t>(of_row));
+            acc[j][m].add(packed, load<int32_t>(row_bytes));
           } else {
-            acc[j][m].add(packed & 0x0f0f0f0f, load<int32_t>(of_row));
-            acc[j][m].add((packed >> 4) & 0x0f0f0f0f, load<int32_t>(of_row + 4));
+            acc[j][m].add(packed & 0x0f0f0f0f, load<int32_t>(row_bytes));
+            acc[j][m].add((packed >> 4) & 0x0f0f0f0f, load<int32_t>(row_bytes + 4));
           }
         }
       }
     }
     UNROLL
     for (int j = 0; j < J; j++) {
-      Floats scale = all(1.0f);
+      Floats scale = broadcast(1.0f);
       if (BITS == 4)
         scale = widen((const Bf16 *)a.scale +
                       ((size_t)(block + j) * (columns / GROUP) + k / GROUP) * LANES);
@@ -166,44 +166,44 @@ static inline void quantised_tile(const Matrix &a, int block, const Rows &x, int
         out[j][m] *= load<Floats>((const float *)a.scale + (size_t)(block + j) * LANES);
 }
 
-// One quantised weight.
+// Returns one quantised weight.
 static inline float weight_at(const Matrix &a, int row, int column) {
   const int block = row / LANES, lane = row % LANES, columns = padded(a.columns, INT4_GROUP);
   const uint8_t *w = (const uint8_t *)a.weight;
   if (a.kind == INT8) {
-    const size_t at = ((size_t)block * columns + column / 4 * 4) * LANES + lane * 4 + column % 4;
-    return (w[at] - 128) * ((const float *)a.scale)[row];
+    const size_t index = ((size_t)block * columns + column / 4 * 4) * LANES + lane * 4 + column % 4;
+    return (w[index] - 128) * ((const float *)a.scale)[row];
   }
-  const size_t at = ((size_t)block * columns / 2 + column / 8 * 4) * LANES + lane * 4 + column % 4;
-  const int number = (column % 8 < 4 ? w[at] & 15 : w[at] >> 4) - 8;
+  const size_t index = ((size_t)block * columns / 2 + column / 8 * 4) * LANES + lane * 4 + column % 4;
+  const int number = (column % 8 < 4 ? w[index] & 15 : w[index] >> 4) - 8;
   const size_t group = ((size_t)block * (columns / INT4_GROUP) + column / INT4_GROUP) * LANES;
   float scales[LANES];
   store(scales, widen((const Bf16 *)a.scale + group));
   return number * scales[lane];
 }
 
-// Sixteen weights of a row, of any kind.
+// Returns sixteen weights of a row, of any kind.
 static inline Floats weights_at(const Matrix &a, int row, int column) {
-  const size_t at = (size_t)row * a.columns + column;
-  if (a.kind == FLOAT) return load<Floats>((const float *)a.weight + at);
-  if (!a.is_quantised()) return widen((const Bf16 *)a.weight + at);
+  const size_t index = (size_t)row * a.columns + column;
+  if (a.kind == FLOAT) return load<Floats>((const float *)a.weight + index);
+  if (!a.is_quantised()) return widen((const Bf16 *)a.weight + index);
   float values[LANES];
   for (int i = 0; i < LANES; i++) values[i] = weight_at(a, row, column + i);
   return load<Floats>(values);
 }
 
-// Adds sixteen products, or sixteen times two.
+// Adds sixteen products, or sixteen pairs of products.
 template <class W> INLINE Floats add_products(const Floats &total, const W *w, const float *x) {
   return total + widen(w) * load<Floats>(x);
 }
 
 #if defined(HAS_BF16_DOT)
 INLINE Floats add_products(const Floats &total, const Bf16 *w, const Bf16 *x) {
-  return bf16_dots(total, load<__m512i>(w), load<__m512i>(x));
+  return dot_bf16(total, load<__m512i>(w), load<__m512i>(x));
 }
 #endif
 
-// The same for rows of weights W that are kept as they are, R of them at a time, with activations X.
+// Products of 16 rows of weights of type W with M rows of activations of type X, R rows at a time.
 template <class W, class X, int M>
 static inline void plain_tile(const Matrix &a, int block, const Rows &x, int first,
                               Floats (&out)[1][M]) {
@@ -211,7 +211,7 @@ static inline void plain_tile(const Matrix &a, int block, const Rows &x, int fir
   constexpr size_t STEP = LANES * sizeof(float) / sizeof(X);
   const size_t columns = a.columns;
   const X *rows = x.of<X>() + first * columns;
-  float found[M][LANES];
+  float sums[M][LANES];
   for (int r = 0; r < LANES; r += R) {
     const W *w[R];
     UNROLL
@@ -225,7 +225,7 @@ static inline void plain_tile(const Matrix &a, int block, const Rows &x, int fir
     for (size_t k = 0; k < columns; k += STEP) {
       UNROLL
       for (int i = 0; i < R; i++) {
-        __builtin_prefetch(w[i] + k + std::max((size_t)R * columns, AHEAD / sizeof(W)), 0, 2);
+        __builtin_prefetch(w[i] + k + std::max((size_t)R * columns, PREFETCH_BYTES / sizeof(W)), 0, 2);
         UNROLL
         for (int m = 0; m < M; m++)
           acc[i][m] = add_products(acc[i][m], w[i] + k, rows + m * columns + k);
@@ -234,9 +234,9 @@ static inline void plain_tile(const Matrix &a, int block, const Rows &x, int fir
     UNROLL
     for (int i = 0; i < R; i++)
       UNROLL
-      for (int m = 0; m < M; m++) found[m][r + i] = sum(acc[i][m]);
+      for (int m = 0; m < M; m++) sums[m][r + i] = sum(acc[i][m]);
   }
-  for (int m = 0; m < M; m++) out[0][m] = load<Floats>(found[m]);
+  for (int m = 0; m < M; m++) out[0][m] = load<Floats>(sums[m]);
 }
 
 template <int M, int J>
@@ -252,7 +252,7 @@ static inline void tile(const Matrix &a, int block, const Rows &x, int first, Fl
   }
 }
 
-// Calls `done(row, first column of y, 16 values)` for M rows from `first` and J blocks.
+// Calls `done(row, first column of y, 16 values)` for M rows from `first` on and J blocks.
 template <int M, int J, class Done>
 static inline void finish_tile(const Matrix &a, int block, const Rows &x, int first, Done &&done) {
   Floats out[J][M];
@@ -261,8 +261,8 @@ static inline void finish_tile(const Matrix &a, int block, const Rows &x, int fi
   for (int j = 0; j < J; j++)
     UNROLL
     for (int m = 0; m < M; m++) {
-      const int at = (block + j) * LANES;
-      done(first + m, at, a.bias ? out[j][m] + load<Floats>(a.bias + at) : out[j][m]);
+      const int column = (block + j) * LANES;
+      done(first + m, column, a.bias ? out[j][m] + load<Floats>(a.bias + column) : out[j][m]);
     }
 }
 
@@ -273,18 +273,18 @@ static inline void tile_of(int count, const Matrix &a, int block, const Rows &x,
   if constexpr (M > 1) tile_of<M - 1, J>(count, a, block, x, first, done);
 }
 
-// The blocks from `from` to `to`, J at a time, with all rows, at most M at a time.
+// Multiplies the blocks from `from` to `to`, J at a time, with all rows, at most M at a time.
 template <int M, int J, class Done>
 static inline void multiply_blocks(const Matrix &a, const Rows &x, int from, int to, Done &&done) {
-  const int tiles = (x.count + M - 1) / M, most = (x.count + tiles - 1) / tiles;
+  const int tiles = (x.count + M - 1) / M, max_rows = (x.count + tiles - 1) / tiles;
   int block = from;
   for (; block + J <= to; block += J)
-    for (int row = 0; row < x.count; row += most)
-      tile_of<M, J>(std::min(most, x.count - row), a, block, x, row, done);
+    for (int row = 0; row < x.count; row += max_rows)
+      tile_of<M, J>(std::min(max_rows, x.count - row), a, block, x, row, done);
   if constexpr (J > 1) multiply_blocks<FEW, FEW_BLOCKS>(a, x, block, to, done);
 }
 
-// All of y = Wx + b, by all threads of a team.
+// Computes y = Wx + b with all threads of a team.
 template <class Done>
 static inline void multiply(const Matrix &a, const Rows &x, Team &team, Done &&done) {
   const bool many = x.count > FEW && a.is_quantised();

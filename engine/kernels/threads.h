@@ -1,4 +1,4 @@
-// The threads of one call: how many, where they meet, and the memory that they work in.
+// The threads of one call: how they share work, wait for each other, and allocate memory.
 #pragma once
 
 #include <algorithm>
@@ -29,64 +29,66 @@ static inline int thread_count() {
 #endif
 }
 
-// Threads that share work out and meet when it is done.
+// Threads that share work, and wait for each other at its end.
 class Team {
-  std::vector<std::atomic<int>> taken;  // of each thread's part: how much has been begun
-  std::atomic<int> arrived{0}, passed{0};
+  std::vector<std::atomic<int>> progress;  // of each thread's part: the items already claimed
+  std::atomic<int> arrived{0}, phase{0};
 
  public:
-  explicit Team(int threads) : taken(threads) {}
+  explicit Team(int threads) : progress(threads) {}
 
-  int size() const { return (int)taken.size(); }
+  int size() const { return (int)progress.size(); }
 
-  // Called by all of them: work(from, to) for all of `count` pieces, by multiples of `least`; returns
-  // when all are done. Every thread has a part of its own, since memory is read fastest in one long
-  // stretch, and helps the others when it is through with that.
-  template <class Work> void share(int count, int least, Work &&work) {
-    const int part = padded((count + size() - 1) / size(), least);
+  // Must be called by all threads. Calls work(from, to) for ranges that together cover `count` items,
+  // whose lengths are multiples of `step`, and returns when all items are done. Every thread has a
+  // part of its own, since memory is read fastest in one long stretch. A thread that has finished
+  // its part helps the others.
+  template <class Work> void share(int count, int step, Work &&work) {
+    const int part = padded((count + size() - 1) / size(), step);
     for (int i = 0, owner = thread_number(); i < size(); i++, owner = (owner + 1) % size()) {
       const int first = std::min(owner * part, count), own = std::min(part, count - first);
-      for (int from, to; take(taken[owner], own, part, least, from, to);)
+      for (int from, to; claim(progress[owner], own, part, step, from, to);)
         work(first + from, first + to);
     }
-    meet();
+    wait_for_all();
   }
 
-  // The same, for each piece.
-  template <class Work> void each(int count, Work &&work) {
+  // The same with one call of work(i) for each item.
+  template <class Work> void for_each(int count, Work &&work) {
     share(count, 1, [&](int from, int to) {
       for (int i = from; i < to; i++) work(i);
     });
   }
 
  private:
-  // Takes what is next of a part: an eighth at first, less at the end, where others may be waiting.
-  static bool take(std::atomic<int> &taken, int count, int part, int least, int &from, int &to) {
-    from = taken.load(std::memory_order_relaxed);
+  // Claims the next range of a part: an eighth of the part at first, less at the end, where other
+  // threads may be waiting.
+  static bool claim(std::atomic<int> &progress, int count, int part, int step, int &from, int &to) {
+    from = progress.load(std::memory_order_relaxed);
     while (from < count) {
-      const int some = std::max(1, std::min(part / 8, (count - from) / 3));
-      to = std::min(from + padded(some, least), count);
-      if (taken.compare_exchange_weak(from, to)) return true;
+      const int length = std::max(1, std::min(part / 8, (count - from) / 3));
+      to = std::min(from + padded(length, step), count);
+      if (progress.compare_exchange_weak(from, to)) return true;
     }
     return false;
   }
 
-  // They spin, since the wait is short; but they soon let others run, since on a busy machine it may
-  // be one of us that has no processor.
-  void meet() {
-    const int turn = passed.load();
+  // Threads spin, since the wait is short, but soon yield: on a busy machine the awaited thread may
+  // be the one without a processor.
+  void wait_for_all() {
+    const int current = phase.load();
     if (arrived.fetch_add(1) + 1 == thread_count()) {
-      for (auto &one : taken) one.store(0, std::memory_order_relaxed);
+      for (auto &counter : progress) counter.store(0, std::memory_order_relaxed);
       arrived.store(0);
-      passed.store(turn + 1);
+      phase.store(current + 1);
       return;
     }
-    for (int spins = 0; passed.load(std::memory_order_acquire) == turn; spins++)
+    for (int spins = 0; phase.load(std::memory_order_acquire) == current; spins++)
       if (spins > 2000) std::this_thread::yield();
   }
 };
 
-// Memory of a calling thread that is kept from call to call.
+// Working memory of a calling thread, kept between calls.
 class Workspace {
   std::vector<char> memory;
   size_t used = 0;
@@ -97,10 +99,10 @@ class Workspace {
     used = 0;
   }
 
-  template <class T> T *take(size_t count) {
-    T *found = (T *)(((uintptr_t)memory.data() + used + 63) / 64 * 64);
-    used = (char *)(found + count) - memory.data();
-    return found;
+  template <class T> T *allocate(size_t count) {
+    T *block = (T *)(((uintptr_t)memory.data() + used + 63) / 64 * 64);
+    used = (char *)(block + count) - memory.data();
+    return block;
   }
 };
 

@@ -1,13 +1,12 @@
-"""Products of weights in 8 or 4 bits on a GPU, in Triton: few rows read the weights once.
+"""Products of 8-bit or 4-bit weights on a GPU, in Triton, for few rows of activations.
 
-Imported only where there is a GPU: `triton` comes with torch's builds for CUDA. The weights lie as
-`engine.network.quantised` has them for the CPU. That suits a GPU too: a block of 16 rows is one
-stretch of
-memory, in which each 32-bit word holds columns of one row, and sixteen neighbours those of sixteen
-rows; so neighbouring threads read neighbouring words.
+Import this module only on a machine with a GPU, since `triton` ships with torch's CUDA builds. The
+weights have the layout of `engine.network.quantised`, which also suits a GPU. A block of 16 rows is
+contiguous memory, in which each 32-bit word contains columns of one row, and sixteen neighbouring
+words belong to sixteen rows. So neighbouring threads read neighbouring words.
 
-Block sizes are fixed by the number of rows. Nothing is tuned, allocated beside the result, or
-waited for, so a product can be captured in a CUDA graph; `prepare` compiles all there is before.
+The number of rows determines the tile sizes. A product does no tuning, allocates only its result
+and waits for nothing, so it can be captured in a CUDA graph. `prepare` compiles all kernels before.
 """
 
 from __future__ import annotations
@@ -18,26 +17,28 @@ import triton.language as tl
 from torch import Tensor
 
 MAX_ROWS = 32
-"""Of activations; above, the arithmetic is worth a dense product."""
+"""Maximum rows of activations of `product`. For more, a dense product of wide weights is faster."""
 
 _BLOCK = 16
-_SHAPES = ((1, 128, 1, 4), (16, 128, 2, 3), (MAX_ROWS, 64, 4, 3))
-"""By rows of activations at most: words of a row and blocks of weights that a program takes at
-once, and how many times as much is under way.
+TILES = ((1, 128, 1, 4), (16, 128, 2, 3), (MAX_ROWS, 64, 4, 3))
+"""For each maximum number of rows: words and blocks of weights in a tile, and pipeline stages.
 
-The more rows, the more often activations are read again, hence the wider share of a program. All
+With more rows, activations are read more often. So a program then computes more blocks. All tiles
 fit 64 KB of shared memory.
 """
-_EXPANDED = 256
-"""Columns that a program makes wide."""
+EXPANDED_COLUMNS = 256
+"""Columns that a program of `expand_kernel` converts."""
 
-_WIDE, _WIDE_IS = tl.constexpr(0x4B000000), tl.constexpr(8388608.0)
-"""2^23 in float32, whose lowest bits count: with a small number put there, and 2^23 taken away
-again, it is that number. Converting takes a GPU four times as long or more."""
+_MAGIC_BITS, _MAGIC_VALUE = tl.constexpr(0x4B000000), tl.constexpr(8388608.0)
+"""2^23 in float32, as bits and as value.
+
+Its lowest bits count units. A small integer put there becomes a float when 2^23 is subtracted. A
+conversion instruction takes a GPU at least four times as long.
+"""
 
 
 @triton.jit(do_not_specialize=["rows", "columns", "outputs", "words"])
-def _product(
+def product_kernel(
     x,
     numbers,
     scales,
@@ -56,12 +57,12 @@ def _product(
 ):
     """Compute y (rows, outputs) = x (rows, columns) Wᵀ + bias for `BLOCKS` blocks of W.
 
-    `numbers` (blocks, words, 16) are 32-bit words of 32 / BITS columns.
+    `numbers` are 32-bit words (blocks, words, 16), each with 32 / BITS columns.
     """
-    of_x = x.dtype.element_ty
+    x_type = x.dtype.element_ty
     lane = tl.arange(0, 16 * BLOCKS)
     output = tl.program_id(0) * 16 * BLOCKS + lane
-    there = output < tl.cdiv(outputs, 16) * 16
+    is_output = output < tl.cdiv(outputs, 16) * 16
     block = (output // 16).to(tl.int64)
     row = tl.arange(0, ROWS)
     word = tl.arange(0, WORDS)
@@ -70,50 +71,52 @@ def _product(
     else:
         sums = tl.zeros((ROWS, 16 * BLOCKS), tl.float32)
     for first in tl.range(0, words, WORDS, num_stages=STAGES):
-        at = first + word
-        place = (block[None, :] * words + at[:, None]) * 16 + (lane % 16)[None, :]
-        inside = (at < words)[:, None] & there[None, :]
-        packed = tl.load(numbers + place, mask=inside, other=0)
+        index = first + word
+        offset = (block[None, :] * words + index[:, None]) * 16 + (lane % 16)[None, :]
+        is_inside = (index < words)[:, None] & is_output[None, :]
+        packed = tl.load(numbers + offset, mask=is_inside, other=0)
         if BITS == 4:
-            # 32 columns, four words, have one scale.
+            # 32 columns, which are four words, have one scale.
             groups = tl.cdiv(words, 4)
-            of_group = (block[None, :] * groups + (at // 4)[:, None]) * 16 + (lane % 16)[None, :]
-            scale = tl.load(scales + of_group, mask=inside, other=0.0).to(tl.float32)
+            scale_offset = (block[None, :] * groups + (index // 4)[:, None]) * 16 + (lane % 16)[
+                None, :
+            ]
+            scale = tl.load(scales + scale_offset, mask=is_inside, other=0.0).to(tl.float32)
         if ROWS == 1:
-            of_words = tl.zeros((WORDS, 16 * BLOCKS), tl.float32)
+            word_sums = tl.zeros((WORDS, 16 * BLOCKS), tl.float32)
         for column in tl.static_range(32 // BITS):
-            # Of 4 bits, the columns of a byte are four apart.
+            # With 4 bits, the two columns of a byte are four apart.
             shift = 8 * column if BITS == 8 else 8 * (column % 4) + 4 * (column // 4)
-            held = ((packed >> shift) & (2**BITS - 1)) | _WIDE
-            number = held.to(tl.float32, bitcast=True) - (_WIDE_IS + 2 ** (BITS - 1))
-            place_x = at * (32 // BITS) + column
+            bits = ((packed >> shift) & (2**BITS - 1)) | _MAGIC_BITS
+            number = bits.to(tl.float32, bitcast=True) - (_MAGIC_VALUE + 2 ** (BITS - 1))
+            x_column = index * (32 // BITS) + column
             if ROWS == 1:
-                value = tl.load(x + place_x, mask=place_x < columns, other=0.0).to(tl.float32)
-                of_words += number * value[:, None]
+                value = tl.load(x + x_column, mask=x_column < columns, other=0.0).to(tl.float32)
+                word_sums += number * value[:, None]
             else:
-                seen = (row < rows)[:, None] & (place_x < columns)[None, :]
+                x_mask = (row < rows)[:, None] & (x_column < columns)[None, :]
                 values = tl.load(
-                    x + row[:, None] * columns + place_x[None, :], mask=seen, other=0.0
+                    x + row[:, None] * columns + x_column[None, :], mask=x_mask, other=0.0
                 )
                 weight = number * scale if BITS == 4 else number
-                sums = tl.dot(values, weight.to(of_x), sums, input_precision="ieee")
+                sums = tl.dot(values, weight.to(x_type), sums, input_precision="ieee")
         if ROWS == 1:
-            sums += of_words * scale if BITS == 4 else of_words
+            sums += word_sums * scale if BITS == 4 else word_sums
     result = tl.sum(sums, 0)[None, :] if ROWS == 1 else sums
     if BITS == 8:
-        result = result * tl.load(scales + output, mask=there, other=0.0)[None, :]
-    kept = output < outputs
+        result = result * tl.load(scales + output, mask=is_output, other=0.0)[None, :]
+    is_stored = output < outputs
     if HAS_BIAS:
-        result += tl.load(bias + output, mask=kept, other=0.0).to(tl.float32)[None, :]
+        result += tl.load(bias + output, mask=is_stored, other=0.0).to(tl.float32)[None, :]
     tl.store(
         y + row[:, None] * outputs + output[None, :],
-        result.to(of_x),
-        mask=(row < rows)[:, None] & kept[None, :],
+        result.to(x_type),
+        mask=(row < rows)[:, None] & is_stored[None, :],
     )
 
 
 @triton.jit(do_not_specialize=["first", "words"])
-def _expand(
+def expand_kernel(
     numbers,
     scales,
     wide,
@@ -123,40 +126,40 @@ def _expand(
     BITS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Write some columns of one block's rows, from block `first`, in order.
+    """Write some columns of one block's rows to `wide`, whose first row is that of block `first`.
 
-    `numbers` (blocks, words, 16, 4) are bytes.
+    `numbers` are bytes (blocks, words, 16, 4).
     """
     block = (first + tl.program_id(0)).to(tl.int64)
     row = tl.arange(0, 16)[:, None]
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
-    inside = (column < columns) & (row < 16)
+    is_inside = (column < columns) & (row < 16)
     word = column // (32 // BITS)
-    place = ((block * words + word) * 16 + row) * 4 + column % 4
-    number = tl.load(numbers + place, inside, other=0).to(tl.int32)
+    offset = ((block * words + word) * 16 + row) * 4 + column % 4
+    number = tl.load(numbers + offset, is_inside, other=0).to(tl.int32)
     if BITS == 4:
         number = (number >> (4 * (column // 4 % 2))) & 15
-        place = (block * tl.cdiv(words, 4) + column // 32) * 16 + row
-        scale = tl.load(scales + place, inside, other=0.0).to(tl.float32)
+        offset = (block * tl.cdiv(words, 4) + column // 32) * 16 + row
+        scale = tl.load(scales + offset, is_inside, other=0.0).to(tl.float32)
     else:
         scale = tl.load(scales + block * 16 + row)
     value = (number - 2 ** (BITS - 1)).to(tl.float32) * scale
-    to = (tl.program_id(0).to(tl.int64) * 16 + row) * columns + column
-    tl.store(wide + to, value.to(wide.dtype.element_ty), inside)
+    target = (tl.program_id(0).to(tl.int64) * 16 + row) * columns + column
+    tl.store(wide + target, value.to(wide.dtype.element_ty), is_inside)
 
 
 def product(
     x: Tensor, numbers: Tensor, scales: Tensor, bias: Tensor | None, outputs: int
 ) -> Tensor:
-    """Return Wx + b for the rows of `x` (n, in), at most MAX_ROWS: (n, outputs), of x's type.
+    """Return Wx + b for `x` (n, in), n at most MAX_ROWS: (n, outputs), of the type of `x`.
 
-    `numbers` and `scales` are as in `engine.network.quantised`; sums are in float32.
+    `numbers` and `scales` have the layout of `engine.network.quantised`. Sums are in float32.
     """
     words = numbers.view(torch.int32)  # (blocks, words, 16, 1)
     y = torch.empty(x.shape[0], outputs, dtype=x.dtype, device=x.device)
-    rows, of_row, blocks, stages = next(shape for shape in _SHAPES if x.shape[0] <= shape[0])
+    rows, tile_words, blocks, stages = next(tile for tile in TILES if x.shape[0] <= tile[0])
     grid = (triton.cdiv(triton.cdiv(outputs, _BLOCK), blocks),)
-    _product[grid](
+    product_kernel[grid](
         x.contiguous(),
         words,
         scales,
@@ -169,7 +172,7 @@ def product(
         BITS=_bits(scales),
         HAS_BIAS=bias is not None,
         ROWS=rows,
-        WORDS=of_row,
+        WORDS=tile_words,
         BLOCKS=blocks,
         STAGES=stages,
     )
@@ -179,11 +182,14 @@ def product(
 def expand(
     numbers: Tensor, scales: Tensor, first: int, count: int, columns: int, dtype: torch.dtype
 ) -> Tensor:
-    """Return rows of the weights, from a multiple of 16 on: (count, columns) of a type."""
+    """Return `count` rows of the weights as `dtype`: (count, columns).
+
+    `first` must be a multiple of 16.
+    """
     blocks = triton.cdiv(count, _BLOCK)
     wide = torch.empty(blocks * _BLOCK, columns, dtype=dtype, device=numbers.device)
-    grid = (blocks, triton.cdiv(columns, _EXPANDED))
-    _expand[grid](
+    grid = (blocks, triton.cdiv(columns, EXPANDED_COLUMNS))
+    expand_kernel[grid](
         numbers,
         scales,
         wide,
@@ -191,24 +197,24 @@ def expand(
         columns,
         numbers.shape[1],
         BITS=_bits(scales),
-        COLUMNS=_EXPANDED,
+        COLUMNS=EXPANDED_COLUMNS,
     )
     return wide[:count]
 
 
 def prepare(bits: int, dtype: torch.dtype, device: torch.device) -> None:
-    """Compile what products of weights in 8 or 4 bits with activations of a type need.
+    """Compile the kernels for weights of `bits` bits and activations of `dtype`.
 
-    That takes some ten seconds on a machine that has not done it before. Raises whatever Triton
-    does where it cannot; RuntimeError for a GPU without the instructions (before Ampere, 2020).
+    The first time on a machine, that takes about ten seconds. Raises RuntimeError for a GPU without
+    the required instructions (before Ampere, 2020), and any exception of Triton if compiling fails.
     """
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
-        raise RuntimeError("this GPU is older than Ampere")
+        raise RuntimeError("this GPU is older than Ampere (2020)")
     numbers = torch.zeros(1, bits, _BLOCK, 4, dtype=torch.uint8, device=device)
     scales = torch.zeros(1, _BLOCK, device=device)
     if bits == 4:
         scales = torch.zeros(1, 1, _BLOCK, dtype=torch.bfloat16, device=device)
-    for rows, *_ in _SHAPES:
+    for rows, *_ in TILES:
         for bias in (None, torch.zeros(_BLOCK, dtype=dtype, device=device)):
             x = torch.zeros(rows, 32, dtype=dtype, device=device)
             product(x, numbers, scales, bias, _BLOCK)

@@ -1,20 +1,21 @@
-// What the network computes of sixteen numbers at a time.
+// Functions of the network on sixteen numbers at a time.
 #pragma once
 
 #include "lanes.h"
 
-// Adding it rounds a float of small magnitude to the nearest integer, in its lowest bits.
+// Adding it to a float of small magnitude rounds that to an integer, which is in the lowest bits.
 constexpr float ROUNDER = 12582912.0f;
 
-INLINE Ints rounded(const Floats &x) { return as_ints(x + ROUNDER) - as_ints(all(ROUNDER)); }
+INLINE Ints rounded(const Floats &x) { return as_ints(x + ROUNDER) - as_ints(broadcast(ROUNDER)); }
 
-// e to the x, to about 1e-7 of it: Cephes' expf (Moshier), a polynomial on +-ln 2 / 2.
+// e to the power x, with a relative error of about 1e-7: Cephes' expf (Moshier), a polynomial on
+// +-ln 2 / 2.
 INLINE Floats exponential(Floats x) {
-  x = smaller(larger(x, all(-87.0f)), all(88.0f));
+  x = minimum(maximum(x, broadcast(-87.0f)), broadcast(88.0f));
   const Ints n = rounded(x * 1.44269504088896341f);
   const Floats whole = to_floats(n);
   const Floats r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
-  Floats p = all(1.9875691500e-4f);
+  Floats p = broadcast(1.9875691500e-4f);
   p = p * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
@@ -24,7 +25,7 @@ INLINE Floats exponential(Floats x) {
   return p * as_floats((n + 127) << 23);
 }
 
-// x times the normal distribution's share below it, as GPT-2 approximates it by tanh.
+// GELU in GPT-2's approximation with tanh.
 INLINE Floats gelu(const Floats &x) {
   const Floats inner = (x + x * x * x * 0.044715f) * 1.5957691216057308f;
   return x / (exponential(inner * -1.0f) + 1.0f);

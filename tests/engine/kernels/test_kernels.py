@@ -1,4 +1,4 @@
-"""The kernels against plain arithmetic in torch: products, and whole steps of whole models."""
+"""The kernels compute the same as torch: products, attention, and steps of complete models."""
 
 import platform
 import shutil
@@ -26,15 +26,15 @@ GROUP = 128
 
 @pytest.fixture(scope="module")
 def native() -> Native:
-    made = build.shared_kernels().wait(timeout=120)
-    if made is None:
+    kernels = build.shared_kernels().wait(timeout=120)
+    if kernels is None:
         pytest.skip("optional: needs a C++ compiler")
-    return made
+    return kernels
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose sides the kernels can divide, five heads of 16."""
+    """A model whose widths suit the kernels: five heads of 16."""
     folder = tmp_path_factory.mktemp("sixteens")
     return make_checkpoint(folder, n_embd=80, n_head=5, n_layer=3, dtype=torch.bfloat16)
 
@@ -47,7 +47,7 @@ class NeverReady(build.KernelBuild):
 
 
 def rounded(x: Tensor) -> Tensor:
-    """Activations as 8 bits with one scale for 128 of them leave them."""
+    """Round activations to 8 bits, with one scale for every 128."""
     columns = x.shape[1]
     groups = torch.nn.functional.pad(x, (0, -columns % GROUP)).unflatten(1, (-1, GROUP))
     scales = groups.abs().amax(-1, keepdim=True).clamp(min=1e-30) / 127
@@ -66,9 +66,9 @@ def test_a_quantised_product_is_exact(
 ) -> None:
     weights = Quantised(random(*shape), random(shape[0]), bits)
     x = random(count, shape[1])
-    kept = weights.rows(torch.arange(shape[0])).double()
+    stored = weights.rows(torch.arange(shape[0])).double()
     assert weights.bias is not None
-    expected = (rounded(x).double() @ kept.T + weights.bias).float()
+    expected = (rounded(x).double() @ stored.T + weights.bias).float()
     torch.testing.assert_close(native.product(weights.held, x), expected, atol=1e-4, rtol=1e-5)
 
 
@@ -76,43 +76,47 @@ def test_a_quantised_product_is_exact(
 @pytest.mark.parametrize("count", [1, 3, 5, 8, 20])
 def test_a_plain_product_is_exact(native: Native, dtype: torch.dtype, count: int) -> None:
     weight, bias, x = random(70, 160).to(dtype), random(70), random(count, 160)
-    held = matrix(kind_of(dtype), (70, 160), weight, None, bias)
+    weights = matrix(kind_of(dtype), (70, 160), weight, None, bias)
     expected = torch.nn.functional.linear(x, weight.float(), bias)
-    torch.testing.assert_close(native.product(held, x), expected, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(native.product(weights, x), expected, atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("outlier", [0.0, 1e4])
-def test_a_row_of_zeros_or_with_an_outlier_stays_finite(native: Native, outlier: float) -> None:
+def test_a_row_of_zeros_or_with_an_outlier_has_a_finite_product(
+    native: Native, outlier: float
+) -> None:
     weights = Quantised(torch.zeros(32, 64), None, 4)
     x = torch.zeros(2, 64)
     x[0, 0] = outlier
     assert native.product(weights.held, x).abs().max() == 0
 
 
-@pytest.mark.parametrize(("bits", "most"), [(8, 0.01), (4, 0.1)])
-def test_quantising_loses_little(bits: Bits, most: float) -> None:
+@pytest.mark.parametrize(("bits", "tolerance"), [(8, 0.01), (4, 0.1)])
+def test_quantised_weights_are_close_to_the_original(bits: Bits, tolerance: float) -> None:
     weight = random(300, 200)
-    kept = Quantised(weight, None, bits).rows(torch.arange(300))
-    assert (kept - weight).norm() / weight.norm() < most
+    stored = Quantised(weight, None, bits).rows(torch.arange(300))
+    assert (stored - weight).norm() / weight.norm() < tolerance
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-def test_weights_made_wide_again_are_the_same(native: Native, bits: Bits) -> None:
+def test_expanded_weights_equal_the_quantised_weights(native: Native, bits: Bits) -> None:
     weights = Quantised(random(70, 160), None, bits)
     wide = native.expand(weights.held, 3, 50)
     assert torch.equal(wide, weights.rows(torch.arange(3, 53)).bfloat16())
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-def test_without_kernels_the_product_is_torchs(bits: Bits, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_kernels_torch_computes_the_product(
+    bits: Bits, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(quantised, "shared_kernels", NeverReady)
     weights, x = Quantised(random(70, 160), random(70), bits), random(5, 160)
-    kept = weights.rows(torch.arange(70))
-    torch.testing.assert_close(weights(x), x @ kept.T + weights.bias, atol=1e-4, rtol=1e-5)
+    stored = weights.rows(torch.arange(70))
+    torch.testing.assert_close(weights(x), x @ stored.T + weights.bias, atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-def test_for_a_matrix_unit_weights_are_made_wide(
+def test_with_a_matrix_unit_weights_are_expanded(
     native: Native, bits: Bits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
@@ -120,21 +124,21 @@ def test_for_a_matrix_unit_weights_are_made_wide(
     expected = x @ weights.rows(torch.arange(2100)).T + weights.bias
     assert not torch.equal(weights(x), native.product(weights.held, x))
     torch.testing.assert_close(weights(x), expected, atol=0.3, rtol=0.02)
-    few = weights(x[:3])
-    assert torch.equal(few, native.product(weights.held, x[:3]))
+    few_rows = weights(x[:3])
+    assert torch.equal(few_rows, native.product(weights.held, x[:3]))
 
 
 def logits(loaded: Loaded, ids: Tensor, parts: list[int], *, fuse: bool) -> Tensor:
-    """Logits of all ids, computed in steps of `parts` ids."""
+    """Return the logits of all ids, computed in steps of `parts` ids."""
     forward = loaded.decoder.forward
     assert isinstance(forward, LeanForward)
     forward._may_fuse = fuse
-    cache, found = KVCache(loaded.cache_shape), []
+    cache, logits_of_parts = KVCache(loaded.cache_shape), []
     with torch.inference_mode():
         for part in ids.split(parts):
-            found.append(forward(part, cache, last=len(part)))
+            logits_of_parts.append(forward(part, cache, last=len(part)))
             cache.commit(part.tolist())
-    return torch.cat(found)
+    return torch.cat(logits_of_parts)
 
 
 def load_quietly(model: Path | str, dtype: Dtype) -> Loaded:
@@ -142,9 +146,7 @@ def load_quietly(model: Path | str, dtype: Dtype) -> Loaded:
 
 
 @pytest.mark.parametrize("model", ["sixteens", "demo"])
-def test_a_step_in_one_call_equals_the_plain_one(
-    native: Native, checkpoint: Path, model: str
-) -> None:
+def test_a_fused_step_equals_a_plain_step(native: Native, checkpoint: Path, model: str) -> None:
     loaded = load_quietly(checkpoint if model == "sixteens" else "demo", "float32")
     assert isinstance(loaded.decoder.forward, LeanForward)
     assert loaded.decoder.forward._may_fuse
@@ -154,7 +156,7 @@ def test_a_step_in_one_call_equals_the_plain_one(
 
 
 @pytest.mark.parametrize("parts", [[1] * 50, [50]])
-def test_in_bfloat16_it_is_nearer_the_truth_than_the_plain_one(
+def test_in_bfloat16_a_fused_step_is_more_exact_than_a_plain_step(
     native: Native, checkpoint: Path, parts: list[int]
 ) -> None:
     exact, narrow = (load_quietly(checkpoint, dtype) for dtype in ("float32", "bfloat16"))
@@ -162,37 +164,39 @@ def test_in_bfloat16_it_is_nearer_the_truth_than_the_plain_one(
     assert isinstance(narrow.decoder.forward, LeanForward)
     fused_step = narrow.decoder.forward._fused_step()
     assert fused_step is not None
-    fused_step.takes_many = True  # as where torch has no instructions for such products
-    truth = logits(exact, ids, parts, fuse=False)
+    fused_step.takes_many = True  # as on processors without instructions that torch could use
+    exact_logits = logits(exact, ids, parts, fuse=False)
     plain, fused = (
-        (logits(narrow, ids, parts, fuse=fuse) - truth).norm() for fuse in (False, True)
+        (logits(narrow, ids, parts, fuse=fuse) - exact_logits).norm() for fuse in (False, True)
     )
     assert fused < plain
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int4"])
-def test_a_step_with_quantised_weights_equals_its_products(
+def test_a_fused_step_with_quantised_weights_is_close_to_a_plain_step(
     native: Native, checkpoint: Path, dtype: Dtype
 ) -> None:
     loaded = load_quietly(checkpoint, dtype)
     ids, parts = torch.arange(19, 99), [40, 20, 12, 1, 1, 1, 2, 3]
     plain, fused = (logits(loaded, ids, parts, fuse=fuse) for fuse in (False, True))
-    # Where float32 rounds differently, an activation may fall to the neighbouring number.
+    # float32 sums differ in the last bits, so an activation may round to the neighbouring number.
     assert torch.nn.functional.cosine_similarity(plain, fused).min() > 0.999
 
 
-@pytest.mark.parametrize(("dtype", "least"), [("bfloat16", 0.9999), ("int8", 0.99), ("int4", 0.9)])
-def test_the_embedded_model_stays_itself_in_fewer_bits(
-    native: Native, dtype: Dtype, least: float
+@pytest.mark.parametrize(
+    ("dtype", "min_similarity"), [("bfloat16", 0.9999), ("int8", 0.99), ("int4", 0.9)]
+)
+def test_the_embedded_model_has_similar_logits_in_fewer_bits(
+    native: Native, dtype: Dtype, min_similarity: float
 ) -> None:
     exact, narrow = load_quietly("demo", "float32"), load_quietly("demo", dtype)
     assert narrow.info.dtype == dtype
     ids = torch.tensor(exact.decoder.tokenizer.encode("def mean(numbers):\n    total = 0\n"))
-    truth, found = (logits(one, ids, [len(ids)], fuse=True) for one in (exact, narrow))
-    assert torch.nn.functional.cosine_similarity(truth, found).min() > least
+    expected, actual = (logits(model, ids, [len(ids)], fuse=True) for model in (exact, narrow))
+    assert torch.nn.functional.cosine_similarity(expected, actual).min() > min_similarity
 
 
-def test_text_is_the_same_whether_steps_are_fused(native: Native) -> None:
+def test_fused_steps_generate_the_same_text(native: Native) -> None:
     loaded = load_quietly("demo", "float32")
     forward = loaded.decoder.forward
     assert isinstance(forward, LeanForward)
@@ -211,7 +215,7 @@ CHECK = Path(__file__).with_name("kernels_check.cpp")
 
 
 def check(compiler: str, flags: list[str], program: Path, *runner: str) -> str:
-    """Compile the check for a processor and run it; return what it says of itself."""
+    """Compile the check for a kind of processor, run it and return its output."""
     flags = ["-std=c++17", "-O1", "-Wno-psabi", *flags]
     subprocess.run([compiler, *flags, str(CHECK), "-o", str(program)], check=True)
     done = subprocess.run([*runner, str(program)], capture_output=True, text=True, check=False)
@@ -220,34 +224,34 @@ def check(compiler: str, flags: list[str], program: Path, *runner: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("flags", "what"),
+    ("flags", "expected"),
     [
         ("-march=native", " bytes of vector"),
         ("-march=x86-64-v3", "32 bytes of vector, no products of bytes"),  # AVX2
         ("-march=x86-64", "16 bytes of vector, no products of bytes"),
     ],
 )
-def test_any_processor_computes_exactly(
-    native: Native, tmp_path: Path, flags: str, what: str
+def test_the_kernels_are_exact_on_any_processor(
+    native: Native, tmp_path: Path, flags: str, expected: str
 ) -> None:
     if platform.machine() != "x86_64":
         pytest.skip("optional: needs an x86-64 processor")
     if "v3" in flags and "avx2" not in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
         pytest.skip("optional: needs a processor with AVX2")
-    assert what in check("c++", [flags], tmp_path / "check")
+    assert expected in check("c++", [flags], tmp_path / "check")
 
 
 @pytest.mark.parametrize("extension", ["", "+dotprod"])
-def test_arm_computes_exactly(tmp_path: Path, extension: str) -> None:
+def test_the_kernels_are_exact_on_arm(tmp_path: Path, extension: str) -> None:
     compiler, runner = "aarch64-linux-gnu-g++", "qemu-aarch64"
     if not (shutil.which(compiler) and shutil.which(runner)):
         pytest.skip("optional: needs g++-aarch64-linux-gnu and qemu-user, see CONTRIBUTING.md")
     flags = [f"-march=armv8.2-a{extension}", "-static"]
-    said = check(compiler, flags, tmp_path / "check", runner)
-    assert ("no products" in said) == (not extension)
+    output = check(compiler, flags, tmp_path / "check", runner)
+    assert ("no products" in output) == (not extension)
 
 
-def test_one_openmp_is_in_the_process() -> None:
+def test_the_process_has_one_openmp_runtime() -> None:
     script = (
         "import torch; from engine.kernels.build import shared_kernels; "
         "assert shared_kernels().wait() is not None; torch.ones(300, 300) @ torch.ones(300, 300);"
@@ -262,7 +266,9 @@ def test_one_openmp_is_in_the_process() -> None:
     assert int(done.stdout) == 1
 
 
-def test_without_a_compiler_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_the_error_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(build.NoKernelsError, match=r"C\+\+ compiler"):
@@ -278,11 +284,11 @@ def test_attention_of_many_rows_is_exact(
     heads, rows = 3, start + count
     query = random(count, heads * dim).to(dtype)
     keys, values = random(rows, dim).to(dtype), random(rows + 1, dim)[1:].to(dtype).contiguous()
-    found = native.attend(query, keys, values, heads, dim**-0.5)
+    actual = native.attend(query, keys, values, heads, dim**-0.5)
     by_head = query.float().view(count, heads, dim).transpose(0, 1)
     scores = by_head @ keys.float().T * dim**-0.5
     later = torch.arange(rows) > torch.arange(start, rows)[:, None]
-    shares = scores.masked_fill(later, -torch.inf).softmax(-1)
-    expected = (shares @ values.float()).transpose(0, 1).reshape(count, heads * dim)
-    close = 1e-5 if dtype == torch.float32 else 0.03
-    torch.testing.assert_close(found.float(), expected, atol=close, rtol=close)
+    probabilities = scores.masked_fill(later, -torch.inf).softmax(-1)
+    expected = (probabilities @ values.float()).transpose(0, 1).reshape(count, heads * dim)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.03
+    torch.testing.assert_close(actual.float(), expected, atol=tolerance, rtol=tolerance)

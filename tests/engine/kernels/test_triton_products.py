@@ -1,4 +1,4 @@
-"""Triton's products of quantised weights, in its interpreter or on a GPU, and compiled for some."""
+"""Products of quantised weights in Triton, on a GPU or in its interpreter, and compiled."""
 
 import json
 import logging
@@ -15,13 +15,13 @@ from engine.network import quantised
 
 PROGRAM = "tests.engine.kernels.triton_program"
 
-# A share of the largest number: float32 sums in another order; results of 11 or 8 bits, the last of
-# which the interpreter cuts off rather than rounds.
-CLOSE = {"float32": 1e-6, "float16": 1e-3, "bfloat16": 1e-2}
+# Largest difference, as a share of the largest number. float32 sums are in another order. The other
+# results have 11 or 8 bits, the last of which the interpreter truncates instead of rounding.
+TOLERANCES = {"float32": 1e-6, "float16": 1e-3, "bfloat16": 1e-2}
 
 
 @pytest.fixture(scope="module")
-def distances() -> dict[str, float]:
+def errors() -> dict[str, float]:
     pytest.importorskip("triton", reason="optional: needs Triton")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     if not torch.cuda.is_available():
@@ -35,24 +35,24 @@ def distances() -> dict[str, float]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    errors: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return errors
 
 
-@pytest.mark.parametrize("what", ["of_products", "of_weights", "of_calls"])
+@pytest.mark.parametrize("check", ["product_error", "expand_error", "call_error"])
 @pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("dtype", CLOSE)
-def test_they_are_near_plain_arithmetic(
-    distances: dict[str, float], what: str, bits: int, dtype: str
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_results_are_close_to_plain_arithmetic(
+    errors: dict[str, float], check: str, bits: int, dtype: str
 ) -> None:
-    assert distances[f"{what} {bits} {dtype}"] < CLOSE[dtype]
+    assert errors[f"{check} {bits} {dtype}"] < TOLERANCES[dtype]
 
 
 @pytest.mark.parametrize("capability", [80, 90])
-def test_they_can_be_compiled(
+def test_the_kernels_can_be_compiled(
     capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the interpreter lets pass the compiler may not, and the memory of a GPU is small."""
+    """The compiler is stricter than the interpreter, and a GPU has little shared memory."""
     triton: Any = pytest.importorskip("triton", reason="optional: needs Triton")
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -61,40 +61,40 @@ def test_they_can_be_compiled(
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
 
-    def compiled(function: Any, signature: dict[str, str], constants: dict[str, Any]) -> Any:
-        whole = {name: signature.get(name, "constexpr") for name in function.arg_names}
-        even = [
-            at
-            for at, (name, kind) in enumerate(whole.items())
+    def compile_kernel(function: Any, signature: dict[str, str], constants: dict[str, Any]) -> Any:
+        kinds = {name: signature.get(name, "constexpr") for name in function.arg_names}
+        aligned_arguments = [
+            index
+            for index, (name, kind) in enumerate(kinds.items())
             if kind != "constexpr" and name not in function.do_not_specialize
         ]
-        aligned = {(at,): [["tt.divisibility", 16]] for at in even}
-        source = ASTSource(function, whole, constants, aligned)
+        aligned = {(index,): [["tt.divisibility", 16]] for index in aligned_arguments}
+        source = ASTSource(function, kinds, constants, aligned)
         return triton.compile(source, target=GPUTarget("cuda", capability, 32))
 
     for bits, scale in ((8, "*fp32"), (4, "*bf16")):
         numbers = dict.fromkeys(("rows", "columns", "outputs", "words", "first"), "i32")
-        made = compiled(
-            triton_products._expand,
+        compiled = compile_kernel(
+            triton_products.expand_kernel,
             {"numbers": "*u8", "scales": scale, "wide": "*bf16", **numbers},
-            {"BITS": bits, "COLUMNS": triton_products._EXPANDED},
+            {"BITS": bits, "COLUMNS": triton_products.EXPANDED_COLUMNS},
         )
-        assert "st.global.v4" in made.asm["ptx"]
-        for rows, words, blocks, stages in triton_products._SHAPES:
+        assert "st.global.v4" in compiled.asm["ptx"]
+        for rows, words, blocks, stages in triton_products.TILES:
             sizes = {"ROWS": rows, "WORDS": words, "BLOCKS": blocks, "STAGES": stages}
             tensors = {"x": "*bf16", "bias": "*bf16", "y": "*bf16", "numbers": "*i32"}
-            made = compiled(
-                triton_products._product,
+            compiled = compile_kernel(
+                triton_products.product_kernel,
                 {**tensors, "scales": scale, **numbers},
                 {"BITS": bits, "HAS_BIAS": True, **sizes},
             )
-            assert made.metadata.shared <= 64 * 1024
-            # Weights are fetched ahead, sixteen bytes at a time.
-            assert "cp.async.cg.shared.global [" in made.asm["ptx"]
-            assert ("mma.sync" in made.asm["ptx"]) is (rows > 1)
+            assert compiled.metadata.shared <= 64 * 1024
+            # Weights are prefetched, sixteen bytes at a time.
+            assert "cp.async.cg.shared.global [" in compiled.asm["ptx"]
+            assert ("mma.sync" in compiled.asm["ptx"]) is (rows > 1)
 
 
-def test_where_there_is_no_triton_it_is_said_once(
+def test_without_triton_one_warning_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     import engine

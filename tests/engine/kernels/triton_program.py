@@ -1,7 +1,7 @@
-"""Run as a program: how far Triton's products of quantised weights are from plain arithmetic.
+"""A program that compares Triton's products of quantised weights with plain arithmetic.
 
-On a GPU they run there; without one, in Triton's interpreter, which must be told by the environment
-(TRITON_INTERPRET=1) before Triton is imported. Prints one JSON object.
+The products run on a GPU or, without one, in Triton's interpreter. For the interpreter,
+TRITON_INTERPRET=1 must be set before Triton is imported. Prints the errors as one JSON object.
 """
 
 import json
@@ -18,7 +18,7 @@ from engine.network.quantised import Bits, Quantised
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SHAPES = ((16, 32), (70, 1100), (24, 2080))
-"""(out, in): less than a block of words and more than one, sides that nothing divides."""
+"""Shapes (out, in): less and more than one block of words, and sizes without common divisors."""
 COUNTS = (1, 2, 16, 29)
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -27,64 +27,64 @@ def random(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))).to(DEVICE)
 
 
-def distance(made: Tensor, expected: Tensor) -> float:
-    """The largest difference, as a share of the largest number."""
-    return float((made.double() - expected).abs().max() / expected.abs().max())
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    """Return the largest difference, as a share of the largest number."""
+    return float((actual.double() - expected).abs().max() / expected.abs().max())
 
 
-def of_products(bits: Bits, dtype: torch.dtype) -> float:
+def product_error(bits: Bits, dtype: torch.dtype) -> float:
     worst = 0.0
     for shape in SHAPES:
         bias = random(shape[0]).to(dtype) if shape[0] != 70 else None
-        held = Quantised(random(*shape), bias, bits)
-        kept = held.rows(torch.arange(shape[0])).double()
+        weights = Quantised(random(*shape), bias, bits)
+        exact = weights.rows(torch.arange(shape[0])).double()
         for count in COUNTS:
             x = random(count, shape[1]).to(dtype)
-            expected = x.double() @ kept.T + (0.0 if bias is None else bias.double())
-            made = triton_products.product(x, held.numbers, held.scales, bias, shape[0])
-            assert made.dtype is dtype
-            worst = max(worst, distance(made, expected))
+            expected = x.double() @ exact.T + (0.0 if bias is None else bias.double())
+            result = triton_products.product(x, weights.numbers, weights.scales, bias, shape[0])
+            assert result.dtype is dtype
+            worst = max(worst, relative_error(result, expected))
     return worst
 
 
-def of_weights(bits: Bits, dtype: torch.dtype) -> float:
+def expand_error(bits: Bits, dtype: torch.dtype) -> float:
     worst = 0.0
     for rows, columns in SHAPES:
-        held = Quantised(random(rows, columns), None, bits)
+        weights = Quantised(random(rows, columns), None, bits)
         first = 16 if rows > 16 else 0
         wide = triton_products.expand(
-            held.numbers, held.scales, first, rows - first, columns, dtype
+            weights.numbers, weights.scales, first, rows - first, columns, dtype
         )
-        expected = held.rows(torch.arange(first, rows)).double()
+        expected = weights.rows(torch.arange(first, rows)).double()
         assert wide.shape == expected.shape
-        worst = max(worst, distance(wide, expected))
+        worst = max(worst, relative_error(wide, expected))
     return worst
 
 
-def of_calls(bits: Bits, dtype: torch.dtype) -> float:
-    """As the network calls them: few rows, and more than are worth anything but a dense product."""
+def call_error(bits: Bits, dtype: torch.dtype) -> float:
+    """Return the error of calls as the network makes them: with few rows, and with many."""
     triton_products.prepare(bits, dtype, torch.device(DEVICE))
-    quantised._ROWS_AT_ONCE = 32  # made wide
+    quantised._ROWS_AT_ONCE = 32  # rows expanded together
     shape = (70, 160)
-    held = Quantised(random(*shape), random(shape[0]).to(dtype), bits)
-    held._gpu = triton_products
-    assert held.bias is not None
-    kept = held.rows(torch.arange(shape[0])).double()
+    weights = Quantised(random(*shape), random(shape[0]).to(dtype), bits)
+    weights._gpu = triton_products
+    assert weights.bias is not None
+    exact = weights.rows(torch.arange(shape[0])).double()
     worst = 0.0
     for count in (3, 40):
         x = random(count, shape[1]).to(dtype)
-        made = held(x)
-        assert made.dtype is dtype
-        worst = max(worst, distance(made, x.double() @ kept.T + held.bias.double()))
+        result = weights(x)
+        assert result.dtype is dtype
+        worst = max(worst, relative_error(result, x.double() @ exact.T + weights.bias.double()))
     return worst
 
 
-def mend_the_interpreter() -> None:
-    """Let its dot product take bfloat16, whose bits it multiplies as if they were integers."""
+def fix_the_interpreter() -> None:
+    """Make its dot product support bfloat16, whose bits it would multiply as integers."""
     plain = interpreter.InterpreterBuilder.create_dot
 
-    def widened(builder: Any, one: Any) -> Any:
-        return builder.cast_impl(one, tl.float32) if one.dtype.scalar == tl.bfloat16 else one
+    def widened(builder: Any, x: Any) -> Any:
+        return builder.cast_impl(x, tl.float32) if x.dtype.scalar == tl.bfloat16 else x
 
     def create_dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
         return plain(self, widened(self, a), widened(self, b), *rest)
@@ -94,14 +94,14 @@ def mend_the_interpreter() -> None:
 
 def main() -> None:
     if DEVICE == "cpu":
-        mend_the_interpreter()
-    found = {
-        f"{what.__name__} {bits} {dtype}": what(bits, getattr(torch, dtype))
-        for what in (of_products, of_weights, of_calls)
+        fix_the_interpreter()
+    errors = {
+        f"{check.__name__} {bits} {dtype}": check(bits, getattr(torch, dtype))
+        for check in (product_error, expand_error, call_error)
         for bits in (8, 4)
         for dtype in DTYPES
     }
-    print(json.dumps(found))
+    print(json.dumps(errors))
 
 
 if __name__ == "__main__":

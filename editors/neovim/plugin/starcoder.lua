@@ -1,4 +1,4 @@
--- The command; everything else begins with require('starcoder').setup().
+-- Defines :Starcoder. The plugin itself starts with require('starcoder').setup().
 if vim.g.loaded_starcoder then
   return
 end

@@ -1,4 +1,4 @@
--- Ghost text by vim.lsp.inline_completion, Neovim 0.12 and newer.
+-- Ghost text with vim.lsp.inline_completion, for Neovim 0.12 and newer.
 local server = require('starcoder.server')
 
 local M = {}
@@ -17,18 +17,18 @@ function M.accept()
   return M.is_visible() and vim.lsp.inline_completion.get()
 end
 
---- Hand what is shown to `act`, in place of accepting it.
----@param act fun(shown: starcoder.Shown)
-function M.take(act)
+--- Pass the visible suggestion to `callback` instead of accepting it.
+---@param callback fun(suggestion: starcoder.Suggestion)
+function M.take(callback)
   return M.is_visible()
     and vim.lsp.inline_completion.get({
       on_accept = function(item)
-        act({ text = M.rest(item), command = item.command, client_id = item.client_id })
+        callback({ text = M.rest(item), command = item.command, client_id = item.client_id })
       end,
     })
 end
 
---- Return what of an item is not typed yet.
+--- Return the part of an item's text that is not typed yet.
 function M.rest(item)
   local text = type(item.insert_text) == 'string' and item.insert_text or item.insert_text.value
   if not item.range then
@@ -42,41 +42,42 @@ function M.rest(item)
   return text:sub(cursor[2] - column + 1)
 end
 
---- Return what Neovim holds of a client's candidates in a buffer, nil where it keeps them elsewhere.
-local function held(buffer, client)
-  local found, capability = pcall(require, 'vim.lsp._capability')
-  local kind = found and (capability.all or {}).inline_completion
+--- Return Neovim's state of a client's candidates in a buffer. Neovim has no public API for it, so this
+--- returns nil if the private module has changed.
+local function candidates_of(buffer, client)
+  local is_available, capability = pcall(require, 'vim.lsp._capability')
+  local kind = is_available and (capability.all or {}).inline_completion
   local completor = kind and kind.active[buffer]
   return completor and (completor.client_state or {})[client.id]
 end
 
----@type string? where all candidates were asked for
-local asked_at
+---@type string? the position at which all candidates were last requested
+local requested_position
 
---- Go to another candidate. The server gives several only when asked by hand, which Neovim never
---- does by itself, so the first time at a place does that.
----@param by integer
-function M.select(by)
+--- Show another candidate. The server returns several candidates only for an explicit request, which
+--- Neovim never sends. So the first call at a position sends one.
+---@param count integer how many candidates to advance; negative for backwards
+function M.select(count)
   local buffer = vim.api.nvim_get_current_buf()
   local client = server.client(buffer, true)
   local row, column = unpack(vim.api.nvim_win_get_cursor(0))
-  local function here()
+  local function position()
     return ('%d:%d:%d:%d'):format(buffer, vim.api.nvim_buf_get_changedtick(buffer), row, column)
   end
-  local place = here()
+  local start = position()
   local function move()
-    vim.lsp.inline_completion.select({ count = by })
+    vim.lsp.inline_completion.select({ count = count })
   end
-  if asked_at == place or not client or not held(buffer, client) then
+  if requested_position == start or not client or not candidates_of(buffer, client) then
     return move()
   end
-  asked_at = place
+  requested_position = start
   local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
   params.context = { triggerKind = vim.lsp.protocol.InlineCompletionTriggerKind.Invoked }
   server.send(client, 'textDocument/inlineCompletion', params, function(err, result)
     local items = result and (result.items or result) or {}
-    local candidates = held(buffer, client)
-    if err or #items == 0 or not candidates or here() ~= place or not M.is_visible() then
+    local candidates = candidates_of(buffer, client)
+    if err or #items == 0 or not candidates or position() ~= start or not M.is_visible() then
       return
     end
     candidates.items = items
@@ -88,7 +89,7 @@ function M.dismiss()
   vim.api.nvim_buf_clear_namespace(0, namespace, 0, -1)
 end
 
---- Nothing: it asks anew by itself when the cursor has moved.
+--- Do nothing: Neovim sends a new request itself when the cursor moves.
 function M.refresh() end
 
 return M

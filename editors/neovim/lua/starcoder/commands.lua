@@ -1,18 +1,18 @@
 -- :Starcoder and its subcommands.
 local M = {}
 
-local function lines_of(call)
+local function range_of(call)
   return call.range > 0 and { first = call.line1, last = call.line2 } or nil
 end
 
 local function task(name)
   return function(call, rest)
-    require('starcoder.tasks').run(name, { instruction = rest, lines = lines_of(call) })
+    require('starcoder.tasks').run(name, { instruction = rest, lines = range_of(call) })
   end
 end
 
 ---@type table<string, fun(call: table, rest: string)>
-M.all = {
+M.subcommands = {
   chat = function(call, rest)
     local chat = require('starcoder.chat')
     if call.range > 0 then
@@ -35,7 +35,7 @@ M.all = {
   edit = function(call, rest)
     local function run(instruction)
       if instruction and instruction ~= '' then
-        local options = { instruction = instruction, lines = lines_of(call) }
+        local options = { instruction = instruction, lines = range_of(call) }
         require('starcoder.tasks').run('edit', options)
       end
     end
@@ -60,23 +60,23 @@ M.all = {
 
 function M.run(call)
   local name = call.fargs[1] or 'chat'
-  local act = M.all[name]
-  if not act then
-    vim.notify(('starcoder: there is no :Starcoder %s'):format(name), vim.log.levels.ERROR)
+  local subcommand = M.subcommands[name]
+  if not subcommand then
+    vim.notify(('starcoder: unknown command :Starcoder %s'):format(name), vim.log.levels.ERROR)
     return
   end
-  act(call, table.concat(vim.list_slice(call.fargs, 2), ' '))
+  subcommand(call, table.concat(vim.list_slice(call.fargs, 2), ' '))
 end
 
 function M.complete(lead, line)
   if #vim.split(line, '%s+') > 2 then
     return {}
   end
-  local found = vim.tbl_filter(function(name)
+  local matches = vim.tbl_filter(function(name)
     return vim.startswith(name, lead)
-  end, vim.tbl_keys(M.all))
-  table.sort(found)
-  return found
+  end, vim.tbl_keys(M.subcommands))
+  table.sort(matches)
+  return matches
 end
 
 return M

@@ -1,4 +1,4 @@
--- Options of setup(), checked: what is wrong is named, and the rest is used.
+-- The options of setup() and their validation.
 local M = {}
 
 ---@class starcoder.Keymaps
@@ -10,12 +10,12 @@ local M = {}
 ---@field dismiss? string|false
 
 ---@class starcoder.Options
----@field cmd? string[] the server
----@field filetypes? string[] where it runs; everywhere if not given
+---@field cmd? string[] the server and its arguments
+---@field filetypes? string[] filetypes for which the server runs; all by default
 ---@field root_markers? string[]
----@field settings? table<string, any> as docs/settings.md lists them, without `starcoder.`
----@field keymaps? starcoder.Keymaps|false in insert mode; false for none
----@field chat_width? integer columns of the chat window
+---@field settings? table<string, any> the settings in docs/settings.md, without `starcoder.`
+---@field keymaps? starcoder.Keymaps|false keys in insert mode; false for none
+---@field chat_width? integer width of the chat window in columns
 
 ---@type starcoder.Options
 M.defaults = {
@@ -43,19 +43,19 @@ local types = {
   chat_width = 'number',
 }
 
---- Take on the user's options. Returns nil, having said why, if they cannot be used.
+--- Use the user's options. Returns nil after an error message if an option is invalid.
 ---@param options? starcoder.Options
 ---@return starcoder.Options?
 function M.set(options)
   options = options or {}
   for key, value in pairs(options) do
-    local wanted = types[key]
-    local known = wanted ~= nil or key == 'keymaps'
-    if not known then
-      vim.notify(('starcoder: setup() knows no option %q'):format(key), vim.log.levels.ERROR)
+    local expected = types[key]
+    local is_option = expected ~= nil or key == 'keymaps'
+    if not is_option then
+      vim.notify(('starcoder: setup() has no option %q'):format(key), vim.log.levels.ERROR)
       return nil
-    elseif wanted and type(value) ~= wanted then
-      local message = ('starcoder: the option %s must be a %s'):format(key, wanted)
+    elseif expected and type(value) ~= expected then
+      local message = ('starcoder: the option %s must be a %s'):format(key, expected)
       vim.notify(message, vim.log.levels.ERROR)
       return nil
     end

@@ -1,30 +1,32 @@
--- Ghost text: Neovim's own from 0.12 on, ours before, with the same keys.
+-- Ghost text: Neovim's own from 0.12 on, extmarks of this plugin before, with the same keys.
 local parts = require('starcoder.parts')
 local server = require('starcoder.server')
 
 local M = {}
 
----@class starcoder.Shown
----@field text string what stands in grey, from the cursor on
----@field command? table
+---@class starcoder.Suggestion
+---@field text string the text after the cursor that is not typed yet
+---@field num_replaced? integer number of bytes right of the cursor that it replaces
+---@field command? table the command that reports its acceptance to the server
 ---@field client_id integer
 
-local function own()
+local function backend()
   return require(vim.lsp.inline_completion and 'starcoder.builtin' or 'starcoder.extmarks')
 end
 
 function M.enable()
-  own().enable()
+  backend().enable()
 end
 
 ---@return boolean
 function M.is_visible()
-  return own().is_visible()
+  return backend().is_visible()
 end
 
-local function report(shown, part)
-  local command = shown.command
-  local client = command and vim.lsp.get_client_by_id(shown.client_id)
+--- Report to the server that a part of a suggestion was accepted.
+local function report(suggestion, part)
+  local command = suggestion.command
+  local client = command and vim.lsp.get_client_by_id(suggestion.client_id)
   if not client then
     return
   end
@@ -41,31 +43,31 @@ local function insert(text)
   vim.api.nvim_win_set_cursor(0, { row + #lines - 1, last })
 end
 
---- Take all of what is shown, its first `word` or `line`. False if nothing is shown.
+--- Accept the visible suggestion or its first word or line. Returns false if nothing is visible.
 ---@param part? 'word'|'line'
 ---@return boolean
 function M.accept(part)
   if not part then
-    return own().accept()
+    return backend().accept()
   end
-  return own().take(function(shown)
-    local text = parts[part](shown.text)
-    if text == shown.text then
+  return backend().take(function(suggestion)
+    local text = parts[part](suggestion.text)
+    if text == suggestion.text then
       part = nil
     end
     insert(text)
-    report(shown, part or 'all')
-    own().refresh()
+    report(suggestion, part or 'all')
+    backend().refresh()
   end)
 end
 
----@param by integer
-function M.select(by)
-  own().select(by)
+---@param count integer how many candidates to advance; negative for backwards
+function M.select(count)
+  backend().select(count)
 end
 
 function M.dismiss()
-  own().dismiss()
+  backend().dismiss()
 end
 
 return M

@@ -1,10 +1,10 @@
--- :checkhealth starcoder
+-- The checks of :checkhealth starcoder.
 local M = {}
 
 local function check_editor()
   local version = tostring(vim.version())
   if vim.fn.has('nvim-0.12') == 1 then
-    vim.health.ok(('Neovim %s shows ghost text by itself'):format(version))
+    vim.health.ok(('Neovim %s has built-in ghost text'):format(version))
   elseif vim.fn.has('nvim-0.10') == 1 then
     vim.health.ok(('Neovim %s: this plugin shows ghost text'):format(version))
   else
@@ -24,30 +24,33 @@ local function check_server(cmd)
     vim.health.ok(('the server is %s'):format(table.concat(cmd, ' ')))
     return
   end
-  local done = vim.system({ cmd[1], '--version' }, { text = true, timeout = 20000 }):wait()
-  if done.code == 0 then
-    vim.health.ok(vim.trim(done.stdout))
+  local result = vim.system({ cmd[1], '--version' }, { text = true, timeout = 20000 }):wait()
+  if result.code == 0 then
+    vim.health.ok(vim.trim(result.stdout))
   else
-    vim.health.error(('%s --version ended with %d'):format(cmd[1], done.code), vim.trim(done.stderr or ''))
+    vim.health.error(
+      ('%s --version failed with exit code %d'):format(cmd[1], result.code),
+      vim.trim(result.stderr or '')
+    )
   end
 end
 
 local function check_engine()
   local client = require('starcoder.server').client(nil, true)
   if not client then
-    local advice = 'Open a file; see :messages and the log of :lua =vim.lsp.get_log_path()'
+    local advice = 'Open a file. See also :messages and the file :lua =vim.lsp.get_log_path()'
     vim.health.warn('the server is not running', advice)
     return
   end
   local status = require('starcoder.status').current
-  local said = ('%s, %s on %s'):format(status.state or 'unknown', status.model or '', status.device or '')
+  local summary = ('%s, %s on %s'):format(status.state or 'unknown', status.model or '', status.device or '')
   if status.state == 'error' then
-    vim.health.error(said, status.message)
+    vim.health.error(summary, status.message)
   else
-    vim.health.ok(said)
+    vim.health.ok(summary)
   end
   if status.demo then
-    local message = 'this is the demo model: suggestions are poor by nature; %s tells of others'
+    local message = 'this is the small demo model with poor suggestions; %s lists better models'
     vim.health.info(message:format('`starcoder-lsp models`'))
   end
 end

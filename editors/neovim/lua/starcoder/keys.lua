@@ -1,4 +1,4 @@
--- Keys of insert mode; each does what it did before where nothing is shown.
+-- Keys of insert mode. Without a visible suggestion, each key keeps its previous function.
 local M = {}
 
 local actions = {
@@ -29,33 +29,33 @@ local actions = {
 function M.map(keymaps)
   for name, key in pairs(keymaps or {}) do
     if key and actions[name] then
-      local before = vim.fn.maparg(key, 'i', false, true)
+      local previous = vim.fn.maparg(key, 'i', false, true)
       vim.keymap.set('i', key, function()
         local ghost = require('starcoder.ghost')
         if ghost.is_visible() and actions[name](ghost) then
           return ''
         end
-        return M.as_before(key, before)
+        return M.previous_result(key, previous)
       end, { expr = true, replace_keycodes = true, desc = 'StarCoder: ' .. name:gsub('_', ' ') })
     elseif key then
-      vim.notify(('starcoder: there is no key for %q'):format(name), vim.log.levels.ERROR)
+      vim.notify(('starcoder: keymaps has no action %q'):format(name), vim.log.levels.ERROR)
     end
   end
 end
 
---- Return what a key does without us.
-function M.as_before(key, before)
-  if vim.tbl_isempty(before) then
+--- Run the mapping that a key had before, and return the keys to type.
+function M.previous_result(key, previous)
+  if vim.tbl_isempty(previous) then
     return key
   end
-  if before.callback then
-    local result = before.callback()
-    return before.expr == 1 and result or ''
+  if previous.callback then
+    local result = previous.callback()
+    return previous.expr == 1 and result or ''
   end
-  if before.expr == 1 then
-    return vim.api.nvim_eval(before.rhs)
+  if previous.expr == 1 then
+    return vim.api.nvim_eval(previous.rhs)
   end
-  return before.rhs
+  return previous.rhs
 end
 
 return M

@@ -1,13 +1,13 @@
--- Markdown in our own buffers.
+-- Markdown highlighting for the plugin's own buffers.
 local M = {}
 
---- Make a buffer markdown. A Neovim without its parser still shows the text.
+--- Set a buffer's filetype to markdown. Without the markdown parser, only its syntax is set.
 ---@param buffer integer
 function M.set(buffer)
-  local done = pcall(function()
+  local is_set = pcall(function()
     vim.bo[buffer].filetype = 'markdown'
   end)
-  if not done then
+  if not is_set then
     vim.bo[buffer].syntax = 'markdown'
   end
 end

@@ -1,16 +1,16 @@
--- Parts of a suggestion: its first word, its first line.
+-- The first word and the first line of a suggestion.
 local M = {}
 
---- Return the beginning of a text up to the end of its first word, with what stands before it.
+--- Return a text up to the end of its first word, with leading whitespace.
 ---@param text string
 ---@return string
 function M.word(text)
   local before, rest = text:match('^(%s*)(.*)$')
-  -- Bytes beyond ASCII are letters more often than not, and a character's stay together.
+  -- Non-ASCII bytes are mostly letters. Treating all as letters also keeps each character whole.
   return before .. (rest:match('^[%w_\128-\255]+') or rest:match('^[^%w_%s\128-\255]+') or '')
 end
 
---- Return the beginning of a text up to the end of its first line that says something.
+--- Return a text up to the end of its first line that is not empty.
 ---@param text string
 ---@return string
 function M.line(text)

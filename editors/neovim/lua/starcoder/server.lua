@@ -1,4 +1,4 @@
--- The language server: started for each file, found again, asked.
+-- Starts the language server and sends requests to it.
 local M = {}
 
 M.name = 'starcoder'
@@ -17,13 +17,13 @@ end
 
 local function capabilities()
   local all = vim.lsp.protocol.make_client_capabilities()
-  -- Before 0.12 the client does not say that it shows ghost text; this plugin does.
+  -- Before 0.12 Neovim does not announce inline completion, which this plugin provides.
   all.textDocument.inlineCompletion = all.textDocument.inlineCompletion or { dynamicRegistration = false }
   return all
 end
 
 local function client_config(config)
-  -- An empty table would be sent as a list.
+  -- An empty table would be encoded as a JSON array.
   local settings = vim.tbl_isempty(config.settings) and vim.empty_dict() or config.settings
   return {
     name = M.name,
@@ -40,14 +40,14 @@ local function client_config(config)
   }
 end
 
---- Start it now and whenever a file is opened.
+--- Start the server for the open files and for each file that is opened later.
 ---@param config starcoder.Options
 function M.start(config)
   if vim.lsp.config then
-    local own = client_config(config)
-    own.filetypes = config.filetypes
-    own.root_markers = config.root_markers
-    vim.lsp.config(M.name, own)
+    local lsp_config = client_config(config)
+    lsp_config.filetypes = config.filetypes
+    lsp_config.root_markers = config.root_markers
+    vim.lsp.config(M.name, lsp_config)
     vim.lsp.enable(M.name)
     return
   end
@@ -56,9 +56,9 @@ function M.start(config)
     if vim.bo[buffer].buftype ~= '' then
       return
     end
-    local own = client_config(config)
-    own.root_dir = vim.fs.root(buffer, config.root_markers)
-    vim.lsp.start(own, { bufnr = buffer })
+    local lsp_config = client_config(config)
+    lsp_config.root_dir = vim.fs.root(buffer, config.root_markers)
+    vim.lsp.start(lsp_config, { bufnr = buffer })
   end
   vim.api.nvim_create_autocmd('FileType', {
     group = group,
@@ -68,28 +68,29 @@ function M.start(config)
     end,
   })
   for _, buffer in ipairs(vim.api.nvim_list_bufs()) do
-    local here = vim.bo[buffer].filetype
-    local wanted = not config.filetypes or vim.list_contains(config.filetypes, here)
-    if vim.api.nvim_buf_is_loaded(buffer) and here ~= '' and wanted then
+    local filetype = vim.bo[buffer].filetype
+    local is_configured = not config.filetypes or vim.list_contains(config.filetypes, filetype)
+    if vim.api.nvim_buf_is_loaded(buffer) and filetype ~= '' and is_configured then
       attach(buffer)
     end
   end
 end
 
---- Return the client of a buffer, or any of ours; nil, having said so, where there is none.
+--- Return the client of a buffer, or else any client of this server. Returns nil and warns if the server
+--- is not running.
 ---@param buffer? integer
----@param quiet? boolean
+---@param quiet? boolean whether to omit the warning
 ---@return vim.lsp.Client?
 function M.client(buffer, quiet)
-  local found = vim.lsp.get_clients({ name = M.name, bufnr = buffer })[1]
+  local client = vim.lsp.get_clients({ name = M.name, bufnr = buffer })[1]
     or vim.lsp.get_clients({ name = M.name })[1]
-  if not found and not quiet then
+  if not client and not quiet then
     vim.notify('starcoder: the server is not running; see :checkhealth starcoder', vim.log.levels.WARN)
   end
-  return found
+  return client
 end
 
---- Call a method of a client, whichever way this Neovim wants it called.
+--- Send a request with the calling convention of this Neovim version.
 ---@return boolean, integer?
 function M.send(client, method, params, handler, buffer)
   if vim.fn.has('nvim-0.11') == 1 then
@@ -106,13 +107,13 @@ function M.cancel(client, request)
   end
 end
 
---- Ask for something; errors are shown, answers handed on.
+--- Send a request to the server of the current buffer. Errors are shown to the user.
 ---@param method string
 ---@param params table
----@param answer fun(result: any)
----@param failed? fun()
+---@param on_result fun(result: any)
+---@param on_error? fun()
 ---@return vim.lsp.Client?, integer?
-function M.ask(method, params, answer, failed)
+function M.request(method, params, on_result, on_error)
   local client = M.client(0)
   if not client then
     return nil
@@ -120,31 +121,31 @@ function M.ask(method, params, answer, failed)
   local _, id = M.send(client, method, params, function(err, result)
     if err then
       vim.notify('starcoder: ' .. err.message, vim.log.levels.WARN)
-      if failed then
-        failed()
+      if on_error then
+        on_error()
       end
     else
-      answer(result)
+      on_result(result)
     end
   end, vim.api.nvim_get_current_buf())
   return client, id
 end
 
-local count = 0
+local num_tokens = 0
 
---- Return a token for pieces of an answer, which go to `on_text`, and what ends it.
+--- Return a progress token whose chunks are passed to `on_text`, and a function that stops listening.
 ---@param on_text fun(text: string)
 ---@return string, fun()
 function M.listen(on_text)
-  count = count + 1
-  local token = ('starcoder-nvim-%d-%d'):format(vim.uv.os_getpid(), count)
+  num_tokens = num_tokens + 1
+  local token = ('starcoder-nvim-%d-%d'):format(vim.uv.os_getpid(), num_tokens)
   listeners[token] = on_text
   return token, function()
     listeners[token] = nil
   end
 end
 
---- End the server of this Neovim and start it anew.
+--- Stop the server of this Neovim and start it again.
 function M.restart()
   local config = require('starcoder.config').current
   for _, client in ipairs(vim.lsp.get_clients({ name = M.name })) do

@@ -1,4 +1,4 @@
--- The server's last word on itself.
+-- The last status that the server sent.
 local M = {}
 
 ---@type table<string, any>
@@ -10,7 +10,7 @@ function M.set(status)
   vim.cmd.redrawstatus()
 end
 
-local words = {
+local state_texts = {
   starting = '…',
   busy = '…',
   error = 'failed',
@@ -23,19 +23,19 @@ function M.line()
   if vim.tbl_isempty(status) then
     return ''
   end
-  local word = words[status.state]
-  if word then
-    return 'StarCoder ' .. word
+  local text = state_texts[status.state]
+  if text then
+    return 'StarCoder ' .. text
   end
   return 'StarCoder ' .. (status.demo and 'demo model' or vim.fs.basename(status.model or ''))
 end
 
---- What there is to know: the model, the last suggestion, and why the last key got none.
+--- Return the model, the last suggestion, the speed, and the result of the last key.
 ---@return string[]
 function M.details()
   local status = M.current
   if vim.tbl_isempty(status) then
-    return { 'the server has not said anything yet' }
+    return { 'the server has not sent a status yet' }
   end
   local lines = {}
   if status.model ~= '' then
@@ -45,15 +45,15 @@ function M.details()
     table.insert(lines, status.message)
   end
   if status.lastAt > 0 then
-    local when = os.date('%H:%M:%S', math.floor(status.lastAt))
-    table.insert(lines, ('last suggestion: %s, within %.0f ms'):format(when, status.lastMs))
+    local time = os.date('%H:%M:%S', math.floor(status.lastAt))
+    table.insert(lines, ('last suggestion: %s, within %.0f ms'):format(time, status.lastMs))
   end
   if status.tokensPerSecond > 0 then
     table.insert(lines, ('speed: %.0f tokens/s'):format(status.tokensPerSecond))
   end
   if status.why ~= '' then
-    local said = status.suggested and 'a suggestion (%s)' or 'no suggestion: %s'
-    table.insert(lines, 'last key: ' .. said:format(status.why))
+    local result = status.suggested and 'a suggestion (%s)' or 'no suggestion: %s'
+    table.insert(lines, 'last key: ' .. result:format(status.why))
   end
   return lines
 end

@@ -1,4 +1,4 @@
--- Tasks on the code under the cursor: shown first, applied when you say so.
+-- Tasks on the code at the cursor. Edits are shown first and applied when the user accepts them.
 local server = require('starcoder.server')
 
 local M = {}
@@ -14,27 +14,27 @@ local function position(client, row, column)
   return params.position
 end
 
---- Return the range that a command was given, or the cursor.
+--- Return the range of the lines, or an empty range at the cursor without lines.
 ---@param lines? { first: integer, last: integer }
 local function range_of(client, lines)
   if lines then
     return { start = position(client, lines.first, 0), ['end'] = position(client, lines.last, math.huge) }
   end
-  local here = position(client)
-  return { start = here, ['end'] = here }
+  local cursor = position(client)
+  return { start = cursor, ['end'] = cursor }
 end
 
 local function problems_in(first, last)
-  local found = {}
-  for _, one in ipairs(vim.diagnostic.get(0)) do
-    if one.lnum >= first and one.lnum <= last then
-      table.insert(found, one.message)
+  local messages = {}
+  for _, diagnostic in ipairs(vim.diagnostic.get(0)) do
+    if diagnostic.lnum >= first and diagnostic.lnum <= last then
+      table.insert(messages, diagnostic.message)
     end
   end
-  return found
+  return messages
 end
 
---- Return what an edit would write, as markdown.
+--- Return the new text of an edit as markdown.
 ---@return string[]
 function M.preview(edit)
   local lines = {}
@@ -43,11 +43,13 @@ function M.preview(edit)
       table.insert(lines, 'New file ' .. vim.fn.fnamemodify(vim.uri_to_fname(change.uri), ':.'))
     else
       local name = vim.uri_to_fname(change.textDocument.uri)
-      for _, one in ipairs(change.edits) do
-        local place = ('%s, line %d'):format(vim.fn.fnamemodify(name, ':.'), one.range.start.line + 1)
+      for _, text_edit in ipairs(change.edits) do
+        local line = text_edit.range.start.line + 1
+        local heading = ('%s, line %d'):format(vim.fn.fnamemodify(name, ':.'), line)
         local language = vim.filetype.match({ filename = name }) or ''
-        vim.list_extend(lines, { place, '```' .. language })
-        vim.list_extend(lines, vim.split(vim.trim(one.newText:gsub('\r', '')), '\n', { plain = true }))
+        local text = vim.trim(text_edit.newText:gsub('\r', ''))
+        vim.list_extend(lines, { heading, '```' .. language })
+        vim.list_extend(lines, vim.split(text, '\n', { plain = true }))
         table.insert(lines, '```')
       end
     end
@@ -79,14 +81,14 @@ local function float(title, lines)
   return buffer, window
 end
 
---- Apply an edit, and show the files that it makes.
+--- Apply an edit and show the files that it creates.
 function M.apply(edit, encoding)
   vim.lsp.util.apply_workspace_edit(edit, encoding)
   for _, change in ipairs(edit.documentChanges or {}) do
     if change.kind == 'create' then
       local buffer = vim.uri_to_bufnr(change.uri)
       local count = vim.api.nvim_buf_line_count(buffer)
-      -- The new text ends its last line, and so does the empty buffer that it was put into.
+      -- The new text ends with a newline, and so did the empty buffer: remove the empty last line.
       if count > 1 and vim.api.nvim_buf_get_lines(buffer, -2, -1, false)[1] == '' then
         vim.api.nvim_buf_set_lines(buffer, -2, -1, false, {})
       end
@@ -95,10 +97,10 @@ function M.apply(edit, encoding)
   end
 end
 
---- Show what is proposed: <CR> applies it, q and <Esc> do not.
+--- Show a proposed edit: <CR> applies it, q and <Esc> close it.
 local function offer(proposal, encoding)
   local lines = M.preview(proposal.edit)
-  vim.list_extend(lines, { '', '*Enter applies, q does not*' })
+  vim.list_extend(lines, { '', '*Enter applies this, q closes it*' })
   local buffer, window = float(proposal.title, lines)
   local function close()
     if vim.api.nvim_win_is_valid(window) then
@@ -132,7 +134,7 @@ function M.run(name, options)
     problems = name == 'fix' and problems_in(range.start.line, range['end'].line) or nil,
   }
   vim.notify(('starcoder: %s …'):format(name))
-  server.ask('starcoder/task', params, function(proposal)
+  server.request('starcoder/task', params, function(proposal)
     if proposal.edit and proposal.edit ~= vim.NIL then
       offer(proposal, client.offset_encoding)
     else
@@ -145,12 +147,12 @@ function M.run(name, options)
   end)
 end
 
---- Put a message for what is staged where the cursor is.
+--- Insert a commit message for the staged changes at the cursor.
 function M.commit_message(instruction)
   local buffer, row = vim.api.nvim_get_current_buf(), vim.api.nvim_win_get_cursor(0)[1]
   local uri = vim.uri_from_fname(vim.fn.getcwd())
-  server.ask('starcoder/commitMessage', { uri = uri, instruction = instruction or '' }, function(made)
-    local lines = vim.split(made.message, '\n', { plain = true })
+  server.request('starcoder/commitMessage', { uri = uri, instruction = instruction or '' }, function(result)
+    local lines = vim.split(result.message, '\n', { plain = true })
     vim.api.nvim_buf_set_lines(buffer, row - 1, row - 1, false, lines)
   end)
 end

@@ -1,4 +1,4 @@
--- The chat. The conversation itself lives in the server; this asks, and shows what comes.
+-- The chat. The server stores the conversation; this module sends requests and shows the answers.
 local markdown = require('starcoder.chat.markdown')
 local server = require('starcoder.server')
 local window = require('starcoder.chat.window')
@@ -16,14 +16,14 @@ local function keys()
     { 'both', 'n', 'N', M.new, 'a new conversation' },
     { 'both', 'n', 'H', M.history, 'earlier conversations' },
     { 'transcript', 'n', 'gy', M.yank_code, 'yank the code block under the cursor' },
-    { 'transcript', 'n', 'gp', M.put_code, 'put the code block into the file beside' },
-    { 'transcript', 'n', 'i', M.focus_input, 'write' },
+    { 'transcript', 'n', 'gp', M.put_code, 'put the code block into the file' },
+    { 'transcript', 'n', 'i', M.focus_input, 'write a message' },
     { 'input', { 'n', 'i' }, '<C-s>', M.send_input, 'send' },
     { 'input', 'n', '<CR>', M.send_input, 'send' },
   }
 end
 
---- Open the windows and go to where one writes.
+--- Open the windows and focus the input window.
 function M.open()
   window.open(keys())
   window.focus_input()
@@ -39,7 +39,7 @@ local function show(turns)
   end
 end
 
---- Begin a conversation.
+--- Start a new conversation.
 function M.new()
   state.conversation = nil
   state.attachments = {}
@@ -47,17 +47,18 @@ function M.new()
   window.focus_input()
 end
 
---- Choose among earlier conversations.
+--- Let the user choose an earlier conversation.
 function M.history()
-  server.ask('starcoder/chat/list', vim.empty_dict(), function(found)
-    vim.ui.select(found, {
+  server.request('starcoder/chat/list', vim.empty_dict(), function(conversations)
+    vim.ui.select(conversations, {
       prompt = 'Conversations',
-      format_item = function(one)
-        return ('%s  %s'):format(os.date('%Y-%m-%d %H:%M', math.floor(one.changed)), one.title)
+      format_item = function(summary)
+        local time = os.date('%Y-%m-%d %H:%M', math.floor(summary.changed))
+        return ('%s  %s'):format(time, summary.title)
       end,
-    }, function(one)
-      if one then
-        server.ask('starcoder/chat/get', { conversation = one.id }, function(conversation)
+    }, function(selected)
+      if selected then
+        server.request('starcoder/chat/get', { conversation = selected.id }, function(conversation)
           state.conversation = conversation.id
           show(conversation.turns)
         end)
@@ -66,10 +67,10 @@ function M.history()
   end)
 end
 
---- Attach lines of a buffer to what is asked next.
+--- Attach lines of a buffer to the next message.
 ---@param buffer integer
 ---@param first integer 1-based
----@param last integer
+---@param last integer 1-based, inclusive
 function M.attach(buffer, first, last)
   local client = server.client(buffer)
   if not client then
@@ -87,12 +88,12 @@ function M.attach(buffer, first, last)
   })
 end
 
---- Ask for an answer and write it down as it comes.
+--- Request an answer and show its chunks as they arrive.
 local function stream(method, params)
-  local shown = ''
-  local token, stop_listening = server.listen(function(piece)
-    shown = shown .. piece
-    window.append(piece)
+  local answer = ''
+  local token, stop_listening = server.listen(function(chunk)
+    answer = answer .. chunk
+    window.append(chunk)
   end)
   local function finish(lines)
     stop_listening()
@@ -103,8 +104,8 @@ local function stream(method, params)
   window.add({ markdown.heading('assistant'), '', '' })
   params.conversation = state.conversation
   params.partialResultToken = token
-  local client = server.ask(method, params, function(result)
-    if shown == '' then
+  local client = server.request(method, params, function(result)
+    if answer == '' then
       window.append(result.turn.content)
     end
     finish(markdown.tail(result.turn, result.leftOut))
@@ -116,14 +117,15 @@ local function stream(method, params)
   end
 end
 
-local function with_conversation(act)
+--- Call `callback` when there is a conversation; creates one if needed.
+local function with_conversation(callback)
   if state.conversation then
-    act()
+    callback()
     return
   end
-  server.ask('starcoder/chat/create', vim.empty_dict(), function(made)
-    state.conversation = made.id
-    act()
+  server.request('starcoder/chat/create', vim.empty_dict(), function(created)
+    state.conversation = created.id
+    callback()
   end)
 end
 
@@ -133,7 +135,7 @@ local function label(attachment)
   return { label = ('%s:%d-%d'):format(name, range.start.line + 1, range['end'].line + 1) }
 end
 
---- Ask something; opens the chat if it is closed.
+--- Send a message; opens the chat if it is closed.
 ---@param text string
 function M.send(text)
   if vim.trim(text) == '' or state.answering then
@@ -160,10 +162,10 @@ function M.is_answering()
   return state.answering
 end
 
---- Stop the answer; what was written is kept.
+--- Stop the answer. Its text so far is kept.
 function M.stop()
   if state.conversation then
-    server.ask('starcoder/chat/stop', { conversation = state.conversation }, function() end)
+    server.request('starcoder/chat/stop', { conversation = state.conversation }, function() end)
   end
 end
 
@@ -172,7 +174,7 @@ function M.retry()
   if not state.conversation or state.answering then
     return
   end
-  server.ask('starcoder/chat/get', { conversation = state.conversation }, function(conversation)
+  server.request('starcoder/chat/get', { conversation = state.conversation }, function(conversation)
     local turns = conversation.turns
     if #turns > 0 and turns[#turns].role == 'assistant' then
       table.remove(turns)
@@ -195,10 +197,10 @@ function M.yank_code()
 end
 
 function M.put_code()
-  local code, beside = code_under_cursor(), window.beside()
-  if code and beside then
-    local row = vim.api.nvim_win_get_cursor(beside)[1]
-    vim.api.nvim_buf_set_lines(vim.api.nvim_win_get_buf(beside), row, row, false, code)
+  local code, file_window = code_under_cursor(), window.file_window()
+  if code and file_window then
+    local row = vim.api.nvim_win_get_cursor(file_window)[1]
+    vim.api.nvim_buf_set_lines(vim.api.nvim_win_get_buf(file_window), row, row, false, code)
   end
 end
 

@@ -1,4 +1,4 @@
--- A conversation as lines of markdown, and the code in them.
+-- Converts a conversation to lines of markdown, and finds the code blocks in them.
 local M = {}
 
 local names = { user = '## You', assistant = '## StarCoder', system = '## System' }
@@ -6,7 +6,7 @@ local names = { user = '## You', assistant = '## StarCoder', system = '## System
 M.endings = {
   stopped = '*(stopped)*',
   ['cut off'] = '*(cut off)*',
-  failed = '*(broken off)*',
+  failed = '*(interrupted by an error)*',
 }
 
 ---@param role string
@@ -14,9 +14,9 @@ function M.heading(role)
   return names[role] or ('## ' .. role)
 end
 
---- Return what stands below an answer.
+--- Return the lines below an answer.
 ---@param turn { state: string }
----@param left_out? integer earlier messages that the model was not shown
+---@param left_out? integer number of earlier messages that did not fit into the context window
 ---@return string[]
 function M.tail(turn, left_out)
   local lines = { '' }
@@ -34,22 +34,22 @@ end
 ---@return string[]
 function M.turn(turn)
   local lines = { M.heading(turn.role), '' }
-  for _, attached in ipairs(turn.attachments or {}) do
-    table.insert(lines, ('*%s*'):format(attached.label))
+  for _, attachment in ipairs(turn.attachments or {}) do
+    table.insert(lines, ('*%s*'):format(attachment.label))
   end
   vim.list_extend(lines, vim.split(turn.content, '\n', { plain = true }))
   return vim.list_extend(lines, M.tail({ state = turn.state or 'whole' }))
 end
 
---- Return the code block that a line is in, nil outside of one.
+--- Return the lines of the code block around a line, nil if the line is not in a code block.
 ---@param lines string[]
----@param here integer 1-based
+---@param row integer 1-based
 ---@return string[]?
-function M.code_at(lines, here)
+function M.code_at(lines, row)
   local start
   for number, line in ipairs(lines) do
     if line:match('^%s*```') then
-      if start and here >= start and here <= number then
+      if start and row >= start and row <= number then
         return vim.list_slice(lines, start + 1, number - 1)
       end
       start = not start and number or nil

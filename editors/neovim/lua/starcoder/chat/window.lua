@@ -1,7 +1,8 @@
--- The chat's windows: the conversation as markdown on the right, and one below it to write in.
+-- The chat's windows: the conversation as markdown on the right, and an input window below it.
 local M = {}
 
----@type { transcript?: integer, input?: integer, window?: integer, from?: integer }
+--- Buffers of the transcript and the input, the window of the transcript, and the window of the file.
+---@type { transcript?: integer, input?: integer, window?: integer, file_window?: integer }
 local state = {}
 
 ---@class starcoder.ChatKey
@@ -15,7 +16,7 @@ local function is_open()
   return state.window and vim.api.nvim_win_is_valid(state.window)
 end
 
-local function is_there()
+local function has_transcript()
   return state.transcript and vim.api.nvim_buf_is_valid(state.transcript)
 end
 
@@ -26,10 +27,10 @@ local function scroll()
   end
 end
 
---- Change the transcript, which nobody else may.
+--- Change the transcript, which is otherwise read-only.
 ---@param change fun(buffer: integer)
 local function write(change)
-  if is_there() then
+  if has_transcript() then
     vim.bo[state.transcript].modifiable = true
     change(state.transcript)
     vim.bo[state.transcript].modifiable = false
@@ -44,7 +45,7 @@ function M.add(lines)
   end)
 end
 
---- Add text behind what stands there, as an answer comes.
+--- Append a chunk of an answer to the last line.
 ---@param text string
 function M.append(text)
   write(function(buffer)
@@ -77,22 +78,22 @@ end
 
 ---@param keys starcoder.ChatKey[]
 local function make_buffers(keys)
-  if is_there() then
+  if has_transcript() then
     return
   end
   state.transcript = scratch('starcoder://chat')
   vim.bo[state.transcript].modifiable = false
   state.input = scratch('starcoder://chat-input')
   for _, key in ipairs(keys) do
-    local where, modes, lhs, act, description = unpack(key)
-    local buffers = where == 'both' and { state.transcript, state.input } or { state[where] }
+    local target, modes, lhs, action, description = unpack(key)
+    local buffers = target == 'both' and { state.transcript, state.input } or { state[target] }
     for _, buffer in ipairs(buffers) do
-      vim.keymap.set(modes, lhs, act, { buffer = buffer, desc = 'StarCoder chat: ' .. description })
+      vim.keymap.set(modes, lhs, action, { buffer = buffer, desc = 'StarCoder chat: ' .. description })
     end
   end
 end
 
---- Go to where one writes.
+--- Focus the input window and enter insert mode.
 function M.focus_input()
   local window = state.input and vim.fn.bufwinid(state.input) or -1
   if window ~= -1 then
@@ -101,14 +102,14 @@ function M.focus_input()
   end
 end
 
---- Open the windows, beside the file that one was in.
+--- Open the windows to the right of the current file.
 ---@param keys starcoder.ChatKey[]
 function M.open(keys)
   if is_open() then
     return
   end
   make_buffers(keys)
-  state.from = vim.api.nvim_get_current_win()
+  state.file_window = vim.api.nvim_get_current_win()
   vim.cmd(('botright %dvsplit'):format(require('starcoder.config').current.chat_width))
   state.window = vim.api.nvim_get_current_win()
   vim.api.nvim_win_set_buf(state.window, state.transcript)
@@ -117,19 +118,19 @@ function M.open(keys)
   vim.wo[state.window].number = false
   vim.wo[state.window].conceallevel = 2
   vim.cmd('belowright 5split')
-  local below = vim.api.nvim_get_current_win()
-  vim.api.nvim_win_set_buf(below, state.input)
-  vim.wo[below].winfixheight = true
-  vim.wo[below].number = false
-  vim.wo[below].winbar = 'Ctrl-S sends, S stops, N new, H history, q closes'
+  local input_window = vim.api.nvim_get_current_win()
+  vim.api.nvim_win_set_buf(input_window, state.input)
+  vim.wo[input_window].winfixheight = true
+  vim.wo[input_window].number = false
+  vim.wo[input_window].winbar = 'Ctrl-S sends, S stops, N new, H history, q closes'
 end
 
---- Open them and stay where one is.
+--- Open the windows without moving the focus.
 ---@param keys starcoder.ChatKey[]
 function M.open_quietly(keys)
-  local from = vim.api.nvim_get_current_win()
+  local current = vim.api.nvim_get_current_win()
   M.open(keys)
-  vim.api.nvim_set_current_win(from)
+  vim.api.nvim_set_current_win(current)
 end
 
 function M.close()
@@ -141,7 +142,7 @@ function M.close()
   end
 end
 
---- Return what was written, and empty the window for the next.
+--- Return the text of the input window and clear it.
 ---@return string
 function M.take_input()
   local text = table.concat(vim.api.nvim_buf_get_lines(state.input, 0, -1, false), '\n')
@@ -149,10 +150,10 @@ function M.take_input()
   return text
 end
 
---- Return the window of the file beside the chat, nil if it was closed.
+--- Return the window from which the chat was opened, nil if it was closed.
 ---@return integer?
-function M.beside()
-  return state.from and vim.api.nvim_win_is_valid(state.from) and state.from or nil
+function M.file_window()
+  return state.file_window and vim.api.nvim_win_is_valid(state.file_window) and state.file_window or nil
 end
 
 return M

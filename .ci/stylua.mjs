@@ -1,4 +1,4 @@
-// Format Lua, or say what is not formatted: node stylua.mjs MODULES write|check FOLDER.
+// Format Lua files, or list the unformatted ones: node stylua.mjs MODULES write|check FOLDER.
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
@@ -6,8 +6,8 @@ import { join, resolve } from "node:path";
 const [modules, mode, folder] = process.argv.slice(2);
 const stylua = createRequire(join(resolve(modules), "/"))("@johnnymorganz/stylua");
 
-function style() {
-  // Formatting uses the object up.
+function createConfig() {
+  // stylua.formatCode consumes the object, so each call needs a new one.
   const config = stylua.Config.new();
   config.indent_type = stylua.IndentType.Spaces;
   config.indent_width = 2;
@@ -16,18 +16,18 @@ function style() {
   return config;
 }
 
-const files = readdirSync(folder, { recursive: true }).filter((one) => one.endsWith(".lua"));
-const different = files.filter((name) => {
+const files = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith(".lua"));
+const unformatted = files.filter((name) => {
   const file = join(folder, name);
   const text = readFileSync(file, "utf8");
-  const verified = stylua.OutputVerification.Full;
-  const formatted = stylua.formatCode(text, style(), undefined, verified);
+  const verification = stylua.OutputVerification.Full;
+  const formatted = stylua.formatCode(text, createConfig(), undefined, verification);
   if (mode === "write") {
     writeFileSync(file, formatted);
   }
   return mode === "check" && formatted !== text;
 });
-for (const name of different) {
-  console.error(`${join(folder, name)} is not formatted; \`make format-lua\` does it`);
+for (const name of unformatted) {
+  console.error(`${join(folder, name)} is not formatted; run \`make format-lua\``);
 }
-process.exit(different.length === 0 ? 0 : 1);
+process.exit(unformatted.length === 0 ? 0 : 1);

@@ -1,4 +1,4 @@
-"""Editors are installed by `make test-editors`; without them these tests are skipped."""
+"""`make test-editors` installs the editors. Without them, these tests are skipped."""
 
 import os
 from pathlib import Path
@@ -11,36 +11,36 @@ ROOT = Path(__file__).parents[2]
 INSTALLED = ROOT / ".editors"
 VSIX = ROOT / "editors" / "vscode" / "dist" / "starcoder.vsix"
 PICTURES = Path(os.environ.get("STARCODER_LSP_PICTURES", INSTALLED / "pictures"))
-"""Where tests leave what they saw."""
+"""The folder in which tests save screenshots."""
 CHROMIUM = Path("/usr/bin/chromium")
 
 
 def skip(reason: str) -> None:
-    """Skip a test for want of an editor; fail it where all must run."""
+    """Skip a test whose editor is not installed, or fail it if all tests must run."""
     if os.environ.get("STARCODER_LSP_EDITORS") == "required":
         pytest.fail(reason)
     pytest.skip(OPTIONAL + reason)
 
 
-def needed(editor: str) -> Path:
-    """Return the program of an editor, or skip the test."""
-    program = INSTALLED / editor / "run"
+def require_editor(name: str) -> Path:
+    """Return the program of an editor, or skip the test if it is not installed."""
+    program = INSTALLED / name / "run"
     if not program.exists():
-        skip(f"{editor} is not in .editors; `make test-editors` puts it there")
+        skip(f"{name} is not in .editors; `make test-editors` installs it")
     return program
 
 
 @pytest.fixture(params=["0.12", "0.10"])
 def version(request: pytest.FixtureRequest) -> str:
-    """A version of Neovim that is here."""
-    found = str(request.param)
-    needed(f"nvim-{found}")
-    return found
+    """Each installed version of Neovim."""
+    version = str(request.param)
+    require_editor(f"nvim-{version}")
+    return version
 
 
 @pytest.fixture
 def vscode_installed() -> None:
-    """VS Code, its browser and our package are here."""
-    for what in (INSTALLED / "code-server/node_modules/.bin/code-server", CHROMIUM, VSIX):
-        if not what.exists():
-            skip(f"{what.name} is not here; `make test-editors` puts it there")
+    """Skip the test unless VS Code, its browser and our packaged extension are there."""
+    for file in (INSTALLED / "code-server/node_modules/.bin/code-server", CHROMIUM, VSIX):
+        if not file.exists():
+            skip(f"{file.name} is missing; `make test-editors` installs it")

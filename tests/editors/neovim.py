@@ -1,10 +1,9 @@
-"""A real Neovim with our plugin, driven over RPC."""
+"""Runs a real Neovim with our plugin and drives it over RPC."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,20 +17,20 @@ from tests.editors.conftest import INSTALLED
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "editors" / "neovim"
-GHOSTS = {"0.12": "nvim.lsp.inline_completion", "0.10": "starcoder.ghost"}
+GHOST_TEXT_NAMESPACES = {"0.12": "nvim.lsp.inline_completion", "0.10": "starcoder.ghost"}
 
 INIT = """
 vim.o.swapfile = false
 vim.o.shadafile = 'NONE'
 vim.opt.runtimepath:prepend({plugin})
-_G.said = {{}}
-vim.notify = function(message) table.insert(_G.said, message) end
+_G.messages = {{}}
+vim.notify = function(message) table.insert(_G.messages, message) end
 require('starcoder').setup(vim.json.decode({options}))
 """
 
 
 class Neovim:
-    """One of them."""
+    """A running Neovim."""
 
     def __init__(self, version: str, client: pynvim.Nvim) -> None:
         self.version, self.client = version, client
@@ -44,30 +43,35 @@ class Neovim:
         return "\n".join(self.client.current.buffer[:])
 
     @property
-    def said(self) -> list[str]:
-        """What vim.notify showed."""
-        return list(self.lua("return _G.said"))
+    def messages(self) -> list[str]:
+        """The messages passed to `vim.notify`."""
+        return list(self.lua("return _G.messages"))
 
-    def until(self, holds: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+    def wait_until(
+        self, condition: Callable[[], Any], description: str, seconds: float = 30.0
+    ) -> Any:
+        """Wait until a condition holds and return its value."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if found := holds():
-                return found
+            if value := condition():
+                return value
             time.sleep(0.03)
-        messages = self.client.command_output("messages")
-        raise AssertionError(f"{what}: not within {seconds} s; said {self.said}; {messages}")
+        output = self.client.command_output("messages")
+        raise AssertionError(
+            f"{description}: not within {seconds} s; messages {self.messages}; {output}"
+        )
 
-    def attached(self) -> None:
+    def wait_for_server(self) -> None:
         """Wait until the server has answered `initialize`."""
         code = "local c = vim.lsp.get_clients({bufnr = 0})[1]; return c and c.initialized or false"
-        self.until(lambda: self.lua(code), "the server is attached")
+        self.wait_until(lambda: self.lua(code), "the server is attached")
 
-    def ghost(self) -> str:
-        """Text in grey, empty for none."""
+    def ghost_text(self) -> str:
+        """Return the visible ghost text, empty if there is none."""
         marks = self.lua(
             "local id = vim.api.nvim_get_namespaces()[...];"
             "return id and vim.api.nvim_buf_get_extmarks(0, id, 0, -1, {details = true}) or {}",
-            GHOSTS[self.version],
+            GHOST_TEXT_NAMESPACES[self.version],
         )
         lines = []
         for _, _, _, details in marks:
@@ -76,8 +80,8 @@ class Neovim:
                 lines.append("".join(text for text, *_ in line))
         return "\n".join(lines)
 
-    def shown(self) -> str:
-        return str(self.until(self.ghost, "ghost text"))
+    def wait_for_ghost_text(self) -> str:
+        return str(self.wait_until(self.ghost_text, "ghost text"))
 
     def type(self, keys: str) -> None:
         for key in keys:
@@ -86,11 +90,11 @@ class Neovim:
     def keys(self, keys: str) -> None:
         self.client.input(keys)
 
-    def buffer(self, name: str) -> str:
-        """Text of the buffer whose name ends so."""
-        for one in self.client.buffers:
-            if one.name.endswith(name):
-                return "\n".join(one[:])
+    def buffer_text(self, name: str) -> str:
+        """Return the text of the buffer whose name ends with `name`, empty if there is none."""
+        for buffer in self.client.buffers:
+            if buffer.name.endswith(name):
+                return "\n".join(buffer[:])
         return ""
 
 
@@ -105,25 +109,23 @@ def neovim(
 ) -> Iterator[Neovim]:
     """Run a Neovim on a file until the block ends."""
     program = INSTALLED / f"nvim-{version}" / "run"
-    given = {"cmd": server, "settings": settings or {}, **(options or {})}
+    all_options = {"cmd": server, "settings": settings or {}, **(options or {})}
     init = file.parent / "init.lua"
-    text = INIT.format(plugin=json.dumps(str(PLUGIN)), options=f"[====[{json.dumps(given)}]====]")
+    lua_string = f"[====[{json.dumps(all_options)}]====]"
+    text = INIT.format(plugin=json.dumps(str(PLUGIN)), options=lua_string)
     init.write_text(text, encoding="utf-8")
-    before = os.environ.get("PYTHONPATH")
+    previous = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(ROOT)
     try:
         argv = [str(program), "--embed", "--headless", "--clean", "-u", str(init), str(file)]
         client = pynvim.attach("child", argv=argv)
     finally:
         os.environ.pop("PYTHONPATH")
-        if before is not None:
-            os.environ["PYTHONPATH"] = before
+        if previous is not None:
+            os.environ["PYTHONPATH"] = previous
     try:
         yield Neovim(version, client)
     finally:
         client.command("qa!", async_=True)
         time.sleep(0.1)
         client.close()
-
-
-PYTHON = sys.executable

@@ -1,4 +1,4 @@
-"""vitest runs the tests that were written; it comes with what the VS Code extension is built by."""
+"""Real vitest, a dependency of the VS Code extension, runs the tests that the task writes."""
 
 import os
 import subprocess
@@ -13,20 +13,20 @@ MODULES = ROOT / "editors" / "vscode" / "node_modules"
 NODE = ROOT / ".editors" / "node" / "node_modules" / ".bin"
 
 
-async def test_vitest_runs_what_was_written(tmp_path: Path) -> None:
+async def test_vitest_runs_the_written_tests(tmp_path: Path) -> None:
     if not (MODULES / ".bin" / "vitest").exists() or not NODE.exists():
-        skip("vitest is not here; `make test-editors` puts it there")
+        skip("vitest is missing; `make test-editors` installs it")
     apply((await propose(PROJECTS["vitest"], tmp_path))[0])
     (tmp_path / "node_modules").symlink_to(MODULES)
-    output = vitest(tmp_path)
+    output = run_vitest(tmp_path)
     assert "Test Files  2 passed" in output
 
 
-def vitest(folder: Path) -> str:
+def run_vitest(folder: Path) -> str:
     environment = {**os.environ, "PATH": f"{NODE}:{os.environ['PATH']}", "NO_COLOR": "1"}
     command = [str(MODULES / ".bin" / "vitest"), "run"]
-    done = subprocess.run(
+    result = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=120, env=environment
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout

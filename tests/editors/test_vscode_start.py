@@ -1,4 +1,4 @@
-"""How the extension finds its server in real VS Code, and what it says where there is none."""
+"""Tests of how the extension finds, starts and installs its server in real VS Code."""
 
 import json
 import os
@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.client import scripted
-from tests.editors.vscode import CODE, NODE, end_of, ready, vscode
+from tests.editors.vscode import CODE, NODE, open_at_end, vscode, wait_until_ready
 
 pytestmark = pytest.mark.usefixtures("vscode_installed")
 
-WARNS = '.statusbar-item[id*="starcoder"].warning-kind'
+WARNING = '.statusbar-item[id*="starcoder"].warning-kind'
 OFF = '.statusbar-item[id*="starcoder"] .codicon-circle-slash'
 
 
-def test_a_server_that_is_missing_is_told_with_a_button(tmp_path: Path) -> None:
+def test_a_missing_server_is_reported_with_a_button(tmp_path: Path) -> None:
     with vscode(tmp_path, {"a.py": CODE}, {}, ["/no/such/server"]) as window:
         window.open("a.py")
         toast = window.page.locator(".notification-toast", has_text="could not be started")
@@ -27,45 +27,47 @@ def test_a_server_that_is_missing_is_told_with_a_button(tmp_path: Path) -> None:
         assert toast.locator("a.monaco-button", has_text="Open Log").count()
 
 
-def test_a_server_that_ends_at_once_is_no_spinner(tmp_path: Path) -> None:
+def test_a_server_that_exits_immediately_is_a_warning(tmp_path: Path) -> None:
     with vscode(tmp_path, {"a.py": CODE}, {}, ["/bin/false"]) as window:
         window.open("a.py")
-        window.until(window.page.locator(WARNS).count, "the status bar warns")
+        window.wait_until(window.page.locator(WARNING).count, "the status bar warns")
 
 
-def test_a_server_that_failed_is_started_anew(tmp_path: Path) -> None:
+def test_a_failed_server_can_be_restarted(tmp_path: Path) -> None:
     program = tmp_path / "server"
     with vscode(tmp_path, {"a.py": CODE}, {}, [str(program)]) as window:
         window.open("a.py")
-        window.until(window.page.locator(WARNS).count, "the status bar warns")
+        window.wait_until(window.page.locator(WARNING).count, "the status bar warns")
         program.write_text(f"#!/bin/sh\nexec {shlex.join(scripted('x'))}\n")
         program.chmod(0o755)
         window.run("StarCoder: Restart the Server")
-        ready(window)
+        wait_until_ready(window)
 
 
-def test_an_untrusted_workspace_starts_no_server_of_its_own(tmp_path: Path) -> None:
+def test_an_untrusted_workspace_cannot_choose_the_server(tmp_path: Path) -> None:
     marker = tmp_path / "started"
-    command = f"touch {marker}; exec {shlex.join(scripted('mine'))}"
-    own = {"starcoder.serverCommand": ["/bin/sh", "-c", command], "starcoder.enabled": False}
-    files = {"a.py": CODE, ".vscode/settings.json": json.dumps(own)}
-    with vscode(tmp_path, files, {}, scripted("total\n"), trusting=False) as window:
+    command = f"touch {marker}; exec {shlex.join(scripted('workspace'))}"
+    settings = {"starcoder.serverCommand": ["/bin/sh", "-c", command], "starcoder.enabled": False}
+    files = {"a.py": CODE, ".vscode/settings.json": json.dumps(settings)}
+    with vscode(tmp_path, files, {}, scripted("total\n"), trusted=False) as window:
         window.open("a.py")
-        window.until(lambda: "StarCoder" in window.status, "the extension is there")
-        # Its other settings are as good as anybody's.
-        window.until(lambda: window.page.locator(OFF).count(), "it is off, as the workspace says")
+        window.wait_until(lambda: "StarCoder" in window.status, "the extension is active")
+        # Settings that cannot run a program apply also without trust.
+        window.wait_until(
+            lambda: window.page.locator(OFF).count(), "the workspace turns suggestions off"
+        )
         assert not marker.exists()
         window.run("Workspaces: Manage Workspace Trust")
         window.page.locator(
             ".workspace-trust-editor a.monaco-button", has_text="Trust"
         ).first.click()
-        window.until(marker.exists, "a workspace that is trusted chooses the server")
+        window.wait_until(marker.exists, "a trusted workspace chooses the server")
 
 
-def test_a_server_that_is_not_there_is_installed(tmp_path: Path) -> None:
-    """The real button, a real environment, the real pip, with a package that stands in for ours."""
+def test_the_extension_installs_the_server(tmp_path: Path) -> None:
+    """The test uses the real button, a real environment and pip, but a stand-in for our package."""
     packages = tmp_path / "packages"
-    stand_in(packages)
+    create_stand_in_wheel(packages)
     path = tmp_path / "bin"
     path.mkdir()
     (path / "python3").symlink_to(sys.executable)
@@ -80,20 +82,20 @@ def test_a_server_that_is_not_there_is_installed(tmp_path: Path) -> None:
         window.open("a.py")
         toast = window.page.locator(".notification-toast", has_text="needs its server").first
         toast.wait_for(timeout=60_000)
-        window.picture("missing")
+        window.save_picture("missing")
         assert toast.locator("a.monaco-button", has_text="How to").count()
-        assert window.page.locator(WARNS).count()
+        assert window.page.locator(WARNING).count()
         toast.locator("a.monaco-button", has_text="Install").click()
         progress = window.page.locator(".notification-toast", has_text="Installing StarCoder").first
         progress.wait_for(timeout=30_000)
-        ready(window)
-        end_of(window, "a.py")
+        wait_until_ready(window)
+        open_at_end(window, "a.py")
         window.type("x = ")
-        assert window.shown() == "installed + 1"
+        assert window.wait_for_ghost_text() == "installed + 1"
 
 
-def stand_in(folder: Path) -> None:
-    """Make a wheel called starcoder-lsp: its command is the real server with a scripted engine."""
+def create_stand_in_wheel(folder: Path) -> None:
+    """Create a wheel named starcoder-lsp whose command is the server with a scripted engine."""
     folder.mkdir()
     command = scripted("installed + 1\n")
     info = "starcoder_lsp-0.0.1.dist-info"
@@ -109,14 +111,14 @@ def stand_in(folder: Path) -> None:
             wheel.writestr(name, text)
 
 
-def test_the_walkthrough(tmp_path: Path) -> None:
+def test_the_walkthrough_has_all_steps(tmp_path: Path) -> None:
     with vscode(tmp_path, {"a.py": CODE}, {}, scripted("x")) as window:
         window.open("a.py")
-        ready(window)
+        wait_until_ready(window)
         window.run("Welcome: Open Walkthrough...")
         window.choose("Start with StarCoder")
         page = window.page.locator(".gettingStartedContainer")
         for step in ("Install the server", "Type", "Choose a model", "Ask"):
-            found = page.locator(".step-title", has_text=re.compile(f"^{step}$"))
-            window.until(found.count, f"the step {step!r}")
-        window.picture("walkthrough")
+            title = page.locator(".step-title", has_text=re.compile(f"^{step}$"))
+            window.wait_until(title.count, f"the step {step!r}")
+        window.save_picture("walkthrough")

@@ -1,14 +1,12 @@
-"""A real VS Code (code-server) with our packaged extension, in a real browser."""
+"""Runs a real VS Code (code-server) with our packaged extension in a real browser."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -25,7 +23,7 @@ NODE = INSTALLED / "node/node_modules/.bin"
 CODE = "def add(a, b):\n    return a + b\n"
 """The file that most tests open."""
 
-QUIET = {
+USER_SETTINGS = {
     "files.hotExit": "off",
     "files.autoSave": "off",
     "workbench.startupEditor": "none",
@@ -38,7 +36,9 @@ QUIET = {
     "security.workspace.trust.banner": "never",
 }
 
-LINES = """() => [...document.querySelectorAll('.monaco-editor[data-uri] .view-lines .view-line')]
+EDITOR_LINES = """() => [
+  ...document.querySelectorAll('.monaco-editor[data-uri] .view-lines .view-line')
+]
   .sort((a, b) => parseFloat(a.style.top) - parseFloat(b.style.top))
   .map(line => [...line.querySelectorAll('span > span')]
     .filter(span => !/ghost-text/.test(span.className))
@@ -46,19 +46,24 @@ LINES = """() => [...document.querySelectorAll('.monaco-editor[data-uri] .view-l
 
 
 class VSCode:
-    """One window."""
+    """A window of VS Code."""
 
     def __init__(self, page: Page, workspace: Path) -> None:
         self.page, self.workspace = page, workspace
 
-    def until(self, holds: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
+    def wait_until(
+        self, condition: Callable[[], Any], description: str, seconds: float = 60.0
+    ) -> Any:
+        """Wait until a condition holds and return its value."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if found := holds():
-                return found
+            if value := condition():
+                return value
             self.page.wait_for_timeout(100)
-        self.picture("failed")
-        raise AssertionError(f"{what}: not within {seconds} s; the status is {self.status!r}")
+        self.save_picture("failed")
+        raise AssertionError(
+            f"{description}: not within {seconds} s; the status is {self.status!r}"
+        )
 
     def open(self, name: str) -> None:
         entry = self.page.locator(f'.explorer-folders-view [aria-label^="{name}"]')
@@ -66,12 +71,12 @@ class VSCode:
         self.page.locator(".monaco-editor .view-lines").first.click()
 
     def lines(self) -> list[str]:
-        return list(self.page.evaluate(LINES))
+        return list(self.page.evaluate(EDITOR_LINES))
 
     def diff(self) -> list[str]:
-        """Lines of the right side of a diff."""
-        found = self.page.locator(".monaco-diff-editor .modified .view-line").all_inner_texts()
-        return [one.replace("\xa0", " ") for one in found]
+        """Return the lines on the right side of a diff."""
+        lines = self.page.locator(".monaco-diff-editor .modified .view-line").all_inner_texts()
+        return [line.replace("\xa0", " ") for line in lines]
 
     def press(self, key: str) -> None:
         self.page.keyboard.press(key)
@@ -90,17 +95,17 @@ class VSCode:
         self.press("Enter")
 
     def choose(self, label: str) -> None:
-        """Choose from a list that is open."""
+        """Choose an item of the open list."""
         row = self.page.locator(".quick-input-list .monaco-list-row", has_text=label).first
         row.click(timeout=20_000)
 
-    def ghost(self) -> str:
-        """Text in grey, empty for none."""
-        found = self.page.locator(".ghost-text-decoration, .ghost-text").all_inner_texts()
-        return "".join(found).replace("\xa0", " ")
+    def ghost_text(self) -> str:
+        """Return the visible ghost text, empty if there is none."""
+        parts = self.page.locator(".ghost-text-decoration, .ghost-text").all_inner_texts()
+        return "".join(parts).replace("\xa0", " ")
 
-    def shown(self) -> str:
-        return str(self.until(self.ghost, "ghost text"))
+    def wait_for_ghost_text(self) -> str:
+        return str(self.wait_until(self.ghost_text, "ghost text"))
 
     @property
     def status(self) -> str:
@@ -119,51 +124,51 @@ class VSCode:
         return box
 
     def chat_frame(self) -> Frame:
-        """The chat's page itself, in which scripts can be run."""
+        """Return the frame of the chat, in which scripts can run."""
         outer = self.page.frame_locator("iframe.webview.ready")
         inner = outer.locator("iframe#active-frame").element_handle(timeout=60_000)
         return cast(Frame, inner.content_frame())
 
     def set(self, **settings: Any) -> None:
-        """Change settings of the user's, as the settings' editor does."""
+        """Change user settings, as the settings editor does."""
         file = self.workspace.parent / "data" / "User" / "settings.json"
         changed = {**json.loads(file.read_text()), **settings}
         file.write_text(json.dumps(changed), encoding="utf-8")
 
     def hover(self) -> str:
-        """What the status bar says when the mouse is over it."""
+        """Return the text that the status bar item shows on hover."""
         self.page.mouse.move(600, 300)
         self.page.locator('.statusbar-item[id*="starcoder"]').first.hover()
         box = self.page.locator(".monaco-hover:visible").first
         box.wait_for()
         return box.inner_text()
 
-    def picture(self, name: str) -> Path:
-        """Keep what is on the screen."""
+    def save_picture(self, name: str) -> Path:
+        """Save a screenshot."""
         PICTURES.mkdir(parents=True, exist_ok=True)
         file = PICTURES / f"vscode-{name}.png"
         self.page.screenshot(path=file)
         return file
 
 
-def ready(window: VSCode, model: str = "scripted") -> None:
-    window.until(lambda: model in window.status, "the server is ready", 120)
+def wait_until_ready(window: VSCode, model: str = "scripted") -> None:
+    window.wait_until(lambda: model in window.status, "the server is ready", 120)
 
 
-def end_of(window: VSCode, name: str) -> None:
+def open_at_end(window: VSCode, name: str) -> None:
     window.open(name)
     window.press("Control+End")
 
 
-def end_of_file(window: VSCode) -> None:
+def go_to_end(window: VSCode) -> None:
     window.page.locator(".monaco-editor .view-lines").first.click()
     window.press("Control+End")
 
 
-def _port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @contextmanager
@@ -173,27 +178,28 @@ def vscode(
     settings: dict[str, Any],
     server: list[str],
     *,
-    trusting: bool = True,
+    trusted: bool = True,
     environment: dict[str, str] | None = None,
 ) -> Iterator[VSCode]:
-    """Run VS Code on files until the block ends: fresh data, the packaged extension installed.
+    """Run VS Code with fresh data and our packaged extension until the `with` block ends.
 
-    `trusting` has it trust every workspace.
+    `trusted` makes it trust every workspace.
     """
     workspace, data = folder / "workspace", folder / "data"
     for name, text in files.items():
         (workspace / name).parent.mkdir(parents=True, exist_ok=True)
         (workspace / name).write_text(text, encoding="utf-8")
+    own_settings = {f"starcoder.{key}": value for key, value in settings.items()}
     for kind, values in (
-        ("User", {**QUIET, **{f"starcoder.{key}": one for key, one in settings.items()}}),
+        ("User", USER_SETTINGS | own_settings),
         ("Machine", {"starcoder.serverCommand": server}),
     ):
         (data / kind).mkdir(parents=True)
         (data / kind / "settings.json").write_text(json.dumps(values), encoding="utf-8")
-    port = _port()
+    port = _free_port()
     config = folder / "config.yaml"
     config.write_text(f"bind-addr: 127.0.0.1:{port}\nauth: none\ncert: false\n")
-    given = {
+    process_environment = {
         **os.environ,
         "PATH": f"{NODE}:{os.environ['PATH']}",
         "EXTENSIONS_GALLERY": "{}",
@@ -211,14 +217,14 @@ def vscode(
         "--disable-telemetry",
         "--disable-update-check",
         "--disable-getting-started-override",
-        *(["--disable-workspace-trust"] if trusting else []),
+        *(["--disable-workspace-trust"] if trusted else []),
     ]
     install = [*command, "--install-extension", str(VSIX)]
-    subprocess.run(install, env=given, check=True, capture_output=True, timeout=120)
+    subprocess.run(install, env=process_environment, check=True, capture_output=True, timeout=120)
     with (folder / "code-server.log").open("wb") as log:
-        running = subprocess.Popen(
+        process = subprocess.Popen(
             [*command, str(workspace)],
-            env=given,
+            env=process_environment,
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -243,8 +249,8 @@ def vscode(
                 yield VSCode(page, workspace)
                 browser.close()
         finally:
-            os.killpg(running.pid, signal.SIGKILL)
-            running.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _wait_for(url: str, seconds: float = 60.0) -> None:
@@ -256,11 +262,3 @@ def _wait_for(url: str, seconds: float = 60.0) -> None:
         except OSError:
             time.sleep(0.1)
     raise AssertionError(f"{url} did not answer within {seconds} s")
-
-
-def words(text: str) -> str:
-    """Text with one space where there is white space."""
-    return re.sub(r"\s+", " ", text).strip()
-
-
-PYTHON = sys.executable

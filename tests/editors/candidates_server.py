@@ -1,7 +1,7 @@
-"""A language server with one answer when asked by itself and three when asked by hand.
+"""A language server with one candidate for automatic requests and three for explicit requests.
 
-For tests of how an editor goes from one to the next. Run as `python -m tests.editors.several FILE`;
-what is accepted is written to the file, a line each.
+Tests of switching between candidates run it as `python -m tests.editors.candidates_server FILE`.
+It writes each accepted candidate to a line of FILE.
 """
 
 import sys
@@ -13,7 +13,7 @@ from pygls.lsp.server import LanguageServer
 
 CANDIDATES = ("first + 1", "second + 2", "third + 3")
 
-server = LanguageServer("several", "1")
+server = LanguageServer("candidates", "1")
 
 
 @server.feature(types.INITIALIZED)
@@ -21,7 +21,7 @@ def initialized(_: types.InitializedParams) -> None:
     status = {
         "state": "ready",
         "message": "",
-        "model": "several",
+        "model": "candidates",
         "device": "cpu",
         "demo": False,
         "why": "",
@@ -39,16 +39,16 @@ def complete(params: types.InlineCompletionParams) -> types.InlineCompletionList
     before = document.lines[params.position.line][: params.position.character]
     if not before.endswith("= "):
         return types.InlineCompletionList(items=[])
-    invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
-    here = types.Range(params.position, params.position)
+    is_explicit = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+    cursor = types.Range(params.position, params.position)
     return types.InlineCompletionList(
         items=[
             types.InlineCompletionItem(
                 text,
-                range=here,
+                range=cursor,
                 command=types.Command("Accepted", "starcoder.accepted", arguments=[text]),
             )
-            for text in (CANDIDATES if invoked else CANDIDATES[:1])
+            for text in (CANDIDATES if is_explicit else CANDIDATES[:1])
         ]
     )
 

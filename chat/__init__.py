@@ -1,1 +1,1 @@
-"""Dialogues: messages to prompt ids, in the format that the model was trained on."""
+"""Chat with the model, and tasks on code that are asked in chat messages."""

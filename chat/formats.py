@@ -78,7 +78,7 @@ class Format:
 
 
 def _chatml(messages: Sequence[Message]) -> list[Piece]:
-    # StarChat was trained with a system message in every dialogue, often an empty one.
+    # StarChat was trained with a system message in every dialogue, empty if there is none.
     messages = list(messages)
     if not messages or messages[0].role != "system":
         messages.insert(0, Message("system", ""))

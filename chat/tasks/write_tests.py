@@ -74,19 +74,20 @@ def _attempts(
 ) -> list[Attempt]:
     """Return the attempts in order. The next one is made if the previous gave no usable test.
 
-    The greedy answer is tried first, then random ones. The last three attempts force the first call
-    of the subject and use the shortest prompt, which is best for the smallest models.
+    Greedy sampling comes before random sampling. The last three attempts are for models that do not
+    write a test by themselves: they force the first call of the subject, and they use only the last
+    prompt, whose words the demo model knows.
     """
     prompts = _prompts(subject, convention, dialect, instruction)
-    shortest_prompt = prompts[-1:]
+    last_prompt = prompts[-1:]
     opening = dialect.file_head(subject) + dialect.test_opening(subject)
     forced_first_call = dialect.test_opening(subject) + dialect.first_call(subject)
     return [
         Attempt(opening, prompts, GREEDY),
         Attempt(opening, prompts, _RANDOM[0]),
-        Attempt(forced_first_call, shortest_prompt, GREEDY),
-        Attempt(forced_first_call, shortest_prompt, _RANDOM[1]),
-        Attempt(forced_first_call, shortest_prompt, _RANDOM[2]),
+        Attempt(forced_first_call, last_prompt, GREEDY),
+        Attempt(forced_first_call, last_prompt, _RANDOM[1]),
+        Attempt(forced_first_call, last_prompt, _RANDOM[2]),
     ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from chat import store as store_module
 from chat.asker import Asker, ChatSettings
 from chat.attachments import Attachment, code_blocks, fenced
-from chat.conversations import Conversations
+from chat.conversations import Conversations, StoredAnswer
 from chat.store import ConversationStore
 from engine.api import Chunk, GenerationRequest
 from engine.errors import EngineLostError, PromptTooLongError, RequestError, StarcoderError
@@ -43,6 +43,17 @@ def ignore(_: str) -> None:
 
 def last_prompt(engine: ScriptedEngine) -> str:
     return engine.model_tokenizer.decode(engine.requests[-1].prompt, skip_special=False)
+
+
+async def start_answer(
+    chats: Conversations, id_: str, engine: ScriptedEngine
+) -> asyncio.Task[StoredAnswer]:
+    """Send a message and return the task once three pieces of the answer have arrived."""
+    pieces: list[str] = []
+    task = asyncio.create_task(chats.send(id_, "Go", [], Asker(engine), pieces.append))
+    while len(pieces) < 3:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    return task
 
 
 async def test_an_answer_is_streamed_and_stored(chats: Conversations, file: Path) -> None:
@@ -87,12 +98,7 @@ async def test_a_slash_command_is_stored_as_it_was_typed(chats: Conversations) -
 async def test_stopping_stores_the_partial_answer(chats: Conversations) -> None:
     conversation = await chats.create("w")
     engine = scripted("abcdefghijklmnopqrstuvwxyz", 0.02)
-    pieces: list[str] = []
-    sending = asyncio.create_task(
-        chats.send(conversation.id, "Go", [], Asker(engine), pieces.append)
-    )
-    while len(pieces) < 3:  # noqa: ASYNC110
-        await asyncio.sleep(0.005)
+    sending = await start_answer(chats, conversation.id, engine)
     with pytest.raises(RequestError, match="being answered"):
         await chats.send(conversation.id, "And?", [], Asker(engine), ignore)
     await chats.stop(conversation.id)
@@ -114,12 +120,7 @@ async def test_cancelling_the_request_stops_the_engine_and_stores_the_partial_an
 ) -> None:
     conversation = await chats.create("w")
     engine = scripted("abcdefghijklmnopqrstuvwxyz", 0.02)
-    pieces: list[str] = []
-    sending = asyncio.create_task(
-        chats.send(conversation.id, "Go", [], Asker(engine), pieces.append)
-    )
-    while len(pieces) < 3:  # noqa: ASYNC110
-        await asyncio.sleep(0.005)
+    sending = await start_answer(chats, conversation.id, engine)
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
@@ -127,9 +128,8 @@ async def test_cancelling_the_request_stops_the_engine_and_stores_the_partial_an
     turns = (await chats.get(conversation.id)).turns
     assert turns[1].state == "stopped"
     assert turns[1].content.startswith("abc")
-    await chats.send(
-        conversation.id, "Again", [], Asker(scripted("ok")), ignore
-    )  # the conversation can be used again
+    # The conversation can be used again.
+    await chats.send(conversation.id, "Again", [], Asker(scripted("ok")), ignore)
 
 
 async def test_retrying_replaces_the_last_answer(chats: Conversations) -> None:

@@ -60,14 +60,15 @@ _PYTEST_FIXTURES = {
 
 
 class _Python(Dialect):
+    """What pytest and unittest have in common: imports, and where tests go in a file."""
+
     fence = language = "python"
     assertion = re.compile(r"\bassert\b|\.assert\w+\(|\braises\(|\bwarns\(|\.fail\(")
     blank_lines = 2
-    framework_import: str
 
     def file_head(self, subject: Subject) -> str:
         own_import = _own_import(subject)
-        return f"import {self.framework_import}\n\n{own_import.line}\n\n\n"
+        return f"import {self.framework}\n\n{own_import.line}\n\n\n"
 
     def declared_names(self, existing: str) -> set[str]:
         return set(re.findall(r"(?:def|class) (\w+)", existing))
@@ -126,7 +127,7 @@ class _Python(Dialect):
 class Pytest(_Python):
     """Test functions."""
 
-    framework = framework_import = "pytest"
+    framework = "pytest"
 
     def test_opening(self, subject: Subject) -> str:
         return f"def test_{subject.snake_case}"
@@ -154,7 +155,7 @@ class Pytest(_Python):
 class Unittest(_Python):
     """Methods of a subclass of `unittest.TestCase`."""
 
-    framework = framework_import = "unittest"
+    framework = "unittest"
 
     def test_opening(self, subject: Subject) -> str:
         name = f"Test{subject.camel_case}"

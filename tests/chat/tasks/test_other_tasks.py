@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from chat.asker import Asker, ChatSettings
-from chat.repetition import end_before_loop
 from chat.tasks.document import FillRequest, document
 from chat.tasks.explain import commit_message, explain
 from chat.tasks.rewriting import edit, fix
@@ -190,21 +189,6 @@ async def test_a_commit_message_is_cleaned_and_a_long_diff_is_truncated() -> Non
         await commit_message(" \n", asker)
     with pytest.raises(RequestError, match="no message"):
         await commit_message("+x", scripted("``` \n")[0])
-
-
-@pytest.mark.parametrize(
-    ("text", "end"),
-    [
-        ("a\na\na\n", 2),
-        ("x\na\nb\na\nb\na\nb\n", 6),
-        ("a\na\n", None),
-        ("\n\n\n\n", None),
-        ("a\na\na", None),
-        ("", None),
-    ],
-)
-def test_a_repetition_ends_after_its_first_occurrence(text: str, end: int | None) -> None:
-    assert end_before_loop(text) == end
 
 
 async def test_a_model_that_repeats_itself_is_stopped() -> None:

@@ -16,12 +16,12 @@ _HEAVY_MODULES = {"torch", "transformers", "accelerate"}
 
 async def debug_info(server: StarcoderServer, _: Any) -> dict[str, Any]:
     """Return the state of server and engine; of documents only length and hash, never text."""
-    health = await server.engine.engine.health()
+    health = await server.engine.current.health()
     return {
         "version": __version__,
         "pid": os.getpid(),
         "engine": {"state": health.state, "detail": health.detail, "pid": health.pid},
-        "status": server.status.status.payload(),
+        "status": server.status.current.payload(),
         "heavyModules": sorted(_HEAVY_MODULES & set(sys.modules)),
         "positionEncoding": server.workspace.position_encoding,
         "documents": [

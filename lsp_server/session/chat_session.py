@@ -16,14 +16,14 @@ class ChatSession:
         self._settings = settings
         self._engine = engine
         self.conversations = Conversations(ConversationStore())
-        self.asker = Asker(engine.engine, settings.chat)
+        self.asker = Asker(engine.current, settings.chat)
         """Asks the model of the current engine."""
 
     def apply_settings(self, settings: Settings) -> None:
         """Use changed settings; call this after the engine session has applied them."""
         self._settings = settings
-        self.asker = Asker(self._engine.engine, settings.chat)
+        self.asker = Asker(self._engine.current, settings.chat)
 
     def streaming_asker(self, on_partial: OnPartial) -> Asker:
         """Return an asker that reports the partial answers of one task."""
-        return Asker(self._engine.engine, self._settings.chat, on_partial)
+        return Asker(self._engine.current, self._settings.chat, on_partial)

@@ -128,7 +128,7 @@ class CompletionSession:
 
     def _new_completer(self) -> Completer:
         return Completer(
-            self._engine.engine,
+            self._engine.current,
             self._settings.fim,
             lambda snapshot: self._projects.add_project_context(snapshot),
         )

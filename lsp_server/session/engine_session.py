@@ -49,21 +49,21 @@ class EngineSession:
         self._status = status
         self._background = background
         self._on_unavailable = on_unavailable
-        self.engine = make_engine(settings)
+        self.current = make_engine(settings)
 
     def apply_settings(self, settings: Settings) -> None:
         """Replace the engine if the settings name another one; otherwise keep it running."""
         before, self._settings = self._settings, settings
         if settings.same_engine(before):
             return
-        self._background.spawn(self.engine.aclose())
-        self.engine = self._make_engine(settings)
+        self._background.spawn(self.current.aclose())
+        self.current = self._make_engine(settings)
         self._status.update(tokens_per_second=0.0)
         self._background.spawn(self.start())
 
     async def start(self) -> None:
         """Start or find the engine, and show the progress and the result."""
-        engine = self.engine
+        engine = self.current
         progress = asyncio.create_task(self._status.show_loading(engine))
         try:
             info = await engine.info()
@@ -73,7 +73,7 @@ class EngineSession:
         finally:
             progress.cancel()
             await asyncio.gather(progress, return_exceptions=True)
-        if engine is self.engine:  # it was not replaced meanwhile
+        if engine is self.current:  # it was not replaced meanwhile
             self._status.show_engine(info, enabled=self._settings.enabled)
 
     def report_failure(self, error: StarcoderError) -> None:
@@ -89,4 +89,4 @@ class EngineSession:
 
     async def aclose(self) -> None:
         """Close the connection; the engine process goes on running for other clients."""
-        await self.engine.aclose()
+        await self.current.aclose()

@@ -62,6 +62,7 @@ class StarcoderServer(LanguageServer):
             self.settings,
             self.status,
             self.background,
+            # A lambda, because the completion session needs the engine session and comes later.
             on_unavailable=lambda: self.completions.forget_model(),
         )
         self.completions = CompletionSession(
@@ -69,7 +70,7 @@ class StarcoderServer(LanguageServer):
             self.engine,
             self.documents,
             self.status,
-            Statistics(self.background.spawn, lambda: self.status.status.model),
+            Statistics(self.background.spawn, lambda: self.status.current.model),
         )
         self.chat = ChatSession(self.settings, self.engine)
         self.tasks = TaskSession(self.settings, self.engine, self.chat, self.documents)

@@ -84,21 +84,21 @@ class StatusReporter:
     def __init__(self, server: LanguageServer) -> None:
         self._server = server
         self._shown_messages: set[str] = set()
-        self.status = Status()
+        self.current = Status()
 
     # The status bar.
 
     def update(self, **changes: Any) -> None:
         """Change fields of the status; notify the client if any value differs."""
-        changed = replace(self.status, **changes)
-        if changed != self.status:
-            self.status = changed
+        changed = replace(self.current, **changes)
+        if changed != self.current:
+            self.current = changed
             self._server.protocol.notify(STATUS_METHOD, changed.payload())
 
     @property
     def has_failed(self) -> bool:
         """Whether the status bar shows an error."""
-        return self.status.state is State.ERROR
+        return self.current.state is State.ERROR
 
     def show_enabled(self, *, enabled: bool) -> None:
         """Show that the user switched suggestions on or off."""
@@ -134,7 +134,7 @@ class StatusReporter:
             changes |= {"last_at": time.time(), "last_ms": elapsed_ms}
         if result.tokens_per_second:
             changes["tokens_per_second"] = result.tokens_per_second
-        if self.status.state is State.BUSY:
+        if self.current.state is State.BUSY:
             changes["state"] = State.READY
         self.update(**changes)
 

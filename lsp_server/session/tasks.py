@@ -76,7 +76,7 @@ class TaskSession:
         async def fill(gap: FillRequest) -> str:
             text = gap.prefix + gap.suffix
             snapshot = Snapshot(request.uri, gap.language, text, len(gap.prefix))
-            model = FimModel(self._engine.engine, self._settings.fim)
+            model = FimModel(self._engine.current, self._settings.fim)
             return await model.fill(snapshot, gap.stop)
 
         match request.name:

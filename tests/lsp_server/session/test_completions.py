@@ -71,8 +71,8 @@ async def test_a_suggestion_is_returned_and_shown_in_the_status(tmp_path: Path) 
     session = Session(ScriptedEngine(lambda _: "1 + 1"), SETTINGS, tmp_path)
     result = await session.completions.complete(SNAPSHOT, Trigger.AUTOMATIC)
     assert [suggestion.text for suggestion in result.suggestions] == ["1 + 1"]
-    assert session.status.status.suggested
-    assert session.status.status.asked == 1
+    assert session.status.current.suggested
+    assert session.status.current.asked == 1
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ async def test_the_engine_is_not_asked_where_nothing_may_be_suggested(
     session = Session(engine, SETTINGS.model_copy(update=changes), tmp_path)
     result = await session.completions.complete(SNAPSHOT, trigger)
     assert result.suggestions == ()
-    assert session.status.status.why == reason
+    assert session.status.current.why == reason
     assert engine.requests == []
 
 
@@ -106,5 +106,5 @@ async def test_an_unreachable_engine_gives_no_suggestion_and_one_message(tmp_pat
     for _ in range(2):
         result = await session.completions.complete(SNAPSHOT, Trigger.INVOKED)
         assert result.suggestions == ()
-    assert session.status.status.state is State.ERROR
+    assert session.status.current.state is State.ERROR
     assert session.server.messages == ["No engine answers."]

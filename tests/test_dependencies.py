@@ -1,4 +1,4 @@
-"""The rule of who may know whom, read from the imports themselves.
+"""The rules about which module may import which, checked against the imports in the source.
 
 See ARCHITECTURE.md, "Who may import whom". Imports inside functions and under TYPE_CHECKING count.
 """
@@ -14,7 +14,7 @@ PACKAGES = ("lsp_server", "fim", "chat", "syntax", "engine", "training")
 HEAVY = {"torch", "transformers", "accelerate"}
 
 CONTRACTS = ("engine.api", "engine.errors", "engine.tokenizer")
-"""What a part that only asks for text needs to know of the engine."""
+"""The modules of the engine that a caller needs to generate text."""
 LIGHT_ENGINE = (
     *CONTRACTS,
     "engine.settings",
@@ -24,7 +24,7 @@ LIGHT_ENGINE = (
     "engine.machine",
     "engine.decoding.stop_text",
 )
-"""What starts at once, because it holds no model."""
+"""Modules that start immediately, because they hold no model."""
 
 LSP_SERVER_BASE = ("lsp_server.settings", "lsp_server.logs", "lsp_server.__version__")
 """What each folder of lsp_server may import."""
@@ -33,7 +33,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "syntax": (),
     "fim": (*CONTRACTS, "syntax"),
     "chat": (*CONTRACTS, "syntax"),
-    # StarChat's recipe measures with the rendering that serves, and installs what it made.
+    # StarChat's recipe evaluates with the rendering of the server and installs the trained adapter.
     "chat.training": ("chat", "engine", "training"),
     "lsp_server": ("fim", "chat", "syntax", *LIGHT_ENGINE),
     # Inside lsp_server: handlers above session above settings and logs.
@@ -48,10 +48,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "syntax",
         *LIGHT_ENGINE,
     ),
-    # Commands are processes of their own: `serve` is the engine, `models` asks what fits.
+    # Each command is a process of its own: `serve` is the engine, `models` checks what fits.
     "lsp_server.cli": ("lsp_server", "fim", "chat", "syntax", "engine", "training"),
     "engine": (),
-    # One list of what looks like a key, for what is learned and for what is shown.
+    # One list of patterns for secrets, for training data and for suggestions.
     "training": ("fim.secrets",),
 }
 
@@ -68,7 +68,7 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 def imports(file: Path) -> Iterator[str]:
-    """Dotted names that a file imports; `from a import b` counts as both `a` and `a.b`."""
+    """Yield the dotted names that a file imports; `from a import b` gives `a.b`."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -87,7 +87,7 @@ def allowed_for(module: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(("module", "file"), list(modules()), ids=lambda value: str(value))
-def test_a_module_imports_only_what_it_may_know(module: str, file: Path) -> None:
+def test_a_module_imports_only_what_it_may(module: str, file: Path) -> None:
     ours = [name for name in imports(file) if within(name, PACKAGES)]
     wrong = [name for name in ours if not within(name, allowed_for(module))]
     assert not wrong, f"{module} may not import {wrong}"
@@ -112,15 +112,15 @@ def is_light(module: str) -> bool:
     [(name, file) for name, file in modules() if is_light(name)],
     ids=lambda value: str(value),
 )
-def test_torch_stays_out_of_the_editors_process(module: str, file: Path) -> None:
+def test_no_module_of_the_editors_process_imports_torch(module: str, file: Path) -> None:
     heavy = {name.split(".")[0] for name in imports(file)} & HEAVY
     if within(module, ("lsp_server.cli",)):
-        return  # a command may report on the GPU; it is not the process that an editor talks to
+        return  # a command may report on the GPU; editors do not talk to its process
     assert not heavy, f"{module} imports {heavy}"
 
 
-def test_the_rule_is_read_from_real_imports() -> None:
-    """Guards the guard: a reader that finds nothing would let everything pass."""
-    found = {name for _, file in modules() for name in imports(file)}
-    assert "engine.api.GenerationRequest" in found
-    assert "torch" in found
+def test_imports_are_found() -> None:
+    """Without this test, a parser that finds no imports would let all rules pass."""
+    names = {name for _, file in modules() for name in imports(file)}
+    assert "engine.api.GenerationRequest" in names
+    assert "torch" in names

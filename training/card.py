@@ -115,7 +115,7 @@ def _phases(plan: TrainingPlan, first_stage: int) -> str:
     starts = ", ".join(str(step) for step in plan.phase_starts)
     text = (
         f"The model was trained in phases that started at steps 0, {starts}. Each later phase "
-        "started from the weights of the previous one, rounded to bfloat16, with new optimizers. "
+        "started from the weights of the previous one, rounded to bfloat16, with new optimisers. "
     )
     if first_stage > 1:
         text += (

@@ -19,7 +19,7 @@ class LoadedCheckpoint:
     model: GPTBigCodeForCausalLM
     """Weights in float32, in eval mode."""
     step: int
-    """Number of optimizer steps that are done."""
+    """Number of optimiser steps that are done."""
     plan: TrainingPlan
     """Plan of the run."""
 

@@ -23,7 +23,7 @@ Length = Annotated[
     int, typer.Option(help="Tokens of a training sequence and of the context window.")
 ]
 VocabSize = Annotated[int, typer.Option(help="Ids of the tokenizer, including special tokens.")]
-Steps = Annotated[int, typer.Option(help="Optimizer steps of 8 sequences.", min=1)]
+Steps = Annotated[int, typer.Option(help="Optimiser steps of 8 sequences.", min=1)]
 Count = Annotated[int, typer.Option(help="Lines to complete.", min=8)]
 Threads = Annotated[int, typer.Option(help="CPU threads.", min=1)]
 Benchmarks = Annotated[

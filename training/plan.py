@@ -1,4 +1,4 @@
-"""The plan of a pretraining run: steps, batches, optimizer settings and learning-rate schedule."""
+"""The plan of a pretraining run: steps, batches, optimiser settings and learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ class TrainingPlan:
     """Settings of a run. Two runs with equal plans and rows give equal weights."""
 
     steps: int
-    """Number of the run's last optimizer step."""
+    """Number of the run's last optimiser step."""
     rows_per_step: int = 8
-    """Sequences in one optimizer step."""
+    """Sequences in one optimiser step."""
     rows_per_batch: int = 8
     """Maximum sequences in one forward pass; fewer need less memory."""
     schedule: tuple[tuple[int, float], ...] = ((-1, 0.0), (99, 1.0))
     """Steps and the factors of the learning rates there, with linear interpolation between."""
     phase_starts: tuple[int, ...] = ()
-    """Steps at which the optimizers are reset."""
+    """Steps at which the optimisers are reset."""
     first_step: int = 0
     """Step at which the run starts; above 0 it continues from the weights of another run."""
     muon_lr: float = 0.02

@@ -82,7 +82,7 @@ class TrainingRun:
         self.step = plan.first_step
 
     def advance(self) -> float:
-        """Run one optimizer step; return its loss, the weighted mean of nats per token."""
+        """Run one optimiser step; return its loss, the weighted mean of nats per token."""
         if self.step in self.plan.phase_starts:
             self.optimizers = make_optimizers(self.model, self.plan)
         factor = learning_rate_factor(self.step, self.plan)

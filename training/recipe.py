@@ -16,7 +16,7 @@ class Stage:
     """A part of a run with its own data."""
 
     steps: int
-    """Number of optimizer steps."""
+    """Number of optimiser steps."""
     fim: FimOptions
     """How pieces get holes."""
     characters_per_token: float
@@ -114,7 +114,7 @@ STAGES = (
 """First the language, then holes, then StarCoder's other formats."""
 
 PHASE_STARTS = (3200, 6000)
-"""Steps at which the optimizers are reset: a phase may start from weights that shipped."""
+"""Steps at which the optimisers are reset: a phase may start from weights that shipped."""
 
 SCHEDULE = (
     (-1, 0.0),
@@ -158,7 +158,7 @@ def scaled_schedule(steps: int = STEPS) -> tuple[tuple[int, float], ...]:
 
 
 def scaled_phase_starts(steps: int = STEPS) -> tuple[int, ...]:
-    """Return the steps at which the optimizers are reset in a run of `steps`."""
+    """Return the steps at which the optimisers are reset in a run of `steps`."""
     return tuple(scale_step(step, steps) for step in PHASE_STARTS)
 
 

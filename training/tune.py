@@ -70,7 +70,7 @@ class TuneReport:
     lines: int
     """Number of lines that exact match was measured on."""
     steps: int
-    """Number of optimizer steps."""
+    """Number of optimiser steps."""
 
     @property
     def is_improved(self) -> bool:

@@ -1,4 +1,4 @@
-"""The optimizer loop of fine-tuning on a repository, and the model that it trains."""
+"""The optimiser loop of fine-tuning on a repository, and the model that it trains."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ class TuneOptions:
     """How to fine-tune on a repository."""
 
     steps: int | None = None
-    """Number of optimizer steps; None means four passes over the repository, within bounds."""
+    """Number of optimiser steps; None means four passes over the repository, within bounds."""
     rows_per_step: int = 8
-    """Sequences in one optimizer step."""
+    """Sequences in one optimiser step."""
     rank: int = 16
     """Rank of the LoRA matrices."""
     alpha: int = 32
@@ -48,7 +48,7 @@ def estimate_memory_bytes(
 ) -> int:
     """Return a lower bound of the bytes that tuning needs.
 
-    It adds up weights, optimizer state, activations and logits. The activations of a layer are
+    It adds up weights, optimiser state, activations and logits. The activations of a layer are
     about 34 bytes per token and unit of width with 16-bit values (Korthikanti et al. 2022,
     arXiv:2205.05198, without the part that grows with the square of the length).
     """

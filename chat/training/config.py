@@ -31,7 +31,7 @@ class TuneChatConfig(BaseModel):
     batch_per_device: _Positive
     """Sequences in one forward pass of a device."""
     accumulation: _Positive
-    """Number of forward passes in one optimizer step."""
+    """Number of forward passes in one optimiser step."""
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
     schedule: Literal["cosine", "linear", "constant_with_warmup"]
@@ -39,7 +39,7 @@ class TuneChatConfig(BaseModel):
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)]
     """Warm-up steps as a share of all steps."""
     weight_decay: Annotated[float, Field(ge=0)]
-    """Weight decay of the optimizer."""
+    """Weight decay of the optimiser."""
     gradient_checkpointing: bool
     """Whether activations are recomputed in the backward pass, to save memory."""
     save_steps: _Positive

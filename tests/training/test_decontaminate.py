@@ -36,7 +36,7 @@ def test_docstrings_and_solutions_are_benchmark_texts(benchmark: Path) -> None:
     assert any(text.startswith("Return whether two") for text in texts)
 
 
-def test_a_document_with_a_benchmark_text_is_recognized(benchmark: Path) -> None:
+def test_a_document_with_a_benchmark_text_is_recognised(benchmark: Path) -> None:
     benchmarks = BenchmarkTexts(read_benchmark_texts(benchmark))
     deeper = "class A:\n" + "".join(f"    {line}\n" for line in SOLUTION.splitlines())
     assert benchmarks.occur_in(deeper)

@@ -38,7 +38,7 @@ def source(seed: int) -> str:
     return "\n".join(" = ".join(words[i : i + 3]) for i in range(0, 900, 3))
 
 
-def test_exact_copies_are_recognized_whatever_their_white_space() -> None:
+def test_exact_copies_are_recognised_whatever_their_white_space() -> None:
     seen = Deduplicator()
     assert seen.add(CODE) is None
     assert seen.add(CODE) == "exact duplicate"
@@ -46,7 +46,7 @@ def test_exact_copies_are_recognized_whatever_their_white_space() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_copy_with_a_few_changed_lines_is_recognized(seed: int) -> None:
+def test_a_copy_with_a_few_changed_lines_is_recognised(seed: int) -> None:
     seen = Deduplicator()
     text = source(seed)
     assert seen.add(text) is None

@@ -21,12 +21,12 @@ import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from engine.decoding.decoder import PREFILL_CHUNK  # noqa: E402
-from engine.kernels.build import shared_kernels  # noqa: E402
 from engine.kv_cache.cache import KVCache  # noqa: E402
 from engine.loading.catalog import EMBEDDED_DIR  # noqa: E402
-from engine.loading.load import Loaded, load  # noqa: E402
+from engine.loading.load import load  # noqa: E402
+from engine.network.batch import BatchEntry  # noqa: E402
 from engine.network.lean_forward import LeanForward  # noqa: E402
+from engine.network.model import LoadedModel  # noqa: E402
 from engine.settings import EngineSettings  # noqa: E402
 
 SHAPES = {
@@ -38,6 +38,7 @@ SHAPES = {
 _VOCAB_SIZE = 49152
 _POSITIONS = 8192
 _PAUSE_S = 0.05
+_PREFILL_CHUNK = 512
 
 PEER_VARIABLE = "STARCODER_LLAMA_PYTHON"
 """Environment variable with the path of a Python that has llama-cpp-python and gguf."""
@@ -115,18 +116,16 @@ def folder_of(model: str) -> Path:
     return locate(EngineSettings(model=model), lambda *_: None)[1]
 
 
-def load_ours(model: str, dtype: str) -> Loaded:
+def load_ours(name: str, dtype: str) -> LoadedModel:
     """Load a model, and wait until the engine has finished its background preparation."""
-    settings = EngineSettings(model=model, dtype=dtype)  # type: ignore[arg-type]
-    loaded = load(settings, lambda *_: None)
-    shared_kernels().wait()
+    settings = EngineSettings(model=name, dtype=dtype)  # type: ignore[arg-type]
+    model = load(settings, lambda *_: None).model
     with torch.inference_mode():
-        while loaded.decoder.forward.prepare():
-            pass
-    return loaded
+        model.forward.wait_ready()
+    return model
 
 
-def ours(loaded: Loaded, *, use_graphs: bool = True) -> Contender:
+def ours(model: LoadedModel, *, use_graphs: bool = True) -> Contender:
     """Return our forward pass as a greedy contender. It reuses nothing and drafts nothing.
 
     On a GPU and without `use_graphs`, operations are launched one by one and caches grow.
@@ -134,7 +133,7 @@ def ours(loaded: Loaded, *, use_graphs: bool = True) -> Contender:
 
     def run(prompt: tuple[int, ...], count: int) -> Timing:
         started = time.perf_counter()
-        ticks = [time.perf_counter() for _ in tokens(loaded, prompt, count, use_graphs=use_graphs)]
+        ticks = [time.perf_counter() for _ in tokens(model, prompt, count, use_graphs=use_graphs)]
         return timing(started, ticks)
 
     return run
@@ -142,24 +141,25 @@ def ours(loaded: Loaded, *, use_graphs: bool = True) -> Contender:
 
 @torch.inference_mode()
 def tokens(
-    loaded: Loaded, prompt: tuple[int, ...], count: int, *, use_graphs: bool = True
+    model: LoadedModel, prompt: tuple[int, ...], count: int, *, use_graphs: bool = True
 ) -> Iterator[int]:
     """Generate `count` tokens after a prompt, each when the caller asks for it."""
-    forward = loaded.decoder.forward
+    forward = model.forward
     if not use_graphs:
         assert isinstance(forward, LeanForward)
         forward = LeanForward(forward.weights)
-    cache = loaded.new_cache() if use_graphs else KVCache(loaded.cache_shape)
+    cache = model.new_cache() if use_graphs else KVCache(model.cache_shape)
     step = list(prompt)
     for _ in range(count):
-        for start in range(0, len(step), PREFILL_CHUNK):
-            chunk = step[start : start + PREFILL_CHUNK]
-            logits = forward(torch.tensor(chunk), cache)
+        for start in range(0, len(step), _PREFILL_CHUNK):
+            chunk = tuple(step[start : start + _PREFILL_CHUNK])
+            cache.reserve(len(cache.ids) + len(chunk))
+            logits = forward([BatchEntry(chunk, cache)])[0]
             cache.commit(chunk)
         step = [int(logits[-1].argmax())]
         yield step[0]
-    if loaded.arena is not None and cache.slot is not None:
-        loaded.arena.give_back(cache.slot)
+    if model.arena is not None and cache.slot is not None:
+        model.arena.give_back(cache.slot)
 
 
 def timing(started: float, ticks: list[float]) -> Timing:

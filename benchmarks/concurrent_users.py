@@ -9,13 +9,11 @@ next key when there is none. So the figures say what sharing the engine costs, a
 from __future__ import annotations
 
 import json
-import queue
 import random
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -23,10 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import JsonOption, ModelOption, load_ours, machine
-from engine.api import EngineMetrics, GenerationRequest, Priority
-from engine.loading.load import Loaded
-from engine.scheduling.job import DONE, Job
-from engine.scheduling.scheduler import Scheduler
+from benchmarks.stepped_scheduler import SteppedScheduler, Submission
+from engine.api import GenerationRequest, Priority
+from engine.network.model import LoadedModel
 from fim.evaluation.files import source_files
 from fim.evaluation.report import percentile
 from fim.evaluation.typing_rhythm import MEDIAN_MS, SPREAD
@@ -34,13 +31,6 @@ from fim.evaluation.typing_rhythm import MEDIAN_MS, SPREAD
 _KEYS, _LOOK_S = (3, 9), (0.2, 0.8)
 _NEW_TOKENS, _CHAT_PROMPT, _CHAT_TOKENS = 16, 300, 200
 _WARM_UP_S = 3.0
-
-
-class _Inline:
-    """Stands in for an event loop: hands over at once."""
-
-    def call_soon_threadsafe(self, call: Any, *arguments: Any) -> None:
-        call(*arguments)
 
 
 @dataclass
@@ -51,7 +41,7 @@ class _Person:
     at: int
     next_key: float
     left: int
-    job: Job | None = None
+    submission: Submission | None = None
     asked: float = 0.0
 
 
@@ -59,7 +49,7 @@ class _Person:
 class ConcurrentUsers:
     """So many people at one engine, for so many seconds of its clock."""
 
-    model: Loaded
+    model: LoadedModel
     texts: list[list[int]]
     people: int
     chat: bool
@@ -69,9 +59,7 @@ class ConcurrentUsers:
 
     def __post_init__(self) -> None:
         self._rng = random.Random(self.people)
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._scheduler = Scheduler(self.model, self._jobs, threading.Event(), EngineMetrics())
-        self._number = 0
+        self._scheduler = SteppedScheduler(self.model)
 
     @torch.inference_mode()
     def run(self, seconds: float) -> None:
@@ -82,20 +70,21 @@ class ConcurrentUsers:
             for person in people:
                 if person.next_key <= self.now:
                     self._press(person)
-            if chat is not None and _over(chat):
+            if chat is not None and chat.done:
                 chat = self._ask(self._text()[:_CHAT_PROMPT], Priority.CHAT)
-            if chat is None and all(one.job is None or _over(one.job) for one in people):
-                self.now = max(self.now, min(one.next_key for one in people))
+            if chat is None and all(
+                person.submission is None or person.submission.done for person in people
+            ):
+                self.now = max(self.now, min(person.next_key for person in people))
                 continue
             started = time.thread_time()
-            self._scheduler.turn()
+            self._scheduler.scheduler.step()
             self.now += time.thread_time() - started
             for person in people:
                 self._look(person)
-        # On a GPU the next measurement's caches lie in the same arena.
-        for answer in list(self._scheduler._under_way):
-            self._scheduler._end(answer)
-        self._scheduler._pool.forget()
+        # On a GPU the KV caches of the next measurement use the same arena.
+        self._scheduler.scheduler.drain()
+        self._scheduler.scheduler.pool.drop_idle()
 
     def _text(self) -> list[int]:
         return self._rng.choice(self.texts)
@@ -105,51 +94,34 @@ class ConcurrentUsers:
         return _Person(ids, self._start(ids), self._rng.random(), self._rng.randint(*_KEYS))
 
     def _start(self, ids: list[int]) -> int:
-        most = min(len(ids), self.model.decoder.context_window - _NEW_TOKENS - 100)
+        most = min(len(ids), self.model.context_window - _NEW_TOKENS - 100)
         return self._rng.randrange(most // 2, most)
 
     def _press(self, person: _Person) -> None:
-        if person.job is not None:
-            person.job.cancelled.set()
+        if person.submission is not None:
+            person.submission.job.cancelled.set()
         person.at += 1
-        if person.at >= min(len(person.ids), self.model.decoder.context_window - _NEW_TOKENS):
+        if person.at >= min(len(person.ids), self.model.context_window - _NEW_TOKENS):
             person.ids = self._text()
             person.at = self._start(person.ids)
-        person.job = self._ask(person.ids[: person.at], Priority.COMPLETION)
+        person.submission = self._ask(person.ids[: person.at], Priority.COMPLETION)
         person.asked = self.now
         person.left -= 1
         gap = self._rng.lognormvariate(0, SPREAD) * MEDIAN_MS / 1000
         person.next_key = self.now + gap if person.left else float("inf")
 
     def _look(self, person: _Person) -> None:
-        if person.job is None or person.left or not _over(person.job):
+        if person.submission is None or person.left or not person.submission.done:
             return
         if person.asked > _WARM_UP_S:
             self.milliseconds.append((self.now - person.asked) * 1000)
-        person.left, person.job = self._rng.randint(*_KEYS), None
+        person.left, person.submission = self._rng.randint(*_KEYS), None
         person.next_key = self.now + self._rng.uniform(*_LOOK_S)
 
-    def _ask(self, ids: list[int], priority: Priority) -> Job:
+    def _ask(self, ids: list[int], priority: Priority) -> Submission:
         new = _CHAT_TOKENS if priority is Priority.CHAT else _NEW_TOKENS
         request = GenerationRequest(tuple(ids), new, priority=priority, logprobs=0)
-        self._number += 1
-        loop: Any = _Inline()
-        job = Job(
-            lambda decoder, cache, give: decoder.answer(request, cache, give),
-            request.prompt,
-            priority,
-            self._number,
-            loop,
-            None,
-            new,
-        )
-        self._jobs.put(job)
-        return job
-
-
-def _over(job: Job) -> bool:
-    given: Any = job.answers
-    return bool(given._queue) and given._queue[-1] is DONE
+        return self._scheduler.submit(request)
 
 
 def main(
@@ -162,7 +134,7 @@ def main(
     """Print percentiles, beside those of one person."""
     loaded = load_ours(model, dtype)
     torch.set_num_threads(1)  # whose time is the thread's
-    encode = loaded.decoder.tokenizer.encode
+    encode = loaded.tokenizer.encode
     texts = [ids for ids in (encode(file.text) for file in source_files(folder)) if len(ids) > 700]
     found = []
     for chat in (False, True):

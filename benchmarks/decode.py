@@ -95,7 +95,7 @@ def contenders(
     size = 0
     for dtype in dtypes:
         held = load_ours(model, dtype)
-        size = held.decoder.vocab_size
+        size = held.vocab_size
         made[f"ours {dtype}"] = ours(held)
         if without_graphs:
             made[f"ours {dtype}, no graphs"] = ours(held, use_graphs=False)

@@ -11,9 +11,7 @@ types on; what the small one may read otherwise is a share of the large one's ti
 from __future__ import annotations
 
 import json
-import math
 import tempfile
-from array import array
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -33,9 +31,8 @@ from benchmarks.common import JsonOption, ModelOption, load_ours, machine, rando
 from benchmarks.drafts import Filler, no_drafts
 from engine.api import Usage
 from engine.decoding.draft_model import DraftModel
-from engine.decoding.sequence import Part
-from engine.kv_cache.cache import KVCache
-from engine.network.lean_forward import Forward
+from engine.network.batch import BatchEntry
+from engine.network.forward import Forward
 from engine.network.step_costs import StepCosts
 from fim.evaluation.files import source_files
 from fim.evaluation.holes import HoleKind, draw_holes
@@ -56,12 +53,12 @@ class FixedCosts(StepCosts):
     def __init__(self, measured: dict[int, float]) -> None:
         super().__init__()
         for ids, took in measured.items():
-            super().learn(ids, took)
+            super().record(ids, took)
         self.spent = 0.0
         self.passes = 0
 
-    def learn(self, ids: int, milliseconds: float) -> None:
-        """Learn nothing."""
+    def record(self, num_rows: int, milliseconds: float) -> None:
+        """Do nothing: the costs are fixed."""
 
     def forget(self) -> None:
         """Begin to count anew."""
@@ -69,7 +66,7 @@ class FixedCosts(StepCosts):
 
     def count(self, ids: int) -> None:
         """Take note of a pass."""
-        self.spent += self.of(ids)
+        self.spent += self.milliseconds(ids)
         self.passes += 1
 
 
@@ -80,16 +77,17 @@ class _Counting:
     forward: Forward
     costs: FixedCosts
 
-    def __call__(self, ids: Tensor, cache: KVCache, *, last: int = 1) -> Tensor:
-        if len(ids) <= _MOST_CHECKED:
-            self.costs.count(len(ids))
-        return self.forward(ids, cache, last=last)
+    def __call__(self, batch: Sequence[BatchEntry]) -> list[Tensor]:
+        num_rows = sum(len(entry.ids) for entry in batch)
+        if num_rows <= _MOST_CHECKED:
+            self.costs.count(num_rows)
+        return self.forward(batch)
 
     def prepare(self) -> bool:
         return False
 
-    def batch(self, parts: Sequence[Part]) -> list[Tensor]:
-        return [self(torch.tensor(part.ids), part.cache, last=part.last) for part in parts]
+    def wait_ready(self) -> None:
+        pass
 
 
 @dataclass
@@ -125,15 +123,15 @@ def pass_costs(shapes: Sequence[str], dtype: str) -> list[dict[int, float]]:
             (Path(folder) / shape).mkdir()
             held.append(load_ours(str(random_checkpoint(shape, Path(folder) / shape)), dtype))
     took: list[dict[int, list[float]]] = [{size: [] for size in _SIZES} for _ in held]
-    ids = list(range(100, 100 + _CONTEXT))
+    ids = tuple(range(100, 100 + _CONTEXT))
     for _ in range(_ROUNDS):
         for model, times in zip(held, took, strict=True):
-            cache = KVCache(model.cache_shape)
-            model.decoder.forward(torch.tensor(ids), cache)
-            cache.commit(array("i", ids))
+            cache = model.new_cache()
+            model.forward([BatchEntry(ids, cache)])
+            cache.commit(ids)
             for size in _SIZES:
                 started = perf_counter()
-                model.decoder.forward(torch.tensor(ids[:size]), cache, last=min(size, 16))
+                model.forward([BatchEntry(ids[:size], cache, min(size, 16))])
                 times[size].append((perf_counter() - started) * 1000)
     return [{size: median(found) for size, found in times.items()} for times in took]
 
@@ -154,22 +152,18 @@ def main(
     pair, guessing = load_ours(model, "auto"), load_ours(str(draft_model), "auto")
     ways = {_PLAIN: Way(), _LOOK_UP: Way(), _DRAFT_MODEL: Way()}
     drafting = FixedCosts(of_small)
-    small_one = DraftModel(
-        _Counting(guessing.decoder.forward, drafting), guessing.cache_shape, drafting
-    )
+    counted_small = replace(guessing, forward=_Counting(guessing.forward, drafting), costs=drafting)
+    small_one = DraftModel(counted_small)
     for hole in track(draw_holes(source_files(path), [HoleKind.BLOCK], count, 0), transient=True):
         plain: list[int] = []
         for name, way in ways.items():
             costs = FixedCosts(of_large)
             drafting.forget()
-            decoder = replace(
-                pair.decoder, forward=_Counting(pair.decoder.forward, costs), costs=costs
-            )
+            counted = replace(pair, forward=_Counting(pair.forward, costs), costs=costs)
+            filler = Filler(counted, new, small_one if name == _DRAFT_MODEL else None)
             if name == _DRAFT_MODEL:
-                small_one.allowance_ms = math.inf
-                decoder = replace(decoder, draft_model=small_one)
-            filler = Filler(replace(pair, decoder=decoder), new)
-            if name == _DRAFT_MODEL:
+                for _ in range(100):  # saves up the time of the longest prefill
+                    small_one.earn_prefill_time(1e6)
                 filler.fill(hole.prefix, hole.suffix)  # somebody typed here before
                 costs.forget()
                 drafting.forget()

@@ -23,10 +23,11 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.common import JsonOption, ModelOption, load_ours, machine
+from benchmarks.stepped_scheduler import SteppedScheduler, ids_of
 from engine.api import GenerationRequest, Usage
+from engine.decoding.draft_model import DraftModel
 from engine.decoding.drafter import Drafter
-from engine.kv_cache.cache import KVCache
-from engine.loading.load import Loaded
+from engine.network.model import LoadedModel
 from fim.evaluation.files import source_files
 from fim.evaluation.holes import HoleKind, draw_holes
 from fim.prompt.build import build
@@ -74,9 +75,9 @@ def no_drafts() -> Iterator[None]:
 class Filler:
     """Fills holes with a model alone, nothing of whose prompts is reused."""
 
-    def __init__(self, model: Loaded, new: int) -> None:
-        self._model, self._new = model, new
-        self._tokenizer = model.decoder.tokenizer
+    def __init__(self, model: LoadedModel, new: int, draft_model: DraftModel | None = None) -> None:
+        self._model, self._new, self._draft_model = model, new, draft_model
+        self._tokenizer = model.tokenizer
         self._family = detect(self._tokenizer)
 
     def fill(
@@ -89,11 +90,10 @@ class Filler:
         prompt = build(snapshot, self._family, self._tokenizer.encode, limit, form)
         stops = self._family.stop_ids
         request = GenerationRequest(prompt.ids, self._new, stop_ids=stops, draft_tokens=draft)
-        cache = KVCache(self._model.cache_shape)
-        chunks = list(self._model.decoder.generate(request, cache, lambda: False))
+        chunks = SteppedScheduler(self._model, self._draft_model).run(request)
         usage = chunks[-1].usage
         assert usage is not None
-        return [id_ for chunk in chunks for id_ in chunk.ids], usage
+        return ids_of(chunks), usage
 
     def text(self, ids: list[int]) -> str:
         """Return what ids are written as."""

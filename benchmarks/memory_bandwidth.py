@@ -35,9 +35,8 @@ from benchmarks.common import (
     tokens,
 )
 from benchmarks.decode import DtypesOption
-from engine.kernels.build import shared_kernels
-from engine.loading.load import Loaded
-from engine.loading.model_size import BYTES_A_WEIGHT, parameter_count
+from engine.loading.model_size import BYTES_PER_WEIGHT, parameter_count
+from engine.network.model import LoadedModel
 from engine.network.quantised import Quantised
 
 import torch  # isort: skip
@@ -48,7 +47,7 @@ _SIDE = 8192 if _ON_GPU else 2048
 _TIMES = 10 if _ON_GPU else 1
 """In a row, for what is over too soon to be measured once."""
 _PREFILL = 512
-_BYTES_READ = BYTES_A_WEIGHT if _ON_GPU else {**BYTES_A_WEIGHT, "float32": 2.0}
+_BYTES_READ = BYTES_PER_WEIGHT if _ON_GPU else {**BYTES_PER_WEIGHT, "float32": 2.0}
 """A weight. The checkpoints here are in bfloat16, and float32 reads the same numbers on a CPU."""
 
 
@@ -122,7 +121,6 @@ def main(
         path = str(random_checkpoint(shape, Path(scratch))) if shape else model
         config = json.loads((folder_of(path) / "config.json").read_text(encoding="utf-8"))
         held = {one: load_ours(path, one) for one in dtype}
-    shared_kernels().wait()
     weights = parameter_count(config) - config["n_positions"] * config["n_embd"]
     rates = _Rates()
     runs: dict[str, list[_Run]] = {one: [] for one in dtype}
@@ -152,7 +150,7 @@ class _Run:
     """Operations a second."""
 
 
-def _measure(held: Loaded, ids: tuple[int, ...], new: int, rates: _Rates, size: int) -> _Run:
+def _measure(held: LoadedModel, ids: tuple[int, ...], new: int, rates: _Rates, size: int) -> _Run:
     """Write tokens, with `size` bytes read before and after each."""
     written = tokens(held, ids, new + 1)
     first = _timed(lambda: next(written))

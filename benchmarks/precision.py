@@ -15,9 +15,9 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.common import JsonOption, ModelOption, load_ours
+from benchmarks.stepped_scheduler import run_alone, score_alone, text_of
 from engine.api import GenerationRequest
-from engine.kv_cache.cache import KVCache
-from engine.loading.load import Loaded
+from engine.network.model import LoadedModel
 from fim.evaluation.files import source_files
 from fim.evaluation.holes import Hole, HoleKind, draw_holes
 from fim.prompt.build import build
@@ -29,9 +29,9 @@ DTYPES = ("float32", "bfloat16", "int8", "int4")
 _MOST_TOKENS = 48
 
 
-def _line(model: Loaded, hole: Hole) -> str:
+def _line(model: LoadedModel, hole: Hole) -> str:
     """Return what the model writes up to the end of the line."""
-    tokenizer, family = model.decoder.tokenizer, detect(model.decoder.tokenizer)
+    tokenizer, family = model.tokenizer, detect(model.tokenizer)
     text = hole.prefix + hole.suffix
     snapshot = Snapshot("u", hole.language, text, len(hole.prefix))
     form = next((form for form in FORMS if form == model.info.fim_form), DEFAULT_FORM)
@@ -40,19 +40,17 @@ def _line(model: Loaded, hole: Hole) -> str:
     request = GenerationRequest(
         prompt.ids, _MOST_TOKENS, stop_ids=family.stop_ids, stop_text=("\n",)
     )
-    chunks = model.decoder.generate(request, KVCache(model.cache_shape), lambda: False)
-    return "".join(chunk.text for chunk in chunks).strip()
+    return text_of(run_alone(model, request)).strip()
 
 
-def _nats(model: Loaded, texts: list[str]) -> tuple[float, int]:
+def _nats(model: LoadedModel, texts: list[str]) -> tuple[float, int]:
     """Return the loss summed over texts, and their tokens."""
     total, count = 0.0, 0
     for text in texts:
-        ids = model.decoder.tokenizer.encode(text)[: model.info.context_window - 1]
+        ids = model.tokenizer.encode(text)[: model.info.context_window - 1]
         if len(ids) < 2:
             continue
-        cache = KVCache(model.cache_shape)
-        scores = model.decoder.score(tuple(ids), 0, cache, lambda: False)
+        scores = score_alone(model, tuple(ids))
         found = [score.logprob for score in scores if score is not None]
         total -= sum(found)
         count += len(found)

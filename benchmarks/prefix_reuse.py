@@ -31,9 +31,9 @@ from benchmarks.common import (
 )
 from engine.api import GenerationRequest
 from engine.decoding.drafter import Drafter
-from engine.kernels.build import shared_kernels
 from engine.local import LocalEngine
-from engine.network.lean_forward import Forward, LeanForward
+from engine.network.forward import Forward
+from engine.network.lean_forward import LeanForward
 from engine.settings import Dtype, EngineSettings
 
 _NEW_TOKENS = 17
@@ -66,7 +66,8 @@ async def _answer(engine: LocalEngine, prompt: tuple[int, ...]) -> tuple[float, 
 
 def _wait_for_graphs(forward: Forward) -> None:
     """They are recorded while nobody asks, in the engine's thread."""
-    while isinstance(forward, LeanForward) and forward.steps is not None and forward.steps.left:
+    graphs = forward.graphs if isinstance(forward, LeanForward) else None
+    while graphs is not None and graphs.num_unrecorded:
         time.sleep(0.1)
 
 
@@ -74,8 +75,7 @@ async def measure(settings: EngineSettings, length: int, new: int, rounds: int) 
     """Return the runs, the first of which, a warm-up, is left out."""
     engine, rng, runs = LocalEngine(settings), random.Random(0), []
     size = (await engine.tokenizer()).vocab_size
-    await asyncio.to_thread(shared_kernels().wait)
-    await asyncio.to_thread(_wait_for_graphs, (await engine._ready()).decoder.forward)
+    await asyncio.to_thread(_wait_for_graphs, (await engine.model()).forward)
 
     def ids(count: int) -> tuple[int, ...]:
         return tuple(rng.randrange(30, size) for _ in range(count))

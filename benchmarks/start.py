@@ -37,10 +37,14 @@ from engine.machine import configure_threads
 configure_threads()
 import torch
 from engine.loading.load import load
+from engine.network.batch import BatchEntry
 from engine.settings import EngineSettings
 loaded = load(EngineSettings(model={path!r}, dtype={dtype!r}), lambda *_: None)
 with torch.inference_mode():
-    int(loaded.decoder.forward(torch.arange(20, 40), loaded.new_cache())[-1].argmax())
+    cache = loaded.model.new_cache()
+    cache.reserve(20)
+    logits = loaded.model.forward([BatchEntry(tuple(range(20, 40)), cache)])
+    int(logits[0][-1].argmax())
 """
 _TRANSFORMERS = """
 import torch

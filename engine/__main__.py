@@ -4,10 +4,10 @@ import logging
 import sys
 from importlib import import_module
 
-from engine.arguments import parse
 from engine.errors import ConfigurationError
 from engine.server.chat import RenderChat
 from engine.server.process import run
+from engine.settings import parse_argv
 
 
 def load_renderer(name: str | None) -> RenderChat | None:
@@ -29,7 +29,7 @@ def main() -> None:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    settings, listen, renderer = parse(sys.argv[1:])
+    settings, listen, renderer = parse_argv(sys.argv[1:])
     try:
         run(settings, listen, render_chat=load_renderer(renderer))
     except ConfigurationError as error:

@@ -1,8 +1,16 @@
-"""The contract between those who ask for text and those who hold a model.
+"""The contract between code that needs generated text and engines, which hold a model.
 
-Token ids go in, a stream of chunks comes out. Special tokens are ids that the caller places; text
-of a user is always encoded with special tokens off (see `engine.tokenizer`). Nothing here imports
-torch, so the language server and the tests of its parts start at once.
+Token ids go in, and a stream of chunks comes out. Special tokens are ids that the caller inserts.
+Text of a user is always encoded with special tokens off (see `engine.tokenizer`). Nothing here
+imports torch, so the language server starts quickly.
+
+Example:
+
+    tokenizer = await engine.tokenizer()
+    request = GenerationRequest(tuple(tokenizer.encode("def add(a, b):")), max_new_tokens=20)
+    async with aclosing(engine.stream(request)) as chunks:
+        async for chunk in chunks:
+            print(chunk.text, end="")
 """
 
 from __future__ import annotations
@@ -17,51 +25,51 @@ if TYPE_CHECKING:
 
 
 class Priority(IntEnum):
-    """Who goes first when several requests wait: the smaller number."""
+    """Priority of a request. The smallest number is computed first."""
 
     COMPLETION = 0
     CHAT = 1
     PREFETCH = 2
-    """What nobody waits for yet."""
+    """A speculative request; nobody is waiting for its output."""
 
 
 class FinishReason(StrEnum):
-    """Why an answer ended, in OpenAI's words."""
+    """Why an output ended, with the values of OpenAI's API."""
 
     STOP = "stop"
-    """A stop id or stop text was reached; neither is part of the text."""
+    """The output reached a stop id or stop text, which is not part of the output."""
     LENGTH = "length"
-    """`max_new_tokens` or the end of the context window was reached."""
+    """The output reached `max_new_tokens` or the end of the context window."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next id is chosen from the logits. The default is greedy."""
+    """How the next token is chosen from the logits. The default is greedy."""
 
     temperature: float = 0.0
-    """0 takes the likeliest id; larger values flatten the distribution before drawing."""
+    """Temperature; 0 takes the likeliest token, larger values flatten the distribution."""
     top_p: float = 1.0
-    """Draw from the smallest set of ids whose probability reaches this share, in (0, 1]."""
+    """Draw from the smallest set of tokens whose probability reaches this share, in (0, 1]."""
     top_k: int = 0
-    """Draw from this many likeliest ids; 0 means all."""
+    """Draw from this number of likeliest tokens; 0 means all."""
     repetition_penalty: float = 1.0
-    """Divide the logits of ids already in prompt or answer by this (Keskar et al. 2019, CTRL)."""
+    """Divisor for the logits of tokens in prompt or output (Keskar et al. 2019, CTRL)."""
     seed: int | None = None
-    """Same seed, same request, same answer; None draws a fresh seed."""
+    """Seed; the same seed and request give the same output. None draws a new seed."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One thing to write on."""
+    """A prompt for which output is to be generated."""
 
     prompt: tuple[int, ...]
-    """Prompt ids, at least one, at most the context window less one."""
+    """Token ids of the prompt: at least one, at most the context window minus one."""
     max_new_tokens: int
-    """At least 1; the answer also ends where the context window does."""
+    """Maximum number of tokens, at least 1. The output also ends at the context window."""
     stop_ids: frozenset[int] = frozenset()
-    """Ids that end the answer and are not part of it. The model's end-of-text id is always one."""
+    """Token ids that end the output and are not part of it. The end-of-text id always is one."""
     stop_text: tuple[str, ...] = ()
-    """Strings that end the answer and are not part of it."""
+    """Strings that end the output and are not part of it."""
     single_line: bool = False
     """Whether the first line feed ends the output. The line feed is not part of the output."""
     continue_line_after: tuple[str, ...] = ()
@@ -75,31 +83,37 @@ class GenerationRequest:
     sampling: Sampling = field(default_factory=Sampling)
     priority: Priority = Priority.COMPLETION
     logprobs: int | None = None
-    """How many likeliest alternatives to report for each id; 0 is the chosen id, None nothing."""
-    adapter: str | None = None
-    """Name of the LoRA adapter to answer with; None is the model as it is."""
-    draft_tokens: tuple[int, ...] = ()
-    """Ids that the answer may well begin with, such as the suggestion shown before.
+    """Number of likeliest alternatives to report per token, in addition to the chosen token.
 
-    A guess that is checked, and costs little where it is wrong: the answer is the same without it,
-    or, sampled, from the same distribution. A foreign server is not told of it.
+    None reports no log-probabilities.
+    """
+    adapter: str | None = None
+    """Name of the LoRA adapter to use; None is the base model."""
+    draft_tokens: tuple[int, ...] = ()
+    """Token ids with which the output may start, such as the previous suggestion.
+
+    The model checks them several at a time (speculative decoding). A wrong draft costs little. The
+    output does not depend on it; sampled output keeps its distribution. Not sent to a server that
+    is not ours.
     """
     forced_prefix: str = ""
-    """What the answer must begin with, and does: the text of the chunks includes it.
+    """Text with which the output must start. The text of the chunks includes it.
 
-    For a prompt whose last word is half typed: leave the word out of the prompt, down to where a
-    token may well begin, and name it here. Only ids that agree with it are let through until it is
-    written. They count as new tokens; stop text, stop ids and the end of the
-    line hold only after it. Until then
-    log-probabilities are those among the ids let through, so that together they say how likely the
-    answer is, given its beginning. To a foreign server, which knows no such thing, the client sends
-    it as the end of the prompt and says it itself, without ids.
+    This is for a prompt that ends in a half-typed word (token healing): remove the word from the
+    prompt and pass it here.
+
+    - Only tokens that agree with the text are allowed until it is complete (constrained decoding).
+    - These tokens count as new tokens. Stop text, stop ids and `single_line` apply only after them.
+    - Their log-probabilities are relative to the allowed tokens. So their sum is the likelihood of
+      the output given the forced prefix.
+    - For a server that is not ours, the client appends the text to the prompt and emits it itself,
+      without ids.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """The natural-log probability of one id, before temperature and truncation."""
+    """The natural-log probability of a token, before temperature and truncation."""
 
     id: int
     logprob: float
@@ -109,41 +123,44 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an answer cost."""
+    """The cost of one request."""
 
     prompt_tokens: int
     completion_tokens: int
     reused_tokens: int
-    """Prompt ids whose keys and values were still in the KV cache."""
+    """Number of prompt tokens whose rows were still in a KV cache."""
     prefill_ms: float
     decode_ms: float
     drafted_tokens: int = 0
-    """Ids that were guessed and checked several at a time."""
+    """Number of draft tokens that were checked."""
     accepted_tokens: int = 0
-    """Of those, how many the model chose."""
+    """Number of draft tokens that the model chose."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of an answer. Joined, the texts of all chunks are the answer."""
+    """A piece of the output. The texts of all chunks together are the output's text."""
 
     text: str
-    """Never half a UTF-8 character; may be empty."""
+    """Text of complete characters, possibly empty."""
     ids: tuple[int, ...] = ()
-    """The ids decoded since the chunk before, stop ids left out."""
+    """Token ids generated since the previous chunk, without stop ids."""
     logprobs: tuple[TokenLogprob, ...] = ()
-    """One for each of `ids`, when asked for."""
+    """One log-probability for each of `ids`, if requested."""
     ends: tuple[int, ...] = ()
-    """Where in `text`, in characters, each of `ids` ends; nothing where a foreign server does not
-    say. An id that leaves a character unfinished ends before it."""
+    """Offset in `text`, in characters, at which each of `ids` ends.
+
+    A token that leaves a character incomplete ends before this character. The tuple is empty if a
+    server that is not ours does not report offsets.
+    """
     finish: FinishReason | None = None
-    """Set in the last chunk only."""
+    """Why the output ended; set in the last chunk only."""
     usage: Usage | None = None
-    """Set in the last chunk only."""
+    """Cost of the request; set in the last chunk only."""
 
 
 class EngineState(StrEnum):
-    """Where an engine stands."""
+    """State of an engine."""
 
     STARTING = "starting"
     LOADING = "loading"
@@ -153,41 +170,44 @@ class EngineState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """An engine's word about itself; asking for it never waits for the model."""
+    """The state of an engine. Reading it never waits for the model."""
 
     state: EngineState
     detail: str = ""
-    """What it is doing, or why it failed, in words for the user."""
+    """Current activity, or the reason of a failure, as a message for the user."""
     progress: float | None = None
-    """Share of the loading that is done, 0 to 1, where it is known."""
+    """Share of the loading that is done, from 0 to 1; None if unknown."""
     pid: int | None = None
+    """Id of the engine process, None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What the engine holds."""
+    """Description of the model that an engine holds."""
 
     model: str
-    """Hub id, directory or name, as shown to the user."""
+    """Hub id, directory or name of the model, as shown to the user."""
     model_type: str
-    """As in config.json, such as `gpt_bigcode`; empty where a foreign server does not say."""
+    """`model_type` of config.json, such as `gpt_bigcode`; empty if unknown."""
     context_window: int
-    """Positions that prompt and answer share, in tokens."""
+    """Number of tokens that prompt and output may have together."""
     device: str
-    """Such as `cpu` or `cuda:0`."""
+    """Device of the model, such as `cpu` or `cuda:0`."""
     dtype: str
-    """Such as `float32` or `bfloat16`."""
+    """Number format of the weights, such as `float32` or `int8`."""
     is_demo: bool
     """Whether this is the embedded demo model."""
     pid: int | None = None
-    """The process that holds it, where that is known."""
+    """Id of the engine process, None if unknown."""
     fim_form: str = ""
-    """How it fills the middle best, as `fim.prompt.build.FORMS` names it; empty if it does not
-    say."""
+    """Prompt form with which the model fills in the middle best, empty if unknown.
+
+    The forms are those of `fim.settings`.
+    """
     chat_template: str = ""
-    """The template that it brings for dialogues, in Jinja; empty if it brings none."""
+    """The model's own Jinja template for dialogues; empty if it has none."""
     adapters: tuple[str, ...] = ()
-    """Names of the LoRA adapters that it can answer with, as of when it was asked."""
+    """Names of the LoRA adapters on disk for this model, at the time of the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +221,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class RenderedChat:
-    """A dialogue as the model wants it, up to where its answer begins."""
+    """A dialogue as a prompt for the model, up to the start of its answer."""
 
     ids: tuple[int, ...]
     stop_ids: frozenset[int]
@@ -210,65 +230,65 @@ class RenderedChat:
 
 @dataclass(slots=True)
 class EngineMetrics:
-    """What an engine has done since it was started."""
+    """Counters of an engine since its start, and the size of its KV caches."""
 
     steps: int = 0
-    """Forward passes."""
-    computed_ids: int = 0
-    """Ids that went through them, guessed ones included."""
-    reused_ids: int = 0
-    """Ids of prompts whose keys and values were there already."""
-    answers: int = 0
-    """Answers begun."""
+    """Number of forward passes."""
+    computed_tokens: int = 0
+    """Number of tokens computed in these passes, including draft tokens."""
+    reused_tokens: int = 0
+    """Number of prompt tokens whose rows were in the prefix cache."""
+    requests: int = 0
+    """Number of requests started."""
     cache_bytes: int = 0
-    """What the KV caches take now."""
+    """Bytes that the KV caches take now."""
 
 
 class Engine(Protocol):
-    """Something that holds a model and writes on a prompt."""
+    """Holds a model and generates output for prompts."""
 
     async def health(self) -> Health:
-        """Return the state now. Does not raise and does not start anything."""
+        """Return the current state. This raises nothing and starts nothing."""
         ...
 
     async def info(self) -> EngineInfo:
-        """Return what is held, waiting until it is loaded.
+        """Wait until the model is loaded and return its description.
 
         Raises ModelError or EngineUnavailableError.
         """
         ...
 
     async def tokenizer(self, adapter: str | None = None) -> Tokenizer:
-        """Return the model's tokenizer, waiting until it is known. Raises as `info`.
+        """Return the tokenizer of the model, or of an adapter that adds tokens.
 
-        An adapter may add tokens; its tokenizer has them behind the model's own. RequestError for
-        an adapter that is not there.
+        Waits until it is known. Raises the errors of `info`, and RequestError for an adapter that
+        does not exist.
         """
         ...
 
     def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
-        """Yield the answer; the last chunk, and only it, has `finish`.
+        """Yield the output in chunks. Exactly the last chunk has `finish`.
 
         Closing the generator (`aclose`) or cancelling its task stops the decoding within one step.
-        Raises RequestError, ModelError or EngineUnavailableError from the first or a later step.
+        Raises RequestError, ModelError or EngineUnavailableError at any iteration.
         """
         ...
 
     async def aclose(self) -> None:
-        """Let go of what this object holds; a shared engine process lives on."""
+        """Release the resources of this object. A shared engine process keeps running."""
         ...
 
 
 class ScoringEngine(Engine, Protocol):
-    """An engine that also says how likely a given text is, and what it has done."""
+    """An engine that also scores given text and reports metrics."""
 
     def metrics(self) -> EngineMetrics:
-        """Return what was done so far."""
+        """Return the counters. The object is updated as the engine works."""
         ...
 
     async def score(self, ids: tuple[int, ...], top: int) -> list[TokenLogprob | None]:
         """Return the log-probability of each id after those before it, None for the first.
 
-        `top` is how many likeliest alternatives to report. Raises as `Engine.stream`.
+        `top` is the number of likeliest alternatives per token. Raises the errors of `stream`.
         """
         ...

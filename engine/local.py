@@ -6,12 +6,11 @@ import asyncio
 import itertools
 import logging
 import os
-import queue
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from concurrent.futures import Future
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from engine.api import (
     Chunk,
@@ -20,39 +19,49 @@ from engine.api import (
     EngineState,
     GenerationRequest,
     Health,
-    Priority,
     TokenLogprob,
 )
 from engine.errors import ModelError, StarcoderError
 from engine.machine import configure_threads
-from engine.scheduling.chunk_batching import Gathering
-from engine.scheduling.job import DONE, Job
+from engine.scheduling.job import EndOfStream, Job, JobEvent, Scores, ScoringRequest
 from engine.settings import EngineSettings
 from engine.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from engine.loading.adapter_shelf import AdapterShelf
+    from engine.network.model import LoadedModel
+    from engine.scheduling.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
 
 
-class LocalEngine:
-    """Implements `engine.api.ScoringEngine` with a model held by this process.
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """What exists once the model is loaded."""
 
-    Requests are answered together, step by step (`engine.scheduling.scheduler`): who comes while
-    others are
-    answered waits for the end of a step, not of an answer.
+    model: LoadedModel
+    adapters: AdapterShelf
+    scheduler: Scheduler
+
+
+class LocalEngine:
+    """Implements `engine.api.ScoringEngine` with a model in this process.
+
+    Requests run together, step by step (`engine.scheduling.scheduler`). A new request waits for the
+    end of a step, not for the end of other requests.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._numbers = itertools.count()
-        self._loaded: Future[Any] = Future()
+        self._ready: Future[_Ready] = Future()
         self._health = Health(EngineState.STARTING, pid=os.getpid())
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
         self._metrics = EngineMetrics()
 
     def start(self) -> None:
-        """Begin to load, in the background; a second call does nothing."""
+        """Start loading in the background; further calls do nothing."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
             self._thread.start()
@@ -63,103 +72,112 @@ class LocalEngine:
 
     async def info(self) -> EngineInfo:
         """See `Engine.info`."""
-        loaded = await self._ready()
-        info: EngineInfo = loaded.info
-        return replace(info, adapters=await asyncio.to_thread(loaded.adapters.names))
+        ready = await self._wait_ready()
+        names = await asyncio.to_thread(ready.adapters.names)
+        return replace(ready.model.info, adapters=names)
 
     async def tokenizer(self, adapter: str | None = None) -> Tokenizer:
         """See `Engine.tokenizer`."""
-        loaded = await self._ready()
-        own: Tokenizer = loaded.decoder.tokenizer
+        ready = await self._wait_ready()
         if adapter is None:
-            return own
-        found: Tokenizer | None = await asyncio.to_thread(loaded.adapters.tokenizer, adapter)
-        return found or own
+            return ready.model.tokenizer
+        adapter_tokenizer = await asyncio.to_thread(ready.adapters.tokenizer, adapter)
+        return adapter_tokenizer or ready.model.tokenizer
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.stream`."""
-
-        def work(decoder: Any, cache: Any, give: Callable[[Chunk], None]) -> Any:
-            reading = request.priority is Priority.CHAT
-            return decoder.answer(request, cache, Gathering(give, at_once=reading))
-
-        job = self._job(work, request.prompt, request.priority)
-        job = replace(job, adapter=request.adapter, room=request.max_new_tokens)
-        async for chunk in self._answers(job):
-            yield chunk
+        async for event in self._events(request):
+            if isinstance(event, Chunk):
+                yield event
 
     async def score(self, ids: tuple[int, ...], top: int) -> list[TokenLogprob | None]:
         """See `ScoringEngine.score`."""
-
-        def work(decoder: Any, cache: Any, give: Callable[[Any], None]) -> Any:
-            return decoder.scoring(ids, top, give)
-
-        job = replace(self._job(work, ids, Priority.CHAT), reuses=False)
-        async for scores in self._answers(job):
-            result: list[TokenLogprob | None] = scores
-        return result
+        logprobs: list[TokenLogprob | None] = []
+        async for event in self._events(ScoringRequest(ids, top)):
+            if isinstance(event, Scores):
+                logprobs = list(event.logprobs)
+        return logprobs
 
     def metrics(self) -> EngineMetrics:
         """See `ScoringEngine.metrics`."""
         return self._metrics
 
+    async def model(self) -> LoadedModel:
+        """Wait until the model is loaded and return it. Its state belongs to the engine's
+        thread."""
+        return (await self._wait_ready()).model
+
     async def aclose(self) -> None:
-        """Stop decoding and let go of the model."""
+        """Stop decoding and release the model."""
         self._closing.set()
-        if self._thread is not None and not self._loaded.done():
-            return  # loading cannot be interrupted; the thread is a daemon and ends with us
-        if self._thread is not None:
-            self._jobs.put(None)
-            await asyncio.to_thread(self._thread.join)
+        if self._thread is None or not self._ready.done():
+            return  # loading cannot be interrupted; the daemon thread ends with the process
+        if self._ready.exception() is None:
+            self._ready.result().scheduler.wake()
+        await asyncio.to_thread(self._thread.join)
 
-    async def _ready(self) -> Any:
+    async def _wait_ready(self) -> _Ready:
         self.start()
-        # Shielded: one impatient caller must not cancel the loading for everybody.
-        return await asyncio.shield(asyncio.wrap_future(self._loaded))
+        # Shielded: one cancelled caller must not cancel the loading for all.
+        return await asyncio.shield(asyncio.wrap_future(self._ready))
 
-    def _job(self, work: Callable[..., Any], prompt: tuple[int, ...], priority: Priority) -> Job:
-        return Job(work, prompt, priority, next(self._numbers), asyncio.get_running_loop())
+    async def _events(
+        self, request: GenerationRequest | ScoringRequest
+    ) -> AsyncGenerator[Chunk | Scores, None]:
+        """Submit a job and yield its results. Raises the job's exception."""
+        loop = asyncio.get_running_loop()
+        events: asyncio.Queue[JobEvent] = asyncio.Queue()
+        cancelled = threading.Event()
 
-    async def _answers(self, job: Job) -> AsyncGenerator[Any, None]:
-        await self._ready()
-        self._jobs.put(job)
+        def emit(event: JobEvent) -> None:
+            try:
+                loop.call_soon_threadsafe(events.put_nowait, event)
+            except RuntimeError:  # the caller's event loop is closed
+                cancelled.set()
+
+        job = Job(request, emit, next(self._numbers), cancelled=cancelled)
+        scheduler = (await self._wait_ready()).scheduler
+        scheduler.submit(job)
         try:
-            while (answer := await job.answers.get()) is not DONE:
-                if isinstance(answer, Exception):
-                    raise answer
-                yield answer
+            while not isinstance(event := await events.get(), EndOfStream):
+                if isinstance(event, Exception):
+                    raise event
+                yield event
         finally:
-            job.cancelled.set()
+            cancelled.set()
 
-    # Below runs in the engine's thread.
+    # The methods below run in the engine's thread.
 
     def _run(self) -> None:
         try:
-            loaded = self._load()
+            ready = self._load()
         except Exception as error:
-            known = error if isinstance(error, StarcoderError) else _unexpected(error)
-            self._health = Health(EngineState.FAILED, known.user_message, pid=os.getpid())
-            self._loaded.set_exception(known)
+            user_error = error if isinstance(error, StarcoderError) else _unexpected(error)
+            self._health = Health(EngineState.FAILED, user_error.user_message, pid=os.getpid())
+            self._ready.set_exception(user_error)
             return
-        self._health = Health(EngineState.READY, loaded.info.model, 1.0, os.getpid())
-        self._loaded.set_result(loaded)
+        self._health = Health(EngineState.READY, ready.model.info.model, 1.0, os.getpid())
+        self._ready.set_result(ready)
+        ready.scheduler.run(self._closing)
+
+    def _load(self) -> _Ready:
+        # Imported here: importing torch takes seconds, and the server must answer `health`.
+        self._report_progress("importing torch", None)
+        configure_threads()
+        from engine.decoding.generation import DecodingContext
+        from engine.loading.load import load
         from engine.scheduling.scheduler import Scheduler
 
-        Scheduler(loaded, self._jobs, self._closing, self._metrics).run()
+        loaded = load(self._settings, self._report_progress)
+        model = replace(loaded.model, info=replace(loaded.model.info, pid=os.getpid()))
+        context = DecodingContext.of(model, loaded.draft_model)
+        scheduler = Scheduler(context, loaded.adapters.get, self._metrics)
+        return _Ready(model, loaded.adapters, scheduler)
 
-    def _load(self) -> Any:
-        # Imported here: torch takes seconds, and the server must answer `health` meanwhile.
-        self._progress("importing torch", None)
-        configure_threads()
-        from engine.loading.load import load
-
-        loaded = load(self._settings, self._progress)
-        return replace(loaded, info=replace(loaded.info, pid=os.getpid()))
-
-    def _progress(self, doing: str, share: float | None) -> None:
-        self._health = Health(EngineState.LOADING, doing, share, os.getpid())
+    def _report_progress(self, activity: str, share: float | None) -> None:
+        self._health = Health(EngineState.LOADING, activity, share, os.getpid())
 
 
 def _unexpected(error: Exception) -> ModelError:
-    log.exception("loading failed")
+    log.error("loading failed", exc_info=error)
     return ModelError(f"The model could not be loaded: {type(error).__name__}. See the log.")

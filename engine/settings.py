@@ -1,10 +1,13 @@
-"""What an engine process is started with."""
+"""The settings of an engine process, and their form as command-line arguments."""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, get_args
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"]
 Device = Literal["auto", "cpu", "cuda", "mps", "balanced"]
@@ -15,30 +18,120 @@ DEMO_MODEL = "demo"
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """Which model to hold, and how. Two servers with equal settings share one engine process."""
+    """Which model an engine loads, and how.
+
+    Language servers with equal settings share one engine process.
+    """
 
     model: str = AUTO_MODEL
     """Hub id, directory, `demo` for the embedded demo model, or `auto`."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     dtype: Dtype = "auto"
-    """`auto` is bfloat16 on a GPU that has it, else float16; on a CPU float32 for small models.
+    """Number format of the weights.
 
-    Where that does not fit the free memory, `auto` is int8, then int4.
+    `auto` is bfloat16 on a GPU that supports it and else float16. On a CPU it is float32 for small
+    models and bfloat16 for others. If that does not fit into the free memory, `auto` is int8, or
+    else int4.
     """
     device: Device = "auto"
-    """`auto` takes a GPU when the model fits; `balanced` spreads it over GPUs, CPU and disk."""
+    """`auto` uses a GPU if the model fits; `balanced` spreads it over GPUs, CPU and disk."""
     draft_model: str | None = None
-    """Hub id or directory of a smaller model of the same vocabulary, which guesses ahead."""
+    """Hub id or directory of a smaller model with the same vocabulary that proposes draft
+    tokens."""
     context_window: int | None = None
-    """Fewer positions than the model has, to save memory; None is all of them."""
+    """Context window in tokens, to save memory; None is the model's own."""
     offline: bool = False
-    """Never reach for the hub, even for a model that is not on disk."""
+    """Whether to use only models on disk and never download from the hub."""
     idle_timeout_s: float = 1800.0
-    """Seconds without a request or a connected server after which the process ends; 0 is never."""
+    """Seconds without a request or a connected server after which the process exits; 0 is never."""
 
     @property
     def key(self) -> str:
-        """Twelve hex digits that are equal for equal settings; names the socket and the lock."""
+        """Twelve hex digits that are equal for equal settings. They name the socket and lock."""
         text = repr(sorted(asdict(self).items()))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """The address on which an engine process listens: a Unix socket, or else TCP."""
+
+    uds: Path | None = None
+    """Path of the Unix socket; None for TCP."""
+    host: str = "127.0.0.1"
+    """TCP address."""
+    port: int = 0
+    """TCP port; 0 lets the system choose one."""
+    token: str | None = None
+    """Access token that clients must send over TCP."""
+    endpoint_file: Path | None = None
+    """File to which the process writes port and token, for clients of the same user."""
+
+
+def to_argv(settings: EngineSettings, listen: Listen) -> list[str]:
+    """Return the arguments that `parse_argv` reads back, without the access token.
+
+    All users of a machine can read arguments. So the process generates its own token and writes it
+    to the endpoint file.
+    """
+    # Joined with `=`, because a value may start with a dash.
+    argv = [f"--model={settings.model}", f"--dtype={settings.dtype}"]
+    argv += [f"--device={settings.device}", f"--idle-timeout={settings.idle_timeout_s}"]
+    if settings.revision is not None:
+        argv += [f"--revision={settings.revision}"]
+    if settings.draft_model is not None:
+        argv += [f"--draft-model={settings.draft_model}"]
+    if settings.context_window is not None:
+        argv += [f"--context-window={settings.context_window}"]
+    if settings.offline:
+        argv += ["--offline"]
+    if listen.uds is not None:
+        return [*argv, f"--uds={listen.uds}"]
+    argv += [f"--host={listen.host}", f"--port={listen.port}"]
+    if listen.endpoint_file is not None:
+        argv += [f"--endpoint-file={listen.endpoint_file}"]
+    return argv
+
+
+def parse_argv(argv: Sequence[str]) -> tuple[EngineSettings, Listen, str | None]:
+    """Return settings, address and the name of the chat renderer.
+
+    Exits with a message if an argument is invalid.
+    """
+    values = _parser().parse_args(argv)
+    settings = EngineSettings(
+        model=values.model,
+        revision=values.revision,
+        dtype=values.dtype,
+        device=values.device,
+        draft_model=values.draft_model,
+        context_window=values.context_window,
+        offline=values.offline,
+        idle_timeout_s=values.idle_timeout,
+    )
+    listen = Listen(values.uds, values.host, values.port, None, values.endpoint_file)
+    return settings, listen, values.chat_renderer
+
+
+def _parser() -> argparse.ArgumentParser:
+    defaults = EngineSettings()
+    parser = argparse.ArgumentParser(
+        prog="python -m engine",
+        description="Load a model and serve OpenAI's API. The language server starts this command. "
+        "Use `starcoder-lsp serve` to start it by hand.",
+    )
+    parser.add_argument("--model", default=defaults.model)
+    parser.add_argument("--revision")
+    parser.add_argument("--dtype", choices=get_args(Dtype), default=defaults.dtype)
+    parser.add_argument("--device", choices=get_args(Device), default=defaults.device)
+    parser.add_argument("--draft-model")
+    parser.add_argument("--context-window", type=int)
+    parser.add_argument("--offline", action="store_true")
+    parser.add_argument("--idle-timeout", type=float, default=defaults.idle_timeout_s)
+    parser.add_argument("--uds", type=Path)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--endpoint-file", type=Path)
+    parser.add_argument("--chat-renderer", metavar="MODULE:FUNCTION")
+    return parser

@@ -1,10 +1,13 @@
-"""The rules about which module may import which, checked against the imports in the source.
+"""The import rules of the architecture, checked against the imports of all modules.
 
 See ARCHITECTURE.md, "Who may import whom". Imports inside functions and under TYPE_CHECKING count.
 """
 
 import ast
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,47 +16,66 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("lsp_server", "fim", "chat", "syntax", "engine", "training")
 HEAVY = {"torch", "transformers", "accelerate"}
 
-CONTRACTS = ("engine.api", "engine.errors", "engine.tokenizer")
-"""The modules of the engine that a caller needs to generate text."""
+CONTRACT = ("engine.api", "engine.errors", "engine.tokenizer")
+"""The modules of the engine that a package needs to request generated text."""
 LIGHT_ENGINE = (
-    *CONTRACTS,
+    *CONTRACT,
     "engine.settings",
-    "engine.arguments",
+    "engine.machine",
     "engine.client",
     "engine.scripted",
-    "engine.machine",
     "engine.decoding.stop_text",
 )
-"""Modules that start immediately, because they hold no model."""
-
-LSP_SERVER_BASE = ("lsp_server.settings", "lsp_server.logs", "lsp_server.__version__")
-"""What each folder of lsp_server may import."""
+"""The modules of the engine that the language server's process may import."""
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "syntax": (),
-    "fim": (*CONTRACTS, "syntax"),
-    "chat": (*CONTRACTS, "syntax"),
-    # StarChat's recipe evaluates with the rendering of the server and installs the trained adapter.
+    "fim": (*CONTRACT, "syntax"),
+    "chat": (*CONTRACT, "syntax"),
+    # StarChat's recipe measures with the rendering that serves, and installs its adapters.
     "chat.training": ("chat", "engine", "training"),
     "lsp_server": ("fim", "chat", "syntax", *LIGHT_ENGINE),
-    # Inside lsp_server: handlers above session above settings and logs.
-    "lsp_server.settings": ("fim", "chat", *LIGHT_ENGINE),
-    "lsp_server.logs": (),
-    "lsp_server.session": (*LSP_SERVER_BASE, "fim", "chat", "syntax", *LIGHT_ENGINE),
-    "lsp_server.handlers": (
-        *LSP_SERVER_BASE,
-        "lsp_server.session",
-        "fim",
-        "chat",
-        "syntax",
-        *LIGHT_ENGINE,
-    ),
-    # Each command is a process of its own: `serve` is the engine, `models` checks what fits.
+    # Each command is a process of its own, and some of them load a model.
     "lsp_server.cli": ("lsp_server", "fim", "chat", "syntax", "engine", "training"),
     "engine": (),
-    # One list of patterns for secrets, for training data and for suggestions.
+    # The same list of secrets is used for training data and for suggestions.
     "training": ("fim.secrets",),
 }
+"""What each package may import besides itself. The longest matching entry counts."""
+
+LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "engine": (
+        ("api", "errors", "settings", "tokenizer", "machine"),
+        ("kernels",),
+        ("kv_cache",),
+        ("network",),
+        ("decoding", "loading"),
+        ("scheduling",),
+        ("local", "scripted", "client"),
+        ("server",),
+        ("__main__",),
+    ),
+    "fim": (
+        ("snapshot", "settings", "secrets"),
+        ("prompt", "postprocess"),
+        ("context", "request"),
+        ("completer",),
+        ("evaluation",),
+    ),
+    "lsp_server": (
+        ("settings", "logs", "__version__"),
+        ("session",),
+        ("handlers",),
+        ("registration",),
+        ("stdio", "tcp"),
+        ("cli",),
+        ("__main__",),
+    ),
+}
+"""The parts of a package from the bottom to the top. A part imports only from parts below it.
+
+Parts in the same layer do not import each other. Modules at the bottom layer may.
+"""
 
 
 def module_name(file: Path) -> str:
@@ -68,7 +90,7 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 def imports(file: Path) -> Iterator[str]:
-    """Yield the dotted names that a file imports; `from a import b` gives `a.b`."""
+    """Dotted names that a file imports; `from a import b` gives `a.b`."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -81,24 +103,127 @@ def within(name: str, prefixes: tuple[str, ...]) -> bool:
     return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
 
 
-def allowed_for(module: str) -> tuple[str, ...]:
+def forbidden(module: str, imported: Iterable[str]) -> list[str]:
+    """The imports of a module that the rules for packages do not allow."""
     owner = max((rule for rule in ALLOWED if within(module, (rule,))), key=len)
-    return (*ALLOWED[owner], owner)
+    allowed = (*ALLOWED[owner], owner)
+    return [name for name in imported if within(name, PACKAGES) and not within(name, allowed)]
+
+
+def layer_of(module: str) -> tuple[str, int] | None:
+    """The part of a package to which a module belongs, and the number of its layer."""
+    package, _, rest = module.partition(".")
+    part = rest.partition(".")[0]
+    for number, layer in enumerate(LAYERS.get(package, ())):
+        if part in layer:
+            return part, number
+    return None
+
+
+def upward(module: str, imported: Iterable[str]) -> list[str]:
+    """The imports of a module that go upwards or sideways within its package."""
+    package, own = module.partition(".")[0], layer_of(module)
+    if own is None:
+        return []
+    found = []
+    for name in imported:
+        other = layer_of(name) if within(name, (package,)) else None
+        if other is None or other[0] == own[0]:
+            continue
+        is_sideways = other[1] == own[1] and own[1] > 0
+        if other[1] > own[1] or is_sideways:
+            found.append(name)
+    return found
+
+
+def import_graph() -> dict[str, set[str]]:
+    """The modules that each module imports."""
+    known = dict(modules())
+    graph: dict[str, set[str]] = {}
+    for name, file in known.items():
+        graph[name] = set()
+        for target in imports(file):
+            while target and target not in known:
+                target = target.rpartition(".")[0]
+            if target and target != name:
+                graph[name].add(target)
+    return graph
+
+
+def cycle_in(graph: Mapping[str, set[str]]) -> list[str]:
+    """The modules of an import cycle, empty if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
 
 
 @pytest.mark.parametrize(("module", "file"), list(modules()), ids=lambda value: str(value))
-def test_a_module_imports_only_what_it_may(module: str, file: Path) -> None:
-    ours = [name for name in imports(file) if within(name, PACKAGES)]
-    wrong = [name for name in ours if not within(name, allowed_for(module))]
-    assert not wrong, f"{module} may not import {wrong}"
+def test_a_module_imports_only_allowed_packages_and_lower_layers(module: str, file: Path) -> None:
+    names = list(imports(file))
+    assert not forbidden(module, names), f"{module} may not import {forbidden(module, names)}"
+    assert not upward(module, names), f"{module} imports upwards: {upward(module, names)}"
+
+
+def test_every_module_of_a_layered_package_has_a_layer() -> None:
+    without = [
+        name
+        for name, _ in modules()
+        if name.partition(".")[0] in LAYERS and "." in name and layer_of(name) is None
+    ]
+    assert not without
+
+
+def test_there_is_no_import_cycle() -> None:
+    assert cycle_in(import_graph()) == []
 
 
 def test_handlers_do_not_import_each_other() -> None:
     handlers = [(name, file) for name, file in modules() if within(name, ("lsp_server.handlers",))]
     assert handlers
     for name, file in handlers:
-        wrong = [other for other in imports(file) if within(other, ("lsp_server.handlers",))]
-        assert not wrong, f"{name} may not import {wrong}"
+        others = [other for other in imports(file) if within(other, ("lsp_server.handlers",))]
+        assert not others, f"{name} may not import {others}"
+
+
+@pytest.mark.parametrize(
+    ("module", "imported"),
+    [
+        ("engine.kernels.build", "engine.kv_cache.cache.KVCache"),
+        ("engine.kv_cache.pool", "engine.network.lora.Adapter"),
+        ("engine.network.batch", "engine.decoding.sequence.Step"),
+        ("engine.loading.load", "engine.decoding.draft_model.DraftModel"),
+        ("engine.decoding.generation", "engine.loading.load.Loaded"),
+        ("engine.decoding.generation", "engine.scheduling.job.Job"),
+        ("engine.scheduling.scheduler", "engine.local.LocalEngine"),
+        ("engine.tokenizer", "engine.decoding.vocabulary.Vocabulary"),
+        ("fim.prompt.build", "fim.request.model.FimModel"),
+        ("fim.request.model", "fim.completer.Completer"),
+        ("lsp_server.session.server", "lsp_server.handlers.chat"),
+    ],
+)
+def test_an_upward_import_is_recognized(module: str, imported: str) -> None:
+    assert upward(module, [imported]) == [imported]
+
+
+@pytest.mark.parametrize(
+    ("module", "imported"),
+    [
+        ("fim.completer", "chat.asker.Asker"),
+        ("chat.asker", "fim.completer.Completer"),
+        ("engine.api", "fim.snapshot.Snapshot"),
+        ("lsp_server.session.server", "engine.loading.load.load"),
+        ("syntax.symbols", "engine.errors.StarcoderError"),
+    ],
+)
+def test_a_forbidden_package_is_recognized(module: str, imported: str) -> None:
+    assert forbidden(module, [imported]) == [imported]
+
+
+def test_a_cycle_is_recognized() -> None:
+    assert cycle_in({"a": {"b"}, "b": {"c"}, "c": {"a"}})
+    assert not cycle_in({"a": {"b"}, "b": {"c"}, "c": set()})
 
 
 def is_light(module: str) -> bool:
@@ -112,15 +237,37 @@ def is_light(module: str) -> bool:
     [(name, file) for name, file in modules() if is_light(name)],
     ids=lambda value: str(value),
 )
-def test_no_module_of_the_editors_process_imports_torch(module: str, file: Path) -> None:
+def test_the_language_server_does_not_import_torch(module: str, file: Path) -> None:
+    # A command may use the GPU. `engine.machine` asks torch about GPUs when it is called.
+    if within(module, ("lsp_server.cli", "engine.machine")):
+        return
     heavy = {name.split(".")[0] for name in imports(file)} & HEAVY
-    if within(module, ("lsp_server.cli",)):
-        return  # a command may report on the GPU; editors do not talk to its process
     assert not heavy, f"{module} imports {heavy}"
 
 
-def test_imports_are_found() -> None:
-    """Without this test, a parser that finds no imports would let all rules pass."""
+def test_the_light_modules_do_not_load_torch() -> None:
+    """The modules directly in engine/, and those of the language server, load no heavy package."""
+    names = [
+        name
+        for name, file in modules()
+        if (is_light(name) or (within(name, ("engine",)) and file.parent == ROOT / "engine"))
+        and not name.endswith("__main__")
+        and not within(name, ("lsp_server.cli", "fim.evaluation"))
+    ]
+    assert "engine.local" in names
+    script = (
+        f"import importlib, sys; [importlib.import_module(name) for name in {names!r}];"
+        f"print(sorted(set({sorted(HEAVY)!r}) & set(sys.modules)))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert run.stdout.strip() == "[]"
+
+
+def test_the_imports_are_really_read() -> None:
+    """A reader without results would let every other test here pass."""
     names = {name for _, file in modules() for name in imports(file)}
     assert "engine.api.GenerationRequest" in names
     assert "torch" in names
+    assert "engine.errors" in import_graph()["engine.loading.load"]

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import platformdirs
 
-from engine.arguments import Listen
 from engine.errors import EngineStartError
-from engine.settings import EngineSettings
+from engine.settings import EngineSettings, Listen
 
 _APP = "starcoder-lsp"
 _RUNTIME_VARIABLE = "STARCODER_LSP_RUNTIME_DIR"

@@ -14,11 +14,10 @@ from typing import TypeVar
 from filelock import AsyncFileLock
 
 from engine.api import Chunk, EngineInfo, EngineState, GenerationRequest, Health
-from engine.arguments import to_argv
 from engine.client.endpoint import RuntimeFiles
 from engine.client.http import HttpEngine
 from engine.errors import EngineLostError, EngineStartError, EngineUnavailableError
-from engine.settings import EngineSettings
+from engine.settings import EngineSettings, to_argv
 from engine.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)

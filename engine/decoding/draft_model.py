@@ -1,9 +1,9 @@
-"""A small model that guesses what the large one will write.
+"""A small model that proposes draft tokens for a large one.
 
-Its greedy ids are checked by the large model many at a time, so they change nothing of an answer
-but its speed (Leviathan et al. 2023, arXiv:2211.17192). It pays where a pass of the large model
-takes much longer than one of the small: StarCoder beside starcoderbase-1b or tiny_starcoder_py,
-which have the same vocabulary.
+The large model checks many of its greedy tokens in one step, so they change only the speed
+(Leviathan et al. 2023, arXiv:2211.17192). A draft model pays off if a step of the large model takes
+much longer than one of the small model: StarCoder with starcoderbase-1b or tiny_starcoder_py, which
+have the same vocabulary.
 """
 
 from __future__ import annotations
@@ -16,143 +16,163 @@ from collections.abc import Sequence
 import torch
 
 from engine.errors import OutOfMemoryError
-from engine.kv_cache.arena import Arena
-from engine.kv_cache.cache import BLOCK, CacheShape, KVCache, common_prefix
+from engine.kv_cache.cache import BLOCK, KVCache, common_prefix_length
 from engine.kv_cache.pool import CachePool
-from engine.network.lean_forward import Forward
+from engine.network.batch import DECODE_ROWS, BatchEntry
+from engine.network.model import LoadedModel
 from engine.network.step_costs import StepCosts
 
 log = logging.getLogger(__name__)
 
-_SURE = 0.4
-"""Probability of a guess below which no more are made: transformers' default for assistants."""
+_MIN_PROBABILITY = 0.4
+"""Probability of a draft token below which drafting stops: transformers' default for assistants."""
 
-_READING_SHARE = 0.1
-"""What reading prompts may cost of what the large model's passes take. It is saved up from answer
-to answer: what was read serves those that begin alike, but a short answer somewhere new would be
-over before its prompt was read."""
+_PREFILL_SHARE = 0.1
+"""Time for prefilling prompts in the draft model, as a share of the large model's step times.
 
-_FEW = 32
-"""Ids that are read at once: what the large model wrote since."""
-_LEAST_READ, _MOST_READ = 16, 512
-"""Ids of a prompt that are read beside a pass of the large model."""
+The time is saved up over requests. A prefill serves all prompts with the same prefix, but a short
+output at a new place would be finished before the prefill of its prompt.
+"""
 
-FIRST_CHANCE = 0.7
-"""Of a guess to be right if those before it were, before anything is known."""
+_MIN_PREFILL, _MAX_PREFILL = 16, 512
+"""Bounds of the number of prompt tokens that are prefilled per step of the large model."""
+
+INITIAL_ACCEPTANCE = 0.7
+"""Assumed acceptance rate of a draft token before anything is known."""
 
 DRAFT_WINDOWS = 4
-"""Full windows of KV caches kept at most: a small model's are small."""
+"""Maximum size of the draft model's KV caches, in full context windows."""
 
 
 class DraftModel:
-    """The small model, with the KV caches of the prompts that it has read."""
+    """The small model with the KV caches of the prompts that it has computed."""
 
-    def __init__(
-        self, forward: Forward, shape: CacheShape, costs: StepCosts, arena: Arena | None = None
-    ) -> None:
-        """`costs` are those of its own passes, `arena` is where its caches lie on a GPU."""
-        self.forward, self.shape, self.costs = forward, shape, costs
-        limit = DRAFT_WINDOWS * shape.capacity * shape.bytes_a_row
-        self.pool = CachePool(shape, arena.bytes if arena else limit, arena)
-        self.chance = FIRST_CHANCE
-        """How often a guess is right if those before it were; learned from answer to answer."""
-        self.allowance_ms = 0.0
-        """What reading may cost now."""
+    def __init__(self, model: LoadedModel) -> None:
+        self.model = model
+        max_bytes = DRAFT_WINDOWS * model.cache_shape.bytes_per_window
+        arena = model.arena
+        self.pool = CachePool(model.cache_shape, arena.bytes if arena else max_bytes, arena)
+        self.acceptance_rate = INITIAL_ACCEPTANCE
+        """Probability that a draft token is right if those before it are, over all requests."""
+        self.total_ms = 0.0
+        """Milliseconds spent in this model so far."""
+        self._prefill_budget_ms = 0.0
+        """Milliseconds that prefilling may take now."""
 
-    def begin(self, prompt: Sequence[int], known: int, large: StepCosts) -> Guesses | None:
-        """Begin to guess an answer, of whose prompt the large model knows so many ids already.
+    def start(self, prompt: Sequence[int], num_known: int, large: StepCosts) -> ModelDraft | None:
+        """Start drafting for a request, of whose prompt the large model knows `num_known` tokens.
 
-        None where the prompt does not fit, or memory ends: then there are no guesses.
+        Returns None if the prompt does not fit or memory runs out; the request then gets no draft
+        tokens from this model.
         """
-        self.earn(large.of(max(1, len(prompt) - known)))
-        rows = min(len(prompt) + BLOCK, self.shape.capacity)
+        self.earn_prefill_time(large.milliseconds(max(1, len(prompt) - num_known)))
+        rows = min(len(prompt) + BLOCK, self.model.cache_shape.capacity)
         if len(prompt) >= rows:
             return None
         try:
             cache = self.pool.take(prompt, None, rows)
         except (RuntimeError, MemoryError):
-            self.pool.forget()
+            self.pool.drop_idle()
             return None
-        except OutOfMemoryError:  # others' answers have all slots
+        except OutOfMemoryError:  # other requests use all slots
             return None
-        return Guesses(self, cache, large)
+        return ModelDraft(self, cache, large)
 
-    def earn(self, milliseconds: float) -> None:
-        """Take note of what a pass of the large model takes; a window's reading is saved up for."""
-        enough = self.costs.of(self.shape.capacity)
-        self.allowance_ms = min(enough, self.allowance_ms + _READING_SHARE * milliseconds)
+    def earn_prefill_time(self, step_ms: float) -> None:
+        """Record a step of the large model. At most one window's prefill time is saved up."""
+        max_ms = self.model.costs.milliseconds(self.model.cache_shape.capacity)
+        self._prefill_budget_ms = min(max_ms, self._prefill_budget_ms + _PREFILL_SHARE * step_ms)
+
+    def spend_prefill_time(self, milliseconds: float) -> bool:
+        """Take time from the prefill budget; return False if the budget is too small."""
+        if milliseconds > self._prefill_budget_ms:
+            return False
+        self._prefill_budget_ms -= milliseconds
+        return True
+
+    def compute(self, cache: KVCache, ids: Sequence[int]) -> tuple[float, int]:
+        """Compute and commit tokens; return the likeliest next one's probability, and its id."""
+        started = time.perf_counter()
+        self.pool.reserve(cache, len(cache.ids) + len(ids))
+        logits = self.model.forward([BatchEntry(tuple(ids), cache)])[0]
+        likeliest = logits[0].softmax(-1).max(-1)
+        # One copy to the host. float32 represents ids below 2^24 exactly.
+        pair = torch.stack([likeliest.values, likeliest.indices.float()])
+        probability, id_ = pair.tolist()
+        cache.commit(ids)
+        self.model.costs.record(len(ids), (time.perf_counter() - started) * 1000)
+        return probability, int(id_)
 
 
-class Guesses:
-    """The small model's guesses for one answer."""
+class ModelDraft:
+    """The draft model's work for one request."""
 
-    def __init__(self, model: DraftModel, cache: KVCache, large: StepCosts) -> None:
-        """`cache` is the small model's, and `large` are the other one's costs."""
-        self.model, self._large = model, large
+    def __init__(self, draft_model: DraftModel, cache: KVCache, large: StepCosts) -> None:
+        """`cache` is a KV cache of the draft model. `large` are the large model's step costs."""
+        self.draft_model, self._large = draft_model, large
         self._cache: KVCache | None = cache
 
     @property
-    def each_ms(self) -> float:
-        """What one guess costs."""
-        return self.model.costs.of(1)
+    def token_ms(self) -> float:
+        """Milliseconds that one draft token costs."""
+        return self.draft_model.model.costs.milliseconds(1)
 
-    def guess(self, ids: array[int], most: int) -> tuple[int, ...] | None:
-        """Return at most so many ids that may follow `ids`, all of prompt and answer.
+    @property
+    def acceptance_rate(self) -> float:
+        """Acceptance rate that earlier requests have shown."""
+        return self.draft_model.acceptance_rate
 
-        They end where it is not sure. None while it reads what comes before, a portion at a time.
+    def share_acceptance_rate(self, rate: float) -> None:
+        """Keep the acceptance rate of this request as the start value of later requests."""
+        self.draft_model.acceptance_rate = rate
+
+    def propose(self, ids: array[int], max_tokens: int) -> tuple[int, ...] | None:
+        """Return up to `max_tokens` draft tokens that follow `ids`, all of prompt and output.
+
+        The draft ends where the model is not sure. The result is None while the prompt is still
+        being prefilled, one chunk per call.
         """
         cache = self._cache
-        self.model.earn(self._large.of(1))
-        if cache is None or most <= 0 or len(ids) + most > self.model.shape.capacity:
+        self.draft_model.earn_prefill_time(self._large.milliseconds(1))
+        capacity = self.draft_model.model.cache_shape.capacity
+        if cache is None or max_tokens <= 0 or len(ids) + max_tokens > capacity:
             return None
-        known = min(common_prefix(cache.ids, ids), len(ids) - 1)
-        del cache.ids[known:]
+        num_known = min(common_prefix_length(cache.ids, ids), len(ids) - 1)
+        cache.truncate(num_known)
         started = time.perf_counter()
         try:
-            if len(ids) - known > _FEW:
-                self._read(cache, ids[known:-1])
+            if len(ids) - num_known > DECODE_ROWS:
+                self._prefill(cache, ids[num_known:-1])
                 return None
-            return self._write(cache, ids[known:], most)
+            return self._write(cache, ids[num_known:], max_tokens)
         except (RuntimeError, MemoryError):
-            log.warning("the draft model failed; the answer goes on without it", exc_info=True)
+            log.warning("the draft model failed; the request goes on without it", exc_info=True)
             self.close()
             return None
         finally:
-            self._large.aside_ms += (time.perf_counter() - started) * 1000
+            self.draft_model.total_ms += (time.perf_counter() - started) * 1000
 
     def close(self) -> None:
-        """Leave the KV cache for the next answer."""
+        """Keep the KV cache for the next request."""
         if self._cache is not None:
-            self.model.pool.give_back(self._cache)
+            self.draft_model.pool.give_back(self._cache)
             self._cache = None
 
-    def _read(self, cache: KVCache, rest: array[int]) -> None:
-        """Read what takes as long as a pass of the large model, if so much is allowed."""
-        costs = self.model.costs
-        portion = rest[: costs.within(self._large.of(1), _LEAST_READ, _MOST_READ)]
-        if (cost := costs.of(len(portion))) <= self.model.allowance_ms:
-            self.model.allowance_ms -= cost
-            self._compute(cache, portion)
+    def _prefill(self, cache: KVCache, ids: array[int]) -> None:
+        """Compute as many tokens as one step of the large model takes, if the budget allows."""
+        costs = self.draft_model.model.costs
+        step_ms = self._large.milliseconds(1)
+        chunk = ids[: costs.max_rows_within(step_ms, _MIN_PREFILL, _MAX_PREFILL)]
+        if self.draft_model.spend_prefill_time(costs.milliseconds(len(chunk))):
+            self.draft_model.compute(cache, chunk)
 
-    def _write(self, cache: KVCache, rest: array[int], most: int) -> tuple[int, ...]:
-        found: list[int] = []
-        following: Sequence[int] = rest
-        while len(found) < most:
-            sure, chosen = self._compute(cache, following)
-            if sure < _SURE:
+    def _write(self, cache: KVCache, ids: array[int], max_tokens: int) -> tuple[int, ...]:
+        draft: list[int] = []
+        following: Sequence[int] = ids
+        while len(draft) < max_tokens:
+            probability, id_ = self.draft_model.compute(cache, following)
+            if probability < _MIN_PROBABILITY:
                 break
-            found.append(chosen)
-            following = found[-1:]
-        return tuple(found)
-
-    def _compute(self, cache: KVCache, following: Sequence[int]) -> tuple[float, int]:
-        """Write the rows of ids; return the probability of what is likeliest after them, and it."""
-        started = time.perf_counter()
-        self.model.pool.reserve(cache, len(cache.ids) + len(following))
-        ids = torch.tensor(following, dtype=torch.int64)
-        likeliest = self.model.forward(ids, cache)[0].softmax(-1).max(-1)
-        # One copy to the host; float32 holds ids below 2^24 exactly.
-        sure, chosen = torch.stack([likeliest.values, likeliest.indices.float()]).tolist()
-        cache.commit(following)
-        self.model.costs.learn(len(following), (time.perf_counter() - started) * 1000)
-        return sure, int(chosen)
+            draft.append(id_)
+            following = draft[-1:]
+        return tuple(draft)

@@ -1,10 +1,12 @@
-"""Drafts: ids that may well come next, checked many at a time in one forward pass.
+"""Draft tokens: tokens that are proposed first and checked many at a time in one step.
 
-A guess is kept only where the model would have chosen the same id, so the answer does not change
-(speculative decoding, Leviathan et al. 2023, arXiv:2211.17192). Guesses come from the
-draft that the caller sent along, such as the suggestion of a key ago, and what followed the same
-few ids before, since code repeats itself (prompt lookup, Saxena 2023); or from a draft model, where
-there is one and it promises more.
+A draft token is kept only if the model would have chosen it, so the output does not change
+(speculative decoding, Leviathan et al. 2023, arXiv:2211.17192). Draft tokens have three sources:
+
+- the caller's draft, such as the suggestion of the previous keystroke;
+- prompt lookup: what followed the same few tokens before, because code repeats itself (Saxena
+  2023);
+- a draft model, if there is one and it promises more.
 """
 
 from __future__ import annotations
@@ -12,197 +14,216 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 
-from engine.decoding.draft_model import FIRST_CHANCE, Guesses
+from engine.decoding.draft_length import DraftLengths
+from engine.decoding.draft_model import INITIAL_ACCEPTANCE, ModelDraft
 from engine.network.step_costs import StepCosts
 
-_LONGEST_MATCH, _SHORTEST_MATCH = 4, 2
-"""Ids that must have been the same before; longer matches are better guesses."""
+_MAX_MATCH, _MIN_MATCH = 4, 2
+"""Numbers of tokens that must have occurred before. Longer matches give better draft tokens."""
 
-_OF_CALLER = 0
-_OF_MODEL = 1
-"""Sources of a guess; the others are sizes of a match."""
+_CALLER = 0
+_MODEL = 1
+"""Keys of two sources of draft tokens. The keys of prompt lookup are the sizes of the match."""
 
-_FIRST_CHANCES = {_OF_CALLER: 0.85, 4: 0.75, 3: 0.6, 2: 0.45}
-"""How often a guess is right, by its source, before the answer has shown how often.
+_INITIAL_ACCEPTANCE = {_CALLER: 0.85, 4: 0.75, 3: 0.6, 2: 0.45, _MODEL: INITIAL_ACCEPTANCE}
+"""Assumed acceptance rate by source, before the request has shown its own.
 
-Measured with `benchmarks.drafts` on Python code; a caller's draft was the model's own word a moment
-ago.
+Measured with `benchmarks.drafts` on Python code. A caller's draft is the model's own output of a
+moment before.
 """
-_LEARNING = 0.15
-"""Weight of the newest guess in the average."""
-_FORGETTING = 0.03
-"""Of what was learned, for each time that it kept us from guessing: places change."""
+_LEARNING_RATE = 0.15
+"""Weight of the newest draft token in the moving average of the acceptance rate."""
+_FORGETTING_RATE = 0.03
+"""Share by which the rate returns to its initial value each time it prevents a draft. The next
+place in the text may be different."""
 
-_MOST = 24
-"""Ids a draft."""
+_MAX_DRAFT = 24
+"""Maximum number of draft tokens per step."""
 
 _ID_BYTES = 4
+"""Bytes of a token id in an array of type "i"."""
 
 
 class Drafter:
-    """Guesses for one answer, as many at a time as pays."""
+    """Proposes draft tokens for one request, as many at a time as pay off."""
 
     def __init__(
         self,
         prompt: Sequence[int],
-        draft: Sequence[int] = (),
-        costs: StepCosts | None = None,
-        model: Guesses | None = None,
+        caller_draft: Sequence[int] = (),
+        lengths: DraftLengths | None = None,
+        model_draft: ModelDraft | None = None,
     ) -> None:
-        """`draft` is what the answer may begin with, and may come back to."""
-        # As bytes, so that the search for what stood there before is one call.
+        """Create a drafter; `caller_draft` is text that the output may contain from its start."""
+        # Stored as bytes, so that the search for an earlier occurrence is a single call.
         self._ids = bytearray(array("i", prompt).tobytes())
-        self._answer_from = len(self._ids)
-        self._draft = Draft(draft) if draft else None
-        self._costs = costs or StepCosts()
-        self._model = model
-        self._chances = dict(_FIRST_CHANCES)
-        if model is not None:
-            self._chances[_OF_MODEL] = model.model.chance
-        self._source = _OF_CALLER
+        self._output_start = len(self._ids)
+        self._caller_draft = CallerDraft(caller_draft) if caller_draft else None
+        self._lengths = lengths or DraftLengths(StepCosts())
+        self._model_draft = model_draft
+        self._acceptance = dict(_INITIAL_ACCEPTANCE)
+        if model_draft is not None:
+            self._acceptance[_MODEL] = model_draft.acceptance_rate
+        self._source = _CALLER
         self._stopped_at: int | None = None
-        """Guesses after which the draft model was not sure of another, if it was asked for more."""
-        self.drafted = 0
-        """Ids guessed."""
-        self.accepted = 0
-        """Of those, how many were right."""
+        """Number of draft tokens after which the draft model stopped early, if it did."""
+        self.num_drafted = 0
+        """Number of draft tokens proposed so far."""
+        self.num_accepted = 0
+        """Number of draft tokens that the model has chosen so far."""
 
     def add(self, id_: int) -> None:
-        """Take an id of the answer."""
+        """Record a token of the output."""
         self._ids += array("i", (id_,)).tobytes()
-        if self._draft is not None:
-            self._draft.follow(id_, self._last_of_answer())
+        if self._caller_draft is not None:
+            self._caller_draft.follow(id_, self._last_output_ids())
 
-    def propose(self, most: int, ends: Callable[[int], bool] | None = None) -> tuple[int, ...]:
-        """Return at most `most` ids, of the source that promises the most of a pass.
+    def propose(
+        self,
+        max_tokens: int,
+        other_rows: int = 0,
+        ends_output: Callable[[int], bool] | None = None,
+    ) -> tuple[int, ...]:
+        """Return up to `max_tokens` draft tokens, from the source that promises the most.
 
-        None behind the first that `ends` the answer.
+        `other_rows` is the number of rows that the step computes for other sequences. The draft
+        ends with the first token for which `ends_output` is true.
         """
-        most = min(most, _MOST)
-        found = _until(self._find(most), ends)
-        count, rate = self._best(self._source, len(found)) if found else (0, 0.0)
-        if self._model is not None and most > 0:
-            guesses, guesses_rate = self._best(_OF_MODEL, most, self._model.each_ms)
-            if guesses and guesses_rate > rate:
-                made = self._model.guess(array("i", _ids(self._ids)), guesses)
-                if made:
-                    self._source, found = _OF_MODEL, _until(made, ends)
-                    count = len(found)
-                    self._stopped_at = len(made) if len(made) < guesses else None
-                elif made is not None:
-                    self._learn(_OF_MODEL, 0, wrong=True)
-        self.drafted += count
-        return found[:count]
+        max_tokens = min(max_tokens, _MAX_DRAFT)
+        draft = _up_to_end(self._look_up(max_tokens), ends_output)
+        length, rate = (
+            self._best_length(self._source, len(draft), other_rows) if draft else (0, 0.0)
+        )
+        if self._model_draft is not None and max_tokens > 0:
+            token_ms = self._model_draft.token_ms
+            model_length, model_rate = self._best_length(_MODEL, max_tokens, other_rows, token_ms)
+            if model_length and model_rate > rate:
+                model_draft = self._model_draft.propose(
+                    array("i", _to_ids(self._ids)), model_length
+                )
+                if model_draft:
+                    self._source, draft = _MODEL, _up_to_end(model_draft, ends_output)
+                    length = len(draft)
+                    is_early = len(model_draft) < model_length
+                    self._stopped_at = len(model_draft) if is_early else None
+                elif model_draft is not None:
+                    self._learn(_MODEL, 0, is_wrong=True)
+        self.num_drafted += length
+        return draft[:length]
 
-    def _best(self, source: int, most: int, each_ms: float = 0.0) -> tuple[int, float]:
-        """Return how many guesses of a source pay, and how many ids a millisecond they promise."""
-        chance = self._chances[source]
-        best = self._costs.best_draft(chance, most, each_ms)
-        if best[0] == 0:
-            first = _FIRST_CHANCES.get(source, FIRST_CHANCE)
-            self._chances[source] += _FORGETTING * (first - chance)
-        return best
+    def record_result(self, num_drafted: int, num_right: int) -> None:
+        """Record that of the last `num_drafted` draft tokens the first `num_right` were right."""
+        self.num_accepted += num_right
+        # Stopping early counts as a miss: it gives no more tokens than a wrong draft token.
+        has_stopped = self._source == _MODEL and num_right == self._stopped_at
+        self._learn(self._source, num_right, is_wrong=num_right < num_drafted or has_stopped)
 
     def close(self) -> None:
-        """Let go of what the draft model holds for the answer."""
-        if self._model is not None:
-            self._model.close()
+        """Release what the draft model keeps for the request."""
+        if self._model_draft is not None:
+            self._model_draft.close()
 
-    def judge(self, guessed: int, right: int) -> None:
-        """Learn that of the ids proposed last, so many, the first `right` were chosen."""
-        self.accepted += right
-        # A guess that the draft model was not sure enough to make brought no more than a wrong one.
-        unsure = self._source == _OF_MODEL and right == self._stopped_at
-        self._learn(self._source, right, wrong=right < guessed or unsure)
+    def _best_length(
+        self, source: int, max_tokens: int, other_rows: int, token_ms: float = 0.0
+    ) -> tuple[int, float]:
+        """Return the number of draft tokens that pays off, and its tokens per millisecond."""
+        acceptance = self._acceptance[source]
+        length, rate = self._lengths.best(acceptance, max_tokens, other_rows, token_ms)
+        if length == 0:
+            self._acceptance[source] += _FORGETTING_RATE * (
+                _INITIAL_ACCEPTANCE[source] - acceptance
+            )
+        return length, rate
 
-    def _learn(self, source: int, right: int, *, wrong: bool) -> None:
-        chance = self._chances[source]
-        for _ in range(right):
-            chance += _LEARNING * (1 - chance)
-        if wrong:
-            chance -= _LEARNING * chance
-        self._chances[source] = chance
-        if self._model is not None and source == _OF_MODEL:
-            self._model.model.chance = chance
+    def _learn(self, source: int, num_right: int, *, is_wrong: bool) -> None:
+        acceptance = self._acceptance[source]
+        for _ in range(num_right):
+            acceptance += _LEARNING_RATE * (1 - acceptance)
+        if is_wrong:
+            acceptance -= _LEARNING_RATE * acceptance
+        self._acceptance[source] = acceptance
+        if self._model_draft is not None and source == _MODEL:
+            self._model_draft.share_acceptance_rate(acceptance)
 
-    def _find(self, wanted: int) -> tuple[int, ...]:
-        if wanted <= 0:
+    def _look_up(self, max_tokens: int) -> tuple[int, ...]:
+        """Return draft tokens from the caller's draft, or else by prompt lookup."""
+        if max_tokens <= 0:
             return ()
-        if self._draft is not None and (found := self._draft.ahead(wanted)):
-            self._source = _OF_CALLER
-            return found
-        for size in range(_LONGEST_MATCH, _SHORTEST_MATCH - 1, -1):
-            place = self._followed(size)
-            if place is not None:
+        if self._caller_draft is not None and (draft := self._caller_draft.next_ids(max_tokens)):
+            self._source = _CALLER
+            return draft
+        for size in range(_MAX_MATCH, _MIN_MATCH - 1, -1):
+            start = self._after_earlier_match(size)
+            if start is not None:
                 self._source = size
-                return _ids(self._ids[place : place + wanted * _ID_BYTES])
+                return _to_ids(self._ids[start : start + max_tokens * _ID_BYTES])
         return ()
 
-    def _followed(self, size: int) -> int | None:
-        """Return the byte after the nearest earlier place of the last `size` ids, None for none."""
-        last = self._ids[-size * _ID_BYTES :]
-        end = len(self._ids) - 1  # not the last place itself
-        while len(last) == size * _ID_BYTES:
-            at = self._ids.rfind(last, 0, end)
-            if at < 0:
+    def _after_earlier_match(self, size: int) -> int | None:
+        """Return the byte after the last earlier occurrence of the last `size` ids, or None."""
+        last_ids = self._ids[-size * _ID_BYTES :]
+        end = len(self._ids) - 1  # excludes the occurrence at the end itself
+        while len(last_ids) == size * _ID_BYTES:
+            start = self._ids.rfind(last_ids, 0, end)
+            if start < 0:
                 return None
-            if at % _ID_BYTES == 0:
-                return at + size * _ID_BYTES
-            end = at + len(last) - 1
+            if start % _ID_BYTES == 0:
+                return start + size * _ID_BYTES
+            end = start + len(last_ids) - 1
         return None
 
-    def _last_of_answer(self) -> tuple[int, ...]:
-        return _ids(
-            self._ids[max(self._answer_from, len(self._ids) - _LONGEST_MATCH * _ID_BYTES) :]
-        )
+    def _last_output_ids(self) -> tuple[int, ...]:
+        start = max(self._output_start, len(self._ids) - _MAX_MATCH * _ID_BYTES)
+        return _to_ids(self._ids[start:])
 
 
-class Draft:
-    """Where in a caller's draft the answer is, if it is in it."""
+class CallerDraft:
+    """The position in a caller's draft to which the output corresponds."""
 
     def __init__(self, ids: Sequence[int]) -> None:
         self._ids = tuple(ids)
-        self._at: int | None = 0
-        """Place of the id that comes next if the answer keeps to the draft; None when lost."""
-        self._passed = 0
-        """Places before this one are behind the answer."""
+        self._next: int | None = 0
+        """Index of the next token if the output follows the draft; None if it has left it."""
+        self._num_passed = 0
+        """Number of tokens that the output has already passed."""
 
-    def follow(self, id_: int, last: Sequence[int]) -> None:
-        """Take an id of the answer, whose last few ids, `id_` included, are `last`.
+    def follow(self, id_: int, last_ids: Sequence[int]) -> None:
+        """Record a token of the output, whose last few ids, `id_` included, are `last_ids`.
 
-        Where the answer has left the draft it may come back to it: after an insertion to where it
-        left, after a deletion to what comes later.
+        An output that has left the draft may return to it: after an insertion to the place where it
+        left, and after a deletion to a later place.
         """
-        if self._at is not None and self._at < len(self._ids) and self._ids[self._at] == id_:
-            self._at = self._passed = self._at + 1
+        index = self._next
+        if index is not None and index < len(self._ids) and self._ids[index] == id_:
+            self._next = self._num_passed = index + 1
             return
-        self._at = self._found(last)
-        if self._at is not None:
-            self._passed = self._at
+        self._next = self._after_match(last_ids)
+        if self._next is not None:
+            self._num_passed = self._next
 
-    def ahead(self, most: int) -> tuple[int, ...]:
-        """Return the next ids of the draft, at most so many; none when the answer has left it."""
-        return () if self._at is None else self._ids[self._at : self._at + most]
+    def next_ids(self, max_tokens: int) -> tuple[int, ...]:
+        """Return up to `max_tokens` next tokens of the draft; none if the output has left it."""
+        return () if self._next is None else self._ids[self._next : self._next + max_tokens]
 
-    def _found(self, last: Sequence[int]) -> int | None:
-        """Return the place behind the longest match of the last ids, the nearest of several."""
-        for size in range(len(last), 0, -1):
-            wanted = tuple(last[-size:])
-            for at in range(self._passed, len(self._ids) - size + 1):
-                if self._ids[at : at + size] == wanted:
-                    return at + size
+    def _after_match(self, last_ids: Sequence[int]) -> int | None:
+        """Return the index after the longest match of `last_ids`, the nearest one of several."""
+        for size in range(len(last_ids), 0, -1):
+            wanted = tuple(last_ids[-size:])
+            for start in range(self._num_passed, len(self._ids) - size + 1):
+                if self._ids[start : start + size] == wanted:
+                    return start + size
         return None
 
 
-def _until(ids: tuple[int, ...], ends: Callable[[int], bool] | None) -> tuple[int, ...]:
-    """Return ids up to the first that is an end, and that one."""
-    if ends is None:
+def _up_to_end(ids: tuple[int, ...], ends_output: Callable[[int], bool] | None) -> tuple[int, ...]:
+    """Return the ids up to and including the first that ends the output."""
+    if ends_output is None:
         return ids
-    end = next((at for at, id_ in enumerate(ids, start=1) if ends(id_)), len(ids))
-    return ids[:end]
+    size = next((size for size, id_ in enumerate(ids, start=1) if ends_output(id_)), len(ids))
+    return ids[:size]
 
 
-def _ids(of_bytes: bytes | bytearray) -> tuple[int, ...]:
-    found = array("i")
-    found.frombytes(bytes(of_bytes))
-    return tuple(found)
+def _to_ids(data: bytes | bytearray) -> tuple[int, ...]:
+    ids = array("i")
+    ids.frombytes(bytes(data))
+    return tuple(ids)

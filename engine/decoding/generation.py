@@ -1,172 +1,236 @@
-"""One answer: from what each step chose to ids, text and the next step."""
+"""The decoding of one request: from the choices of each step to token ids, text and the next
+step."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from engine.api import Chunk, FinishReason, GenerationRequest, TokenLogprob, Usage
+from engine.decoding.draft_length import DraftLengths
+from engine.decoding.draft_model import DraftModel
 from engine.decoding.drafter import Drafter
-from engine.decoding.logits_reader import Choice, Reading, read
+from engine.decoding.logits_reader import LogitsRequest, TokenChoices, read_logits
 from engine.decoding.sampler import Sampler
-from engine.decoding.sequence import Step, Work
+from engine.decoding.sequence import Step, Steps
 from engine.decoding.stop_text import StopText
-from engine.decoding.token_healing import Beginning, likeliest_beginning
+from engine.decoding.token_healing import ForcedPrefix, search_forced_prefix
+from engine.decoding.vocabulary import Vocabulary, check_forced_prefix
 from engine.kv_cache.cache import KVCache
+from engine.network.lora import Adapter
+from engine.network.model import LoadedModel
 
-if TYPE_CHECKING:
-    from engine.decoding.decoder import Decoder
+
+@dataclass(frozen=True, slots=True)
+class DecodingContext:
+    """What all requests to one model share while they are decoded."""
+
+    model: LoadedModel
+    vocabulary: Vocabulary
+    """Bytes of the model's tokens."""
+    draft_lengths: DraftLengths
+    """Chooses numbers of draft tokens for the model's step costs."""
+    draft_model: DraftModel | None = None
+    """Small model that proposes draft tokens, or None."""
+
+    @classmethod
+    def of(cls, model: LoadedModel, draft_model: LoadedModel | None = None) -> DecodingContext:
+        """Return a context for a model, and for a draft model if there is one."""
+        return cls(
+            model,
+            Vocabulary(model.tokenizer),
+            DraftLengths(model.costs),
+            DraftModel(draft_model) if draft_model else None,
+        )
 
 
-def generation(
-    decoder: Decoder, request: GenerationRequest, cache: KVCache, give: Callable[[Chunk], None]
-) -> Work:
-    """Work an answer out behind the rows that the cache holds of the prompt."""
-    answer = _Answer(decoder, request, cache)
+def check_request(model: LoadedModel, request: GenerationRequest, adapter: Adapter | None) -> None:
+    """Raise RequestError for a request that cannot be generated."""
+    model.check_prompt(request.prompt, adapter)
+    model.check_ids(request.draft_tokens, adapter)
+    check_forced_prefix(request.forced_prefix)
+
+
+def generate(
+    context: DecodingContext,
+    request: GenerationRequest,
+    cache: KVCache,
+    emit: Callable[[Chunk], None],
+    other_rows: Callable[[], int] = lambda: 0,
+) -> Steps:
+    """Yield the steps that generate the output of a request.
+
+    `cache` holds a prefix of the prompt. `emit` is called with each chunk of the output.
+    `other_rows` returns the number of rows that the next step computes for other sequences. The
+    request must have passed `check_request`.
+    """
+    generation = _Generation(context, request, cache, other_rows)
     try:
-        yield from answer.prefill()
-        while answer.finish is None:
-            if answer.text:
-                give(answer.take())
-            yield from answer.decode()
-        give(answer.end())
+        yield from generation.prefill()
+        while generation.finish is None:
+            if generation.text:
+                emit(generation.next_chunk())
+            yield from generation.decode()
+        emit(generation.last_chunk())
     finally:
-        answer.close()
+        generation.close()
 
 
-class _Answer:
-    """The answer so far: its ids, and the text that is not given out yet."""
+class _Generation:
+    """The output of a request so far: its ids, and the text that is not emitted yet."""
 
-    def __init__(self, decoder: Decoder, request: GenerationRequest, cache: KVCache) -> None:
-        self._decoder, self._request, self._cache = decoder, request, cache
+    def __init__(
+        self,
+        context: DecodingContext,
+        request: GenerationRequest,
+        cache: KVCache,
+        other_rows: Callable[[], int],
+    ) -> None:
+        model = context.model
+        self._context, self._request, self._cache = context, request, cache
+        self._other_rows = other_rows
         self._sampler = Sampler(request.sampling, request.prompt)
-        small, costs = decoder.draft_model, decoder.costs
-        guesses = small.begin(request.prompt, len(cache.ids), costs) if small else None
-        self._drafter = Drafter(request.prompt, request.draft_tokens, costs, guesses)
-        self._utf8 = decoder.tokenizer.stream()
+        draft_model = context.draft_model
+        model_draft = (
+            draft_model.start(request.prompt, len(cache.ids), model.costs) if draft_model else None
+        )
+        self._drafter = Drafter(
+            request.prompt, request.draft_tokens, context.draft_lengths, model_draft
+        )
+        self._decoder = model.tokenizer.stream()
         self._stop_text = StopText(
             request.stop_text,
             len(request.forced_prefix),
             single_line=request.single_line,
             continue_line_after=request.continue_line_after,
         )
-        self._stop_ids = decoder.end_ids | request.stop_ids
-        room = decoder.context_window - len(request.prompt)
-        self._left = min(request.max_new_tokens, room)
-        """Ids that may still be written."""
-        self._next: tuple[int, ...] = ()
-        """Ids chosen, of which the cache has no rows yet."""
+        self._stop_ids = model.end_ids | request.stop_ids
+        max_in_window = model.context_window - len(request.prompt)
+        self._num_left = min(request.max_new_tokens, max_in_window)
+        """Number of tokens that may still be generated."""
+        self._next_ids: tuple[int, ...] = ()
+        """Chosen ids whose rows the KV cache does not hold yet."""
         self._pending_ids: list[int] = []
         self._pending_logprobs: list[TokenLogprob] = []
         self._pending_ends: list[int] = []
-        self._reused = len(cache.ids)
-        self._written: list[int] = []
+        self._num_reused = len(cache.ids)
+        self._num_written = 0
+        """Number of tokens generated so far."""
         self._started = self._prefilled = time.perf_counter()
         self.text = ""
-        """Complete, and not given out yet."""
+        """Complete text that is not emitted yet."""
         self.finish: FinishReason | None = None
 
-    def prefill(self) -> Work:
-        """Compute the rest of the prompt, and choose what follows it at once."""
-        rest = self._request.prompt[self._reused :]
+    def prefill(self) -> Steps:
+        """Compute the rest of the prompt and choose the first tokens."""
+        rest = self._request.prompt[self._num_reused :]
         if not self._request.forced_prefix:
             yield from self._compute(rest)
             return
-        reading = yield Step(rest, len(rest))
+        choices = yield Step(rest, len(rest))
         self._prefilled = time.perf_counter()
-        beginning = yield from self._beginning(reading)
-        told = read([beginning.logits], [Choice(self._request.logprobs, given=beginning.ids)])[0]
-        self._next = beginning.ids
-        for at in range(len(beginning.ids)):
-            self._add(told, at)
+        prefix = yield from self._search_forced_prefix(choices)
+        request = LogitsRequest(self._request.logprobs, forced_ids=prefix.ids)
+        prefix_choices = read_logits([prefix.logits], [request])[0]
+        self._next_ids = prefix.ids
+        for index in range(len(prefix.ids)):
+            self._add(prefix_choices, index)
 
-    def decode(self) -> Work:
-        """Compute what was chosen last, and choose what follows."""
-        yield from self._compute(self._next)
+    def decode(self) -> Steps:
+        """Compute the tokens chosen last and choose the next ones."""
+        yield from self._compute(self._next_ids)
 
-    def _compute(self, certain: tuple[int, ...]) -> Work:
-        rows_left = self._decoder.context_window - len(self._cache.ids) - len(certain)
-        ends = self._writes_line_end if self._stop_text.ends_with_line else None
-        guess = self._drafter.propose(min(rows_left, self._left - 1), ends)
-        sampler = None if self._sampler.plain else self._sampler
-        choice = Choice(self._request.logprobs, sampler, len(self._written), guess)
-        reading = yield Step((*certain, *guess), len(certain), 1 + len(guess), choice)
-        if not self._written:
+    def _compute(self, ids: tuple[int, ...]) -> Steps:
+        """Yield one step: `ids`, followed by draft tokens."""
+        draft = self._propose_draft(len(ids))
+        sampler = None if self._sampler.needs_no_processing else self._sampler
+        request = LogitsRequest(self._request.logprobs, sampler, self._num_written, draft)
+        choices = yield Step((*ids, *draft), len(ids), 1 + len(draft), request)
+        if not self._num_written:
             self._prefilled = time.perf_counter()
-        self._read(reading, guess)
+        self._take_choices(choices, draft)
 
-    def _writes_line_end(self, id_: int) -> bool:
-        return b"\n" in self._decoder.tokenizer.vocabulary.bytes_of(id_)
+    def _propose_draft(self, num_ids: int) -> tuple[int, ...]:
+        rows_left = self._context.model.context_window - len(self._cache.ids) - num_ids
+        ends_output = self._is_line_end if self._stop_text.ends_with_line else None
+        max_tokens = min(rows_left, self._num_left - 1)
+        return self._drafter.propose(max_tokens, self._other_rows(), ends_output)
 
-    def _read(self, reading: Reading, guess: tuple[int, ...]) -> None:
-        """Take the ids that were chosen, as far as the guess was right."""
-        right = 0
-        for at, chosen in enumerate(reading.ids):
+    def _is_line_end(self, id_: int) -> bool:
+        return b"\n" in self._context.vocabulary.bytes_of(id_)
+
+    def _take_choices(self, choices: TokenChoices, draft: tuple[int, ...]) -> None:
+        """Add the chosen tokens, up to the first that differs from the draft."""
+        num_right = 0
+        for index, chosen in enumerate(choices.ids):
             if chosen in self._stop_ids:
                 self.finish = FinishReason.STOP
                 break
-            self._add(reading, at)
-            if at == len(guess) or chosen != guess[at]:
-                self._next = (chosen,)
+            self._add(choices, index)
+            if index == len(draft) or chosen != draft[index]:
+                self._next_ids = (chosen,)
                 break
-            right += 1
+            num_right += 1
             if self.finish is not None:
                 break
             self._cache.commit((chosen,))
-        # What the end cut off was not wrong.
-        self._drafter.judge(right if self.finish else len(guess), right)
+        # Draft tokens after the end of the output were not wrong.
+        self._drafter.record_result(num_right if self.finish else len(draft), num_right)
 
-    def _beginning(self, reading: Reading) -> Generator[Step, Reading, Beginning]:
-        tokenizer, begin = self._decoder.tokenizer, self._request.forced_prefix
-        return likeliest_beginning(
-            reading.logits,
-            begin.encode(),
-            tokenizer.encode(begin)[: self._left],
-            tokenizer,
+    def _search_forced_prefix(
+        self, choices: TokenChoices
+    ) -> Generator[Step, TokenChoices, ForcedPrefix]:
+        prefix = self._request.forced_prefix
+        usual_ids = self._context.model.tokenizer.encode(prefix)[: self._num_left]
+        return search_forced_prefix(
+            choices.logits,
+            prefix.encode(),
+            usual_ids,
+            self._context.vocabulary,
             self._sampler,
-            self._left,
+            self._num_left,
         )
 
-    def _add(self, reading: Reading, at: int) -> None:
-        """Take an id, and into `text` what can be shown with it."""
-        chosen = reading.ids[at]
-        self._left -= 1
-        self._written.append(chosen)
+    def _add(self, choices: TokenChoices, index: int) -> None:
+        """Add a token to the output, and to `text` what is complete with it."""
+        chosen = choices.ids[index]
+        self._num_left -= 1
+        self._num_written += 1
         self._sampler.add(chosen)
         self._drafter.add(chosen)
         self._pending_ids.append(chosen)
-        if reading.logprobs:
-            self._pending_logprobs.append(reading.logprobs[at])
-        self.text += self._stop_text.feed(self._utf8.feed_one(chosen))
+        if choices.logprobs:
+            self._pending_logprobs.append(choices.logprobs[index])
+        self.text += self._stop_text.feed(self._decoder.feed_one(chosen))
         self._pending_ends.append(len(self.text))
         if self._stop_text.reached:
             self.finish = FinishReason.STOP
-        elif self._left == 0:
+        elif self._num_left == 0:
             self.finish = FinishReason.LENGTH
 
     def close(self) -> None:
-        """Let go of what was held for the answer."""
+        """Release what is kept for the request."""
         self._drafter.close()
 
-    def end(self) -> Chunk:
-        """Return the last chunk, with all that was held back."""
+    def last_chunk(self) -> Chunk:
+        """Return the last chunk, which includes all text that was held back."""
         if not self._stop_text.reached:
-            self.text += self._stop_text.feed(self._utf8.flush())
+            self.text += self._stop_text.feed(self._decoder.flush())
             self.text += self._stop_text.flush()
         usage = Usage(
             prompt_tokens=len(self._request.prompt),
-            completion_tokens=len(self._written),
-            reused_tokens=self._reused,
+            completion_tokens=self._num_written,
+            reused_tokens=self._num_reused,
             prefill_ms=(self._prefilled - self._started) * 1000,
             decode_ms=(time.perf_counter() - self._prefilled) * 1000,
-            drafted_tokens=self._drafter.drafted,
-            accepted_tokens=self._drafter.accepted,
+            drafted_tokens=self._drafter.num_drafted,
+            accepted_tokens=self._drafter.num_accepted,
         )
-        return self.take(usage)
+        return self.next_chunk(usage)
 
-    def take(self, usage: Usage | None = None) -> Chunk:
-        """Return what came since the chunk before."""
+    def next_chunk(self, usage: Usage | None = None) -> Chunk:
+        """Return all output since the previous chunk; `usage` marks the last one."""
         chunk = Chunk(
             self.text,
             tuple(self._pending_ids),

@@ -1,7 +1,7 @@
-"""Reading a step's logits: what was chosen and how likely it was, for all answers at once.
+"""Reads the logits of a step: the chosen tokens and their log-probabilities, for all sequences.
 
-On a GPU everything is worked out there and comes to the host in one copy: each one more would wait
-for a device that has work in its queue.
+On a GPU everything is computed there and copied to the host once, because each copy waits for all
+work that the device has queued.
 """
 
 from __future__ import annotations
@@ -16,215 +16,223 @@ from torch import Tensor
 from engine.api import TokenLogprob
 from engine.decoding.sampler import Sampler
 
-_ROWS_AT_ONCE = 32
-"""Whose log-probabilities are made together: those of a whole prompt would take much memory."""
+_CHUNK_ROWS = 32
+"""Number of rows whose log-probabilities are computed together, to bound the memory for a
+prompt."""
 
 
-class Choice(NamedTuple):
-    """How an answer wants the logits of its step read."""
+class LogitsRequest(NamedTuple):
+    """What a sequence needs from the logits of its step."""
 
-    top: int | None = None
-    """Likeliest alternatives to report beside each id; None for no log-probabilities at all."""
+    num_top: int | None = None
+    """Number of likeliest alternatives to report per token; None for no log-probabilities."""
     sampler: Sampler | None = None
-    """None for what takes the likeliest."""
-    at: int = 0
-    """Place in the answer of the id that the first row chooses."""
-    guess: tuple[int, ...] = ()
-    """What each further row comes after."""
-    given: tuple[int, ...] | None = None
-    """Ids of the first rows, where none are to be chosen but these to be looked at."""
+    """Sampler that chooses the tokens; None for argmax of the raw logits."""
+    position: int = 0
+    """Position in the output of the token that the first row chooses."""
+    draft_tokens: tuple[int, ...] = ()
+    """The draft tokens before the further rows, one more for each row."""
+    forced_ids: tuple[int, ...] | None = None
+    """Ids of the first rows, if none are to be chosen and only log-probabilities are needed."""
 
     @property
-    def greedy(self) -> bool:
-        """Whether the likeliest are to be taken."""
-        return self.sampler is None and self.given is None
+    def is_argmax(self) -> bool:
+        """Whether the likeliest token of each row is to be chosen."""
+        return self.sampler is None and self.forced_ids is None
 
 
-class Reading(NamedTuple):
-    """The logits of an answer's step, and what was read of them."""
+class TokenChoices(NamedTuple):
+    """The logits of a sequence's step and what was read from them."""
 
     logits: Tensor
-    """(last, vocab) in float32; defined until the next step is computed."""
+    """Logits (num_logits, vocab) in float32, valid until the next step."""
     ids: Sequence[int] = ()
-    """One a row, if a choice was asked for."""
+    """The chosen id of each row, if requested."""
     logprobs: Sequence[TokenLogprob] = ()
-    """One a row, if they were asked for."""
+    """The log-probability of each row's id, if requested."""
 
 
 @dataclass(slots=True)
-class _Told:
-    """What is known of rows, on the host."""
+class _HostResult:
+    """Results for rows of several sequences, in main memory."""
 
     ids: list[int]
     scores: list[float] = field(default_factory=list)
-    best: list[list[tuple[int, float]]] = field(default_factory=list)
+    """Log-probability of each id."""
+    top: list[list[tuple[int, float]]] = field(default_factory=list)
+    """(id, log-probability) of each row's likeliest tokens, best first."""
 
 
-def read(found: Sequence[Tensor], choices: Sequence[Choice | None]) -> list[Reading]:
-    """Return what is asked of the logits (last, vocab) of each answer."""
-    if len(found) == 1:
-        alone = _read_one_here(found[0], choices[0])
-        return _read_group(found, choices) if alone is None else [alone]
-    made = [Reading(logits) for logits in found]
-    groups: dict[int, list[int]] = {}
-    for index, choice in enumerate(choices):
-        if choice is not None:
-            # An adapter with tokens of its own makes wider rows.
-            groups.setdefault(found[index].shape[-1], []).append(index)
+def read_logits(
+    logits: Sequence[Tensor], requests: Sequence[LogitsRequest | None]
+) -> list[TokenChoices]:
+    """Return what each request needs from the logits (num_logits, vocab) of its sequence."""
+    if len(logits) == 1:
+        choices = _read_argmax_on_cpu(logits[0], requests[0])
+        if choices is not None:
+            return [choices]
+    results = [TokenChoices(rows) for rows in logits]
+    groups: dict[int, list[tuple[int, LogitsRequest]]] = {}
+    for index, request in enumerate(requests):
+        if request is not None:
+            # Rows are wider with an adapter that adds tokens.
+            groups.setdefault(logits[index].shape[-1], []).append((index, request))
     for group in groups.values():
-        of_group = _read_group([found[at] for at in group], [choices[at] for at in group])
-        for index, reading in zip(group, of_group, strict=True):
-            made[index] = reading
-    return made
+        group_logits = [logits[index] for index, _ in group]
+        group_choices = _read_group(group_logits, [request for _, request in group])
+        for (index, _), choices in zip(group, group_choices, strict=True):
+            results[index] = choices
+    return results
 
 
-def _read_one_here(logits: Tensor, choice: Choice | None) -> Reading | None:
-    """Do the same for what most steps are, with nothing around it; None for what is another.
+def _read_argmax_on_cpu(logits: Tensor, request: LogitsRequest | None) -> TokenChoices | None:
+    """Fast path for one greedy request on a CPU; None if it does not apply.
 
-    A small model's step takes a millisecond, and each call beside it counts.
+    A step of a small model takes a millisecond, so each further call counts.
     """
-    if choice is None or choice.sampler is not None or choice.given is not None or choice.top:
-        return None
-    if not logits.is_cpu:
+    if request is None or not request.is_argmax or request.num_top or not logits.is_cpu:
         return None
     ids = logits.numpy().argmax(-1).tolist()
-    if choice.top is None:
-        return Reading(logits, ids)
+    if request.num_top is None:
+        return TokenChoices(logits, ids)
     scores = logits.log_softmax(-1).numpy()
-    return Reading(
+    return TokenChoices(
         logits, ids, [TokenLogprob(id_, scores.item(row, id_)) for row, id_ in enumerate(ids)]
     )
 
 
-def _read_group(found: Sequence[Tensor], choices: Sequence[Choice | None]) -> list[Reading]:
-    asked = [choice for choice in choices if choice is not None]
-    if not asked:
-        return [Reading(logits) for logits in found]
-    rows = [_rows(*one) for one in zip(found, asked, strict=True)]
-    tell = _tell_here if rows[0].is_cpu else tell_from_device
-    told, start, made = tell(rows, asked), 0, []
-    for logits, choice, one in zip(found, asked, rows, strict=True):
-        end = start + len(one)
-        made.append(_reading(logits, choice, told, start, end))
+def _read_group(logits: Sequence[Tensor], requests: Sequence[LogitsRequest]) -> list[TokenChoices]:
+    """Read the logits of sequences whose rows have the same width."""
+    rows = [
+        sequence_logits
+        if request.forced_ids is None
+        else sequence_logits[: len(request.forced_ids)]
+        for sequence_logits, request in zip(logits, requests, strict=True)
+    ]
+    result = read_on_cpu(rows, requests) if rows[0].is_cpu else read_on_gpu(rows, requests)
+    choices, start = [], 0
+    for sequence_logits, sequence_rows, request in zip(logits, rows, requests, strict=True):
+        end = start + len(sequence_rows)
+        choices.append(_token_choices(sequence_logits, request, result, start, end))
         start = end
-    return made
+    return choices
 
 
-def _rows(logits: Tensor, choice: Choice) -> Tensor:
-    return logits if choice.given is None else logits[: len(choice.given)]
+def _token_choices(
+    logits: Tensor, request: LogitsRequest, result: _HostResult, start: int, end: int
+) -> TokenChoices:
+    """Return the part of a result that belongs to one sequence."""
+    ids, num_top = result.ids[start:end], request.num_top
+    if num_top is None:
+        return TokenChoices(logits, ids)
+    scores = result.scores[start:end]
+    if num_top == 0:
+        return TokenChoices(logits, ids, list(map(TokenLogprob, ids, scores)))
+    top = [tuple(row[:num_top]) for row in result.top[start:end]]
+    return TokenChoices(logits, ids, list(map(TokenLogprob, ids, scores, top)))
 
 
-def _reading(logits: Tensor, choice: Choice, told: _Told, start: int, end: int) -> Reading:
-    ids, top = told.ids[start:end], choice.top
-    if top is None:
-        return Reading(logits, ids)
-    scores = zip(ids, told.scores[start:end], strict=True)
-    if top == 0:
-        return Reading(logits, ids, [TokenLogprob(*one) for one in scores])
-    best = [tuple(of_row[:top]) for of_row in told.best[start:end]]
-    return Reading(
-        logits, ids, [TokenLogprob(*one, most) for one, most in zip(scores, best, strict=True)]
-    )
+def _max_top(requests: Sequence[LogitsRequest], vocab: int) -> int | None:
+    """Return the largest requested number of alternatives, None for no log-probabilities."""
+    sizes = [request.num_top for request in requests if request.num_top is not None]
+    return min(max(sizes), vocab) if sizes else None
 
 
-def _most(choices: Sequence[Choice], vocab: int) -> int | None:
-    """Return how many alternatives are asked for at most, None for no log-probabilities."""
-    asked = [choice.top for choice in choices if choice.top is not None]
-    return min(max(asked), vocab) if asked else None
-
-
-def joined(parts: Sequence[Tensor]) -> Tensor:
-    """Return tensors (any, width) as one; copied only if they are not the pieces of one."""
-    first = parts[0]
-    if len(parts) == 1:
+def concatenated(tensors: Sequence[Tensor]) -> Tensor:
+    """Return tensors (any, width) as one. They are copied only if they are not adjacent pieces."""
+    first = tensors[0]
+    if len(tensors) == 1:
         return first
     end, storage = first.data_ptr(), first.untyped_storage().data_ptr()
-    for one in parts:
-        same = one.untyped_storage().data_ptr() == storage
-        if not (same and one.data_ptr() == end and one.is_contiguous()):
-            return torch.cat(list(parts))
-        end += one.numel() * one.element_size()
-    return first.as_strided((sum(len(one) for one in parts), first.shape[1]), first.stride())
+    for tensor in tensors:
+        is_same_storage = tensor.untyped_storage().data_ptr() == storage
+        if not (is_same_storage and tensor.data_ptr() == end and tensor.is_contiguous()):
+            return torch.cat(list(tensors))
+        end += tensor.numel() * tensor.element_size()
+    num_rows = sum(len(tensor) for tensor in tensors)
+    return first.as_strided((num_rows, first.shape[1]), first.stride())
 
 
-# On the host there is nothing to wait for: the fewest and quickest calls count.
-
-
-def _tell_here(found: Sequence[Tensor], choices: Sequence[Choice]) -> _Told:
-    logits = joined(found)
-    if all(choice.greedy for choice in choices):
-        # numpy's takes a fifth of the time that torch's does.
-        told = _Told(logits.numpy().argmax(-1).tolist())
+def read_on_cpu(rows: Sequence[Tensor], requests: Sequence[LogitsRequest]) -> _HostResult:
+    """Read rows of equal width on the CPU, with as few and as fast calls as possible."""
+    logits = concatenated(rows)
+    if all(request.is_argmax for request in requests):
+        # numpy's argmax takes a fifth of the time of torch's.
+        ids = logits.numpy().argmax(-1).tolist()
     else:
-        told = _Told([id_ for one in zip(found, choices, strict=True) for id_ in _ids(*one)])
-    most = _most(choices, logits.shape[-1])
-    if most is None:
-        return told
-    parts = [logits] if len(logits) <= _ROWS_AT_ONCE else torch.split(logits, _ROWS_AT_ONCE)
-    for rows in parts:
-        scores = rows.log_softmax(-1)
-        values = scores.numpy()
-        ids = told.ids[len(told.scores) :][: len(rows)]
-        told.scores += [values.item(row, id_) for row, id_ in enumerate(ids)]
-        if most:
-            best = scores.topk(most)
-            told.best += _pairs(best.indices.tolist(), best.values.tolist())
-    return told
+        ids = [
+            id_
+            for sequence_rows, request in zip(rows, requests, strict=True)
+            for id_ in _choose_on_cpu(sequence_rows, request)
+        ]
+    result = _HostResult(ids)
+    num_top = _max_top(requests, logits.shape[-1])
+    if num_top is None:
+        return result
+    chunks = [logits] if len(logits) <= _CHUNK_ROWS else torch.split(logits, _CHUNK_ROWS)
+    for chunk in chunks:
+        log_probs = chunk.log_softmax(-1)
+        values = log_probs.numpy()
+        chunk_ids = ids[len(result.scores) :][: len(chunk)]
+        result.scores += [values.item(row, id_) for row, id_ in enumerate(chunk_ids)]
+        if num_top:
+            top = log_probs.topk(num_top)
+            pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+            result.top += [list(zip(*pair, strict=True)) for pair in pairs]
+    return result
 
 
-def _ids(logits: Tensor, choice: Choice) -> Sequence[int]:
-    if choice.given is not None:
-        return choice.given
-    if choice.sampler is None:
-        found: list[int] = logits.numpy().argmax(-1).tolist()
-        return found
-    chosen: list[int] = choice.sampler.choose(logits, choice.at, choice.guess).tolist()
-    return chosen
+def _choose_on_cpu(logits: Tensor, request: LogitsRequest) -> Sequence[int]:
+    if request.forced_ids is not None:
+        return request.forced_ids
+    if request.sampler is None:
+        likeliest: list[int] = logits.numpy().argmax(-1).tolist()
+        return likeliest
+    sampled = request.sampler.choose(logits, request.position, request.draft_tokens)
+    ids: list[int] = sampled.tolist()
+    return ids
 
 
-def _pairs(ids: list[list[int]], scores: list[list[float]]) -> list[list[tuple[int, float]]]:
-    return [list(zip(*one, strict=True)) for one in zip(ids, scores, strict=True)]
-
-
-# On a device everything is put in line first, and waited for once.
-
-
-def tell_from_device(found: Sequence[Tensor], choices: Sequence[Choice]) -> _Told:
-    """Return what is asked of the rows of each answer, all of one width, in one copy."""
-    logits = joined(found)
-    if all(choice.greedy for choice in choices):
+def read_on_gpu(rows: Sequence[Tensor], requests: Sequence[LogitsRequest]) -> _HostResult:
+    """Read rows of equal width on their device and copy the result to the host once."""
+    logits = concatenated(rows)
+    if all(request.is_argmax for request in requests):
         ids = logits.argmax(-1)
     else:
-        ids = torch.cat([_device_ids(*one) for one in zip(found, choices, strict=True)])
-    most = _most(choices, logits.shape[-1])
-    if most is None:
-        return _Told(ids.tolist())
-    parts = zip(torch.split(logits, _ROWS_AT_ONCE), torch.split(ids, _ROWS_AT_ONCE), strict=True)
-    table = torch.cat([_table(rows, of_rows, most) for rows, of_rows in parts])
+        choices = zip(rows, requests, strict=True)
+        ids = torch.cat([_choose_on_gpu(*choice) for choice in choices])
+    num_top = _max_top(requests, logits.shape[-1])
+    if num_top is None:
+        return _HostResult(ids.tolist())
+    chunks = zip(torch.split(logits, _CHUNK_ROWS), torch.split(ids, _CHUNK_ROWS), strict=True)
+    table = torch.cat([_result_table(*chunk, num_top) for chunk in chunks])
     lines: list[list[float]] = table.tolist()
-    return _Told(
+    return _HostResult(
         [int(line[0]) for line in lines],
         [line[1] for line in lines],
-        [list(zip(map(int, line[2 : 2 + most]), line[2 + most :], strict=True)) for line in lines],
+        [
+            list(zip(map(int, line[2 : 2 + num_top]), line[2 + num_top :], strict=True))
+            for line in lines
+        ],
     )
 
 
-def _device_ids(logits: Tensor, choice: Choice) -> Tensor:
-    if choice.given is not None:
-        return torch.tensor(choice.given).to(logits.device, non_blocking=True)
-    if choice.sampler is None:
+def _choose_on_gpu(logits: Tensor, request: LogitsRequest) -> Tensor:
+    if request.forced_ids is not None:
+        return torch.tensor(request.forced_ids).to(logits.device, non_blocking=True)
+    if request.sampler is None:
         return logits.argmax(-1)
-    return choice.sampler.choose(logits, choice.at, choice.guess)
+    return request.sampler.choose(logits, request.position, request.draft_tokens)
 
 
-def _table(logits: Tensor, ids: Tensor, most: int) -> Tensor:
-    """Return a line for each row: id, its log-probability, the likeliest ids, theirs.
+def _result_table(logits: Tensor, ids: Tensor, num_top: int) -> Tensor:
+    """Return a line per row: id, its log-probability, top ids, their log-probabilities.
 
-    In float32, which holds ids below 2^24 exactly.
+    The table is in float32, which represents ids below 2^24 exactly.
     """
-    scores, wanted = logits.log_softmax(-1), ids[:, None]
-    columns = [wanted.float(), scores.gather(-1, wanted)]
-    if most:
-        best = scores.topk(most)
-        columns += [best.indices.float(), best.values]
+    log_probs, index = logits.log_softmax(-1), ids[:, None]
+    columns = [index.float(), log_probs.gather(-1, index)]
+    if num_top:
+        top = log_probs.topk(num_top)
+        columns += [top.indices.float(), top.values]
     return torch.cat(columns, -1)

@@ -1,9 +1,7 @@
-"""Steps: what an answer wants computed next, and how much of it is done.
+"""A sequence: one running request with its KV cache, computed step by step.
 
-An answer is a generator that yields steps and is sent what was read of their logits
-(`engine.decoding.generation`), so the same code runs alone, driven by
-`engine.decoding.decoder.Decoder`, and among
-others in the step loop of `engine.scheduling.scheduler`.
+The decoding of a request is a generator. It yields steps, and is sent what was read from the logits
+of each (`engine.decoding.generation`). So the same code runs alone and in a batch.
 """
 
 from __future__ import annotations
@@ -11,84 +9,74 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import NamedTuple
 
-from engine.decoding.logits_reader import Choice, Reading
+from engine.decoding.logits_reader import LogitsRequest, TokenChoices
 from engine.kv_cache.cache import KVCache
+from engine.network.batch import BatchEntry
+from engine.network.lora import Adapter
 
 
 class Step(NamedTuple):
-    """Ids to compute behind those that a cache holds."""
+    """Token ids to compute after those that the KV cache holds."""
 
     ids: tuple[int, ...]
-    certain: int
-    """So many of them, from the first, belong to the sequence; the rest is guessed."""
-    last: int = 1
-    """For so many of them, from the last, logits are wanted."""
-    choice: Choice | None = None
-    """What is to be read of those; None for the logits alone."""
+    num_committed: int
+    """Number of ids, from the first, that belong to the sequence. The rest are draft tokens."""
+    num_logits: int = 1
+    """Number of ids, from the last, whose logits are needed."""
+    logits_request: LogitsRequest | None = None
+    """What to read from these logits; None for the logits alone."""
 
 
-Work = Generator[Step, Reading, None]
-"""Yields steps and is sent what was read of the logits of each."""
-
-
-class Part(NamedTuple):
-    """What one pass computes for one sequence."""
-
-    ids: tuple[int, ...]
-    cache: KVCache
-    last: int
-    """As in Step; 0 where the step goes on after this part."""
-    choice: Choice | None = None
-    """As in Step."""
+Steps = Generator[Step, TokenChoices, None]
+"""A generator that yields steps and is sent what was read from the logits of each."""
 
 
 class TokenSequence:
-    """A cache and the work that fills it."""
+    """A KV cache and the steps that fill it."""
 
-    def __init__(self, work: Work, cache: KVCache) -> None:
-        """Begin the work; raises what it raises before its first step."""
+    def __init__(self, steps: Steps, cache: KVCache, adapter: Adapter | None = None) -> None:
+        """Start the steps. Raises the errors that `steps` raises before its first step."""
         self.cache = cache
-        self._work = work
-        self._done = 0
-        self._step: Step | None = next(work)
+        self._steps, self._adapter = steps, adapter
+        self._num_computed = 0
+        """Number of ids of the current step that are computed."""
+        self._step: Step | None = next(steps)
 
     @property
-    def left(self) -> int:
-        """Ids that the present step has still to compute; 0 when the work is over."""
-        return 0 if self._step is None else len(self._step.ids) - self._done
+    def num_left(self) -> int:
+        """Number of ids that the current step still has to compute; 0 at the end of all steps."""
+        return 0 if self._step is None else len(self._step.ids) - self._num_computed
 
-    def part(self, most: int) -> Part:
-        """Return the next part of the present step.
+    def next_entry(self, max_rows: int) -> tuple[BatchEntry, LogitsRequest | None]:
+        """Return the next part of the current step, and what to read from its logits.
 
-        It has at most `most` ids, but never breaks up those whose logits are wanted.
+        The part has at most `max_rows` ids, but ids whose logits are needed stay together.
         """
         step = self._step
         assert step is not None
-        before = len(step.ids) - step.last - self._done
-        if before > 0 and self.left > most:
-            end = self._done + min(max(1, most), before)
-            return Part(step.ids[self._done : end], self.cache, 0)
-        return Part(step.ids[self._done :], self.cache, step.last, step.choice)
+        num_without_logits = len(step.ids) - step.num_logits - self._num_computed
+        if num_without_logits > 0 and self.num_left > max_rows:
+            end = self._num_computed + min(max(1, max_rows), num_without_logits)
+            ids = step.ids[self._num_computed : end]
+            return BatchEntry(ids, self.cache, 0, self._adapter), None
+        ids = step.ids[self._num_computed :]
+        return BatchEntry(ids, self.cache, step.num_logits, self._adapter), step.logits_request
 
-    def take(self, part: Part, reading: Reading) -> None:
-        """Take what a pass made of the last part: the rows that are certain are committed."""
+    def advance(self, entry: BatchEntry, choices: TokenChoices) -> None:
+        """Record that `entry` was computed: commit its rows, and go to the next step at its end."""
         step = self._step
         assert step is not None
-        self.cache.commit(step.ids[self._done : min(self._done + len(part.ids), step.certain)])
-        self._done += len(part.ids)
-        if self._done == len(step.ids):
-            self._done = 0
-            self._step = next_step(self._work, reading)
+        end = self._num_computed + len(entry.ids)
+        self.cache.commit(step.ids[self._num_computed : min(end, step.num_committed)])
+        self._num_computed = end
+        if end == len(step.ids):
+            self._num_computed = 0
+            try:
+                self._step = self._steps.send(choices)
+            except StopIteration:
+                self._step = None
 
     def close(self) -> None:
-        """Stop the work where it is."""
-        self._work.close()
+        """Stop the steps where they are."""
+        self._steps.close()
         self._step = None
-
-
-def next_step(work: Work, reading: Reading) -> Step | None:
-    """Send what was read of a step; return the next step, None when the work is over."""
-    try:
-        return work.send(reading)
-    except StopIteration:
-        return None

@@ -1,11 +1,14 @@
-"""The likeliest way to begin an answer with a given text (token healing; see
-`engine.decoding.vocabulary`).
+"""Constrained decoding of a forced prefix, for token healing.
 
-Masking step by step is not enough: where `pri` is wanted, `p` alone may be likelier than `print`,
-since it begins every other word with p as well, and after it only `ri` is left, which the model
-never writes so. So whole ways are compared, best first (Dijkstra 1959, with log-probabilities for
-distances): a way that is only begun can but grow less likely. Each look is a step, so ways that no
-text is ever cut into, and that no model has therefore seen, are not looked into.
+A prompt that ends in the middle of a word ends in tokens that the model rarely saw there. So the
+caller leaves the half-typed word out of the prompt and asks for output that starts with it. Only
+tokens that agree with this forced prefix are allowed until it is complete; after that all are.
+
+Masking token by token is greedy and picks `p` over `print` for the forced prefix `pri`: `p` starts
+every word with p, but after it only `ri` is left, which the model never writes that way. So we
+search whole tokenizations, best first (Dijkstra 1959, with negative log-probabilities as
+distances): a tokenization can only become less likely as it grows. Each visit is a step of the
+model. Tokenizations that no text has are not visited, because no model has been trained on them.
 """
 
 from __future__ import annotations
@@ -17,137 +20,154 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.decoding.logits_reader import Reading
+from engine.decoding.logits_reader import TokenChoices
 from engine.decoding.sampler import Sampler
 from engine.decoding.sequence import Step
-from engine.tokenizer import Tokenizer
+from engine.decoding.vocabulary import Vocabulary
 
-_MOST_LOOKS = 12
-"""Ways that are looked into at most. The tokenizer's own is always among them."""
+_MAX_VISITS = 12
+"""Maximum number of tokenizations that are visited. The tokenizer's own is always among them."""
 
-_SLACK = 3.0
-"""Nats below the best at which a way is no more looked into when sampling: 5% of its chance."""
+_SAMPLING_SLACK = 3.0
+"""When sampling, tokenizations this many nats less likely than the best are not visited: they have
+5% of its probability."""
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
-    """How an answer begins."""
+class ForcedPrefix:
+    """The chosen tokenization of a forced prefix."""
 
     ids: tuple[int, ...]
+    """Token ids whose text starts with the forced prefix."""
     logits: Tensor
-    """(ids, vocab): how likely each was, given the text to begin with and the ids before."""
+    """Logits (len(ids), vocab) of each id, given the forced prefix and the ids before it."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
-    """Ids that write a part of the beginning."""
+class _Path:
+    """Token ids that write a part of the forced prefix."""
 
     ids: tuple[int, ...]
     rest: bytes
-    """What they leave to write, at least one byte."""
+    """The part of the forced prefix that is not written yet, at least one byte."""
     score: float
     """Log-probability of the ids together."""
 
 
-def likeliest_beginning(
-    logits: Tensor,
-    begin: bytes,
-    usual: Sequence[int],
-    tokenizer: Tokenizer,
-    sampler: Sampler,
-    room: int,
-) -> Generator[Step, Reading, Beginning]:
-    """Return at most `room` ids that write `forced_prefix` or begin with it, and perhaps write
-    more.
+@dataclass(frozen=True, slots=True)
+class _Completions:
+    """All ways to complete the forced prefix after the same ids."""
 
-    `logits` (1, vocab) follow the prompt; `usual` are the ids that the tokenizer makes of
-    `forced_prefix`.
-    Greedy, the result is the likeliest of all ways (as long as few enough are worth a look);
-    sampled, ways are drawn by their probability. Yields steps none of whose ids is certain.
+    ids: tuple[int, ...]
+    last_ids: list[int]
+    """Ids each of which completes the forced prefix."""
+    scores: Tensor
+    """Log-probability of `ids` with each of `last_ids`."""
+
+
+def search_forced_prefix(
+    logits: Tensor,
+    prefix: bytes,
+    usual_ids: Sequence[int],
+    vocabulary: Vocabulary,
+    sampler: Sampler,
+    max_new_tokens: int,
+) -> Generator[Step, TokenChoices, ForcedPrefix]:
+    """Return at most `max_new_tokens` ids whose bytes agree with `prefix`, and may go beyond it.
+
+    `logits` (1, vocab) follow the prompt. `usual_ids` are the tokenizer's own tokenization of
+    `prefix`. When greedy, the result is the likeliest of all tokenizations, within `_MAX_VISITS`.
+    When sampling, tokenizations are drawn by their probability. Yields steps whose ids are all
+    uncommitted.
     """
-    search = _Search(tokenizer, sampler, room)
-    search.look_into(_Way((), begin, 0.0), logits)
-    slack = 0.0 if sampler.greedy else _SLACK
-    if search.open_within(slack) and len(usual) > 1:
-        reading = yield Step(tuple(usual[:-1]), 0, len(usual) - 1)
-        search.follow(usual[:-1], reading.logits)
-    for _ in range(_MOST_LOOKS):
-        way = search.open_within(slack)
-        if way is None:
+    search = _Search(vocabulary, sampler, max_new_tokens)
+    search.visit(_Path((), prefix, 0.0), logits)
+    slack = 0.0 if sampler.is_greedy else _SAMPLING_SLACK
+    if search.next_path(slack) and len(usual_ids) > 1:
+        choices = yield Step(tuple(usual_ids[:-1]), 0, len(usual_ids) - 1)
+        search.visit_prefixes(usual_ids[:-1], choices.logits)
+    for _ in range(_MAX_VISITS):
+        path = search.next_path(slack)
+        if path is None:
             break
-        reading = yield Step(way.ids, 0)
-        search.look_into(way, reading.logits)
+        choices = yield Step(path.ids, 0)
+        search.visit(path, choices.logits)
     return search.choose()
 
 
 class _Search:
-    """Ways that are begun, and ways that are whole."""
+    """The open and the complete tokenizations of a best-first search."""
 
-    def __init__(self, tokenizer: Tokenizer, sampler: Sampler, room: int) -> None:
-        self._tokenizer, self._vocabulary = tokenizer, tokenizer.vocabulary
-        self._sampler, self._room = sampler, room
-        self._open: list[tuple[float, tuple[int, ...], _Way]] = []
-        """A heap, the likeliest first."""
-        self._whole: list[tuple[tuple[int, ...], list[int], Tensor]] = []
-        """Ids of a way, those that make it whole, and the scores of the way with each."""
-        self._best = -torch.inf
-        self._seen: set[tuple[int, ...]] = set()
+    def __init__(self, vocabulary: Vocabulary, sampler: Sampler, max_new_tokens: int) -> None:
+        self._vocabulary, self._sampler = vocabulary, sampler
+        self._max_new_tokens = max_new_tokens
+        self._open: list[tuple[float, tuple[int, ...], _Path]] = []
+        """A heap of open paths, the likeliest first."""
+        self._complete: list[_Completions] = []
+        self._best_score = -torch.inf
+        """Log-probability of the likeliest complete tokenization."""
+        self._visited: set[tuple[int, ...]] = set()
 
-    def open_within(self, slack: float) -> _Way | None:
-        """Return the likeliest way begun that may come within `slack` of the best whole one."""
-        while self._open and -self._open[0][0] > self._best - slack:
-            way = self._open[0][2]
-            seen = way.ids in self._seen
-            if not seen and (not way.ids or self._tokenizer.may_go_on(way.ids[-1], way.rest)):
-                return way
+    def next_path(self, slack: float) -> _Path | None:
+        """Return the likeliest open path that may come within `slack` nats of the best."""
+        while self._open and -self._open[0][0] > self._best_score - slack:
+            path = self._open[0][2]
+            is_new = path.ids not in self._visited
+            if is_new and (not path.ids or self._vocabulary.can_continue(path.ids[-1], path.rest)):
+                return path
             heapq.heappop(self._open)
         return None
 
-    def look_into(self, way: _Way, logits: Tensor) -> None:
-        """Take the logits (1, vocab) after a way: it goes on in many, and some of them end it."""
-        self._seen.add(way.ids)
-        last = len(way.ids) + 1 >= self._room
-        ending: list[int] = []
-        going_on: list[int] = []
-        for id_ in self._vocabulary.agreeing(way.rest):
-            whole = last or len(self._vocabulary.bytes_of(id_)) >= len(way.rest)
-            (ending if whole else going_on).append(id_)
-        following = self._sampler.penalized(logits, guess=()).log_softmax(-1)[0]
-        wanted = torch.tensor(ending + going_on).to(logits.device, non_blocking=True)
-        # To the host in one copy, whatever is asked of them there.
-        scores = way.score + following[wanted].cpu()
-        if ending:
-            of_ending = scores[: len(ending)]
-            self._best = max(self._best, float(of_ending.max()))
-            self._whole.append((way.ids, ending, of_ending))
-        for id_, score in zip(going_on, scores[len(ending) :].tolist(), strict=True):
-            rest = way.rest[len(self._vocabulary.bytes_of(id_)) :]
-            longer = _Way((*way.ids, id_), rest, score)
+    def visit(self, path: _Path, logits: Tensor) -> None:
+        """Extend a path by all tokens that agree with the rest, given the logits (1, vocab)."""
+        self._visited.add(path.ids)
+        is_last = len(path.ids) + 1 >= self._max_new_tokens
+        completing: list[int] = []
+        extending: list[int] = []
+        for id_ in self._vocabulary.tokens_compatible_with(path.rest):
+            completes = is_last or len(self._vocabulary.bytes_of(id_)) >= len(path.rest)
+            (completing if completes else extending).append(id_)
+        log_probs = self._sampler.penalized(logits, draft_tokens=()).log_softmax(-1)[0]
+        candidates = torch.tensor(completing + extending).to(logits.device, non_blocking=True)
+        # One copy to the host for everything that is read there.
+        scores = path.score + log_probs[candidates].cpu()
+        if completing:
+            completing_scores = scores[: len(completing)]
+            self._best_score = max(self._best_score, float(completing_scores.max()))
+            self._complete.append(_Completions(path.ids, completing, completing_scores))
+        for id_, score in zip(extending, scores[len(completing) :].tolist(), strict=True):
+            rest = path.rest[len(self._vocabulary.bytes_of(id_)) :]
+            longer = _Path((*path.ids, id_), rest, score)
             heapq.heappush(self._open, (-score, longer.ids, longer))
 
-    def follow(self, ids: Sequence[int], rows: Tensor) -> None:
-        """Look into each way that `ids` begin with; `rows` are the logits after each of them."""
-        for size, row in enumerate(torch.split(rows, 1), start=1):
-            found = [way for _, known, way in self._open if known == tuple(ids[:size])]
-            if found:
-                self.look_into(found[0], row)
+    def visit_prefixes(self, ids: Sequence[int], logits: Tensor) -> None:
+        """Visit each open path that is a prefix of `ids`; `logits` has a row after each of them."""
+        for size, row in enumerate(torch.split(logits, 1), start=1):
+            paths = [path for _, open_ids, path in self._open if open_ids == tuple(ids[:size])]
+            if paths:
+                self.visit(paths[0], row)
 
-    def choose(self) -> Beginning:
-        """Return one whole way, as the request samples."""
-        scores = torch.cat([of_ending for *_, of_ending in self._whole])
-        ways = [(*ids, id_) for ids, ending, _ in self._whole for id_ in ending]
-        chosen = ways[int(self._sampler.draw(scores[None], 0))]
-        return Beginning(
-            chosen, torch.stack([self._given(chosen[:at]) for at in range(len(chosen))])
-        )
+    def choose(self) -> ForcedPrefix:
+        """Return one complete tokenization, chosen as the request samples."""
+        scores = torch.cat([completions.scores for completions in self._complete])
+        tokenizations = [
+            (*completions.ids, last_id)
+            for completions in self._complete
+            for last_id in completions.last_ids
+        ]
+        ids = tokenizations[int(self._sampler.draw(scores[None], 0))]
+        logits = [self._logits_after(ids[:size]) for size in range(len(ids))]
+        return ForcedPrefix(ids, torch.stack(logits))
 
-    def _given(self, before: tuple[int, ...]) -> Tensor:
-        """Return logits of the ids that whole ways have behind `before`: how likely those are."""
-        size = len(before)
-        following = torch.full((self._vocabulary.size,), -torch.inf)
-        for ids, ending, scores in self._whole:
-            if ids == before:
-                following[ending] = following[ending].logaddexp(scores)
-            elif ids[:size] == before:
-                following[ids[size]] = following[ids[size]].logaddexp(scores.logsumexp(0))
-        return following
+    def _logits_after(self, ids: tuple[int, ...]) -> Tensor:
+        """Return the logits of the next id after `ids`, among the complete tokenizations."""
+        size = len(ids)
+        logits = torch.full((self._vocabulary.size,), -torch.inf)
+        for completions in self._complete:
+            if completions.ids == ids:
+                last_ids = completions.last_ids
+                logits[last_ids] = logits[last_ids].logaddexp(completions.scores)
+            elif completions.ids[:size] == ids:
+                next_id = completions.ids[size]
+                logits[next_id] = logits[next_id].logaddexp(completions.scores.logsumexp(0))
+        return logits

@@ -16,7 +16,6 @@ import sys
 import tempfile
 import threading
 from concurrent.futures import Future
-from functools import cache
 from pathlib import Path
 
 import platformdirs
@@ -75,12 +74,6 @@ class KernelBuild:
         except (NoKernelsError, OSError, subprocess.SubprocessError, AttributeError) as error:
             log.warning("no kernels, decoding is slower: %s", error)
             self._result.set_result(None)
-
-
-@cache
-def shared_kernels() -> KernelBuild:
-    """Return the process's build, for modules that are not passed one yet."""
-    return KernelBuild()
 
 
 def library(folder: Path | None = None) -> Path:

@@ -1,8 +1,8 @@
-"""Rows for KV caches that never move: on a GPU, where a recorded step knows addresses, not names.
+"""Fixed addresses for KV caches, as a recorded CUDA graph needs them.
 
-All keys and values of a model lie in one tensor, taken once after loading. A cache is a slot of it,
-a full window: with one key head even that of 15.5 billion parameters is 168 MB. Nothing is
-allocated, copied to grow, or moved after that.
+All keys and values of a model lie in one tensor, allocated once after loading. A cache is a slot of
+this tensor: a full context window. With one key/value head the window of a model of 15.5 billion
+parameters takes 168 MB. After that nothing is allocated, moved, or copied in order to grow.
 """
 
 from __future__ import annotations
@@ -17,62 +17,68 @@ from engine.kv_cache.cache import CacheShape, Slot
 
 log = logging.getLogger(__name__)
 
-_SPARE = 2
+_NUM_EXTRA_ROWS = 2
+"""Number of rows after those of the slots: the zero row and the scratch row."""
 
 
 class Arena:
-    """Slots for the caches of a multi-query model that lies on one device."""
+    """Slots for the KV caches of a multi-query model on one device."""
 
-    def __init__(self, shape: CacheShape, slots: int) -> None:
-        """Raises torch.OutOfMemoryError, or RuntimeError on a CPU."""
-        self.shape, self.slots = shape, slots
-        rows, layers = slots * shape.capacity, len(shape.devices)
+    def __init__(self, shape: CacheShape, num_slots: int) -> None:
+        """Allocate all slots. Raises torch.OutOfMemoryError, or RuntimeError on a CPU."""
+        self.shape, self.num_slots = shape, num_slots
+        rows, layers = num_slots * shape.capacity, len(shape.devices)
         self.rows: Tensor = torch.empty(
-            (layers, 2, rows + _SPARE, shape.head_dim), dtype=shape.dtype, device=shape.devices[0]
+            (layers, 2, rows + _NUM_EXTRA_ROWS, shape.head_dim),
+            dtype=shape.dtype,
+            device=shape.devices[0],
         )
         """Keys and values of each layer: (layers, 2, rows, head_dim)."""
-        self.zero_row, self.scratch_row = rows, rows + 1
-        """One that is read for what nobody may see, and one that is written for nobody."""
+        self.zero_row = rows
+        """Index of a row of zeros, which is read for masked columns."""
+        self.scratch_row = rows + 1
+        """Index of the row to which padding writes."""
         self.rows[:, :, rows:].zero_()
-        self._free = list(range(slots))
+        self._free = list(range(num_slots))
 
     @property
     def bytes(self) -> int:
-        """What all slots take."""
-        return self.slots * self.shape.capacity * self.shape.bytes_a_row
+        """Bytes that all slots take."""
+        return self.num_slots * self.shape.bytes_per_window
 
     @property
-    def free(self) -> int:
-        """Slots that no cache has."""
+    def num_free(self) -> int:
+        """Number of slots that no cache uses."""
         return len(self._free)
 
     def take(self) -> Slot:
-        """Return a free slot, whose rows hold anything. Raises OutOfMemoryError for want of one."""
+        """Return a free slot with undefined rows. Raises OutOfMemoryError if all are in use."""
         if not self._free:
             raise OutOfMemoryError(
-                f"All {self.slots} KV caches are in use. Ask again, set contextWindow lower, or "
-                "choose a smaller model."
+                f"All {self.num_slots} KV caches are in use. Try again later, set contextWindow "
+                "lower, or choose a smaller model."
             )
         window = self.shape.capacity
         base = self._free.pop() * window
         return Slot(base, self.rows[:, :, base : base + window].unsqueeze(2))
 
     def give_back(self, slot: Slot) -> None:
-        """Let others have a slot; its cache is not used any more."""
+        """Free a slot. Its cache must not be used any more."""
         self._free.append(slot.base // self.shape.capacity)
 
 
-def largest_arena(shape: CacheShape, bytes_: int) -> Arena:
-    """Return an arena of so many bytes: one slot at least, fewer than planned where memory ends.
+def largest_arena(shape: CacheShape, max_bytes: int) -> Arena:
+    """Return an arena of up to `max_bytes` bytes, with at least one slot.
 
-    Raises torch.OutOfMemoryError where there is no room for one.
+    If memory runs out, the number of slots is halved. Raises torch.OutOfMemoryError if not even one
+    slot fits.
     """
-    slots = max(1, bytes_ // (shape.capacity * shape.bytes_a_row))
+    num_slots = max(1, max_bytes // shape.bytes_per_window)
     while True:
         try:
-            return Arena(shape, slots)
+            return Arena(shape, num_slots)
         except torch.OutOfMemoryError:
-            if slots == 1:
+            if num_slots == 1:
                 raise
-            log.warning("no memory for %d KV caches; half as many", slots)
-            slots //= 2
+            log.warning("no memory for %d KV caches; trying half of them", num_slots)
+            num_slots //= 2

@@ -1,117 +1,138 @@
-"""The KV cache: keys and values of the ids seen, in buffers that grow in blocks, or in a slot.
+"""The KV cache of one sequence: keys and values of the tokens computed so far.
 
-StarCoder's learned positions are absolute, so a cached row is good only at the place where it was
-computed: what can be reused of an earlier request is exactly the longest common prefix of ids.
+The rows lie in buffers that grow in blocks, or in a fixed slot of an arena.
+
+Positions are absolute in StarCoder, so a row is valid only at the position for which it was
+computed. What a new request can reuse is exactly the longest common prefix of token ids.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from engine.network.lora import Adapter
-
 BLOCK = 256
-"""Rows by which a cache grows."""
+"""Number of rows by which a cache grows."""
+
+
+class CacheOwner(NamedTuple):
+    """The adapter whose forward pass computed a cache's rows.
+
+    Rows of different owners differ for the same token ids, so a cache serves one owner only.
+    """
+
+    adapter: str
+    """Name of the adapter."""
+    changed: float
+    """Modification time of the adapter's weights, in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheShape:
-    """Sizes of a cache."""
+    """Sizes of a KV cache."""
 
     capacity: int
-    """Rows that it can grow to, one a token: the context window."""
+    """Maximum number of rows, one per token: the context window."""
     kv_heads: int
-    """1 in a multi-query model."""
+    """Number of key/value heads; 1 in a multi-query model."""
     head_dim: int
+    """Width of one head, in values."""
     devices: tuple[torch.device, ...]
-    """Where each layer is."""
+    """Device of each layer."""
     dtype: torch.dtype
+    """Number format of keys and values."""
 
     @property
-    def bytes_a_row(self) -> int:
-        """What the keys and values of one token take."""
+    def bytes_per_row(self) -> int:
+        """Bytes that the keys and values of one token take, in all layers."""
         return 2 * len(self.devices) * self.kv_heads * self.head_dim * self.dtype.itemsize
 
-    def rows(self, wanted: int) -> int:
-        """Return `wanted` rows rounded up to whole blocks, within the capacity."""
-        return min(self.capacity, -(-wanted // BLOCK) * BLOCK)
+    @property
+    def bytes_per_window(self) -> int:
+        """Bytes that a cache takes when it holds a full context window."""
+        return self.capacity * self.bytes_per_row
+
+    def round_up(self, rows: int) -> int:
+        """Return `rows` rounded up to whole blocks, at most the capacity."""
+        return min(self.capacity, -(-rows // BLOCK) * BLOCK)
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Room for one full window that never moves; see `engine.kv_cache.arena`."""
+    """Space for one full context window at a fixed address; see `engine.kv_cache.arena`."""
 
     base: int
-    """Where its first row is among those of the arena."""
+    """Index of the slot's first row among the rows of the arena."""
     rows: Tensor
     """Keys and values: (layers, 2, kv_heads, capacity, head_dim)."""
 
 
 class KVCache:
-    """Keys and values of one sequence, each layer (kv_heads, rows, head_dim).
+    """Keys and values of one sequence; each layer holds tensors (kv_heads, rows, head_dim).
 
-    `ids` names what the rows hold, and `adapter` what computed them beside the model. Rows beyond
-    `len(ids)` are not defined: whoever writes rows calls `commit` once they are all there, so a
-    step that fails in between leaves no false claim.
+    `ids` are the token ids of the committed rows. Rows after `len(ids)` are undefined. Code that
+    writes rows calls `commit` once all of them are written, so a step that fails in between leaves
+    the cache valid.
     """
 
     def __init__(
-        self, shape: CacheShape, adapter: Adapter | None = None, slot: Slot | None = None
+        self, shape: CacheShape, owner: CacheOwner | None = None, slot: Slot | None = None
     ) -> None:
-        """With a slot it has room for the whole window at once; else it grows as rows come."""
+        """Create an empty cache.
+
+        `owner` is None for rows of the base model. With a `slot` the cache has space for the whole
+        context window from the start. Without one it grows as rows are reserved.
+        """
         self.shape = shape
-        self.adapter = adapter
+        self.owner = owner
         self.slot = slot
         self.ids = array("i")
         self.rows = 0
-        """Rows there is room for now."""
+        """Number of rows for which there is space now."""
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         self._buffers: dict[torch.device, Tensor] = {}
         if slot is not None:
-            self._lie_in({slot.rows.device: slot.rows}, shape.capacity)
+            self._use_buffers({slot.rows.device: slot.rows}, shape.capacity)
 
     @property
     def bytes(self) -> int:
-        """What the buffers take now."""
-        return self.rows * self.shape.bytes_a_row
+        """Bytes that the buffers take now."""
+        return self.rows * self.shape.bytes_per_row
 
     def reserve(self, rows: int) -> None:
-        """Make room for so many rows in all. The committed ones stay; views of others go stale.
+        """Make space for `rows` rows in total.
 
-        Raises ValueError beyond the capacity, torch.OutOfMemoryError or RuntimeError where memory
-        ends; the cache is then as it was.
+        Committed rows stay valid. Earlier views of `keys` and `values` become stale. Raises
+        ValueError above the capacity, and torch.OutOfMemoryError or RuntimeError when memory runs
+        out; the cache is then unchanged.
         """
         if rows <= self.rows:
             return
         if rows > self.shape.capacity:
             raise ValueError(f"{rows} rows in a cache of at most {self.shape.capacity}")
-        self._grow(self.shape.rows(rows), self._buffers, len(self.ids))
+        self._grow(self.shape.round_up(rows), len(self.ids))
 
     def copy_prefix(self, other: KVCache, rows: int) -> None:
-        """Become a copy of the first committed rows of `other`, in room that is there already."""
+        """Copy the first `rows` committed rows of `other` into space that is already reserved."""
         for device, buffer in self._buffers.items():
             buffer[:, :, :, :rows] = other._buffers[device][:, :, :, :rows]
         self.ids = other.ids[:rows]
 
-    def reuse(self, prompt: Sequence[int]) -> int:
-        """Keep the rows that `prompt` begins with; return how many.
-
-        At least the last id of the prompt is left to compute, since its logits are wanted.
-        """
-        shared = min(common_prefix(self.ids, array("i", prompt)), len(prompt) - 1)
-        del self.ids[shared:]
-        return shared
+    def truncate(self, rows: int) -> None:
+        """Drop all committed rows after the first `rows`."""
+        del self.ids[rows:]
 
     def write(self, layer: int, start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Write rows from `start`, (kv_heads, n, head_dim); return all rows up to their end.
+        """Write rows (kv_heads, n, head_dim) from row `start` on.
 
-        There must be room for them.
+        Returns all keys and values of the layer up to the end of the new rows. The space must be
+        reserved.
         """
         end = start + keys.shape[1]
         self.keys[layer][:, start:end] = keys
@@ -119,39 +140,38 @@ class KVCache:
         return self.keys[layer][:, :end], self.values[layer][:, :end]
 
     def commit(self, ids: Iterable[int]) -> None:
-        """Say that the rows after the present ones now hold `ids`."""
+        """Record that the next rows after the committed ones hold the tokens `ids`."""
         self.ids.extend(ids)
 
-    def _grow(self, rows: int, old: dict[torch.device, Tensor], kept: int) -> None:
-        shape, places = self.shape, self.shape.devices
-        made: dict[torch.device, Tensor] = {}
-        for device in dict.fromkeys(places):
-            size = (places.count(device), 2, shape.kv_heads, rows, shape.head_dim)
-            made[device] = torch.empty(size, dtype=shape.dtype, device=device)
-            if kept:
-                made[device][:, :, :, :kept] = old[device][:, :, :, :kept]
-        self._lie_in(made, rows)
+    def _grow(self, rows: int, num_kept: int) -> None:
+        shape, devices = self.shape, self.shape.devices
+        buffers: dict[torch.device, Tensor] = {}
+        for device in dict.fromkeys(devices):
+            size = (devices.count(device), 2, shape.kv_heads, rows, shape.head_dim)
+            buffers[device] = torch.empty(size, dtype=shape.dtype, device=device)
+            if num_kept:
+                buffers[device][:, :, :, :num_kept] = self._buffers[device][:, :, :, :num_kept]
+        self._use_buffers(buffers, rows)
 
-    def _lie_in(self, buffers: dict[torch.device, Tensor], rows: int) -> None:
-        places = self.shape.devices
-        at = dict.fromkeys(places, 0)
+    def _use_buffers(self, buffers: dict[torch.device, Tensor], rows: int) -> None:
+        next_layer = dict.fromkeys(self.shape.devices, 0)
         self.keys, self.values = [], []
-        for device in places:
-            keys, values = buffers[device][at[device]].unbind(0)
+        for device in self.shape.devices:
+            keys, values = buffers[device][next_layer[device]].unbind(0)
             self.keys.append(keys)
             self.values.append(values)
-            at[device] += 1
+            next_layer[device] += 1
         self._buffers, self.rows = buffers, rows
 
 
-def common_prefix(a: array[int], b: array[int]) -> int:
-    """Return how many ids two sequences begin with alike."""
-    # By halves, comparing bytes: some microseconds for thousands of ids.
+def common_prefix_length(a: array[int], b: array[int]) -> int:
+    """Return the number of ids with which both sequences start."""
+    # Bisection on bytes: a few microseconds for thousands of ids.
     low, high = 0, min(len(a), len(b))
-    of_a, of_b, size = a.tobytes(), b.tobytes(), a.itemsize
+    bytes_a, bytes_b, size = a.tobytes(), b.tobytes(), a.itemsize
     while low < high:
         middle = (low + high + 1) // 2
-        if of_a[low * size : middle * size] == of_b[low * size : middle * size]:
+        if bytes_a[low * size : middle * size] == bytes_b[low * size : middle * size]:
             low = middle
         else:
             high = middle - 1

@@ -1,8 +1,8 @@
-"""The pool of KV caches: no prefix that is still in memory is computed again.
+"""The prefix cache: a pool of KV caches, so that no prefix still in memory is computed again.
 
-A request gets the cache that shares the longest beginning with its prompt, whoever it was computed
-for: an earlier request of the same editor, another editor's, a chat. A cache that holds much more
-than what is shared is not cut down for that: its rows are copied, and it stays.
+A request gets the cache that shares the longest prefix with its prompt, whichever request computed
+it: an earlier one of the same editor, another editor's, or a chat. If that cache holds many more
+rows than the shared ones, the shared rows are copied and the cache itself is kept.
 """
 
 from __future__ import annotations
@@ -11,183 +11,193 @@ from array import array
 from collections.abc import Sequence
 
 from engine.kv_cache.arena import Arena
-from engine.kv_cache.cache import CacheShape, KVCache, common_prefix
-from engine.loading.model_size import free_memory
-from engine.network.lora import Adapter
+from engine.kv_cache.cache import CacheOwner, CacheShape, KVCache, common_prefix_length
+from engine.machine import free_memory
 
-_WORTH_COPYING = 16
-"""Rows; fewer are computed as fast, since the step that computes the rest is taken anyway."""
+_MIN_COPIED_ROWS = 16
+"""Minimum number of shared rows that are copied. Fewer rows are computed as fast, because the step
+that computes the rest of the prompt runs anyway."""
 
 _SMALL_LOSS = 64
-"""Rows: a cache may be cut by as many, if it shares as many."""
+"""Number of rows that an idle cache may lose if it shares at least as many."""
 
-_LOSS_A_SHARED_ROW = 0.25
-"""Or by this share of those it shares. An answer of a key ago is such a loss."""
+_LOSS_PER_SHARED_ROW = 0.25
+"""Number of rows that an idle cache may lose per shared row. The output of the previous keystroke
+is such a loss."""
 
 _SHARE_OF_GPU, _SHARE_OF_CPU = 0.5, 0.1
-"""Of the memory that is free once the model is loaded."""
-MOST_WINDOWS = 32
-"""Full windows; more prefixes are seldom alive, and a small model is to stay small."""
+"""Shares of the memory that is free after loading, which KV caches may take."""
+MAX_WINDOWS = 32
+"""Default limit of the pool in full context windows. More prefixes are rarely in use, and a small
+model should stay small in memory."""
 
 
-def default_limit(shape: CacheShape, windows: int = MOST_WINDOWS) -> int:
-    """Return how many bytes caches may take on this machine now.
+def default_limit(shape: CacheShape, max_windows: int = MAX_WINDOWS) -> int:
+    """Return the number of bytes that KV caches may take on this machine now.
 
-    One full window at least, and `windows` at most.
+    The limit is at least one full context window and at most `max_windows`.
     """
     free = free_memory()
     gpus = [device.index or 0 for device in shape.devices if device.type == "cuda"]
-    share = _SHARE_OF_GPU * min(free.gpus[at] for at in gpus) if gpus else _SHARE_OF_CPU * free.cpu
-    window = shape.capacity * shape.bytes_a_row
-    return min(max(int(share), window), windows * window)
+    share = _SHARE_OF_GPU * min(free.gpus[i] for i in gpus) if gpus else _SHARE_OF_CPU * free.cpu
+    window = shape.bytes_per_window
+    return min(max(int(share), window), max_windows * window)
 
 
 class CachePool:
-    """Caches in use, and idle ones ordered by their last use."""
+    """KV caches in use, and idle ones in order of their last use."""
 
-    def __init__(self, shape: CacheShape, limit_bytes: int, arena: Arena | None = None) -> None:
-        """`limit_bytes` bounds all caches together; those in use may exceed it.
+    def __init__(self, shape: CacheShape, max_bytes: int, arena: Arena | None = None) -> None:
+        """Create an empty pool.
 
-        With an arena caches are slots of it, the limit what those take, and nothing exceeds it.
+        `max_bytes` bounds all caches together; caches in use may exceed it. With an arena the
+        caches are its slots, and the limit is the size of the arena, which nothing exceeds.
         """
-        self._shape, self._limit, self._arena = shape, limit_bytes, arena
+        self._shape, self._max_bytes, self._arena = shape, max_bytes, arena
         self._idle: list[KVCache] = []
-        """The one not used for the longest time first."""
-        self._used: list[KVCache] = []
+        """Idle caches, the least recently used one first."""
+        self._in_use: list[KVCache] = []
 
     @property
     def bytes(self) -> int:
-        """What all caches take."""
-        return sum(cache.bytes for cache in (*self._idle, *self._used))
+        """Bytes that all caches take."""
+        return sum(cache.bytes for cache in (*self._idle, *self._in_use))
 
     @property
-    def idle(self) -> int:
-        """How many caches wait for a prompt that begins as they do."""
-        return len(self._idle)
+    def idle(self) -> tuple[KVCache, ...]:
+        """Idle caches, the least recently used one first."""
+        return tuple(self._idle)
 
-    def has_room(self) -> bool:
-        """Whether the caches in use leave room for another of some length."""
-        return sum(cache.bytes for cache in self._used) < self._limit
+    def has_space(self) -> bool:
+        """Return whether the caches in use leave space for another one."""
+        return sum(cache.bytes for cache in self._in_use) < self._max_bytes
 
-    def take(self, prompt: Sequence[int], adapter: Adapter | None, rows: int) -> KVCache:
-        """Return a cache for a prompt, with what is known of it committed and room for `rows`.
+    def take(self, prompt: Sequence[int], owner: CacheOwner | None, rows: int) -> KVCache:
+        """Return a cache for `prompt`, with its known prefix committed and space for `rows` rows.
 
-        At least the last id of the prompt is left to compute. The cache is the caller's until it is
-        given back. Raises as `KVCache.reserve`, and OutOfMemoryError if all slots are in use.
+        At least the last id of the prompt stays uncommitted, because its logits are needed. The
+        cache belongs to the caller until `give_back`. Raises the errors of `KVCache.reserve`, and
+        OutOfMemoryError if all slots are in use.
         """
-        wanted = array("i", prompt)
-        self._drop_old_readings(adapter)
-        best, shared = self._best(wanted, adapter)
-        shared = min(shared, len(prompt) - 1)
-        if best is not None and best in self._idle and self._may_be_cut(best, shared):
+        prompt_ids = array("i", prompt)
+        self._drop_outdated(owner)
+        best, num_shared = self._longest_match(prompt_ids, owner)
+        num_shared = min(num_shared, len(prompt) - 1)
+        if best is not None and best in self._idle and self._can_truncate(best, num_shared):
             self._idle.remove(best)
-            del best.ids[shared:]
-            return self._in_use(best, rows)
-        if shared < _WORTH_COPYING:
+            best.truncate(num_shared)
+            return self._use(best, rows)
+        if num_shared < _MIN_COPIED_ROWS:
             best = None
-        made = self._in_use(self._new(adapter, spared=best), rows, spared=best)
+        cache = self._use(self._new(owner, keep=best), rows, keep=best)
         if best is not None:
-            made.copy_prefix(best, shared)
-            self._touch(best)
-            self._make_room(0)  # it was spared so far
-        return made
+            cache.copy_prefix(best, num_shared)
+            self._mark_used(best)
+            self._free_bytes(0)  # `best` was exempt until now
+        return cache
 
     def reserve(self, cache: KVCache, rows: int) -> None:
-        """Make room for so many rows in a cache in use; idle ones go where memory is short.
+        """Make space for `rows` rows in a cache in use. Idle caches are dropped if needed.
 
-        Raises as `KVCache.reserve`.
+        Raises the errors of `KVCache.reserve`.
         """
         if rows > cache.rows:
-            self._make_room((self._shape.rows(rows) - cache.rows) * self._shape.bytes_a_row)
+            self._free_bytes((self._shape.round_up(rows) - cache.rows) * self._shape.bytes_per_row)
             cache.reserve(rows)
 
     def give_back(self, cache: KVCache) -> None:
-        """Keep a cache for whoever begins as it does."""
-        self._used.remove(cache)
-        # What is the beginning of this one serves nobody that this one does not.
-        for held in list(self._idle):
+        """Keep a cache as idle, for prompts that start with the same tokens."""
+        self._in_use.remove(cache)
+        # Drop idle caches that are a prefix of this one: this one serves the same prompts.
+        for idle in list(self._idle):
             if (
-                held.adapter is cache.adapter
-                and len(held.ids) <= len(cache.ids)
-                and _begins_with(cache.ids, held.ids, len(held.ids))
+                idle.owner == cache.owner
+                and len(idle.ids) <= len(cache.ids)
+                and _starts_equal(cache.ids, idle.ids, len(idle.ids))
             ):
-                self._drop(held)
+                self._drop(idle)
         self._idle.append(cache)
         if not cache.ids:
             self._drop(cache)
-        self._make_room(0)
+        self._free_bytes(0)
 
-    def forget(self) -> None:
-        """Let go of all idle caches."""
+    def drop_idle(self) -> None:
+        """Release all idle caches."""
         for cache in list(self._idle):
             self._drop(cache)
 
-    def _new(self, adapter: Adapter | None, spared: KVCache | None) -> KVCache:
+    def _new(self, owner: CacheOwner | None, keep: KVCache | None) -> KVCache:
         if self._arena is None:
-            return KVCache(self._shape, adapter)
-        self._make_room(self._arena.bytes // self._arena.slots, spared)
-        return KVCache(self._shape, adapter, self._arena.take())
+            return KVCache(self._shape, owner)
+        self._free_bytes(self._shape.bytes_per_window, keep)
+        return KVCache(self._shape, owner, self._arena.take())
 
-    def _may_be_cut(self, cache: KVCache, shared: int) -> bool:
-        """Whether an idle cache may lose all but the shared rows; the only slot left has to."""
-        is_last = self._arena is not None and self._arena.free == 0 and self._idle == [cache]
-        most = max(min(_SMALL_LOSS, shared), _LOSS_A_SHARED_ROW * shared)
-        return is_last or len(cache.ids) - shared <= most
+    def _can_truncate(self, cache: KVCache, num_shared: int) -> bool:
+        """Return whether an idle cache may lose all rows but the shared ones.
+
+        The last available slot must be truncated in any case.
+        """
+        is_last = self._arena is not None and self._arena.num_free == 0 and self._idle == [cache]
+        max_loss = max(min(_SMALL_LOSS, num_shared), _LOSS_PER_SHARED_ROW * num_shared)
+        return is_last or len(cache.ids) - num_shared <= max_loss
 
     def _drop(self, cache: KVCache) -> None:
-        """Let go of an idle cache."""
         self._idle.remove(cache)
         if self._arena is not None and cache.slot is not None:
             self._arena.give_back(cache.slot)
 
-    def _in_use(self, cache: KVCache, rows: int, spared: KVCache | None = None) -> KVCache:
-        self._used.append(cache)
+    def _use(self, cache: KVCache, rows: int, keep: KVCache | None = None) -> KVCache:
+        self._in_use.append(cache)
         try:
             if rows > cache.rows:
-                more = (self._shape.rows(rows) - cache.rows) * self._shape.bytes_a_row
-                self._make_room(more, spared)
+                num_new = self._shape.round_up(rows) - cache.rows
+                self._free_bytes(num_new * self._shape.bytes_per_row, keep)
                 cache.reserve(rows)
         except BaseException:
-            self._used.remove(cache)
+            self._in_use.remove(cache)
             self._idle.append(cache)
             self._drop(cache)
             raise
         return cache
 
-    def _make_room(self, more: int, spared: KVCache | None = None) -> None:
-        over = self.bytes + more - self._limit
+    def _free_bytes(self, needed: int, keep: KVCache | None = None) -> None:
+        """Drop idle caches, except `keep`, until `needed` more bytes are within the limit."""
+        excess = self.bytes + needed - self._max_bytes
         for cache in list(self._idle):
-            if over <= 0:
+            if excess <= 0:
                 return
-            if cache is not spared:
+            if cache is not keep:
                 self._drop(cache)
-                over -= cache.bytes
+                excess -= cache.bytes
 
-    def _best(self, wanted: array[int], adapter: Adapter | None) -> tuple[KVCache | None, int]:
-        best, shared = None, 0
-        # The last used first: of equals, it is the likeliest to be in the processor's cache.
-        for cache in (*reversed(self._idle), *self._used):
-            if cache.adapter is adapter and _begins_with(cache.ids, wanted, shared + 1):
-                best, shared = cache, common_prefix(cache.ids, wanted)
-        return best, shared
+    def _longest_match(
+        self, prompt: array[int], owner: CacheOwner | None
+    ) -> tuple[KVCache | None, int]:
+        best, num_shared = None, 0
+        # The most recently used cache first: it is the likeliest to be in the processor's cache.
+        for cache in (*reversed(self._idle), *self._in_use):
+            if cache.owner == owner and _starts_equal(cache.ids, prompt, num_shared + 1):
+                best, num_shared = cache, common_prefix_length(cache.ids, prompt)
+        return best, num_shared
 
-    def _touch(self, cache: KVCache) -> None:
+    def _mark_used(self, cache: KVCache) -> None:
         if cache in self._idle:
             self._idle.remove(cache)
             self._idle.append(cache)
 
-    def _drop_old_readings(self, adapter: Adapter | None) -> None:
-        """Drop caches of an adapter whose file has changed since: no request has them again."""
-        if adapter is not None:
-            for held in list(self._idle):
-                one = held.adapter
-                if one is not None and one is not adapter and one.name == adapter.name:
-                    self._drop(held)
+    def _drop_outdated(self, owner: CacheOwner | None) -> None:
+        """Drop caches of an adapter whose file has changed since: no request can use them."""
+        if owner is None:
+            return
+        for cache in list(self._idle):
+            other = cache.owner
+            if other is not None and other.adapter == owner.adapter and other != owner:
+                self._drop(cache)
 
 
-def _begins_with(ids: array[int], wanted: array[int], count: int) -> bool:
-    """Whether the first `count` ids, at least one, are there and the same."""
-    if count > min(len(ids), len(wanted)):
+def _starts_equal(ids: array[int], other: array[int], count: int) -> bool:
+    """Return whether the first `count` ids, at least one, exist in both and are equal."""
+    if count > min(len(ids), len(other)):
         return False
-    # The last of them alone rules most out.
-    return ids[count - 1] == wanted[count - 1] and ids[:count] == wanted[:count]
+    # Comparing the last of them first rules out most caches.
+    return ids[count - 1] == other[count - 1] and ids[:count] == other[:count]

@@ -11,7 +11,8 @@ from typing import Any
 from huggingface_hub import scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 
-from engine.loading.model_size import HEADROOM, Memory, cache_bytes, human, parameter_count
+from engine.loading.model_size import HEADROOM, cache_bytes, parameter_count
+from engine.machine import Memory, format_bytes
 from engine.settings import DEMO_MODEL
 
 EMBEDDED_DIR = Path(__file__).parents[1] / "embedded"
@@ -128,17 +129,17 @@ def check_eligibility(checkpoint: Checkpoint, memory: Memory) -> Eligibility:
     if memory.gpus:
         needed, free = checkpoint.bytes_needed(2), memory.largest_gpu
         if needed <= free:
-            return Eligibility(checkpoint, True, f"fits a GPU: needs {human(needed)}")
-        reason = f"needs {human(needed)} of GPU memory, {human(free)} is free"
+            return Eligibility(checkpoint, True, f"fits a GPU: needs {format_bytes(needed)}")
+        reason = f"needs {format_bytes(needed)} of GPU memory, {format_bytes(free)} is free"
         return Eligibility(checkpoint, False, reason)
     if checkpoint.parameters > CPU_PARAMETER_LIMIT:
         reason = "too slow without a GPU; to use it anyway, set it by name"
         return Eligibility(checkpoint, False, reason)
     needed = checkpoint.bytes_needed(4)
     if needed > memory.cpu:
-        reason = f"needs {human(needed)}, {human(memory.cpu)} is free"
+        reason = f"needs {format_bytes(needed)}, {format_bytes(memory.cpu)} is free"
         return Eligibility(checkpoint, False, reason)
-    return Eligibility(checkpoint, True, f"fast enough on a CPU: needs {human(needed)}")
+    return Eligibility(checkpoint, True, f"fast enough on a CPU: needs {format_bytes(needed)}")
 
 
 def select_checkpoint(checkpoints: Sequence[Checkpoint], memory: Memory) -> Selection | None:

@@ -1,23 +1,22 @@
-"""From settings to a model in memory, with every way it can fail told in plain words."""
+"""Loads the model that the settings name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psutil
 import torch
 from safetensors import SafetensorError
 
 from engine.api import EngineInfo
-from engine.decoding.decoder import Decoder
-from engine.decoding.draft_model import DRAFT_WINDOWS, DraftModel
 from engine.errors import ConfigurationError, OutOfMemoryError, UnsupportedModelError
+from engine.kernels.build import KernelBuild
 from engine.kv_cache.arena import Arena, largest_arena
-from engine.kv_cache.cache import CacheShape, KVCache
-from engine.kv_cache.pool import MOST_WINDOWS, default_limit
+from engine.kv_cache.cache import CacheShape
+from engine.kv_cache.pool import MAX_WINDOWS, default_limit
+from engine.loading.adapter_shelf import AdapterShelf
 from engine.loading.adapter_store import adapters_dir, fingerprint
 from engine.loading.catalog import EMBEDDED_DIR, MODEL_TYPE
 from engine.loading.locate import Progress, locate, read_chat_template, read_config
@@ -29,38 +28,77 @@ from engine.loading.memory_plan import (
     dtype_name,
     window_of,
 )
-from engine.loading.model_size import free_memory, human, parameter_count
+from engine.loading.model_size import parameter_count
 from engine.loading.safetensors_reader import read_weights
-from engine.network.lean_forward import Forward, LeanForward, forward_for
-from engine.network.lora import AdapterShelf
-from engine.network.weights import Weights, weights_of
+from engine.machine import format_bytes, free_memory, is_out_of_memory
+from engine.network.backend import Backend
+from engine.network.forward import Forward
+from engine.network.lean_forward import LeanForward
+from engine.network.model import LoadedModel
+from engine.network.weights import Weights, weights_of_module
 from engine.settings import EngineSettings
 from engine.tokenizer import Tokenizer
 
-_ONE_THREAD_PARAMETERS = 30_000_000
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_DRAFT_WINDOWS = 4
+"""Maximum number of full context windows in the KV caches of a draft model on a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model that can decode."""
+    """Everything that is loaded for the settings of an engine."""
 
-    decoder: Decoder
-    info: EngineInfo
-    cache_shape: CacheShape
+    model: LoadedModel
     adapters: AdapterShelf
+    draft_model: LoadedModel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Network:
+    """The part of a model that is loaded from its weights."""
+
+    forward: Forward
+    weights: Weights | None
+    """The weights, None for a transformers module."""
+    vocab_size: int
+    cache_shape: CacheShape
+    plan: MemoryPlan
     arena: Arena | None = None
-    """Where its caches lie, on a GPU."""
-
-    def new_cache(self) -> KVCache:
-        """Return an empty cache, of the kind that the model is fastest with."""
-        return KVCache(self.cache_shape, slot=self.arena.take() if self.arena else None)
 
 
-def load(settings: EngineSettings, progress: Progress, windows: int = MOST_WINDOWS) -> Loaded:
-    """Load what the settings name, with KV caches of so many full windows at most on a GPU.
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a model is loaded from, and for which device."""
 
-    Blocks for as long as that takes. Raises ModelError or ConfigurationError.
+    settings: EngineSettings
+    name: str
+    """Name of the model for messages."""
+    path: Path
+    config: dict[str, Any]
+    device: str
+    """`cpu`, `cuda`, `mps` or `balanced`."""
+    progress: Progress
+
+
+def load(settings: EngineSettings, progress: Progress) -> Loaded:
+    """Load the model, and the draft model if the settings name one.
+
+    Blocks until both are loaded. Raises ModelError or ConfigurationError.
     """
+    backend = Backend(KernelBuild())
+    source, tokenizer = _find(settings, progress)
+    # The draft model comes first: the memory plan of the model then knows what is left, and the
+    # number of threads suits the model.
+    draft_model = _load_draft_model(source, tokenizer, backend)
+    model, weights = _load_model(source, tokenizer, backend, MAX_WINDOWS)
+    adapters = AdapterShelf(weights, fingerprint(source.path), adapters_dir())
+    return Loaded(model, adapters, draft_model)
+
+
+def _find(settings: EngineSettings, progress: Progress) -> tuple[_Source, Tokenizer]:
+    """Locate a model and read its config and tokenizer."""
     progress("looking for the model", None)
     name, path = locate(settings, progress)
     config = read_config(path, name)
@@ -70,163 +108,174 @@ def load(settings: EngineSettings, progress: Progress, windows: int = MOST_WINDO
     device = pick_device(settings)
     if device == "cuda":
         gpus = free_memory().gpus
-        torch.cuda.set_device(gpus.index(max(gpus)))  # in this thread, which will decode as well
-    # First, so that what the model itself may take is known, and threads are as many as it likes.
-    small = _draft_model(settings, name, tokenizer, progress)
-    held = _lean(settings, path, name, config, device, progress, windows)
-    if held is None:
-        held = _module(settings, path, name, device, progress)
-    decoder = Decoder(
-        forward=held.forward,
-        tokenizer=tokenizer,
-        context_window=held.plan.window,
-        vocab_size=held.vocab_size,
-        end_ids=_end_ids(config, tokenizer),
-        draft_model=small,
-    )
-    info = EngineInfo(
-        model=name,
-        model_type=config["model_type"],
-        context_window=held.plan.window,
-        device=device,
-        dtype=held.plan.name,
-        is_demo=path == EMBEDDED_DIR,
-        fim_form=str(config.get("fim_form", "")),
-        chat_template=read_chat_template(path),
-    )
-    shelf = AdapterShelf(held.weights, fingerprint(path), adapters_dir())
-    return Loaded(decoder, info, held.cache_shape, shelf, held.arena)
+        torch.cuda.set_device(gpus.index(max(gpus)))  # for this thread, which also decodes
+    return _Source(settings, name, path, config, device, progress), tokenizer
 
 
-def _draft_model(
-    settings: EngineSettings, name: str, tokenizer: Tokenizer, progress: Progress
-) -> DraftModel | None:
-    """Return the model that guesses, if the settings name one; raises as `load`."""
+def _load_draft_model(large: _Source, tokenizer: Tokenizer, backend: Backend) -> LoadedModel | None:
+    settings = large.settings
     if settings.draft_model is None:
         return None
-    own = replace(settings, model=settings.draft_model, revision=None, draft_model=None)
-    small = load(replace(own, dtype="auto", context_window=None), progress, DRAFT_WINDOWS)
-    if not tokenizer.writes_like(small.decoder.tokenizer):
+    own_settings = replace(
+        settings,
+        model=settings.draft_model,
+        revision=None,
+        draft_model=None,
+        dtype="auto",
+        context_window=None,
+    )
+    source, draft_tokenizer = _find(own_settings, large.progress)
+    model, _ = _load_model(source, draft_tokenizer, backend, _DRAFT_WINDOWS)
+    if not tokenizer.has_same_tokens(draft_tokenizer):
         raise ConfigurationError(
-            f"The draft model {settings.draft_model} has another vocabulary than {name}, so it "
-            "cannot guess for it. Take a smaller model of the same family, such as "
-            "bigcode/tiny_starcoder_py beside bigcode/starcoderbase-7b, or leave draftModel empty."
+            f"The draft model {settings.draft_model} has another vocabulary than {large.name}, so "
+            "it cannot propose tokens for it. Use a smaller model of the same family, for example "
+            "bigcode/tiny_starcoder_py for bigcode/starcoderbase-7b, or leave draftModel empty."
         )
-    held = small.decoder
-    return DraftModel(held.forward, small.cache_shape, held.costs, small.arena)
+    return model
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A model in memory."""
+def _load_model(
+    source: _Source, tokenizer: Tokenizer, backend: Backend, max_windows: int
+) -> tuple[LoadedModel, Weights | None]:
+    """Load one model, with KV caches of at most `max_windows` full context windows on a GPU."""
+    network = _load_lean(source, backend, max_windows) or _load_module(source, backend)
+    info = EngineInfo(
+        model=source.name,
+        model_type=source.config["model_type"],
+        context_window=network.plan.window,
+        device=source.device,
+        dtype=network.plan.name,
+        is_demo=source.path == EMBEDDED_DIR,
+        fim_form=str(source.config.get("fim_form", "")),
+        chat_template=read_chat_template(source.path),
+    )
+    model = LoadedModel(
+        forward=network.forward,
+        tokenizer=tokenizer,
+        info=info,
+        vocab_size=network.vocab_size,
+        end_ids=_end_ids(source.config, tokenizer),
+        cache_shape=network.cache_shape,
+        arena=network.arena,
+    )
+    return model, network.weights
 
-    forward: Forward
-    weights: Weights | None
-    """None for transformers' module."""
-    vocab_size: int
-    cache_shape: CacheShape
-    plan: MemoryPlan
-    arena: Arena | None = None
 
-
-def _lean(
-    settings: EngineSettings,
-    path: Path,
-    name: str,
-    config: dict[str, Any],
-    device: str,
-    progress: Progress,
-    windows: int,
-) -> _Held | None:
-    """Return a model for the lean forward, None for one that it is not made for."""
-    wanted = config["model_type"] == MODEL_TYPE and config.get("multi_query", True)
-    if not wanted or device == "balanced":
+def _load_lean(source: _Source, backend: Backend, max_windows: int) -> _Network | None:
+    """Load a model for `LeanForward`; return None for a model that it does not support."""
+    config, name, device = source.config, source.name, source.device
+    is_lean = config["model_type"] == MODEL_TYPE and config.get("multi_query", True)
+    if not is_lean or device == "balanced":
         return None
     try:
         parameters = parameter_count(config)
-        ways = candidate_plans(settings, config, device, parameters)
+        plans = candidate_plans(source.settings, config, device, parameters)
     except (KeyError, TypeError, ValueError) as error:
         raise UnsupportedModelError(f"The config.json of {name} is damaged: {error}") from error
     if device == "cpu":
-        torch.set_num_threads(threads_for(parameters))
-    for way in ways:
-        told = f"loading {name} ({way.name}, {device}){', ' if way.reason else ''}{way.reason}"
-        progress(told, None)
+        backend.use_decode_threads(parameters)
+    for plan in plans:
         try:
-            weights = read_weights(
-                path, config, way.dtype, way.bits, device, partial(progress, told)
-            )
-            shape = _lean_cache_shape(weights, way.window)
-            arena = _arena(shape, windows)
-            forward = LeanForward(weights, arena)
+            return _load_with_plan(source, backend, plan, max_windows)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise _cannot_load(name, path, error) from error
-            continue
+            if not is_out_of_memory(error):
+                raise _cannot_load(source, error) from error
         except (SafetensorError, OSError, ValueError, KeyError) as error:
-            raise _cannot_load(name, path, error) from error
-        return _Held(forward, weights, weights.tokens.shape[0], shape, way, arena)
-    raise _too_large(name, device, settings.dtype)
+            raise _cannot_load(source, error) from error
+    raise _too_large(name, device, source.settings.dtype)
 
 
-def _arena(shape: CacheShape, windows: int) -> Arena | None:
+def _load_with_plan(
+    source: _Source, backend: Backend, plan: MemoryPlan, max_windows: int
+) -> _Network:
+    reason = f", {plan.reason}" if plan.reason else ""
+    activity = f"loading {source.name} ({plan.name}, {source.device}){reason}"
+    source.progress(activity, None)
+    weights = read_weights(
+        source.path,
+        source.config,
+        plan.dtype,
+        plan.bits,
+        source.device,
+        backend,
+        partial(source.progress, activity),
+    )
+    devices = (weights.device,) * len(weights.layers)
+    shape = CacheShape(plan.window, 1, weights.head_dim, devices, weights.dtype)
+    arena = allocate_arena(shape, max_windows)
+    forward = LeanForward(weights, backend, arena)
+    return _Network(forward, weights, weights.tokens.shape[0], shape, plan, arena)
+
+
+def allocate_arena(shape: CacheShape, max_windows: int) -> Arena | None:
+    """Return an arena of up to `max_windows` full context windows, None for a model on a CPU."""
     if shape.devices[0].type != "cuda":
         return None
-    torch.cuda.empty_cache()  # what reading took would be counted as taken
-    return largest_arena(shape, default_limit(shape, windows))
+    torch.cuda.empty_cache()  # otherwise memory that reading took would not count as free
+    return largest_arena(shape, default_limit(shape, max_windows))
 
 
-def _lean_cache_shape(weights: Weights, window: int) -> CacheShape:
-    devices = (weights.device,) * len(weights.layers)
-    return CacheShape(window, 1, weights.head_dim, devices, weights.dtype)
-
-
-def _module(
-    settings: EngineSettings, path: Path, name: str, device: str, progress: Progress
-) -> _Held:
-    """Return any other model, by transformers' own loading."""
+def _load_module(source: _Source, backend: Backend) -> _Network:
+    """Load any other model with transformers' own code."""
+    settings, device = source.settings, source.device
     check_not_quantised(settings)
-    # Safetensors hold two bytes a weight in every published StarCoder.
-    parameters = sum(file.stat().st_size for file in path.glob("*.safetensors")) // 2
+    # Every published StarCoder has two bytes per parameter in its safetensors files.
+    parameters = sum(file.stat().st_size for file in source.path.glob("*.safetensors")) // 2
     dtype = compute_dtype(settings, device, parameters)
-    progress(f"loading {name} ({dtype_name(dtype)}, {device})", None)
-    model = load_model(path, name, device, dtype)
-    window = window_of(settings, int(model.config.max_position_embeddings))
-    lean = LeanForward.fits(model)
-    return _Held(
-        forward_for(model),
-        weights_of(model) if lean else None,
-        model.get_input_embeddings().num_embeddings,
-        _cache_shape(model, window, dtype),
+    source.progress(f"loading {source.name} ({dtype_name(dtype)}, {device})", None)
+    module = load_module(source.path, source.name, device, dtype)
+    if device == "cpu":
+        backend.use_decode_threads(sum(tensor.numel() for tensor in module.parameters()))
+    window = window_of(settings, int(module.config.max_position_embeddings))
+    is_lean = LeanForward.supports(module)
+    return _Network(
+        forward_for_module(module, backend),
+        weights_of_module(module) if is_lean else None,
+        module.get_input_embeddings().num_embeddings,
+        _cache_shape(module, window, dtype),
         MemoryPlan(dtype_name(dtype), dtype, None, window, ""),
     )
 
 
+def forward_for_module(module: PreTrainedModel, backend: Backend | None = None) -> Forward:
+    """Return the fastest forward pass that a transformers module allows."""
+    if LeanForward.supports(module):
+        return LeanForward(weights_of_module(module), backend)
+    # Imported here: importing transformers' modelling code takes seconds.
+    from engine.network.transformers_forward import TransformersForward
+
+    return TransformersForward(module)
+
+
 def pick_device(settings: EngineSettings) -> str:
-    """Return `cpu`, `cuda`, `mps` or `balanced`; raises ConfigurationError if it is absent."""
-    wanted = settings.device
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if wanted == "auto":
-        return "cuda" if cuda else "mps" if mps else "cpu"
-    if (wanted == "cuda" and not cuda) or (wanted == "mps" and not mps):
+    """Return `cpu`, `cuda`, `mps` or `balanced`.
+
+    Raises ConfigurationError for a device that this machine does not have.
+    """
+    device = settings.device
+    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device == "auto":
+        return "cuda" if has_cuda else "mps" if has_mps else "cpu"
+    if (device == "cuda" and not has_cuda) or (device == "mps" and not has_mps):
         raise ConfigurationError(
-            f"The setting device is {wanted!r}, but torch sees no such device here. Use 'auto' or "
-            "'cpu', or install a torch build for your GPU."
+            f"The setting device is {device!r}, but torch finds no such device on this machine. "
+            "Use 'auto' or 'cpu', or install a torch build for your GPU."
         )
-    return wanted
+    return device
 
 
-def load_model(path: Path, name: str, device: str, dtype: torch.dtype) -> Any:
-    """Return the model, ready for inference; raises ModelError."""
+def load_module(path: Path, name: str, device: str, dtype: torch.dtype) -> PreTrainedModel:
+    """Return a transformers module that is ready for inference. Raises ModelError."""
     from transformers import AutoConfig, AutoModelForCausalLM  # takes seconds
 
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
+        module: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             path,
             config=config,
             dtype=dtype,
-            device_map=None if device == "cpu" else _placed(device),
+            device_map=None if device == "cpu" else _device_map(device),
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
@@ -234,47 +283,33 @@ def load_model(path: Path, name: str, device: str, dtype: torch.dtype) -> Any:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _too_large(name, device, dtype_name(dtype)) from error
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
-        raise _cannot_load(name, path, error) from error
-    model.eval().requires_grad_(False)
-    if device == "cpu":
-        torch.set_num_threads(threads_for(sum(p.numel() for p in model.parameters())))
-    return model
+        raise _damaged(name, path, error) from error
+    module.eval().requires_grad_(False)
+    return module
 
 
-def _placed(device: str) -> str:
+def _device_map(device: str) -> str:
     return f"cuda:{torch.cuda.current_device()}" if device == "cuda" else device
-
-
-def threads_for(parameters: int) -> int:
-    """Return how many CPU threads to compute with.
-
-    A small model's products are too short to share out: threads that wait for each other cost more
-    than they help, and very much more when other programs want the processor too.
-    """
-    cores = psutil.cpu_count(logical=False) or 1
-    return 1 if parameters < _ONE_THREAD_PARAMETERS else cores
 
 
 def _too_large(name: str, device: str, dtype: str) -> OutOfMemoryError:
     free = free_memory()
     return OutOfMemoryError(
-        f"{name} does not fit the memory of {device} in {dtype} "
-        f"({human(free.largest_gpu or free.cpu)} free). Choose a smaller model, set dtype to "
-        "'int8' or 'int4', or set device to 'balanced' to spread it over GPUs and CPU."
+        f"{name} does not fit into the memory of {device} in {dtype} "
+        f"({format_bytes(free.largest_gpu or free.cpu)} free). Choose a smaller model, set dtype "
+        "to 'int8' or 'int4', or set device to 'balanced' to spread it over GPUs and CPU."
     )
 
 
-def _cannot_load(name: str, path: Path, error: Exception) -> UnsupportedModelError:
+def _cannot_load(source: _Source, error: Exception) -> UnsupportedModelError:
+    return _damaged(source.name, source.path, error)
+
+
+def _damaged(name: str, path: Path, error: Exception) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"{name} cannot be loaded: {error}. If files are missing or cut off, delete {path} and get "
-        "the model again."
+        f"{name} cannot be loaded: {error}. If files are missing or incomplete, delete {path} and "
+        "download the model again."
     )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # torch's allocator for the CPU raises a RuntimeError like any other.
-    known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-    return known or "DefaultCPUAllocator" in str(error)
 
 
 def _end_ids(config: dict[str, Any], tokenizer: Tokenizer) -> frozenset[int]:
@@ -283,19 +318,22 @@ def _end_ids(config: dict[str, Any], tokenizer: Tokenizer) -> frozenset[int]:
     return frozenset(id_ for id_ in (*ids, tokenizer.end_of_text_id) if id_ is not None)
 
 
-def _cache_shape(model: Any, window: int, dtype: torch.dtype) -> CacheShape:
-    config = model.config
+def _cache_shape(module: PreTrainedModel, window: int, dtype: torch.dtype) -> CacheShape:
+    config = module.config
     heads = int(config.num_attention_heads)
     kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
     if config.model_type == MODEL_TYPE:
         kv_heads = 1 if config.multi_query else heads
     head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
-    return CacheShape(window, kv_heads, head_dim, _layer_devices(model), dtype)
+    return CacheShape(window, kv_heads, head_dim, _layer_devices(module), dtype)
 
 
-def _layer_devices(model: Any) -> tuple[torch.device, ...]:
-    """Where each layer computes; offloaded weights come to the execution device of their hook."""
-    layers = model.transformer.h if hasattr(model, "transformer") else model.model.layers
+def _layer_devices(module: Any) -> tuple[torch.device, ...]:
+    """Return the device on which each layer computes.
+
+    accelerate moves offloaded weights to the execution device of their hook.
+    """
+    layers = module.transformer.h if hasattr(module, "transformer") else module.model.layers
     devices = []
     for layer in layers:
         hook = getattr(layer, "_hf_hook", None)

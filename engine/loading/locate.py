@@ -15,7 +15,7 @@ from engine.loading.catalog import (
     select_checkpoint,
 )
 from engine.loading.hub import fetch
-from engine.loading.model_size import free_memory
+from engine.machine import free_memory
 from engine.settings import AUTO_MODEL, DEMO_MODEL, EngineSettings
 
 Progress = Callable[[str, float | None], None]

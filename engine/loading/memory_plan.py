@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from engine.errors import ConfigurationError, OutOfMemoryError
-from engine.loading.model_size import bytes_for_steps, bytes_needed, free_memory, human
+from engine.loading.model_size import bytes_for_steps, bytes_needed
+from engine.machine import format_bytes, free_memory
 from engine.network.quantised import Bits
 from engine.settings import EngineSettings
 
@@ -62,8 +63,8 @@ def candidate_plans(
     if not plans:
         needed = _needed(config, names[-1], min(full, _MIN_WINDOW), device)
         raise OutOfMemoryError(
-            f"The model needs {human(needed)} in {names[-1]}, and {human(free)} is free on "
-            f"{device}. Choose a smaller model"
+            f"The model needs {format_bytes(needed)} in {names[-1]}, and {format_bytes(free)} is "
+            f"free on {device}. Choose a smaller model"
             + ("." if names[-1] == "int4" else ", or set dtype to 'int8' or 'int4'.")
         )
     return plans
@@ -84,7 +85,7 @@ def _candidates(names: list[str], full: int, is_fixed: bool) -> Iterator[tuple[s
 def _reason(name: str, window: int, best_name: str, full: int, free: int) -> str:
     parts = [f"in {name} instead of {best_name}"] if name != best_name else []
     parts += [f"with a window of {window} instead of {full}"] if window != full else []
-    return f"{' and '.join(parts)}, since {human(free)} is free" if parts else ""
+    return f"{' and '.join(parts)}, since {format_bytes(free)} is free" if parts else ""
 
 
 def _needed(config: dict[str, Any], name: str, window: int, device: str) -> int:

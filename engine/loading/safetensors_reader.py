@@ -16,8 +16,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from engine.network.backend import Backend
 from engine.network.quantised import Bits, Quantised
-from engine.network.weights import Dense, Table, Weights, weights_from
+from engine.network.weights import Dense, Table, Weights, build_weights
 
 _INDEX = "model.safetensors.index.json"
 
@@ -28,6 +29,7 @@ def read_weights(
     dtype: torch.dtype,
     bits: Bits | None,
     device: str,
+    backend: Backend | None = None,
     report: Callable[[float], None] = lambda _: None,
 ) -> Weights:
     """Return the weights of a multi-query GPTBigCode.
@@ -44,9 +46,9 @@ def read_weights(
         return files.read(name).to(device=device, dtype=dtype, copy=True)
 
     def make(weight: Tensor, bias: Tensor | None) -> Table:
-        return Quantised(weight, bias, bits) if bits else Dense(weight, bias)
+        return Quantised(weight, bias, bits, backend) if bits else Dense(weight, bias)
 
-    return weights_from(config, read, make)
+    return build_weights(config, read, make)
 
 
 class _Files:

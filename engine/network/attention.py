@@ -1,4 +1,4 @@
-"""Multi-query attention over the rows of one cache (Shazeer 2019, arXiv:1911.02150)."""
+"""Multi-query attention over the rows of one KV cache (Shazeer 2019, arXiv:1911.02150)."""
 
 from __future__ import annotations
 
@@ -6,39 +6,33 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.kernels.build import shared_kernels
+from engine.kernels.native import Native
 
-_FEW = 16
-"""Queries that are faster as rows of one product than by the fused kernel."""
+_MAX_QUERIES = 16
+"""Number of queries up to which two plain matrix products are faster than fused attention."""
 
 
 def attend(
-    query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tensor | None
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    scale: float,
+    mask: Tensor | None,
+    native: Native | None = None,
 ) -> Tensor:
-    """Return what the last n rows of a sequence see, (n, heads * dim).
+    """Return the attention output (n, heads * dim) of the last n rows of a sequence.
 
-    `query` is (n, heads * dim); `keys` and `values` (rows, dim), all heads having the same ones;
-    `mask` what `causal_mask` returned for it.
+    `query` is (n, heads * dim). `keys` and `values` are (rows, dim) and shared by all heads. `mask`
+    is the result of `causal_mask`. `native` are the compiled CPU kernels, None without them.
     """
     count, dim = query.shape[0], keys.shape[1]
     heads = query.shape[1] // dim
-    if count <= _FEW:
-        # The heads of a query are rows of one matrix: two small products do it all.
-        scores = (query.reshape(count * heads, dim) @ keys.T).float()
-        if mask is None:
-            shares = (scores * scale).softmax(-1)
-        else:
-            by_query = scores.view(count, heads, -1)
-            shares = torch.add(mask, by_query, alpha=scale).softmax(-1).view(count * heads, -1)
-        return (shares.to(values.dtype) @ values).view(count, heads * dim)
-    if (
-        keys.device.type == "cpu"
-        and (native := shared_kernels().ready())
-        and native.can_attend(keys)
-    ):
+    if count <= _MAX_QUERIES:
+        return _attend_few(query, keys, values, scale, mask)
+    if native is not None and keys.device.type == "cpu" and native.can_attend(keys):
         return native.attend(query, keys, values, heads, scale)
     shape = (1, heads, keys.shape[0], dim)
-    seen = functional.scaled_dot_product_attention(
+    output = functional.scaled_dot_product_attention(
         query.view(count, heads, dim).transpose(0, 1)[None],
         keys[None, None].expand(shape),
         values[None, None].expand(shape),
@@ -46,20 +40,37 @@ def attend(
         is_causal=mask is None,
         scale=scale,
     )
-    return seen[0].transpose(0, 1).reshape(count, heads * dim)
+    return output[0].transpose(0, 1).reshape(count, heads * dim)
+
+
+def _attend_few(
+    query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tensor | None
+) -> Tensor:
+    """Compute `attend` as two products: the heads of all queries are rows of one matrix."""
+    count, dim = query.shape[0], keys.shape[1]
+    heads = query.shape[1] // dim
+    scores = (query.reshape(count * heads, dim) @ keys.T).float()
+    if mask is None:
+        weights = (scores * scale).softmax(-1)
+    else:
+        scores_by_query = scores.view(count, heads, -1)
+        weights = torch.add(mask, scores_by_query, alpha=scale).softmax(-1)
+        weights = weights.view(count * heads, -1)
+    return (weights.to(values.dtype) @ values).view(count, heads * dim)
 
 
 def causal_mask(start: int, count: int, device: torch.device) -> Tensor | None:
-    """Return what `attend` needs to know of `count` queries from row `start` on.
+    """Return the mask that `attend` needs for `count` queries from position `start` on.
 
-    One query sees every row, and many from row 0 on are plainly causal: no mask for either.
+    The result is None if no mask is needed: a single query sees every row, and many queries from
+    position 0 on use the built-in causal mask.
     """
-    if count == 1 or (start == 0 and count > _FEW):
+    if count == 1 or (start == 0 and count > _MAX_QUERIES):
         return None
-    rows = torch.arange(start, start + count, device=device)
-    seen = torch.arange(start + count, device=device) <= rows[:, None]
-    if count > _FEW:
-        return seen
+    positions = torch.arange(start, start + count, device=device)
+    visible = torch.arange(start + count, device=device) <= positions[:, None]
+    if count > _MAX_QUERIES:
+        return visible
     return torch.zeros(count, 1, start + count, device=device).masked_fill_(
-        ~seen[:, None], -torch.inf
+        ~visible[:, None], -torch.inf
     )

@@ -1,12 +1,13 @@
-"""Decoding steps that are recorded once and replayed: CUDA graphs.
+"""Decoding steps that are recorded once as CUDA graphs and replayed.
 
-A step of a large model is hundreds of small operations, and to launch each from Python takes longer
-than a GPU takes to compute it. A graph launches all of them at once. It knows addresses alone, so
-caches lie in an arena and inputs in one tensor (`engine.network.static_step`).
+A step of a large model consists of hundreds of small operations. Launching each of them from Python
+takes longer than a GPU takes to compute it. A graph launches all of them with one call. It refers
+to fixed addresses, so KV caches lie in an arena and inputs in one tensor
+(`engine.network.static_step`).
 
-All of a model's buckets take some seconds to record. That is done one at a time while nobody
-waits, those that steps asked for in vain first; until then a step runs operation by operation, the
-same ones. On a CPU nothing is recorded, and the same code runs in tests.
+Recording all buckets of a model takes some seconds. Buckets are recorded one at a time while the
+engine is idle, those that steps needed most often first. Until its bucket is recorded a step runs
+the same operations one by one. On a CPU nothing is recorded, and tests run the same code.
 """
 
 from __future__ import annotations
@@ -20,86 +21,95 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from engine.decoding.sequence import Part
 from engine.kv_cache.arena import Arena
-from engine.network.static_step import MOST_ROWS, Bucket, StaticStep, buckets
+from engine.network.batch import DECODE_ROWS, BatchEntry
+from engine.network.static_step import Bucket, StaticStep, all_buckets
 from engine.network.weights import Weights
 
 log = logging.getLogger(__name__)
 
 Run = Callable[[], None]
 Record = Callable[[Run], Run]
-"""Returns what does again what a function did, with whatever is in its tensors then."""
+"""A function that records a run, and returns a function that replays it with current inputs."""
 
-_WARM_UPS = 2
-"""Runs before recording: libraries load code, choose algorithms and take their memory."""
+_NUM_WARM_UPS = 2
+"""Number of runs before recording, in which libraries load code, choose algorithms and allocate."""
 
-_PATIENCE = 32
-"""Steps that a bucket is waited for by who is never idle."""
+_RECORD_AFTER_MISSES = 32
+"""Number of steps without a recording after which a bucket is recorded even if the engine is never
+idle."""
 
 
-class RecordedSteps:
-    """Computes steps of a few rows; replays those that are recorded."""
+class CudaGraphRunner:
+    """Computes steps of few rows and replays those that are recorded."""
 
     def __init__(self, weights: Weights, arena: Arena, record: Record | None) -> None:
-        """With no `record`, steps always run operation by operation."""
-        self._step, self._record = StaticStep(weights, arena), record
-        self._recorded: dict[Bucket, Run] = {}
-        # The largest first: the others fit the memory that it took.
-        self._left = buckets(arena.shape.capacity)[::-1] if record else []
-        self._missed: Counter[Bucket] = Counter()
+        """Create a runner; with `record` None all steps run operation by operation."""
+        self.step = StaticStep(weights, arena)
+        """The step with static shapes that is recorded."""
+        self._record = record
+        self.recorded: dict[Bucket, Run] = {}
+        """The functions that replay the recorded buckets."""
+        # The largest first: its memory is large enough for the others.
+        self._unrecorded = all_buckets(arena.shape.capacity)[::-1] if record else []
+        self._misses: Counter[Bucket] = Counter()
 
     @property
-    def left(self) -> int:
-        """How many buckets are still to be recorded."""
-        return len(self._left)
+    def num_unrecorded(self) -> int:
+        """Number of buckets that are still to be recorded."""
+        return len(self._unrecorded)
 
     @staticmethod
-    def fits(parts: Sequence[Part]) -> bool:
-        """Whether parts can be computed in one step of this kind."""
-        return sum(len(part.ids) for part in parts) <= MOST_ROWS and all(
-            part.cache.slot is not None and part.cache.adapter is None for part in parts
+    def supports(entries: Sequence[BatchEntry]) -> bool:
+        """Return whether the entries can be computed in one step of this kind."""
+        return sum(len(entry.ids) for entry in entries) <= DECODE_ROWS and all(
+            entry.cache.slot is not None and entry.adapter is None for entry in entries
         )
 
-    def __call__(self, parts: Sequence[Part]) -> list[Tensor]:
-        """Write the rows of each part and return its logits, as
-        `engine.network.lean_forward.Forward`."""
-        bucket = self._step.put(parts)
-        replay = self._recorded.get(bucket)
+    def __call__(self, entries: Sequence[BatchEntry]) -> list[Tensor]:
+        """Write the rows of each entry and return its logits; see `Forward`."""
+        bucket = self.step.set_inputs(entries)
+        replay = self.recorded.get(bucket)
         if replay is None:
-            self._step.compute(bucket)
+            self.step.compute(bucket)
         else:
             replay()
-        sizes = [len(part.ids) for part in parts]
-        found = torch.split(self._step.logits(sum(sizes)), sizes)
-        if bucket in self._left:
-            self._missed[bucket] += 1
-            if self._missed[bucket] == _PATIENCE:
-                self._record_one(bucket)
-        return [rows[len(rows) - part.last :] for part, rows in zip(parts, found, strict=True)]
+        sizes = [len(entry.ids) for entry in entries]
+        logits = torch.split(self.step.logits(sum(sizes)), sizes)
+        if bucket in self._unrecorded:
+            self._misses[bucket] += 1
+            if self._misses[bucket] == _RECORD_AFTER_MISSES:
+                self._record_bucket(bucket)
+        return [
+            rows[len(rows) - entry.num_logits :]
+            for entry, rows in zip(entries, logits, strict=True)
+        ]
 
     def prepare(self) -> bool:
-        """Record one bucket, which takes some tens of milliseconds; whether more are left."""
-        if self._left:
-            self._record_one(max(self._left, key=lambda bucket: self._missed[bucket]))
-        return bool(self._left)
+        """Record one bucket, which takes some tens of milliseconds.
 
-    def _record_one(self, bucket: Bucket) -> None:
+        Returns whether more buckets are to be recorded.
+        """
+        if self._unrecorded:
+            self._record_bucket(max(self._unrecorded, key=lambda bucket: self._misses[bucket]))
+        return bool(self._unrecorded)
+
+    def _record_bucket(self, bucket: Bucket) -> None:
         assert self._record is not None
-        self._left.remove(bucket)
+        self._unrecorded.remove(bucket)
         try:
-            self._step.put(())  # runs on padding alone: no cache is touched
-            self._recorded[bucket] = self._record(partial(self._step.compute, bucket))
+            self.step.set_inputs(())  # padding only: no KV cache is written
+            self.recorded[bucket] = self._record(partial(self.step.compute, bucket))
         except Exception as error:
             log.warning("CUDA graphs cannot be recorded; decoding will be slower: %s", error)
-            self._left.clear()
+            self._unrecorded.clear()
 
 
 class CudaRecorder:
-    """A `Record` for the current CUDA device. All that it records runs one after the other.
+    """A `Record` for the current CUDA device. Its recordings must run one after the other.
 
-    Made of `torch.cuda.CUDAGraph` rather than `torch.cuda.graph`, which stays on its stream if
-    recording fails.
+    It uses `torch.cuda.CUDAGraph` and not `torch.cuda.graph`, because the latter stays on its
+    stream if recording fails.
     """
 
     def __init__(self) -> None:
@@ -108,18 +118,18 @@ class CudaRecorder:
         self._graphs: list[torch.cuda.CUDAGraph] = []
 
     def __call__(self, run: Run) -> Run:
-        """See `Record`. The result is of use in the thread that calls this."""
+        """Record a run; see `Record`. The result must be called in the recording thread."""
         graph = torch.cuda.CUDAGraph()
-        # One that goes takes cuBLAS's workspace with it, which the others on this stream still
-        # write to (https://github.com/pytorch/pytorch/issues/193402): none goes, failed ones too.
+        # A deleted graph frees cuBLAS's workspace, to which the other graphs of this stream still
+        # write (https://github.com/pytorch/pytorch/issues/193402). So none is deleted.
         self._graphs.append(graph)
         torch.cuda.synchronize()
         with torch.cuda.stream(self._stream):
-            for _ in range(_WARM_UPS):
+            for _ in range(_NUM_WARM_UPS):
                 run()
             self._stream.synchronize()
-            torch.cuda.empty_cache()  # a graph has memory of its own, not what the warm-ups took
-            # Other threads may go on using the device: an adapter is read in one.
+            torch.cuda.empty_cache()  # a graph has its own memory and does not use the warm-ups'
+            # Other threads may use the device meanwhile, for example to read an adapter.
             graph.capture_begin(pool=self._memory, capture_error_mode="thread_local")
             try:
                 run()
@@ -132,7 +142,7 @@ class CudaRecorder:
         return graph.replay
 
 
-def recorded_steps(weights: Weights, arena: Arena) -> RecordedSteps:
-    """Return the steps of a model, to be recorded where its device can do that."""
-    on_gpu = weights.device.type == "cuda"
-    return RecordedSteps(weights, arena, CudaRecorder() if on_gpu else None)
+def graph_runner(weights: Weights, arena: Arena) -> CudaGraphRunner:
+    """Return a runner that records its steps if the model lies on a CUDA device."""
+    is_cuda = weights.device.type == "cuda"
+    return CudaGraphRunner(weights, arena, CudaRecorder() if is_cuda else None)

@@ -1,9 +1,11 @@
-"""A whole decoding step in one call: nothing is left to see beside the memory's rate."""
+"""One decoding step as a single C++ call, limited by memory bandwidth.
+
+A call per operation would cost more than a small model's arithmetic.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -14,6 +16,7 @@ from engine.kernels.native import (
     BF16_DOT,
     FLOAT,
     LANES,
+    CachePointers,
     LayerParts,
     ModelParts,
     Native,
@@ -23,32 +26,34 @@ from engine.kernels.native import (
     matrix,
 )
 from engine.kv_cache.cache import KVCache
-from engine.network.quantised import Quantised, multiplies_many
+from engine.network.quantised import Quantised, is_fast_for_prefill
 from engine.network.weights import PRODUCTS, TANH_GELU, Dense, Layer, Product, Table, Weights
-
-MOST_ROWS = 32
-"""Of a step of several sequences, or of weights that are not quantised."""
 
 _CACHE_DTYPES = (torch.float32, torch.bfloat16)
 
 
 class FusedStep:
-    """The network for a few rows at a time, on a CPU, without adapters.
+    """The network for steps of up to `DECODE_ROWS` rows, on a CPU, without adapters.
 
-    It computes in float32. Weights that are float32 but were bfloat16 in the checkpoint are read as
-    that, which is the same numbers in half the bytes.
+    It computes in float32. Weights in float32 that were bfloat16 in the checkpoint are stored as
+    bfloat16: the same numbers in half the bytes.
     """
 
     def __init__(self, native: Native, weights: Weights) -> None:
+        """Prepare the weights for the kernels `native`; see `supports`."""
         self._native = native
-        self._pointers: WeakKeyDictionary[KVCache, tuple[list[Tensor], Any]] = WeakKeyDictionary()
-        quantised = all(isinstance(one, Quantised) for one in weights.layers[0].products.values())
-        self.takes_many = (
-            multiplies_many(native)
-            if quantised
+        self._pointers: WeakKeyDictionary[KVCache, tuple[list[Tensor], CachePointers]] = (
+            WeakKeyDictionary()
+        )
+        is_quantised = all(
+            isinstance(product, Quantised) for product in weights.layers[0].products.values()
+        )
+        self.supports_prefill = (
+            is_fast_for_prefill(native)
+            if is_quantised
             else weights.dtype == torch.bfloat16 and native.is_fast_for_many_rows(BF16)
         )
-        """Whether it is the fastest for any number of rows of one sequence, too."""
+        """Whether this is also the fastest way to compute many rows of one sequence."""
         head = _matrix(weights.head)
         self._model = native.model(
             ModelParts(
@@ -65,36 +70,35 @@ class FusedStep:
         )
 
     @staticmethod
-    def fits(weights: Weights) -> bool:
-        """Whether the kernels know all that the network consists of."""
-        products = [p for layer in weights.layers for p in layer.products.values()]
-        products.append(weights.tokens)
+    def supports(weights: Weights) -> bool:
+        """Return whether the kernels can compute a network with these weights."""
+        products = [product for layer in weights.layers for product in layer.products.values()]
         return (
             weights.device.type == "cpu"
             and weights.dtype in _CACHE_DTYPES
             and weights.activation_name == TANH_GELU
             and weights.head_dim % LANES == 0
-            and all(isinstance(product, (Dense, Quantised)) for product in products)
-            and all(side % LANES == 0 for product in products[:-1] for side in product.shape)
+            and all(isinstance(table, (Dense, Quantised)) for table in (*products, weights.tokens))
+            and all(side % LANES == 0 for product in products for side in product.shape)
         )
 
     def __call__(
-        self, ids: Tensor, places: Sequence[tuple[KVCache, int]], wanted: Sequence[int]
+        self, ids: Tensor, places: Sequence[tuple[KVCache, int]], logit_rows: Sequence[int]
     ) -> Tensor:
-        """Return logits (wanted, vocab) in float32, and write a row for each id to its cache.
+        """Return float32 logits (len(logit_rows), vocab) and write a row per id to its cache.
 
-        `ids` is (n,) of int64; `places` say for each which cache it belongs to and where; `wanted`
-        for which of them logits are asked for.
+        `ids` is (n,) of int64. `places` gives the cache and the position of each id. `logit_rows`
+        are the indexes of the ids whose logits are needed.
         """
         rows = [(self._pointers_of(cache), position) for cache, position in places]
-        return self._native.step(self._model, ids.contiguous(), rows, wanted)
+        return self._native.step(self._model, ids.contiguous(), rows, logit_rows)
 
-    def _pointers_of(self, cache: KVCache) -> Any:
-        """Return the addresses of a cache's buffers, which are new ones when it has grown."""
-        known = self._pointers.get(cache)
-        if known is None or known[0] is not cache.keys:
-            known = self._pointers[cache] = (cache.keys, cache_pointers(cache.keys, cache.values))
-        return known[1]
+    def _pointers_of(self, cache: KVCache) -> CachePointers:
+        """Return the addresses of a cache's buffers. They change when the cache grows."""
+        entry = self._pointers.get(cache)
+        if entry is None or entry[0] is not cache.keys:
+            entry = self._pointers[cache] = (cache.keys, cache_pointers(cache.keys, cache.values))
+        return entry[1]
 
 
 def _layer(layer: Layer) -> LayerParts:
@@ -108,7 +112,7 @@ def _layer(layer: Layer) -> LayerParts:
 
 def _table(tokens: Table) -> NativeMatrix:
     if isinstance(tokens, Quantised):
-        return tokens.held
+        return tokens.native_matrix
     assert isinstance(tokens, Dense)
     return matrix(
         kind_of(tokens.weight.dtype), tokens.shape, tokens.weight.contiguous(), None, None
@@ -117,7 +121,7 @@ def _table(tokens: Table) -> NativeMatrix:
 
 def _matrix(product: Product) -> NativeMatrix:
     if isinstance(product, Quantised):
-        return product.held
+        return product.native_matrix
     assert isinstance(product, Dense)
     weight = product.weight.contiguous()
     if weight.dtype == torch.bfloat16:

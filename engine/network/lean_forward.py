@@ -1,74 +1,56 @@
-"""The network: from ids to logits, with the KV cache between calls.
+"""The fast forward pass of a multi-query GPTBigCode model that lies on a single device.
 
-`LeanForward` is GPTBigCode written out for a multi-query model that lies wholly on one device: few
-large operations, no hooks, no mask where none is needed; for a few rows one call of the kernels on
-a CPU, and one recorded step on a GPU. Everything else is for `engine.network.transformers_forward`.
+It uses few large operations, no hooks, and no mask where none is needed. A step of few rows is one
+call of the compiled kernels on a CPU, and one recorded CUDA graph on a GPU. All other models use
+`engine.network.transformers_forward`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
-import psutil
 import torch
 from torch import Tensor
 
-from engine.decoding.sequence import Part
-from engine.kernels.build import shared_kernels
 from engine.kv_cache.arena import Arena
-from engine.kv_cache.cache import KVCache
 from engine.network.attention import attend, causal_mask
-from engine.network.cuda_graphs import recorded_steps
-from engine.network.fused_step import MOST_ROWS, FusedStep
+from engine.network.backend import Backend
+from engine.network.batch import DECODE_ROWS, BatchEntry
+from engine.network.cuda_graphs import CudaGraphRunner, graph_runner
+from engine.network.fused_step import FusedStep
 from engine.network.lora import AddedTokens
-from engine.network.weights import Layer, Weights, weights_of
+from engine.network.weights import Layer, Weights
 
-_MANY_ROWS = 64
-"""Ids from which on a step is shared out to all cores, however small the model."""
-
-
-class Forward(Protocol):
-    """Computes logits and fills the cache."""
-
-    def __call__(self, ids: Tensor, cache: KVCache, *, last: int = 1) -> Tensor:
-        """Write the rows of `ids` behind those the cache holds and return float32 logits.
-
-        `ids` is (n,) of int64; the result is (last, vocab), for so many ids from the last; where
-        that is 0 nothing is said about it. The caller commits the rows.
-        """
-        ...
-
-    def batch(self, parts: Sequence[Part]) -> list[Tensor]:
-        """Do the same for several caches at once; no cache is there twice."""
-        ...
-
-    def prepare(self) -> bool:
-        """Do a piece of what makes later passes faster, some tens of milliseconds of it.
-
-        Called while there is nothing else to do. Returns whether more is left.
-        """
-        ...
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class LeanForward:
     """GPTBigCode with multi-query attention on one device (Shazeer 2019, arXiv:1911.02150)."""
 
-    def __init__(self, weights: Weights, arena: Arena | None = None) -> None:
-        """Few rows of caches that are slots of `arena` are computed by recorded steps."""
+    def __init__(
+        self, weights: Weights, backend: Backend | None = None, arena: Arena | None = None
+    ) -> None:
+        """Create the forward pass.
+
+        `backend` provides the CPU kernels; without it torch computes everything. With an `arena`,
+        steps of few rows whose caches are slots of it run as recorded CUDA graphs.
+        """
         self.weights = weights
-        self.steps = recorded_steps(weights, arena) if arena else None
-        on_cpu = weights.device.type == "cpu"
-        self._threads = (psutil.cpu_count(logical=False) or 0) if on_cpu else 0
+        self.graphs: CudaGraphRunner | None = graph_runner(weights, arena) if arena else None
+        self._backend = backend or Backend()
+        self._on_cpu = weights.device.type == "cpu"
         self._fused: FusedStep | None = None
-        self._may_fuse = FusedStep.fits(weights)
-        if self._may_fuse:
-            shared_kernels().start()  # compiled while the plain path serves
+        self.supports_fused = backend is not None and FusedStep.supports(weights)
+        """Whether the CPU kernels can compute this network, once they are compiled."""
+        if self.supports_fused:
+            self._backend.compile()
 
     @staticmethod
-    def fits(model: Any) -> bool:
-        """Whether a model is one that this forward computes."""
+    def supports(model: PreTrainedModel) -> bool:
+        """Return whether this class can compute a transformers module."""
         devices = {parameter.device for parameter in model.parameters()}
         return (
             model.config.model_type == "gpt_bigcode"
@@ -78,182 +60,181 @@ class LeanForward:
             and not hasattr(model, "_hf_hook")
         )
 
-    def __call__(self, ids: Tensor, cache: KVCache, *, last: int = 1) -> Tensor:
-        """See `Forward`."""
-        if self.steps is not None and ids.shape[0] <= MOST_ROWS:
-            part = Part(tuple(ids.tolist()), cache, last)
-            if self.steps.fits([part]):
-                return self.steps([part])[0]
-        return self._compute(ids, [self._span(cache, 0, ids.shape[0], last)])[0]
-
-    def batch(self, parts: Sequence[Part]) -> list[Tensor]:
-        """See `Forward`."""
-        found: dict[int, Tensor] = {}
-        for group in self._groups(parts):
-            together = [parts[at] for at in group]
-            if self.steps is not None and self.steps.fits(together):
-                found |= zip(group, self.steps(together), strict=True)
-                continue
-            ids: list[int] = []
-            spans = []
-            for part in together:
-                spans.append(self._span(part.cache, len(ids), len(part.ids), part.last))
-                ids += part.ids
-            found |= zip(group, self._compute(torch.tensor(ids), spans), strict=True)
-        return [found[at] for at in range(len(parts))]
+    def __call__(self, batch: Sequence[BatchEntry]) -> list[Tensor]:
+        """Compute one batch; see `Forward`."""
+        if len(batch) == 1:
+            return self._compute_group(batch)
+        logits: list[Tensor | None] = [None] * len(batch)
+        for group in self._groups(batch):
+            group_logits = self._compute_group([batch[i] for i in group])
+            for index, entry_logits in zip(group, group_logits, strict=True):
+                logits[index] = entry_logits
+        return [entry_logits for entry_logits in logits if entry_logits is not None]
 
     def prepare(self) -> bool:
-        """See `Forward`."""
-        return self.steps is not None and self.steps.prepare()
+        """Record one CUDA graph; see `Forward`."""
+        return self.graphs is not None and self.graphs.prepare()
 
-    def _groups(self, parts: Sequence[Part]) -> list[list[int]]:
-        """Return which parts, by index, are computed together: those that are few rows."""
-        if self.steps is None and not self._fused_step():
-            return [list(range(len(parts)))]
+    def wait_ready(self) -> None:
+        """Wait for the compiled kernels and record all CUDA graphs; see `Forward`."""
+        self._backend.wait()
+        while self.prepare():
+            pass
+
+    def fused_step(self) -> FusedStep | None:
+        """Return the fused step of the CPU kernels, None while there is none."""
+        if self.supports_fused and self._fused is None and (native := self._backend.native()):
+            self._fused = FusedStep(native, self.weights)
+        return self._fused
+
+    def _groups(self, batch: Sequence[BatchEntry]) -> list[list[int]]:
+        """Return the indexes of the entries that are computed together.
+
+        Entries that the fast path for few rows can compute are grouped up to `DECODE_ROWS` rows.
+        All others form one group.
+        """
+        if self.graphs is None and not self.fused_step():
+            return [list(range(len(batch)))]
         groups: list[list[int]] = []
-        rest, rows = [], MOST_ROWS
-        for at, part in enumerate(parts):
-            if part.cache.adapter is not None or len(part.ids) > MOST_ROWS:
-                rest.append(at)
-            elif rows + len(part.ids) > MOST_ROWS:
-                groups.append([at])
-                rows = len(part.ids)
+        rest: list[int] = []
+        num_rows = DECODE_ROWS
+        for index, entry in enumerate(batch):
+            if entry.adapter is not None or len(entry.ids) > DECODE_ROWS:
+                rest.append(index)
+            elif num_rows + len(entry.ids) > DECODE_ROWS:
+                groups.append([index])
+                num_rows = len(entry.ids)
             else:
-                groups[-1].append(at)
-                rows += len(part.ids)
+                groups[-1].append(index)
+                num_rows += len(entry.ids)
         return [*groups, rest] if rest else groups
 
-    def _span(self, cache: KVCache, begin: int, count: int, last: int) -> _Span:
-        start = len(cache.ids)
-        cache.reserve(start + count)
-        return _Span(cache, slice(begin, begin + count), start, last)
+    def _compute_group(self, entries: Sequence[BatchEntry]) -> list[Tensor]:
+        """Compute entries in one pass, by the fastest way that can."""
+        if self.graphs is not None and self.graphs.supports(entries):
+            return self.graphs(entries)
+        ids: list[int] = []
+        spans: list[_Span] = []
+        for entry in entries:
+            entry.cache.reserve(entry.end)
+            spans.append(_Span(entry, len(ids)))
+            ids += entry.ids
+        tensor = torch.tensor(ids, dtype=torch.int64)
+        if not self._on_cpu:
+            return self._compute(tensor, spans)
+        with self._backend.prefill_threads(len(ids)):
+            return self._compute(tensor, spans)
 
     def _compute(self, ids: Tensor, spans: Sequence[_Span]) -> list[Tensor]:
-        """Write the rows of each span and return its logits (last, vocab)."""
-        if ids.shape[0] < _MANY_ROWS or not self._threads:
-            return self._compute_here(ids, spans)
-        # A small model decodes with one thread (`engine.loading.load`); a prompt is worth sharing
-        # out.
-        before = torch.get_num_threads()
-        torch.set_num_threads(max(before, self._threads))
-        try:
-            return self._compute_here(ids, spans)
-        finally:
-            torch.set_num_threads(before)
-
-    def _compute_here(self, ids: Tensor, spans: Sequence[_Span]) -> list[Tensor]:
-        adapted = [span for span in spans if span.cache.adapter is not None]
-        few = ids.shape[0] <= MOST_ROWS
-        fused = None if adapted else self._fused_step()
-        if fused and (few or (len(spans) == 1 and fused.takes_many)):
-            places = [(one.cache, at) for one in spans for at in range(one.start, one.end)]
-            wanted = [at for one in spans for at in one.wanted]
-            return list(torch.split(fused(ids, places, wanted), [one.last for one in spans]))
+        """Write the rows of each span and return its logits (num_logits, vocab)."""
+        adapted = [span for span in spans if span.entry.adapter is not None]
+        fused = None if adapted else self.fused_step()
+        if fused and (ids.shape[0] <= DECODE_ROWS or (len(spans) == 1 and fused.supports_prefill)):
+            return _run_fused(fused, ids, spans)
         if self.weights.device.type == "cuda" and ids.device.type == "cpu":
-            ids = ids.pin_memory()  # or the copy would be waited for
+            ids = ids.pin_memory()  # otherwise the copy to the GPU would block
         hidden = self._embed(ids.to(self.weights.device, non_blocking=True), spans)
-        masks = [causal_mask(one.start, one.count, self.weights.device) for one in spans]
+        masks = [
+            causal_mask(span.entry.start, len(span.entry.ids), self.weights.device)
+            for span in spans
+        ]
         for index, layer in enumerate(self.weights.layers):
             mixed = _product("attn.c_attn", layer, index, adapted, layer.norm_1(hidden))
-            seen = self._attend(mixed, index, spans, masks)
-            hidden = hidden + _product("attn.c_proj", layer, index, adapted, seen)
+            attention = self._attend(mixed, index, spans, masks)
+            hidden = hidden + _product("attn.c_proj", layer, index, adapted, attention)
             inner = _product("mlp.c_fc", layer, index, adapted, layer.norm_2(hidden))
             inner = self.weights.activation(inner)
             hidden = hidden + _product("mlp.c_proj", layer, index, adapted, inner)
-        return self._score(hidden, spans)
-
-    def _fused_step(self) -> FusedStep | None:
-        if self._may_fuse and self._fused is None and (native := shared_kernels().ready()):
-            self._fused = FusedStep(native, self.weights)
-        return self._fused if self._may_fuse else None
+        return self._logits(hidden, spans)
 
     def _embed(self, ids: Tensor, spans: Sequence[_Span]) -> Tensor:
-        held = self.weights
-        added = [span for span in spans if span.added is not None]
-        known = ids.clamp(max=held.tokens.shape[0] - 1) if added else ids
-        embedded = held.tokens.rows(known).to(held.dtype)
-        for span in added:
+        """Return the sum of token and position embeddings (n, width)."""
+        weights = self.weights
+        with_tokens = [span for span in spans if span.added_tokens is not None]
+        base_ids = ids.clamp(max=weights.tokens.shape[0] - 1) if with_tokens else ids
+        embedded = weights.tokens.rows(base_ids).to(weights.dtype)
+        for span in with_tokens:
             rows = span.rows
-            assert span.added is not None
-            embedded[rows] = span.added.embed(ids[rows], embedded[rows])
-        if len(spans) == 1:
-            return embedded + held.positions[spans[0].start : spans[0].end]
-        return embedded + torch.cat([held.positions[one.start : one.end] for one in spans])
+            assert span.added_tokens is not None
+            embedded[rows] = span.added_tokens.embed(ids[rows], embedded[rows])
+        positions = [weights.positions[span.entry.start : span.entry.end] for span in spans]
+        return embedded + (positions[0] if len(positions) == 1 else torch.cat(positions))
 
     def _attend(
         self, mixed: Tensor, index: int, spans: Sequence[_Span], masks: Sequence[Tensor | None]
     ) -> Tensor:
-        held = self.weights
-        query, key, value = torch.split(mixed, [held.width, held.head_dim, held.head_dim], dim=-1)
-        if len(spans) == 1:
-            keys, values = spans[0].cache.write(index, spans[0].start, key[None], value[None])
-            return attend(query, keys[0], values[0], held.scale, masks[0])
-        seen = torch.empty_like(query)
-        for span, mask in zip(spans, masks, strict=True):
-            rows = span.rows
-            keys, values = span.cache.write(index, span.start, key[None, rows], value[None, rows])
-            seen[rows] = attend(query[rows], keys[0], values[0], held.scale, mask)
-        return seen
+        """Write keys and values of layer `index`; return the attention output (n, width).
 
-    def _score(self, hidden: Tensor, spans: Sequence[_Span]) -> list[Tensor]:
-        sizes = [span.last for span in spans]
+        `mixed` (n, width + 2 * head_dim) holds queries, keys and values.
+        """
+        weights, native = self.weights, self._backend.native() if self._on_cpu else None
+        widths = [weights.width, weights.head_dim, weights.head_dim]
+        query, key, value = torch.split(mixed, widths, dim=-1)
+        if len(spans) == 1:
+            entry = spans[0].entry
+            keys, values = entry.cache.write(index, entry.start, key[None], value[None])
+            return attend(query, keys[0], values[0], weights.scale, masks[0], native)
+        output = torch.empty_like(query)
+        for span, mask in zip(spans, masks, strict=True):
+            rows, entry = span.rows, span.entry
+            keys, values = entry.cache.write(index, entry.start, key[None, rows], value[None, rows])
+            output[rows] = attend(query[rows], keys[0], values[0], weights.scale, mask, native)
+        return output
+
+    def _logits(self, hidden: Tensor, spans: Sequence[_Span]) -> list[Tensor]:
+        """Return the logits (num_logits, vocab) of each span."""
+        sizes = [span.entry.num_logits for span in spans]
         if not any(sizes):
             return [hidden[:0] for _ in spans]
-        wanted = [hidden[span.wanted.start : span.wanted.stop] for span in spans]
-        last = self.weights.last_norm(wanted[0] if len(wanted) == 1 else torch.cat(wanted))
-        logits = torch.split(self.weights.head(last).float(), sizes)
-        found = zip(spans, torch.split(last, sizes), logits, strict=True)
+        selected = [hidden[span.logit_rows.start : span.logit_rows.stop] for span in spans]
+        rows = self.weights.last_norm(selected[0] if len(selected) == 1 else torch.cat(selected))
+        logits = torch.split(self.weights.head(rows).float(), sizes)
         return [
-            of_span if span.added is None else span.added.score(rows, of_span)
-            for span, rows, of_span in found
+            span_logits if span.added_tokens is None else span.added_tokens.score(last, span_logits)
+            for span, last, span_logits in zip(spans, torch.split(rows, sizes), logits, strict=True)
         ]
 
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """The rows of one sequence among those of a pass."""
+    """The rows of one batch entry among all rows of a step."""
 
-    cache: KVCache
-    rows: slice
-    start: int
-    """Rows that the cache holds before them."""
-    last: int
-    """How many of them, from the last, are to have logits."""
+    entry: BatchEntry
+    first_row: int
 
     @property
-    def count(self) -> int:
-        """How many rows it has."""
-        return int(self.rows.stop - self.rows.start)
+    def rows(self) -> slice:
+        """Rows of the entry."""
+        return slice(self.first_row, self.first_row + len(self.entry.ids))
 
     @property
-    def end(self) -> int:
-        """Rows that the cache holds with them."""
-        return self.start + self.count
+    def logit_rows(self) -> range:
+        """Rows of the entry whose logits are needed."""
+        end = self.first_row + len(self.entry.ids)
+        return range(end - self.entry.num_logits, end)
 
     @property
-    def wanted(self) -> range:
-        """Those of the pass's rows that are to have logits."""
-        return range(self.rows.stop - self.last, self.rows.stop)
+    def added_tokens(self) -> AddedTokens | None:
+        """Tokens that the entry's adapter adds, or None."""
+        return None if self.entry.adapter is None else self.entry.adapter.tokens
 
-    @property
-    def added(self) -> AddedTokens | None:
-        """The tokens that its adapter brings along."""
-        return None if self.cache.adapter is None else self.cache.adapter.tokens
+
+def _run_fused(fused: FusedStep, ids: Tensor, spans: Sequence[_Span]) -> list[Tensor]:
+    entries = [span.entry for span in spans]
+    places = [
+        (entry.cache, position) for entry in entries for position in range(entry.start, entry.end)
+    ]
+    logit_rows = [row for span in spans for row in span.logit_rows]
+    logits = fused(ids, places, logit_rows)
+    return list(torch.split(logits, [entry.num_logits for entry in entries]))
 
 
 def _product(name: str, layer: Layer, index: int, adapted: Sequence[_Span], x: Tensor) -> Tensor:
-    made = layer.products[name](x)
+    """Return a product of layer `index`, with the additions of the spans' adapters."""
+    output = layer.products[name](x)
     for span in adapted:
-        low = span.cache.adapter.layers[index] if span.cache.adapter else {}
-        if name in low:
-            made[span.rows] += low[name](x[span.rows])
-    return made
-
-
-def forward_for(model: Any) -> Forward:
-    """Return the fastest forward that a model allows."""
-    if LeanForward.fits(model):
-        return LeanForward(weights_of(model))
-    from engine.network.transformers_forward import ModuleForward
-
-    return ModuleForward(model)
+        adapter = span.entry.adapter
+        additions = adapter.layers[index] if adapter else {}
+        if name in additions:
+            output[span.rows] += additions[name](x[span.rows])
+    return output

@@ -1,13 +1,15 @@
-"""Weights in 8 or 4 bits, and their products.
+"""Weights in 8 or 4 bits and their products.
 
-8 bits: each row of a matrix has one scale, its largest magnitude over 127. 4 bits: each 32 columns
-of a row have one, kept in bfloat16, such that the value of largest magnitude becomes -8. The
-kernels quantise activations as they come, to 8 bits with one scale for 128 of them; the sums of
-such products are exact.
+- 8 bits: each row of a matrix has one scale, its largest magnitude divided by 127.
+- 4 bits: each group of 32 columns of a row has one scale in bfloat16, such that the value of the
+  largest magnitude becomes -8.
 
-The numbers are kept in the order in which the kernels read them: blocks of 16 rows; in a block,
-columns by fours; of each row four bytes. A byte of 4-bit weights holds two columns that are four
-apart, the earlier one below.
+The CPU kernels quantise activations to 8 bits when a product is computed, with one scale per 128
+values. The sums of such products are exact.
+
+The numbers are stored in the order in which the kernels read them: blocks of 16 rows, in a block
+groups of 4 columns, and of each row 4 bytes. A byte of 4-bit weights holds two columns that are
+four apart, the earlier one in the low bits.
 """
 
 from __future__ import annotations
@@ -21,118 +23,136 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.kernels.build import shared_kernels
 from engine.kernels.native import INT4, INT8, Native, NativeMatrix, matrix
+from engine.network.backend import Backend
+from engine.network.batch import DECODE_ROWS
 
 log = logging.getLogger(__name__)
 
 Bits = Literal[8, 4]
+"""Number of bits of a quantised weight."""
 
 _BLOCK = 16
+"""Number of rows in a block."""
 _COLUMNS = 32
-"""Columns are padded to a multiple; and columns that share a scale in 4 bits."""
-_FEW_ROWS = 32
-"""Of activations; above, a matrix unit is worth having weights in bfloat16 for."""
-_ROWS_AT_ONCE = 2048
-"""Of weights, quantised or made wide again."""
+"""Columns are padded to a multiple of this number. In 4 bits it is also the size of a group."""
+CHUNK_ROWS = 2048
+"""Number of matrix rows that are quantised or expanded at a time, to bound temporary memory."""
 
 
 class Quantised:
-    """A `Product` of quantised weights; also embeddings, since the two are often one matrix."""
+    """A `Product` of quantised weights. It is also a `Table`, for embeddings tied to the output."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, bits: Bits) -> None:
-        """Quantise `weight` (out, in)."""
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, bits: Bits, backend: Backend | None = None
+    ) -> None:
+        """Quantise `weight` (out, in). Without a `backend` products use torch only."""
         self.shape: tuple[int, int] = weight.shape[0], weight.shape[1]
-        self._bits = bits
         self.bias = bias
-        # By parts: what is needed in between is several times as large as the weights.
-        parts = [_quantise(part, bits) for part in torch.split(weight, _ROWS_AT_ONCE)]
-        self.numbers = torch.cat([numbers for numbers, _ in parts])
-        self.scales = torch.cat([scales for _, scales in parts])
-        self._held: NativeMatrix | None = None
-        self._gpu: ModuleType | None = None
-        """`engine.kernels.triton_products` where they can be used."""
+        self._bits = bits
+        self._backend = backend or Backend()
+        # In chunks: the temporary tensors are several times as large as the weights.
+        chunks = [_quantise(chunk, bits) for chunk in torch.split(weight, CHUNK_ROWS)]
+        self.numbers = torch.cat([numbers for numbers, _ in chunks])
+        """Quantised weights in bytes: (blocks, columns / 4 or columns / 8, 16, 4)."""
+        self.scales = torch.cat([scales for _, scales in chunks])
+        """Scales: (blocks, 16) in 8 bits, (blocks, groups, 16) in 4 bits."""
+        self._native_matrix: NativeMatrix | None = None
+        self.triton: ModuleType | None = None
+        """`engine.kernels.triton_products` if it can be used, else None."""
         if self.numbers.is_cuda:
-            self._gpu = _triton_products(bits, weight.dtype, self.numbers.device)
+            self.triton = triton_products_for(bits, weight.dtype, self.numbers.device)
 
     @property
-    def held(self) -> NativeMatrix:
-        """The matrix as the kernels see it."""
-        if self._held is None:
+    def native_matrix(self) -> NativeMatrix:
+        """The matrix in the form that the CPU kernels take."""
+        if self._native_matrix is None:
             kind = INT8 if self._bits == 8 else INT4
-            self._held = matrix(kind, self.shape, self.numbers, self.scales, self.bias)
-        return self._held
+            self._native_matrix = matrix(kind, self.shape, self.numbers, self.scales, self.bias)
+        return self._native_matrix
 
     @property
     def bytes(self) -> int:
-        """What it takes of memory."""
-        return sum(one.numel() * one.itemsize for one in (self.numbers, self.scales))
+        """Bytes of memory that weights and scales take."""
+        return sum(tensor.numel() * tensor.itemsize for tensor in (self.numbers, self.scales))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """See `engine.network.weights.Product`."""
-        gpu = self._gpu
-        if gpu is not None:
-            if x.shape[0] <= gpu.MAX_ROWS:
-                made: Tensor = gpu.product(x, self.numbers, self.scales, self.bias, self.shape[0])
-                return made
-            return self._made_wide(x)
-        native = shared_kernels().ready() if self.numbers.device.type == "cpu" else None
+        """Return Wx + b; see `engine.network.weights.Product`."""
+        triton = self.triton
+        if triton is not None:
+            if x.shape[0] > triton.MAX_ROWS:
+                return self._expanded_product(x)
+            output: Tensor = triton.product(x, self.numbers, self.scales, self.bias, self.shape[0])
+            return output
+        native = self._backend.native() if self.numbers.device.type == "cpu" else None
         if native is None:
-            return self._made_wide(x)
-        if x.shape[0] > _FEW_ROWS and not multiplies_many(native):
-            narrow = x.bfloat16()
-            parts = [
-                functional.linear(narrow, native.expand(self.held, first, count))
-                for first, count in self._parts()
-            ]
-            made = torch.cat(parts, -1).to(x.dtype)
-            return made if self.bias is None else made + self.bias
-        return native.product(self.held, x)
+            return self._expanded_product(x)
+        if x.shape[0] > DECODE_ROWS and not is_fast_for_prefill(native):
+            return self._bfloat16_product(x, native)
+        return native.product(self.native_matrix, x)
 
     def rows(self, ids: Tensor) -> Tensor:
-        """Return rows of the matrix, (n, in) in float32."""
+        """Return the rows (n, in) of the matrix with the indexes `ids`, in float32."""
         ids = ids.to(self.numbers.device)
         return self._unpacked(ids // _BLOCK, ids % _BLOCK)[:, : self.shape[1]]
 
-    def _made_wide(self, x: Tensor) -> Tensor:
-        parts = [functional.linear(x, self._wide(*part, x.dtype)) for part in self._parts()]
-        made = torch.cat(parts, -1)
-        return made if self.bias is None else made + self.bias.to(x.dtype)
+    def _bfloat16_product(self, x: Tensor, native: Native) -> Tensor:
+        """Multiply by weights that the kernels expand to bfloat16, chunk by chunk."""
+        narrow = x.bfloat16()
+        outputs = [
+            functional.linear(narrow, native.expand(self.native_matrix, first, count))
+            for first, count in self._chunks()
+        ]
+        output = torch.cat(outputs, -1).to(x.dtype)
+        return output if self.bias is None else output + self.bias
 
-    def _wide(self, first: int, count: int, dtype: torch.dtype) -> Tensor:
-        """Return rows of the matrix, (count, in) of a type."""
-        if self._gpu is not None:
-            wide: Tensor = self._gpu.expand(
+    def _expanded_product(self, x: Tensor) -> Tensor:
+        """Multiply by weights that are expanded to the dtype of `x`, chunk by chunk."""
+        outputs = [
+            functional.linear(x, self._expanded(first, count, x.dtype))
+            for first, count in self._chunks()
+        ]
+        output = torch.cat(outputs, -1)
+        return output if self.bias is None else output + self.bias.to(x.dtype)
+
+    def _expanded(self, first: int, count: int, dtype: torch.dtype) -> Tensor:
+        """Return `count` rows of the matrix from row `first` on: (count, in) in `dtype`."""
+        if self.triton is not None:
+            rows: Tensor = self.triton.expand(
                 self.numbers, self.scales, first, count, self.shape[1], dtype
             )
-            return wide
+            return rows
         return self.rows(torch.arange(first, first + count, device=self.numbers.device)).to(dtype)
 
-    def _parts(self) -> list[tuple[int, int]]:
-        rows, most = self.shape[0], _ROWS_AT_ONCE
-        return [(first, min(most, rows - first)) for first in range(0, rows, most)]
+    def _chunks(self) -> list[tuple[int, int]]:
+        """Return the first row and the number of rows of each chunk."""
+        num_rows = self.shape[0]
+        return [
+            (first, min(CHUNK_ROWS, num_rows - first)) for first in range(0, num_rows, CHUNK_ROWS)
+        ]
 
     def _unpacked(self, blocks: Tensor, lanes: Tensor) -> Tensor:
-        fours = self.numbers[blocks, :, lanes]  # (n, columns / 4 or / 8, 4)
+        """Return the rows `lanes` of the `blocks`, (n, padded columns) in float32."""
+        packed = self.numbers[blocks, :, lanes]  # (n, columns / 4 or / 8, 4)
         if self._bits == 8:
-            return (fours.flatten(1).float() - 128) * self.scales[blocks, lanes, None]
-        pairs = torch.stack([fours & 15, fours >> 4], 2).flatten(1).float() - 8
+            return (packed.flatten(1).float() - 128) * self.scales[blocks, lanes, None]
+        pairs = torch.stack([packed & 15, packed >> 4], 2).flatten(1).float() - 8
         scales = self.scales[blocks, :, lanes].float()
         return (pairs.view(len(pairs), -1, _COLUMNS) * scales[..., None]).flatten(1)
 
 
 @cache
-def _triton_products(bits: Bits, dtype: torch.dtype, device: torch.device) -> ModuleType | None:
-    """Return the products for a GPU, ready for use; None where there are none."""
+def triton_products_for(bits: Bits, dtype: torch.dtype, device: torch.device) -> ModuleType | None:
+    """Return the Triton products, ready for use, or None if they cannot be used."""
     try:
-        # Not part of every torch, and slow to import.
-        from engine.kernels import triton_products as triton_products
+        # Triton is not part of every torch build, and it is slow to import.
+        from engine.kernels import triton_products
 
         triton_products.prepare(bits, dtype, device)
-    except Exception as error:  # of Triton's many: no compiler for its launcher, no driver, ...
+    except Exception as error:  # Triton raises many kinds: no compiler, no driver, and others
         log.warning(
-            "Weights in %d bits are made wide for each product, which is slow. Triton products "
-            "cannot be used: %s",
+            "Weights in %d bits are expanded for each product, which is slow, because the Triton "
+            "products cannot be used: %s",
             bits,
             error,
         )
@@ -140,34 +160,35 @@ def _triton_products(bits: Bits, dtype: torch.dtype, device: torch.device) -> Mo
     return triton_products
 
 
-def multiplies_many(native: Native) -> bool:
-    """Whether the kernels are the fastest for many rows of activations.
+def is_fast_for_prefill(native: Native) -> bool:
+    """Return whether the kernels are the fastest way to multiply many rows of activations.
 
-    A matrix unit is faster, and without wide vectors so may torch be; both want weights that are
-    made wide again.
+    They are not with a matrix unit, and torch may also be faster without wide vectors. Both need
+    weights that are expanded.
     """
     return native.is_fast_for_many_rows(INT8) and not torch.cpu._is_amx_tile_supported()
 
 
 def _quantise(weight: Tensor, bits: Bits) -> tuple[Tensor, Tensor]:
+    """Return packed numbers and scales of `weight` (out, in)."""
     rows, columns = weight.shape
     padded = functional.pad(weight.float(), (0, -columns % _COLUMNS, 0, -rows % _BLOCK))
-    numbers, scales = _eight(padded) if bits == 8 else _four(padded)
+    numbers, scales = _to_8_bits(padded) if bits == 8 else _to_4_bits(padded)
     return _packed(numbers, bits), scales
 
 
-def _eight(weight: Tensor) -> tuple[Tensor, Tensor]:
+def _to_8_bits(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Return numbers (out, in) with an offset of 128, and scales (blocks, 16)."""
     scales = weight.abs().amax(1).clamp(min=1e-30) / 127
     numbers = (weight / scales[:, None]).round() + 128
     return numbers.to(torch.uint8), scales.view(-1, _BLOCK).contiguous()
 
 
-def _four(weight: Tensor) -> tuple[Tensor, Tensor]:
+def _to_4_bits(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Return numbers (out, in) with an offset of 8, and scales (blocks, groups, 16)."""
     groups = weight.view(len(weight), -1, _COLUMNS)
-    most = groups.gather(2, groups.abs().argmax(2, keepdim=True))
-    scales = (most / -8).bfloat16()
+    largest = groups.gather(2, groups.abs().argmax(2, keepdim=True))
+    scales = (largest / -8).bfloat16()
     divisor = torch.where(scales == 0, 1.0, scales.float())
     numbers = ((groups / divisor).round() + 8).clamp(0, 15)
     by_block = scales.view(-1, _BLOCK, groups.shape[1]).transpose(1, 2).contiguous()
@@ -175,10 +196,10 @@ def _four(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _packed(numbers: Tensor, bits: Bits) -> Tensor:
-    """Return (blocks, columns / 4 or / 8, 16, 4) of bytes."""
+    """Return numbers (out, in) in bytes: (blocks, columns / 4 or columns / 8, 16, 4)."""
     blocks, columns = len(numbers) // _BLOCK, numbers.shape[1]
     if bits == 8:
         return numbers.view(blocks, _BLOCK, columns // 4, 4).transpose(1, 2).contiguous()
     pairs = numbers.view(blocks, _BLOCK, columns // 8, 2, 4)
-    bytes_: Tensor = pairs[..., 0, :] | pairs[..., 1, :] << 4
-    return bytes_.transpose(1, 2).contiguous()
+    packed: Tensor = pairs[..., 0, :] | pairs[..., 1, :] << 4
+    return packed.transpose(1, 2).contiguous()

@@ -1,14 +1,14 @@
-"""A decoding step in static shapes: the same operations on the same addresses for every step of a
-bucket, so that they can be recorded once and replayed (`engine.network.cuda_graphs`).
+"""A decoding step with static shapes, so that it can be recorded once and replayed.
 
-A step has a few rows: the next id and guesses of one sequence, or those of several. It is padded to
-a bucket. What differs from step to step lies in one small tensor of inputs: ids, where their keys
-and values go, positions, and where each sequence's rows begin in the arena. Nothing in between asks
-the host.
+Every step of a bucket runs the same operations on the same addresses; `engine.network.cuda_graphs`
+records them. A step has a few rows: the next token and draft tokens of one sequence, or single
+tokens of several. It is padded to the size of its bucket. All that differs from step to step is in
+one small input tensor: token ids, rows of the arena to write, positions, and the first row of each
+sequence. No operation in between asks the host.
 
-Columns that a sequence has no row for yet read the arena's row of zeros, not what a slot held
-before: a masked share is 0, and 0 times the NaN of some stale row would be NaN. Padded rows write
-to the scratch row, and what they compute is not looked at.
+A column for which a sequence has no row yet reads the arena's zero row, not old content of a slot:
+the weight of a masked column is 0, and 0 times a NaN in an old row would be NaN. Padding writes to
+the scratch row, and its results are not used.
 """
 
 from __future__ import annotations
@@ -19,16 +19,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.decoding.sequence import Part
 from engine.kv_cache.arena import Arena
+from engine.network.batch import DECODE_ROWS, BatchEntry
 from engine.network.weights import Weights
 
-MOST_ROWS = 32
-"""Of a step; what has more is a prefill, and bound by arithmetic."""
-
-_ROWS = (1, 2, 4, 8, 16, MOST_ROWS)
-_SHORTEST = 256
-"""Columns of the shortest bucket."""
+_ROWS = (1, 2, 4, 8, 16, DECODE_ROWS)
+"""Numbers of rows to which a step is padded."""
+_MIN_COLUMNS = 256
+"""Number of columns of the smallest bucket."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,34 +34,36 @@ class Bucket:
     """The shapes of a step."""
 
     columns: int
-    """Rows of each sequence that are looked at."""
+    """Number of cache rows of each sequence that the attention reads."""
     sequences: int
+    """Number of sequences."""
     rows: int
-    """Of each sequence."""
+    """Number of rows per sequence."""
 
     @property
-    def count(self) -> int:
-        """Rows of the step."""
+    def num_rows(self) -> int:
+        """Number of rows of the whole step."""
         return self.sequences * self.rows
 
 
-def buckets(window: int) -> list[Bucket]:
-    """Return all there are, the smallest first: rows of one sequence, or single rows of several.
+def all_buckets(window: int) -> list[Bucket]:
+    """Return all buckets, the smallest first: rows of one sequence, or single rows of several.
 
-    Rows and columns are powers of two, so that little is padded and few are to be recorded: 66 for
-    a window of 8,192. Weights take most of a step, and padding does not touch those.
+    Rows and columns are powers of two. This wastes little on padding and keeps the number of
+    recordings small: 66 for a context window of 8,192. Padding does not add to reading the weights,
+    which takes most of a step.
     """
     shapes = [(1, rows) for rows in _ROWS] + [(rows, 1) for rows in _ROWS[1:]]
-    return [Bucket(columns, *shape) for columns in _columns(window) for shape in shapes]
+    return [Bucket(columns, *shape) for columns in _column_sizes(window) for shape in shapes]
 
 
-def _columns(window: int) -> list[int]:
-    found = []
-    columns = _SHORTEST
+def _column_sizes(window: int) -> list[int]:
+    sizes = []
+    columns = _MIN_COLUMNS
     while columns < window:
-        found.append(columns)
+        sizes.append(columns)
         columns *= 2
-    return [*found, window]
+    return [*sizes, window]
 
 
 class StaticStep:
@@ -71,106 +71,105 @@ class StaticStep:
 
     def __init__(self, weights: Weights, arena: Arena) -> None:
         self._weights, self._arena = weights, arena
-        self._columns = _columns(arena.shape.capacity)
-        self._inputs = torch.zeros(4, MOST_ROWS, dtype=torch.int64, device=weights.device)
-        """Rows: ids, places, positions, bases."""
-        size = MOST_ROWS, weights.tokens.shape[0]
+        self._column_sizes = _column_sizes(arena.shape.capacity)
+        self._inputs = torch.zeros(4, DECODE_ROWS, dtype=torch.int64, device=weights.device)
+        """One row each: token ids, arena rows to write, positions, first arena rows."""
+        size = DECODE_ROWS, weights.tokens.shape[0]
         self._logits = torch.zeros(size, dtype=torch.float32, device=weights.device)
 
-    def put(self, parts: Sequence[Part]) -> Bucket:
-        """Set the inputs and return their bucket; the copy to the device is not waited for.
+    def set_inputs(self, entries: Sequence[BatchEntry]) -> Bucket:
+        """Set the inputs of the next step and return its bucket.
 
-        The parts' caches are slots of the arena, their rows at most MOST_ROWS. No parts at all are
-        padding, which any bucket may be computed with. Raises ValueError beyond a window.
+        The copy to the device is asynchronous. The caches of the entries are slots of the arena,
+        with at most `DECODE_ROWS` new rows in total. Without entries the inputs are padding, with
+        which any bucket can be computed. Raises ValueError beyond a context window.
         """
-        inputs = _Inputs(self._arena)
-        for part in parts:
-            inputs.add(part)
-        count = next(one for one in _ROWS if one >= len(inputs.ids))
-        columns = next(one for one in self._columns if one >= inputs.columns)
-        # The allocator of pinned memory keeps it until the copy is through.
-        pinned = self._inputs.device.type == "cuda"
-        made = torch.tensor(inputs.padded(), dtype=torch.int64, pin_memory=pinned)
-        self._inputs.copy_(made, non_blocking=True)
-        return Bucket(columns, count, 1) if len(parts) > 1 else Bucket(columns, 1, count)
+        inputs = _StepInputs(self._arena)
+        for entry in entries:
+            inputs.add(entry)
+        num_rows = next(rows for rows in _ROWS if rows >= len(inputs.ids))
+        columns = next(size for size in self._column_sizes if size >= inputs.columns)
+        # The allocator of pinned memory keeps the tensor until the copy has finished.
+        pin_memory = self._inputs.device.type == "cuda"
+        host_inputs = torch.tensor(inputs.padded(), dtype=torch.int64, pin_memory=pin_memory)
+        self._inputs.copy_(host_inputs, non_blocking=True)
+        return Bucket(columns, num_rows, 1) if len(entries) > 1 else Bucket(columns, 1, num_rows)
 
-    def logits(self, rows: int) -> Tensor:
-        """Return a copy of what the last step said of its first rows: (rows, vocab) in float32."""
-        return self._logits[:rows].clone()
+    def logits(self, num_rows: int) -> Tensor:
+        """Return a copy of the float32 logits (num_rows, vocab) of the last step's first rows."""
+        return self._logits[:num_rows].clone()
 
     def compute(self, bucket: Bucket) -> None:
-        """Compute what the inputs say: write keys, values, logits. Never waits for the device."""
-        held = self._weights
-        ids, places, positions, bases = self._inputs[:, : bucket.count].unbind()
-        index, mask = self._seen(bucket, positions, bases[: bucket.sequences])
-        hidden = held.tokens.rows(ids).to(held.dtype) + held.positions[positions]
-        for layer, rows in zip(held.layers, self._arena.rows, strict=True):
+        """Compute the current inputs: write keys, values and logits. This never synchronizes."""
+        weights = self._weights
+        ids, places, positions, bases = self._inputs[:, : bucket.num_rows].unbind()
+        index, mask = self._columns(bucket, positions, bases[: bucket.sequences])
+        hidden = weights.tokens.rows(ids).to(weights.dtype) + weights.positions[positions]
+        for layer, rows in zip(weights.layers, self._arena.rows, strict=True):
             mixed = layer.products["attn.c_attn"](layer.norm_1(hidden))
-            both = mixed[:, held.width :].reshape(bucket.count, 2, held.head_dim)
+            both = mixed[:, weights.width :].reshape(bucket.num_rows, 2, weights.head_dim)
             rows.index_copy_(1, places, both.transpose(0, 1))
-            seen = self._attend(mixed[:, : held.width], rows, index, mask, bucket)
-            hidden = hidden + layer.products["attn.c_proj"](seen)
-            inner = held.activation(layer.products["mlp.c_fc"](layer.norm_2(hidden)))
+            attention = self._attend(mixed[:, : weights.width], rows, index, mask, bucket)
+            hidden = hidden + layer.products["attn.c_proj"](attention)
+            inner = weights.activation(layer.products["mlp.c_fc"](layer.norm_2(hidden)))
             hidden = hidden + layer.products["mlp.c_proj"](inner)
-        self._logits[: bucket.count] = held.head(held.last_norm(hidden))
+        self._logits[: bucket.num_rows] = weights.head(weights.last_norm(hidden))
 
-    def _seen(self, bucket: Bucket, positions: Tensor, bases: Tensor) -> tuple[Tensor, Tensor]:
-        """Return which rows of a layer are looked at, and what is added to their scores.
+    def _columns(self, bucket: Bucket, positions: Tensor, bases: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the arena rows that the attention reads, and the mask to add to its scores.
 
-        (2 * sequences * columns,) for keys and values, and (sequences, rows, 1, columns) of 0 and
-        minus infinity.
+        The rows are (2 * sequences * columns,), for keys and values. The mask is (sequences, rows,
+        1, columns) and contains 0 and minus infinity.
         """
         by_row = positions.view(bucket.sequences, bucket.rows, 1)
         columns = torch.arange(bucket.columns, device=positions.device)
-        beyond = columns > by_row.amax(1)
-        keys = (bases[:, None] + columns).masked_fill_(beyond, self._arena.zero_row).flatten()
+        is_empty = columns > by_row.amax(1)
+        keys = (bases[:, None] + columns).masked_fill_(is_empty, self._arena.zero_row).flatten()
         index = torch.cat([keys, keys + self._arena.rows.shape[2]])
-        later = columns > by_row
-        mask = torch.zeros(later.shape, device=later.device).masked_fill_(later, -torch.inf)
-        return index, mask[:, :, None]
+        is_future = columns > by_row
+        mask = torch.zeros(is_future.shape, device=is_future.device)
+        return index, mask.masked_fill_(is_future, -torch.inf)[:, :, None]
 
     def _attend(
         self, query: Tensor, rows: Tensor, index: Tensor, mask: Tensor, bucket: Bucket
     ) -> Tensor:
-        """Return what each query sees, (count, width), of a layer's `rows` (2, rows, head_dim)."""
+        """Return the attention output (num_rows, width) over a layer's `rows` (2, rows, dim)."""
         heads, dim = self._weights.heads, self._weights.head_dim
-        found = rows.view(-1, dim).index_select(0, index)
-        keys, values = found.view(2, bucket.sequences, bucket.columns, dim).unbind()
-        # The heads of a sequence's queries are rows of one matrix, as in
-        # `engine.network.attention`.
+        gathered = rows.view(-1, dim).index_select(0, index)
+        keys, values = gathered.view(2, bucket.sequences, bucket.columns, dim).unbind()
+        # The heads of a sequence's queries are rows of one matrix, as in network/attention.py.
         by_head = query.reshape(bucket.sequences, bucket.rows * heads, dim)
         scores = (by_head @ keys.mT).view(bucket.sequences, bucket.rows, heads, bucket.columns)
         shares = torch.add(mask, scores, alpha=self._weights.scale).softmax(-1).flatten(1, 2)
-        return (shares.to(values.dtype) @ values).view(bucket.count, heads * dim)
+        return (shares.to(values.dtype) @ values).view(bucket.num_rows, heads * dim)
 
 
-class _Inputs:
-    """What a step is told, as it is put together."""
+class _StepInputs:
+    """The inputs of one step while they are collected."""
 
     def __init__(self, arena: Arena) -> None:
         self._arena = arena
         self.ids: list[int] = []
         self.columns = 1
-        """Rows of the longest sequence, with those of the step."""
+        """Number of rows of the longest sequence, including those of the step."""
         self._places: list[int] = []
         self._positions: list[int] = []
         self._bases: list[int] = []
-        """Of the first sequence, or of each row where there are several."""
+        """First arena row of the sequence of each row."""
 
-    def add(self, part: Part) -> None:
-        """Add the rows of a sequence; raises ValueError beyond its window."""
-        assert part.cache.slot is not None
-        base, start = part.cache.slot.base, len(part.cache.ids)
-        end = start + len(part.ids)
-        part.cache.reserve(end)
-        self.ids += part.ids
+    def add(self, entry: BatchEntry) -> None:
+        """Add the rows of a sequence. Raises ValueError beyond its context window."""
+        assert entry.cache.slot is not None
+        base, start, end = entry.cache.slot.base, entry.start, entry.end
+        entry.cache.reserve(end)
+        self.ids += entry.ids
         self.columns = max(self.columns, end)
         self._places += range(base + start, base + end)
         self._positions += range(start, end)
-        self._bases += [base] * len(part.ids)
+        self._bases += [base] * len(entry.ids)
 
     def padded(self) -> list[list[int]]:
-        """Return the inputs at full length."""
+        """Return the inputs, each padded to `DECODE_ROWS` values."""
         scratch = self._arena.scratch_row
         rows = (self.ids, 0), (self._places, scratch), (self._positions, 0), (self._bases, scratch)
-        return [[*row, *[padding] * (MOST_ROWS - len(row))] for row, padding in rows]
+        return [[*row, *[padding] * (DECODE_ROWS - len(row))] for row, padding in rows]

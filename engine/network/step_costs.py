@@ -1,8 +1,9 @@
-"""What a forward pass costs by how many ids it computes, learned while running.
+"""The measured duration of a forward pass by its number of rows.
 
-A pass over a few ids takes hardly longer than one over a single id where weights are read from
-memory (decoding), and in proportion to its ids where it is arithmetic (prefill). Where one turns
-into the other depends on the device and the model, so it is measured.
+A pass over a few rows takes hardly longer than a pass over one row while reading the weights from
+memory is the limit (decoding). It takes time in proportion to its rows while arithmetic is the
+limit (prefill). Where one changes into the other depends on the device and the model, so the
+durations are measured while the engine runs.
 """
 
 from __future__ import annotations
@@ -10,106 +11,69 @@ from __future__ import annotations
 from bisect import bisect_left
 
 _SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256, 512)
-_GUESSED_SHARE = 0.05
-"""Of a pass over one id, for each id more, before anything is known: as measured at 1B on a CPU."""
-_LEARNING = 0.2
-"""Weight of the newest time in the average."""
-_OUTLIER = 4.0
-"""A time so many times the average is the neighbours', not the model's."""
-
-_CHANCES = 20
-"""Steps in which the chance of a guess is told apart."""
-_KEEP_DRAFTS_FOR = 32
-"""Passes; costs do not change faster than that."""
+"""Numbers of rows whose durations are measured."""
+_ASSUMED_SHARE = 0.05
+"""Assumed cost of each further row, in passes over one row, before anything is measured. The value
+was measured with a model of 1B parameters on a CPU."""
+_LEARNING_RATE = 0.2
+"""Weight of the newest duration in the moving average."""
+_MAX_OUTLIER = 4.0
+"""Durations above this multiple of the average are clipped: other programs caused them."""
 
 
 class StepCosts:
-    """Milliseconds a pass, by its number of ids."""
+    """Milliseconds per forward pass, by the number of its rows."""
 
     def __init__(self) -> None:
-        self.others = 0
-        """Ids that the next pass computes for other answers; told by the step loop."""
-        self.aside_ms = 0.0
-        """What the pass that is being timed spent on something else: a draft model's guesses."""
-        self._known: dict[int, float] = {}
+        self.num_measured = 0
+        """Number of durations recorded so far."""
+        self._average_ms: dict[int, float] = {}
         self._sizes: list[int] = []
-        self._learned = 0
-        self._drafts: dict[tuple[int, int, int, int], tuple[int, float]] = {}
-        """Best drafts as they were found, for a while."""
 
-    def learn(self, ids: int, milliseconds: float) -> None:
-        """Take the time of one pass."""
-        milliseconds, self.aside_ms = milliseconds - self.aside_ms, 0.0
-        size = _SIZES[min(bisect_left(_SIZES, ids), len(_SIZES) - 1)]
-        # Near the upper end of its bucket, or it says little about it.
-        if ids < 0.75 * size or ids > size:
+    def record(self, num_rows: int, milliseconds: float) -> None:
+        """Record the duration of one pass."""
+        size = _SIZES[min(bisect_left(_SIZES, num_rows), len(_SIZES) - 1)]
+        # Only a number near the upper end of its bucket says something about the bucket.
+        if num_rows < 0.75 * size or num_rows > size:
             return
-        before = self._known.get(size)
-        if before is None:
-            self._known[size] = milliseconds
-            self._sizes = sorted(self._known)
+        average = self._average_ms.get(size)
+        if average is None:
+            self._average_ms[size] = milliseconds
+            self._sizes = sorted(self._average_ms)
         else:
-            told = min(milliseconds, _OUTLIER * before)
-            self._known[size] = before + _LEARNING * (told - before)
-        self._learned += 1
-        if self._learned % _KEEP_DRAFTS_FOR == 0:
-            self._drafts.clear()
+            clipped = min(milliseconds, _MAX_OUTLIER * average)
+            self._average_ms[size] = average + _LEARNING_RATE * (clipped - average)
+        self.num_measured += 1
 
-    def of(self, ids: int) -> float:
-        """Return what a pass over so many ids takes; only ratios mean anything before the first."""
+    def milliseconds(self, num_rows: int) -> float:
+        """Return the expected duration of a pass over `num_rows` rows, in milliseconds.
+
+        Before the first measurement only ratios of the results are meaningful.
+        """
         sizes = self._sizes
         if not sizes:
-            return 1.0 + _GUESSED_SHARE * (ids - 1)
-        at = bisect_left(sizes, ids)
-        if at == 0:
-            # Nothing so small was measured: as much cheaper as guessed.
-            return self._known[sizes[0]] * _guess(ids) / _guess(sizes[0])
-        low = sizes[at - 1]
-        if at == len(sizes):
-            return self._known[low] * _guess(ids) / _guess(low)
-        high = sizes[at]
-        share = (ids - low) / (high - low)
-        return self._known[low] * (1 - share) + max(self._known[high], self._known[low]) * share
+            return _assumed_cost(num_rows)
+        index = bisect_left(sizes, num_rows)
+        if index == 0 or index == len(sizes):
+            nearest = sizes[min(index, len(sizes) - 1)]
+            return self._average_ms[nearest] * _assumed_cost(num_rows) / _assumed_cost(nearest)
+        low, high = sizes[index - 1], sizes[index]
+        low_ms, high_ms = self._average_ms[low], self._average_ms[high]
+        share = (num_rows - low) / (high - low)
+        return low_ms * (1 - share) + max(high_ms, low_ms) * share
 
-    def within(self, milliseconds: float, least: int, most: int) -> int:
-        """Return how many ids a pass of that time computes, within bounds."""
-        if not self._known:
-            return most
-        while least < most:
-            middle = (least + most + 1) // 2
-            if self.of(middle) <= milliseconds:
-                least = middle
+    def max_rows_within(self, milliseconds: float, min_rows: int, max_rows: int) -> int:
+        """Return the number of rows that a pass of this duration computes, within the bounds."""
+        if not self._average_ms:
+            return max_rows
+        while min_rows < max_rows:
+            middle = (min_rows + max_rows + 1) // 2
+            if self.milliseconds(middle) <= milliseconds:
+                min_rows = middle
             else:
-                most = middle - 1
-        return least
-
-    def best_draft(self, chance: float, most: int, each_ms: float = 0.0) -> tuple[int, float]:
-        """Return how many ids to guess, at most so many, for the most ids a millisecond: and those.
-
-        `chance` is that of each guess to be right if those before it were, `each_ms` what it costs
-        to make one.
-        """
-        # A tenth of a pass is near enough to remember a draft by.
-        share = round(10 * each_ms / self.of(1))
-        key = (round(chance * _CHANCES), self.others, most, share)
-        if key not in self._drafts:
-            self._drafts[key] = self._best_draft(key[0] / _CHANCES, self.others, most, each_ms)
-        return self._drafts[key]
-
-    def _best_draft(
-        self, chance: float, others: int, most: int, each_ms: float
-    ) -> tuple[int, float]:
-        best, best_rate = 0, (1 + others) / self.of(1 + others)
-        expected, right = 1.0, 1.0
-        for guessed in range(1, most + 1):
-            right *= chance
-            expected += right
-            cost = self.of(1 + guessed + others) + guessed * each_ms
-            rate = (expected + others) / cost
-            if rate > best_rate:
-                best, best_rate = guessed, rate
-        return best, best_rate
+                max_rows = middle - 1
+        return min_rows
 
 
-def _guess(ids: int) -> float:
-    return 1.0 + _GUESSED_SHARE * (ids - 1)
+def _assumed_cost(num_rows: int) -> float:
+    return 1.0 + _ASSUMED_SHARE * (num_rows - 1)

@@ -1,7 +1,7 @@
-"""Several chunks as one, where they come faster than anybody reads.
+"""Combines chunks that arrive faster than a consumer can use them.
 
-Each chunk that is handed over wakes the event loop, which wants the interpreter that the next step
-wants too, and costs a message on the wire and a look at it on the other side.
+Each emitted chunk wakes up the event loop, which competes with the next step for the interpreter
+lock. Over HTTP it also costs a message and its parsing.
 """
 
 from __future__ import annotations
@@ -11,48 +11,51 @@ from collections.abc import Callable
 
 from engine.api import Chunk
 
-_HOLD_S = 0.02
-"""A chunk is held for so long at most, or for one step, if that takes longer."""
+_MAX_HOLD_S = 0.02
+"""Maximum number of seconds for which a chunk is held, or one step if that takes longer."""
 
 
-class Gathering:
-    """Hands chunks on: at once what may be all that is wanted, the rest in few pieces.
+class ChunkBatcher:
+    """Emits chunks, several of them as one.
 
-    What may be all is the end of a line, and whatever a line begins with; from either, somebody may
-    see that the rest is not wanted.
+    Chunks that end or start a line are emitted immediately, because the consumer may stop there.
+    Others are held for up to 20 ms.
     """
 
-    def __init__(self, give: Callable[[Chunk], None], *, at_once: bool) -> None:
-        """`at_once` is whether the first chunk is waited for by itself."""
-        self._give = give
+    def __init__(self, emit: Callable[[Chunk], None], *, is_first_urgent: bool) -> None:
+        """Create a batcher; with `is_first_urgent` the first chunk is emitted immediately."""
+        self._emit = emit
         self._held: Chunk | None = None
-        self._begins_line = False
-        self._given = float("-inf") if at_once else time.monotonic()
+        self._is_line_start = False
+        self._emitted = float("-inf") if is_first_urgent else time.monotonic()
 
     def __call__(self, chunk: Chunk) -> None:
-        """Take a chunk."""
-        held = chunk if self._held is None else _joined(self._held, chunk)
+        """Emit a chunk, or hold it until a later one."""
+        combined = chunk if self._held is None else _combined(self._held, chunk)
         now = time.monotonic()
-        if chunk.finish is None and not self._telling(chunk.text) and now - self._given < _HOLD_S:
-            self._held = held
+        is_urgent = chunk.finish is not None or self._is_decisive(chunk.text)
+        if not is_urgent and now - self._emitted < _MAX_HOLD_S:
+            self._held = combined
             return
-        self._held, self._given = None, now
-        self._give(held)
+        self._held, self._emitted = None, now
+        self._emit(combined)
 
-    def _telling(self, text: str) -> bool:
-        last = text.rpartition("\n")[2]
-        telling = len(last) < len(text) or (self._begins_line and bool(last.strip()))
-        self._begins_line = not last.strip() and (len(last) < len(text) or self._begins_line)
-        return telling
+    def _is_decisive(self, text: str) -> bool:
+        """Return whether the text ends or starts a line."""
+        last_line = text.rpartition("\n")[2]
+        ends_line = len(last_line) < len(text)
+        starts_line = self._is_line_start and bool(last_line.strip())
+        self._is_line_start = not last_line.strip() and (ends_line or self._is_line_start)
+        return ends_line or starts_line
 
 
-def _joined(first: Chunk, then: Chunk) -> Chunk:
+def _combined(first: Chunk, second: Chunk) -> Chunk:
     size = len(first.text)
     return Chunk(
-        first.text + then.text,
-        (*first.ids, *then.ids),
-        (*first.logprobs, *then.logprobs),
-        (*first.ends, *(size + end for end in then.ends)),
-        then.finish,
-        then.usage,
+        first.text + second.text,
+        (*first.ids, *second.ids),
+        (*first.logprobs, *second.logprobs),
+        (*first.ends, *(size + end for end in second.ends)),
+        second.finish,
+        second.usage,
     )

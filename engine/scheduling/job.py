@@ -1,43 +1,78 @@
-"""What callers hand to the engine's thread, and how its answers come back to their event loop."""
+"""A job: one request on its way through the engine's thread.
+
+Importing this module does not import torch.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from engine.api import Priority
+from engine.api import Chunk, GenerationRequest, Priority, TokenLogprob
 
-DONE = object()
-"""The last thing that a job is given, whatever became of it."""
+
+@dataclass(frozen=True, slots=True)
+class ScoringRequest:
+    """A text whose log-probabilities are needed."""
+
+    prompt: tuple[int, ...]
+    """Token ids of the text, at least one."""
+    num_top: int
+    """Number of likeliest alternatives to report per token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The result of a `ScoringRequest`."""
+
+    logprobs: tuple[TokenLogprob | None, ...]
+    """The log-probability of each token; None for the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfStream:
+    """The last event of every job, also of a failed or cancelled one."""
+
+
+JobEvent = Chunk | Scores | Exception | EndOfStream
+"""What a job emits: chunks or scores, at most one exception, and the end of the stream."""
 
 
 @dataclass(eq=False)
 class Job:
-    """Something to compute for a caller on an event loop."""
+    """A request, and where its results go."""
 
-    work: Callable[..., Any]
-    """Called with (decoder, cache, give): returns an `engine.decoding.sequence.Work`."""
-    prompt: tuple[int, ...]
-    priority: Priority
+    request: GenerationRequest | ScoringRequest
+    emit: Callable[[JobEvent], None]
+    """Called in the engine's thread with each event. It must not block."""
     number: int
-    """In order of arrival."""
-    loop: asyncio.AbstractEventLoop
-    adapter: str | None = None
-    room: int = 0
-    """Ids that may be written behind the prompt."""
-    reuses: bool = True
-    """Whether rows that are there of the prompt need no computing."""
+    """Position in the order of arrival."""
     arrived: float = field(default_factory=time.monotonic)
-    answers: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
+    """Time of arrival, in seconds of the monotonic clock."""
     cancelled: threading.Event = field(default_factory=threading.Event)
+    """Set by the caller when it does not need the rest of the output."""
 
-    def give(self, answer: Any) -> None:
-        """Hand over an answer; a caller whose loop is closed wants none."""
-        try:
-            self.loop.call_soon_threadsafe(self.answers.put_nowait, answer)
-        except RuntimeError:
-            self.cancelled.set()
+    @property
+    def priority(self) -> Priority:
+        """Priority in the schedule. Scoring has that of a chat."""
+        if isinstance(self.request, ScoringRequest):
+            return Priority.CHAT
+        return self.request.priority
+
+    @property
+    def adapter(self) -> str | None:
+        """Name of the LoRA adapter to use, None for the base model."""
+        return None if isinstance(self.request, ScoringRequest) else self.request.adapter
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Maximum number of tokens to generate."""
+        return 0 if isinstance(self.request, ScoringRequest) else self.request.max_new_tokens
+
+    @property
+    def reuse_cache(self) -> bool:
+        """Whether rows of the prompt in the prefix cache may be reused. Scoring needs all
+        logits."""
+        return not isinstance(self.request, ScoringRequest)

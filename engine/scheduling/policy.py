@@ -1,6 +1,8 @@
-"""Who takes part in the next step: completion before chat, newest before stale, nobody starved.
+"""Selects which sequences take part in the next step.
 
-What nobody waits for yet is computed only when nobody waits.
+- Completions come before chats, and recent completions before older ones.
+- No sequence waits forever.
+- Prefetches are computed only when nothing else is.
 """
 
 from __future__ import annotations
@@ -9,60 +11,78 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.api import Priority
+from engine.network.batch import DECODE_ROWS
 
-SHORT = 32
-"""Ids: what has no more to compute goes into every step; a longer prefill goes in portions."""
+MIN_PREFILL_CHUNK = 16
+"""Minimum number of tokens of a prefill chunk."""
 
-LEAST_PORTION = 16
-"""Ids of a prefill a step at least."""
-
-PATIENCE_S = 0.5
-"""A completion that has waited for so long goes before newer ones."""
+MAX_WAIT_S = 0.5
+"""Seconds after which a completion comes before newer ones."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """One answer under way, as far as planning goes."""
+class RunningSequence:
+    """The facts about a running sequence that scheduling depends on."""
 
     priority: Priority
     number: int
-    """In order of arrival."""
+    """Position in the order of arrival."""
     waited_s: float
-    left: int
-    """Ids of its present step that are still to compute."""
+    """Seconds since its arrival."""
+    num_left: int
+    """Number of tokens that its current step still has to compute."""
+
+    @property
+    def is_decoding(self) -> bool:
+        """Whether the rest of its current step fits into a decoding step."""
+        return self.num_left <= DECODE_ROWS
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Indexes of answers."""
+class PrefillChunk:
+    """A part of a prefill."""
 
-    together: tuple[int, ...]
-    """Those whose present step is computed to its end, in one pass."""
-    portion: tuple[int, int] | None
-    """After that, so many ids of one prefill: (index, ids)."""
+    index: int
+    """Index of the sequence."""
+    num_tokens: int
+    """Number of tokens to compute."""
 
 
-def plan(waiting: Sequence[Waiting], budget: int, *, chats_turn: bool) -> Plan:
-    """Return what the next step computes.
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What the next step computes."""
 
-    `budget` is how many ids a step may have for nobody to notice it, `chats_turn` whether chats
-    take part although there are completions.
+    decode_batch: tuple[int, ...]
+    """Indexes of the sequences whose current step is completed, in one forward pass."""
+    prefill_chunk: PrefillChunk | None
+    """A chunk of one prefill that is computed after the batch, if there is one."""
+
+
+def select_next_step(
+    running: Sequence[RunningSequence], max_tokens: int, *, is_chat_turn: bool
+) -> StepPlan:
+    """Return what the next step computes for the running sequences, at least one.
+
+    `max_tokens` is the number of tokens that a step may have without a noticeable delay. With
+    `is_chat_turn` chats take part although completions are running.
     """
-    first = min(one.priority for one in waiting)
-    last = Priority.CHAT if first == Priority.COMPLETION and chats_turn else first
-    taking_part = [at for at, one in enumerate(waiting) if one.priority <= last]
-    order = sorted(taking_part, key=lambda at: _rank(waiting[at]))
-    together = tuple(at for at in order if waiting[at].left <= SHORT)
-    rest = budget - sum(waiting[at].left for at in together)
-    long = next((at for at in order if waiting[at].left > SHORT), None)
-    if long is None:
-        return Plan(together, None)
-    return Plan(together, (long, min(waiting[long].left, max(LEAST_PORTION, rest))))
+    highest = min(sequence.priority for sequence in running)
+    with_chats = highest == Priority.COMPLETION and is_chat_turn
+    lowest = Priority.CHAT if with_chats else highest
+    selected = [index for index, sequence in enumerate(running) if sequence.priority <= lowest]
+    order = sorted(selected, key=lambda index: _rank(running[index]))
+    decode_batch = tuple(index for index in order if running[index].is_decoding)
+    tokens_left = max_tokens - sum(running[index].num_left for index in decode_batch)
+    prefill = next((index for index in order if not running[index].is_decoding), None)
+    if prefill is None:
+        return StepPlan(decode_batch, None)
+    num_tokens = min(running[prefill].num_left, max(MIN_PREFILL_CHUNK, tokens_left))
+    return StepPlan(decode_batch, PrefillChunk(prefill, num_tokens))
 
 
-def _rank(one: Waiting) -> tuple[object, ...]:
-    """Return the place of an answer among others: the least first."""
-    if one.priority != Priority.COMPLETION:
-        return (1 + one.priority, one.number)
-    # Whoever types on wants the newest alone, but several type at once.
-    return (0, one.number) if one.waited_s > PATIENCE_S else (1, -one.number)
+def _rank(sequence: RunningSequence) -> tuple[int, int]:
+    """Return the sort key of a sequence: the smallest comes first."""
+    if sequence.priority != Priority.COMPLETION:
+        return 1 + sequence.priority, sequence.number
+    # A user who types on needs only the newest completion. But several users may share the engine.
+    return (0, sequence.number) if sequence.waited_s > MAX_WAIT_S else (1, -sequence.number)

@@ -1,8 +1,8 @@
-"""The step loop: every step computes the next ids of all answers under way, in one pass.
+"""The step loop: each step computes the next tokens of all running sequences in one forward pass.
 
-A pass over the next ids of several answers reads the weights once for all of them (continuous
-batching; Yu et al. 2022, Orca). Answers come and go between steps. Each has a KV cache of its own
-out of the pool, so what one computes never depends on who else is there.
+A pass over the next tokens of several sequences reads the weights once for all of them (continuous
+batching; Yu et al. 2022, Orca). Sequences start and end between steps. Each has its own KV cache
+from the pool, so its output never depends on the other sequences.
 """
 
 from __future__ import annotations
@@ -11,263 +11,343 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from engine.api import EngineMetrics, Priority
-from engine.decoding.logits_reader import Reading, read
-from engine.decoding.sequence import Part, TokenSequence
+from engine.decoding.generation import DecodingContext, check_request, generate
+from engine.decoding.logits_reader import LogitsRequest, TokenChoices, read_logits
+from engine.decoding.scoring import score
+from engine.decoding.sequence import Steps, TokenSequence
 from engine.errors import OutOfMemoryError, StarcoderError
 from engine.kv_cache.cache import BLOCK, KVCache
 from engine.kv_cache.pool import CachePool, default_limit
-from engine.loading.load import Loaded
+from engine.machine import is_out_of_memory
+from engine.network.batch import DECODE_ROWS, BatchEntry
 from engine.network.lora import Adapter
-from engine.scheduling.job import DONE, Job
-from engine.scheduling.policy import LEAST_PORTION, SHORT, Waiting, plan
+from engine.scheduling.chunk_batching import ChunkBatcher
+from engine.scheduling.job import EndOfStream, Job, Scores, ScoringRequest
+from engine.scheduling.policy import MIN_PREFILL_CHUNK, RunningSequence, select_next_step
 
 log = logging.getLogger(__name__)
 
-_MOST_AT_ONCE = {Priority.COMPLETION: 16, Priority.CHAT: 4, Priority.PREFETCH: 2}
-"""Answers under way; who comes later waits for one of them to end."""
+_MAX_RUNNING = {Priority.COMPLETION: 16, Priority.CHAT: 4, Priority.PREFETCH: 2}
+"""Maximum number of running sequences by priority. Later jobs wait until one ends."""
 
 _STEP_MS_ALONE, _STEP_MS_SHARED = 250.0, 25.0
-"""How long a portion of a prefill may take: cancelling and newcomers wait for its end, and with
-others under way each of their ids does. What nobody waits for yet makes nobody wait: it counts as
-shared."""
+"""Time budget of one prefill chunk, in milliseconds.
 
-_STEPS_SHARED = 2.0
-"""Or so many times a step of one id, where that is more: in smaller portions a prefill would read
-the weights too often."""
+It bounds the latency of cancellations and new jobs. With other sequences running it also bounds
+their time per token. Prefetches always get the shared budget.
+"""
 
-_LARGEST_PORTION = 512
+_MIN_SHARED_STEPS = 2.0
+"""Minimum of the shared budget in decoding steps of one row. With smaller chunks a prefill would
+read the weights too often."""
+
+_MAX_PREFILL_CHUNK = 512
+"""Maximum number of tokens of a prefill chunk."""
 
 _CHATS_EVERY = 4
-"""Steps with completions after which chats take part in one."""
+"""Number of steps with completions after which chats take part in one."""
 
 _CHEAP = 1.1
-"""Chats take part in every step if it takes at most this much longer."""
+"""Chats take part in every step if it then takes at most this multiple of the time."""
 
 
 @dataclass(eq=False)
-class _Answer:
-    """A job under way."""
+class _Running:
+    """A job with its running sequence."""
 
     job: Job
     sequence: TokenSequence
 
 
 class Scheduler:
-    """Takes jobs, and computes them step by step."""
+    """Takes jobs and computes them step by step."""
 
     def __init__(
         self,
-        loaded: Loaded,
-        jobs: queue.SimpleQueue[Job | None],
-        closing: threading.Event,
+        context: DecodingContext,
+        adapter_of: Callable[[str], Adapter],
         metrics: EngineMetrics,
+        pool: CachePool | None = None,
     ) -> None:
-        """`metrics` is kept up to date."""
-        self._decoder, self._adapters = loaded.decoder, loaded.adapters
-        self._costs = loaded.decoder.costs
-        self._jobs, self._closing, self._metrics = jobs, closing, metrics
-        shape, arena = loaded.cache_shape, loaded.arena
-        self._pool = CachePool(shape, arena.bytes if arena else default_limit(shape), arena)
+        """Create a scheduler for one model.
+
+        `adapter_of` returns a LoRA adapter by name and raises RequestError if there is none.
+        `metrics` is updated with each step. `pool` is the prefix cache; by default it has the size
+        that suits this machine.
+        """
+        self._context, self._model = context, context.model
+        self._adapter_of, self._metrics = adapter_of, metrics
+        self._costs = self._model.costs
+        shape, arena = self._model.cache_shape, self._model.arena
+        self.pool = pool or CachePool(shape, arena.bytes if arena else default_limit(shape), arena)
+        """The prefix cache."""
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._waiting: list[Job] = []
-        self._under_way: list[_Answer] = []
+        self._running: list[_Running] = []
         self._steps_without_chats = 0
+        self._other_rows = 0
+        """Number of rows that the current step computes for all sequences but one."""
+
+    def submit(self, job: Job) -> None:
+        """Add a job. Any thread may call this."""
+        self._jobs.put(job)
+
+    def wake(self) -> None:
+        """Make a blocked `step` return. Any thread may call this."""
+        self._jobs.put(None)
+
+    @property
+    def num_unfinished(self) -> int:
+        """Number of jobs that are running or waiting to run."""
+        return len(self._running) + len(self._waiting)
 
     @torch.inference_mode()
-    def run(self) -> None:
-        """Compute until closing; a job of None wakes it up for that."""
-        while not self._closing.is_set():
-            self.turn()
+    def run(self, closing: threading.Event) -> None:
+        """Compute until `closing` is set; call `wake` after setting it."""
+        while not closing.is_set():
+            self.step()
 
-    def turn(self) -> None:
-        """Let come and go who does, and compute one step; waits when there is nothing to do."""
-        self._collect()
+    def step(self) -> None:
+        """Admit new jobs, drop cancelled ones, and run one step. Blocks while idle."""
+        self._admit()
         self._drop_cancelled()
-        self._begin_waiting()
-        self._step()
+        self._start_waiting()
+        self._compute_step()
 
-    # Coming and going.
+    def drain(self) -> None:
+        """End all running sequences and drop the waiting jobs; each job gets its last event."""
+        for running in list(self._running):
+            self._end(running)
+        for job in self._waiting:
+            job.emit(EndOfStream())
+        self._waiting.clear()
 
-    def _collect(self) -> None:
-        """Take new jobs; prepares or waits when there is nothing to do."""
-        idle = not self._under_way and not self._waiting
-        while idle and self._jobs.empty() and self._decoder.prepare():
+    # Jobs that come and go.
+
+    def _admit(self) -> None:
+        """Take the new jobs. While idle, do preparatory work, then block."""
+        is_idle = not self._running and not self._waiting
+        while is_idle and self._jobs.empty() and self._prepare():
             pass
-        while idle or not self._jobs.empty():
+        while is_idle or not self._jobs.empty():
             job = self._jobs.get()
             if job is None:
                 return
             self._waiting.append(job)
-            idle = False
+            is_idle = False
+
+    def _prepare(self) -> bool:
+        """Do one piece of work that makes later steps faster; return whether more is left."""
+        draft_model = self._context.draft_model
+        return self._model.forward.prepare() or (
+            draft_model is not None and draft_model.model.forward.prepare()
+        )
 
     def _drop_cancelled(self) -> None:
-        for answer in [one for one in self._under_way if one.job.cancelled.is_set()]:
-            self._end(answer)
+        for running in [each for each in self._running if each.job.cancelled.is_set()]:
+            self._end(running)
         for job in [job for job in self._waiting if job.cancelled.is_set()]:
             self._waiting.remove(job)
-            job.give(DONE)
+            job.emit(EndOfStream())
 
-    def _begin_waiting(self) -> None:
-        """Begin what waits, as far as there is room."""
+    def _start_waiting(self) -> None:
+        """Start waiting jobs while the limits and the memory allow it."""
         if not self._waiting:
             return
-        # Completions before chats, the newest first; chats in their order.
-        self._waiting.sort(key=lambda job: (job.priority, job.number * (1 if job.priority else -1)))
+        self._waiting.sort(key=_start_order)
         for job in list(self._waiting):
-            there = sum(answer.job.priority == job.priority for answer in self._under_way)
-            crowded = self._under_way and not self._pool.has_room()
-            if there < _MOST_AT_ONCE[job.priority] and not crowded:
+            num_running = sum(each.job.priority == job.priority for each in self._running)
+            is_full = bool(self._running) and not self.pool.has_space()
+            if num_running < _MAX_RUNNING[job.priority] and not is_full:
                 self._waiting.remove(job)
-                self._begin(job)
+                self._start(job)
 
-    def _begin(self, job: Job) -> None:
+    def _start(self, job: Job) -> None:
         cache = None
         try:
-            adapter = None if job.adapter is None else self._adapters.get(job.adapter)
-            self._decoder.check(job.prompt, adapter)
-            cache = self._cache(job, adapter)
-            known = len(cache.ids)
-            sequence = TokenSequence(job.work(self._decoder, cache, job.give), cache)
-            self._under_way.append(_Answer(job, sequence))
-            self._metrics.answers += 1
-            self._metrics.reused_ids += known
-            self._metrics.cache_bytes = self._pool.bytes
+            adapter = None if job.adapter is None else self._adapter_of(job.adapter)
+            if isinstance(job.request, ScoringRequest):
+                self._model.check_prompt(job.request.prompt)
+            else:
+                check_request(self._model, job.request, adapter)
+            cache = self._take_cache(job, adapter)
+            num_reused = len(cache.ids)
+            sequence = TokenSequence(self._steps_of(job, cache), cache, adapter)
         except Exception as error:
             if cache is not None:
-                self._pool.give_back(cache)
-            job.give(_told(error))
-            job.give(DONE)
+                self.pool.give_back(cache)
+            job.emit(_to_user_error(error))
+            job.emit(EndOfStream())
+            return
+        self._running.append(_Running(job, sequence))
+        self._metrics.requests += 1
+        self._metrics.reused_tokens += num_reused
+        self._metrics.cache_bytes = self.pool.bytes
 
-    def _cache(self, job: Job, adapter: Adapter | None) -> KVCache:
-        prompt = job.prompt if job.reuses else job.prompt[:1]
-        rows = min(self._decoder.context_window, len(job.prompt) + min(job.room, BLOCK))
+    def _steps_of(self, job: Job, cache: KVCache) -> Steps:
+        """Return the steps of a job, which emit its results."""
+        request = job.request
+        if isinstance(request, ScoringRequest):
+            return score(
+                request.prompt, request.num_top, lambda logprobs: job.emit(Scores(logprobs))
+            )
+        is_chat = job.priority is Priority.CHAT
+        emit = ChunkBatcher(job.emit, is_first_urgent=is_chat)
+        return generate(self._context, request, cache, emit, lambda: self._other_rows)
+
+    def _take_cache(self, job: Job, adapter: Adapter | None) -> KVCache:
+        owner = None if adapter is None else adapter.owner
+        prompt = job.request.prompt
+        rows = min(self._model.context_window, len(prompt) + min(job.max_new_tokens, BLOCK))
+        if not job.reuse_cache:
+            prompt = prompt[:1]
         try:
-            return self._pool.take(prompt, adapter, rows)
+            return self.pool.take(prompt, owner, rows)
         except Exception as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             self._free_memory()
-            return self._pool.take(prompt, adapter, rows)
+            return self.pool.take(prompt, owner, rows)
 
-    def _end(self, answer: _Answer) -> None:
-        self._under_way.remove(answer)
-        answer.sequence.close()
-        self._pool.give_back(answer.sequence.cache)
-        answer.job.give(DONE)
+    def _end(self, running: _Running) -> None:
+        self._running.remove(running)
+        running.sequence.close()
+        self.pool.give_back(running.sequence.cache)
+        running.job.emit(EndOfStream())
 
     # One step.
 
-    def _step(self) -> None:
-        under_way = list(self._under_way)
-        if not under_way:
+    def _compute_step(self) -> None:
+        running = list(self._running)
+        if not running:
             return
         now = time.monotonic()
-        waiting = [
-            Waiting(one.job.priority, one.job.number, now - one.job.arrived, one.sequence.left)
-            for one in under_way
+        facts = [
+            RunningSequence(
+                each.job.priority, each.job.number, now - each.job.arrived, each.sequence.num_left
+            )
+            for each in running
         ]
-        self._costs.others = max(0, sum(one.left <= SHORT for one in waiting) - 1)
-        made = plan(waiting, self._budget(waiting), chats_turn=self._chats_turn(waiting))
-        if made.together:
-            self._compute([under_way[at] for at in made.together], SHORT)
-        if made.portion is not None:
-            at, ids = made.portion
-            self._compute([under_way[at]], ids)
+        self._other_rows = max(0, sum(sequence.is_decoding for sequence in facts) - 1)
+        plan = select_next_step(
+            facts, self._max_step_tokens(facts), is_chat_turn=self._is_chat_turn(facts)
+        )
+        if plan.decode_batch:
+            self._compute([running[index] for index in plan.decode_batch], DECODE_ROWS)
+        if plan.prefill_chunk is not None:
+            chunk = plan.prefill_chunk
+            self._compute([running[chunk.index]], chunk.num_tokens)
 
-    def _budget(self, waiting: Sequence[Waiting]) -> int:
-        """Return how many ids a step may have."""
-        if all(one.left <= SHORT for one in waiting):
-            return SHORT
-        milliseconds = _STEP_MS_ALONE
-        if len(waiting) > 1 or waiting[0].priority is Priority.PREFETCH:
-            milliseconds = max(_STEP_MS_SHARED, _STEPS_SHARED * self._costs.of(1))
-        return self._costs.within(milliseconds, LEAST_PORTION, _LARGEST_PORTION)
+    def _max_step_tokens(self, running: Sequence[RunningSequence]) -> int:
+        """Return the number of tokens that a step may have without a noticeable delay."""
+        if all(sequence.is_decoding for sequence in running):
+            return DECODE_ROWS
+        budget_ms = _STEP_MS_ALONE
+        if len(running) > 1 or running[0].priority is Priority.PREFETCH:
+            budget_ms = max(_STEP_MS_SHARED, _MIN_SHARED_STEPS * self._costs.milliseconds(1))
+        return self._costs.max_rows_within(budget_ms, MIN_PREFILL_CHUNK, _MAX_PREFILL_CHUNK)
 
-    def _chats_turn(self, waiting: Sequence[Waiting]) -> bool:
-        """Whether chats take part although there are completions."""
-        short = [one for one in waiting if one.left <= SHORT]
-        completions = sum(one.left for one in short if one.priority is Priority.COMPLETION)
-        chats = sum(one.left for one in short if one.priority is Priority.CHAT)
-        if chats and completions:
-            together = self._costs.of(completions + chats)
-            if together <= _CHEAP * self._costs.of(completions):
+    def _is_chat_turn(self, running: Sequence[RunningSequence]) -> bool:
+        """Return whether chats take part in this step although completions are running."""
+        decoding = [sequence for sequence in running if sequence.is_decoding]
+        completion_rows = _sum_left(decoding, Priority.COMPLETION)
+        chat_rows = _sum_left(decoding, Priority.CHAT)
+        if chat_rows and completion_rows:
+            with_chats_ms = self._costs.milliseconds(completion_rows + chat_rows)
+            if with_chats_ms <= _CHEAP * self._costs.milliseconds(completion_rows):
                 return True
         self._steps_without_chats = (self._steps_without_chats + 1) % _CHATS_EVERY
         return self._steps_without_chats == 0
 
-    def _compute(self, answers: Sequence[_Answer], most: int) -> None:
-        """Compute the next ids, at most so many, of each answer; who fails, fails alone."""
-        parts = [answer.sequence.part(most) for answer in answers]
-        started = time.perf_counter()
+    def _compute(self, batch: Sequence[_Running], max_rows: int) -> None:
+        """Compute up to `max_rows` next tokens of each sequence in one forward pass.
+
+        If the pass fails, each sequence is computed alone, so that only the failing ones end.
+        """
+        parts = [running.sequence.next_entry(max_rows) for running in batch]
+        entries = [entry for entry, _ in parts]
+        started, draft_ms = time.perf_counter(), self._draft_ms()
         try:
-            found = self._forward(parts)
+            choices = self._forward(entries, [request for _, request in parts])
         except Exception as error:
-            if len(answers) > 1:
-                for answer in answers:
-                    self._compute([answer], most)
-            elif _is_out_of_memory(error) and self._pool.idle:
-                self._free_memory()
-                self._compute(answers, most)
-            else:
-                self._fail(answers[0], error)
+            self._recover(batch, max_rows, error)
             return
-        for answer, part, reading in zip(answers, parts, found, strict=True):
-            self._take(answer, part, reading)
-        # Reading is part of it: a GPU has not computed anything before that asks for it.
-        elapsed = (time.perf_counter() - started) * 1000
-        ids = sum(len(part.ids) for part in parts)
-        self._costs.learn(ids, elapsed)
+        for running, entry, sequence_choices in zip(batch, entries, choices, strict=True):
+            self._advance(running, entry, sequence_choices)
+        # Measured after reading the logits, because a GPU computes asynchronously until then. What
+        # the draft model took meanwhile is not a cost of this model.
+        elapsed_ms = (time.perf_counter() - started) * 1000 - (self._draft_ms() - draft_ms)
+        num_rows = sum(len(entry.ids) for entry in entries)
+        self._costs.record(num_rows, elapsed_ms)
         self._metrics.steps += 1
-        self._metrics.computed_ids += ids
+        self._metrics.computed_tokens += num_rows
 
-    def _forward(self, parts: Sequence[Part]) -> list[Reading]:
-        for part in parts:
-            self._pool.reserve(part.cache, len(part.cache.ids) + len(part.ids))
-        if len(parts) > 1:
-            found = self._decoder.forward.batch(parts)
+    def _draft_ms(self) -> float:
+        """Return the milliseconds that the draft model has taken so far."""
+        return 0.0 if self._context.draft_model is None else self._context.draft_model.total_ms
+
+    def _forward(
+        self, entries: Sequence[BatchEntry], requests: Sequence[LogitsRequest | None]
+    ) -> list[TokenChoices]:
+        for entry in entries:
+            self.pool.reserve(entry.cache, entry.end)
+        logits = self._model.forward(entries)
+        if logits[0].is_cuda and not any(entry.num_logits for entry in entries):
+            # Nothing is read, so without this the time would count for the next step.
+            torch.cuda.synchronize()
+        return read_logits(logits, requests)
+
+    def _recover(self, batch: Sequence[_Running], max_rows: int, error: Exception) -> None:
+        """Retry a failed batch one by one, or after freeing memory; else end the sequence."""
+        if len(batch) > 1:
+            for running in batch:
+                self._compute([running], max_rows)
+        elif is_out_of_memory(error) and self.pool.idle:
+            self._free_memory()
+            self._compute(batch, max_rows)
         else:
-            ids = torch.tensor(parts[0].ids, dtype=torch.int64)
-            found = [self._decoder.forward(ids, parts[0].cache, last=parts[0].last)]
-        if found[0].is_cuda and not any(part.last for part in parts):
-            torch.cuda.synchronize()  # nothing is read; its time would be taken for the next step's
-        return read(found, [part.choice for part in parts])
+            self._fail(batch[0], error)
 
-    def _take(self, answer: _Answer, part: Part, reading: Reading) -> None:
+    def _advance(self, running: _Running, entry: BatchEntry, choices: TokenChoices) -> None:
         try:
-            answer.sequence.take(part, reading)
+            running.sequence.advance(entry, choices)
         except Exception as error:
-            self._fail(answer, error)
+            self._fail(running, error)
             return
-        if answer.sequence.left == 0:
-            self._end(answer)
+        if running.sequence.num_left == 0:
+            self._end(running)
 
-    def _fail(self, answer: _Answer, error: Exception) -> None:
-        answer.job.give(_told(error))
-        self._end(answer)
+    def _fail(self, running: _Running, error: Exception) -> None:
+        running.job.emit(_to_user_error(error))
+        self._end(running)
 
     def _free_memory(self) -> None:
-        self._pool.forget()
+        self.pool.drop_idle()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    # On a CPU torch raises a plain RuntimeError.
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
+def _start_order(job: Job) -> tuple[int, int]:
+    """Sort key of waiting jobs: completions first, the newest first; others in order of arrival."""
+    is_completion = job.priority is Priority.COMPLETION
+    return job.priority, -job.number if is_completion else job.number
 
 
-def _told(error: Exception) -> StarcoderError:
-    """Return what the caller is told."""
+def _sum_left(running: Sequence[RunningSequence], priority: Priority) -> int:
+    return sum(sequence.num_left for sequence in running if sequence.priority is priority)
+
+
+def _to_user_error(error: Exception) -> StarcoderError:
+    """Return the error that the caller gets."""
     if isinstance(error, StarcoderError):
         return error
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return OutOfMemoryError(
             "Memory ran out while decoding. Set contextWindow lower, or choose a smaller model."
         )

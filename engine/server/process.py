@@ -20,13 +20,12 @@ import uvicorn
 from filelock import FileLock, Timeout
 
 from engine.api import EngineState
-from engine.arguments import Listen
 from engine.errors import ConfigurationError
 from engine.local import LocalEngine
 from engine.server.access import Activity
 from engine.server.app import create_app
 from engine.server.chat import RenderChat
-from engine.settings import EngineSettings
+from engine.settings import EngineSettings, Listen
 
 log = logging.getLogger(__name__)
 

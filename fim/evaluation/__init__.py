@@ -1,1 +1,1 @@
-"""Evaluation of completions: filling holes in real files, and simulated typing."""
+"""How good completions are: holes cut into real files, filled, and compared."""

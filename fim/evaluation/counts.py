@@ -1,4 +1,4 @@
-"""Counts of a simulated typing session."""
+"""What is counted while a passage is typed."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from fim.snapshot import Source
 
 @dataclass(frozen=True, slots=True)
 class GhostText:
-    """The suggestion that an editor would show as ghost text."""
+    """What the editor would show in grey."""
 
     text: str
-    """Text to insert at the cursor; empty if there is no suggestion."""
+    """Inserted at the cursor; empty where nothing is suggested."""
     explanation: str
-    """The server's message: the source of the suggestion, or why there is none."""
+    """Where it came from, or why there is none: the server's word."""
     milliseconds: float
-    """Milliseconds from the key press to the result."""
+    """From the key to the answer."""
     replaced: str = ""
-    """Text right of the cursor that the suggestion replaces."""
+    """Text right of the cursor that the suggestion takes the place of."""
     source: str = ""
-    """The `Source` of the result, even if there is no suggestion."""
+    """Where the answer came from, if only that there is nothing: a `Source`."""
 
 
 class AcceptedPart(StrEnum):
-    """The part of a suggestion that is accepted."""
+    """How much of a suggestion is taken."""
 
     WHOLE = "whole"
     LINE = "line"
@@ -36,56 +36,52 @@ class AcceptedPart(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ShownSuggestion:
-    """A suggestion at the time when it appeared."""
+    """A suggestion when it came."""
 
     text: str
     replaced: str
     line: str
-    """The cursor's line, up to the cursor."""
+    """The line left of the cursor."""
     source: str
     milliseconds: float
     kept: AcceptedPart
-    """The largest part of the suggestion that is correct."""
+    """How much of it is what the file goes on with: all, first lines, first words."""
     parsed: bool
-    """Whether the file parsed without the suggestion."""
+    """Whether the file parsed before it."""
     broke: bool
-    """Whether the file parsed without the suggestion but does not with it."""
+    """Whether that file does not with it."""
     doubled: bool
-    """Whether the suggestion would double a bracket."""
+    """Whether it would double a bracket."""
     repeated: bool
-    """Whether the suggestion repeats the text after the cursor."""
+    """Whether it repeats what stands behind it."""
 
 
 @dataclass
 class TypingCounts:
-    """The counts of typing one passage."""
+    """What happened while one passage was typed."""
 
     name: str
     language: str
     plain_keys: int
-    """Number of key presses for the passage without suggestions."""
+    """What the same passage takes without suggestions."""
     keys: int = 0
-    """Number of key presses, including those that accept a suggestion."""
+    """Pressed, those that accept among them."""
     accepted: dict[str, int] = field(default_factory=dict)
-    """Number of accepted suggestions, by the part that was accepted."""
+    """Acceptances by part."""
     accepted_characters: int = 0
-    """Number of accepted characters, without white space at line ends and beginnings."""
     calls: int = 0
-    """Number of requests to the model."""
+    """Of the model."""
     answers: dict[str, int] = field(default_factory=dict)
-    """Key presses after the first suggestion, by the source of the result.
-
-    The source is `late` if no result arrived before the next key press.
-    """
+    """Keys after the first suggestion, by where their answer came from; `late` for none in time."""
     helped: dict[str, int] = field(default_factory=dict)
-    """The part of `answers` with a suggestion."""
+    """Those of them that got a suggestion."""
     shown: list[ShownSuggestion] = field(default_factory=list)
-    """Suggestions that appeared before the next key press and were not on the screen already."""
+    """Suggestions that came before the next key and were not on the screen already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A file and the part of it that is typed: whole lines, without the last line feed."""
+    """A file and the part of it that is typed: whole lines, but for the end of the last one."""
 
     file: File
     start: int
@@ -93,7 +89,7 @@ class Passage:
 
     @property
     def name(self) -> str:
-        """Path and offsets, equal for equal passages."""
+        """Path and place: equal for equal passages."""
         return f"{self.file.path}:{self.start}-{self.end}"
 
     @property
@@ -104,4 +100,4 @@ class Passage:
 
 LATE = "late"
 WITHOUT_MODEL = (Source.CACHE, Source.TYPED_THROUGH, Source.JOINED, Source.NONE)
-"""Sources of results that needed no new request to the model."""
+"""Answers for which the model was not asked anew."""

@@ -1,4 +1,4 @@
-"""Excerpts of other files for holes and passages, as in an editor."""
+"""Parts of other files for holes and passages, as an editor's server would find them."""
 
 from __future__ import annotations
 
@@ -16,32 +16,31 @@ _HOLE = re.compile(r":\d+-\d+:\w+$")
 
 
 def hole_uri(name: str) -> str:
-    """Return the URI of a document with the hole of a given name."""
+    """Return the URI of a file with a hole, by the hole's name."""
     return f"eval:{name}"
 
 
 def context_provider_for(files: Sequence[File]) -> ContextProvider:
-    """Return a context provider for snapshots of the files; it leaves other snapshots unchanged.
+    """Return what places a snapshot among files, each in its folder; one of no file stays as it is.
 
-    Each folder is a project. It is scanned before the first result, as in an editor that has been
-    open for a while. The snapshot's own file on disk, which contains the solution, is not used for
-    excerpts.
+    The index is there before the first answer, as in an editor that is open for a while. What the
+    snapshot's own file has on disk, the answer among it, is no part of what is found.
     """
     projects = {file.root: Project(file.root) for file in files}
-    by_uri = {
+    places = {
         uri: file for file in files for uri in (f"eval:{file.path}", file.absolute_path.as_uri())
     }
-    scanned: set[Path] = set()
+    looked: set[Path] = set()
 
-    async def add_context(snapshot: Snapshot) -> Snapshot:
-        file = by_uri.get(_HOLE.sub("", snapshot.uri))
+    async def placed(snapshot: Snapshot) -> Snapshot:
+        file = places.get(_HOLE.sub("", snapshot.uri))
         if file is None:
             return snapshot
         project = projects[file.root]
-        if file.root not in scanned:
-            scanned.add(file.root)
+        if file.root not in looked:
+            looked.add(file.root)
             await asyncio.to_thread(project.scan)
-        path = file.absolute_path.relative_to(file.root.resolve()).as_posix()
-        return await project.add_project_context(snapshot, path, ())
+        within = file.absolute_path.relative_to(file.root.resolve()).as_posix()
+        return await project.add_project_context(snapshot, within, ())
 
-    return add_context
+    return placed

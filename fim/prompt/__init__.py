@@ -1,1 +1,1 @@
-"""From a snapshot to the token ids of a prompt."""
+"""From a document and a cursor to prompt token ids."""

@@ -1,1 +1,1 @@
-"""Requests to the model: sending, joining, caching and prefetching."""
+"""One completion request: sent, shared, cached, prefetched."""

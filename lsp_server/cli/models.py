@@ -10,7 +10,7 @@ from lsp_server.cli import common
 def models() -> None:
     """List the models on this machine, and say which one `auto` chooses and why."""
     from engine.loading.catalog import find_checkpoints, select_checkpoint
-    from engine.loading.model_size import free_memory, human
+    from engine.machine import format_bytes, free_memory
 
     console = Console(highlight=False)
     memory = free_memory()
@@ -22,14 +22,14 @@ def models() -> None:
         chosen = selection is not None and checkpoint is selection.checkpoint
         table.add_row(
             checkpoint.name,
-            human(checkpoint.parameters).rstrip("B").strip(),
-            human(checkpoint.bytes_on_disk),
+            format_bytes(checkpoint.parameters).rstrip("B").strip(),
+            format_bytes(checkpoint.bytes_on_disk),
             f"{checkpoint.context_window:,}",
             f"{'[bold]chosen[/]: ' if chosen else ''}{eligibility.reason}",
         )
     console.print(table)
-    gpus = ", ".join(human(free) for free in memory.gpus) or "none"
-    console.print(f"Free memory: {human(memory.cpu)} on the CPU; GPUs: {gpus}.")
+    gpus = ", ".join(format_bytes(free) for free in memory.gpus) or "none"
+    console.print(f"Free memory: {format_bytes(memory.cpu)} on the CPU; GPUs: {gpus}.")
     if selection is None or selection.checkpoint.is_demo:
         console.print(
             "No model except the demo model is on disk and fits. To download one:\n"

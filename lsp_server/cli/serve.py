@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from engine.arguments import Listen
-from engine.settings import EngineSettings
+from engine.settings import EngineSettings, Listen
 from lsp_server.cli import common
 
 

@@ -165,7 +165,8 @@ def remove(name: Annotated[str, typer.Argument(help="Name of the adapter.")]) ->
 
 def _check_memory(name: str, base: Path, options: TuneOptions) -> None:
     """Raise OutOfMemoryError if training needs more memory than is free; loads nothing."""
-    from engine.loading.model_size import free_memory, human, parameter_count
+    from engine.loading.model_size import parameter_count
+    from engine.machine import format_bytes, free_memory
     from training.tune_options import estimate_memory_bytes
 
     try:
@@ -183,11 +184,13 @@ def _check_memory(name: str, base: Path, options: TuneOptions) -> None:
         ) from None
     memory = free_memory()
     free = memory.largest_gpu or memory.cpu
-    common.stderr().print(f"Tuning {name} needs about {human(needed)}; {human(free)} is free.")
+    common.stderr().print(
+        f"Tuning {name} needs about {format_bytes(needed)}; {format_bytes(free)} is free."
+    )
     if needed > free:
         raise OutOfMemoryError(
-            f"Tuning {name} needs about {human(needed)}, but {human(free)} is free. Try "
-            "--rows-per-step 1 or a smaller model."
+            f"Tuning {name} needs about {format_bytes(needed)}, but {format_bytes(free)} is free. "
+            "Try --rows-per-step 1 or a smaller model."
         )
 
 

@@ -16,7 +16,6 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from engine.api import Chunk, EngineState, FinishReason, GenerationRequest, Priority, Sampling
-from engine.arguments import Listen, parse, to_argv
 from engine.client.endpoint import Endpoint
 from engine.client.http import HttpEngine
 from engine.errors import (
@@ -31,7 +30,7 @@ from engine.errors import (
     UnsupportedModelError,
 )
 from engine.scripted import ScriptedEngine
-from engine.settings import Device, Dtype, EngineSettings
+from engine.settings import Device, Dtype, EngineSettings, Listen, parse_argv, to_argv
 from tests.engine.server.serving import serving, until
 
 OUTPUT = "naïve 🌍 = 1\n\nprint(2)"
@@ -286,7 +285,7 @@ LISTEN = st.builds(Listen, uds=PATHS) | st.builds(
 
 @given(settings=SETTINGS, listen=LISTEN)
 def test_arguments_are_parsed_back(settings: EngineSettings, listen: Listen) -> None:
-    assert parse(to_argv(settings, listen)) == (settings, listen, None)
+    assert parse_argv(to_argv(settings, listen)) == (settings, listen, None)
 
 
 def test_a_token_is_never_an_argument() -> None:

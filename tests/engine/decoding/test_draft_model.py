@@ -1,102 +1,124 @@
-"""A draft model makes answers faster and never other."""
+"""A draft model makes requests faster and never changes their output."""
 
 import json
 import shutil
 from array import array
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from benchmarks.stepped_scheduler import SteppedScheduler, ids_of, run_alone
 from engine.api import GenerationRequest, Sampling, Usage
-from engine.decoding.draft_model import DraftModel
+from engine.decoding.draft_length import DraftLengths
+from engine.decoding.draft_model import INITIAL_ACCEPTANCE, DraftModel, ModelDraft
 from engine.decoding.drafter import Drafter
 from engine.errors import ConfigurationError
 from engine.kv_cache.arena import Arena
-from engine.kv_cache.cache import KVCache
 from engine.loading.catalog import EMBEDDED_DIR
-from engine.loading.load import Loaded, load
+from engine.loading.load import load
+from engine.network.batch import BatchEntry
+from engine.network.forward import Forward
 from engine.network.lean_forward import LeanForward
+from engine.network.model import LoadedModel
 from engine.network.step_costs import StepCosts
 from engine.settings import EngineSettings
+from tests.engine.network.test_step_costs import FixedCosts, costs_of
 
 CODE = "def read(path):\n    with open(path) as file:\n        return file.read()\n\n\ndef write("
+LARGE_MS = {1: 10.0, 4: 10.5, 8: 11.0, 16: 12.0, 32: 14.0, 512: 100.0}
+"""Step costs of a large model with which drafts pay off."""
+SMALL_MS = {num_rows: milliseconds / 20 for num_rows, milliseconds in LARGE_MS.items()}
 
 
-def loaded(**settings: Any) -> Loaded:
-    return load(EngineSettings(model="demo", device="cpu", **settings), lambda *_: None)
+class CountingForward:
+    """A forward pass that records the number of rows of each call."""
+
+    def __init__(self, forward: Forward) -> None:
+        self._forward = forward
+        self.rows: list[int] = []
+
+    def __call__(self, batch: Sequence[BatchEntry]) -> list[torch.Tensor]:
+        self.rows.append(sum(len(entry.ids) for entry in batch))
+        return self._forward(batch)
+
+    def prepare(self) -> bool:
+        return False
+
+    def wait_ready(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A large and a small model with fixed step costs."""
+
+    large: LoadedModel
+    small: LoadedModel
+
+    @property
+    def counter(self) -> CountingForward:
+        assert isinstance(self.small.forward, CountingForward)
+        return self.small.forward
+
+    def draft_model(self) -> DraftModel:
+        return DraftModel(self.small)
+
+    def with_small(self, **fields: Any) -> "Pair":
+        return Pair(self.large, replace(self.small, **fields))
+
+
+def load_pair(small: str) -> Pair:
+    settings = EngineSettings(model="demo", device="cpu", draft_model=small)
+    loaded = load(settings, lambda *_: None)
+    assert loaded.draft_model is not None
+    counter = CountingForward(loaded.draft_model.forward)
+    return Pair(
+        replace(loaded.model, costs=FixedCosts(LARGE_MS)),
+        replace(loaded.draft_model, forward=counter, costs=FixedCosts(SMALL_MS)),
+    )
 
 
 @pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo model with noise in its weights: it is often right, and often not."""
+def noisy_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo model with noise in its weights: it is often right and often wrong."""
     folder = tmp_path_factory.mktemp("models") / "noisy"
     shutil.copytree(EMBEDDED_DIR, folder)
     weights = load_file(folder / "model.safetensors")
     torch.manual_seed(0)
     noisy = {
-        name: (one + 0.12 * one.float().std() * torch.randn(one.shape)).to(one.dtype)
-        if one.ndim == 2
-        else one
-        for name, one in weights.items()
+        name: (tensor + 0.12 * tensor.float().std() * torch.randn(tensor.shape)).to(tensor.dtype)
+        if tensor.ndim == 2
+        else tensor
+        for name, tensor in weights.items()
     }
     save_file(noisy, folder / "model.safetensors", {"format": "pt"})
     return folder
 
 
 @pytest.fixture(scope="module")
-def plain() -> Loaded:
-    return loaded()
+def plain() -> LoadedModel:
+    return load(EngineSettings(model="demo", device="cpu"), lambda *_: None).model
 
 
-@pytest.fixture(scope="module")
-def drafting(other: Path) -> Loaded:
-    return loaded(draft_model=str(other))
+@pytest.fixture
+def pair(noisy_path: Path) -> Pair:
+    return load_pair(str(noisy_path))
 
 
-def costs_of(milliseconds: dict[int, float]) -> StepCosts:
-    costs = StepCosts()
-    for ids, took in milliseconds.items():
-        costs.learn(ids, took)
-    return costs
-
-
-def cheap(model: Loaded) -> Loaded:
-    """The same with costs by which guessing pays."""
-    took = {1: 10.0, 4: 10.5, 8: 11.0, 16: 12.0, 32: 14.0, 512: 100.0}
-    large, small = costs_of(took), costs_of({ids: each / 20 for ids, each in took.items()})
-    assert model.decoder.draft_model is not None
-    guessing = DraftModel(model.decoder.draft_model.forward, model.cache_shape, small)
-    return replace(model, decoder=replace(model.decoder, costs=large, draft_model=guessing))
-
-
-def counted(model: Loaded) -> list[int]:
-    """The ids of each pass of the draft model from now on."""
-    small, passes = model.decoder.draft_model, list[int]()
-    assert small is not None
-    forward = small.forward
-
-    def counting(ids: torch.Tensor, *args: Any, **fields: Any) -> torch.Tensor:
-        passes.append(len(ids))
-        return forward(ids, *args, **fields)
-
-    small.forward = cast(Any, counting)
-    return passes
-
-
-def run(model: Loaded, request: GenerationRequest) -> tuple[list[int], Usage]:
-    chunks = list(model.decoder.generate(request, KVCache(model.cache_shape), lambda: False))
+def run(pair: Pair, request: GenerationRequest, draft_model: DraftModel) -> tuple[list[int], Usage]:
+    chunks = SteppedScheduler(pair.large, draft_model).run(request)
     usage = chunks[-1].usage
     assert usage is not None
-    return [id_ for chunk in chunks for id_ in chunk.ids], usage
+    return ids_of(chunks), usage
 
 
-def request(model: Loaded, text: str = CODE, **fields: Any) -> GenerationRequest:
-    ids = tuple(model.decoder.tokenizer.encode(text))
+def request_for(model: LoadedModel, text: str = CODE, **fields: Any) -> GenerationRequest:
+    ids = tuple(model.tokenizer.encode(text))
     return GenerationRequest(ids, **{"max_new_tokens": 60, **fields})
 
 
@@ -109,210 +131,198 @@ def request(model: Loaded, text: str = CODE, **fields: Any) -> GenerationRequest
     ],
 )
 @pytest.mark.parametrize("forced_prefix", ["", "path, te"])
-def test_an_answer_is_the_same_with_and_without(
-    plain: Loaded, drafting: Loaded, sampling: Sampling, forced_prefix: str
+def test_the_output_is_the_same_with_and_without_a_draft_model(
+    plain: LoadedModel, pair: Pair, sampling: Sampling, forced_prefix: str
 ) -> None:
-    asked = request(plain, sampling=sampling, forced_prefix=forced_prefix, logprobs=1)
-    written, usage = run(cheap(drafting), asked)
-    assert written == run(plain, asked)[0]
+    request = request_for(plain, sampling=sampling, forced_prefix=forced_prefix, logprobs=1)
+    output, usage = run(pair, request, pair.draft_model())
+    assert output == ids_of(run_alone(plain, request))
     assert 0 < usage.accepted_tokens < usage.drafted_tokens
 
 
 def test_its_caches_may_be_slots_of_an_arena(
-    plain: Loaded, drafting: Loaded, monkeypatch: pytest.MonkeyPatch
+    plain: LoadedModel, pair: Pair, noisy_path: Path
 ) -> None:
-    """As on a GPU."""
-    model = cheap(drafting)
-    before = model.decoder.draft_model
-    assert before is not None
-    # What a busy machine takes for a pass is not to decide whether guessing pays.
-    monkeypatch.setattr(before.costs, "learn", lambda *_: None)
-    assert isinstance(before.forward, LeanForward)
-    arena = Arena(before.shape, 1)
-    forward = LeanForward(before.forward.weights, arena)
-    small = DraftModel(forward, before.shape, before.costs, arena)
-    model = replace(model, decoder=replace(model.decoder, draft_model=small))
-    for asked in (request(plain), request(plain, "import os\n\n\nclass"), request(plain)):
-        written, usage = run(model, asked)
-        assert written == run(plain, asked)[0]
+    """This is how caches are stored on a GPU."""
+    noisy = load(EngineSettings(model=str(noisy_path), device="cpu"), lambda *_: None).model
+    assert isinstance(noisy.forward, LeanForward)
+    arena = Arena(noisy.cache_shape, 1)
+    forward = LeanForward(noisy.forward.weights, None, arena)
+    draft_model = pair.with_small(forward=forward, arena=arena).draft_model()
+    prompts = (CODE, "import os\n\n\nclass", CODE)
+    for text in prompts:
+        request = request_for(plain, text)
+        output, usage = run(pair, request, draft_model)
+        assert output == ids_of(run_alone(plain, request))
         assert usage.drafted_tokens > 0
-        assert arena.free == 0
-        assert small.pool.idle == 1
+        assert arena.num_free == 0
+        assert len(draft_model.pool.idle) == 1
 
 
-def test_who_finds_no_slot_free_is_answered_without_guesses(
-    plain: Loaded, drafting: Loaded
+def test_a_request_without_a_free_slot_runs_without_the_draft_model(
+    plain: LoadedModel, pair: Pair
 ) -> None:
-    before = drafting.decoder.draft_model
-    assert before is not None
-    arena = Arena(before.shape, 1)
-    small = DraftModel(before.forward, before.shape, before.costs, arena)
-    busy = small.begin(request(plain).prompt, 0, StepCosts())
-    assert busy is not None
-    model = replace(drafting, decoder=replace(drafting.decoder, draft_model=small))
-    asked = request(plain)
-    assert run(model, asked)[0] == run(plain, asked)[0]
-    busy.close()
-    assert small.begin(request(plain).prompt, 0, StepCosts()) is not None
+    arena = Arena(pair.small.cache_shape, 1)
+    draft_model = pair.with_small(arena=arena).draft_model()
+    request = request_for(plain)
+    other = draft_model.start(request.prompt, 0, StepCosts())
+    assert other is not None
+    assert run(pair, request, draft_model)[0] == ids_of(run_alone(plain, request))
+    other.close()
+    assert draft_model.start(request.prompt, 0, StepCosts()) is not None
 
 
-def test_a_model_that_is_always_right_saves_most_passes(plain: Loaded) -> None:
-    twin = cheap(loaded(draft_model="demo"))
-    # Nothing here stood before, so that look-up has little to say.
-    asked = request(plain, "import os\n\n\nclass", max_new_tokens=40)
-    written, usage = run(twin, asked)
-    assert written == run(plain, asked)[0]
-    assert usage.accepted_tokens > 0.5 * len(written)
+def test_a_model_that_is_always_right_saves_most_steps(plain: LoadedModel) -> None:
+    twins = load_pair("demo")
+    # Nothing here repeats earlier text, so prompt lookup gives little.
+    request = request_for(plain, "import os\n\n\nclass", max_new_tokens=40)
+    output, usage = run(twins, request, twins.draft_model())
+    assert output == ids_of(run_alone(plain, request))
+    assert usage.accepted_tokens > 0.5 * len(output)
 
 
-def test_it_is_left_alone_where_it_does_not_pay(drafting: Loaded) -> None:
-    model = cheap(drafting)
-    assert model.decoder.draft_model is not None
-    for ids in (1, 2, 4, 8, 16, 32):
-        for _ in range(40):  # as slow as the large one
-            model.decoder.draft_model.costs.learn(ids, 10.0)
-    passes = counted(model)
-    run(model, request(model))
-    assert passes == []
+def test_it_is_not_used_if_it_does_not_pay_off(pair: Pair) -> None:
+    as_slow = pair.with_small(costs=FixedCosts(LARGE_MS))
+    run(as_slow, request_for(pair.large), as_slow.draft_model())
+    assert pair.counter.rows == []
 
 
-def test_how_often_it_is_right_is_remembered(drafting: Loaded) -> None:
-    model = cheap(drafting)
-    small = model.decoder.draft_model
-    assert small is not None
-    before = small.chance
-    run(model, request(model))
-    assert small.chance != before
+def test_its_acceptance_rate_is_remembered(pair: Pair) -> None:
+    draft_model = pair.draft_model()
+    run(pair, request_for(pair.large), draft_model)
+    assert draft_model.acceptance_rate != INITIAL_ACCEPTANCE
 
 
-class Says:
-    """In place of a draft model's guesses: always the same."""
+class FixedDraft:
+    """Stands in for a `ModelDraft` that always proposes the same."""
 
-    each_ms = 0.1
+    token_ms = 0.1
 
-    def __init__(self, guess: tuple[int, ...] | None) -> None:
-        self.model, self._guess = SimpleNamespace(chance=0.7), guess
+    def __init__(self, draft: tuple[int, ...] | None) -> None:
+        self.acceptance_rate, self._draft = INITIAL_ACCEPTANCE, draft
 
-    def guess(self, *_: Any) -> tuple[int, ...] | None:
-        return self._guess
+    def propose(self, *_: Any) -> tuple[int, ...] | None:
+        return self._draft
+
+    def share_acceptance_rate(self, rate: float) -> None:
+        self.acceptance_rate = rate
 
 
-FLAT = {1: 10.0, 4: 10.5, 8: 11.0, 16: 12.0, 32: 14.0}
+def drafter_with(prompt: list[int], draft: FixedDraft) -> Drafter:
+    lengths = DraftLengths(costs_of({1: 10.0, 4: 10.5, 8: 11.0, 16: 12.0, 32: 14.0}))
+    return Drafter(prompt, lengths=lengths, model_draft=cast(ModelDraft, draft))
 
 
-def test_one_that_guesses_little_is_judged_by_that() -> None:
-    timid = Says((7,))
-    drafter = Drafter([1, 2, 3], costs=costs_of(FLAT), model=cast(Any, timid))
+def test_stopping_early_counts_as_a_miss() -> None:
+    short = FixedDraft((7,))
+    drafter = drafter_with([1, 2, 3], short)
     for _ in range(5):
         assert drafter.propose(8) == (7,)
-        drafter.judge(1, 1)
-    assert timid.model.chance < 0.7
+        drafter.record_result(1, 1)
+    assert short.acceptance_rate < INITIAL_ACCEPTANCE
 
 
-@pytest.mark.parametrize("guess", [None, ()])
-def test_look_up_has_its_turn_where_it_has_nothing(guess: tuple[int, ...] | None) -> None:
-    says = Says(guess)
-    drafter = Drafter([1, 2, 3, 4, 1, 2], costs=costs_of(FLAT), model=cast(Any, says))
-    assert drafter.propose(8)[:2] == (3, 4)
-    assert (says.model.chance < 0.7) == (guess is not None)
-
-
-def test_what_it_has_read_is_not_read_again(drafting: Loaded) -> None:
-    model = cheap(drafting)
-    small = model.decoder.draft_model
-    assert small is not None
-    run(model, request(model))
-    assert small.pool.idle == 1
-    prompt = request(model).prompt
-    cache = small.pool.take(prompt, None, len(prompt))
-    assert len(cache.ids) == len(prompt) - 1
-
-
-def test_reading_takes_a_share_of_what_the_large_model_does(drafting: Loaded) -> None:
-    model = cheap(drafting)
-    small, large = model.decoder.draft_model, model.decoder.costs
-    assert small is not None
-    small.costs = costs_of({ids: ids / 2 for ids in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)})
-    small.costs.learn = cast(Any, lambda *_: None)
-    passes = counted(model)
-    prompt = request(model, CODE * 8).prompt
-    guesses = small.begin(prompt, len(prompt) - 1, large)
-    assert guesses is not None
-    small.allowance_ms = 0.0
-    read = []
-    for _ in range(100):  # each a pass of 10 ms, which earns the reading of 2 ids
-        guesses.guess(array("i", prompt), 1)
-        read.append(sum(passes))
-    guesses.close()
-    assert all(ids <= 2 * (number + 1) for number, ids in enumerate(read[:80]))
-    assert read[80] == 160
-    assert max(passes) <= 32  # one pass of the large model reads 20
-    assert len(prompt) in read  # the last of it with the first guess
-
-
-def test_a_prompt_is_read_and_then_guessed(drafting: Loaded) -> None:
-    model = cheap(drafting)
-    small, large = model.decoder.draft_model, model.decoder.costs
-    assert small is not None
-    prompt = request(model, CODE * 8).prompt
-    guesses = small.begin(prompt, 0, large)
-    assert guesses is not None
-    small.allowance_ms = 1000.0
-    passes = counted(model)
-    assert guesses.guess(array("i", prompt), 1) is None
-    assert passes == [len(prompt) - 1]
-    guesses.guess(array("i", prompt), 1)
-    assert passes == [len(prompt) - 1, 1]
-    guesses.close()
-
-
-def test_a_failure_costs_no_answer(
-    plain: Loaded, drafting: Loaded, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("draft", [None, ()])
+def test_prompt_lookup_is_used_if_the_draft_model_proposes_nothing(
+    draft: tuple[int, ...] | None,
 ) -> None:
-    model = cheap(drafting)
-    small = model.decoder.draft_model
-    assert small is not None
+    silent = FixedDraft(draft)
+    drafter = drafter_with([1, 2, 3, 4, 1, 2], silent)
+    assert drafter.propose(8)[:2] == (3, 4)
+    assert (silent.acceptance_rate < INITIAL_ACCEPTANCE) == (draft is not None)
 
-    def fails(*_: Any, **__: Any) -> None:
+
+def test_its_prompt_is_not_computed_again(pair: Pair) -> None:
+    draft_model, request = pair.draft_model(), request_for(pair.large)
+    run(pair, request, draft_model)
+    assert len(draft_model.pool.idle) == 1
+    cache = draft_model.pool.take(request.prompt, None, len(request.prompt))
+    assert len(cache.ids) == len(request.prompt) - 1
+
+
+def test_prefilling_takes_a_share_of_the_large_models_time(pair: Pair) -> None:
+    sizes = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+    slow = pair.with_small(costs=FixedCosts({size: size / 2 for size in sizes}))
+    draft_model = slow.draft_model()
+    prompt = request_for(pair.large, CODE * 8).prompt
+    model_draft = draft_model.start(prompt, len(prompt) - 1, pair.large.costs)
+    assert model_draft is not None
+    while draft_model.spend_prefill_time(0.1):
+        pass  # the budget starts at zero
+    num_computed = []
+    for _ in range(100):  # each is a step of 10 ms, which earns the prefill of 2 tokens
+        model_draft.propose(array("i", prompt), 1)
+        num_computed.append(sum(pair.counter.rows))
+    model_draft.close()
+    first_steps = enumerate(num_computed[:80], start=1)
+    assert all(computed <= 2 * step + 1 for step, computed in first_steps)
+    assert 158 <= num_computed[80] <= 161
+    assert max(pair.counter.rows) <= 32  # 20 tokens take as long as a step of the large model
+    assert len(prompt) in num_computed  # the last token is computed with the first draft
+
+
+def test_a_prompt_is_prefilled_before_the_first_draft(pair: Pair) -> None:
+    draft_model = pair.draft_model()
+    prompt = request_for(pair.large, CODE * 8).prompt
+    model_draft = draft_model.start(prompt, 0, pair.large.costs)
+    assert model_draft is not None
+    for _ in range(20):
+        draft_model.earn_prefill_time(1000.0)
+    assert model_draft.propose(array("i", prompt), 1) is None
+    assert pair.counter.rows == [len(prompt) - 1]
+    model_draft.propose(array("i", prompt), 1)
+    assert pair.counter.rows == [len(prompt) - 1, 1]
+    model_draft.close()
+
+
+class Failing(CountingForward):
+    """A forward pass that always fails."""
+
+    def __call__(self, batch: Sequence[BatchEntry]) -> list[torch.Tensor]:
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(small, "forward", fails)
-    asked = request(plain)
-    assert run(model, asked)[0] == run(plain, asked)[0]
-    assert small.pool.idle == 0
+
+def test_a_failure_of_the_draft_model_does_not_end_the_request(
+    plain: LoadedModel, pair: Pair
+) -> None:
+    draft_model = pair.with_small(forward=Failing(pair.small.forward)).draft_model()
+    request = request_for(plain)
+    assert run(pair, request, draft_model)[0] == ids_of(run_alone(plain, request))
+    assert not draft_model.pool.idle
 
 
-def test_who_leaves_gives_the_cache_back(drafting: Loaded) -> None:
-    model = cheap(drafting)
-    small = model.decoder.draft_model
-    assert small is not None
-    cache = KVCache(model.cache_shape)
-    chunks = model.decoder.generate(request(model), cache, lambda: False)
-    next(chunks)
-    assert small.pool.idle == 0
-    chunks.close()
-    assert small.pool.idle == 1
+def test_a_cancelled_request_gives_its_cache_back(pair: Pair) -> None:
+    draft_model = pair.draft_model()
+    scheduler = SteppedScheduler(pair.large, draft_model)
+    submission = scheduler.submit(request_for(pair.large))
+    scheduler.step()
+    assert not draft_model.pool.idle
+    submission.job.cancelled.set()
+    scheduler.submit(GenerationRequest((40,), 1))  # an idle scheduler would block
+    scheduler.finish()
+    assert draft_model.pool.idle
 
 
-def test_a_prompt_beyond_its_window_is_not_guessed(drafting: Loaded) -> None:
-    model = cheap(drafting)
-    small = model.decoder.draft_model
-    assert small is not None
-    small.shape = replace(small.shape, capacity=8)
-    asked = request(model)
-    assert run(model, asked)[0] == run(drafting, asked)[0]
+def test_a_prompt_beyond_its_context_window_gets_no_draft(plain: LoadedModel, pair: Pair) -> None:
+    shape = replace(pair.small.cache_shape, capacity=8)
+    draft_model = pair.with_small(cache_shape=shape).draft_model()
+    request = request_for(plain)
+    assert run(pair, request, draft_model)[0] == ids_of(run_alone(plain, request))
+    assert pair.counter.rows == []
 
 
-def test_another_vocabulary_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_draft_model_with_another_vocabulary_is_refused(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigurationError, match="another vocabulary than demo"):
-        loaded(draft_model=str(tiny_checkpoint))
+        load_pair(str(tiny_checkpoint))
     swapped = tmp_path / "swapped"
     shutil.copytree(EMBEDDED_DIR, swapped)
     file = swapped / "tokenizer.json"
-    held = json.loads(file.read_text(encoding="utf-8"))
-    vocabulary = held["model"]["vocab"]
+    content = json.loads(file.read_text(encoding="utf-8"))
+    vocabulary = content["model"]["vocab"]
     first, second = list(vocabulary)[4000:4002]
     vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
-    file.write_text(json.dumps(held), encoding="utf-8")
+    file.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ConfigurationError, match="another vocabulary"):
-        loaded(draft_model=str(swapped))
+        load_pair(str(swapped))

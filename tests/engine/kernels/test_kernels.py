@@ -4,19 +4,23 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.stepped_scheduler import run_alone, text_of
 from engine.api import GenerationRequest
 from engine.kernels import build
 from engine.kernels.native import Native, kind_of, matrix
-from engine.kv_cache.cache import KVCache
-from engine.loading.load import Loaded, load
-from engine.network import quantised
+from engine.loading.load import load
+from engine.network.backend import Backend
+from engine.network.batch import BatchEntry
 from engine.network.lean_forward import LeanForward
+from engine.network.model import LoadedModel
 from engine.network.quantised import Bits, Quantised
 from engine.settings import Dtype, EngineSettings
 from tests.checkpoint_maker import make_checkpoint
@@ -26,7 +30,7 @@ GROUP = 128
 
 @pytest.fixture(scope="module")
 def native() -> Native:
-    kernels = build.shared_kernels().wait(timeout=120)
+    kernels = build.KernelBuild().wait(timeout=120)
     if kernels is None:
         pytest.skip("optional: needs a C++ compiler")
     return kernels
@@ -37,13 +41,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose widths suit the kernels: five heads of 16."""
     folder = tmp_path_factory.mktemp("sixteens")
     return make_checkpoint(folder, n_embd=80, n_head=5, n_layer=3, dtype=torch.bfloat16)
-
-
-class NeverReady(build.KernelBuild):
-    """A build whose kernels are not compiled yet."""
-
-    def ready(self) -> Native | None:
-        return None
 
 
 def rounded(x: Tensor) -> Tensor:
@@ -69,7 +66,9 @@ def test_a_quantised_product_is_exact(
     stored = weights.rows(torch.arange(shape[0])).double()
     assert weights.bias is not None
     expected = (rounded(x).double() @ stored.T + weights.bias).float()
-    torch.testing.assert_close(native.product(weights.held, x), expected, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(
+        native.product(weights.native_matrix, x), expected, atol=1e-4, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -88,7 +87,7 @@ def test_a_row_of_zeros_or_with_an_outlier_has_a_finite_product(
     weights = Quantised(torch.zeros(32, 64), None, 4)
     x = torch.zeros(2, 64)
     x[0, 0] = outlier
-    assert native.product(weights.held, x).abs().max() == 0
+    assert native.product(weights.native_matrix, x).abs().max() == 0
 
 
 @pytest.mark.parametrize(("bits", "tolerance"), [(8, 0.01), (4, 0.1)])
@@ -98,115 +97,124 @@ def test_quantised_weights_are_close_to_the_original(bits: Bits, tolerance: floa
     assert (stored - weight).norm() / weight.norm() < tolerance
 
 
+@pytest.fixture
+def backend(native: Native) -> Backend:
+    """A backend whose kernels are compiled."""
+    backend = Backend(build.KernelBuild())
+    assert backend.wait() is not None
+    return backend
+
+
 @pytest.mark.parametrize("bits", [8, 4])
-def test_expanded_weights_equal_the_quantised_weights(native: Native, bits: Bits) -> None:
+def test_expanded_weights_are_the_same(native: Native, bits: Bits) -> None:
     weights = Quantised(random(70, 160), None, bits)
-    wide = native.expand(weights.held, 3, 50)
-    assert torch.equal(wide, weights.rows(torch.arange(3, 53)).bfloat16())
+    expanded = native.expand(weights.native_matrix, 3, 50)
+    assert torch.equal(expanded, weights.rows(torch.arange(3, 53)).bfloat16())
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-def test_without_kernels_torch_computes_the_product(
-    bits: Bits, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(quantised, "shared_kernels", NeverReady)
+def test_without_kernels_torch_computes_the_product(bits: Bits) -> None:
     weights, x = Quantised(random(70, 160), random(70), bits), random(5, 160)
-    stored = weights.rows(torch.arange(70))
-    torch.testing.assert_close(weights(x), x @ stored.T + weights.bias, atol=1e-4, rtol=1e-5)
+    rows = weights.rows(torch.arange(70))
+    torch.testing.assert_close(weights(x), x @ rows.T + weights.bias, atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-def test_with_a_matrix_unit_weights_are_expanded(
-    native: Native, bits: Bits, monkeypatch: pytest.MonkeyPatch
+def test_weights_are_expanded_for_a_matrix_unit(
+    native: Native, backend: Backend, bits: Bits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    weights, x = Quantised(random(2100, 160), random(2100), bits), random(40, 160)
+    weights, x = Quantised(random(2100, 160), random(2100), bits, backend), random(40, 160)
     expected = x @ weights.rows(torch.arange(2100)).T + weights.bias
-    assert not torch.equal(weights(x), native.product(weights.held, x))
+    assert not torch.equal(weights(x), native.product(weights.native_matrix, x))
     torch.testing.assert_close(weights(x), expected, atol=0.3, rtol=0.02)
-    few_rows = weights(x[:3])
-    assert torch.equal(few_rows, native.product(weights.held, x[:3]))
+    few = weights(x[:3])
+    assert torch.equal(few, native.product(weights.native_matrix, x[:3]))
 
 
-def logits(loaded: Loaded, ids: Tensor, parts: list[int], *, fuse: bool) -> Tensor:
-    """Return the logits of all ids, computed in steps of `parts` ids."""
-    forward = loaded.decoder.forward
-    assert isinstance(forward, LeanForward)
-    forward._may_fuse = fuse
-    cache, logits_of_parts = KVCache(loaded.cache_shape), []
+def logits(model: LoadedModel, ids: Sequence[int], sizes: Sequence[int]) -> Tensor:
+    """Return the logits of all ids, computed in steps of the given sizes."""
+    cache, start, parts = model.new_cache(), 0, []
     with torch.inference_mode():
-        for part in ids.split(parts):
-            logits_of_parts.append(forward(part, cache, last=len(part)))
-            cache.commit(part.tolist())
-    return torch.cat(logits_of_parts)
+        for size in sizes:
+            step_ids = tuple(ids[start : start + size])
+            parts.append(model.forward([BatchEntry(step_ids, cache, size)])[0].clone())
+            cache.commit(step_ids)
+            start += size
+    assert start == len(ids)
+    return torch.cat(parts)
 
 
-def load_quietly(model: Path | str, dtype: Dtype) -> Loaded:
-    return load(EngineSettings(model=str(model), dtype=dtype), lambda *_: None)
+def load_quietly(name: Path | str, dtype: Dtype) -> LoadedModel:
+    """Load a model and wait for its kernels."""
+    model = load(EngineSettings(model=str(name), dtype=dtype), lambda *_: None).model
+    model.forward.wait_ready()
+    return model
 
 
-@pytest.mark.parametrize("model", ["sixteens", "demo"])
-def test_a_fused_step_equals_a_plain_step(native: Native, checkpoint: Path, model: str) -> None:
-    loaded = load_quietly(checkpoint if model == "sixteens" else "demo", "float32")
-    assert isinstance(loaded.decoder.forward, LeanForward)
-    assert loaded.decoder.forward._may_fuse
-    ids, parts = torch.arange(19, 119), [60, 20, 12, 1, 1, 1, 2, 3]
-    plain, fused = (logits(loaded, ids, parts, fuse=fuse) for fuse in (False, True))
+def without_fused_step(model: LoadedModel) -> LoadedModel:
+    """The same weights without the fused step; quantised products still use the kernels."""
+    assert isinstance(model.forward, LeanForward)
+    assert model.forward.supports_fused
+    return replace(model, forward=LeanForward(model.forward.weights))
+
+
+@pytest.mark.parametrize("name", ["sixteens", "demo"])
+def test_a_fused_step_equals_the_plain_one(native: Native, checkpoint: Path, name: str) -> None:
+    model = load_quietly(checkpoint if name == "sixteens" else "demo", "float32")
+    ids, sizes = range(19, 119), [60, 20, 12, 1, 1, 1, 2, 3]
+    fused = logits(model, ids, sizes)
+    plain = logits(without_fused_step(model), ids, sizes)
     torch.testing.assert_close(fused, plain, atol=2e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("parts", [[1] * 50, [50]])
-def test_in_bfloat16_a_fused_step_is_more_exact_than_a_plain_step(
-    native: Native, checkpoint: Path, parts: list[int]
+@pytest.mark.parametrize("sizes", [[1] * 50, [50]])
+def test_a_fused_step_in_bfloat16_is_more_exact_than_the_plain_one(
+    native: Native, checkpoint: Path, sizes: list[int]
 ) -> None:
     exact, narrow = (load_quietly(checkpoint, dtype) for dtype in ("float32", "bfloat16"))
-    ids = torch.arange(19, 69)
-    assert isinstance(narrow.decoder.forward, LeanForward)
-    fused_step = narrow.decoder.forward._fused_step()
+    ids = range(19, 69)
+    assert isinstance(narrow.forward, LeanForward)
+    fused_step = narrow.forward.fused_step()
     assert fused_step is not None
-    fused_step.takes_many = True  # as on processors without instructions that torch could use
-    exact_logits = logits(exact, ids, parts, fuse=False)
-    plain, fused = (
-        (logits(narrow, ids, parts, fuse=fuse) - exact_logits).norm() for fuse in (False, True)
-    )
+    fused_step.supports_prefill = True  # as if torch had no instructions for such products
+    truth = logits(without_fused_step(exact), ids, sizes)
+    plain = (logits(without_fused_step(narrow), ids, sizes) - truth).norm()
+    fused = (logits(narrow, ids, sizes) - truth).norm()
     assert fused < plain
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int4"])
-def test_a_fused_step_with_quantised_weights_is_close_to_a_plain_step(
+def test_a_fused_step_with_quantised_weights_equals_its_products(
     native: Native, checkpoint: Path, dtype: Dtype
 ) -> None:
-    loaded = load_quietly(checkpoint, dtype)
-    ids, parts = torch.arange(19, 99), [40, 20, 12, 1, 1, 1, 2, 3]
-    plain, fused = (logits(loaded, ids, parts, fuse=fuse) for fuse in (False, True))
-    # float32 sums differ in the last bits, so an activation may round to the neighbouring number.
+    model = load_quietly(checkpoint, dtype)
+    ids, sizes = range(19, 99), [40, 20, 12, 1, 1, 1, 2, 3]
+    fused = logits(model, ids, sizes)
+    plain = logits(without_fused_step(model), ids, sizes)
+    # Where float32 rounds differently, an activation may become the neighbouring number.
     assert torch.nn.functional.cosine_similarity(plain, fused).min() > 0.999
 
 
 @pytest.mark.parametrize(
     ("dtype", "min_similarity"), [("bfloat16", 0.9999), ("int8", 0.99), ("int4", 0.9)]
 )
-def test_the_embedded_model_has_similar_logits_in_fewer_bits(
+def test_the_embedded_model_changes_little_in_fewer_bits(
     native: Native, dtype: Dtype, min_similarity: float
 ) -> None:
     exact, narrow = load_quietly("demo", "float32"), load_quietly("demo", dtype)
     assert narrow.info.dtype == dtype
-    ids = torch.tensor(exact.decoder.tokenizer.encode("def mean(numbers):\n    total = 0\n"))
-    expected, actual = (logits(model, ids, [len(ids)], fuse=True) for model in (exact, narrow))
-    assert torch.nn.functional.cosine_similarity(expected, actual).min() > min_similarity
+    ids = exact.tokenizer.encode("def mean(numbers):\n    total = 0\n")
+    truth, approximation = (logits(model, ids, [len(ids)]) for model in (exact, narrow))
+    similarity = torch.nn.functional.cosine_similarity(truth, approximation)
+    assert similarity.min() > min_similarity
 
 
-def test_fused_steps_generate_the_same_text(native: Native) -> None:
-    loaded = load_quietly("demo", "float32")
-    forward = loaded.decoder.forward
-    assert isinstance(forward, LeanForward)
-    prompt = tuple(loaded.decoder.tokenizer.encode("def mean(numbers):\n"))
-    texts = []
-    for fuse in (False, True):
-        forward._may_fuse = fuse
-        request, cache = GenerationRequest(prompt, 60), KVCache(loaded.cache_shape)
-        chunks = loaded.decoder.generate(request, cache, lambda: False)
-        texts.append("".join(chunk.text for chunk in chunks))
+def test_the_output_is_the_same_with_and_without_fused_steps(native: Native) -> None:
+    model = load_quietly("demo", "float32")
+    prompt = tuple(model.tokenizer.encode("def mean(numbers):\n"))
+    request = GenerationRequest(prompt, 60)
+    texts = [text_of(run_alone(each, request)) for each in (model, without_fused_step(model))]
     assert texts[0] == texts[1]
     assert len(texts[0]) > 50
 
@@ -253,12 +261,12 @@ def test_the_kernels_are_exact_on_arm(tmp_path: Path, extension: str) -> None:
 
 def test_the_process_has_one_openmp_runtime() -> None:
     script = (
-        "import torch; from engine.kernels.build import shared_kernels; "
-        "assert shared_kernels().wait() is not None; torch.ones(300, 300) @ torch.ones(300, 300);"
+        "import torch; from engine.kernels.build import KernelBuild; "
+        "assert KernelBuild().wait() is not None; torch.ones(300, 300) @ torch.ones(300, 300);"
         "maps = open('/proc/self/maps').read().split();"
         "print(len({part for part in maps if any(n in part for n in ('gomp', 'iomp', 'libomp'))}))"
     )
-    if not Path("/proc/self/maps").exists() or build.shared_kernels().wait() is None:
+    if not Path("/proc/self/maps").exists() or build.KernelBuild().wait() is None:
         pytest.skip("optional: needs Linux and a C++ compiler")
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

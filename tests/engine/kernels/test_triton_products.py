@@ -97,15 +97,15 @@ def test_the_kernels_can_be_compiled(
 def test_without_triton_one_warning_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import engine
+    from engine import kernels
 
-    monkeypatch.delattr(engine, "triton_products", raising=False)
+    monkeypatch.delattr(kernels, "triton_products", raising=False)
     monkeypatch.delitem(sys.modules, "engine.kernels.triton_products", raising=False)
     monkeypatch.setitem(sys.modules, "triton", None)
-    quantised._triton_products.cache_clear()
+    quantised.triton_products_for.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            assert quantised._triton_products(8, torch.bfloat16, torch.device("cpu")) is None
-    quantised._triton_products.cache_clear()
+            assert quantised.triton_products_for(8, torch.bfloat16, torch.device("cpu")) is None
+    quantised.triton_products_for.cache_clear()
     assert len(caplog.records) == 1
     assert "8 bits" in caplog.text

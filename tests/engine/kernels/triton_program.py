@@ -64,10 +64,10 @@ def expand_error(bits: Bits, dtype: torch.dtype) -> float:
 def call_error(bits: Bits, dtype: torch.dtype) -> float:
     """Return the error of calls as the network makes them: with few rows, and with many."""
     triton_products.prepare(bits, dtype, torch.device(DEVICE))
-    quantised._ROWS_AT_ONCE = 32  # rows expanded together
+    quantised.CHUNK_ROWS = 32  # rows expanded together
     shape = (70, 160)
     weights = Quantised(random(*shape), random(shape[0]).to(dtype), bits)
-    weights._gpu = triton_products
+    weights.triton = triton_products
     assert weights.bias is not None
     exact = weights.rows(torch.arange(shape[0])).double()
     worst = 0.0

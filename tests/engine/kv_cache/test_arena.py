@@ -1,4 +1,4 @@
-"""The arena: as many slots as memory allows, and no more."""
+"""The arena has the number of slots that the memory allows."""
 
 from typing import Any
 
@@ -17,26 +17,26 @@ from tests.checkpoint_maker import make_checkpoint
 @pytest.fixture(scope="module")
 def shape(tmp_path_factory: pytest.TempPathFactory) -> CacheShape:
     path = make_checkpoint(tmp_path_factory.mktemp("model"), n_positions=70)
-    return load(EngineSettings(str(path), device="cpu"), lambda *_: None).cache_shape
+    return load(EngineSettings(str(path), device="cpu"), lambda *_: None).model.cache_shape
 
 
 def test_an_arena_is_as_large_as_memory_allows(
     shape: CacheShape, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    window = shape.capacity * shape.bytes_a_row
-    assert largest_arena(shape, 0).slots == 1
-    assert largest_arena(shape, 5 * window + 1).slots == 5
+    window = shape.bytes_per_window
+    assert largest_arena(shape, 0).num_slots == 1
+    assert largest_arena(shape, 5 * window + 1).num_slots == 5
     real = torch.empty
 
-    def little(size: tuple[int, ...], **how: Any) -> Tensor:
+    def limited(size: tuple[int, ...], **options: Any) -> Tensor:
         if size[2] > 3 * shape.capacity:
             raise torch.OutOfMemoryError("planted")
-        return real(size, **how)
+        return real(size, **options)
 
-    monkeypatch.setattr("engine.kv_cache.arena.torch.empty", little)
-    assert largest_arena(shape, 9 * window).slots == 2
+    monkeypatch.setattr("engine.kv_cache.arena.torch.empty", limited)
+    assert largest_arena(shape, 9 * window).num_slots == 2
     monkeypatch.setattr(
-        "engine.kv_cache.arena.torch.empty", lambda size, **how: little((9, 9, 10**9))
+        "engine.kv_cache.arena.torch.empty", lambda size, **options: limited((9, 9, 10**9))
     )
     with pytest.raises(torch.OutOfMemoryError):
         largest_arena(shape, 9 * window)
@@ -44,9 +44,9 @@ def test_an_arena_is_as_large_as_memory_allows(
 
 def test_slots_run_out(shape: CacheShape) -> None:
     arena = Arena(shape, 2)
-    one, other = arena.take(), arena.take()
-    assert {one.base, other.base} == {0, shape.capacity}
+    first, second = arena.take(), arena.take()
+    assert {first.base, second.base} == {0, shape.capacity}
     with pytest.raises(OutOfMemoryError, match="All 2 KV caches are in use"):
         arena.take()
-    arena.give_back(one)
-    assert arena.take().base == one.base
+    arena.give_back(first)
+    assert arena.take().base == first.base

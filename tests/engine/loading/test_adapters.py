@@ -15,46 +15,17 @@ from transformers import GPTBigCodeForCausalLM
 
 from engine.api import GenerationRequest, Priority
 from engine.errors import ConfigurationError, RequestError
-from engine.kv_cache.cache import KVCache
 from engine.loading.adapter_store import WEIGHTS_FILE, AdapterNote, adapters, fingerprint, install
 from engine.loading.load import load
 from engine.local import LocalEngine
+from engine.network.batch import BatchEntry
 from engine.network.lean_forward import LeanForward
 from engine.network.quantised import Quantised
 from engine.network.weights import Dense, Product, Weights
 from engine.server.app import create_app
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
-
-PROMPT = tuple(range(30, 60))
-ALL = ["c_attn", "c_proj", "c_fc"]
-
-
-def make_adapter(
-    base: Path, out: Path, *, seed: int, targets: list[str] = ALL, rslora: bool = False
-) -> list[int]:
-    """Write an adapter that changes much; return what peft's model writes greedily with it."""
-    torch.manual_seed(seed)
-    model = GPTBigCodeForCausalLM.from_pretrained(base)
-    config = LoraConfig(
-        r=4,
-        lora_alpha=64,
-        target_modules=targets,
-        use_rslora=rslora,
-        init_lora_weights=False,
-        task_type="CAUSAL_LM",
-    )
-    adapted = get_peft_model(model, config).eval()
-    adapted.save_pretrained(out)
-    prompt = torch.tensor([PROMPT])
-    made = adapted.generate(
-        input_ids=prompt,
-        attention_mask=torch.ones_like(prompt),
-        max_new_tokens=12,
-        do_sample=False,
-        pad_token_id=4,
-    )
-    return list(made[0, len(PROMPT) :].tolist())
+from tests.engine.adapters import ALL_TARGETS, PROMPT, make_adapter, note
 
 
 @pytest.fixture
@@ -78,12 +49,8 @@ async def write(
     return [id_ async for chunk in engine.stream(request) for id_ in chunk.ids]
 
 
-def note(base: Path) -> AdapterNote:
-    return AdapterNote(str(base), fingerprint(base))
-
-
 @pytest.mark.parametrize(
-    ("targets", "rslora"), [(ALL, False), (["c_attn"], False), (["c_proj", "c_fc"], True)]
+    ("targets", "rslora"), [(ALL_TARGETS, False), (["c_attn"], False), (["c_proj", "c_fc"], True)]
 )
 async def test_it_computes_what_peft_does(
     engine: LocalEngine, tiny_checkpoint: Path, tmp_path: Path, targets: list[str], rslora: bool
@@ -181,7 +148,7 @@ def with_tokens(base: Path, folder: Path) -> tuple[list[int], list[int]]:
     config = LoraConfig(
         r=4,
         lora_alpha=64,
-        target_modules=ALL,
+        target_modules=ALL_TARGETS,
         init_lora_weights=False,
         trainable_token_indices={"wte": [size, size + 1]},
         task_type="CAUSAL_LM",
@@ -245,35 +212,35 @@ async def write_on(engine: LocalEngine, prompt: tuple[int, ...], adapter: str | 
 async def test_it_works_over_quantised_weights(
     tmp_path: Path, shelf: Path, dtype: Literal["int8", "int4"]
 ) -> None:
-    """As over the same weights made wide again: only activations are rounded besides."""
+    """The result is close to that of the expanded weights; only activations are also rounded."""
     base = make_checkpoint(tmp_path / "base", n_embd=64, n_layer=2)
     make_adapter(base, tmp_path / "a", seed=1)
     install(tmp_path / "a", "mine", note(base))
-    held = load(EngineSettings(model=str(base), dtype=dtype), lambda *_: None)
-    forward = held.decoder.forward
+    loaded = load(EngineSettings(model=str(base), dtype=dtype), lambda *_: None)
+    forward = loaded.model.forward
     assert isinstance(forward, LeanForward)
-    wide = LeanForward(made_wide(forward.weights))
-    found = {}
+    wide = LeanForward(expanded(forward.weights))
+    logits = {}
     for name in (None, "mine"):
-        adapter = held.adapters.get(name) if name else None
+        adapter = loaded.adapters.get(name) if name else None
         with torch.inference_mode():
-            found[name] = [
-                one(torch.tensor(PROMPT), KVCache(held.cache_shape, adapter), last=9)
-                for one in (forward, wide)
+            logits[name] = [
+                each([BatchEntry(PROMPT, loaded.model.new_cache(), 9, adapter)])[0]
+                for each in (forward, wide)
             ]
-        likeness = torch.nn.functional.cosine_similarity(*found[name], dim=-1)
-        assert likeness.mean() > 0.99
-    likeness = torch.nn.functional.cosine_similarity(found["mine"][0], found[None][0], dim=-1)
-    assert likeness.max() < 0.9
+        similarity = torch.nn.functional.cosine_similarity(*logits[name], dim=-1)
+        assert similarity.mean() > 0.99
+    similarity = torch.nn.functional.cosine_similarity(logits["mine"][0], logits[None][0], dim=-1)
+    assert similarity.max() < 0.9
 
 
-def made_wide(weights: Weights) -> Weights:
-    def dense(one: Product) -> Dense:
-        assert isinstance(one, Quantised)
-        return Dense(one.rows(torch.arange(one.shape[0])), one.bias)
+def expanded(weights: Weights) -> Weights:
+    def dense(product: Product) -> Dense:
+        assert isinstance(product, Quantised)
+        return Dense(product.rows(torch.arange(product.shape[0])), product.bias)
 
     layers = [
-        replace(layer, products={name: dense(one) for name, one in layer.products.items()})
+        replace(layer, products={name: dense(product) for name, product in layer.products.items()})
         for layer in weights.layers
     ]
     tokens = dense(weights.tokens)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.loading.catalog import Checkpoint, check_eligibility, read_checkpoint, select_checkpoint
-from engine.loading.model_size import Memory
+from engine.machine import Memory
 from tests.checkpoint_maker import edit_json, make_checkpoint
 
 GB = 1_000_000_000

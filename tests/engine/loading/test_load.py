@@ -11,8 +11,8 @@ from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from transformers import AutoModelForCausalLM
 
+from benchmarks.stepped_scheduler import ids_of, run_alone
 from engine.api import GenerationRequest
-from engine.decoding.decoder import Decoder
 from engine.errors import (
     ConfigurationError,
     ModelAccessError,
@@ -20,18 +20,17 @@ from engine.errors import (
     ModelNotFoundError,
     UnsupportedModelError,
 )
-from engine.kv_cache.cache import KVCache
 from engine.loading import hub
-from engine.loading.load import Loaded, load
-from engine.network.lean_forward import forward_for
-from engine.network.transformers_forward import ModuleForward
+from engine.loading.load import forward_for_module, load
+from engine.network.model import LoadedModel
+from engine.network.transformers_forward import TransformersForward
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import edit_json, make_checkpoint, write_tokenizer
 from training.tokenizer import SPECIAL_TOKENS
 
 
-def load_quietly(path: Path | str, **settings: Any) -> Loaded:
-    return load(EngineSettings(model=str(path), **settings), lambda *_: None)
+def load_quietly(path: Path | str, **settings: Any) -> LoadedModel:
+    return load(EngineSettings(model=str(path), **settings), lambda *_: None).model
 
 
 @pytest.fixture
@@ -41,13 +40,13 @@ def checkpoint(tmp_path: Path) -> Path:
 
 def test_the_layout_is_starcoders(checkpoint: Path) -> None:
     loaded = load_quietly(checkpoint)
-    tokenizer = loaded.decoder.tokenizer
+    tokenizer = loaded.tokenizer
     assert [tokenizer.special_id(name) for name in SPECIAL_TOKENS] == list(range(19))
     assert len(list(checkpoint.glob("model-*.safetensors"))) > 1
     assert (checkpoint / "model.safetensors.index.json").exists()
     assert loaded.info.model_type == "gpt_bigcode"
     assert loaded.cache_shape.kv_heads == 1
-    assert loaded.decoder.end_ids == {0}
+    assert loaded.end_ids == {0}
     assert not loaded.info.is_demo
 
 
@@ -82,8 +81,8 @@ def digits_together(path: Path) -> None:
 
 BROKEN = [
     (only_pickles, UnsupportedModelError, "safetensors"),
-    (truncated, UnsupportedModelError, "get the model again"),
-    (shard_missing, UnsupportedModelError, "get the model again"),
+    (truncated, UnsupportedModelError, "download the model again"),
+    (shard_missing, UnsupportedModelError, "download the model again"),
     (digits_together, UnsupportedModelError, "digits one by one"),
     (lambda p: (p / "config.json").unlink(), ModelNotFoundError, "no config.json"),
     (lambda p: (p / "config.json").write_text("{"), UnsupportedModelError, "damaged"),
@@ -187,7 +186,7 @@ def test_a_device_that_is_not_there(checkpoint: Path) -> None:
 
 
 def test_a_smaller_window_and_one_too_large(checkpoint: Path) -> None:
-    assert load_quietly(checkpoint, context_window=64).decoder.context_window == 64
+    assert load_quietly(checkpoint, context_window=64).context_window == 64
     with pytest.raises(ConfigurationError, match="512"):
         load_quietly(checkpoint, context_window=1000)
 
@@ -206,15 +205,10 @@ def test_a_model_partly_on_disk_writes_the_same(checkpoint: Path, tmp_path: Path
     )
     assert next(model.transformer.h[1].parameters()).device.type == "meta"
     plain = load_quietly(checkpoint)
-    offloaded = replace(plain.decoder, forward=forward_for(model))
-    assert isinstance(offloaded.forward, ModuleForward)
+    offloaded = replace(plain, forward=forward_for_module(model))
+    assert isinstance(offloaded.forward, TransformersForward)
     request = GenerationRequest(tuple(range(30, 60)), 16)
-
-    def ids(decoder: Decoder) -> list[int]:
-        chunks = decoder.generate(request, KVCache(plain.cache_shape), lambda: False)
-        return [id_ for chunk in chunks for id_ in chunk.ids]
-
-    assert ids(offloaded) == ids(plain.decoder)
+    assert ids_of(run_alone(offloaded, request)) == ids_of(run_alone(plain, request))
 
 
 def test_balanced_loads_where_there_is_no_gpu(checkpoint: Path) -> None:

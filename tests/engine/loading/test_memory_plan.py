@@ -12,7 +12,10 @@ from engine.loading import load as loading
 from engine.loading import memory_plan
 from engine.loading.load import load
 from engine.loading.memory_plan import MemoryPlan, candidate_plans
-from engine.loading.model_size import Memory, bytes_for_steps, bytes_needed
+from engine.loading.model_size import bytes_for_steps, bytes_needed
+from engine.machine import Memory
+from engine.network.lean_forward import LeanForward
+from engine.network.quantised import Quantised
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
 
@@ -112,7 +115,7 @@ def test_running_out_of_memory_while_loading_leads_to_fewer_bits(
     monkeypatch.setattr(loading, "read_weights", run_out_of_memory)
     settings = EngineSettings(model=str(make_checkpoint(tmp_path)))
     loaded = load(settings, lambda work, _: reported.append(work))
-    assert loaded.info.dtype == "int4"
+    assert loaded.model.info.dtype == "int4"
     assert any("int4 instead of float32" in work for work in reported)
     with pytest.raises(OutOfMemoryError, match="int8"):
         load(EngineSettings(model=settings.model, dtype="float32"), lambda *_: None)
@@ -126,10 +129,12 @@ def test_fewer_bits_need_the_lean_forward_pass(tmp_path: Path) -> None:
 
 def test_quantised_models_take_less_memory(tmp_path: Path) -> None:
     path = make_checkpoint(tmp_path, n_embd=64, n_layer=4)
-    loaded = {
-        name: load(EngineSettings(model=str(path), dtype=name), lambda *_: None)  # type: ignore[arg-type]
-        for name in ("int8", "int4")
-    }
-    sizes = {name: model.decoder.forward.weights.tokens.bytes for name, model in loaded.items()}  # type: ignore[attr-defined]
+    sizes = {}
+    for dtype in ("int8", "int4"):
+        model = load(EngineSettings(model=str(path), dtype=dtype), lambda *_: None).model  # type: ignore[arg-type]
+        assert isinstance(model.forward, LeanForward)
+        tokens = model.forward.weights.tokens
+        assert isinstance(tokens, Quantised)
+        sizes[dtype] = tokens.bytes
+        assert model.cache_shape.dtype == torch.float32
     assert sizes["int4"] < 0.6 * sizes["int8"]
-    assert all(model.cache_shape.dtype == torch.float32 for model in loaded.values())

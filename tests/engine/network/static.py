@@ -1,46 +1,53 @@
-"""Models that compute by static steps, on whatever device there is."""
+"""Models that compute with static steps, on the device of the model."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from engine.kv_cache.arena import Arena
-from engine.loading.load import Loaded
-from engine.network.cuda_graphs import CudaRecorder, Record, RecordedSteps
+from engine.network.cuda_graphs import CudaGraphRunner, CudaRecorder, Record
 from engine.network.lean_forward import LeanForward
+from engine.network.model import LoadedModel
 
 WINDOW = 700
 SLOTS = 6
 
 
 def recorder(device: str) -> Record:
-    return CudaRecorder() if device == "cuda" else as_it_is
+    return CudaRecorder() if device == "cuda" else run_without_recording
 
 
-def as_it_is(run: Callable[[], None]) -> Callable[[], None]:
-    """Record nothing, but run as recording does."""
+def run_without_recording(run: Callable[[], None]) -> Callable[[], None]:
+    """Record nothing, but run once, as recording does."""
     run()
     return run
 
 
-def with_steps(held: Loaded, slots: int = SLOTS, record: Record | None = None) -> Loaded:
-    """The model with an arena of so many slots, full of NaN, and steps to be recorded."""
-    forward = held.decoder.forward
-    assert isinstance(forward, LeanForward)
-    arena = Arena(held.cache_shape, slots)
+@dataclass(frozen=True)
+class StaticModel:
+    """A model with an arena and static steps."""
+
+    model: LoadedModel
+    arena: Arena
+    graphs: CudaGraphRunner
+
+    def record_all(self) -> None:
+        with torch.inference_mode():
+            self.model.forward.wait_ready()
+        assert self.graphs.num_unrecorded == 0
+
+
+def with_static_steps(
+    model: LoadedModel, num_slots: int = SLOTS, record: Record | None = None
+) -> StaticModel:
+    """Return a model with an arena full of NaN and with steps that are not recorded yet."""
+    assert isinstance(model.forward, LeanForward)
+    weights = model.forward.weights
+    arena = Arena(model.cache_shape, num_slots)
     arena.rows[:, :, : arena.zero_row] = torch.nan
     arena.rows[:, :, arena.scratch_row] = torch.nan
-    made = LeanForward(forward.weights, arena)
-    made._threads = 0  # a model so small is not shared out
-    made.steps = RecordedSteps(
-        forward.weights, arena, record or recorder(forward.weights.device.type)
-    )
-    return replace(held, decoder=replace(held.decoder, forward=made), arena=arena)
-
-
-def steps_of(held: Loaded) -> RecordedSteps:
-    forward = held.decoder.forward
-    assert isinstance(forward, LeanForward)
-    assert forward.steps is not None
-    return forward.steps
+    forward = LeanForward(weights, None, arena)
+    graphs = CudaGraphRunner(weights, arena, record or recorder(weights.device.type))
+    forward.graphs = graphs
+    return StaticModel(replace(model, forward=forward, arena=arena), arena, graphs)

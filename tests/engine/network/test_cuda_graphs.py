@@ -1,4 +1,4 @@
-"""The whole engine on static steps; and what of recording only a GPU can show."""
+"""The whole engine with static steps, and the properties of recording that only a GPU shows."""
 
 import logging
 import threading
@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.stepped_scheduler import SteppedScheduler
 from engine.api import GenerationRequest, Priority, Sampling
-from engine.decoding.sequence import Part
 from engine.kv_cache.arena import largest_arena
-from engine.kv_cache.cache import KVCache
-from engine.kv_cache.pool import MOST_WINDOWS, default_limit
+from engine.kv_cache.pool import MAX_WINDOWS, default_limit
+from engine.loading import load as loading
 from engine.loading.adapter_store import install
 from engine.loading.load import Loaded, load
-from engine.loading.load import load as loading
 from engine.local import LocalEngine
-from engine.network.cuda_graphs import CudaRecorder, Record, RecordedSteps
-from engine.network.static_step import MOST_ROWS
+from engine.network.batch import DECODE_ROWS, BatchEntry
+from engine.network.cuda_graphs import CudaGraphRunner, CudaRecorder, Record
+from engine.network.lean_forward import LeanForward
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
-from tests.engine.loading.test_adapters import make_adapter, note
-from tests.engine.network.static import SLOTS, WINDOW, steps_of, with_steps
-from tests.engine.scheduling.test_scheduler import Bench, check, ids
+from tests.engine.adapters import make_adapter, note
+from tests.engine.network.static import SLOTS, WINDOW, with_static_steps
+from tests.engine.scheduling.test_scheduler import check, ids
 
 
 @pytest.fixture(scope="module")
@@ -34,36 +34,33 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=["cpu", "cuda"])
-def model(
+def loaded(
     request: pytest.FixtureRequest, path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Loaded:
-    """With an adapter, `one`."""
+    """A model with an adapter, `one`."""
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("optional: needs a CUDA device")
-    made = tmp_path_factory.mktemp("adapter")
+    adapter = tmp_path_factory.mktemp("adapter")
     settings = EngineSettings(str(path), device=request.param, dtype="float32")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STARCODER_LSP_ADAPTERS", str(tmp_path_factory.mktemp("shelf")))
-        make_adapter(path, made, seed=0)
-        install(made, "one", note(path))
+        make_adapter(path, adapter, seed=0)
+        install(adapter, "one", note(path))
         return load(settings, lambda *_: None)
 
 
-class StaticBench(Bench):
-    """A scheduler on an arena, whose steps are taken by hand."""
+class StaticScheduler(SteppedScheduler):
+    """A scheduler on an arena, whose steps a test takes by hand."""
 
-    def __init__(self, model: Loaded, slots: int = SLOTS, record: Record | None = None) -> None:
-        self.model, self.held = model, with_steps(model, slots, record)
-        super().__init__(self.held)
+    def __init__(self, loaded: Loaded, num_slots: int = SLOTS, record: Record | None = None):
+        self.loaded = loaded
+        self.static = with_static_steps(loaded.model, num_slots, record)
+        super().__init__(self.static.model, adapter_of=loaded.adapters.get)
 
-    @property
-    def steps(self) -> RecordedSteps:
-        return steps_of(self.held)
-
-    def ask_a_lot(self) -> None:
-        """Let many come at different moments, and one leave."""
+    def run_many(self) -> None:
+        """Submit requests at different moments, cancel one, and check the others' output."""
         for seed in range(12):
-            self.ask(
+            self.submit(
                 GenerationRequest(
                     (*ids(seed % 3, 40 + 100 * (seed % 4)), *ids(seed, 5)),
                     12 + seed,
@@ -75,176 +72,182 @@ class StaticBench(Bench):
                 )
             )
             for _ in range(3):
-                self.turn()
-        leaving = self.asked[3]
-        leaving.job.cancelled.set()
+                self.step()
+        cancelled = self.submissions[3]
+        cancelled.job.cancelled.set()
         self.finish()
-        for asked in self.asked:
-            if asked is not leaving:
-                check(self.model, asked)
+        for submission in self.submissions:
+            if submission is not cancelled:
+                check(self.loaded, submission)
 
 
-@pytest.mark.parametrize("slots", [1, 2, 30])
-def test_answers_are_those_of_the_plain_path(model: Loaded, slots: int) -> None:
-    bench = StaticBench(model, slots)
-    bench.ask_a_lot()
-    assert bench.held.arena is not None
-    assert bench.held.arena.free + bench.scheduler._pool.idle == slots
+@pytest.mark.parametrize("num_slots", [1, 2, 30])
+def test_output_equals_that_of_the_plain_path(loaded: Loaded, num_slots: int) -> None:
+    scheduler = StaticScheduler(loaded, num_slots)
+    scheduler.run_many()
+    num_idle = len(scheduler.scheduler.pool.idle)
+    assert scheduler.static.arena.num_free + num_idle == num_slots
 
 
-def test_the_demo_model_writes_what_it_writes_without() -> None:
+def test_the_demo_model_has_the_same_output_with_static_steps() -> None:
     plain = load(EngineSettings(device="cpu"), lambda *_: None)
-    bench = StaticBench(plain, slots=3)
-    tokenizer = plain.decoder.tokenizer
+    scheduler = StaticScheduler(plain, num_slots=3)
+    tokenizer = plain.model.tokenizer
     for text in ("def mean(numbers):\n    ", "class Stack:\n    def __init__(self):\n", "import "):
-        bench.ask(GenerationRequest(tuple(tokenizer.encode(text)), 40))
-    bench.finish()
-    for asked in bench.asked:
-        check(plain, asked)
+        scheduler.submit(GenerationRequest(tuple(tokenizer.encode(text)), 40))
+    scheduler.finish()
+    for submission in scheduler.submissions:
+        check(plain, submission)
 
 
-async def test_a_model_is_loaded_onto_an_arena(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
-    """As on a GPU, from the settings to the answer."""
+async def test_a_model_is_loaded_with_an_arena(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """This is what happens on a GPU, from the settings to the output."""
     request = GenerationRequest(ids(1, 60), 30)
 
-    async def answer(engine: LocalEngine) -> list[int]:
+    async def output(engine: LocalEngine) -> list[int]:
         return [id_ async for chunk in engine.stream(request) for id_ in chunk.ids]
 
     settings = EngineSettings(str(path), device="cpu", dtype="float32")
     without = LocalEngine(settings)
-    expected = await answer(without)
+    expected = await output(without)
     await without.aclose()
     monkeypatch.setattr(
         loading,
-        "_arena",
+        "allocate_arena",
         lambda shape, windows: largest_arena(shape, default_limit(shape, windows)),
     )
     engine = LocalEngine(settings)
-    assert await answer(engine) == expected
-    assert await answer(engine) == expected
-    assert engine.metrics().reused_ids == 59
-    loaded = await engine._ready()
-    assert loaded.arena.slots == MOST_WINDOWS
-    assert loaded.decoder.forward.steps is not None
-    assert loaded.arena.free == MOST_WINDOWS - 1
-    assert engine.metrics().cache_bytes == WINDOW * loaded.cache_shape.bytes_a_row
+    assert await output(engine) == expected
+    assert await output(engine) == expected
+    assert engine.metrics().reused_tokens == 59
+    model = await engine.model()
+    assert model.arena is not None
+    assert model.arena.num_slots == MAX_WINDOWS
+    assert isinstance(model.forward, LeanForward)
+    assert model.forward.graphs is not None
+    assert model.arena.num_free == MAX_WINDOWS - 1
+    assert engine.metrics().cache_bytes == model.cache_shape.bytes_per_window
     await engine.aclose()
 
 
-def test_who_cannot_record_answers_all_the_same(
-    model: Loaded, caplog: pytest.LogCaptureFixture
+def test_steps_run_also_if_recording_fails(
+    loaded: Loaded, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tried = []
+    attempts = []
 
     def fails(run: Callable[[], None]) -> Callable[[], None]:
-        tried.append(run)
-        if len(tried) > 2:
+        attempts.append(run)
+        if len(attempts) > 2:
             raise RuntimeError("no graphs here")
         return run
 
-    bench = StaticBench(model, slots=30, record=fails)
+    scheduler = StaticScheduler(loaded, num_slots=30, record=fails)
     with caplog.at_level(logging.WARNING), torch.inference_mode():
-        while bench.held.decoder.forward.prepare():
-            pass
-        bench.ask_a_lot()
-    assert len(tried) == 3
+        scheduler.static.model.forward.wait_ready()
+        scheduler.run_many()
+    assert len(attempts) == 3
     assert [record.message.count("no graphs here") for record in caplog.records] == [1]
 
 
-def test_who_is_never_idle_records_what_is_asked_for_again_and_again(model: Loaded) -> None:
-    bench = StaticBench(model)
-    before = bench.steps.left
-    asked = bench.ask(GenerationRequest(ids(1, 20), 200))
-    bench.finish()
-    assert 0 < before - bench.steps.left < 4
-    check(model, asked)
+def test_a_busy_engine_records_the_buckets_that_it_needs_often(loaded: Loaded) -> None:
+    scheduler = StaticScheduler(loaded)
+    before = scheduler.static.graphs.num_unrecorded
+    submission = scheduler.submit(GenerationRequest(ids(1, 20), 200))
+    scheduler.finish()
+    assert 0 < before - scheduler.static.graphs.num_unrecorded < 4
+    check(loaded, submission)
 
 
-def test_it_records_while_nobody_asks_and_answers_who_does(model: Loaded) -> None:
-    begun = threading.Event()
+def test_an_idle_engine_records_and_interrupts_it_for_a_request(loaded: Loaded) -> None:
+    is_recording, closing = threading.Event(), threading.Event()
 
     def slow(run: Callable[[], None]) -> Callable[[], None]:
-        begun.set()
+        is_recording.set()
         time.sleep(0.05)
         return run
 
-    bench = StaticBench(model, record=slow)
-    thread = threading.Thread(target=bench.scheduler.run)
+    scheduler = StaticScheduler(loaded, record=slow)
+    graphs: CudaGraphRunner = scheduler.static.graphs
+    thread = threading.Thread(target=scheduler.scheduler.run, args=(closing,))
     thread.start()
-    assert begun.wait(10)
-    asked = bench.ask(GenerationRequest(ids(1, 20), 5))
-    wait_until(lambda: asked.done)
-    assert bench.steps.left > 0  # it did not wait for all of them
-    wait_until(lambda: bench.steps.left == 0)
-    bench.scheduler._closing.set()
-    bench.jobs.put(None)
+    assert is_recording.wait(10)
+    submission = scheduler.submit(GenerationRequest(ids(1, 20), 5))
+    wait_until(lambda: submission.done)
+    assert graphs.num_unrecorded > 0  # the request did not wait for all recordings
+    wait_until(lambda: graphs.num_unrecorded == 0)
+    closing.set()
+    scheduler.scheduler.wake()
     thread.join(10)
     assert not thread.is_alive()
-    check(model, asked)
+    check(loaded, submission)
 
 
-def wait_until(true: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 20
-    while not true():
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
 
 
-def test_adapters_and_long_prefills_are_computed_in_slots_as_well(model: Loaded) -> None:
-    held = with_steps(model)
-    steps = held.decoder.forward.steps  # type: ignore[attr-defined]
-    cache = held.new_cache()
-    assert steps.fits([Part((1,) * MOST_ROWS, cache, 1)])
-    assert not steps.fits([Part((1,) * (MOST_ROWS + 1), cache, 1)])
-    assert not steps.fits([Part((1,), cache, 1), Part((1,), KVCache(held.cache_shape), 1)])
+def test_only_steps_of_few_rows_in_slots_are_static(loaded: Loaded) -> None:
+    static = with_static_steps(loaded.model)
+    cache, plain_cache = static.model.new_cache(), loaded.model.new_cache()
+    adapter = loaded.adapters.get("one")
+    assert static.graphs.supports([BatchEntry((1,) * DECODE_ROWS, cache)])
+    assert not static.graphs.supports([BatchEntry((1,) * (DECODE_ROWS + 1), cache)])
+    assert not static.graphs.supports([BatchEntry((1,), cache, 1, adapter)])
+    if plain_cache.slot is None:  # on a GPU every cache is a slot
+        entries = [BatchEntry((1,), cache), BatchEntry((1,), plain_cache)]
+        assert not static.graphs.supports(entries)
 
 
-# What only a GPU can show.
+# The tests below need a GPU.
 
 
-def test_a_recording_that_fails_spoils_neither_those_before_nor_what_comes_after() -> None:
+def test_a_failed_recording_does_not_affect_other_recordings() -> None:
     if not torch.cuda.is_available():
         pytest.skip("optional: needs a CUDA device")
-    record, held = CudaRecorder(), torch.zeros(4, 4, device="cuda")
+    record, buffer = CudaRecorder(), torch.zeros(4, 4, device="cuda")
     weights = torch.eye(4, device="cuda")
     stream = torch.cuda.current_stream()
 
-    def fine() -> None:
-        held.copy_(held @ weights + 1)
+    def valid() -> None:
+        buffer.copy_(buffer @ weights + 1)
 
     def asks_the_host() -> None:
-        if held.sum().item() > 0:
-            held.zero_()
+        if buffer.sum().item() > 0:
+            buffer.zero_()
 
-    replay = record(fine)
+    replay = record(valid)
     with pytest.raises(RuntimeError):
         record(asks_the_host)
     assert torch.cuda.current_stream() == stream
-    held.zero_()
+    buffer.zero_()
     replay()
-    record(fine)()
-    assert held.unique().tolist() == [4.0]  # twice while recording anew, and each replay once
+    record(valid)()
+    assert buffer.unique().tolist() == [4.0]  # two warm-ups of the new recording, and two replays
 
 
-@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("is_recorded", [False, True])
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8", "int4"])
-def test_a_step_never_waits_for_the_device(dtype: Any, recorded: bool) -> None:
+def test_a_step_never_waits_for_the_device(dtype: Any, is_recorded: bool) -> None:
     if not torch.cuda.is_available():
         pytest.skip("optional: needs a CUDA device")
-    held = load(EngineSettings(device="cuda", dtype=dtype), lambda *_: None)
-    forward, caches = held.decoder.forward, [held.new_cache() for _ in range(3)]
+    model = load(EngineSettings(device="cuda", dtype=dtype), lambda *_: None).model
+    forward, caches = model.forward, [model.new_cache() for _ in range(3)]
+    prompt = tuple(range(20, 320))
     with torch.inference_mode():
-        while recorded and forward.prepare():
-            pass
-        for again in range(2):  # the first time, libraries may wait
+        if is_recorded:
+            forward.wait_ready()
+        for attempt in range(2):  # in the first attempt libraries may wait
             torch.cuda.synchronize()
-            torch.cuda.set_sync_debug_mode("error" if again else "default")
+            torch.cuda.set_sync_debug_mode("error" if attempt else "default")
             try:
-                forward(torch.arange(300) + 20, caches[0])  # a prefill
-                caches[0].ids.extend(range(20, 320))
-                forward(torch.arange(300) + 20, caches[0])  # with a mask
-                forward(torch.tensor((5, 6, 7)), caches[0], last=3)
-                forward.batch([Part((5,), cache, 1) for cache in caches])
+                forward([BatchEntry(prompt, caches[0])])  # a prefill
+                caches[0].commit(prompt)
+                forward([BatchEntry(prompt, caches[0])])  # with a mask
+                forward([BatchEntry((5, 6, 7), caches[0], 3)])
+                forward([BatchEntry((5,), cache) for cache in caches])
             finally:
                 torch.cuda.set_sync_debug_mode("default")
-            del caches[0].ids[:]
+            caches[0].truncate(0)

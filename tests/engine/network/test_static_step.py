@@ -1,6 +1,6 @@
-"""Steps in static shapes say what the plain path says, whatever the slots held before.
+"""Static steps have the logits of the plain path, whatever a slot contained before.
 
-On a CPU they run as they are; where there is a CUDA device, as recorded graphs too.
+On a CPU they run without recording, and on a CUDA device also as recorded graphs.
 """
 
 import json
@@ -18,21 +18,20 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from engine.decoding.sequence import Part
-from engine.kv_cache.arena import Arena
 from engine.kv_cache.cache import KVCache
-from engine.loading.load import Loaded, load
+from engine.loading.load import load
 from engine.loading.model_size import GPU_LIBRARIES, bytes_for_steps
-from engine.network.cuda_graphs import RecordedSteps
+from engine.network.batch import DECODE_ROWS, BatchEntry
 from engine.network.lean_forward import LeanForward
-from engine.network.static_step import MOST_ROWS, Bucket, buckets
+from engine.network.model import LoadedModel
+from engine.network.static_step import Bucket, StaticStep, all_buckets
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
-from tests.engine.network.static import SLOTS, WINDOW, steps_of, with_steps
+from tests.engine.network.static import SLOTS, WINDOW, StaticModel, with_static_steps
 from tests.engine.scheduling.test_scheduler import ids
 
-CLOSE = {torch.float32: 2e-3, torch.bfloat16: 0.25}
-"""Of logits that are some tens; in 16 bits the order of a sum is seen."""
+TOLERANCE = {torch.float32: 2e-3, torch.bfloat16: 0.25}
+"""Absolute tolerance of logits, whose size is some tens. In 16 bits a sum depends on its order."""
 
 KINDS = [
     ("cpu", "float32"),
@@ -48,22 +47,23 @@ KINDS = [
 class Pair:
     """A model that computes with static steps, and the same weights on the plain path."""
 
-    held: Loaded
-    arena: Arena
+    static: StaticModel
     plain: LeanForward
-    close: float
+    tolerance: float
 
     @property
-    def steps(self) -> RecordedSteps:
-        return steps_of(self.held)
+    def forward(self) -> LeanForward:
+        assert isinstance(self.static.model.forward, LeanForward)
+        return self.static.model.forward
+
+    @property
+    def step(self) -> StaticStep:
+        return self.static.graphs.step
 
 
-def plain_forward(held: Loaded) -> LeanForward:
-    forward = held.decoder.forward
-    assert isinstance(forward, LeanForward)
-    made = LeanForward(forward.weights)
-    made._may_fuse, made._threads = False, 0
-    return made
+def plain_forward(model: LoadedModel) -> LeanForward:
+    assert isinstance(model.forward, LeanForward)
+    return LeanForward(model.forward.weights)
 
 
 @pytest.fixture(scope="module")
@@ -80,16 +80,17 @@ def kind(request: pytest.FixtureRequest) -> tuple[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def plain(kind: tuple[str, Any], path: Path) -> Loaded:
+def plain(kind: tuple[str, Any], path: Path) -> LoadedModel:
     device, dtype = kind
-    return load(EngineSettings(str(path), device=device, dtype=dtype), lambda *_: None)
+    model = load(EngineSettings(str(path), device=device, dtype=dtype), lambda *_: None).model
+    model.forward.wait_ready()  # before and after compiling, products are rounded differently
+    return model
 
 
 @pytest.fixture
-def pair(plain: Loaded) -> Pair:
-    held = with_steps(plain)
-    assert held.arena is not None
-    return Pair(held, held.arena, plain_forward(plain), CLOSE[plain.cache_shape.dtype])
+def pair(plain: LoadedModel) -> Pair:
+    tolerance = TOLERANCE[plain.cache_shape.dtype]
+    return Pair(with_static_steps(plain), plain_forward(plain), tolerance)
 
 
 class Twins:
@@ -97,14 +98,15 @@ class Twins:
 
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
-        self.slot = pair.held.new_cache()
-        self.plain = KVCache(pair.held.cache_shape)
+        self.slot = pair.static.model.new_cache()
+        self.plain = KVCache(pair.static.model.cache_shape)
 
     def __len__(self) -> int:
         return len(self.slot.ids)
 
-    def cut(self, rows: int) -> None:
-        del self.slot.ids[rows:], self.plain.ids[rows:]
+    def truncate(self, rows: int) -> None:
+        self.slot.truncate(rows)
+        self.plain.truncate(rows)
 
     def copy(self, other: "Twins", rows: int) -> None:
         self.slot.copy_prefix(other.slot, rows)
@@ -113,146 +115,147 @@ class Twins:
 
     def end(self) -> None:
         assert self.slot.slot is not None
-        self._pair.arena.give_back(self.slot.slot)
+        self._pair.static.arena.give_back(self.slot.slot)
 
 
 @torch.inference_mode()
-def step(pair: Pair, parts: list[tuple[Twins, tuple[int, ...]]], last: int | None = None) -> None:
-    """Compute a step both ways, and compare."""
-    sizes = [len(new) if last is None else min(last, len(new)) for _, new in parts]
-    ours = [Part(new, one.slot, size) for (one, new), size in zip(parts, sizes, strict=True)]
-    found = pair.held.decoder.forward.batch(ours)
-    for logits, (one, new), size in zip(found, parts, sizes, strict=True):
-        expected = pair.plain(torch.tensor(new), one.plain, last=size)
-        agree(logits, expected, pair.close)
-        one.slot.commit(new)
-        one.plain.commit(new)
+def step(
+    pair: Pair, parts: list[tuple[Twins, tuple[int, ...]]], num_logits: int | None = None
+) -> None:
+    """Compute a step in both ways and compare the logits."""
+    sizes = [len(new) if num_logits is None else min(num_logits, len(new)) for _, new in parts]
+    entries = [
+        BatchEntry(new, twins.slot, size) for (twins, new), size in zip(parts, sizes, strict=True)
+    ]
+    static_logits = pair.forward(entries)
+    for logits, (twins, new), size in zip(static_logits, parts, sizes, strict=True):
+        expected = pair.plain([BatchEntry(new, twins.plain, size)])[0]
+        assert_close(logits, expected, pair.tolerance)
+        twins.slot.commit(new)
+        twins.plain.commit(new)
 
 
-def agree(logits: Tensor, expected: Tensor, close: float) -> None:
+def assert_close(logits: Tensor, expected: Tensor, tolerance: float) -> None:
     assert logits.shape == expected.shape
-    torch.testing.assert_close(logits, expected, atol=close, rtol=0.0)
+    torch.testing.assert_close(logits, expected, atol=tolerance, rtol=0.0)
     best = expected.topk(2).values
-    sure = best[:, 0] - best[:, 1] > 2 * close
-    assert torch.equal(logits.argmax(-1)[sure], expected.argmax(-1)[sure])
+    is_clear = best[:, 0] - best[:, 1] > 2 * tolerance
+    assert torch.equal(logits.argmax(-1)[is_clear], expected.argmax(-1)[is_clear])
 
 
-def prepare(pair: Pair) -> None:
-    with torch.inference_mode():
-        while pair.held.decoder.forward.prepare():
-            pass
-    assert pair.steps.left == 0
+def test_there_are_few_buckets_and_every_step_has_one() -> None:
+    assert len(all_buckets(8192)) == 66
+    assert all_buckets(8192)[0] == Bucket(256, 1, 1)
+    assert max(bucket.columns for bucket in all_buckets(8192)) == 8192
+    assert {bucket.columns for bucket in all_buckets(WINDOW)} == {256, 512, WINDOW}
+    assert {bucket.columns for bucket in all_buckets(100)} == {100}
+    assert all(bucket.num_rows <= DECODE_ROWS for bucket in all_buckets(WINDOW))
 
 
-def test_there_are_few_buckets_and_all_steps_have_one() -> None:
-    assert len(buckets(8192)) == 66
-    assert buckets(8192)[0] == Bucket(256, 1, 1)
-    assert max(bucket.columns for bucket in buckets(8192)) == 8192
-    assert {bucket.columns for bucket in buckets(WINDOW)} == {256, 512, WINDOW}
-    assert {bucket.columns for bucket in buckets(100)} == {100}
-    assert all(bucket.count <= MOST_ROWS for bucket in buckets(WINDOW))
-
-
-class Noted(TorchDispatchMode):
-    """Notes each operation with the tensors that it is given."""
+class OperationLog(TorchDispatchMode):
+    """Records each operation with the shapes of its tensors."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[tuple[str, object]] = []
+        self.operations: list[tuple[str, object]] = []
         self.devices: set[str] = set()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        given = tree_map_only(Tensor, lambda one: (one.shape, one.stride(), one.dtype), args)
-        self.found.append((str(func), given))
-        made = func(*args, **kwargs)
-        self.devices |= {one.device.type for one in tree_leaves(made) if isinstance(one, Tensor)}
-        return made
+        shapes = tree_map_only(Tensor, lambda x: (x.shape, x.stride(), x.dtype), args)
+        self.operations.append((str(func), shapes))
+        result = func(*args, **kwargs)
+        self.devices |= {x.device.type for x in tree_leaves(result) if isinstance(x, Tensor)}
+        return result
 
 
-_WAITING = re.compile("_local_scalar_dense|nonzero|masked_select|lift|unique|_to_copy.*device")
+_SYNCHRONIZING = re.compile(
+    "_local_scalar_dense|nonzero|masked_select|lift|unique|_to_copy.*device"
+)
 
 
-def test_a_step_is_the_same_operations_whatever_it_is_told(path: Path) -> None:
-    """What a recording needs: no shape, address or number comes from the host or goes there."""
+def test_a_step_has_the_same_operations_for_all_inputs(path: Path) -> None:
+    """A recording needs this: no shape, address or number comes from the host or goes there."""
     settings = EngineSettings(str(path), device="cpu", dtype="bfloat16")
-    held = with_steps(load(settings, lambda *_: None))
-    static = held.decoder.forward.steps._step  # type: ignore[attr-defined]
-    first, other = held.new_cache(), held.new_cache()
+    static = with_static_steps(load(settings, lambda *_: None).model)
+    first, other = static.model.new_cache(), static.model.new_cache()
     first.commit(ids(1, 300))
     other.commit(ids(2, 5))
-    told = [
-        [Part((7,), first, 1), Part((8,), other, 1)],
-        [Part((9, 10), other, 1), Part((11,), first, 1), Part((3,), first, 1)],
+    inputs = [
+        [BatchEntry((7,), first), BatchEntry((8,), other)],
+        [BatchEntry((9, 10), other), BatchEntry((11,), first), BatchEntry((3,), first)],
     ]
-    found = []
-    for parts in told:
-        bucket = static.put(parts)
-        # What is made without saying where would be made on the host, and here on `meta`.
-        with torch.no_grad(), torch.device("meta"), Noted() as noted:
-            static.compute(Bucket(512, 4, 1))
-        found.append(noted.found)
+    operations = []
+    for entries in inputs:
+        bucket = static.graphs.step.set_inputs(entries)
+        # A tensor created without a device would lie on the host, and here on `meta`.
+        with torch.no_grad(), torch.device("meta"), OperationLog() as log:
+            static.graphs.step.compute(Bucket(512, 4, 1))
+        operations.append(log.operations)
         assert bucket.columns == 512
-        assert noted.devices == {"cpu"}
-        assert not [name for name, _ in noted.found if _WAITING.search(name)]
-    assert found[0] == found[1]
-    assert len(found[0]) > 60
+        assert log.devices == {"cpu"}
+        assert not [name for name, _ in log.operations if _SYNCHRONIZING.search(name)]
+    assert operations[0] == operations[1]
+    assert len(operations[0]) > 60
 
 
-@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("is_recorded", [False, True])
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 17, 32])
-def test_rows_of_one_sequence(pair: Pair, count: int, recorded: bool) -> None:
-    if recorded:
-        prepare(pair)
-    one = Twins(pair)
-    for at, start in enumerate((0, 100, 255, 256 - count, 256, 500, WINDOW - count)):
-        one.cut(0)
+def test_rows_of_one_sequence(pair: Pair, count: int, is_recorded: bool) -> None:
+    if is_recorded:
+        pair.static.record_all()
+    twins = Twins(pair)
+    for seed, start in enumerate((0, 100, 255, 256 - count, 256, 500, WINDOW - count)):
+        twins.truncate(0)
         if start:
-            step(pair, [(one, ids(at, start))], last=1)
-        step(pair, [(one, ids(9, count))])
-    assert len(one) == WINDOW
+            step(pair, [(twins, ids(seed, start))], num_logits=1)
+        step(pair, [(twins, ids(9, count))])
+    assert len(twins) == WINDOW
 
 
-@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("is_recorded", [False, True])
 @pytest.mark.parametrize("sizes", [(1, 1), (1, 1, 1), (4, 1, 1), (1, 9, 2, 20), (1, 16, 16, 3, 7)])
-def test_rows_of_several(pair: Pair, sizes: tuple[int, ...], recorded: bool) -> None:
-    if recorded:
-        prepare(pair)
+def test_rows_of_several_sequences(pair: Pair, sizes: tuple[int, ...], is_recorded: bool) -> None:
+    if is_recorded:
+        pair.static.record_all()
     lengths = (7, 254, 300, 90, WINDOW - 50)
-    all_of_them = [Twins(pair) for _ in sizes]
-    for at, one in enumerate(all_of_them):
-        step(pair, [(one, ids(at, lengths[at]))], last=1)
-    for again in range(3):
-        step(pair, [(one, ids(again, size)) for one, size in zip(all_of_them, sizes, strict=True)])
+    sequences = [Twins(pair) for _ in sizes]
+    for index, twins in enumerate(sequences):
+        step(pair, [(twins, ids(index, lengths[index]))], num_logits=1)
+    for seed in range(3):
+        step(pair, [(twins, ids(seed, size)) for twins, size in zip(sequences, sizes, strict=True)])
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_whatever_comes_whatever_a_slot_held(pair: Pair, seed: int) -> None:
-    """Sequences come, go on, are cut, copied and end; nothing of another's rows is seen."""
+def test_a_sequence_never_sees_rows_of_another(pair: Pair, seed: int) -> None:
+    """Sequences start, continue, are truncated, are copied, and end, in random order."""
     if seed % 2:
-        prepare(pair)
+        pair.static.record_all()
     rng, alive = random.Random(seed), [Twins(pair)]
     for turn in range(60):
         match rng.choice(
-            ("go on", "go on", "go on", "long", "new", "cut", "copy", "end", "poison")
+            ("continue", "continue", "continue", "long", "new", "truncate", "copy", "end", "poison")
         ):
-            case "go on":
-                chosen = [one for one in rng.sample(alive, rng.randint(1, len(alive))) if len(one)]
-                parts = [(one, ids(turn, rng.choice((1, 1, 2, 5)))) for one in chosen]
-                parts = [(one, new) for one, new in parts if len(one) + len(new) <= WINDOW]
+            case "continue":
+                some = rng.sample(alive, rng.randint(1, len(alive)))
+                parts = [
+                    (twins, ids(turn, rng.choice((1, 1, 2, 5)))) for twins in some if len(twins)
+                ]
+                parts = [(twins, new) for twins, new in parts if len(twins) + len(new) <= WINDOW]
                 if parts:
                     step(pair, parts)
             case "long":
-                one = rng.choice(alive)
-                if room := WINDOW - len(one):
-                    step(pair, [(one, ids(turn, rng.randint(1, min(room, 300))))], last=1)
+                twins = rng.choice(alive)
+                if num_free := WINDOW - len(twins):
+                    new = ids(turn, rng.randint(1, min(num_free, 300)))
+                    step(pair, [(twins, new)], num_logits=1)
             case "new" if len(alive) < SLOTS:
                 alive.append(Twins(pair))
-            case "cut":
-                one = rng.choice(alive)
-                one.cut(rng.randint(0, len(one)))
+            case "truncate":
+                twins = rng.choice(alive)
+                twins.truncate(rng.randint(0, len(twins)))
             case "copy" if len(alive) < SLOTS:
                 source = rng.choice(alive)
                 alive.append(Twins(pair))
@@ -260,84 +263,84 @@ def test_whatever_comes_whatever_a_slot_held(pair: Pair, seed: int) -> None:
             case "end" if len(alive) > 1:
                 alive.pop(rng.randrange(len(alive))).end()
             case "poison":
-                for one in alive:
-                    for rows in (*one.slot.keys, *one.slot.values):
-                        rows[:, len(one) :] = torch.nan
+                for twins in alive:
+                    for rows in (*twins.slot.keys, *twins.slot.values):
+                        rows[:, len(twins) :] = torch.nan
 
 
 def changed_rows(before: Tensor, after: Tensor) -> list[int]:
-    """Those of an arena that do not hold the same bits, in any layer."""
+    """Rows of an arena whose bits differ, in any layer."""
     kind = torch.int32 if before.dtype.itemsize == 4 else torch.int16
     different = (before.view(kind) != after.view(kind)).any(-1).flatten(0, 1).any(0)
-    found: list[int] = different.nonzero().flatten().tolist()
-    return found
+    rows: list[int] = different.nonzero().flatten().tolist()
+    return rows
 
 
-def test_only_a_step_s_own_rows_are_written_and_none_while_recording(pair: Pair) -> None:
-    arena = pair.arena
-    all_of_them = [Twins(pair) for _ in range(SLOTS)]
-    assert sorted(one.slot.slot.base for one in all_of_them if one.slot.slot) == [
-        WINDOW * at for at in range(SLOTS)
-    ]
-    for at, one in enumerate(all_of_them):
-        step(pair, [(one, ids(at, 40 + at))], last=1)
-    for some in (all_of_them, all_of_them[:3], all_of_them[4:5]):
+def test_a_step_writes_only_its_own_rows_and_recording_writes_none(pair: Pair) -> None:
+    arena = pair.static.arena
+    sequences = [Twins(pair) for _ in range(SLOTS)]
+    bases = sorted(twins.slot.slot.base for twins in sequences if twins.slot.slot)
+    assert bases == [WINDOW * slot for slot in range(SLOTS)]
+    for index, twins in enumerate(sequences):
+        step(pair, [(twins, ids(index, 40 + index))], num_logits=1)
+    for batch in (sequences, sequences[:3], sequences[4:5]):
         before = arena.rows.clone()
         expected = {arena.scratch_row}
-        for one in some:
-            assert one.slot.slot is not None
-            first = one.slot.slot.base + len(one)
+        for twins in batch:
+            assert twins.slot.slot is not None
+            first = twins.slot.slot.base + len(twins)
             expected |= set(range(first, first + 3))
-        step(pair, [(one, (5, 6, 7)) for one in some])
+        step(pair, [(twins, (5, 6, 7)) for twins in batch])
         assert set(changed_rows(before, arena.rows)) <= expected
     before = arena.rows.clone()
-    prepare(pair)
+    pair.static.record_all()
     assert set(changed_rows(before, arena.rows)) <= {arena.scratch_row}
 
 
-def test_a_step_beyond_the_window_is_refused(pair: Pair) -> None:
-    one = Twins(pair)
-    step(pair, [(one, ids(1, WINDOW - 1))], last=1)
+def test_a_step_beyond_the_context_window_is_refused(pair: Pair) -> None:
+    twins = Twins(pair)
+    step(pair, [(twins, ids(1, WINDOW - 1))], num_logits=1)
     with pytest.raises(ValueError, match=f"{WINDOW + 1} rows"):
-        pair.held.decoder.forward(torch.tensor((5, 6)), one.slot)
+        pair.forward([BatchEntry((5, 6), twins.slot)])
 
 
-def test_a_part_without_wanted_logits_gets_none(pair: Pair) -> None:
+def test_an_entry_that_needs_no_logits_gets_none(pair: Pair) -> None:
     with torch.inference_mode():
-        found = pair.held.decoder.forward(torch.tensor((5, 6)), Twins(pair).slot, last=0)
-    assert found.shape[0] == 0
+        logits = pair.forward([BatchEntry((5, 6), Twins(pair).slot, 0)])[0]
+    assert logits.shape[0] == 0
 
 
-def test_logits_stay_what_they_were_when_the_next_step_is_computed(pair: Pair) -> None:
+def test_logits_do_not_change_when_the_next_step_is_computed(pair: Pair) -> None:
     cache = Twins(pair).slot
     with torch.inference_mode():
-        found = pair.held.decoder.forward(torch.tensor((5, 6)), cache, last=2)
-        before = found.clone()
-        pair.held.decoder.forward(torch.tensor((7, 8)), cache, last=2)
-        prepare(pair)
-    assert torch.equal(found, before)
+        logits = pair.forward([BatchEntry((5, 6), cache, 2)])[0]
+        before = logits.clone()
+        pair.forward([BatchEntry((7, 8), cache, 2)])
+        pair.static.record_all()
+    assert torch.equal(logits, before)
 
 
-def test_what_is_recorded_is_replayed(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, other = Twins(pair), Twins(pair)
-    step(pair, [(one, ids(1, 90))], last=1)
-    prepare(pair)
+def test_recorded_steps_are_replayed(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = Twins(pair), Twins(pair)
+    step(pair, [(first, ids(1, 90))], num_logits=1)
+    pair.static.record_all()
     replayed: list[Bucket] = []
 
-    def noted(bucket: Bucket, replay: Callable[[], None]) -> Callable[[], None]:
+    def logged(bucket: Bucket, replay: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:
             replayed.append(bucket)
             replay()
 
         return run
 
-    for bucket, replay in pair.steps._recorded.items():
-        pair.steps._recorded[bucket] = noted(bucket, replay)
-    monkeypatch.setattr(pair.steps._step, "compute", None)
-    step(pair, [(one, (5,))])
-    step(pair, [(one, (5, 6, 7))])
-    step(pair, [(other, (5,)), (one, (5, 6))])
-    step(pair, [(one, ids(1, 30))], last=3)
+    recorded = pair.static.graphs.recorded
+    for bucket, replay in list(recorded.items()):
+        recorded[bucket] = logged(bucket, replay)
+    monkeypatch.setattr(pair.step, "compute", None)
+    step(pair, [(first, (5,))])
+    step(pair, [(first, (5, 6, 7))])
+    step(pair, [(second, (5,)), (first, (5, 6))])
+    step(pair, [(first, ids(1, 30))], num_logits=3)
     assert replayed == [
         Bucket(256, 1, 1),
         Bucket(256, 1, 4),
@@ -346,8 +349,8 @@ def test_what_is_recorded_is_replayed(pair: Pair, monkeypatch: pytest.MonkeyPatc
     ]
 
 
-class Peak(TorchDispatchMode):
-    """Counts the bytes that operations hold at once, beside what they are given."""
+class PeakMemory(TorchDispatchMode):
+    """Measures the largest number of bytes that new tensors take at the same time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -357,28 +360,26 @@ class Peak(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        given = {one.untyped_storage()._cdata for one in tree_leaves(args) if torch.is_tensor(one)}
-        made = func(*args, **(kwargs or {}))
-        for one in tree_leaves(made):
-            if isinstance(one, Tensor) and one.untyped_storage()._cdata not in given:
-                held = one.untyped_storage()
-                self._live[StorageWeakRef(held)] = held.nbytes()  # type: ignore[no-untyped-call]
+        inputs = {x.untyped_storage()._cdata for x in tree_leaves(args) if torch.is_tensor(x)}
+        result = func(*args, **(kwargs or {}))
+        for x in tree_leaves(result):
+            if isinstance(x, Tensor) and x.untyped_storage()._cdata not in inputs:
+                storage = x.untyped_storage()
+                self._live[StorageWeakRef(storage)] = storage.nbytes()  # type: ignore[no-untyped-call]
         self._live = {ref: size for ref, size in self._live.items() if not ref.expired()}
         self.bytes = max(self.bytes, sum(self._live.values()))
-        return made
+        return result
 
 
-def test_the_largest_step_takes_no_more_than_is_planned_for_it(tmp_path: Path) -> None:
+def test_the_largest_step_takes_at_most_the_planned_memory(tmp_path: Path) -> None:
     path = make_checkpoint(tmp_path, n_positions=4096, n_embd=512, n_head=8, n_layer=1)
-    held = with_steps(
-        load(EngineSettings(str(path), device="cpu", dtype="bfloat16"), lambda *_: None), slots=1
-    )
+    settings = EngineSettings(str(path), device="cpu", dtype="bfloat16")
+    static = with_static_steps(load(settings, lambda *_: None).model, num_slots=1)
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     planned = bytes_for_steps(config, "bfloat16", 4096) - GPU_LIBRARIES
-    static = held.decoder.forward.steps._step  # type: ignore[attr-defined]
-    taken = []
-    for bucket in (Bucket(4096, MOST_ROWS, 1), Bucket(4096, 1, MOST_ROWS)):
-        with torch.no_grad(), Peak() as peak:
-            static.compute(bucket)
-        taken.append(peak.bytes)
-    assert 0.8 * planned < max(taken) <= planned
+    peaks = []
+    for bucket in (Bucket(4096, DECODE_ROWS, 1), Bucket(4096, 1, DECODE_ROWS)):
+        with torch.no_grad(), PeakMemory() as peak:
+            static.graphs.step.compute(bucket)
+        peaks.append(peak.bytes)
+    assert 0.8 * planned < max(peaks) <= planned

@@ -1,10 +1,7 @@
-"""Answers that are computed together are those that each gets alone, whoever comes and goes."""
+"""Requests that run together have the output that each has alone, however they come and go."""
 
-import asyncio
-import queue
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,155 +10,74 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.api import Chunk, EngineMetrics, FinishReason, GenerationRequest, Priority, Sampling
+from benchmarks.stepped_scheduler import SteppedScheduler, Submission, text_of
+from engine.api import Chunk, FinishReason, GenerationRequest, Priority, Sampling
 from engine.errors import OutOfMemoryError, PromptTooLongError, RequestError, StarcoderError
-from engine.kernels.build import shared_kernels
-from engine.kv_cache.cache import KVCache
+from engine.kernels.build import KernelBuild
 from engine.loading.adapter_store import install
 from engine.loading.load import Loaded, load
+from engine.network.batch import BatchEntry
+from engine.network.forward import Forward
 from engine.network.lean_forward import LeanForward
 from engine.network.step_costs import StepCosts
-from engine.scheduling.job import DONE, Job
-from engine.scheduling.scheduler import Scheduler
+from engine.scheduling.job import EndOfStream
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
-from tests.engine.loading.test_adapters import make_adapter, note
+from tests.engine.adapters import make_adapter, note
+from tests.engine.network.test_step_costs import FixedCosts
 
 WINDOW = 512
 
 
-class Inline:
-    """Stands in for an event loop: hands over at once."""
-
-    def call_soon_threadsafe(self, call: Callable[..., Any], *arguments: Any) -> None:
-        call(*arguments)
-
-
-@dataclass
-class Asked:
-    """A request that was put to a scheduler."""
-
-    request: GenerationRequest
-    job: Job
-
-    @property
-    def got(self) -> list[Any]:
-        held = self.job.answers
-        while not held.empty():
-            self._got.append(held.get_nowait())
-        return self._got
-
-    _got: list[Any] = field(default_factory=list)
-
-    @property
-    def done(self) -> bool:
-        return bool(self.got) and self.got[-1] is DONE
-
-    @property
-    def chunks(self) -> list[Chunk]:
-        return [one for one in self.got if isinstance(one, Chunk)]
-
-    @property
-    def ids(self) -> list[int]:
-        return [id_ for chunk in self.chunks for id_ in chunk.ids]
-
-    @property
-    def errors(self) -> list[Exception]:
-        return [one for one in self.got if isinstance(one, Exception)]
-
-
-class Bench:
-    """A scheduler whose steps are taken by hand."""
-
-    def __init__(self, loaded: Loaded) -> None:
-        self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self.metrics = EngineMetrics()
-        self.scheduler = Scheduler(loaded, self.jobs, threading.Event(), self.metrics)
-        self.asked: list[Asked] = []
-        self._loop: Any = Inline()
-
-    def ask(self, request: GenerationRequest) -> Asked:
-        def work(decoder: Any, cache: Any, give: Any) -> Any:
-            return decoder.answer(request, cache, give)
-
-        job = Job(
-            work,
-            request.prompt,
-            request.priority,
-            len(self.asked),
-            self._loop,
-            request.adapter,
-            request.max_new_tokens,
-        )
-        self.asked.append(Asked(request, job))
-        self.jobs.put(job)
-        return self.asked[-1]
-
-    @property
-    def busy(self) -> bool:
-        return not all(asked.done for asked in self.asked)
-
-    def turn(self) -> None:
-        if self.busy:
-            with torch.inference_mode():
-                self.scheduler.turn()
-
-    def finish(self, most: int = 3000) -> None:
-        for _ in range(most):
-            if not self.busy:
-                return
-            self.turn()
-        raise AssertionError("it never ends")
-
-
 @pytest.fixture(scope="module", params=["torch", "kernels"])
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that torch computes, and one whose sides suit the kernels."""
-    if request.param == "kernels" and shared_kernels().wait(timeout=120) is None:
+    """A model that torch computes, and one whose sizes suit the kernels."""
+    if request.param == "kernels" and KernelBuild().wait(timeout=120) is None:
         pytest.skip("optional: needs a C++ compiler")
     width = {"torch": 32, "kernels": 64}[request.param]
     return make_checkpoint(tmp_path_factory.mktemp("model"), n_positions=WINDOW, n_embd=width)
 
 
 @pytest.fixture(scope="module")
-def model(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    """With two adapters, `one` and `other`."""
-    shelf = tmp_path_factory.mktemp("shelf")
+def loaded(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """A model with two adapters, `one` and `other`."""
+    folder = tmp_path_factory.mktemp("adapters")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STARCODER_LSP_ADAPTERS", str(shelf))
+        patch.setenv("STARCODER_LSP_ADAPTERS", str(folder))
         for seed, name in enumerate(("one", "other")):
-            made = tmp_path_factory.mktemp(name)
-            make_adapter(path, made, seed=seed)
-            install(made, name, note(path))
+            adapter = tmp_path_factory.mktemp(name)
+            make_adapter(path, adapter, seed=seed)
+            install(adapter, name, note(path))
         loaded = load(EngineSettings(model=str(path), device="cpu"), lambda *_: None)
-    assert isinstance(loaded.decoder.forward, LeanForward)
-    assert loaded.decoder.forward._may_fuse is (loaded.cache_shape.head_dim == 16)
+    forward = loaded.model.forward
+    assert isinstance(forward, LeanForward)
+    assert forward.supports_fused is (loaded.model.cache_shape.head_dim == 16)
+    forward.wait_ready()
     return loaded
 
 
-def alone(model: Loaded, request: GenerationRequest) -> list[Chunk]:
-    """The plain path: one request, an empty cache, no drafts, no kernels."""
-    forward = model.decoder.forward
+def stepped(loaded: Loaded, **fields: Any) -> SteppedScheduler:
+    model = replace(loaded.model, **fields)
+    return SteppedScheduler(model, adapter_of=loaded.adapters.get)
+
+
+def run_plain(loaded: Loaded, request: GenerationRequest) -> list[Chunk]:
+    """Run one request without other requests, prefix cache, drafts and kernels."""
+    forward = loaded.model.forward
     assert isinstance(forward, LeanForward)
-    plain_forward = LeanForward(forward.weights)
-    plain_forward._may_fuse = False
-    decoder = replace(model.decoder, forward=plain_forward)
-    adapter = None if request.adapter is None else model.adapters.get(request.adapter)
-    cache, plain = KVCache(model.cache_shape, adapter), replace(request, draft_tokens=())
-    return list(decoder.generate(plain, cache, lambda: False))
+    scheduler = stepped(loaded, forward=LeanForward(forward.weights))
+    return scheduler.run(replace(request, draft_tokens=()))
 
 
-def text_of(chunks: list[Chunk]) -> str:
-    return "".join(chunk.text for chunk in chunks)
-
-
-def check(model: Loaded, asked: Asked) -> None:
-    expected = alone(model, asked.request)
-    assert not asked.errors
-    assert asked.ids == [id_ for chunk in expected for id_ in chunk.ids]
-    assert text_of(asked.chunks) == text_of(expected)
-    assert [chunk.finish for chunk in asked.chunks][-1] == expected[-1].finish
-    assert [chunk.finish for chunk in asked.chunks[:-1]] == [None] * (len(asked.chunks) - 1)
+def check(loaded: Loaded, submission: Submission) -> None:
+    """Check that a submission has the output that it has alone."""
+    expected = run_plain(loaded, submission.request)
+    assert not submission.errors
+    assert submission.ids == [id_ for chunk in expected for id_ in chunk.ids]
+    assert text_of(submission.chunks) == text_of(expected)
+    reasons = [chunk.finish for chunk in submission.chunks]
+    assert reasons[-1] == expected[-1].finish
+    assert reasons[:-1] == [None] * (len(reasons) - 1)
 
 
 def ids(seed: int, count: int) -> tuple[int, ...]:
@@ -169,34 +85,53 @@ def ids(seed: int, count: int) -> tuple[int, ...]:
     return tuple(torch.randint(30, 360, (count,), generator=generator).tolist())
 
 
-def test_answers_together_are_those_alone(model: Loaded) -> None:
-    bench = Bench(model)
-    asked = [bench.ask(GenerationRequest(ids(seed, 20 + 30 * seed), 25)) for seed in range(8)]
-    bench.finish()
-    for one in asked:
-        check(model, one)
+class Wrapped:
+    """A forward pass that records batch sizes and can fail on purpose."""
+
+    def __init__(self, forward: Forward) -> None:
+        self._forward = forward
+        self.batch_sizes: list[int] = []
+
+    def __call__(self, batch: Sequence[BatchEntry]) -> list[torch.Tensor]:
+        self.batch_sizes.append(len(batch))
+        self.before(batch)
+        return self._forward(batch)
+
+    def before(self, batch: Sequence[BatchEntry]) -> None:
+        """Hook for subclasses."""
+
+    def prepare(self) -> bool:
+        return False
+
+    def wait_ready(self) -> None:
+        pass
 
 
-def test_they_are_computed_in_one_pass(model: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
-    forward = model.decoder.forward
-    real = forward.batch
+def test_requests_together_have_the_output_of_each_alone(loaded: Loaded) -> None:
+    scheduler = stepped(loaded)
+    submissions = [
+        scheduler.submit(GenerationRequest(ids(seed, 20 + 30 * seed), 25)) for seed in range(8)
+    ]
+    scheduler.finish()
+    for submission in submissions:
+        check(loaded, submission)
 
-    def counting(parts: Any) -> Any:
-        sizes.append(len(parts))
-        return real(parts)
 
-    monkeypatch.setattr(forward, "batch", counting)
-    bench = Bench(model)
+def test_sequences_are_computed_in_one_pass(loaded: Loaded) -> None:
+    forward = Wrapped(loaded.model.forward)
+    scheduler = stepped(loaded, forward=forward)
     for seed in range(6):
-        bench.ask(GenerationRequest(ids(seed, 12), 10))
-    bench.finish()
-    assert sizes[0] == 6
-    assert len(sizes) <= 10
+        scheduler.submit(GenerationRequest(ids(seed, 12), 10))
+    scheduler.finish()
+    assert forward.batch_sizes[0] == 6
+    assert sum(size > 1 for size in forward.batch_sizes) <= 10
 
 
 PROMPTS = st.builds(
-    lambda stem, kept, seed, more: (*ids(stem, 200)[:kept], *ids(100 + seed, more)),
+    lambda stem, num_kept, seed, num_more: (
+        *ids(stem, 200)[:num_kept],
+        *ids(100 + seed, num_more),
+    ),
     st.integers(0, 1),
     st.sampled_from([0, 5, 60, 200]),
     st.integers(0, 3),
@@ -218,7 +153,7 @@ ACTIONS = st.lists(
     st.one_of(
         REQUESTS,
         st.tuples(st.just("cancel"), st.integers(0, 30)),
-        st.tuples(st.just("turns"), st.integers(1, 12)),
+        st.tuples(st.just("steps"), st.integers(1, 12)),
     ),
     max_size=14,
 )
@@ -226,249 +161,253 @@ ACTIONS = st.lists(
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(actions=ACTIONS)
-def test_whoever_comes_and_goes(model: Loaded, actions: list[Any]) -> None:
-    bench, cancelled = Bench(model), set()
+def test_requests_may_come_and_go_in_any_order(loaded: Loaded, actions: list[Any]) -> None:
+    scheduler, cancelled = stepped(loaded), set()
     for action in actions:
         if isinstance(action, GenerationRequest):
-            bench.ask(action)
-        elif action[0] == "turns":
+            scheduler.submit(action)
+        elif action[0] == "steps":
             for _ in range(action[1]):
-                bench.turn()
-        elif bench.asked:
-            at = action[1] % len(bench.asked)
-            if not bench.asked[at].done:
-                cancelled.add(at)
-                bench.asked[at].job.cancelled.set()
-    bench.finish()
-    for at, asked in enumerate(bench.asked):
-        if at in cancelled:
-            assert not asked.errors
+                scheduler.step()
+        elif scheduler.submissions:
+            index = action[1] % len(scheduler.submissions)
+            if not scheduler.submissions[index].done:
+                cancelled.add(index)
+                scheduler.submissions[index].job.cancelled.set()
+    scheduler.finish()
+    for index, submission in enumerate(scheduler.submissions):
+        if index in cancelled:
+            assert not submission.errors
         else:
-            check(model, asked)
-        assert asked.got.count(DONE) == 1
+            check(loaded, submission)
+        assert submission.events.count(EndOfStream()) == 1
 
 
-def test_log_probabilities_are_those_alone(model: Loaded) -> None:
-    bench = Bench(model)
+def test_log_probabilities_are_those_of_each_request_alone(loaded: Loaded) -> None:
+    scheduler = stepped(loaded)
     for seed in range(4):
-        bench.ask(GenerationRequest(ids(seed, 40), 12, logprobs=2))
-    bench.finish()
-    for asked in bench.asked:
-        told = [score for chunk in asked.chunks for score in chunk.logprobs]
-        expected = [s for chunk in alone(model, asked.request) for s in chunk.logprobs]
-        assert [score.id for score in told] == [score.id for score in expected]
-        for one, other in zip(told, expected, strict=True):
-            assert one.logprob == pytest.approx(other.logprob, abs=1e-3)
-            assert [id_ for id_, _ in one.top] == [id_ for id_, _ in other.top]
+        scheduler.submit(GenerationRequest(ids(seed, 40), 12, logprobs=2))
+    scheduler.finish()
+    for submission in scheduler.submissions:
+        scores = [score for chunk in submission.chunks for score in chunk.logprobs]
+        plain = run_plain(loaded, submission.request)
+        expected = [score for chunk in plain for score in chunk.logprobs]
+        assert [score.id for score in scores] == [score.id for score in expected]
+        for score, expected_score in zip(scores, expected, strict=True):
+            assert score.logprob == pytest.approx(expected_score.logprob, abs=1e-3)
+            assert [id_ for id_, _ in score.top] == [id_ for id_, _ in expected_score.top]
 
 
-def test_a_cancelled_answer_leaves_at_once_and_its_rows_stay(model: Loaded) -> None:
-    bench = Bench(model)
-    first = bench.ask(GenerationRequest(ids(1, 100), 200))
-    other = bench.ask(GenerationRequest(ids(2, 20), 40))
+def test_a_cancelled_request_ends_with_the_step_and_its_rows_stay(loaded: Loaded) -> None:
+    scheduler = stepped(loaded)
+    first = scheduler.submit(GenerationRequest(ids(1, 100), 200))
+    other = scheduler.submit(GenerationRequest(ids(2, 20), 40))
     for _ in range(10):
-        bench.turn()
+        scheduler.step()
     first.job.cancelled.set()
-    bench.turn()
+    scheduler.step()
     assert first.done
     assert not other.done
-    written = first.ids
-    again = bench.ask(GenerationRequest((*ids(1, 100), *written), 5))
-    bench.finish()
+    again = scheduler.submit(GenerationRequest((*ids(1, 100), *first.ids), 5))
+    scheduler.finish()
     assert again.chunks[-1].usage is not None
     assert again.chunks[-1].usage.reused_tokens >= 100
-    check(model, other)
-    check(model, again)
+    check(loaded, other)
+    check(loaded, again)
 
 
-def test_a_long_prefill_makes_nobody_wait(model: Loaded) -> None:
-    bench = Bench(model)
-    bench.scheduler._budget = lambda _: 16  # type: ignore[method-assign, assignment]
-    long = bench.ask(GenerationRequest(ids(1, 480), 5, priority=Priority.CHAT))
-    bench.turn()
-    bench.turn()
-    quick = bench.ask(GenerationRequest(ids(2, 10), 12))
-    for _ in range(13):
-        bench.turn()
+def test_a_long_prefill_does_not_block_other_requests(loaded: Loaded) -> None:
+    # A token costs so much that a prefill chunk has the minimum size.
+    costs = FixedCosts({1: 1.0, 16: 30.0, 512: 900.0})
+    scheduler = stepped(loaded, costs=costs)
+    long = scheduler.submit(GenerationRequest(ids(1, 480), 5, priority=Priority.CHAT))
+    quick = scheduler.submit(GenerationRequest(ids(2, 10), 12))
+    for _ in range(14):
+        scheduler.step()
     assert quick.done
-    assert not long.got
-    bench.finish()
-    check(model, long)
-    check(model, quick)
+    assert not long.events
+    scheduler.finish()
+    check(loaded, long)
+    check(loaded, quick)
 
 
-def test_chats_go_on_while_others_type(model: Loaded) -> None:
-    bench = Bench(model)
-    chat = bench.ask(GenerationRequest(ids(1, 300), 20, priority=Priority.CHAT))
+def test_chats_go_on_while_other_users_type(loaded: Loaded) -> None:
+    scheduler = stepped(loaded)
+    chat = scheduler.submit(GenerationRequest(ids(1, 300), 20, priority=Priority.CHAT))
     for seed in range(400):
-        if not any(not a.done for a in bench.asked if a.request.priority == Priority.COMPLETION):
-            bench.ask(GenerationRequest(ids(seed, 30), 8))
-        bench.turn()
+        completions = [
+            submission
+            for submission in scheduler.submissions
+            if submission.request.priority is Priority.COMPLETION
+        ]
+        if all(submission.done for submission in completions):
+            scheduler.submit(GenerationRequest(ids(seed, 30), 8))
+        scheduler.step()
         if chat.done:
             break
     assert chat.done
-    check(model, chat)
+    check(loaded, chat)
 
 
-def test_what_nobody_waits_for_waits_for_everybody(model: Loaded) -> None:
-    bench = Bench(model)
-    ahead = bench.ask(GenerationRequest(ids(1, 20), 30, priority=Priority.PREFETCH))
+def test_a_prefetch_waits_for_all_other_requests(loaded: Loaded) -> None:
+    scheduler = stepped(loaded)
+    request = GenerationRequest(ids(1, 20), 30, priority=Priority.PREFETCH)
+    prefetch = scheduler.submit(request)
     for _ in range(3):
-        bench.turn()
-    before = len(ahead.ids)
-    typed = bench.ask(GenerationRequest(ids(2, 20), 10))
-    while not typed.done:
-        bench.turn()
-    assert len(ahead.ids) == before
-    bench.finish()
-    check(model, ahead)
+        scheduler.step()
+    before = len(prefetch.ids)
+    completion = scheduler.submit(GenerationRequest(ids(2, 20), 10))
+    while not completion.done:
+        scheduler.step()
+    assert len(prefetch.ids) == before
+    scheduler.finish()
+    check(loaded, prefetch)
 
 
-def test_what_nobody_waits_for_is_read_in_small_portions(model: Loaded) -> None:
-    """A key that comes in the midst of it waits for a portion's end."""
-    costs = StepCosts()
-    for size in (1, 32, 128, 512):
-        costs.learn(size, float(size))
-    bench = Bench(replace(model, decoder=replace(model.decoder, costs=costs)))
-    bench.ask(GenerationRequest(ids(1, 120), 2, priority=Priority.PREFETCH))
-    bench.turn()
-    assert bench.metrics.computed_ids <= 32
-    typed = bench.ask(GenerationRequest(ids(2, 20), 2))
-    while not typed.done:
-        bench.turn()
-    bench.finish()
+def test_a_prefetch_is_prefilled_in_small_chunks(loaded: Loaded) -> None:
+    """A completion that arrives meanwhile then waits for a small chunk only."""
+    costs = FixedCosts({size: float(size) for size in (1, 32, 128, 512)})
+    scheduler = stepped(loaded, costs=costs)
+    scheduler.submit(GenerationRequest(ids(1, 120), 2, priority=Priority.PREFETCH))
+    scheduler.step()
+    assert scheduler.metrics.computed_tokens <= 32
+    completion = scheduler.submit(GenerationRequest(ids(2, 20), 2))
+    while not completion.done:
+        scheduler.step()
+    scheduler.finish()
 
 
-def test_what_is_done_is_counted(model: Loaded) -> None:
-    # What other tests took on a busy machine would divide the prefill.
-    bench = Bench(replace(model, decoder=replace(model.decoder, costs=StepCosts())))
-    first = bench.ask(GenerationRequest(ids(1, 100), 8))
-    bench.finish()
-    written = len(first.ids)
-    drafted = sum(c.usage.drafted_tokens for c in first.chunks if c.usage)
-    accepted = sum(c.usage.accepted_tokens for c in first.chunks if c.usage)
-    assert bench.metrics.answers == 1
-    assert bench.metrics.steps == written - accepted
-    assert bench.metrics.computed_ids == 100 + written - 1 - accepted + drafted
-    bench.ask(GenerationRequest((*ids(1, 100), 40), 1))
-    bench.finish()
-    assert bench.metrics.reused_ids == 100
-    assert bench.metrics.cache_bytes > 0
+def test_metrics_count_the_work(loaded: Loaded) -> None:
+    # New costs: those of other tests on a busy machine could split the prefill.
+    scheduler = stepped(loaded, costs=StepCosts())
+    first = scheduler.submit(GenerationRequest(ids(1, 100), 8))
+    scheduler.finish()
+    num_written = len(first.ids)
+    num_drafted = sum(chunk.usage.drafted_tokens for chunk in first.chunks if chunk.usage)
+    num_accepted = sum(chunk.usage.accepted_tokens for chunk in first.chunks if chunk.usage)
+    metrics = scheduler.metrics
+    assert metrics.requests == 1
+    assert metrics.steps == num_written - num_accepted
+    assert metrics.computed_tokens == 100 + num_written - 1 - num_accepted + num_drafted
+    scheduler.submit(GenerationRequest((*ids(1, 100), 40), 1))
+    scheduler.finish()
+    assert metrics.reused_tokens == 100
+    assert metrics.cache_bytes > 0
 
 
-def test_more_than_fit_at_once_are_all_answered(model: Loaded) -> None:
-    bench = Bench(model)
+def test_more_requests_than_may_run_at_a_time_all_end(loaded: Loaded) -> None:
+    scheduler = stepped(loaded)
     for seed in range(40):
         priority = Priority.CHAT if seed % 3 == 0 else Priority.COMPLETION
-        bench.ask(GenerationRequest(ids(seed, 10), 6, priority=priority))
-    bench.finish()
-    for asked in bench.asked:
-        check(model, asked)
+        scheduler.submit(GenerationRequest(ids(seed, 10), 6, priority=priority))
+    scheduler.finish()
+    for submission in scheduler.submissions:
+        check(loaded, submission)
 
 
-def test_what_cannot_be_answered_is_refused_alone(model: Loaded) -> None:
-    bench = Bench(model)
-    good = bench.ask(GenerationRequest(ids(1, 20), 12))
-    bad = {
-        PromptTooLongError: GenerationRequest(ids(2, WINDOW), 5),
-        RequestError: GenerationRequest((10**6,), 5),
-    }
-    refused = [(error, bench.ask(request)) for error, request in bad.items()]
-    unknown = bench.ask(GenerationRequest(ids(3, 5), 5, adapter="nobody"))
-    half = bench.ask(GenerationRequest(ids(3, 5), 5, forced_prefix="\ud83d"))
-    bench.finish()
-    check(model, good)
-    for error, asked in [*refused, (RequestError, unknown), (RequestError, half)]:
-        assert [type(told) for told in asked.errors] == [error]
-        assert asked.done
+def test_an_invalid_request_is_refused_and_others_go_on(loaded: Loaded) -> None:
+    scheduler = stepped(loaded)
+    good = scheduler.submit(GenerationRequest(ids(1, 20), 12))
+    invalid = [
+        (PromptTooLongError, GenerationRequest(ids(2, WINDOW), 5)),
+        (RequestError, GenerationRequest((10**6,), 5)),
+        (RequestError, GenerationRequest(ids(3, 5), 5, adapter="nobody")),
+        (RequestError, GenerationRequest(ids(3, 5), 5, forced_prefix="\ud83d")),
+    ]
+    refused = [(error, scheduler.submit(request)) for error, request in invalid]
+    scheduler.finish()
+    check(loaded, good)
+    for error, submission in refused:
+        assert [type(each) for each in submission.errors] == [error]
+        assert submission.done
+    assert scheduler.metrics.requests == 1
 
 
-def test_answers_end_where_the_window_does(model: Loaded) -> None:
-    bench = Bench(model)
+def test_output_ends_at_the_context_window(loaded: Loaded) -> None:
+    scheduler = stepped(loaded)
     for seed in range(3):
-        bench.ask(GenerationRequest(ids(seed, WINDOW - 3 - seed), 50))
-    bench.ask(
-        GenerationRequest(
-            ids(9, WINDOW - 2), 50, forced_prefix="return total", draft_tokens=ids(5, 20)
-        )
+        scheduler.submit(GenerationRequest(ids(seed, WINDOW - 3 - seed), 50))
+    prefix = "return total"
+    scheduler.submit(
+        GenerationRequest(ids(9, WINDOW - 2), 50, forced_prefix=prefix, draft_tokens=ids(5, 20))
     )
-    bench.finish()
-    for asked in bench.asked:
-        check(model, asked)
-        assert asked.chunks[-1].finish in (FinishReason.LENGTH, FinishReason.STOP)
+    scheduler.finish()
+    for submission in scheduler.submissions:
+        check(loaded, submission)
+        assert submission.chunks[-1].finish in (FinishReason.LENGTH, FinishReason.STOP)
+
+
+class Poisoned(Wrapped):
+    """A forward pass that fails for sequences with a certain token."""
+
+    def __init__(self, forward: Forward, poison: int, error: Exception) -> None:
+        super().__init__(forward)
+        self._poison, self._error = poison, error
+
+    def before(self, batch: Sequence[BatchEntry]) -> None:
+        if any(self._poison in (*entry.cache.ids, *entry.ids) for entry in batch):
+            raise self._error
 
 
 @pytest.mark.parametrize(
-    ("planted", "told"),
+    ("planted", "expected"),
     [
         (torch.OutOfMemoryError("planted"), OutOfMemoryError),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), OutOfMemoryError),
         (RuntimeError("the user's code"), StarcoderError),
     ],
 )
-def test_who_fails_fails_alone(
-    model: Loaded, monkeypatch: pytest.MonkeyPatch, planted: Exception, told: type[Exception]
+def test_a_failing_request_fails_alone(
+    loaded: Loaded, planted: Exception, expected: type[Exception]
 ) -> None:
-    forward = model.decoder.forward
-    batch, single = forward.batch, type(forward).__call__
     requests = [GenerationRequest(ids(seed, 20), 12) for seed in range(3)]
-    written = {id_ for one in requests for chunk in alone(model, one) for id_ in chunk.ids}
+    outputs = [run_plain(loaded, request) for request in requests]
+    written = {id_ for chunks in outputs for chunk in chunks for id_ in chunk.ids}
     poison = next(id_ for id_ in range(20, 30) if id_ not in written)
-
-    def planted_batch(parts: Any) -> Any:
-        if any(poison in (*part.cache.ids, *part.ids) for part in parts):
-            raise planted
-        return batch(parts)
-
-    def planted_single(self: Any, ids: torch.Tensor, cache: KVCache, *, last: int = 1) -> Any:
-        if poison in (*cache.ids, *ids.tolist()):
-            raise planted
-        return single(self, ids, cache, last=last)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(forward, "batch", planted_batch)
-        patch.setattr(type(forward), "__call__", planted_single)
-        bench = Bench(model)
-        good = [bench.ask(request) for request in requests]
-        bad = bench.ask(GenerationRequest((*ids(5, 10), poison), 12))
-        bench.finish()
-    for asked in good:
-        check(model, asked)
-    assert [type(error) for error in bad.errors] == [told]
+    scheduler = stepped(loaded, forward=Poisoned(loaded.model.forward, poison, planted))
+    good = [scheduler.submit(request) for request in requests]
+    bad = scheduler.submit(GenerationRequest((*ids(5, 10), poison), 12))
+    scheduler.finish()
+    for submission in good:
+        check(loaded, submission)
+    assert [type(error) for error in bad.errors] == [expected]
     assert "the user's code" not in str(bad.errors[0])
 
 
-def test_memory_that_idle_caches_hold_is_freed_before_anyone_is_refused(
-    model: Loaded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench = Bench(model)
-    bench.ask(GenerationRequest(ids(1, 100), 5))
-    bench.finish()
-    pool = bench.scheduler._pool
-    single = type(model.decoder.forward).__call__
+class ShortOfMemory(Wrapped):
+    """A forward pass that runs out of memory while `is_short` returns True."""
 
-    def short_of_memory(self: Any, ids: torch.Tensor, cache: KVCache, *, last: int = 1) -> Any:
-        if pool.idle:
+    def __init__(self, forward: Forward) -> None:
+        super().__init__(forward)
+        self.is_short = lambda: False
+
+    def before(self, batch: Sequence[BatchEntry]) -> None:
+        if self.is_short():
             raise torch.OutOfMemoryError("planted")
-        return single(self, ids, cache, last=last)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(type(model.decoder.forward), "__call__", short_of_memory)
-        asked = bench.ask(GenerationRequest(ids(2, 40), 5))
-        bench.finish()
-    check(model, asked)
 
 
-async def test_the_loop_may_close_before_the_answer_is_there(model: Loaded) -> None:
-    bench = Bench(model)
-    closed = asyncio.new_event_loop()
-    closed.close()
-    bench._loop = closed
-    lost = bench.ask(GenerationRequest(ids(1, 10), 50))
-    bench._loop = Inline()
-    good = bench.ask(GenerationRequest(ids(2, 10), 9))
-    while not good.done:
-        with torch.inference_mode():
-            bench.scheduler.turn()
-    check(model, good)
-    assert lost.job.cancelled.is_set()
+def test_idle_caches_are_freed_before_a_request_fails(loaded: Loaded) -> None:
+    forward = ShortOfMemory(loaded.model.forward)
+    scheduler = stepped(loaded, forward=forward)
+    scheduler.submit(GenerationRequest(ids(1, 100), 5))
+    scheduler.finish()
+    pool = scheduler.scheduler.pool
+    assert pool.idle
+    forward.is_short = lambda: bool(pool.idle)
+    submission = scheduler.submit(GenerationRequest(ids(2, 40), 5))
+    scheduler.finish()
+    check(loaded, submission)
+
+
+def test_draining_ends_every_request(loaded: Loaded) -> None:
+    scheduler = stepped(loaded)
+    for seed in range(20):  # more than may run at a time
+        scheduler.submit(GenerationRequest(ids(seed, 10), 100))
+    scheduler.step()
+    assert scheduler.scheduler.num_unfinished == 20
+    scheduler.scheduler.drain()
+    assert scheduler.scheduler.num_unfinished == 0
+    for submission in scheduler.submissions:
+        assert submission.done
+        assert submission.events.count(EndOfStream()) == 1
+        assert not submission.errors

@@ -54,7 +54,7 @@ async def test_metrics_have_the_prometheus_format(
         answer = await plain.get("../metrics")
     assert answer.status_code == 200
     lines = answer.text.splitlines()
-    assert "# TYPE starcoder_computed_ids counter" in lines
-    assert f"starcoder_computed_ids {engine.tokens_written}" in lines
-    assert "starcoder_answers 1" in lines
+    assert "# TYPE starcoder_computed_tokens counter" in lines
+    assert f"starcoder_computed_tokens {engine.tokens_written}" in lines
+    assert "starcoder_requests 1" in lines
     assert "# TYPE starcoder_cache_bytes gauge" in lines

@@ -37,7 +37,7 @@ class CorpusReport(TypedDict):
     projects: dict[str, ProjectReport]
 
 
-def write_json_lines(file: Path, rows: Iterable[Any]) -> None:
+def write_json_lines(file: Path, rows: Iterable[object]) -> None:
     """Write each row as a line of JSON."""
     with file.open("w", encoding="utf-8") as lines:
         for row in rows:

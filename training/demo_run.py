@@ -32,6 +32,7 @@ def make_demo_run(
     """
     phase_starts = scaled_phase_starts(steps)
     first_step = phase_starts[-1] if weights else 0
+    tokens = RoleTokens.from_tokenizer(tokenizer)
     stages: list[StageData] = []
     end_step = 0
     for number, stage in enumerate(scaled_stages(steps, fim_rate), start=1):
@@ -39,15 +40,8 @@ def make_demo_run(
         if end_step > first_step:
             with state.main_process_first():
                 rows = load_or_make_rows(folder, tokenizer, length, number, stage)
-            stages.append(
-                StageData(
-                    rows,
-                    end_step,
-                    stage.middle_weight,
-                    stage.opening_weight,
-                    RoleTokens.from_tokenizer(tokenizer),
-                )
-            )
+            weights_of_middle = stage.middle_weight, stage.opening_weight
+            stages.append(StageData(rows, end_step, *weights_of_middle, tokens))
     plan = TrainingPlan(
         steps=steps,
         schedule=scaled_schedule(steps),

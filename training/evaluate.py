@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ _COMPARED_FORMS: tuple[FimForm, ...] = ("line", "suffix-first")
 _EDITOR_TASKS = ("rest_of_line", "half_line", "javascript")
 """Tasks that editors ask for; the form with the best unweighted mean over them is chosen."""
 
+_PARSED_TASK = "rest_of_line"
+"""Task that is measured in all forms, and whose completed files are parsed."""
+
 _MAX_ANSWER_TOKENS = 160
 _DIALOGUES_PER_LINE = 0.2
 _BATCH = 16
@@ -62,17 +65,17 @@ def evaluate(
     python = [document for document in documents if document.language == "python"]
     numbers: dict[str, Any] = {"step": checkpoint.step}
 
-    def record(name: str, value: Any) -> None:
+    def record(name: str, value: object) -> None:
         numbers[name] = value
         say(f"{name}: {value}")
 
     record("projects", sorted({document.project for document in documents}))
     record("loss", measure_loss(model, tokenizer, python, count // 4, random.Random(seed)))
     for task, holes in _line_tasks(python, documents, human_eval, count, seed).items():
-        for form in FIM_FORMS if task == "rest_of_line" else _COMPARED_FORMS:
+        for form in FIM_FORMS if task == _PARSED_TASK else _COMPARED_FORMS:
             completions = complete_holes(model, tokenizer, holes, form)
             statistics = match_statistics(holes, completions)
-            if task == "rest_of_line":
+            if task == _PARSED_TASK:
                 statistics["still_parses"] = round(parse_rate(holes, completions), 4)
             record(f"{task} {form}", statistics)
     record("fim_form", best_form(numbers))
@@ -149,7 +152,6 @@ def measure_dialogues(
     `well_formed` is the share of greedy answers that have the requested form: a function in a code
     block that parses, a docstring in quotes, or an explanation of one line.
     """
-    end = special_id(tokenizer, "<|end|>")
     window = int(model.config.n_positions)
     total_nats, num_tokens = 0.0, 0
     prompts, measured = list[list[int]](), list[MinedDialogue]()
@@ -163,10 +165,21 @@ def measure_dialogues(
             num_tokens += len(ids) - len(prompt)
             prompts.append(prompt)
             measured.append(dialogue)
-    answers = [
-        answer
-        for start in range(0, len(prompts), _BATCH)
-        for answer in decode_greedily(
+    num_well_formed = sum(map(is_well_formed, measured, _answer(model, tokenizer, prompts)))
+    return {
+        "count": len(measured),
+        "nats_per_token": round(total_nats / max(1, num_tokens), 4),
+        "well_formed": round(num_well_formed / max(1, len(measured)), 4),
+    }
+
+
+def _answer(
+    model: PreTrainedModel, tokenizer: tokenizers.Tokenizer, prompts: Sequence[Sequence[int]]
+) -> Iterator[str]:
+    """Yield the greedy answer to each prompt."""
+    end = special_id(tokenizer, "<|end|>")
+    for start in range(0, len(prompts), _BATCH):
+        yield from decode_greedily(
             model,
             tokenizer,
             prompts[start : start + _BATCH],
@@ -174,13 +187,6 @@ def measure_dialogues(
             max_new_tokens=_MAX_ANSWER_TOKENS,
             single_line=False,
         )
-    ]
-    num_well_formed = sum(map(is_well_formed, measured, answers))
-    return {
-        "count": len(measured),
-        "nats_per_token": round(total_nats / max(1, num_tokens), 4),
-        "well_formed": round(num_well_formed / max(1, len(measured)), 4),
-    }
 
 
 def is_well_formed(dialogue: MinedDialogue, answer: str) -> bool:

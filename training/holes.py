@@ -120,3 +120,8 @@ def match_rate(holes: Sequence[LineHole], completions: Sequence[str]) -> float:
     """Return the share of exact matches, 0 to 1."""
     num_matches = sum(is_match(hole, text) for hole, text in zip(holes, completions, strict=True))
     return num_matches / len(holes)
+
+
+def baseline_match_rate(holes: Sequence[LineHole]) -> float:
+    """Return the share of exact matches of the baseline, 0 to 1."""
+    return match_rate(holes, [complete_from_earlier_line(hole) for hole in holes])

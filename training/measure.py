@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from training.collect import CorpusDocument
 from training.fim import FimIds
-from training.holes import LineHole, complete_from_earlier_line, match_rate
+from training.holes import LineHole, baseline_match_rate, match_rate
 from training.packing import cut_pieces
 from training.tokenizer import encode
 
@@ -46,12 +46,11 @@ def measure_exact_match(
 def match_statistics(holes: Sequence[LineHole], completions: Sequence[str]) -> dict[str, float]:
     """Return the numbers of `measure_exact_match` for completions that are already generated."""
     rate = match_rate(holes, completions)
-    baseline = match_rate(holes, [complete_from_earlier_line(hole) for hole in holes])
     return {
         "count": len(holes),
         "exact_match": round(rate, 4),
         "standard_error": round(math.sqrt(rate * (1 - rate) / len(holes)), 4),
-        "baseline_exact_match": round(baseline, 4),
+        "baseline_exact_match": round(baseline_match_rate(holes), 4),
     }
 
 

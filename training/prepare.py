@@ -84,12 +84,14 @@ def write_corpus(
     dialogues = [*reader.dialogues, *(d for document in training for d in _mine(document, rng))]
     notebooks = [*_doctest_notebooks(training), *_notebook_files(projects)]
     commits = [commit for repository in histories for commit in read_commits(repository)]
-    write_json_lines(folder / "train.jsonl", map(asdict, training))
-    write_json_lines(folder / "held_out.jsonl", map(asdict, reader.held_out))
-    rows = ([asdict(cell) for cell in notebook] for notebook in notebooks)
-    write_json_lines(folder / "notebooks.jsonl", rows)
-    write_json_lines(folder / "dialogues.jsonl", map(asdict, dialogues))
-    write_json_lines(folder / "commits.jsonl", map(asdict, commits))
+    for name, rows in (
+        ("train", map(asdict, training)),
+        ("held_out", map(asdict, reader.held_out)),
+        ("notebooks", ([asdict(cell) for cell in notebook] for notebook in notebooks)),
+        ("dialogues", map(asdict, dialogues)),
+        ("commits", map(asdict, commits)),
+    ):
+        write_json_lines(folder / f"{name}.jsonl", rows)
     report = CorpusReport(
         documents=reader.outcomes,
         private=reader.redactions,

@@ -9,7 +9,7 @@ GPUs, with DeepSpeed if accelerate's configuration says so.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
+from training.collect import CorpusDocument
 from training.fim import FimIds, FimOptions, transform
+from training.holes import LineHole, baseline_match_rate
 from training.measure import FIM_FORMS, FimForm, measure_exact_match, measure_loss
 from training.packing import Rows, cut_pieces, pack
 from training.repository import (
@@ -51,6 +53,9 @@ class Measurement:
     """Share of lines completed exactly, 0 to 1: greedy, from a random column."""
     nats_per_token: float
     """Cross-entropy of text without holes."""
+
+    def __str__(self) -> str:
+        return f"{self.exact_match:.1%} of lines, {self.nats_per_token:.3f} nats per token"
 
     def is_better_than(self, other: Measurement) -> bool:
         """Whether the loss is lower and exact match is not lower."""
@@ -103,29 +108,44 @@ def tune(
     length = min(MAX_LENGTH, int(model.config.max_position_embeddings))
     rows = make_repository_rows(files, tokenizer, length, options.seed)
     steps = options.steps if options.steps is not None else default_steps(len(rows), options)
-    form = preferred_fim_form(model)
-
-    def measure(measured: PreTrainedModel | PeftModel, name: str) -> tuple[Measurement, float]:
-        measured.eval()
-        numbers = measure_exact_match(measured, tokenizer, holes, form)
-        rng = random.Random(options.seed)
-        loss = measure_loss(measured, tokenizer, files.held_out, _LOSS_PIECES, rng)
-        result = Measurement(numbers["exact_match"], loss["nats_per_token"])
-        say(
-            f"{name}: {result.exact_match:.1%} of lines, {result.nats_per_token:.3f} nats per token"
-        )
-        return result, numbers["baseline_exact_match"]
-
-    before, baseline = measure(model, "before")
+    test = _HeldOutTest(tokenizer, holes, files.held_out, preferred_fim_form(model), options.seed)
+    before = test.measure(model)
+    say(f"before: {before}")
     trained = model if options.full else add_adapter(model, options)
     train(trained, rows, steps, options, accelerator, say)
     trained = accelerator.unwrap_model(trained)
-    after, _ = measure(trained, "after")
+    after = test.measure(trained)
+    say(f"after: {after}")
     if accelerator.is_main_process:
         _save(trained, out, base, options)
     return TuneReport(
-        before, after, baseline, len(files.training), len(files.held_out), len(holes), steps
+        before,
+        after,
+        baseline=round(baseline_match_rate(holes), 4),
+        training_files=len(files.training),
+        held_out_files=len(files.held_out),
+        lines=len(holes),
+        steps=steps,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldOutTest:
+    """The measurement of a model on held-out files."""
+
+    tokenizer: tokenizers.Tokenizer
+    holes: Sequence[LineHole]
+    documents: Sequence[CorpusDocument]
+    form: FimForm
+    seed: int
+
+    def measure(self, model: PreTrainedModel | PeftModel) -> Measurement:
+        """Return exact match and loss of a model."""
+        model.eval()
+        numbers = measure_exact_match(model, self.tokenizer, self.holes, self.form)
+        rng = random.Random(self.seed)
+        loss = measure_loss(model, self.tokenizer, self.documents, _LOSS_PIECES, rng)
+        return Measurement(numbers["exact_match"], loss["nats_per_token"])
 
 
 def _save(model: PreTrainedModel | PeftModel, out: Path, base: Path, options: TuneOptions) -> None:

@@ -67,10 +67,8 @@ def train(
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(weights, learning_rate(model, options), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _cosine(step, steps))
-    dataset = TensorDataset(torch.from_numpy(rows.astype(np.int64)))
-    batch = max(1, options.rows_per_step // accelerator.num_processes)
-    generator = torch.Generator().manual_seed(options.seed)
-    loader = DataLoader(dataset, batch, shuffle=True, generator=generator)
+    rows_per_process = max(1, options.rows_per_step // accelerator.num_processes)
+    loader = _shuffled_batches(rows, rows_per_process, options.seed)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     step = 0
     while step < steps:
@@ -90,6 +88,12 @@ def train(
                 say(f"step {step}/{steps} loss {float(loss.detach()):.3f}")
             if step == steps:
                 break
+
+
+def _shuffled_batches(rows: Rows, size: int, seed: int) -> DataLoader[tuple[torch.Tensor, ...]]:
+    dataset = TensorDataset(torch.from_numpy(rows.astype(np.int64)))
+    generator = torch.Generator().manual_seed(seed)
+    return DataLoader(dataset, size, shuffle=True, generator=generator)
 
 
 def learning_rate(model: PreTrainedModel | PeftModel, options: TuneOptions) -> float:

@@ -159,37 +159,11 @@ def test_two_processes_compute_the_same_steps_as_one(corpus: Path, tmp_path: Pat
     for processes in (1, 2):
         folder = tmp_path / str(processes)
         shutil.copytree(corpus, folder)
-        launcher = [
-            "accelerate.commands.launch",
-            "--cpu",
-            "--num_processes",
-            str(processes),
-            "--num_machines",
-            "1",
-            "--mixed_precision",
-            "no",
-            "--dynamo_backend",
-            "no",
-            "--main_process_port",
-            "0",
-            "-m",
-        ]
-        command = [
-            sys.executable,
-            "-m",
-            *launcher,
-            "training",
-            "pretrain",
-            "--folder",
-            str(folder),
-            "--steps",
-            "6",
-            "--length",
-            "128",
-            "--threads",
-            "1",
-            "--cpu",
-        ]
+        launch = f"accelerate.commands.launch --cpu --num_processes {processes} --num_machines 1"
+        options = "--mixed_precision no --dynamo_backend no --main_process_port 0"
+        pretrain = "training pretrain --steps 6 --length 128 --threads 1 --cpu --folder"
+        arguments = f"-m {launch} {options} -m {pretrain}".split()
+        command = [sys.executable, *arguments, str(folder)]
         process = subprocess.run(command, capture_output=True, text=True, check=False)
         assert process.returncode == 0, process.stderr[-2000:]
         assert len((folder / "loss.jsonl").read_text().splitlines()) == 6

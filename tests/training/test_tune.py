@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from engine.loading.adapter_store import adapters, fingerprint
 from lsp_server.cli.app import app
@@ -113,12 +113,16 @@ def test_the_memory_estimate_grows_with_the_trained_weights() -> None:
     assert 31e9 < estimate_memory_bytes(*shape, TuneOptions(rows_per_step=1)) < adapter
 
 
+def tune_code(repository: Path, model: Path, *options: str) -> Result:
+    arguments = ["tune", "code", str(repository), "--model", str(model)]
+    return CliRunner().invoke(app, [*arguments, *options])
+
+
 def test_the_command_serves_an_improved_adapter(
     repository: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STARCODER_LSP_ADAPTERS", str(tmp_path / "adapters"))
-    model_options = ["--model", str(tiny_checkpoint), "--steps", "25", "--learning-rate", "0.01"]
-    result = CliRunner().invoke(app, ["tune", "code", str(repository), *model_options])
+    result = tune_code(repository, tiny_checkpoint, "--steps", "25", "--learning-rate", "0.01")
     assert result.exit_code == 0, result.output
     (adapter,) = adapters()
     assert adapter.name == "project"
@@ -138,24 +142,23 @@ def test_the_command_does_not_serve_an_adapter_without_improvement(
 ) -> None:
     monkeypatch.setenv("STARCODER_LSP_ADAPTERS", str(tmp_path / "adapters"))
     # At this learning rate the model practically does not change.
-    model_options = ["--model", str(tiny_checkpoint), "--steps", "1", "--learning-rate", "1e-7"]
-    result = CliRunner().invoke(app, ["tune", "code", str(repository), *model_options])
+    result = tune_code(repository, tiny_checkpoint, "--steps", "1", "--learning-rate", "1e-7")
     assert result.exit_code == 2, result.output
     assert "not served" in result.output
     assert list(adapters()) == []
 
 
 def test_bad_input_gives_a_clear_message(tmp_path: Path, tiny_checkpoint: Path) -> None:
-    model_options = ["--model", str(tiny_checkpoint)]
-    for arguments, word in (
-        ([str(tmp_path / "none"), *model_options], "not a folder"),
-        ([str(tmp_path), *model_options, "--name", "../up"], "cannot name"),
-        ([str(tmp_path), "--model", str(tmp_path / "nothing")], "no directory"),
-        ([str(tmp_path), *model_options, "--rows-per-step", "100000000"], "is free"),
-    ):
-        result = CliRunner().invoke(app, ["tune", "code", *arguments])
+    cases: tuple[tuple[tuple[Path, Path, *tuple[str, ...]], str], ...] = (
+        ((tmp_path / "none", tiny_checkpoint), "not a folder"),
+        ((tmp_path, tiny_checkpoint, "--name", "../up"), "cannot name"),
+        ((tmp_path, tmp_path / "nothing"), "no directory"),
+        ((tmp_path, tiny_checkpoint, "--rows-per-step", "100000000"), "is free"),
+    )
+    for arguments, words in cases:
+        result = tune_code(*arguments)
         assert result.exit_code == 1, result.output
-        assert word in result.output
+        assert words in result.output
 
 
 def test_full_tuning_writes_a_checkpoint(

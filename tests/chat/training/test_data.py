@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -36,7 +35,7 @@ TREE = {
 }
 
 
-def write_lines(folder: Path, *rows: Any) -> Path:
+def write_lines(folder: Path, *rows: object) -> Path:
     file = folder / "talk.jsonl"
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
     file.write_text("\n".join(lines) + "\n\n", encoding="utf-8")
@@ -84,7 +83,7 @@ def test_dialogues_are_read_from_all_three_formats(tmp_path: Path) -> None:
         ({"prompt": {"text": "x", "role": "robot"}}, "role 'robot'"),
     ],
 )
-def test_bad_data_is_reported_with_file_and_line(row: Any, match: str, tmp_path: Path) -> None:
+def test_bad_data_is_reported_with_file_and_line(row: object, match: str, tmp_path: Path) -> None:
     file = write_lines(tmp_path, {"prompt": "Q", "completion": "A"}, row)
     with pytest.raises(ConfigurationError, match=match) as error:
         read_dialogues(file)
@@ -138,12 +137,12 @@ def test_the_system_message_is_added_to_dialogues_without_one() -> None:
     assert text.count("Own.") == 1
 
 
-def published_labels(joined: list[list[int]], user: int, assistant: int) -> list[list[int]]:
+def published_labels(joined: list[list[int]], user: int, assistant: int) -> list[object]:
     """Mask the labels as bigcode-project/starcoder's chat/train.py does after joining.
 
     Its function expects the ids of one sequence, but gets the list of all sequences.
     """
-    labels: list[Any] = list(joined)
+    labels: list[object] = list(joined)
     i = 0
     while i < len(labels):
         if labels[i] == user:

@@ -125,25 +125,25 @@ def upward(module: str, imported: Iterable[str]) -> list[str]:
     package, own = module.partition(".")[0], layer_of(module)
     if own is None:
         return []
-    found = []
+    upward_imports = []
     for name in imported:
         other = layer_of(name) if within(name, (package,)) else None
         if other is None or other[0] == own[0]:
             continue
         is_sideways = other[1] == own[1] and own[1] > 0
         if other[1] > own[1] or is_sideways:
-            found.append(name)
-    return found
+            upward_imports.append(name)
+    return upward_imports
 
 
 def import_graph() -> dict[str, set[str]]:
     """The modules that each module imports."""
-    known = dict(modules())
+    files = dict(modules())
     graph: dict[str, set[str]] = {}
-    for name, file in known.items():
+    for name, file in files.items():
         graph[name] = set()
         for target in imports(file):
-            while target and target not in known:
+            while target and target not in files:
                 target = target.rpartition(".")[0]
             if target and target != name:
                 graph[name].add(target)

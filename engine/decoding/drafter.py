@@ -208,9 +208,9 @@ class CallerDraft:
     def _after_match(self, last_ids: Sequence[int]) -> int | None:
         """Return the index after the longest match of `last_ids`, the nearest one of several."""
         for size in range(len(last_ids), 0, -1):
-            wanted = tuple(last_ids[-size:])
+            end_ids = tuple(last_ids[-size:])
             for start in range(self._num_passed, len(self._ids) - size + 1):
-                if self._ids[start : start + size] == wanted:
+                if self._ids[start : start + size] == end_ids:
                     return start + size
         return None
 

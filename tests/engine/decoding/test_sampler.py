@@ -52,7 +52,7 @@ def transformers_distribution(logits: Tensor, sampling: Sampling) -> Tensor:
         Sampling(temperature=1.0, top_k=1),
         Sampling(temperature=0.7, top_p=0.9),
         Sampling(temperature=1.0, top_p=0.01),
-        Sampling(temperature=9.0, top_p=0.99),  # of 3,000 ids so many that all must be sorted
+        Sampling(temperature=9.0, top_p=0.99),  # needs nearly all of 3,000 ids, so all are sorted
         Sampling(temperature=1.3, top_k=6, top_p=0.8),
     ],
     ids=str,

@@ -115,14 +115,14 @@ def embedded_vocabulary() -> Vocabulary:
 )
 def test_compatible_tokens_are_those_of_a_full_search(prefix: str) -> None:
     vocabulary = embedded_vocabulary()
-    wanted = prefix.encode()
+    prefix_bytes = prefix.encode()
     tokens = {id_: vocabulary.bytes_of(id_) for id_ in range(49152)}
     expected = {
         id_
         for id_, token in tokens.items()
-        if token and (wanted.startswith(token) or token.startswith(wanted))
+        if token and (prefix_bytes.startswith(token) or token.startswith(prefix_bytes))
     }
-    compatible = vocabulary.tokens_compatible_with(wanted)
+    compatible = vocabulary.tokens_compatible_with(prefix_bytes)
     assert len(compatible) == len(set(compatible))
     assert set(compatible) == expected
 

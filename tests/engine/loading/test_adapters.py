@@ -1,4 +1,4 @@
-"""Adapters: computed as peft computes them, chosen per request, found without a restart."""
+"""Adapters have peft's results, are chosen per request, and need no restart."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -37,9 +37,9 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 async def engine(tiny_checkpoint: Path, shelf: Path) -> AsyncIterator[LocalEngine]:
-    held = LocalEngine(EngineSettings(model=str(tiny_checkpoint), device="cpu"))
-    yield held
-    await held.aclose()
+    engine = LocalEngine(EngineSettings(model=str(tiny_checkpoint), device="cpu"))
+    yield engine
+    await engine.aclose()
 
 
 async def write(
@@ -52,7 +52,7 @@ async def write(
 @pytest.mark.parametrize(
     ("targets", "rslora"), [(ALL_TARGETS, False), (["c_attn"], False), (["c_proj", "c_fc"], True)]
 )
-async def test_it_computes_what_peft_does(
+async def test_the_output_equals_that_of_peft(
     engine: LocalEngine, tiny_checkpoint: Path, tmp_path: Path, targets: list[str], rslora: bool
 ) -> None:
     plain = await write(engine, None)
@@ -61,23 +61,23 @@ async def test_it_computes_what_peft_does(
     with_adapter = await write(engine, "mine")
     assert with_adapter == expected[: len(with_adapter)]
     assert with_adapter != plain
-    # Neither spoils the other's cache, whoever comes first.
+    # Requests with and without an adapter do not share KV caches.
     assert await write(engine, None) == plain
     assert await write(engine, "mine") == with_adapter
     assert await write(engine, "mine", Priority.CHAT) == with_adapter
 
 
-async def test_tuning_again_takes_effect_at_once(
+async def test_tuning_again_takes_effect_immediately(
     engine: LocalEngine, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     for seed in (1, 2):
         expected = make_adapter(tiny_checkpoint, tmp_path / str(seed), seed=seed)
         install(tmp_path / str(seed), "mine", note(tiny_checkpoint))
-        made = await write(engine, "mine")
-        assert made == expected[: len(made)]
+        output = await write(engine, "mine")
+        assert output == expected[: len(output)]
 
 
-async def test_the_engine_tells_which_there_are(
+async def test_the_engine_lists_the_adapters_for_its_model(
     engine: LocalEngine, tiny_checkpoint: Path, tmp_path: Path, shelf: Path
 ) -> None:
     assert (await engine.info()).adapters == ()
@@ -86,10 +86,10 @@ async def test_the_engine_tells_which_there_are(
     install(tmp_path / "a", "others", replace(note(tiny_checkpoint), fingerprint="another"))
     (shelf / "junk").mkdir()
     assert (await engine.info()).adapters == ("mine",)
-    assert [one.name for one in adapters()] == ["mine", "others"]
+    assert [adapter.name for adapter in adapters()] == ["mine", "others"]
 
 
-async def test_what_cannot_be_used_is_refused_and_the_engine_goes_on(
+async def test_an_unusable_adapter_is_refused_and_the_engine_keeps_running(
     engine: LocalEngine, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     make_adapter(tiny_checkpoint, tmp_path / "a", seed=1)
@@ -112,7 +112,7 @@ async def test_what_cannot_be_used_is_refused_and_the_engine_goes_on(
     assert await write(engine, None)
 
 
-async def test_over_http_the_models_name_chooses_it(
+async def test_the_model_name_selects_the_adapter_over_http(
     engine: LocalEngine, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     expected = make_adapter(tiny_checkpoint, tmp_path / "a", seed=1)
@@ -132,15 +132,15 @@ async def test_over_http_the_models_name_chooses_it(
         }
         for choice in ({"model": "mine"}, {"model": "any", "adapter": "mine"}):
             answer = (await http.post("/v1/completions", json={**body, **choice})).json()
-            made = answer["choices"][0]["token_ids"]
-            assert made == expected[: len(made)]
+            output = answer["choices"][0]["token_ids"]
+            assert output == expected[: len(output)]
         refused = await http.post("/v1/completions", json={**body, "adapter": "none"})
         assert refused.status_code == 400
         assert "no adapter 'none'" in refused.json()["error"]["message"]
 
 
 def with_tokens(base: Path, folder: Path) -> tuple[list[int], list[int]]:
-    """An adapter that adds two tokens; a prompt with one, and what transformers writes on it."""
+    """Write an adapter that adds two tokens; return a prompt with one of them and its output."""
     torch.manual_seed(7)
     model = GPTBigCodeForCausalLM.from_pretrained(base)
     size = model.config.vocab_size
@@ -165,17 +165,17 @@ def with_tokens(base: Path, folder: Path) -> tuple[list[int], list[int]]:
     tokenizer.save(str(folder / "tokenizer.json"))
     prompt = [*PROMPT, size, *PROMPT[:5]]
     ids = torch.tensor([prompt])
-    made = adapted.generate(
+    output = adapted.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         max_new_tokens=12,
         do_sample=False,
         pad_token_id=4,
     )
-    return prompt, list(made[0, len(prompt) :].tolist())
+    return prompt, list(output[0, len(prompt) :].tolist())
 
 
-async def test_an_adapter_may_bring_tokens(
+async def test_an_adapter_may_add_tokens(
     engine: LocalEngine, tiny_checkpoint: Path, shelf: Path, tmp_path: Path
 ) -> None:
     prompt, expected = with_tokens(tiny_checkpoint, tmp_path / "made")
@@ -191,13 +191,14 @@ async def test_an_adapter_may_bring_tokens(
     assert (await engine.tokenizer()).special_id("<|end|>") != prompt[len(PROMPT)] + 1
 
 
-async def test_rows_of_another_width_are_refused(
+async def test_token_rows_of_another_width_are_refused(
     engine: LocalEngine, tiny_checkpoint: Path, shelf: Path, tmp_path: Path
 ) -> None:
     with_tokens(tiny_checkpoint, tmp_path / "made")
-    held = load_file(tmp_path / "made" / WEIGHTS_FILE)
-    (rows,) = [name for name in held if "trainable_tokens_delta" in name]
-    save_file({**held, rows: held[rows][:, :3].contiguous()}, tmp_path / "made" / WEIGHTS_FILE)
+    file = tmp_path / "made" / WEIGHTS_FILE
+    tensors = load_file(file)
+    (rows,) = [name for name in tensors if "trainable_tokens_delta" in name]
+    save_file({**tensors, rows: tensors[rows][:, :3].contiguous()}, file)
     install(tmp_path / "made", "odd", AdapterNote("tiny", fingerprint(tiny_checkpoint)))
     with pytest.raises(RequestError, match="width"):
         await write(engine, "odd")
@@ -209,7 +210,7 @@ async def write_on(engine: LocalEngine, prompt: tuple[int, ...], adapter: str | 
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int4"])
-async def test_it_works_over_quantised_weights(
+async def test_adapters_work_with_quantised_weights(
     tmp_path: Path, shelf: Path, dtype: Literal["int8", "int4"]
 ) -> None:
     """The result is close to that of the expanded weights; only activations are also rounded."""

@@ -50,10 +50,10 @@ def test_the_layout_is_starcoders(checkpoint: Path) -> None:
     assert not loaded.info.is_demo
 
 
-def test_progress_is_told(checkpoint: Path) -> None:
-    told: list[str] = []
-    load(EngineSettings(model=str(checkpoint)), lambda doing, _: told.append(doing))
-    assert any("loading" in doing for doing in told)
+def test_progress_is_reported(checkpoint: Path) -> None:
+    reported: list[str] = []
+    load(EngineSettings(model=str(checkpoint)), lambda activity, _: reported.append(activity))
+    assert any("loading" in activity for activity in reported)
 
 
 def only_pickles(path: Path) -> None:

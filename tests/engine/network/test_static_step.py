@@ -75,8 +75,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kind(request: pytest.FixtureRequest) -> tuple[str, Any]:
     if request.param[0] == "cuda" and not torch.cuda.is_available():
         pytest.skip("optional: needs a CUDA device")
-    found: tuple[str, Any] = request.param
-    return found
+    kind: tuple[str, Any] = request.param
+    return kind
 
 
 @pytest.fixture(scope="module")

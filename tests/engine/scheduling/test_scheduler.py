@@ -217,7 +217,7 @@ def test_a_cancelled_request_ends_with_the_step_and_its_rows_stay(loaded: Loaded
 
 
 def test_a_long_prefill_does_not_block_other_requests(loaded: Loaded) -> None:
-    # A token costs so much that a prefill chunk has the minimum size.
+    # At these costs a prefill chunk has the minimum size.
     costs = FixedCosts({1: 1.0, 16: 30.0, 512: 900.0})
     scheduler = stepped(loaded, costs=costs)
     long = scheduler.submit(GenerationRequest(ids(1, 480), 5, priority=Priority.CHAT))

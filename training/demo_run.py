@@ -40,8 +40,8 @@ def make_demo_run(
         if end_step > first_step:
             with state.main_process_first():
                 rows = load_or_make_rows(folder, tokenizer, length, number, stage)
-            weights_of_middle = stage.middle_weight, stage.opening_weight
-            stages.append(StageData(rows, end_step, *weights_of_middle, tokens))
+            middle, opening = stage.middle_weight, stage.opening_weight
+            stages.append(StageData(rows, end_step, middle, opening, tokens))
     plan = TrainingPlan(
         steps=steps,
         schedule=scaled_schedule(steps),

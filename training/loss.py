@@ -47,6 +47,7 @@ class _WeightedCrossEntropy(torch.autograd.Function):
     def backward(
         ctx: NestedIOFunction, *output_gradients: Tensor
     ) -> tuple[Tensor, Tensor, None, None]:
+        """Return the saved gradients, scaled by the gradient of the loss."""
         (output_gradient,) = output_gradients
         hidden_gradient, embedding_gradient = ctx.saved_tensors
         return (

@@ -1,4 +1,4 @@
-"""Addresses and keys of somebody become placeholders; common examples stay."""
+"""Real addresses and keys become placeholders; common examples stay."""
 
 import pytest
 

@@ -141,9 +141,9 @@ def test_one_process_serves_completions_and_the_chat_adapter(
 
         before = await complete()
         asker = Asker(engine, ChatSettings(adapter="talk", max_new_tokens=60))
-        asked = await asker.prepare([Message("user", "What colour is the box 3?")])
+        prepared = await asker.prepare([Message("user", "What colour is the box 3?")])
         during = []
-        async for _ in asker.stream(asked):
+        async for _ in asker.stream(prepared):
             during.append(await complete())
         assert during
         assert all(completion == before for completion in during)

@@ -1,4 +1,4 @@
-"""Holes restore their files, fillings are compared as they should be, runs are resumed."""
+"""Holes restore their files, fillings are compared correctly, and runs are resumed."""
 
 import gzip
 import json
@@ -69,7 +69,7 @@ def test_every_kind_restores_its_file(kind: HoleKind) -> None:
         (HoleKind.BODY, File("b.go", "go", GO), {"\n\t// sum\n\treturn a + b"}),
     ],
 )
-def test_what_is_cut_out(kind: HoleKind, file: File, middles: set[str]) -> None:
+def test_the_middles_of_each_kind(kind: HoleKind, file: File, middles: set[str]) -> None:
     assert {hole.middle for hole in draw_holes([file], [kind], 20, 0)} == middles
 
 
@@ -82,7 +82,7 @@ def test_files_come_from_git_or_the_folder(tmp_path: Path) -> None:
         source_files(tmp_path / "none")
 
 
-def test_human_evals_form_is_read(tmp_path: Path) -> None:
+def test_the_format_of_human_eval_is_read(tmp_path: Path) -> None:
     file = tmp_path / "tasks.jsonl.gz"
     task = {
         "task_id": "t/1",
@@ -106,10 +106,10 @@ LINE = Hole("a", "python", HoleKind.LINE, "x = [", "1, 2]", "\ny = 3\n")
 
 
 def filled(
-    text: str, way: str = "raw", milliseconds: float = 1.0, confidence: float = 1.0
+    text: str, mode: str = "raw", milliseconds: float = 1.0, confidence: float = 1.0
 ) -> Record:
     applied = LINE.prefix + text + LINE.suffix
-    return measure(LINE, way, Filling(text, applied, milliseconds, confidence))
+    return measure(LINE, mode, Filling(text, applied, milliseconds, confidence))
 
 
 @pytest.mark.parametrize(
@@ -122,17 +122,17 @@ def test_a_filling_is_compared(text: str, exact: bool, parses: bool) -> None:
     assert (record.similarity == 1.0) is exact
 
 
-async def test_both_ways_are_filled_and_one_shows_what_a_user_would_see() -> None:
+async def test_holes_are_filled_in_both_modes() -> None:
     engine = ScriptedEngine(lambda _: "1, 2]]\nmore")
     records = [r async for r in Evaluator(engine, FimSettings()).fill([LINE])]
-    ways = {r.mode: (r.text, r.exact) for r in records}
-    assert ways == {"raw": ("1, 2]]", False), "pipeline": ("1, 2]", True)}
+    by_mode = {r.mode: (r.text, r.exact) for r in records}
+    assert by_mode == {"raw": ("1, 2]]", False), "pipeline": ("1, 2]", True)}
     done = {("a", "raw")}
-    again = [r.mode async for r in Evaluator(engine, FimSettings()).fill([LINE], done)]
-    assert again == ["pipeline"]
+    resumed = [r.mode async for r in Evaluator(engine, FimSettings()).fill([LINE], done)]
+    assert resumed == ["pipeline"]
 
 
-async def test_what_stands_right_of_the_cursor_is_not_counted_as_filled() -> None:
+async def test_replaced_text_is_not_part_of_the_filling() -> None:
     hole = Hole("a", "python", HoleKind.SPAN, "f(", "a, b", ")\n")
     engine = ScriptedEngine(lambda _: "a, b)\n")
     records = [r async for r in Evaluator(engine, FimSettings()).fill([hole])]
@@ -141,15 +141,15 @@ async def test_what_stands_right_of_the_cursor_is_not_counted_as_filled() -> Non
     assert record.exact
 
 
-async def test_only_the_first_filling_of_a_hole_is_timed_in_either_way() -> None:
+async def test_only_the_first_filling_of_a_hole_is_timed() -> None:
     holes = [replace(LINE, name=name) for name in "abcd"]
     records = [r async for r in Evaluator(ScriptedEngine(lambda _: "1"), FimSettings()).fill(holes)]
     assert len(records) == 8
     assert [r.timed for r in records] == [True] * 4 + [False] * 4
     assert {r.name for r in records if r.timed} == set("abcd")
     assert sorted(r.mode for r in records if r.timed) == ["pipeline"] * 2 + ["raw"] * 2
-    by_way = {row.mode: row for row in rows(records, lambda _: "all")}
-    assert by_way["raw"].p50_ms in [r.milliseconds for r in records if r.timed]
+    by_mode = {row.mode: row for row in rows(records, lambda _: "all")}
+    assert by_mode["raw"].p50_ms in [r.milliseconds for r in records if r.timed]
 
 
 def test_rows_and_percentiles() -> None:
@@ -164,39 +164,44 @@ def test_rows_and_percentiles() -> None:
     assert percentile([1.0], 0.95) == 1.0
 
 
-def test_what_thresholds_would_show() -> None:
+def test_the_table_of_thresholds() -> None:
     records = [
         filled(text, "pipeline", confidence=confidence)
         for text, confidence in (("1, 2]", 0.9), ("9]", 0.4), ("8]", 0.001), ("", 1.0))
     ]
-    by_least = {row.min_confidence: row for row in threshold_rows(records)}
-    assert (by_least[0.0].shown, by_least[0.0].precision) == (1.0, pytest.approx(1 / 3))
-    assert by_least[0.01].shown == pytest.approx(2 / 3)
-    assert (by_least[0.5].precision, by_least[0.5].recall) == (1.0, 1.0)
+    by_threshold = {row.min_confidence: row for row in threshold_rows(records)}
+    assert (by_threshold[0.0].shown, by_threshold[0.0].precision) == (1.0, pytest.approx(1 / 3))
+    assert by_threshold[0.01].shown == pytest.approx(2 / 3)
+    assert (by_threshold[0.5].precision, by_threshold[0.5].recall) == (1.0, 1.0)
     assert threshold_rows([]) == []
 
 
-def test_calibration() -> None:
-    sure = [filled(text, "pipeline", confidence=0.95) for text in ("1, 2]", "1, 2]", "9]", "8]")]
-    unsure = [filled("9]", "pipeline", confidence=0.05), filled("", "pipeline", confidence=1.0)]
-    (found,) = calibrations([*sure, *unsure, filled("9]", "raw")], lambda _: "all")
-    assert [(one.low, one.count, one.right) for one in found.bins] == [(0.0, 1, 0.0), (0.9, 4, 0.5)]
-    assert found.error == pytest.approx((4 * 0.45 + 1 * 0.05) / 5)
+def test_the_calibration_error() -> None:
+    confident = [
+        filled(text, "pipeline", confidence=0.95) for text in ("1, 2]", "1, 2]", "9]", "8]")
+    ]
+    uncertain = [filled("9]", "pipeline", confidence=0.05), filled("", "pipeline", confidence=1.0)]
+    (calibration,) = calibrations([*confident, *uncertain, filled("9]", "raw")], lambda _: "all")
+    assert [(bin_.low, bin_.count, bin_.right) for bin_ in calibration.bins] == [
+        (0.0, 1, 0.0),
+        (0.9, 4, 0.5),
+    ]
+    assert calibration.error == pytest.approx((4 * 0.45 + 1 * 0.05) / 5)
     perfect = [filled("1, 2]", "pipeline", confidence=1.0)]
     assert calibrations(perfect, lambda _: "all")[0].error == 0.0
 
 
-def test_confidence_speaks_of_the_first_line_with_something_on_it() -> None:
+def test_the_first_non_empty_line_is_compared() -> None:
     block = Hole("a", "python", HoleKind.BLOCK, "def f():\n", "\n    a = 1\n    b = 2", "\n")
     for text, first in (("    a = 1\n    c", True), ("    b = 2", False), ("", False)):
         record = measure(block, "pipeline", Filling(text, block.prefix + text + block.suffix, 1.0))
         assert (record.first, record.exact) == (first, False)
 
 
-def test_a_plot_is_a_picture(tmp_path: Path) -> None:
+def test_a_plot_is_an_image(tmp_path: Path) -> None:
     records = [
-        filled(text, way, ms, 0.5)
-        for way in ("raw", "pipeline")
+        filled(text, mode, ms, 0.5)
+        for mode in ("raw", "pipeline")
         for text, ms in (("1, 2]", 10.0), ("9]", 20.0))
     ]
     for name, magic in (("a.png", b"\x89PNG"), ("a.svg", b"<?xml")):
@@ -206,7 +211,7 @@ def test_a_plot_is_a_picture(tmp_path: Path) -> None:
         draw_plot(records, tmp_path / "a.txt")
 
 
-def test_without_matplotlib_it_says_what_to_install(
+def test_without_matplotlib_the_message_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -227,7 +232,7 @@ TESTED = Hole(
 )
 
 
-def test_whole_lines_are_cut_as_an_editor_has_them() -> None:
+def test_holes_of_whole_lines_are_adapted_to_an_editor() -> None:
     edited = as_edited(TESTED)
     assert (edited.prefix[-8:], edited.middle) == ("= a\n    ", "c = b + 1")
     assert edited.suffix == "\n    return c\n"
@@ -235,31 +240,31 @@ def test_whole_lines_are_cut_as_an_editor_has_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "passed"),
+    ("output", "passed"),
     [
         ("    c = b + 1\n", True),
-        ("    c = 1 + b\n    x = 1\n", True),  # right in other words
+        ("    c = 1 + b\n    x = 1\n", True),  # correct but not exact
         ("    c = b\n", False),
         ("    while True: pass\n", False),
     ],
 )
-async def test_tests_tell_right_from_wrong(answer: str, passed: bool) -> None:
-    ran: list[str] = []
+async def test_the_tests_of_a_hole_are_run(output: str, passed: bool) -> None:
+    programs: list[str] = []
 
     def run_test(program: str) -> bool:
-        ran.append(program)
+        programs.append(program)
         return Sandbox(isolated=False, limits=Limits(seconds=3)).run(program) is Outcome.PASSED
 
-    engine = ScriptedEngine(lambda _: answer)
-    # In the pipeline the cursor stands behind the indentation.
-    edited = ScriptedEngine(lambda _: answer.strip() + "\n")
-    for used, way in ((engine, "raw"), (edited, "pipeline")):
+    engine = ScriptedEngine(lambda _: output)
+    # In the pipeline the cursor is after the indentation.
+    edited = ScriptedEngine(lambda _: output.strip() + "\n")
+    for used, mode in ((engine, "raw"), (edited, "pipeline")):
         evaluator = Evaluator(used, FimSettings(), run_test)
-        done = {("t", other) for other in ("raw", "pipeline") if other != way}
+        done = {("t", other) for other in ("raw", "pipeline") if other != mode}
         (record,) = [r async for r in evaluator.fill([TESTED], done)]
-        assert (record.mode, record.passed) == (way, passed)
-        assert record.exact is (answer == TESTED.middle)
-    assert all("    return c\n" in program for program in ran)
+        assert (record.mode, record.passed) == (mode, passed)
+        assert record.exact is (output == TESTED.middle)
+    assert all("    return c\n" in program for program in programs)
     untested = [r async for r in Evaluator(engine, FimSettings()).fill([TESTED])]
     assert [r.passed for r in untested] == [None, None]
 
@@ -305,15 +310,15 @@ HUMAN_EVAL = Path(__file__).parents[4] / "shared/data/human_eval_infilling"
 
 
 @pytest.mark.skipif(not HUMAN_EVAL.exists(), reason="optional: HumanEval-infilling is not here")
-def test_human_evals_own_solutions_pass_its_tests() -> None:
+def test_the_solutions_of_human_eval_pass_its_tests() -> None:
     for name in ("SingleLine", "MultiLine"):
         holes = read_holes(HUMAN_EVAL / f"HumanEval-{name}Infilling.jsonl.gz")
         for hole in holes[:: len(holes) // 6]:
-            for one in (hole, as_edited(hole)):
-                program = one.prefix + one.middle + one.suffix
+            for variant in (hole, as_edited(hole)):
+                program = variant.prefix + variant.middle + variant.suffix
                 run = Sandbox(isolated=False).run
-                assert run(f"{program}\n\n{one.test}") is Outcome.PASSED
-                assert run(f"{program}\n\nraise ValueError\n{one.test}") is Outcome.FAILED
+                assert run(f"{program}\n\n{variant.test}") is Outcome.PASSED
+                assert run(f"{program}\n\nraise ValueError\n{variant.test}") is Outcome.FAILED
 
 
 @pytest.mark.usefixtures("own_engines")
@@ -337,7 +342,7 @@ def test_the_command_resumes(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert first.exit_code == 0, first.output
     lines = out.read_text().splitlines()
     assert len(lines) == 8
-    # As after a kill in the middle of a line: what is whole is kept, the rest is done again.
+    # This is the state after a kill within a line: complete lines are kept, the rest is repeated.
     out.write_text("\n".join(lines[:5]) + "\n" + lines[5][:20])
     second = CliRunner().invoke(app, arguments)
     assert second.exit_code == 0, second.output

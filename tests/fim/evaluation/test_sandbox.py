@@ -1,4 +1,4 @@
-"""Programs that a model wrote: right ones pass, wrong ones fail, harmful ones do no harm."""
+"""Generated programs: correct ones pass, wrong ones fail, harmful ones do no harm."""
 
 import os
 import socket
@@ -21,10 +21,10 @@ isolated = pytest.mark.skipif(
 )
 LIMITS = Limits(seconds=5, cpu_seconds=4)
 
-WAYS = [pytest.param(True, marks=isolated), False]
+MODES = [pytest.param(True, marks=isolated), False]
 
 
-@pytest.mark.parametrize("isolate", WAYS)
+@pytest.mark.parametrize("isolate", MODES)
 @pytest.mark.parametrize(
     ("program", "outcome"),
     [
@@ -32,7 +32,7 @@ WAYS = [pytest.param(True, marks=isolated), False]
         ("print('🎉' * 10, end='')", Outcome.PASSED),
         ("assert 1 + 1 == 3", Outcome.FAILED),
         ("def f(:", Outcome.FAILED),
-        ("import sys; sys.exit(0)", Outcome.FAILED),  # leaving early is no way to pass
+        ("import sys; sys.exit(0)", Outcome.FAILED),  # an early exit does not pass
         ("import os; os._exit(0)", Outcome.FAILED),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", Outcome.FAILED),
         ("x = bytearray(4 << 30)", Outcome.FAILED),
@@ -42,21 +42,21 @@ WAYS = [pytest.param(True, marks=isolated), False]
         ("while True: print('a' * 10000)", Outcome.FAILED),
     ],
 )
-def test_how_programs_end(program: str, outcome: Outcome, isolate: bool) -> None:
+def test_the_outcome_of_a_program(program: str, outcome: Outcome, isolate: bool) -> None:
     assert Sandbox(isolate, LIMITS).run(program) is outcome
 
 
-@pytest.mark.parametrize("isolate", WAYS)
+@pytest.mark.parametrize("isolate", MODES)
 @pytest.mark.parametrize("program", ["while True: pass", "import time; time.sleep(60)"])
-def test_what_does_not_end_is_ended(program: str, isolate: bool) -> None:
-    began = time.monotonic()
+def test_a_program_that_does_not_end_is_stopped(program: str, isolate: bool) -> None:
+    started = time.monotonic()
     limits = replace(LIMITS, seconds=1.5)
     assert Sandbox(isolate, limits).run(program) is Outcome.TIMED_OUT
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - started < 10
 
 
 @isolated
-def test_nothing_is_left_running_however_it_hides(tmp_path: Path) -> None:
+def test_no_process_of_a_program_survives(tmp_path: Path) -> None:
     mark = f"sleeper-{os.getpid()}"
     child = f"import time; time.sleep(50) # {mark}"
     program = (
@@ -69,21 +69,21 @@ def test_nothing_is_left_running_however_it_hides(tmp_path: Path) -> None:
     )
     for _ in range(50):
         listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-        left = [line for line in listed.stdout.splitlines() if mark in line]
-        if not left:
+        running = [line for line in listed.stdout.splitlines() if mark in line]
+        if not running:
             break
         time.sleep(0.1)
-    assert left == []
+    assert running == []
 
 
 @isolated
-def test_nothing_outside_is_changed(tmp_path: Path) -> None:
+def test_nothing_outside_changes(tmp_path: Path) -> None:
     kept = tmp_path / "kept.txt"
     kept.write_text("mine")
     home = Path.home() / f"starcoder-lsp-{os.getpid()}"
     for path in (kept, tmp_path / "new.txt", home, Path(sys.prefix) / "new.txt"):
         program = f"open({str(path)!r}, 'w').write('theirs')"
-        # Where the temporary folder is hidden behind an empty one, its folders are not even there.
+        # If the temporary folder is hidden by an empty one, the folder does not even exist.
         assert Sandbox(limits=LIMITS).run(program) is Outcome.FAILED
     assert kept.read_text() == "mine"
     assert not home.exists()
@@ -96,7 +96,7 @@ def test_nothing_outside_is_changed(tmp_path: Path) -> None:
 def test_there_is_no_network_and_no_privilege() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        met = threading.Event()
+        connected = threading.Event()
 
         def listen() -> None:
             server.settimeout(4)
@@ -105,7 +105,7 @@ def test_there_is_no_network_and_no_privilege() -> None:
                 connection.close()
             except OSError:
                 return
-            met.set()
+            connected.set()
 
         listener = threading.Thread(target=listen)
         listener.start()
@@ -113,12 +113,12 @@ def test_there_is_no_network_and_no_privilege() -> None:
         assert Sandbox(limits=LIMITS).run(program) is Outcome.FAILED
         assert Sandbox(False, LIMITS).run(program) is Outcome.PASSED  # the server does listen
         listener.join()
-        assert met.is_set()
+        assert connected.is_set()
     mount = "import ctypes; c = ctypes.CDLL(None); assert c.mount(b'a', b'/mnt', b'tmpfs', 0, 0)"
     assert Sandbox(limits=LIMITS).run(mount) is Outcome.PASSED  # it is refused
 
 
-def test_without_isolation_it_refuses_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_isolation_tests_need_an_explicit_option(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandboxing, "isolation_problem", lambda: "no namespaces")
     with pytest.raises(ConfigurationError, match="--run-unsandboxed"):
         make_sandbox(unsandboxed=False)

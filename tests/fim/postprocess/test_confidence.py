@@ -1,4 +1,4 @@
-"""Probabilities of tokens decide what is shown unasked."""
+"""The probabilities of the tokens decide what is shown automatically."""
 
 import math
 from collections.abc import AsyncGenerator
@@ -21,8 +21,8 @@ from fim.settings import FimSettings
 from fim.snapshot import Snapshot, Source, Trigger
 
 
-class Doubtful(ScriptedEngine):
-    """Writes two pieces with given probabilities."""
+class UncertainEngine(ScriptedEngine):
+    """An engine that writes two pieces with given probabilities."""
 
     pieces: tuple[tuple[str, float], ...] = (("ab", 0.5), ("cd\n", 0.01))
 
@@ -38,7 +38,7 @@ def snapshot(line: str) -> Snapshot:
     return Snapshot("u", "python", line + "\n", len(line))
 
 
-def test_scores_are_of_the_text_between_two_places() -> None:
+def test_the_confidence_is_that_of_the_text_between_two_offsets() -> None:
     scorer = Scorer()
     for text, probability in (("ab", 0.5), ("", 0.5), ("c", 0.1)):
         scorer.add(text, [math.log(probability)])
@@ -48,46 +48,46 @@ def test_scores_are_of_the_text_between_two_places() -> None:
     assert scores.confidence(0, 3) == pytest.approx(0.025)
     assert scores.confidence(2, 3) == pytest.approx(0.05)
     assert scores.from_offset(2).confidence(0, 1) == pytest.approx(0.05)
-    assert Scorer().scores().confidence(0, 9) == 1.0  # an engine that tells none
+    assert Scorer().scores().confidence(0, 9) == 1.0  # an engine that reports none
 
 
 @pytest.mark.parametrize(("text", "end"), [("a\nb", 1), ("\n  a\nb", 4), ("", 0), ("  ", 2)])
-def test_a_suggestion_is_judged_by_its_first_line_with_something_on_it(text: str, end: int) -> None:
+def test_the_first_non_empty_line_is_found(text: str, end: int) -> None:
     assert first_line_end(text) == end
 
 
-async def test_what_is_unlikely_is_shown_only_when_asked_for() -> None:
-    engine = Doubtful(lambda _: "")
+async def test_an_improbable_suggestion_is_shown_only_on_request() -> None:
+    engine = UncertainEngine(lambda _: "")
     completer = Completer(engine, FimSettings(eagerness="balanced", candidates=1, prefetch=False))
-    quiet = await completer.complete(snapshot("x = "))
-    assert quiet.suggestions == ()
-    assert "not sure enough" in quiet.explanation
-    asked = await completer.complete(snapshot("x = "), Trigger.INVOKED)
-    assert asked.suggestions[0].text == "abcd"
-    assert asked.suggestions[0].confidence == pytest.approx(0.005)
-    assert len(engine.requests) == 1  # what was held back is remembered
+    automatic = await completer.complete(snapshot("x = "))
+    assert automatic.suggestions == ()
+    assert "not sure enough" in automatic.explanation
+    invoked = await completer.complete(snapshot("x = "), Trigger.INVOKED)
+    assert invoked.suggestions[0].text == "abcd"
+    assert invoked.suggestions[0].confidence == pytest.approx(0.005)
+    assert len(engine.requests) == 1  # the hidden suggestion is cached
 
 
-async def test_eager_shows_more_of_it() -> None:
-    engine = Doubtful(lambda _: "")
+async def test_eager_shows_shorter_beginnings() -> None:
+    engine = UncertainEngine(lambda _: "")
     engine.pieces = (("ab", 0.5), (".cd\n", 0.01))
     shown = {}
     for eagerness in ("eager", "balanced", "reserved"):
         completer = Completer(engine, FimSettings(eagerness=eagerness, prefetch=False))
         result = await completer.complete(snapshot("x = "))
-        shown[eagerness] = [one.text for one in result.suggestions]
-    # The rest is too unlikely for all; "ab" is too short for those who want to be disturbed less.
+        shown[eagerness] = [suggestion.text for suggestion in result.suggestions]
+    # The rest is too improbable for all policies; "ab" is too short except for `eager`.
     assert shown == {"eager": ["ab"], "balanced": [], "reserved": []}
 
 
-async def test_typing_along_makes_the_rest_likelier() -> None:
-    engine = Doubtful(lambda _: "")
+async def test_typing_the_uncertain_part_makes_the_rest_more_probable() -> None:
+    engine = UncertainEngine(lambda _: "")
     engine.pieces = (("ab", 0.01), ("cd\n", 0.9))
     completer = Completer(engine, FimSettings(eagerness="reserved", prefetch=False))
     assert (await completer.complete(snapshot("x = "))).suggestions == ()
-    then = await completer.complete(snapshot("x = ab"))
-    assert then.source is Source.TYPED_THROUGH
-    assert then.suggestions[0].text == "cd"
+    rest = await completer.complete(snapshot("x = ab"))
+    assert rest.source is Source.TYPED_THROUGH
+    assert rest.suggestions[0].text == "cd"
     assert len(engine.requests) == 1
 
 
@@ -105,57 +105,59 @@ BALANCED = Policy(min_line=0.1, min_part=0.2, min_characters=3)
     ("pieces", "expected"),
     [
         ((("abc", 0.9), ("(x)", 0.9)), "abc(x)"),
-        ((("abc", 0.5), ("(", 0.5), ("xyz)", 0.01)), "abc"),  # half a pair is worse than none
+        ((("abc", 0.5), ("(", 0.5), ("xyz)", 0.01)), "abc"),  # no unmatched bracket
         ((("abc", 0.9), ("('x ", 0.9), ("xyz)", 0.01)), "abc"),
         ((("abc", 0.9), ("('x', y", 0.9), (".z)", 0.01)), "abc('x', y"),
-        ((("abc", 0.5), ("de", 0.01)), ""),  # not a word
+        ((("abc", 0.5), ("de", 0.01)), ""),  # not a whole word
         ((("abc ", 0.5), ("de", 0.01)), "abc"),
-        ((("ab", 0.5), (".de", 0.01)), ""),  # too short to be worth a look
+        ((("ab", 0.5), (".de", 0.01)), ""),  # too short
         ((("abc", 0.15), (".de", 0.01)), ""),
         ((("abc\n", 0.9), ("  de\n", 0.9), ("  f", 0.01)), "abc\n  de"),
         ((("\n", 0.9), ("  de\n", 0.9), ("  f", 0.01)), "\n  de"),
-        ((("abc.", 0.5), ("de\n", 0.01), ("  f", 0.9)), "abc."),  # no line after an unsure one
+        ((("abc.", 0.5), ("de\n", 0.01), ("  f", 0.9)), "abc."),  # no line after an uncertain one
     ],
 )
-def test_what_is_sure_of_a_text(pieces: tuple[tuple[str, float], ...], expected: str) -> None:
+def test_the_confident_part_of_a_text(pieces: tuple[tuple[str, float], ...], expected: str) -> None:
     text, scores = scores_of(*pieces)
     assert confident_part(text, scores, BALANCED) == expected
 
 
-def test_nothing_known_is_sure_enough() -> None:
+def test_a_text_without_scores_is_shown_whole() -> None:
     assert confident_part("abc\n  de", Scores(), BALANCED) == "abc\n  de"
 
 
-def test_scores_follow_the_documents_line_ends() -> None:
+def test_scores_follow_the_line_endings_of_the_document() -> None:
     text, scores = scores_of(("a\nb\n", 0.5), ("c", 0.1))
-    moved = scores.with_line_endings(text, "\r\n")
-    assert moved.ends == (6, 7)
-    assert moved.confidence(6, 7) == pytest.approx(0.1)
+    converted = scores.with_line_endings(text, "\r\n")
+    assert converted.ends == (6, 7)
+    assert converted.confidence(6, 7) == pytest.approx(0.1)
 
 
-def test_the_rest_of_a_text_has_the_rest_of_the_scores() -> None:
+def test_the_scores_of_the_rest_of_a_text() -> None:
     _, scores = scores_of(("ab", 0.5), ("", 0.4), ("c", 0.1))
     assert scores.from_offset(2).confidence(0, 1) == pytest.approx(0.04)
     assert scores.from_offset(1).confidence(0, 1) == pytest.approx(0.5)
     assert scores.shifted(3).confidence(3, 5) == pytest.approx(0.5)
 
 
-def test_the_settings_are_in_order() -> None:
-    eager, balanced, reserved = (POLICIES[one] for one in ("eager", "balanced", "reserved"))
+def test_the_policies_are_in_order() -> None:
+    eager, balanced, reserved = (
+        POLICIES[eagerness] for eagerness in ("eager", "balanced", "reserved")
+    )
     assert eager.min_line < balanced.min_line < reserved.min_line < 1
     assert eager.min_part < balanced.min_part < reserved.min_part < 1
 
 
-def test_a_sure_beginning_takes_the_closed_bracket_with_it() -> None:
-    """It no longer ends with the bracket, and would double it."""
+def test_a_shortened_suggestion_is_repaired_again() -> None:
+    """The beginning does not end with the closing bracket, and would double it."""
     text = 'if p.startswith("*")\n'
-    here = Snapshot("file:///a.py", "python", text, text.index(")"))
+    snapshot = Snapshot("file:///a.py", "python", text, text.index(")"))
     pieces = (") ", "and ", "p ", "== ", "wildly", ".unsure")
     ends = tuple(len("".join(pieces[: count + 1])) for count in range(len(pieces)))
     scores = Scores(ends, (-0.01, -0.01, -0.01, -0.01, -9.0, -9.0))
-    found = Candidate("".join(pieces), 1, scores)
-    result = show_if_confident(here, found, POLICIES["balanced"], allow_partial_line=True)
-    (one,) = result.suggestions
-    assert one.text.startswith(") and p")
-    assert one.text != found.text
-    assert one.applied_to(text) == f'if p.startswith("*"{one.text}\n'
+    candidate = Candidate("".join(pieces), 1, scores)
+    result = show_if_confident(snapshot, candidate, POLICIES["balanced"], allow_partial_line=True)
+    (suggestion,) = result.suggestions
+    assert suggestion.text.startswith(") and p")
+    assert suggestion.text != candidate.text
+    assert suggestion.applied_to(text) == f'if p.startswith("*"{suggestion.text}\n'

@@ -1,4 +1,4 @@
-"""What is open decides where a block ends, more than how it is indented."""
+"""Open brackets and strings decide where a block ends, before the indentation does."""
 
 import pytest
 
@@ -12,20 +12,20 @@ def at_bar(text: str, language: str = "python") -> Snapshot:
     return Snapshot("u", language, text[:cursor] + text[cursor + 1 :], cursor)
 
 
-def shown(text: str, answer: str, language: str = "python") -> str:
+def truncated(text: str, output: str, language: str = "python") -> str:
     snapshot = at_bar(text, language)
-    cutter = Truncator(snapshot, scope_of(snapshot))
-    for size in range(len(answer)):
-        early = cutter.truncate(answer[:size], ended=False)
+    truncator = Truncator(snapshot, scope_of(snapshot))
+    for size in range(len(output)):
+        early = truncator.truncate(output[:size], ended=False)
         if early.done:
             return early.text
-    return cutter.truncate(answer, ended=True).text
+    return truncator.truncate(output, ended=True).text
 
 
 @pytest.mark.parametrize(
-    ("text", "answer", "language", "expected"),
+    ("text", "output", "language", "expected"),
     [
-        # A bracket or string that goes on, however it is indented.
+        # A bracket or string continues the block, whatever the indentation.
         (
             "def f():\n    |\n",
             "x = g(\n1,\n)\n    return x\ny",
@@ -38,14 +38,14 @@ def shown(text: str, answer: str, language: str = "python") -> str:
             "python",
             's = """a\nb\n\nc"""\n    return s',
         ),
-        # In a docstring the string's end is the end.
+        # In a docstring, the block ends with the string.
         (
             'def f():\n    """Do.\n\n    |\n',
             'More.\n    """\n    return 1\n',
             "python",
             'More.\n    """',
         ),
-        # A bracket in a string is none.
+        # Brackets in strings do not count.
         ("function f() {|\n", '\n  a("{");\n}\ng();\n', "javascript", '\n  a("{");\n}'),
         (
             "function f() {|\n",
@@ -53,26 +53,28 @@ def shown(text: str, answer: str, language: str = "python") -> str:
             "javascript",
             "\n  a(`x ${b}\n(`);\n}",
         ),
-        # Words that close.
+        # Words that close a block.
         ("if x then|\n", "\n  y()\nend\nz()\n", "lua", "\n  y()\nend"),
         ("[ -e a ]; then|\n", "\n  b\nfi\nc\n", "shellscript", "\n  b\nfi"),
-        # A line that turns out to open a block brings it along.
+        # A line that opens a block includes the block.
         ("def f(|\n", "a):\n    return a\n\n\nx", "python", "a):\n    return a"),
         ("class A|\n", " {\n  b() {\n  }\n}\nc", "javascript", " {\n  b() {\n  }\n}"),
-        # ... but not within a comment or a string.
+        # It does not in a comment or a string.
         ("# see|\n", " below:\n    x\n", "python", " below:"),
         ("x = 'see|\n", " below:\n    x\n", "python", " below:"),
-        # No grammar: indentation tells.
+        # Without a grammar, the indentation decides.
         ("a:|\n", "\n  b\n  c\nd\n", "unknown", "\n  b\n  c"),
     ],
 )
-def test_where_a_suggestion_ends(text: str, answer: str, language: str, expected: str) -> None:
-    assert shown(text, answer, language) == expected
+def test_where_a_suggestion_ends(text: str, output: str, language: str, expected: str) -> None:
+    assert truncated(text, output, language) == expected
 
 
-def test_what_is_open() -> None:
-    found = open_at_line_ends("def f():\n    ", '"""Do\n  x (y\n  """\n  return (1,\n 2)', "python")
-    assert found == [
+def test_open_brackets_and_strings_at_line_ends() -> None:
+    states = open_at_line_ends(
+        "def f():\n    ", '"""Do\n  x (y\n  """\n  return (1,\n 2)', "python"
+    )
+    assert states == [
         Open(),
         Open(0, True),
         Open(0, True),
@@ -104,11 +106,13 @@ def test_what_is_open() -> None:
         ("x = 'a", "unknown", False),
     ],
 )
-def test_strings_and_comments(above: str, language: str, expected: bool) -> None:
+def test_the_end_of_a_text_may_be_in_a_string_or_comment(
+    above: str, language: str, expected: bool
+) -> None:
     assert in_string_or_comment(above, language) is expected
 
 
-def test_a_line_cut_off_for_want_of_tokens_loses_its_last_word() -> None:
+def test_a_line_that_reaches_the_token_limit_loses_its_last_word() -> None:
     snapshot = at_bar("x = |")
     scope = scope_of(snapshot)
     assert scope.extent is Extent.LINE

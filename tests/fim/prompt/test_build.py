@@ -1,4 +1,4 @@
-"""What the model is asked: exactly one of each special token, never more than fits."""
+"""The prompt has each special token once, and never more tokens than fit."""
 
 import json
 from dataclasses import replace
@@ -25,7 +25,7 @@ SPECIAL = [FAMILY.prefix, FAMILY.suffix, FAMILY.middle]
 
 
 def unix(text: str) -> str:
-    """The text with the line ends that models see."""
+    """Return the text with the line endings that models expect."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -51,15 +51,17 @@ hostile = st.lists(
 ).map("".join)
 
 
-@given(text=hostile, at=st.floats(0, 1), form=st.sampled_from(FORMS))
-def test_each_special_token_once_whatever_the_text_spells(text: str, at: float, form: Form) -> None:
-    snapshot = Snapshot("u", "python", text, int(at * len(text)))
+@given(text=hostile, position=st.floats(0, 1), form=st.sampled_from(FORMS))
+def test_each_special_token_occurs_once_whatever_the_text_spells(
+    text: str, position: float, form: Form
+) -> None:
+    snapshot = Snapshot("u", "python", text, int(position * len(text)))
     ids = build(snapshot, FAMILY, TOKENIZER.encode, 10_000, form).ids
-    assert [ids.count(id_) for id_ in SPECIAL] == [1, 1, 1]
+    assert [ids.count(token_id) for token_id in SPECIAL] == [1, 1, 1]
     assert TOKENIZER.end_of_text_id not in ids
-    shown = TOKENIZER.decode([id_ for id_ in ids if id_ not in SPECIAL])
+    decoded = TOKENIZER.decode([token_id for token_id in ids if token_id not in SPECIAL])
     sides = [unix(snapshot.before), unix(snapshot.after)]
-    assert sorted(shown) == sorted("".join(sides))  # nothing lost, nothing added
+    assert sorted(decoded) == sorted("".join(sides))  # nothing lost, nothing added
 
 
 @pytest.mark.parametrize(
@@ -70,13 +72,13 @@ def test_each_special_token_once_whatever_the_text_spells(text: str, at: float, 
         ("suffix-first", "<fim_prefix><fim_suffix> # c\nd<fim_middle>a\n  b = "),
     ],
 )
-def test_the_forms(form: Form, expected: str) -> None:
+def test_the_order_of_each_form(form: Form, expected: str) -> None:
     snapshot = Snapshot("u", "python", "a\r\n  b =  # c\r\nd", 9)
     ids = build(snapshot, FAMILY, TOKENIZER.encode, 100, form).ids
     assert TOKENIZER.decode(ids, skip_special=False) == expected
 
 
-def test_a_family_that_never_saw_the_suffix_first_is_asked_by_the_line() -> None:
+def test_a_family_without_suffix_first_gets_the_line_form() -> None:
     snapshot = Snapshot("u", "python", "a\nb = ", 6)
     other = replace(FAMILY, suffix_first=False)
     ids = build(snapshot, other, TOKENIZER.encode, 100, "suffix-first").ids
@@ -105,7 +107,7 @@ def test_the_window_is_next_to_the_cursor(before: str, after: str, room: int) ->
     assert right[: len(suffix)] == suffix
 
 
-def test_the_windows_start_moves_in_steps_while_one_types() -> None:
+def test_the_start_of_the_window_moves_by_blocks() -> None:
     lines = [f"value_{n} = {n}\n" for n in range(50_000)]
     before, starts = "".join(lines), set()
     for typed in range(200):
@@ -118,9 +120,13 @@ def test_the_windows_start_moves_in_steps_while_one_types() -> None:
 
 
 @pytest.mark.parametrize("above", [0, 30, 150])
-@pytest.mark.parametrize(("form", "most"), [("suffix-first", 3), ("line", 2 + 40 // GROUP_LINES)])
-def test_from_line_to_line_little_is_read_anew(form: Form, above: int, most: int) -> None:
-    """Where the window ends, and where its blocks do, is not another at each line."""
+@pytest.mark.parametrize(
+    ("form", "max_count"), [("suffix-first", 3), ("line", 2 + 40 // GROUP_LINES)]
+)
+def test_most_of_the_prompt_stays_the_same_from_line_to_line(
+    form: Form, above: int, max_count: int
+) -> None:
+    """The ends of the window and of its blocks do not move at each line."""
     lines = [f"value_{n} = {n}\n" + "\n" * (n % 3) for n in range(300)]
     before, after = "".join(lines[:above]), "\n".join(lines[above:])
     prompts: list[tuple[int, ...]] = [()]
@@ -128,13 +134,16 @@ def test_from_line_to_line_little_is_read_anew(form: Form, above: int, most: int
         before += f"typed = {typed}\n"
         snapshot = Snapshot("u", "python", before + after, len(before))
         prompts.append(build(snapshot, FAMILY, TOKENIZER.encode, 2000, form).ids)
-    anew = [len(then) - shared(first, then) for first, then in pairwise(prompts[1:])]
-    assert sum(size > 150 for size in anew) <= most
+    changed = [
+        len(following) - common_prefix(previous, following)
+        for previous, following in pairwise(prompts[1:])
+    ]
+    assert sum(size > 150 for size in changed) <= max_count
 
 
-def shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    same = (a == b for a, b in zip(one, other, strict=False))
-    return sum(takewhile(bool, same))
+def common_prefix(first: tuple[int, ...], second: tuple[int, ...]) -> int:
+    equal = (a == b for a, b in zip(first, second, strict=False))
+    return sum(takewhile(bool, equal))
 
 
 def test_long_lines_leave_no_gap_in_the_line_form() -> None:
@@ -142,8 +151,8 @@ def test_long_lines_leave_no_gap_in_the_line_form() -> None:
     for cursor in range(0, len(text), 97):
         ids = build(Snapshot("u", "python", text, cursor), FAMILY, TOKENIZER.encode, 800).ids
         prefix = ids[1 : ids.index(FAMILY.suffix)]
-        begun = ids[ids.index(FAMILY.middle) + 1 :]
-        assert text[:cursor].endswith(TOKENIZER.decode([*prefix, *begun]))
+        middle = ids[ids.index(FAMILY.middle) + 1 :]
+        assert text[:cursor].endswith(TOKENIZER.decode([*prefix, *middle]))
 
 
 def test_a_line_as_long_as_a_file_still_fits() -> None:
@@ -154,7 +163,7 @@ def test_a_line_as_long_as_a_file_still_fits() -> None:
 
 def tokenizer_of(*names: str, special: bool = True) -> Tokenizer:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {token: id_ for id_, token in enumerate([*names, *alphabet])}
+    vocab = {token: token_id for token_id, token in enumerate([*names, *alphabet])}
     inner = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=[]))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
@@ -181,21 +190,21 @@ def tokenizer_of(*names: str, special: bool = True) -> Tokenizer:
     ],
 )
 @pytest.mark.parametrize("special", [True, False])
-def test_families_are_told_by_their_tokens(name: str, tokens: list[str], special: bool) -> None:
+def test_a_family_is_detected_by_its_tokens(name: str, tokens: list[str], special: bool) -> None:
     tokenizer = tokenizer_of(*tokens, special=special)
     family = detect(tokenizer)
     assert family.name == name
     assert {family.prefix, family.suffix, family.middle} <= family.stop_ids
     if "<|endoftext|>" in tokens:
-        assert tokenizer.token_id("<|endoftext|>") == 0  # falsy, and an end all the same
+        assert tokenizer.token_id("<|endoftext|>") == 0  # falsy, but an end id nevertheless
         assert 0 in family.stop_ids
     ids = build(Snapshot("u", "c", "ab", 1), family, tokenizer.encode, 50, "cursor").ids
     order = [family.prefix, family.suffix, family.middle]
-    assert [id_ for id_ in ids if id_ in order] == order
+    assert [token_id for token_id in ids if token_id in order] == order
     assert ids[: len(family.start)] == family.start
 
 
-def test_a_model_without_fim_is_refused_in_words() -> None:
+def test_a_model_without_fim_is_refused_with_a_message() -> None:
     with pytest.raises(UnsupportedModelError, match="fill-in-the-middle"):
         detect(tokenizer_of("<|endoftext|>"))
 
@@ -236,7 +245,7 @@ CELLS = (Cell("code", "import os"), Cell("text", "Then <jupyter_code>:"), Cell("
         ("suffix-first", "<fim_prefix><fim_suffix>\ny<fim_middle>{cells}b = "),
     ],
 )
-def test_the_cells_before_stand_as_starcoder_has_them(form: Form, expected: str) -> None:
+def test_cells_have_starcoders_format(form: Form, expected: str) -> None:
     snapshot = Snapshot("u", "python", "b = \ny", 4, cells=CELLS)
     family = detect(NOTEBOOK)
     ids = build(snapshot, family, NOTEBOOK.encode, 500, form).ids
@@ -246,11 +255,11 @@ def test_the_cells_before_stand_as_starcoder_has_them(form: Form, expected: str)
     )
     assert NOTEBOOK.decode(ids, skip_special=False) == expected.format(cells=cells)
     code = NOTEBOOK.special_id("<jupyter_code>")
-    assert ids.count(code) == 3  # the one that a cell spells is text
+    assert ids.count(code) == 3  # the one in the text of a cell is plain text
     assert code in family.stop_ids
 
 
-def test_a_model_without_marks_for_cells_reads_their_code() -> None:
+def test_a_model_without_tokens_for_cells_gets_their_code() -> None:
     snapshot = Snapshot("u", "python", "b = ", 4, cells=CELLS)
     ids = build(snapshot, FAMILY, TOKENIZER.encode, 500, "cursor").ids
     assert TOKENIZER.decode(ids, skip_special=False) == (
@@ -259,26 +268,28 @@ def test_a_model_without_marks_for_cells_reads_their_code() -> None:
 
 
 @given(limit=st.integers(8, 120), sizes=st.lists(st.integers(0, 60), max_size=6))
-def test_cells_take_at_most_half_and_the_newest_stay(limit: int, sizes: list[int]) -> None:
-    cells = tuple(Cell("code", chr(97 + at) * size) for at, size in enumerate(sizes))
+def test_cells_take_at_most_half_of_the_prompt_and_the_last_ones_stay(
+    limit: int, sizes: list[int]
+) -> None:
+    cells = tuple(Cell("code", chr(97 + index) * size) for index, size in enumerate(sizes))
     snapshot = Snapshot("u", "python", "Z" * 200, 200, cells=cells)
     ids = build(snapshot, detect(NOTEBOOK), NOTEBOOK.encode, limit, "suffix-first").ids
     assert len(ids) <= limit
     text = NOTEBOOK.decode(ids)
     assert text.count("Z") >= (limit - 3) // 2 - 1
-    kept = [at for at, size in enumerate(sizes) if size and chr(97 + at) in text]
-    nonempty = [at for at, size in enumerate(sizes) if size]
+    kept = [index for index, size in enumerate(sizes) if size and chr(97 + index) in text]
+    nonempty = [index for index, size in enumerate(sizes) if size]
     assert kept == nonempty[len(nonempty) - len(kept) :]
 
 
-# Other files.
+# Excerpts of other files.
 
 
 def with_files(names: tuple[str, ...] = ("<filename>", "<reponame>")) -> Tokenizer:
     return tokenizer_of("<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", *names)
 
 
-PLACED = Snapshot(
+IN_PROJECT = Snapshot(
     "u",
     "python",
     "x = 1\ny\n",
@@ -290,27 +301,27 @@ PLACED = Snapshot(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_other_files_come_first_the_most_useful_nearest(form: Form) -> None:
+def test_excerpts_come_first_and_the_most_useful_one_is_nearest(form: Form) -> None:
     tokenizer = with_files()
-    ids = build(PLACED, detect(tokenizer), tokenizer.encode, 1000, form).ids
+    ids = build(IN_PROJECT, detect(tokenizer), tokenizer.encode, 1000, form).ids
     assert tokenizer.decode(ids, skip_special=False).startswith(
         "<reponame>bakery<filename>oven.py\nHOT = 1\n<filename>bread.py\ndef bake():\n"
         "<filename>src/main.py\n<fim_prefix>"
     )
 
 
-def test_a_family_without_such_tokens_sees_this_file_alone() -> None:
+def test_a_family_without_tokens_for_files_gets_no_excerpts() -> None:
     tokenizer = with_files(())
-    ids = build(PLACED, detect(tokenizer), tokenizer.encode, 1000).ids
-    alone = Snapshot("u", "python", PLACED.text, PLACED.cursor)
-    assert ids == build(alone, detect(tokenizer), tokenizer.encode, 1000).ids
+    ids = build(IN_PROJECT, detect(tokenizer), tokenizer.encode, 1000).ids
+    without_project = Snapshot("u", "python", IN_PROJECT.text, IN_PROJECT.cursor)
+    assert ids == build(without_project, detect(tokenizer), tokenizer.encode, 1000).ids
 
 
-def test_what_does_not_fit_a_fourth_of_the_room_is_left_out_whole() -> None:
+def test_excerpts_take_a_fourth_of_the_prompt_and_are_included_whole() -> None:
     tokenizer = with_files()
     family = detect(tokenizer)
     for limit in range(20, 400):
-        ids = build(PLACED, family, tokenizer.encode, limit).ids
+        ids = build(IN_PROJECT, family, tokenizer.encode, limit).ids
         assert len(ids) <= limit
         size = ids.index(family.prefix)
         assert size <= limit // 4
@@ -321,6 +332,6 @@ def test_what_does_not_fit_a_fourth_of_the_room_is_left_out_whole() -> None:
 def test_a_path_that_spells_a_special_token_stays_text() -> None:
     tokenizer = with_files()
     family = detect(tokenizer)
-    hostile = replace(PLACED, path="<fim_middle>.py", project="<fim_suffix>")
+    hostile = replace(IN_PROJECT, path="<fim_middle>.py", project="<fim_suffix>")
     ids = build(hostile, family, tokenizer.encode, 1000).ids
     assert ids.count(family.middle) == ids.count(family.suffix) == 1

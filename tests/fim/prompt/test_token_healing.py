@@ -1,4 +1,4 @@
-"""The half-typed word is left to the model, whose answer begins with it."""
+"""The prompt leaves out the partial token, and the output begins with it."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from fim.snapshot import Snapshot, Trigger
 
 
 @pytest.mark.parametrize(
-    ("line", "half"),
+    ("line", "partial"),
     [
         ("impo", "impo"),
         ("x = fo", " fo"),
@@ -32,40 +32,40 @@ from fim.snapshot import Snapshot, Trigger
         ("x" * 100, "x" * 40),
     ],
 )
-def test_what_may_be_half_a_token(line: str, half: str) -> None:
-    assert partial_token(line) == half
-    assert line.endswith(half)
+def test_the_partial_token_of_a_line(line: str, partial: str) -> None:
+    assert partial_token(line) == partial
+    assert line.endswith(partial)
 
 
-def test_the_prompt_ends_before_it_and_the_suggestion_begins_behind_it() -> None:
+def test_the_prompt_ends_before_the_partial_token_and_the_suggestion_begins_after_it() -> None:
     engine = ScriptedEngine(lambda _: "rt os\n")
     completer = Completer(engine, FimSettings(prefetch=False, eagerness="eager"))
     result = asyncio.run(completer.complete(Snapshot("u", "python", "a = 1\nimpo\n", 10)))
     (request,) = engine.requests
     assert request.forced_prefix == "impo"
     assert "impo" not in engine.model_tokenizer.decode(request.prompt)
-    (one,) = result.suggestions
-    assert one.text == "rt os"
-    assert one.confidence > 0.9  # that of the suggestion, not of what was typed
+    (suggestion,) = result.suggestions
+    assert suggestion.text == "rt os"
+    assert suggestion.confidence > 0.9  # the confidence does not include the typed part
 
 
-async def test_a_word_cut_where_no_token_ends_is_still_completed() -> None:
+async def test_a_word_that_breaks_off_within_a_token_is_completed() -> None:
     engine = LocalEngine(EngineSettings(model="demo"))
     text = "def f(x):\n    if x < 0:\n        raise Valu"
     snapshot = Snapshot("u", "python", text + "\n", len(text))
-    found = {}
+    texts = {}
     try:
         for healing in (True, False):
             completer = Completer(engine, FimSettings(token_healing=healing, candidates=1))
             result = await completer.complete(snapshot, Trigger.INVOKED)
-            found[healing] = [one.text for one in result.suggestions]
+            texts[healing] = [suggestion.text for suggestion in result.suggestions]
     finally:
         await engine.aclose()
-    assert found[True][0].startswith("eError(")
-    assert not found[False][0].startswith("eError(")
+    assert texts[True][0].startswith("eError(")
+    assert not texts[False][0].startswith("eError(")
 
 
-def test_without_healing_the_prompt_has_all_that_was_typed() -> None:
+def test_without_token_healing_the_prompt_includes_the_partial_token() -> None:
     engine = ScriptedEngine(lambda _: "rt os\n")
     completer = Completer(engine, FimSettings(prefetch=False, token_healing=False))
     asyncio.run(completer.complete(Snapshot("u", "python", "impo\n", 4)))

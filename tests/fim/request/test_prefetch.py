@@ -1,4 +1,4 @@
-"""What is made ready before it is asked for."""
+"""Prefetching of the next line, and the previous suggestion as draft tokens."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -19,69 +19,72 @@ def at_bar(text: str) -> Snapshot:
     return Snapshot("u", "python", text[:cursor] + text[cursor + 1 :], cursor)
 
 
-def accepted(text: str, suggestion: str) -> str | None:
+def next_line(text: str, suggested: str) -> str | None:
     snapshot = at_bar(text)
-    one = Suggestion("i", suggestion, snapshot.cursor, snapshot.cursor, Source.MODEL)
-    then = snapshot_after_accept(snapshot, one)
-    return None if then is None else f"{then.before}|{then.after}"
+    suggestion = Suggestion("i", suggested, snapshot.cursor, snapshot.cursor, Source.MODEL)
+    accepted = snapshot_after_accept(snapshot, suggestion)
+    return None if accepted is None else f"{accepted.before}|{accepted.after}"
 
 
 @pytest.mark.parametrize(
-    ("text", "suggestion", "expected"),
+    ("text", "suggested", "expected"),
     [
         ("def f():\n    x = |\ny", "1", "def f():\n    x = 1\n    |\ny"),
         ("def f(|\n    a\n", "x):", "def f(x):\n    |\n    a\n"),
         ("if a:\n\tif b|\n", ":", "if a:\n\tif b:\n\t\t|\n"),
         ("x = |\r\ny\r\n", "1", "x = 1\r\n|\r\ny\r\n"),
         ("if a:\n  b\nif c|\n", ":\n  d = 2", "if a:\n  b\nif c:\n  d = 2\n  |\n"),
-        ("f(|)\n", "a", None),  # text is left on the line
+        ("f(|)\n", "a", None),  # text right of the cursor
     ],
 )
-def test_where_the_next_line_begins(text: str, suggestion: str, expected: str | None) -> None:
-    assert accepted(text, suggestion) == expected
+def test_where_the_next_line_begins(text: str, suggested: str, expected: str | None) -> None:
+    assert next_line(text, suggested) == expected
 
 
-def test_the_step_that_a_file_indents_by() -> None:
+def test_the_indentation_unit_of_a_file() -> None:
     assert indent_unit("a\n  b\n    c\nd\n  e\n") == "  "
     assert indent_unit("a\n\tb\n") == "\t"
     assert indent_unit("") == "    "
 
 
-def two_lines() -> ScriptedEngine:
+def engine_with_two_lines() -> ScriptedEngine:
     first = {4: "1\n"}
     return ScriptedEngine(lambda request: first.get(request.priority * 4 + 4, "y = 2\n"))
 
 
-async def landed(engine: ScriptedEngine, requests: int) -> None:
+async def wait_for_requests(engine: ScriptedEngine, count: int) -> None:
     for _ in range(200):
-        if len(engine.requests) >= requests:
+        if len(engine.requests) >= count:
             break
         await asyncio.sleep(0.005)
     await asyncio.sleep(0.05)
-    assert len(engine.requests) == requests
+    assert len(engine.requests) == count
 
 
-async def test_the_next_line_is_there_when_the_suggestion_is_accepted() -> None:
-    engine = two_lines()
+async def test_the_next_line_is_cached_when_the_suggestion_is_accepted() -> None:
+    engine = engine_with_two_lines()
     completer = Completer(engine)
     result = await completer.complete(at_bar("x = |"))
     assert result.suggestions[0].text == "1"
-    await landed(engine, 2)
-    assert [one.priority for one in engine.requests] == [Priority.COMPLETION, Priority.PREFETCH]
-    # Accepted: nothing is to be added there, and nobody is asked.
-    done = await completer.complete(at_bar("x = 1|"))
-    assert (done.suggestions, done.source) == ((), Source.TYPED_THROUGH)
-    then = await completer.complete(at_bar("x = 1\n|"))
-    assert then.source is Source.CACHE
-    assert then.suggestions[0].text == "y = 2"
-    await landed(engine, 3)  # and the line after that is made ready
+    await wait_for_requests(engine, 2)
+    assert [request.priority for request in engine.requests] == [
+        Priority.COMPLETION,
+        Priority.PREFETCH,
+    ]
+    # After accepting there is nothing to add, and no request is needed.
+    accepted = await completer.complete(at_bar("x = 1|"))
+    assert (accepted.suggestions, accepted.source) == ((), Source.TYPED_THROUGH)
+    following = await completer.complete(at_bar("x = 1\n|"))
+    assert following.source is Source.CACHE
+    assert following.suggestions[0].text == "y = 2"
+    await wait_for_requests(engine, 3)  # the line after that is prefetched
 
 
-async def test_prefetching_stops_when_something_else_is_wanted() -> None:
+async def test_a_request_stops_the_prefetch() -> None:
     engine = ScriptedEngine(lambda _: " + ".join(ascii_letters) + "\n", 0.002)
     completer = Completer(engine, FimSettings(candidates=1))
     await completer.complete(at_bar("x = |"), Trigger.INVOKED)
-    await landed(engine, 2)
+    await wait_for_requests(engine, 2)
     written = engine.tokens_written
     result = await completer.complete(at_bar("zz = |"))
     assert result.source is Source.MODEL
@@ -89,35 +92,37 @@ async def test_prefetching_stops_when_something_else_is_wanted() -> None:
     assert engine.tokens_written > written
 
 
-async def test_it_can_be_switched_off() -> None:
-    engine = two_lines()
+async def test_prefetching_can_be_disabled() -> None:
+    engine = engine_with_two_lines()
     await Completer(engine, FimSettings(prefetch=False)).complete(at_bar("x = |"))
-    await landed(engine, 1)
+    await wait_for_requests(engine, 1)
 
 
-async def test_the_old_suggestion_is_the_engines_draft_when_something_changed() -> None:
+async def test_the_previous_suggestion_becomes_draft_tokens() -> None:
     engine = ScriptedEngine(lambda _: "total + 1\n")
     completer = Completer(engine, FimSettings(prefetch=False))
     await completer.complete(at_bar("a\nx = |\n"))
-    await completer.complete(at_bar("b\nx = |\n"))  # changed above: the old answer may be wrong
+    await completer.complete(
+        at_bar("b\nx = |\n")
+    )  # the text above changed, so the cache does not apply
     first, second = engine.requests
     assert first.draft_tokens == ()
     assert engine.model_tokenizer.decode(second.draft_tokens) == " total + 1"
     assert second.forced_prefix == " "
 
 
-async def test_the_draft_is_of_the_users_line_whatever_was_made_ready_since() -> None:
-    engine = two_lines()
+async def test_a_prefetch_does_not_change_the_draft_tokens() -> None:
+    engine = engine_with_two_lines()
     completer = Completer(engine)
     await completer.complete(at_bar("a\nx = |\n"))
-    await landed(engine, 2)
+    await wait_for_requests(engine, 2)
     await completer.complete(at_bar("b\nx = |\n"))
-    asked = [one for one in engine.requests if one.priority is Priority.COMPLETION]
-    assert engine.model_tokenizer.decode(asked[-1].draft_tokens) == " 1"
+    requests = [request for request in engine.requests if request.priority is Priority.COMPLETION]
+    assert engine.model_tokenizer.decode(requests[-1].draft_tokens) == " 1"
 
 
-class Unsure(ScriptedEngine):
-    """Sure of a first word, and of nothing behind it."""
+class UncertainEngine(ScriptedEngine):
+    """An engine that is certain of the first word only."""
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         for text, logprob in ((request.forced_prefix, 0.0), ("total", -0.1), (" + more\n", -9.0)):
@@ -125,8 +130,8 @@ class Unsure(ScriptedEngine):
         yield Chunk("", finish=FinishReason.STOP, usage=Usage(1, 3, 0, 0.0, 0.0))
 
 
-async def test_nothing_is_made_ready_behind_a_mere_beginning() -> None:
-    engine = Unsure(lambda _: "")
+async def test_nothing_is_prefetched_after_a_partial_line() -> None:
+    engine = UncertainEngine(lambda _: "")
     result = await Completer(engine).complete(at_bar("x = |"))
     assert result.suggestions[0].text == "total"
-    await landed(engine, 1)
+    await wait_for_requests(engine, 1)

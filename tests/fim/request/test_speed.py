@@ -1,4 +1,4 @@
-"""Tokens per second, of answers that end and of answers that are cut off."""
+"""Tokens per second of complete outputs and of outputs that are cut off."""
 
 from itertools import chain, repeat
 
@@ -16,22 +16,22 @@ def measured(chunks: list[Chunk], seconds: list[float]) -> float:
     return speed.tokens_per_second
 
 
-def test_an_answer_cut_off_is_counted_from_its_first_chunk() -> None:
-    # The first arrives after 9 s of prefill; 2 ids every half second follow.
+def test_an_output_that_is_cut_off_is_measured_from_its_first_chunk() -> None:
+    # The first chunk arrives after 9 s of prefill. Then 2 ids arrive every half second.
     chunks = [Chunk("a", (1,)), *[Chunk("bc", (2, 3))] * 4]
     assert measured(chunks, [9.0, 9.5, 10.0, 10.5, 11.0]) == pytest.approx(4.0)
 
 
-def test_the_engines_own_account_is_believed() -> None:
+def test_the_measurement_of_the_engine_has_priority() -> None:
     end = Chunk("", finish=FinishReason.STOP, usage=Usage(10, 50, 0, 700.0, 250.0))
     assert measured([Chunk("a", (1,)), Chunk("b", (2,)), end], [0.0, 1.0]) == pytest.approx(200.0)
 
 
-@pytest.mark.parametrize("chunks", [0, 1, 3])
-def test_too_little_tells_nothing(chunks: int) -> None:
-    assert measured([Chunk("a", (1,))] * chunks, [0.0, 0.5, 1.0]) == 0.0
+@pytest.mark.parametrize("num_chunks", [0, 1, 3])
+def test_too_few_tokens_give_no_speed(num_chunks: int) -> None:
+    assert measured([Chunk("a", (1,))] * num_chunks, [0.0, 0.5, 1.0]) == 0.0
 
 
-def test_a_server_that_sends_no_ids_tells_nothing() -> None:
+def test_a_server_that_sends_no_ids_gives_no_speed() -> None:
     end = Chunk("", finish=FinishReason.STOP, usage=Usage(10, 50, 0, 0.0, 0.0))
     assert measured([*[Chunk("text")] * 9, end], [0.0, 1.0, 2.0]) == 0.0

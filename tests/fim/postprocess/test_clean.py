@@ -1,4 +1,4 @@
-"""What is kept back: broken code, loops, placeholders, secrets, echoes."""
+"""Text that is never suggested: broken code, repetition, placeholders, secrets, echoes."""
 
 import asyncio
 
@@ -15,38 +15,38 @@ from fim.snapshot import Snapshot
 from syntax.grammars import count_errors, parser
 
 
-def shown(text: str, answer: str, language: str = "python") -> str:
-    """What is shown of an answer at the bar; empty for nothing."""
+def suggested(text: str, output: str, language: str = "python") -> str:
+    """Return the text that is suggested at the bar for some output of the model, or empty."""
     cursor = text.index("|")
     snapshot = Snapshot("u", language, text[:cursor] + text[cursor + 1 :], cursor)
-    cleaned = clean(answer, snapshot)
+    cleaned = clean(output, snapshot)
     return "" if cleaned is None else cleaned.text
 
 
 @pytest.mark.parametrize(
-    ("text", "answer", "language", "expected"),
+    ("text", "output", "language", "expected"),
     [
-        ("x = [1, 2|\ny = 3\n", "])", "python", "]"),  # a bracket that nothing opened
+        ("x = [1, 2|\ny = 3\n", "])", "python", "]"),  # an unmatched bracket
         ("x = (a|\n", ") + (b))", "python", ") + (b)"),
-        ("a\n|\nb\n", "y = f(1, 'x", "python", "y = f"),  # broke what parsed: cut back
+        ("a\n|\nb\n", "y = f(1, 'x", "python", "y = f"),  # would break the syntax
         ("a\n|\nb\n", "y = dict(", "python", "y = dict"),
         ("a\n|\nb\n", "y = dict(\n    c=1,\n)", "python", "y = dict(\n    c=1,\n)"),
         ("def f(a):\n    |\n\nb\n", "return g(a)", "python", "return g(a)"),
-        ("def f(a):\n    return (|\n", "a,", "python", "a,"),  # was open, is open
+        ("def f(a):\n    return (|\n", "a,", "python", "a,"),  # the bracket was open before
         ("package a\nfunc f() {\n\tx := |\n}\n", "g(1, 2))", "go", "g(1, 2)"),
         ("const a = [|\nlet b = 1;\n", "1, 2]];", "typescript", "1, 2]"),
         ("<p>|</p>\n", "a <b>c</b>", "html", "a <b>c</b>"),
         ("a = [|\n", "1]]", "a language without a grammar", "1]]"),
     ],
 )
-def test_brackets_that_nothing_opened_and_broken_ends_are_cut(
-    text: str, answer: str, language: str, expected: str
+def test_unmatched_brackets_and_broken_ends_are_cut(
+    text: str, output: str, language: str, expected: str
 ) -> None:
-    assert shown(text, answer, language) == expected
+    assert suggested(text, output, language) == expected
 
 
-def test_a_file_that_is_broken_elsewhere_still_gets_suggestions() -> None:
-    assert shown("def (:\n    |\n", "x = f(1", "python") == "x = f(1"
+def test_a_file_with_a_syntax_error_elsewhere_still_gets_suggestions() -> None:
+    assert suggested("def (:\n    |\n", "x = f(1", "python") == "x = f(1"
 
 
 @pytest.mark.parametrize(
@@ -78,13 +78,13 @@ def test_a_file_that_is_broken_elsewhere_still_gets_suggestions() -> None:
         "yaml",
     ],
 )
-def test_every_grammar_loads_and_finds_nothing_wrong_with_nothing(language: str) -> None:
+def test_every_grammar_loads_and_accepts_an_empty_text(language: str) -> None:
     assert parser(language) is not None
     assert count_errors("", language) == 0
     assert count_errors("<?php f(" if language == "php" else "{[(<!@#", language)
 
 
-def test_jsx_is_understood_where_it_may_stand() -> None:
+def test_jsx_is_accepted_in_tsx_only() -> None:
     assert count_errors("const a = <p>{b}</p>;\n", "typescriptreact") == 0
     assert count_errors("const a = <p>{b}</p>;\n", "typescript")
 
@@ -92,16 +92,16 @@ def test_jsx_is_understood_where_it_may_stand() -> None:
 texts = st.text(st.sampled_from("ab =()[]{}\"':\n\té🎉"), max_size=30)
 
 
-@given(before=texts, after=texts, answer=texts, size=st.integers(0, 5))
-def test_what_is_mended_is_a_beginning_and_breaks_nothing(
-    before: str, after: str, answer: str, size: int
+@given(before=texts, after=texts, text=texts, size=st.integers(0, 5))
+def test_a_cut_text_is_a_beginning_and_breaks_nothing(
+    before: str, after: str, text: str, size: int
 ) -> None:
     snapshot = Snapshot("u", "python", before + after, len(before))
     replaced = min(size, len(snapshot.line_after))
-    made = cut_to_valid_syntax(answer, replaced, snapshot)
-    assert answer.startswith(made)
-    if count_errors(before + after, "python") == 0 and made:
-        assert count_errors(before + made + after[replaced:], "python") == 0
+    valid = cut_to_valid_syntax(text, replaced, snapshot)
+    assert text.startswith(valid)
+    if count_errors(before + after, "python") == 0 and valid:
+        assert count_errors(before + valid + after[replaced:], "python") == 0
 
 
 @pytest.mark.parametrize(
@@ -112,37 +112,39 @@ def test_what_is_mended_is_a_beginning_and_breaks_nothing(
         ("push(a)\npop(b)\npush(a)\npop(b)", "push(a)\npop(b)\npush(a)"),
         ("# ---------------- #", "# ---------------- #"),
         ('"-------------------------------', ""),
-        ("----------------", "----------------"),  # a heading's
+        ("----------------", "----------------"),  # underlines a heading
         ("a        =        1        #        b", "a        =        1        #        b"),
         ("]\n]\n]", "]\n]\n]"),
         ("f(1)\nf(2)\nf(3)", "f(1)\nf(2)\nf(3)"),
         ("x[0][0][0]", "x[0][0][0]"),
     ],
 )
-def test_what_repeats_itself_is_cut(text: str, expected: str) -> None:
+def test_repetition_is_cut(text: str, expected: str) -> None:
     assert without_repetition(text) == expected
 
 
-def test_a_ruler_goes_on_in_a_comment_only() -> None:
+def test_rulers_are_allowed_in_comments_only() -> None:
     assert without_repetition("--------------------", "# ") == "--------------------"
     assert without_repetition("--------------------", "x = '") == ""
 
 
-def test_a_model_that_loops_is_stopped() -> None:
+def test_a_request_whose_output_repeats_itself_is_stopped() -> None:
     engine = ScriptedEngine(lambda _: "a, b, " * 100)
     snapshot = Snapshot("u", "python", "x = f(", 6)
     assert asyncio.run(Completer(engine).complete(snapshot)).suggestions == ()
     assert engine.tokens_written < 40
 
 
-def test_placeholders_and_secrets_are_not_shown() -> None:
+def test_placeholders_and_secrets_are_not_suggested() -> None:
     token = "ghp_0123456789abcdefghijABCDEFGHIJ012345"
-    assert shown("mail = |\n", "'<EMAIL>'") == ""
-    assert shown("MARK = '<EMAIL>'\nmail = |\n", "'<EMAIL>'") == "'<EMAIL>'"  # it is the file's own
-    assert shown("token = |\n", f"'{token}'") == ""
-    assert shown("def f():\n    |\n", f"a = 1\n    b = '{token}'") == "a = 1"
+    assert suggested("mail = |\n", "'<EMAIL>'") == ""
+    assert (
+        suggested("MARK = '<EMAIL>'\nmail = |\n", "'<EMAIL>'") == "'<EMAIL>'"
+    )  # the file contains it already
+    assert suggested("token = |\n", f"'{token}'") == ""
+    assert suggested("def f():\n    |\n", f"a = 1\n    b = '{token}'") == "a = 1"
 
 
-def test_the_line_above_is_not_said_again() -> None:
-    assert shown("total = count\nto|\n", "tal = count") == ""
-    assert shown("    }\n    |\n", "}", "javascript") == "}"
+def test_the_line_above_is_not_repeated() -> None:
+    assert suggested("total = count\nto|\n", "tal = count") == ""
+    assert suggested("    }\n    |\n", "}", "javascript") == "}"

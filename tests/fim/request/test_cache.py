@@ -1,0 +1,35 @@
+"""The cache returns candidates for the same place and for places within a suggestion."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fim.postprocess.candidate import Candidate
+from fim.request.cache import SuggestionCache
+from fim.snapshot import Snapshot, Source
+
+
+@given(text=st.text(st.sampled_from("abc =(\n🎉"), min_size=2, max_size=30))
+def test_typing_any_part_of_a_suggestion_returns_the_rest(text: str) -> None:
+    cache = SuggestionCache(100, 60)
+    snapshot = Snapshot("u", "python", "x = \nafter", 4)
+    cache.store(snapshot, Candidate(text))
+    for count in range(1, len(text)):
+        later = Snapshot("u", "python", f"x = {text[:count]}\nafter", 4 + count)
+        rest = cache.find(later)
+        assert rest is not None
+        assert rest.text == text[count:]
+        assert rest.source is Source.TYPED_THROUGH
+    other = Snapshot("u", "python", "x = ~\nafter", 5)
+    assert cache.find(other) is None
+
+
+def test_empty_candidates_are_cached_too_until_they_expire() -> None:
+    now = 0.0
+    cache = SuggestionCache(100, 60, timer=lambda: now)
+    snapshot = Snapshot("u", "python", "x = ", 4)
+    cache.store(snapshot, Candidate(""))
+    candidate = cache.find(snapshot)
+    assert candidate is not None
+    assert candidate.text == ""
+    now = 61.0
+    assert cache.find(snapshot) is None

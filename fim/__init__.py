@@ -1,1 +1,1 @@
-"""Fill-in-the-middle: what to ask the engine, and what to show of its answer."""
+"""Code completion with fill-in-the-middle: prompts, requests, and suggestions."""

@@ -1,1 +1,1 @@
-"""How good completions are: holes cut into real files, filled, and compared."""
+"""Evaluation of completions: filling holes in real files, and simulated typing."""

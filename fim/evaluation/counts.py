@@ -1,4 +1,4 @@
-"""What is counted while a passage is typed."""
+"""Counts of a simulated typing session."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from fim.snapshot import Source
 
 @dataclass(frozen=True, slots=True)
 class GhostText:
-    """What the editor would show in grey."""
+    """The suggestion that an editor would show as ghost text."""
 
     text: str
-    """Inserted at the cursor; empty where nothing is suggested."""
+    """Text to insert at the cursor; empty if there is no suggestion."""
     explanation: str
-    """Where it came from, or why there is none: the server's word."""
+    """The server's message: the source of the suggestion, or why there is none."""
     milliseconds: float
-    """From the key to the answer."""
+    """Milliseconds from the key press to the result."""
     replaced: str = ""
-    """Text right of the cursor that the suggestion takes the place of."""
+    """Text right of the cursor that the suggestion replaces."""
     source: str = ""
-    """Where the answer came from, if only that there is nothing: a `Source`."""
+    """The `Source` of the result, even if there is no suggestion."""
 
 
 class AcceptedPart(StrEnum):
-    """How much of a suggestion is taken."""
+    """The part of a suggestion that is accepted."""
 
     WHOLE = "whole"
     LINE = "line"
@@ -36,52 +36,56 @@ class AcceptedPart(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ShownSuggestion:
-    """A suggestion when it came."""
+    """A suggestion at the time when it appeared."""
 
     text: str
     replaced: str
     line: str
-    """The line left of the cursor."""
+    """The cursor's line, up to the cursor."""
     source: str
     milliseconds: float
     kept: AcceptedPart
-    """How much of it is what the file goes on with: all, first lines, first words."""
+    """The largest part of the suggestion that is correct."""
     parsed: bool
-    """Whether the file parsed before it."""
+    """Whether the file parsed without the suggestion."""
     broke: bool
-    """Whether that file does not with it."""
+    """Whether the file parsed without the suggestion but does not with it."""
     doubled: bool
-    """Whether it would double a bracket."""
+    """Whether the suggestion would double a bracket."""
     repeated: bool
-    """Whether it repeats what stands behind it."""
+    """Whether the suggestion repeats the text after the cursor."""
 
 
 @dataclass
 class TypingCounts:
-    """What happened while one passage was typed."""
+    """The counts of typing one passage."""
 
     name: str
     language: str
     plain_keys: int
-    """What the same passage takes without suggestions."""
+    """Number of key presses for the passage without suggestions."""
     keys: int = 0
-    """Pressed, those that accept among them."""
+    """Number of key presses, including those that accept a suggestion."""
     accepted: dict[str, int] = field(default_factory=dict)
-    """Acceptances by part."""
+    """Number of accepted suggestions, by the part that was accepted."""
     accepted_characters: int = 0
+    """Number of accepted characters, without white space at line ends and beginnings."""
     calls: int = 0
-    """Of the model."""
+    """Number of requests to the model."""
     answers: dict[str, int] = field(default_factory=dict)
-    """Keys after the first suggestion, by where their answer came from; `late` for none in time."""
+    """Key presses after the first suggestion, by the source of the result.
+
+    The source is `late` if no result arrived before the next key press.
+    """
     helped: dict[str, int] = field(default_factory=dict)
-    """Those of them that got a suggestion."""
+    """The part of `answers` with a suggestion."""
     shown: list[ShownSuggestion] = field(default_factory=list)
-    """Suggestions that came before the next key and were not on the screen already."""
+    """Suggestions that appeared before the next key press and were not on the screen already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A file and the part of it that is typed: whole lines, but for the end of the last one."""
+    """A file and the part of it that is typed: whole lines, without the last line feed."""
 
     file: File
     start: int
@@ -89,7 +93,7 @@ class Passage:
 
     @property
     def name(self) -> str:
-        """Path and place: equal for equal passages."""
+        """Path and offsets, equal for equal passages."""
         return f"{self.file.path}:{self.start}-{self.end}"
 
     @property
@@ -100,4 +104,4 @@ class Passage:
 
 LATE = "late"
 WITHOUT_MODEL = (Source.CACHE, Source.TYPED_THROUGH, Source.JOINED, Source.NONE)
-"""Answers for which the model was not asked anew."""
+"""Sources of results that needed no new request to the model."""

@@ -1,4 +1,7 @@
-"""What must not be seen in a suggestion, told apart from the code that is to prevent it."""
+"""Faults of suggestions.
+
+The checks share no code with `fim.postprocess`, which is meant to prevent these faults.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +12,33 @@ from syntax.grammars import count_errors
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _QUOTED = re.compile(r"\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|(?:#|//).*")
 _LINES_ABOVE = 60
-_SHORTEST_REPEAT = 3
-"""A line shorter than this may well stand twice."""
+_MIN_REPEAT_CHARACTERS = 3
+"""Shorter lines are often repeated legitimately."""
 
 
 def doubles_bracket(text: str, cursor: int, suggested: str, replaced: int) -> bool:
-    """Whether a suggestion closes what the text right of the cursor closes already.
+    """Return whether a suggestion closes brackets that the text right of the cursor closes too.
 
-    `replaced` characters right of the cursor give way to it. Closing brackets of the suggestion
-    that nothing in it opens, and those that follow it, may together not be more than what is open
-    in the lines above. Brackets in strings and comments do not count.
+    `replaced` is the number of characters right of the cursor that the suggestion replaces.
+
+    Two groups of closing brackets are counted: those in the suggestion without an opening bracket
+    in it, and those that follow it. Together they must not exceed the number of brackets that are
+    open in the lines above. Brackets in strings and comments do not count.
     """
-    _, own = _open(suggested)
+    _, superfluous = _count_unmatched(suggested)
     following = re.match(r"[\s)\]}]*", text[cursor + replaced :])
-    behind = 0 if following is None else len("".join(following[0].split()))
-    if not own or not behind:
+    num_following = 0 if following is None else len("".join(following[0].split()))
+    if not superfluous or not num_following:
         return False
     above = "\n".join(text[:cursor].split("\n")[-_LINES_ABOVE:])
-    available, _ = _open(above)
-    return own + behind > available
+    num_open, _ = _count_unmatched(above)
+    return superfluous + num_following > num_open
 
 
-def _open(text: str) -> tuple[int, int]:
-    """Return how many brackets are opened and not closed, and how many closed and not opened."""
+def _count_unmatched(text: str) -> tuple[int, int]:
+    """Return the numbers of unmatched opening brackets and of unmatched closing brackets."""
     stack: list[str] = []
-    foreign = 0
+    num_closing = 0
     for character in _QUOTED.sub("", text):
         if character in "([{":
             stack.append(character)
@@ -41,12 +46,12 @@ def _open(text: str) -> tuple[int, int]:
             if stack and stack[-1] == _PAIRS[character]:
                 stack.pop()
             else:
-                foreign += 1
-    return len(stack), foreign
+                num_closing += 1
+    return len(stack), num_closing
 
 
 def repeats_suffix(text: str, cursor: int, suggested: str, replaced: int) -> bool:
-    """Whether a suggestion ends with what stands right of it, or with the next line below."""
+    """Return whether a suggestion ends with the text right of it, or with the next line."""
     rest = text[cursor + replaced :]
     here, _, below = rest.partition("\n")
     here = here.strip()
@@ -56,15 +61,15 @@ def repeats_suffix(text: str, cursor: int, suggested: str, replaced: int) -> boo
     if "\n" not in suggested.rstrip():
         last = (text[:cursor].split("\n")[-1] + last).strip()
     following = next((line.strip() for line in below.split("\n") if line.strip()), "")
-    return not here and last == following and len(following) >= _SHORTEST_REPEAT
+    return not here and last == following and len(following) >= _MIN_REPEAT_CHARACTERS
 
 
 def breaks_syntax(text: str, cursor: int, suggested: str, replaced: int, language: str) -> bool:
-    """Whether a text that parsed does not with the suggestion in it."""
+    """Return whether a text parses without the suggestion but not with it."""
     applied = text[:cursor] + suggested + text[cursor + replaced :]
     return parses(text, language) and bool(count_errors(applied, language))
 
 
 def parses(text: str, language: str) -> bool:
-    """Whether a text is known to parse."""
+    """Return whether a text parses; False without a grammar."""
     return count_errors(text, language) == 0

@@ -18,30 +18,32 @@ class File:
     """A source file."""
 
     path: str
-    """Within its folder, forward slashes; behind the folder's name where there are several."""
+    """Path within the folder, with `/`; with several folders, it begins with the folder's name."""
     language: str
     text: str
     root: Path = Path()
-    """The folder that it was found in."""
+    """The folder that was searched."""
     absolute_path: Path = Path()
-    """Where it is on disk."""
+    """Path of the file on disk."""
 
 
 def source_files(*roots: Path) -> list[File]:
-    """Return the source files that git tracks in folders, or all where there is no git.
+    """Return the source files in folders: those that git tracks, or all without git.
 
-    Raises ConfigurationError where a root is no folder.
+    Raises ConfigurationError if a root is not a folder.
     """
-    return [file for root in roots for file in _in_folder(root, named=len(roots) > 1)]
+    return [file for root in roots for file in _in_folder(root, prefix_name=len(roots) > 1)]
 
 
-def _in_folder(root: Path, *, named: bool) -> Iterator[File]:
+def _in_folder(root: Path, *, prefix_name: bool) -> Iterator[File]:
     if not root.is_dir():
         raise ConfigurationError(f"{root} is neither a folder nor a JSONL file.")
     command = ["git", "-C", str(root), "ls-files", "-z"]
-    done = subprocess.run(command, capture_output=True, check=False)
-    names = [name for name in done.stdout.decode("utf-8", "replace").split("\0") if name]
-    paths = [root / name for name in names] if done.returncode == 0 and names else root.rglob("*")
+    process = subprocess.run(command, capture_output=True, check=False)
+    names = [name for name in process.stdout.decode("utf-8", "replace").split("\0") if name]
+    paths = (
+        [root / name for name in names] if process.returncode == 0 and names else root.rglob("*")
+    )
     for path in sorted(paths):
         if path.suffix in LANGUAGES and path.is_file():
             try:
@@ -50,11 +52,11 @@ def _in_folder(root: Path, *, named: bool) -> Iterator[File]:
                 continue
             if text.strip() and len(text) <= _MAX_CHARACTERS:
                 name = path.relative_to(root).as_posix()
-                shown = f"{root.name}/{name}" if named else name
-                yield File(shown, LANGUAGES[path.suffix], text, root, path.resolve())
+                shown_path = f"{root.name}/{name}" if prefix_name else name
+                yield File(shown_path, LANGUAGES[path.suffix], text, root, path.resolve())
 
 
 def group_by_folder(files: Sequence[File]) -> list[list[File]]:
-    """Return the files of each folder, so that a large one does not speak for all."""
+    """Return the files of each folder, so that a large folder does not dominate the sample."""
     roots = dict.fromkeys(file.root for file in files)
     return [[file for file in files if file.root == root] for root in roots]

@@ -1,4 +1,4 @@
-"""Holes to measure with, cut where an editor's user would have the cursor."""
+"""Holes: parts that are cut out of files, at places where a user would request a completion."""
 
 from __future__ import annotations
 
@@ -23,59 +23,59 @@ _MAX_SPAN = 120
 
 
 class HoleKind(StrEnum):
-    """What is cut out."""
+    """Kinds of holes, by the part of the file that is cut out."""
 
     LINE = "line"
-    """From a column of a line to its end."""
+    """A line from some column to its end."""
     SPAN = "span"
-    """Up to 120 characters from anywhere in the code, over line ends too."""
+    """Up to 120 characters anywhere in the code, possibly several lines."""
     BLOCK = "block"
-    """The lines below one that are indented deeper."""
+    """The lines after a line that are indented deeper than it."""
     BODY = "body"
     """The body of a function."""
     DOCSTRING = "docstring"
-    """What stands between a docstring's quotes."""
+    """The text between the quotes of a docstring."""
     RETURN = "return"
-    """The type that a function is said to return."""
+    """The return type in the signature of a function."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A text with a part of it cut out; prefix, middle and suffix make it whole."""
+    """A text from which the middle is cut out."""
 
     name: str
-    """Path and place, or a benchmark's task id: equal for equal holes."""
+    """Path and offsets, or the task id of a benchmark; equal for equal holes."""
     language: str
     kind: str
     prefix: str
     middle: str
     suffix: str
     test: str = ""
-    """Python that ends without an error behind a right filling; empty where there is none."""
+    """Python code that fails if the hole is filled incorrectly; empty if there is none."""
 
 
 def draw_holes(
     files: Sequence[File], kinds: Sequence[HoleKind], count: int, seed: int
 ) -> list[Hole]:
-    """Return `count` holes, or fewer if there are no more.
+    """Return `count` random holes, or fewer if there are no more.
 
-    Kinds come by turns, then folders and files are drawn.
+    The kinds take turns. The folder, the file and the hole are drawn at random.
     """
     rng = random.Random(seed)
     folders = group_by_folder(files)
-    made: dict[str, Hole] = {}
-    found: dict[tuple[str, HoleKind], list[tuple[int, int]]] = {}
+    holes: dict[str, Hole] = {}
+    spans: dict[tuple[str, HoleKind], list[tuple[int, int]]] = {}
     for attempt in range(count * 20):
-        if len(made) == count or not files:
+        if len(holes) == count or not files:
             break
         kind, file = kinds[attempt % len(kinds)], rng.choice(rng.choice(folders))
         key = (file.path, kind)
-        if key not in found:
-            found[key] = list(_FINDERS[kind](file, rng))
-        if found[key]:
-            hole = _cut(file, kind, *rng.choice(found[key]))
-            made[hole.name] = hole
-    return sorted(made.values(), key=lambda hole: hole.name)
+        if key not in spans:
+            spans[key] = list(_FINDERS[kind](file, rng))
+        if spans[key]:
+            hole = _cut(file, kind, *rng.choice(spans[key]))
+            holes[hole.name] = hole
+    return sorted(holes.values(), key=lambda hole: hole.name)
 
 
 def _cut(file: File, kind: HoleKind, start: int, end: int) -> Hole:
@@ -85,17 +85,18 @@ def _cut(file: File, kind: HoleKind, start: int, end: int) -> Hole:
 
 
 def _code_lines(file: File) -> Iterator[tuple[int, int]]:
-    """Yield start and end of lines that hold code, as far as their beginning tells."""
-    at = 0
+    """Yield the start and end of lines that contain code, judging by their first characters."""
+    line_start = 0
     for line in file.text.split("\n"):
         stripped = line.strip()
-        comment = stripped.startswith(("#", "//", "/*", "*", "--", '"""', "'''"))
-        if stripped and not comment and len(line) <= _MAX_LINE:
-            yield at + len(line) - len(line.lstrip()), at + len(line.rstrip())
-        at += len(line) + 1
+        is_comment = stripped.startswith(("#", "//", "/*", "*", "--", '"""', "'''"))
+        if stripped and not is_comment and len(line) <= _MAX_LINE:
+            indent = len(line) - len(line.lstrip())
+            yield line_start + indent, line_start + len(line.rstrip())
+        line_start += len(line) + 1
 
 
-def _rests(file: File, rng: random.Random) -> Iterator[tuple[int, int]]:
+def _line_rests(file: File, rng: random.Random) -> Iterator[tuple[int, int]]:
     for start, end in _code_lines(file):
         yield rng.randrange(start, end), end
 
@@ -122,15 +123,18 @@ def _blocks(file: File, _: random.Random) -> Iterator[tuple[int, int]]:
 
 
 def _nodes(file: File) -> Iterator[tree_sitter.Node]:
-    found = parser(file.language)
-    waiting = [] if found is None else [found.parse(file.text.encode()).root_node]
-    while waiting:
-        node = waiting.pop()
+    language_parser = parser(file.language)
+    if language_parser is None:
+        return
+    pending = [language_parser.parse(file.text.encode()).root_node]
+    while pending:
+        node = pending.pop()
         yield node
-        waiting += node.children
+        pending += node.children
 
 
 def _characters(file: File, start: int, end: int) -> tuple[int, int]:
+    """Convert byte offsets to offsets in characters."""
     data = file.text.encode()
     before = len(data[:start].decode("utf-8", "replace"))
     return before, before + len(data[start:end].decode("utf-8", "replace"))
@@ -162,13 +166,13 @@ def _docstrings(file: File, _: random.Random) -> Iterator[tuple[int, int]]:
 
 def _returns(file: File, _: random.Random) -> Iterator[tuple[int, int]]:
     for node in _nodes(file):
-        found = node.child_by_field_name("return_type") or node.child_by_field_name("result")
-        if found is not None:
-            yield _characters(file, found.start_byte, found.end_byte)
+        type_ = node.child_by_field_name("return_type") or node.child_by_field_name("result")
+        if type_ is not None:
+            yield _characters(file, type_.start_byte, type_.end_byte)
 
 
 _FINDERS: dict[HoleKind, Callable[[File, random.Random], Iterator[tuple[int, int]]]] = {
-    HoleKind.LINE: _rests,
+    HoleKind.LINE: _line_rests,
     HoleKind.SPAN: _spans,
     HoleKind.BLOCK: _blocks,
     HoleKind.BODY: _bodies,
@@ -178,24 +182,24 @@ _FINDERS: dict[HoleKind, Callable[[File, random.Random], Iterator[tuple[int, int
 
 
 def read_holes(file: Path) -> list[Hole]:
-    """Read holes from JSON lines, also compressed: ours, or HumanEval-infilling's.
+    """Read holes from JSON lines, possibly compressed, with the fields of `Hole`.
 
-    HumanEval-infilling (Bavarian et al. 2022, arXiv:2207.14255) has `task_id`, `prompt`, `suffix`,
-    `canonical_solution`, and tests in `test` and `entry_point`. Raises ConfigurationError naming
-    the line that has neither form.
+    The format of HumanEval-infilling (Bavarian et al. 2022, arXiv:2207.14255) is supported too. Its
+    fields are `task_id`, `prompt`, `suffix`, `canonical_solution`, and for tests `test` and
+    `entry_point`. Raises ConfigurationError with the number of the first line in another format.
     """
-    opened = gzip.open if file.suffix == ".gz" else open
+    open_file = gzip.open if file.suffix == ".gz" else open
     holes = []
     try:
-        with opened(file, "rt", encoding="utf-8") as lines:
+        with open_file(file, "rt", encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
                 holes.append(_read_hole(json.loads(line), f"{file}, line {number}"))
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{file} cannot be read: {error}") from None
+        raise ConfigurationError(f"Cannot read {file}: {error}") from None
     return holes
 
 
-def _read_hole(row: dict[str, Any], place: str) -> Hole:
+def _read_hole(row: dict[str, Any], location: str) -> Hole:
     try:
         if "canonical_solution" in row:
             middle = row["canonical_solution"]
@@ -204,4 +208,6 @@ def _read_hole(row: dict[str, Any], place: str) -> Hole:
             return Hole(row["task_id"], "python", kind, row["prompt"], middle, row["suffix"], test)
         return Hole(**row)
     except (KeyError, TypeError):
-        raise ValueError(f"{place}: no hole of ours and none of HumanEval-infilling") from None
+        raise ValueError(
+            f"{location} has neither the fields of a hole nor those of HumanEval-infilling"
+        ) from None

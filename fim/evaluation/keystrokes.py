@@ -1,4 +1,4 @@
-"""A text as keys bring it, and as words and lines of a suggestion are taken."""
+"""Splits a text into key presses, and a suggestion into the lines and words that are correct."""
 
 from __future__ import annotations
 
@@ -9,52 +9,53 @@ _WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)")
 
 
 def keys(text: str) -> Iterator[str]:
-    """Yield what each key brings, from a line's beginning on: see `next_key`."""
-    at = 0
-    while at < len(text):
-        key = next_key(text[at:], fresh=at == 0)
+    """Yield the text that each key press inserts, see `next_key`."""
+    position = 0
+    while position < len(text):
+        key = next_key(text[position:], line_is_empty=position == 0)
         yield key
-        at += len(key)
+        position += len(key)
 
 
-def next_key(left: str, *, fresh: bool) -> str:
-    """Return a character, or a line end with the indentation behind it.
+def next_key(remaining: str, *, line_is_empty: bool) -> str:
+    """Return the text that the next key press inserts: a character, or an indented new line.
 
-    On a `fresh` line, where nothing is yet, the editor has put the indentation too.
+    Editors indent new lines. They also do so for an empty line at the start of a passage.
     """
-    line = left[1:] if left[0] == "\n" else left
+    line = remaining[1:] if remaining[0] == "\n" else remaining
     indent = len(indentation(line))
-    if left[0] == "\n":
-        return "\n" if line[indent : indent + 1] == "\n" else left[: 1 + indent]
-    return left[: max(1, indent)] if fresh else left[0]
+    if remaining[0] == "\n":
+        return "\n" if line[indent : indent + 1] == "\n" else remaining[: 1 + indent]
+    return remaining[: max(1, indent)] if line_is_empty else remaining[0]
 
 
-def first_lines(text: str, left: str) -> str:
-    """Return the first lines of a text of several that `left` begins with; empty for none."""
+def first_lines(text: str, expected: str) -> str:
+    """Return the first lines of a suggestion with which `expected` begins, but not all of them."""
     lines = text.split("\n")
     for count in range(len(lines) - 1, 0, -1):
         part = "\n".join(lines[:count])
-        if part.strip() and left.startswith(part):
+        if part.strip() and expected.startswith(part):
             return part
     return ""
 
 
-def first_words(text: str, left: str) -> str:
-    """Return the first words of a text that `left` begins with as words; empty for none."""
+def first_words(text: str, expected: str) -> str:
+    """Return the first whole words of a suggestion with which `expected` begins."""
     end = 0
     for word in _WORD.finditer(text):
-        cut_off = text[word.end() - 1].isalnum() and left[word.end() : word.end() + 1].isalnum()
-        if not left.startswith(text[: word.end()]) or cut_off:
+        following = expected[word.end() : word.end() + 1]
+        is_partial = text[word.end() - 1].isalnum() and following.isalnum()
+        if not expected.startswith(text[: word.end()]) or is_partial:
             break
         end = word.end()
     return text[:end]
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text, each with the white space before it, as editors take them."""
+    """Return the words of a text, each with the white space before it, as editors accept them."""
     return _WORD.findall(text)
 
 
 def indentation(line: str) -> str:
-    """Return the white space that a line begins with."""
+    """Return the white space at the beginning of a line."""
     return line[: len(line) - len(line.lstrip(" \t"))]

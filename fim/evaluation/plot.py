@@ -1,4 +1,4 @@
-"""The numbers of an evaluation as a picture."""
+"""Plots of an evaluation."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ _COLOURS = {"raw": "0.65", "pipeline": "C0"}
 
 
 def require_matplotlib() -> None:
-    """Raise ConfigurationError, saying what to do, if no picture can be drawn."""
+    """Raise ConfigurationError if matplotlib is not installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
         raise ConfigurationError(
-            "A plot needs matplotlib, which is not installed. Run: "
-            "pip install 'starcoder-lsp[train]'"
+            "Plots need matplotlib, which is not installed. Run: pip install 'starcoder-lsp[train]'"
         ) from None
 
 
 def draw_plot(records: Sequence[Record], picture: Path) -> None:
-    """Draw exact match by kind, confidence beside what came of it, and times; PNG or SVG by name.
+    """Draw exact matches by kind, the calibration of the confidence, and times, as PNG or SVG.
 
-    Raises ConfigurationError for another ending, or without matplotlib.
+    Raises ConfigurationError for another file type, or without matplotlib.
     """
     if picture.suffix not in (".png", ".svg"):
-        raise ConfigurationError(f"{picture}: a plot is a .png or an .svg.")
+        raise ConfigurationError(f"{picture} is not a supported file type. Use .png or .svg.")
     require_matplotlib()
     import matplotlib as mpl
 
@@ -38,9 +37,9 @@ def draw_plot(records: Sequence[Record], picture: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.4))
-    _exact(left, rows(records, lambda record: f"{record.language}\n{record.kind}"))
-    _reliability(middle, calibrations(records, lambda _: "all"))
-    _times(right, records)
+    _plot_exact_matches(left, rows(records, lambda record: f"{record.language}\n{record.kind}"))
+    _plot_calibration(middle, calibrations(records, lambda _: "all"))
+    _plot_times(right, records)
     for axes in (left, middle, right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
@@ -48,19 +47,19 @@ def draw_plot(records: Sequence[Record], picture: Path) -> None:
     plt.close(figure)
 
 
-def _exact(axes: Any, found: Sequence[Row]) -> None:
-    groups = sorted({row.group for row in found})
-    for offset, way in ((-0.2, "raw"), (0.2, "pipeline")):
-        own = {row.group: row for row in found if row.mode == way}
-        places = [index + offset for index, group in enumerate(groups) if group in own]
-        chosen = [own[group] for group in groups if group in own]
+def _plot_exact_matches(axes: Any, table: Sequence[Row]) -> None:
+    groups = sorted({row.group for row in table})
+    for offset, mode in ((-0.2, "raw"), (0.2, "pipeline")):
+        by_group = {row.group: row for row in table if row.mode == mode}
+        positions = [index + offset for index, group in enumerate(groups) if group in by_group]
+        mode_rows = [by_group[group] for group in groups if group in by_group]
         axes.bar(
-            places,
-            [100 * row.exact for row in chosen],
+            positions,
+            [100 * row.exact for row in mode_rows],
             0.38,
-            label=way,
-            color=_COLOURS[way],
-            yerr=[100 * row.exact_error for row in chosen],
+            label=mode,
+            color=_COLOURS[mode],
+            yerr=[100 * row.exact_error for row in mode_rows],
             ecolor="0.3",
         )
     axes.set_xticks(range(len(groups)), groups, fontsize=8)
@@ -68,25 +67,26 @@ def _exact(axes: Any, found: Sequence[Row]) -> None:
     axes.legend(frameon=False)
 
 
-def _reliability(axes: Any, found: Sequence[Calibration]) -> None:
+def _plot_calibration(axes: Any, table: Sequence[Calibration]) -> None:
     axes.plot([0, 100], [0, 100], color="0.8", linewidth=1)
-    for one in found:
+    for calibration in table:
         axes.scatter(
-            [100 * each.confidence for each in one.bins],
-            [100 * each.right for each in one.bins],
-            [12 + 200 * each.count / one.count for each in one.bins],
+            [100 * bin_.confidence for bin_ in calibration.bins],
+            [100 * bin_.right for bin_ in calibration.bins],
+            [12 + 200 * bin_.count / calibration.count for bin_ in calibration.bins],
             color="C0",
             alpha=0.8,
         )
-        axes.set_title(f"calibration error {one.error:.1%} of {one.count}", fontsize=9)
-    axes.set(xlabel="confidence, %", ylabel="first lines that are right, %")
+        title = f"calibration error {calibration.error:.1%} of {calibration.count}"
+        axes.set_title(title, fontsize=9)
+    axes.set(xlabel="confidence, %", ylabel="correct first lines, %")
 
 
-def _times(axes: Any, records: Sequence[Record]) -> None:
-    for way, colour in _COLOURS.items():
-        own = (record for record in records if record.mode == way and record.timed)
-        times = sorted(record.milliseconds for record in own)
+def _plot_times(axes: Any, records: Sequence[Record]) -> None:
+    for mode, colour in _COLOURS.items():
+        timed = (record for record in records if record.mode == mode and record.timed)
+        times = sorted(record.milliseconds for record in timed)
         shares = [100 * (index + 1) / len(times) for index in range(len(times))]
-        axes.step(times, shares, where="post", label=way, color=colour)
-    axes.set(xlabel="time to the answer, ms", ylabel="answered, %", xlim=(0, None))
+        axes.step(times, shares, where="post", label=mode, color=colour)
+    axes.set(xlabel="time to the result, ms", ylabel="completed, %", xlim=(0, None))
     axes.legend(frameon=False)

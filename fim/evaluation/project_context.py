@@ -1,4 +1,4 @@
-"""Parts of other files for holes and passages, as an editor's server would find them."""
+"""Excerpts of other files for holes and passages, as in an editor."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ _HOLE = re.compile(r":\d+-\d+:\w+$")
 
 
 def hole_uri(name: str) -> str:
-    """Return the URI of a file with a hole, by the hole's name."""
+    """Return the URI of a document with the hole of a given name."""
     return f"eval:{name}"
 
 
 def context_provider_for(files: Sequence[File]) -> ContextProvider:
-    """Return what places a snapshot among files, each in its folder; one of no file stays as it is.
+    """Return a context provider for snapshots of the files; it leaves other snapshots unchanged.
 
-    The index is there before the first answer, as in an editor that is open for a while. What the
-    snapshot's own file has on disk, the answer among it, is no part of what is found.
+    Each folder is a project. It is scanned before the first result, as in an editor that has been
+    open for a while. The snapshot's own file on disk, which contains the solution, is not used for
+    excerpts.
     """
     projects = {file.root: Project(file.root) for file in files}
-    places = {
+    by_uri = {
         uri: file for file in files for uri in (f"eval:{file.path}", file.absolute_path.as_uri())
     }
-    looked: set[Path] = set()
+    scanned: set[Path] = set()
 
-    async def placed(snapshot: Snapshot) -> Snapshot:
-        file = places.get(_HOLE.sub("", snapshot.uri))
+    async def add_context(snapshot: Snapshot) -> Snapshot:
+        file = by_uri.get(_HOLE.sub("", snapshot.uri))
         if file is None:
             return snapshot
         project = projects[file.root]
-        if file.root not in looked:
-            looked.add(file.root)
+        if file.root not in scanned:
+            scanned.add(file.root)
             await asyncio.to_thread(project.scan)
-        within = file.absolute_path.relative_to(file.root.resolve()).as_posix()
-        return await project.add_project_context(snapshot, within, ())
+        path = file.absolute_path.relative_to(file.root.resolve()).as_posix()
+        return await project.add_project_context(snapshot, path, ())
 
-    return placed
+    return add_context

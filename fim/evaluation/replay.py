@@ -1,4 +1,4 @@
-"""Passages to type, and what came of typing them."""
+"""Passages for simulated typing, and a summary of the results."""
 
 from __future__ import annotations
 
@@ -21,86 +21,95 @@ from fim.evaluation.faults import parses
 from fim.evaluation.files import File, group_by_folder
 from fim.evaluation.report import percentile
 
-_TRIES = 20
+_MAX_ATTEMPTS = 20
 
 
 def passages(files: Sequence[File], count: int, lines: int, seed: int) -> list[Passage]:
-    """Draw files, from their folders by turns, and in each whole lines that begin with code.
+    """Return random passages of `lines` whole lines that begin with code, one per file.
 
-    Lines without which a file does not parse are taken only of a file that has no others.
+    The folders take turns. A passage without which its file does not parse is used only if no other
+    was drawn in the file.
     """
     rng = random.Random(seed)
     folders = group_by_folder(files)
     for folder in folders:
         rng.shuffle(folder)
     by_turns = (file for row in zip_longest(*folders) for file in row if file is not None)
-    found: list[Passage] = []
+    drawn: list[Passage] = []
     for file in by_turns:
-        if len(found) == count:
+        if len(drawn) == count:
             break
-        if fitting := _fitting(file.text, lines):
-            tried = [Passage(file, *rng.choice(fitting)) for _ in range(_TRIES)]
-            whole = (one for one in tried if parses(one.initial_text, file.language))
-            found.append(next(whole, tried[0]))
-    return found
+        if spans := _spans(file.text, lines):
+            attempts = [Passage(file, *rng.choice(spans)) for _ in range(_MAX_ATTEMPTS)]
+            parsing = (
+                passage for passage in attempts if parses(passage.initial_text, file.language)
+            )
+            drawn.append(next(parsing, attempts[0]))
+    return drawn
 
 
-def _fitting(text: str, lines: int) -> list[tuple[int, int]]:
+def _spans(text: str, lines: int) -> list[tuple[int, int]]:
+    """Return the start and end of all passages of a text."""
     if "\r" in text:
         return []
-    starts = [0, *(at + 1 for at, character in enumerate(text) if character == "\n")]
-    # The last line's end stays: nobody types in front of the next line.
+    starts = [0, *(offset + 1 for offset, character in enumerate(text) if character == "\n")]
+    # The last line feed stays, because users do not type directly before the next line.
     pairs = zip(starts, (start - 1 for start in starts[lines:]), strict=False)
-    return [(a, b) for a, b in pairs if text[a:b].split("\n")[0].strip()]
+    return [(start, end) for start, end in pairs if text[start:end].split("\n")[0].strip()]
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What typing passages came to; shares are None where there is nothing to share."""
+    """Summary of typing several passages; a share is None if it is undefined."""
 
     passages: int
+    """Number of passages."""
     plain_keys: int
-    """What the same text takes without suggestions."""
+    """Number of key presses without suggestions."""
     keys: int
+    """Number of key presses with suggestions."""
     saved: float
-    """Share of keys."""
+    """Share of key presses that suggestions saved."""
     shown: int
+    """Number of suggestions shown."""
     kept_whole: int
-    """Of the shown, how many are what the file goes on with, to their end."""
+    """Number of suggestions that are correct to their end."""
     kept_in_part: int
-    """How many others begin with lines or words that are."""
+    """Number of other suggestions whose first lines or words are correct."""
     accepted_characters: int
     calls: int
+    """Number of requests to the model."""
     calls_per_kept: float | None
-    """Calls of the model for each character that was accepted."""
+    """Requests to the model per accepted character."""
     keys_after_first: int
-    """Keys after a passage's first suggestion."""
+    """Number of key presses after the first suggestion of each passage."""
     without_model: float | None
-    """Share of those keys that were answered in time, and without asking the model anew."""
+    """Share of these key presses with a result in time and without a new request to the model."""
     helped_without_model: float | None
-    """Of those that got a suggestion, the share for which the model was not asked anew."""
+    """The same share among the key presses with a suggestion."""
     late: float | None
-    """Share of those keys that got no answer before the next."""
+    """Share of these key presses without a result before the next one."""
     p50_ms: float | None
-    """From a key to the suggestion it brought."""
+    """Median time from a key press to its suggestion, in milliseconds."""
     p95_ms: float | None
+    """95th percentile of that time, in milliseconds."""
     doubled: int
-    """Suggestions that would double a bracket."""
+    """Number of suggestions that would double a bracket."""
     repeated: int
-    """Suggestions that repeat what stands behind them."""
+    """Number of suggestions that repeat the text after the cursor."""
     parsed: int
-    """Suggestions shown while the file parsed."""
+    """Number of suggestions that were shown while the file parsed."""
     broke: int
-    """Of those, how many would break it."""
+    """Number of these suggestions that would break the syntax."""
 
     def row(self) -> dict[str, Any]:
-        """Return it as JSON holds it."""
+        """Return the summary as a JSON object."""
         return asdict(self)
 
 
 def summarize(all_counts: Sequence[TypingCounts]) -> Summary:
-    """Add up what happened."""
-    shown = [one for counts in all_counts for one in counts.shown]
+    """Return the summary of typing several passages."""
+    shown = [suggestion for counts in all_counts for suggestion in counts.shown]
     answers, helped = Counter[str](), Counter[str]()
     for counts in all_counts:
         answers.update(counts.answers)
@@ -108,7 +117,7 @@ def summarize(all_counts: Sequence[TypingCounts]) -> Summary:
     plain, keys = sum(t.plain_keys for t in all_counts), sum(t.keys for t in all_counts)
     kept = sum(t.accepted_characters for t in all_counts)
     calls = sum(t.calls for t in all_counts)
-    times = sorted(one.milliseconds for one in shown)
+    times = sorted(suggestion.milliseconds for suggestion in shown)
     after = answers.total()
     return Summary(
         passages=len(all_counts),
@@ -116,8 +125,10 @@ def summarize(all_counts: Sequence[TypingCounts]) -> Summary:
         keys=keys,
         saved=1 - keys / max(1, plain),
         shown=len(shown),
-        kept_whole=sum(one.kept == AcceptedPart.WHOLE for one in shown),
-        kept_in_part=sum(one.kept in (AcceptedPart.LINE, AcceptedPart.WORD) for one in shown),
+        kept_whole=sum(suggestion.kept == AcceptedPart.WHOLE for suggestion in shown),
+        kept_in_part=sum(
+            suggestion.kept in (AcceptedPart.LINE, AcceptedPart.WORD) for suggestion in shown
+        ),
         accepted_characters=kept,
         calls=calls,
         calls_per_kept=_share(calls, kept),
@@ -127,10 +138,10 @@ def summarize(all_counts: Sequence[TypingCounts]) -> Summary:
         late=_share(answers[LATE], after),
         p50_ms=percentile(times, 0.5) if times else None,
         p95_ms=percentile(times, 0.95) if times else None,
-        doubled=sum(one.doubled for one in shown),
-        repeated=sum(one.repeated for one in shown),
-        parsed=sum(one.parsed for one in shown),
-        broke=sum(one.broke for one in shown),
+        doubled=sum(suggestion.doubled for suggestion in shown),
+        repeated=sum(suggestion.repeated for suggestion in shown),
+        parsed=sum(suggestion.parsed for suggestion in shown),
+        broke=sum(suggestion.broke for suggestion in shown),
     )
 
 
@@ -139,6 +150,9 @@ def _share(part: float, whole: float) -> float | None:
 
 
 def counts_from_json(row: dict[str, Any]) -> TypingCounts:
-    """Return the counts that JSON holds; raises TypeError or KeyError for something else."""
-    shown = [ShownSuggestion(**{**one, "kept": AcceptedPart(one["kept"])}) for one in row["shown"]]
+    """Return the counts from a JSON object; raises TypeError or KeyError for other objects."""
+    shown = [
+        ShownSuggestion(**{**suggestion, "kept": AcceptedPart(suggestion["kept"])})
+        for suggestion in row["shown"]
+    ]
     return TypingCounts(**{**row, "shown": shown})

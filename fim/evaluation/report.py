@@ -1,4 +1,4 @@
-"""Records to numbers."""
+"""Tables of an evaluation, computed from its records."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from fim.evaluation.run import Record
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A group of holes, filled in one mode."""
+    """Results of a group of holes in one mode."""
 
     group: str
     mode: str
     holes: int
     shown: float
-    """Share of holes for which there was a suggestion."""
+    """Share of holes with a suggestion."""
     exact: float
-    """Share filled exactly."""
+    """Share of holes that were filled exactly."""
     exact_error: float
-    """One standard error of that."""
+    """Standard error of `exact`."""
     similarity: float
-    """Mean."""
+    """Mean similarity to the original text."""
     parses: float | None
-    """Share of what was shown after which the file parses no worse; None where nobody can tell."""
+    """Share of the suggestions that added no syntax error; None without a grammar."""
     p50_ms: float | None
-    """Of those whose time counts; None where there are none."""
+    """Median time in milliseconds; None without timed holes."""
     p95_ms: float | None
+    """95th percentile of the time in milliseconds; None without timed holes."""
     tested: int
-    """Holes whose tests were run."""
+    """Number of holes whose tests were run."""
     passed: float | None
-    """Share of those that pass: pass@1, greedily; None without tests."""
+    """Share of these holes that pass their tests: pass@1, greedily; None without tests."""
 
 
 def rows(records: Sequence[Record], group: Callable[[Record], str]) -> list[Row]:
-    """Return a row for each group and mode, in the order of their names."""
+    """Return a row for each group and mode, sorted by name."""
     keys = sorted({(group(record), record.mode) for record in records})
     return [
         _row(name, mode, [r for r in records if (group(r), r.mode) == (name, mode)])
@@ -46,7 +47,7 @@ def rows(records: Sequence[Record], group: Callable[[Record], str]) -> list[Row]
 
 def _row(name: str, mode: str, records: Sequence[Record]) -> Row:
     shown = [record for record in records if record.text.strip()]
-    known = [record.parses for record in shown if record.parses is not None]
+    parses = [record.parses for record in shown if record.parses is not None]
     exact = _mean(record.exact for record in records)
     times = sorted(record.milliseconds for record in records if record.timed)
     tests = [record.passed for record in records if record.passed is not None]
@@ -58,7 +59,7 @@ def _row(name: str, mode: str, records: Sequence[Record]) -> Row:
         exact=exact,
         exact_error=math.sqrt(exact * (1 - exact) / len(records)),
         similarity=_mean(record.similarity for record in records),
-        parses=_mean(known) if known else None,
+        parses=_mean(parses) if parses else None,
         p50_ms=percentile(times, 0.5) if times else None,
         p95_ms=percentile(times, 0.95) if times else None,
         tested=len(tests),
@@ -68,103 +69,110 @@ def _row(name: str, mode: str, records: Sequence[Record]) -> Row:
 
 @dataclass(frozen=True, slots=True)
 class ThresholdRow:
-    """What a user would get if only suggestions at least this sure were shown."""
+    """Results if only suggestions with a minimum confidence were shown."""
 
     min_confidence: float
-    """Confidence, 0 to 1."""
+    """Minimum confidence, 0 to 1."""
     shown: float
-    """Share of all suggestions."""
+    """Share of all suggestions that are shown."""
     precision: float
-    """Share of those shown that are exact."""
+    """Share of the shown suggestions that are exact."""
     recall: float
-    """Share of the exact ones that are shown."""
+    """Share of the exact suggestions that are shown."""
     similarity: float
-    """Mean, of those shown."""
+    """Mean similarity of the shown suggestions."""
 
 
-_STEPS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
+_THRESHOLDS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 
 
 def threshold_rows(records: Sequence[Record]) -> list[ThresholdRow]:
-    """Return a row for each threshold at which the pipeline would show anything."""
-    made = [r for r in records if r.mode == "pipeline" and r.text.strip()]
-    exact = sum(record.exact for record in made)
-    found = []
-    for least in _STEPS:
-        shown = [record for record in made if record.confidence >= least]
+    """Return a row for each threshold at which the pipeline would show a suggestion."""
+    suggested = [record for record in records if _is_suggestion(record)]
+    num_exact = sum(record.exact for record in suggested)
+    table = []
+    for threshold in _THRESHOLDS:
+        shown = [record for record in suggested if record.confidence >= threshold]
         if shown:
-            hits = sum(record.exact for record in shown)
-            found.append(
+            num_hits = sum(record.exact for record in shown)
+            table.append(
                 ThresholdRow(
-                    min_confidence=least,
-                    shown=len(shown) / len(made),
-                    precision=hits / len(shown),
-                    recall=hits / exact if exact else 0.0,
+                    min_confidence=threshold,
+                    shown=len(shown) / len(suggested),
+                    precision=num_hits / len(shown),
+                    recall=num_hits / num_exact if num_exact else 0.0,
                     similarity=_mean(record.similarity for record in shown),
                 )
             )
-    return found
+    return table
 
 
-_BINS = 10
+_NUM_BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Suggestions of one range of confidence."""
+    """Suggestions within one range of confidence."""
 
     low: float
     high: float
     count: int
     confidence: float
-    """Mean."""
+    """Mean confidence."""
     right: float
-    """Share whose first line is right."""
+    """Share of the suggestions whose first line is correct."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Whether a confidence of 30 % means that three of ten first lines are right."""
+    """Calibration: whether at a confidence of 30 % three of ten first lines are correct."""
 
     group: str
     count: int
     error: float
-    """Expected calibration error: the bins' mean distance between confidence and share right,
-    weighted by their counts (Naeini et al. 2015; Guo et al. 2017, arXiv:1706.04599)."""
+    """Expected calibration error (Naeini et al. 2015; Guo et al. 2017, arXiv:1706.04599).
+
+    It is the mean difference between the confidence and the share of correct first lines in a bin,
+    weighted by the number of suggestions in the bin.
+    """
     bins: tuple[Bin, ...]
-    """Of equal width; empty ones are left out."""
+    """Bins of equal width, without the empty ones."""
 
 
 def calibrations(records: Sequence[Record], group: Callable[[Record], str]) -> list[Calibration]:
-    """Return the calibration of what the pipeline showed, by group."""
-    made = [record for record in records if record.mode == "pipeline" and record.text.strip()]
-    names = sorted({group(record) for record in made})
-    return [_calibration(name, [r for r in made if group(r) == name]) for name in names]
+    """Return the calibration of the suggestions of the pipeline, by group."""
+    suggested = [record for record in records if _is_suggestion(record)]
+    names = sorted({group(record) for record in suggested})
+    return [_calibration(name, [r for r in suggested if group(r) == name]) for name in names]
 
 
-def _calibration(name: str, made: Sequence[Record]) -> Calibration:
+def _is_suggestion(record: Record) -> bool:
+    return record.mode == "pipeline" and bool(record.text.strip())
+
+
+def _calibration(name: str, records: Sequence[Record]) -> Calibration:
     by_bin: dict[int, list[Record]] = {}
-    for record in made:
-        by_bin.setdefault(min(_BINS - 1, int(record.confidence * _BINS)), []).append(record)
+    for record in records:
+        by_bin.setdefault(min(_NUM_BINS - 1, int(record.confidence * _NUM_BINS)), []).append(record)
     bins = tuple(
         Bin(
-            low=index / _BINS,
-            high=(index + 1) / _BINS,
-            count=len(found),
-            confidence=_mean(record.confidence for record in found),
-            right=_mean(record.first for record in found),
+            low=index / _NUM_BINS,
+            high=(index + 1) / _NUM_BINS,
+            count=len(bin_records),
+            confidence=_mean(record.confidence for record in bin_records),
+            right=_mean(record.first for record in bin_records),
         )
-        for index, found in sorted(by_bin.items())
+        for index, bin_records in sorted(by_bin.items())
     )
-    error = sum(one.count * abs(one.confidence - one.right) for one in bins) / len(made)
-    return Calibration(name, len(made), error, bins)
+    error = sum(bin_.count * abs(bin_.confidence - bin_.right) for bin_ in bins) / len(records)
+    return Calibration(name, len(records), error, bins)
 
 
 def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found)
+    numbers = list(values)
+    return sum(numbers) / len(numbers)
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Return the value below which a share of ordered values lies: the nearest rank."""
+    """Return a percentile of ordered values by the nearest rank; `share` is 0 to 1."""
     return ordered[min(len(ordered) - 1, max(0, math.ceil(share * len(ordered)) - 1))]

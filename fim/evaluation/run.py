@@ -1,4 +1,4 @@
-"""Fill holes, with the model alone or with all that the product does around it."""
+"""Fills holes, with the model alone or with the whole completion pipeline."""
 
 from __future__ import annotations
 
@@ -23,73 +23,79 @@ _ONE_LINE = frozenset({HoleKind.LINE, HoleKind.RETURN})
 _MODES = ("raw", "pipeline")
 
 RunTest = Callable[[str], bool]
-"""Runs a program; whether it came to its end."""
+"""Function that runs a program and returns whether it passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """How one hole was filled."""
+    """Result of filling one hole."""
 
     name: str
     language: str
     kind: str
     mode: str
-    """`raw` is the model alone, `pipeline` what a user would have been shown."""
+    """`raw` for the model alone, `pipeline` for the suggestion that a user would see."""
     text: str
     exact: bool
-    """Whether it is what stood there, spaces at its ends aside; of one line, its first."""
+    """Whether the text equals the original, without white space at both ends.
+
+    For a hole within one line, only the first line of the text counts.
+    """
     similarity: float
-    """Of the two texts, 0 to 1 (Ratcliff and Obershelp's, as difflib computes it)."""
+    """Similarity to the original, 0 to 1 (Ratcliff and Obershelp's, computed by difflib)."""
     parses: bool | None
-    """Whether the file parses no worse than it did whole; None where nobody can tell."""
+    """Whether the file has no more syntax errors than the original; None without a grammar."""
     milliseconds: float
     confidence: float = 1.0
-    """How sure the model was of its first line, 0 to 1."""
+    """Probability of the first line according to the model, 0 to 1."""
     first: bool = False
-    """Whether the first line with something on it is right: what confidence speaks of."""
+    """Whether the first non-empty line is correct; the confidence refers to this line."""
     passed: bool | None = None
-    """Whether the hole's tests pass; None where there are none, or they were not run."""
+    """Whether the tests of the hole pass; None if there are none or they were not run."""
     timed: bool = True
-    """Whether the time counts: not where the engine had the prompt already."""
+    """Whether the time counts. It does not if the engine had the prompt in its prefix cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filling:
-    """What was put into a hole."""
+    """The text that fills a hole."""
 
     text: str
     applied: str
-    """The file with it."""
+    """The file with the hole filled."""
     milliseconds: float
     confidence: float = 1.0
 
 
 def measure(hole: Hole, mode: str, filling: Filling) -> Record:
-    """Compare a filling with what stood there."""
-    made = filling.text.split("\n")[0] if hole.kind in _ONE_LINE else filling.text
-    whole = count_errors(hole.prefix + hole.middle + hole.suffix, hole.language)
-    now = count_errors(filling.applied, hole.language)
+    """Compare a filling with the original text."""
+    text = filling.text.split("\n")[0] if hole.kind in _ONE_LINE else filling.text
+    original_errors = count_errors(hole.prefix + hole.middle + hole.suffix, hole.language)
+    errors = count_errors(filling.applied, hole.language)
     return Record(
         name=hole.name,
         language=hole.language,
         kind=hole.kind,
         mode=mode,
         text=filling.text,
-        exact=made.strip() == hole.middle.strip(),
-        similarity=difflib.SequenceMatcher(None, made.strip(), hole.middle.strip()).ratio(),
-        parses=None if whole is None or now is None else now <= whole,
+        exact=text.strip() == hole.middle.strip(),
+        similarity=difflib.SequenceMatcher(None, text.strip(), hole.middle.strip()).ratio(),
+        parses=None if original_errors is None or errors is None else errors <= original_errors,
         milliseconds=filling.milliseconds,
         confidence=filling.confidence,
-        first=_first(filling.text) == _first(hole.middle),
+        first=_first_line(filling.text) == _first_line(hole.middle),
     )
 
 
-def _first(text: str) -> str:
+def _first_line(text: str) -> str:
     return text[: first_line_end(text)].strip()
 
 
 def as_edited(hole: Hole) -> Hole:
-    """Return a hole of whole lines as an editor has it: indented already, its line end there."""
+    """Return a hole of whole lines as in an editor.
+
+    The editor has inserted the indentation before the hole and the line feed after it.
+    """
     prefix, middle, suffix = hole.prefix, hole.middle, hole.suffix
     if middle.endswith("\n"):
         middle, suffix = middle[:-1], "\n" + suffix
@@ -109,9 +115,9 @@ class Evaluator:
         run_test: RunTest | None = None,
         context_provider: ContextProvider | None = None,
     ) -> None:
-        """Run the tests of holes that have some with `run_test`, if it is given.
+        """`run_test` runs the tests of holes; without it, they are not run.
 
-        `context_provider` finds parts of other files for the pipeline.
+        `context_provider` adds excerpts of other files for the pipeline.
         """
         self._engine, self._settings = engine, settings
         self._run_test, self._context_provider = run_test, context_provider
@@ -119,11 +125,10 @@ class Evaluator:
     async def fill(
         self, holes: Sequence[Hole], done: Set[tuple[str, str]] = frozenset()
     ) -> AsyncIterator[Record]:
-        """Yield a record for each hole and mode that is not done: names of both.
+        """Yield a record for each pair of hole name and mode that is not in `done`.
 
-        The engine keeps the prompts that it has seen: a hole's second filling finds its own there.
-        So half of the holes are filled in one mode first and half in the other, and only the first
-        filling's time counts.
+        When a hole is filled in the second mode, the engine has its prompt in the prefix cache. So
+        only the time of the first mode counts, and each mode is the first for half of the holes.
         """
         for first in (True, False):
             for number, hole in enumerate(holes):
@@ -134,7 +139,7 @@ class Evaluator:
                     yield replace(measure(hole, mode, filling), passed=passed, timed=first)
 
     async def raw(self, hole: Hole) -> Filling:
-        """Fill with what the model writes, up to the line's end where the hole is in one line."""
+        """Fill with the output of the model; for a hole within one line, up to the line feed."""
         one_line = hole.kind in _ONE_LINE
         snapshot = _snapshot(hole)
         started = time.perf_counter()
@@ -145,11 +150,11 @@ class Evaluator:
         return Filling(text, hole.prefix + text + end + hole.suffix, elapsed)
 
     async def pipeline(self, hole: Hole) -> Filling:
-        """Fill with the suggestion that a user who asks for one would be shown."""
+        """Fill with the suggestion that a user would get on request."""
         hole = as_edited(hole)
         snapshot = _snapshot(hole)
-        # A completer of its own: its cache must know nothing. What is shown first is one, and what
-        # nobody waits for is not to be timed.
+        # A new completer has an empty cache. Only the first suggestion counts, and a prefetch
+        # would distort the times.
         settings = replace(self._settings, prefetch=False, candidates=1)
         completer = Completer(self._engine, settings, self._context_provider)
         started = time.perf_counter()
@@ -157,17 +162,19 @@ class Evaluator:
         elapsed = (time.perf_counter() - started) * 1000
         if not result.suggestions:
             return Filling("", hole.prefix + hole.suffix, elapsed)
-        one = result.suggestions[0]
-        # What it replaces right of the cursor it writes again, most often at its end.
-        text = one.text.removesuffix(snapshot.after[: one.replace_end - snapshot.cursor])
-        return Filling(text, one.applied_to(snapshot.text), elapsed, one.confidence)
+        suggestion = result.suggestions[0]
+        # The suggestion contains the text that it replaces right of the cursor, mostly at its end.
+        replaced = snapshot.after[: suggestion.replace_end - snapshot.cursor]
+        text = suggestion.text.removesuffix(replaced)
+        applied = suggestion.applied_to(snapshot.text)
+        return Filling(text, applied, elapsed, suggestion.confidence)
 
     async def _passed(self, hole: Hole, filling: Filling) -> bool | None:
         if self._run_test is None or not hole.test:
             return None
         program = filling.applied
         if hole.kind in _ONE_LINE and "\n" in filling.text:
-            # Of a block that was offered for one line, the line is taken.
+            # If the suggestion is a block, only its first line fills the hole.
             edited = as_edited(hole)
             program = edited.prefix + filling.text.split("\n")[0] + edited.suffix
         return await asyncio.to_thread(self._run_test, f"{program}\n\n{hole.test}")

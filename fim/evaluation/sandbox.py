@@ -1,8 +1,7 @@
-"""Runs the tests of a program that a model wrote a part of: with limits, cut off from the machine.
+"""Runs programs that a model has written parts of, with limits and isolated from the machine.
 
-What isolates is in `fim.evaluation.sandbox_child`. It is no virtual machine: what the user may
-read, the
-program may read, but it can neither send nor change anything.
+The isolation is in `fim.evaluation.sandbox_child`. It is not a virtual machine: the program may
+read all files that the user may read, but it can neither send nor change anything.
 """
 
 from __future__ import annotations
@@ -22,33 +21,34 @@ from pathlib import Path
 
 from engine.errors import ConfigurationError
 
-_JAIL = Path(__file__).with_name("sandbox_child.py")
+_CHILD = Path(__file__).with_name("sandbox_child.py")
 
 
 class Outcome(StrEnum):
-    """How a program ended."""
+    """Outcome of running a program."""
 
     PASSED = "passed"
-    """It came to its end."""
+    """The program reached its last line."""
     FAILED = "failed"
     TIMED_OUT = "timed out"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a program may take; each process of it, where the system counts so."""
+    """Limits for a program; some apply to each of its processes, depending on the system."""
 
     seconds: float = 10.0
-    """Of time passed, for all of it."""
+    """Maximum wall-clock time of the whole program, in seconds."""
     cpu_seconds: int = 10
+    """Maximum CPU time, in seconds."""
     memory_bytes: int = 1 << 30
     file_bytes: int = 16 << 20
     open_files: int = 64
     processes: int = 32
-    """Linux does not count those of a user who is root."""
+    """Maximum number of processes; Linux does not enforce it for root."""
 
     def rlimits(self) -> dict[str, int]:
-        """Return them by the names of the system's own."""
+        """Return the limits by the names of the system's resources."""
         return {
             "RLIMIT_CPU": self.cpu_seconds,
             "RLIMIT_AS": self.memory_bytes,
@@ -61,26 +61,26 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """Runs programs, one at a time or from several threads."""
+    """Runs programs; safe to use from several threads."""
 
     isolated: bool = True
-    """Without, there are only the limits: a program can read, write, send and kill as you can."""
+    """Whether the program is isolated. If not, it can do everything that the user can."""
     limits: Limits = Limits()
 
     def run(self, program: str) -> Outcome:
-        """Run a Python program to its end.
+        """Run a Python program.
 
-        It has passed when its last line was reached: leaving early is no way to pass.
+        It passes only if its last line is reached, so a program that exits early fails.
         """
         mark = secrets.token_hex(16)
-        whole = f"{program}\n\nprint('\\n' + {mark!r})\n"
+        marked = f"{program}\n\nprint('\\n' + {mark!r})\n"
         environment = {"PATH": os.defpath, "LANG": "C.UTF-8"}
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
             command = [
                 sys.executable,
                 "-I",
                 "-B",
-                str(_JAIL),
+                str(_CHILD),
                 json.dumps(self.limits.rlimits()),
                 folder if self.isolated else "",
             ]
@@ -94,7 +94,7 @@ class Sandbox:
                 start_new_session=True,
             )
             try:
-                process.communicate(whole.encode("utf-8", "replace"), self.limits.seconds)
+                process.communicate(marked.encode("utf-8", "replace"), self.limits.seconds)
             except subprocess.TimeoutExpired:
                 return Outcome.TIMED_OUT
             finally:
@@ -105,7 +105,7 @@ class Sandbox:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    # Also after an end in good order: what the program started is in the same group.
+    # This is needed after a normal end too, for processes that the program has started.
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -115,27 +115,27 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 @cache
 def isolation_problem() -> str | None:
-    """Return why programs cannot be isolated on this machine, None where they can be."""
+    """Return why programs cannot be isolated on this machine, None if they can be."""
     if sys.platform != "linux":
-        return "only Linux has what isolates them"
+        return "isolation is only available on Linux"
     if Sandbox().run("") is not Outcome.PASSED:
-        return "this system does not let users make namespaces, or its kernel is older than 5.12"
+        return "this system does not allow user namespaces, or its kernel is older than 5.12"
     return None
 
 
 def make_sandbox(*, unsandboxed: bool) -> Sandbox:
-    """Return a sandbox that isolates, or one of limits alone for those who said so.
+    """Return a sandbox with isolation, or one with limits only if `unsandboxed` is True.
 
-    Raises ConfigurationError where programs cannot be isolated.
+    Raises ConfigurationError if programs cannot be isolated.
     """
     if unsandboxed:
         if sys.platform == "win32":
-            raise ConfigurationError("Tests cannot be run on Windows: leave them out, --no-tests.")
+            raise ConfigurationError("Tests cannot be run on Windows. Use --no-tests.")
         return Sandbox(isolated=False)
     if (problem := isolation_problem()) is not None:
         raise ConfigurationError(
-            f"These holes come with tests, and code that a model wrote cannot be isolated here: "
-            f"{problem}. Leave the tests out with --no-tests, or run them with limits only, as "
-            "you, with --run-unsandboxed."
+            "The holes have tests, but generated code cannot be isolated on this machine: "
+            f"{problem}. Use --no-tests to skip the tests, or --run-unsandboxed to run them with "
+            "your own permissions and with limits only."
         )
     return Sandbox()

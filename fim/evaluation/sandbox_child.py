@@ -1,14 +1,16 @@
-"""Run as a script: limits itself, gives up all that it can, and becomes Python with a program.
+"""Script that limits and isolates itself, and then becomes a Python process with a program.
 
-`python -I jail.py LIMITS FOLDER`, the program on stdin. LIMITS is JSON of names of
-`resource.RLIMIT_*` and numbers; FOLDER is where the program may write, or empty for limits alone,
-without isolation.
+Usage: `python -I sandbox_child.py LIMITS FOLDER`, with the program on stdin. LIMITS is a JSON
+object from the names of `resource.RLIMIT_*` to numbers. FOLDER is the folder in which the program
+may write; if it is empty, the program is limited but not isolated.
 
-On Linux the program runs in namespaces of its own (user, mount, PID, network, IPC, host name):
-there is no network but an unconnected loopback, all that is mounted is read-only, /proc, /run, /tmp
-and /dev/shm are empty, processes outside cannot be seen or signalled, and all inside end with the
-first. No privilege is needed where the system lets users make namespaces; none is left to the
-program.
+On Linux the program runs in its own namespaces (user, mount, PID, network, IPC, host name):
+
+- There is no network except an unconnected loopback device.
+- All mounts are read-only. /proc, /run, /tmp and /dev/shm are empty.
+- Processes outside can be neither seen nor signalled. All processes inside end with the first one.
+
+No privilege is needed if the system allows user namespaces, and the program has none.
 """
 
 from __future__ import annotations
@@ -27,10 +29,10 @@ _NEW_USER, _NEW_PID, _NEW_NET = 0x10000000, 0x20000000, 0x40000000
 _REC, _PRIVATE, _NOSUID, _NODEV = 0x4000, 1 << 18, 0x2, 0x4
 _AT_FDCWD, _AT_RECURSIVE, _MOUNT_ATTR_RDONLY = -100, 0x8000, 0x1
 _SYS_MOUNT_SETATTR = 442
-"""On every architecture but Alpha; Linux 5.12 and later."""
+"""The number of the system call on all architectures except Alpha, since Linux 5.12."""
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _NOBODY = 65534
-"""Not root, or the program would have every privilege within its namespaces."""
+"""User id of the program. Root would have all privileges within the namespaces."""
 
 _HIDDEN = ("/proc", "/run", "/tmp", "/dev/shm")
 _TMPFS = b"size=64m,mode=0777"
@@ -41,17 +43,18 @@ class _MountAttr(ctypes.Structure):
 
 
 def main() -> None:
-    """Never returns."""
+    """Limit, isolate and replace this process; never returns."""
     limits, folder = json.loads(sys.argv[1]), sys.argv[2]
     if folder:
         _isolate(folder)
-        _fork_and_wait()  # the namespace's first process waits, so that signals reach the program
+        # The first process of the namespace only waits, so that signals reach the program.
         _fork_and_wait()
-    for name, most in limits.items():
+        _fork_and_wait()
+    for name, limit in limits.items():
         kind = getattr(resource, name)
         _, hard = resource.getrlimit(kind)
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (most, most))
+        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(kind, (limit, limit))
     os.execv(sys.executable, [sys.executable, "-I", "-B", "-"])
 
 
@@ -74,24 +77,26 @@ def _isolate(folder: str) -> None:
             ctypes.sizeof(readonly),
         )
     )
-    needed = [Path(one).resolve() for one in (sys.executable, sys.prefix, sys.base_prefix)]
-    hidden = [one for one in _HIDDEN if Path(one).is_dir()]
-    hidden = [one for one in hidden if not any(path.is_relative_to(one) for path in needed)]
+    needed = [Path(path).resolve() for path in (sys.executable, sys.prefix, sys.base_prefix)]
+    hidden = [folder for folder in _HIDDEN if Path(folder).is_dir()]
+    hidden = [
+        folder for folder in hidden if not any(path.is_relative_to(folder) for path in needed)
+    ]
     work = "/tmp" if "/tmp" in hidden else folder
-    for place in dict.fromkeys([*hidden, work]):
-        _check(libc.mount(b"tmpfs", place.encode(), b"tmpfs", _NOSUID | _NODEV, _TMPFS))
+    for mount_point in dict.fromkeys([*hidden, work]):
+        _check(libc.mount(b"tmpfs", mount_point.encode(), b"tmpfs", _NOSUID | _NODEV, _TMPFS))
     os.chdir(work)
     _check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 
 
 def _fork_and_wait() -> None:
-    """Go on in a child that dies with this process; this process ends as the child does."""
+    """Continue in a child process that dies with this one; exit when the child exits."""
     child = os.fork()
     if child == 0:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         return
     while True:
-        ended, status = os.wait()  # orphans of the program come here too
+        ended, status = os.wait()  # this also reaps orphans of the program
         if ended == child:
             os._exit(0 if status == 0 else 1)
 

@@ -1,1 +1,1 @@
-"""From the model's answer to the suggestion that is shown."""
+"""From the output of the model to the suggestions that are shown."""

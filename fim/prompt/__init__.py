@@ -1,1 +1,1 @@
-"""From a document and a cursor to prompt token ids."""
+"""From a snapshot to the token ids of a prompt."""

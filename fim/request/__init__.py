@@ -1,1 +1,1 @@
-"""One completion request: sent, shared, cached, prefetched."""
+"""Requests to the model: sending, joining, caching and prefetching."""

@@ -10,6 +10,7 @@ import { serverCommand } from "./serverCommand";
 /** Settings that only this extension uses. They are not sent to the server. */
 const CLIENT_SETTINGS = ["serverCommand"];
 
+/** Owns the connection to the server: at most one running language client. */
 export class Client implements vscode.Disposable {
   private client: LanguageClient | undefined;
   private readonly runner = new SerialRunner(() => this.launch());

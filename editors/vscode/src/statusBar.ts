@@ -3,6 +3,7 @@ import * as vscode from "vscode";
 import type { Client } from "./client";
 import { statusText } from "./statusText";
 
+/** Show the status bar item and keep it up to date. */
 export function showStatus(client: Client): vscode.Disposable {
   const item = vscode.window.createStatusBarItem("starcoder", vscode.StatusBarAlignment.Right, 100);
   item.name = "StarCoder";
@@ -25,6 +26,7 @@ interface MenuItem extends vscode.QuickPickItem {
   act: () => Thenable<unknown>;
 }
 
+/** Show the menu of the status bar item. */
 export async function menu(client: Client): Promise<void> {
   const config = vscode.workspace.getConfiguration("starcoder");
   const language = vscode.window.activeTextEditor?.document.languageId;

@@ -43,6 +43,7 @@ export function renderAnswer(body: HTMLElement, text: string, post: Post): void 
   }
 }
 
+/** Return the element of a message. */
 export function turnElement(turn: Turn, post: Post): HTMLElement {
   const article = document.createElement("article");
   article.className = `turn ${turn.role}`;

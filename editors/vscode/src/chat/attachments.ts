@@ -6,6 +6,7 @@ import * as protocol from "../protocol";
 /** Maximum number of files in the list to choose from. */
 const MAX_FILES = 2000;
 
+/** The attachments that the next message will send. */
 export class Attachments {
   private attachments: protocol.Attachment[] = [];
 

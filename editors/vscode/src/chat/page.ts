@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import * as vscode from "vscode";
 
+/** Return the HTML of the chat's page. */
 export function page(webview: vscode.Webview, extension: vscode.Uri): string {
   const nonce = randomBytes(16).toString("hex");
   const file = (...names: string[]) =>

@@ -10,6 +10,7 @@ import { putCode } from "./putCode";
 /** Key of the workspace state under which the id of the open conversation is stored. */
 const CONVERSATION_KEY = "starcoder.conversation";
 
+/** Connects the chat's webview to the server. */
 export class ChatView implements vscode.WebviewViewProvider {
   private view: vscode.WebviewView | undefined;
   private readonly attachments: Attachments;

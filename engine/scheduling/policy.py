@@ -12,9 +12,27 @@ from dataclasses import dataclass
 
 from engine.api import Priority
 from engine.network.batch import DECODE_ROWS
+from engine.network.step_costs import StepCosts
 
-MIN_PREFILL_CHUNK = 16
-"""Minimum number of tokens of a prefill chunk."""
+_STEP_MS_ALONE, _STEP_MS_SHARED = 250.0, 25.0
+"""Time budget of one prefill chunk, in milliseconds.
+
+It bounds the latency of cancellations and new jobs. With other sequences running it also bounds
+their time per token. Prefetches always get the shared budget.
+"""
+
+_MIN_SHARED_STEPS = 2.0
+"""Minimum of the shared budget in decoding steps of one row. With smaller chunks a prefill would
+read the weights too often."""
+
+_MIN_PREFILL_CHUNK, _MAX_PREFILL_CHUNK = 16, 512
+"""Bounds of the number of tokens of a prefill chunk."""
+
+_CHATS_EVERY = 4
+"""Number of steps with completions after which chats take part in one."""
+
+_CHEAP = 1.1
+"""Chats take part in every step if it then takes at most this multiple of the time."""
 
 MAX_WAIT_S = 0.5
 """Seconds after which a completion comes before newer ones."""
@@ -76,7 +94,7 @@ def select_next_step(
     prefill = next((index for index in order if not running[index].is_decoding), None)
     if prefill is None:
         return StepPlan(decode_batch, None)
-    num_tokens = min(running[prefill].num_left, max(MIN_PREFILL_CHUNK, tokens_left))
+    num_tokens = min(running[prefill].num_left, max(_MIN_PREFILL_CHUNK, tokens_left))
     return StepPlan(decode_batch, PrefillChunk(prefill, num_tokens))
 
 
@@ -86,3 +104,39 @@ def _rank(sequence: RunningSequence) -> tuple[int, int]:
         return 1 + sequence.priority, sequence.number
     # A user who types on needs only the newest completion. But several users may share the engine.
     return (0, sequence.number) if sequence.waited_s > MAX_WAIT_S else (1, -sequence.number)
+
+
+def max_step_tokens(running: Sequence[RunningSequence], costs: StepCosts) -> int:
+    """Return the number of tokens that a step may have without a noticeable delay."""
+    if all(sequence.is_decoding for sequence in running):
+        return DECODE_ROWS
+    budget_ms = _STEP_MS_ALONE
+    if len(running) > 1 or running[0].priority is Priority.PREFETCH:
+        budget_ms = max(_STEP_MS_SHARED, _MIN_SHARED_STEPS * costs.milliseconds(1))
+    return costs.max_rows_within(budget_ms, _MIN_PREFILL_CHUNK, _MAX_PREFILL_CHUNK)
+
+
+class ChatTurns:
+    """Decides when chats take part in a step although completions are running."""
+
+    def __init__(self) -> None:
+        self._steps_without_chats = 0
+
+    def is_turn(self, running: Sequence[RunningSequence], costs: StepCosts) -> bool:
+        """Return whether chats take part in the next step. Call this once per step."""
+        completion_rows = _decode_rows(running, Priority.COMPLETION)
+        chat_rows = _decode_rows(running, Priority.CHAT)
+        if chat_rows and completion_rows:
+            with_chats_ms = costs.milliseconds(completion_rows + chat_rows)
+            if with_chats_ms <= _CHEAP * costs.milliseconds(completion_rows):
+                return True
+        self._steps_without_chats = (self._steps_without_chats + 1) % _CHATS_EVERY
+        return self._steps_without_chats == 0
+
+
+def _decode_rows(running: Sequence[RunningSequence], priority: Priority) -> int:
+    return sum(
+        sequence.num_left
+        for sequence in running
+        if sequence.is_decoding and sequence.priority is priority
+    )

@@ -8,9 +8,9 @@ from the pool, so its output never depends on the other sequences.
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -29,32 +29,15 @@ from engine.network.batch import DECODE_ROWS, BatchEntry
 from engine.network.lora import Adapter
 from engine.scheduling.chunk_batching import ChunkBatcher
 from engine.scheduling.job import EndOfStream, Job, Scores, ScoringRequest
-from engine.scheduling.policy import MIN_PREFILL_CHUNK, RunningSequence, select_next_step
+from engine.scheduling.policy import (
+    ChatTurns,
+    RunningSequence,
+    max_step_tokens,
+    select_next_step,
+)
+from engine.scheduling.waiting_jobs import WaitingJobs
 
 log = logging.getLogger(__name__)
-
-_MAX_RUNNING = {Priority.COMPLETION: 16, Priority.CHAT: 4, Priority.PREFETCH: 2}
-"""Maximum number of running sequences by priority. Later jobs wait until one ends."""
-
-_STEP_MS_ALONE, _STEP_MS_SHARED = 250.0, 25.0
-"""Time budget of one prefill chunk, in milliseconds.
-
-It bounds the latency of cancellations and new jobs. With other sequences running it also bounds
-their time per token. Prefetches always get the shared budget.
-"""
-
-_MIN_SHARED_STEPS = 2.0
-"""Minimum of the shared budget in decoding steps of one row. With smaller chunks a prefill would
-read the weights too often."""
-
-_MAX_PREFILL_CHUNK = 512
-"""Maximum number of tokens of a prefill chunk."""
-
-_CHATS_EVERY = 4
-"""Number of steps with completions after which chats take part in one."""
-
-_CHEAP = 1.1
-"""Chats take part in every step if it then takes at most this multiple of the time."""
 
 
 @dataclass(eq=False)
@@ -87,20 +70,19 @@ class Scheduler:
         shape, arena = self._model.cache_shape, self._model.arena
         self.pool = pool or CachePool(shape, arena.bytes if arena else default_limit(shape), arena)
         """The prefix cache."""
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._waiting: list[Job] = []
+        self._waiting = WaitingJobs()
         self._running: list[_Running] = []
-        self._steps_without_chats = 0
+        self._chat_turns = ChatTurns()
         self._other_rows = 0
         """Number of rows that the current step computes for all sequences but one."""
 
     def submit(self, job: Job) -> None:
         """Add a job. Any thread may call this."""
-        self._jobs.put(job)
+        self._waiting.submit(job)
 
     def wake(self) -> None:
         """Make a blocked `step` return. Any thread may call this."""
-        self._jobs.put(None)
+        self._waiting.wake()
 
     @property
     def num_unfinished(self) -> int:
@@ -115,7 +97,7 @@ class Scheduler:
 
     def step(self) -> None:
         """Admit new jobs, drop cancelled ones, and run one step. Blocks while idle."""
-        self._admit()
+        self._waiting.admit(is_idle=not self._running, prepare=self._prepare)
         self._drop_cancelled()
         self._start_waiting()
         self._compute_step()
@@ -124,23 +106,9 @@ class Scheduler:
         """End all running sequences and drop the waiting jobs; each job gets its last event."""
         for running in list(self._running):
             self._end(running)
-        for job in self._waiting:
-            job.emit(EndOfStream())
-        self._waiting.clear()
+        self._waiting.drop(cancelled_only=False)
 
     # Jobs that come and go.
-
-    def _admit(self) -> None:
-        """Take the new jobs. While idle, do preparatory work, then block."""
-        is_idle = not self._running and not self._waiting
-        while is_idle and self._jobs.empty() and self._prepare():
-            pass
-        while is_idle or not self._jobs.empty():
-            job = self._jobs.get()
-            if job is None:
-                return
-            self._waiting.append(job)
-            is_idle = False
 
     def _prepare(self) -> bool:
         """Do one piece of work that makes later steps faster; return whether more is left."""
@@ -152,21 +120,16 @@ class Scheduler:
     def _drop_cancelled(self) -> None:
         for running in [each for each in self._running if each.job.cancelled.is_set()]:
             self._end(running)
-        for job in [job for job in self._waiting if job.cancelled.is_set()]:
-            self._waiting.remove(job)
-            job.emit(EndOfStream())
+        self._waiting.drop(cancelled_only=True)
 
     def _start_waiting(self) -> None:
         """Start waiting jobs while the limits and the memory allow it."""
-        if not self._waiting:
-            return
-        self._waiting.sort(key=_start_order)
-        for job in list(self._waiting):
-            num_running = sum(each.job.priority == job.priority for each in self._running)
-            is_full = bool(self._running) and not self.pool.has_space()
-            if num_running < _MAX_RUNNING[job.priority] and not is_full:
-                self._waiting.remove(job)
-                self._start(job)
+        while len(self._waiting) and (not self._running or self.pool.has_space()):
+            num_running = Counter(running.job.priority for running in self._running)
+            job = self._waiting.take_next(num_running)
+            if job is None:
+                return
+            self._start(job)
 
     def _start(self, job: Job) -> None:
         cache = None
@@ -236,34 +199,15 @@ class Scheduler:
         ]
         self._other_rows = max(0, sum(sequence.is_decoding for sequence in facts) - 1)
         plan = select_next_step(
-            facts, self._max_step_tokens(facts), is_chat_turn=self._is_chat_turn(facts)
+            facts,
+            max_step_tokens(facts, self._costs),
+            is_chat_turn=self._chat_turns.is_turn(facts, self._costs),
         )
         if plan.decode_batch:
             self._compute([running[index] for index in plan.decode_batch], DECODE_ROWS)
         if plan.prefill_chunk is not None:
             chunk = plan.prefill_chunk
             self._compute([running[chunk.index]], chunk.num_tokens)
-
-    def _max_step_tokens(self, running: Sequence[RunningSequence]) -> int:
-        """Return the number of tokens that a step may have without a noticeable delay."""
-        if all(sequence.is_decoding for sequence in running):
-            return DECODE_ROWS
-        budget_ms = _STEP_MS_ALONE
-        if len(running) > 1 or running[0].priority is Priority.PREFETCH:
-            budget_ms = max(_STEP_MS_SHARED, _MIN_SHARED_STEPS * self._costs.milliseconds(1))
-        return self._costs.max_rows_within(budget_ms, MIN_PREFILL_CHUNK, _MAX_PREFILL_CHUNK)
-
-    def _is_chat_turn(self, running: Sequence[RunningSequence]) -> bool:
-        """Return whether chats take part in this step although completions are running."""
-        decoding = [sequence for sequence in running if sequence.is_decoding]
-        completion_rows = _sum_left(decoding, Priority.COMPLETION)
-        chat_rows = _sum_left(decoding, Priority.CHAT)
-        if chat_rows and completion_rows:
-            with_chats_ms = self._costs.milliseconds(completion_rows + chat_rows)
-            if with_chats_ms <= _CHEAP * self._costs.milliseconds(completion_rows):
-                return True
-        self._steps_without_chats = (self._steps_without_chats + 1) % _CHATS_EVERY
-        return self._steps_without_chats == 0
 
     def _compute(self, batch: Sequence[_Running], max_rows: int) -> None:
         """Compute up to `max_rows` next tokens of each sequence in one forward pass.
@@ -331,16 +275,6 @@ class Scheduler:
         self.pool.drop_idle()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def _start_order(job: Job) -> tuple[int, int]:
-    """Sort key of waiting jobs: completions first, the newest first; others in order of arrival."""
-    is_completion = job.priority is Priority.COMPLETION
-    return job.priority, -job.number if is_completion else job.number
-
-
-def _sum_left(running: Sequence[RunningSequence], priority: Priority) -> int:
-    return sum(sequence.num_left for sequence in running if sequence.priority is priority)
 
 
 def _to_user_error(error: Exception) -> StarcoderError:

@@ -21,7 +21,8 @@ from engine.errors import (
     UnsupportedModelError,
 )
 from engine.loading import hub
-from engine.loading.load import forward_for_module, load
+from engine.loading.load import load
+from engine.loading.module_loader import forward_for_module
 from engine.network.model import LoadedModel
 from engine.network.transformers_forward import TransformersForward
 from engine.settings import EngineSettings

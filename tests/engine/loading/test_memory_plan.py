@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from engine.errors import ConfigurationError, OutOfMemoryError
-from engine.loading import load as loading
-from engine.loading import memory_plan
+from engine.loading import lean_loader, memory_plan
 from engine.loading.load import load
 from engine.loading.memory_plan import MemoryPlan, candidate_plans
 from engine.loading.model_size import bytes_for_steps, bytes_needed
@@ -105,14 +104,14 @@ def test_running_out_of_memory_while_loading_leads_to_fewer_bits(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The estimate may be wrong, or another program may take the memory first."""
-    read_weights, reported = loading.read_weights, []
+    read_weights, reported = lean_loader.read_weights, []
 
     def run_out_of_memory(path: Path, config: Any, dtype: Any, bits: Any, *rest: Any) -> Any:
         if bits != 4:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
         return read_weights(path, config, dtype, bits, *rest)
 
-    monkeypatch.setattr(loading, "read_weights", run_out_of_memory)
+    monkeypatch.setattr(lean_loader, "read_weights", run_out_of_memory)
     settings = EngineSettings(model=str(make_checkpoint(tmp_path)))
     loaded = load(settings, lambda work, _: reported.append(work))
     assert loaded.model.info.dtype == "int4"

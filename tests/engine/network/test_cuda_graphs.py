@@ -14,7 +14,7 @@ from benchmarks.stepped_scheduler import SteppedScheduler
 from engine.api import GenerationRequest, Priority, Sampling
 from engine.kv_cache.arena import largest_arena
 from engine.kv_cache.pool import MAX_WINDOWS, default_limit
-from engine.loading import load as loading
+from engine.loading import lean_loader
 from engine.loading.adapter_store import install
 from engine.loading.load import Loaded, load
 from engine.local import LocalEngine
@@ -112,7 +112,7 @@ async def test_a_model_is_loaded_with_an_arena(monkeypatch: pytest.MonkeyPatch, 
     expected = await output(without)
     await without.aclose()
     monkeypatch.setattr(
-        loading,
+        lean_loader,
         "allocate_arena",
         lambda shape, windows: largest_arena(shape, default_limit(shape, windows)),
     )

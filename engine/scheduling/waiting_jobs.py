@@ -1,0 +1,72 @@
+"""The jobs that wait to run."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Mapping
+
+from engine.api import Priority
+from engine.scheduling.job import EndOfStream, Job
+
+_MAX_RUNNING = {Priority.COMPLETION: 16, Priority.CHAT: 4, Priority.PREFETCH: 2}
+"""Maximum number of running sequences by priority. Later jobs wait until one ends."""
+
+
+class WaitingJobs:
+    """Jobs in the order in which they start."""
+
+    def __init__(self) -> None:
+        self._submitted: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._waiting: list[Job] = []
+
+    def __len__(self) -> int:
+        """Return the number of admitted jobs that wait."""
+        return len(self._waiting)
+
+    def submit(self, job: Job) -> None:
+        """Add a job. Any thread may call this."""
+        self._submitted.put(job)
+
+    def wake(self) -> None:
+        """Make a blocked `admit` return. Any thread may call this."""
+        self._submitted.put(None)
+
+    def admit(self, is_idle: bool, prepare: Callable[[], bool]) -> None:
+        """Take the submitted jobs.
+
+        While nothing runs (`is_idle`) and no job waits, this calls `prepare` until it returns
+        False or a job arrives, and then blocks until a job arrives.
+        """
+        must_wait = is_idle and not self._waiting
+        while must_wait and self._submitted.empty() and prepare():
+            pass
+        while must_wait or not self._submitted.empty():
+            job = self._submitted.get()
+            if job is None:
+                return
+            self._waiting.append(job)
+            must_wait = False
+
+    def drop(self, *, cancelled_only: bool) -> None:
+        """Drop waiting jobs; each gets its last event."""
+        for job in list(self._waiting):
+            if job.cancelled.is_set() or not cancelled_only:
+                self._waiting.remove(job)
+                job.emit(EndOfStream())
+
+    def take_next(self, num_running: Mapping[Priority, int]) -> Job | None:
+        """Remove and return the next job that may start, None if there is none.
+
+        `num_running` is the number of running sequences by priority.
+        """
+        for job in sorted(self._waiting, key=_start_order):
+            if num_running[job.priority] < _MAX_RUNNING[job.priority]:
+                self._waiting.remove(job)
+                return job
+        return None
+
+
+def _start_order(job: Job) -> tuple[int, int]:
+    """Sort key of waiting jobs: completions first, the newest first; others in order of arrival."""
+    is_completion = job.priority is Priority.COMPLETION
+    return job.priority, -job.number if is_completion else job.number

@@ -37,8 +37,9 @@ SHAPES = {
 }
 _VOCAB_SIZE = 49152
 _POSITIONS = 8192
-_PAUSE_S = 0.05
 _PREFILL_CHUNK = 512
+"""Tokens per forward pass of a prefill."""
+_PAUSE_S = 0.05
 
 PEER_VARIABLE = "STARCODER_LLAMA_PYTHON"
 """Environment variable with the path of a Python that has llama-cpp-python and gguf."""
@@ -116,13 +117,13 @@ def folder_of(model: str) -> Path:
     return locate(EngineSettings(model=model), lambda *_: None)[1]
 
 
-def load_ours(name: str, dtype: str) -> LoadedModel:
+def load_ours(model: str, dtype: str) -> LoadedModel:
     """Load a model, and wait until the engine has finished its background preparation."""
-    settings = EngineSettings(model=name, dtype=dtype)  # type: ignore[arg-type]
-    model = load(settings, lambda *_: None).model
+    settings = EngineSettings(model=model, dtype=dtype)  # type: ignore[arg-type]
+    loaded = load(settings, lambda *_: None).model
     with torch.inference_mode():
-        model.forward.wait_ready()
-    return model
+        loaded.forward.wait_ready()
+    return loaded
 
 
 def ours(model: LoadedModel, *, use_graphs: bool = True) -> Contender:
@@ -149,14 +150,13 @@ def tokens(
         assert isinstance(forward, LeanForward)
         forward = LeanForward(forward.weights)
     cache = model.new_cache() if use_graphs else KVCache(model.cache_shape)
-    step = list(prompt)
+    step = prompt
     for _ in range(count):
         for start in range(0, len(step), _PREFILL_CHUNK):
-            chunk = tuple(step[start : start + _PREFILL_CHUNK])
-            cache.reserve(len(cache.ids) + len(chunk))
+            chunk = step[start : start + _PREFILL_CHUNK]
             logits = forward([BatchEntry(chunk, cache)])[0]
             cache.commit(chunk)
-        step = [int(logits[-1].argmax())]
+        step = (int(logits[-1].argmax()),)
         yield step[0]
     if model.arena is not None and cache.slot is not None:
         model.arena.give_back(cache.slot)

@@ -1,9 +1,8 @@
-"""Many who type at one engine, in the processor time of the engine's thread alone.
+"""Many users who type with one engine, in the processor time of the engine's thread alone.
 
-The same as `benchmarks.server_load`, without servers, sockets and editors, and without what else
-the
-machine does: arrivals follow a clock that only the thread's own work moves, and that jumps to the
-next key when there is none. So the figures say what sharing the engine costs, and nothing else.
+This is `benchmarks.server_load` without servers, sockets, editors and the other load of the
+machine. A simulated clock moves only with the work of the engine's thread, and jumps to the next
+key when there is no work. So the figures show the cost of sharing the engine, and nothing else.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -28,136 +27,159 @@ from fim.evaluation.files import source_files
 from fim.evaluation.report import percentile
 from fim.evaluation.typing_rhythm import MEDIAN_MS, SPREAD
 
-_KEYS, _LOOK_S = (3, 9), (0.2, 0.8)
+_BURST_KEYS, _LOOK_S = (3, 9), (0.2, 0.8)
+"""Bounds of the keys in a burst, and of the seconds that a user looks at a suggestion."""
 _NEW_TOKENS, _CHAT_PROMPT, _CHAT_TOKENS = 16, 300, 200
+_MIN_TEXT = 700
+"""Minimum length of a typed text in tokens."""
 _WARM_UP_S = 3.0
 
 
 @dataclass
-class _Person:
-    """Types a file, an id a key, and waits for the answer now and then."""
+class _User:
+    """A user who types a text, one token per key, and waits for the answer after a burst."""
 
     ids: list[int]
-    at: int
+    cursor: int
+    """Number of tokens of the text left of the cursor."""
     next_key: float
-    left: int
-    submission: Submission | None = None
-    asked: float = 0.0
+    """Time of the next key, in seconds of the simulated clock."""
+    keys_left: int
+    """Keys left in the burst."""
+    request: Submission | None = None
+    requested: float = 0.0
+    """Time of the request, in seconds of the simulated clock."""
 
 
-@dataclass
 class ConcurrentUsers:
-    """So many people at one engine, for so many seconds of its clock."""
+    """A number of users with one engine, and optionally a chat."""
 
-    model: LoadedModel
-    texts: list[list[int]]
-    people: int
-    chat: bool
-    now: float = 0.0
-    milliseconds: list[float] = field(default_factory=list)
-    """From the last key of a burst to the end of its answer."""
+    def __init__(
+        self, model: LoadedModel, texts: list[list[int]], num_users: int, *, chat: bool
+    ) -> None:
+        """`texts` are the token ids of the texts that the users type."""
+        self.num_users, self.chat = num_users, chat
+        self.milliseconds: list[float] = []
+        """Milliseconds from the last key of a burst to the end of its answer."""
+        self._texts, self._max_tokens = texts, model.context_window - _NEW_TOKENS
+        self._scheduler = SteppedScheduler(model)
+        self._rng = random.Random(num_users)
+        self._now = 0.0
 
-    def __post_init__(self) -> None:
-        self._rng = random.Random(self.people)
-        self._scheduler = SteppedScheduler(self.model)
-
-    @torch.inference_mode()
     def run(self, seconds: float) -> None:
-        """Let them type."""
-        people = [self._person() for _ in range(self.people)]
-        chat = self._ask(self._text()[:_CHAT_PROMPT], Priority.CHAT) if self.chat else None
-        while self.now < seconds:
-            for person in people:
-                if person.next_key <= self.now:
-                    self._press(person)
+        """Let the users type for this time of the simulated clock."""
+        users = [self._new_user() for _ in range(self.num_users)]
+        chat = self._start_chat() if self.chat else None
+        while self._now < seconds:
+            for user in users:
+                if user.next_key <= self._now:
+                    self._press_key(user)
             if chat is not None and chat.done:
-                chat = self._ask(self._text()[:_CHAT_PROMPT], Priority.CHAT)
-            if chat is None and all(
-                person.submission is None or person.submission.done for person in people
-            ):
-                self.now = max(self.now, min(person.next_key for person in people))
+                chat = self._start_chat()
+            if chat is None and all(u.request is None or u.request.done for u in users):
+                self._now = max(self._now, min(user.next_key for user in users))
                 continue
             started = time.thread_time()
-            self._scheduler.scheduler.step()
-            self.now += time.thread_time() - started
-            for person in people:
-                self._look(person)
-        # On a GPU the KV caches of the next measurement use the same arena.
-        self._scheduler.scheduler.drain()
-        self._scheduler.scheduler.pool.drop_idle()
+            self._scheduler.step()
+            self._now += time.thread_time() - started
+            for user in users:
+                self._take_answer(user)
+        self._scheduler.clear()  # on a GPU the caches of the next run are in the same arena
 
-    def _text(self) -> list[int]:
-        return self._rng.choice(self.texts)
+    def _start_chat(self) -> Submission:
+        return self._submit(self._choose_text()[:_CHAT_PROMPT], Priority.CHAT, _CHAT_TOKENS)
 
-    def _person(self) -> _Person:
-        ids = self._text()
-        return _Person(ids, self._start(ids), self._rng.random(), self._rng.randint(*_KEYS))
+    def _choose_text(self) -> list[int]:
+        return self._rng.choice(self._texts)
 
-    def _start(self, ids: list[int]) -> int:
-        most = min(len(ids), self.model.context_window - _NEW_TOKENS - 100)
-        return self._rng.randrange(most // 2, most)
+    def _new_user(self) -> _User:
+        ids = self._choose_text()
+        cursor, next_key = self._first_cursor(ids), self._rng.random()
+        return _User(ids, cursor, next_key, self._rng.randint(*_BURST_KEYS))
 
-    def _press(self, person: _Person) -> None:
-        if person.submission is not None:
-            person.submission.job.cancelled.set()
-        person.at += 1
-        if person.at >= min(len(person.ids), self.model.context_window - _NEW_TOKENS):
-            person.ids = self._text()
-            person.at = self._start(person.ids)
-        person.submission = self._ask(person.ids[: person.at], Priority.COMPLETION)
-        person.asked = self.now
-        person.left -= 1
+    def _first_cursor(self, ids: list[int]) -> int:
+        end = min(len(ids), self._max_tokens - 100)
+        return self._rng.randrange(end // 2, end)
+
+    def _press_key(self, user: _User) -> None:
+        """Type one token, cancel the previous request and submit the next one."""
+        if user.request is not None:
+            user.request.job.cancelled.set()
+        user.cursor += 1
+        if user.cursor >= min(len(user.ids), self._max_tokens):
+            user.ids = self._choose_text()
+            user.cursor = self._first_cursor(user.ids)
+        user.request = self._submit(user.ids[: user.cursor], Priority.COMPLETION, _NEW_TOKENS)
+        user.requested = self._now
+        user.keys_left -= 1
         gap = self._rng.lognormvariate(0, SPREAD) * MEDIAN_MS / 1000
-        person.next_key = self.now + gap if person.left else float("inf")
+        user.next_key = self._now + gap if user.keys_left else float("inf")
 
-    def _look(self, person: _Person) -> None:
-        if person.submission is None or person.left or not person.submission.done:
+    def _take_answer(self, user: _User) -> None:
+        """After the last key of a burst, record the time to the answer and start another burst."""
+        if user.request is None or user.keys_left or not user.request.done:
             return
-        if person.asked > _WARM_UP_S:
-            self.milliseconds.append((self.now - person.asked) * 1000)
-        person.left, person.submission = self._rng.randint(*_KEYS), None
-        person.next_key = self.now + self._rng.uniform(*_LOOK_S)
+        if user.requested > _WARM_UP_S:
+            self.milliseconds.append((self._now - user.requested) * 1000)
+        user.keys_left, user.request = self._rng.randint(*_BURST_KEYS), None
+        user.next_key = self._now + self._rng.uniform(*_LOOK_S)
 
-    def _ask(self, ids: list[int], priority: Priority) -> Submission:
-        new = _CHAT_TOKENS if priority is Priority.CHAT else _NEW_TOKENS
-        request = GenerationRequest(tuple(ids), new, priority=priority, logprobs=0)
+    def _submit(self, ids: list[int], priority: Priority, num_tokens: int) -> Submission:
+        request = GenerationRequest(tuple(ids), num_tokens, priority=priority, logprobs=0)
         return self._scheduler.submit(request)
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="Source files to type.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the source files.")],
     model: ModelOption = "demo",
-    dtype: Annotated[str, typer.Option(help="As the setting.")] = "auto",
-    seconds: Annotated[float, typer.Option(help="Of one person's typing; more share them.")] = 120,
+    dtype: Annotated[str, typer.Option(help="Number format of the weights.")] = "auto",
+    seconds: Annotated[
+        float, typer.Option(help="Simulated seconds with one user; fewer with several users.")
+    ] = 120,
     json_file: JsonOption = None,
 ) -> None:
-    """Print percentiles, beside those of one person."""
+    """Measure the time to an answer by the number of users, without and with a chat."""
     loaded = load_ours(model, dtype)
-    torch.set_num_threads(1)  # whose time is the thread's
+    torch.set_num_threads(1)  # the clock measures the time of one thread
     encode = loaded.tokenizer.encode
-    texts = [ids for ids in (encode(file.text) for file in source_files(folder)) if len(ids) > 700]
-    found = []
+    all_ids = (encode(file.text) for file in source_files(folder))
+    texts = [ids for ids in all_ids if len(ids) > _MIN_TEXT]
+    measured = []
     for chat in (False, True):
-        for people in (1, 2, 4, 8):
-            users = ConcurrentUsers(loaded, texts, people, chat)
-            users.run(_WARM_UP_S + seconds / people**0.5)
-            found.append(users)
-    table = Table(title=f"{model}: ms of the engine's thread from a key to the end of its answer")
-    for column in ("people", "chat", "answers", "p50", "÷ one's", "p95", "÷ one's"):
-        table.add_column(column, justify="right")
-    for users in found:
-        one = next(other for other in found if other.people == 1 and other.chat == users.chat)
-        cells = []
-        for part in (0.5, 0.95):
-            mine, alone = (percentile(sorted(c.milliseconds), part) for c in (users, one))
-            cells += [f"{mine:.1f}", f"{mine / alone:.2f}"]
-        chats = "yes" if users.chat else "no"
-        table.add_row(str(users.people), chats, str(len(users.milliseconds)), *cells)
-    Console().print(table)
+        for num_users in (1, 2, 4, 8):
+            users = ConcurrentUsers(loaded, texts, num_users, chat=chat)
+            users.run(_WARM_UP_S + seconds / num_users**0.5)
+            measured.append(users)
+    Console().print(_table(model, measured))
     Console().print(machine())
     if json_file is not None:
-        kept = [{"people": c.people, "chat": c.chat, "milliseconds": c.milliseconds} for c in found]
-        json_file.write_text(json.dumps({"machine": machine(), "users": kept}))
+        rows = [
+            {"users": users.num_users, "chat": users.chat, "milliseconds": users.milliseconds}
+            for users in measured
+        ]
+        json_file.write_text(json.dumps({"machine": machine(), "runs": rows}))
+
+
+def _table(model: str, measured: list[ConcurrentUsers]) -> Table:
+    table = Table(title=f"{model}: ms of the engine's thread from a key to the end of its answer")
+    for column in ("users", "chat", "answers", "p50", "÷ one user's", "p95", "÷ one user's"):
+        table.add_column(column, justify="right")
+    for users in measured:
+        single = next(
+            other for other in measured if other.num_users == 1 and other.chat == users.chat
+        )
+        cells = []
+        for share in (0.5, 0.95):
+            milliseconds = percentile(sorted(users.milliseconds), share)
+            single_milliseconds = percentile(sorted(single.milliseconds), share)
+            cells += [f"{milliseconds:.1f}", f"{milliseconds / single_milliseconds:.2f}"]
+        table.add_row(
+            str(users.num_users),
+            "yes" if users.chat else "no",
+            str(len(users.milliseconds)),
+            *cells,
+        )
+    return table
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
-"""Milliseconds a decoded token: ours in each precision, transformers' `generate`, llama.cpp.
+"""Milliseconds per decoded token: ours in each number format, transformers' `generate`, llama.cpp.
 
-On a GPU ours is there twice, with CUDA graphs and without.
-
-All run the same weights on the same ids, in turn, so that what else the machine does falls on each;
-medians and their ratios are printed. Nothing is reused from run to run, and nothing drafted: random
-weights write nothing that could be guessed.
+On a GPU, ours is measured twice: with CUDA graphs and without. All contenders have the same weights
+and prompt, and take turns, so that other load affects all of them alike. They reuse nothing and
+draft nothing: the output of random weights cannot be guessed.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -40,41 +38,41 @@ import torch  # isort: skip
 from transformers import AutoModelForCausalLM  # isort: skip
 from transformers.generation.streamers import BaseStreamer  # isort: skip
 
-LLAMA_OF = {"float32": "f32", "bfloat16": "bf16", "int8": "q8_0", "int4": "q4_0"}
-"""llama.cpp's format that keeps as many bits."""
+LLAMA_FORMATS = {"float32": "f32", "bfloat16": "bf16", "int8": "q8_0", "int4": "q4_0"}
+"""llama.cpp's number format with the same number of bits."""
 
 
-class _Ticks(BaseStreamer):  # type: ignore[misc]
-    """Notes when `generate` gives out each token."""
+class _TokenTimes(BaseStreamer):  # type: ignore[misc]
+    """Records the moments at which `generate` emits tokens."""
 
     def __init__(self) -> None:
-        self.at: list[float] = []
+        self.ticks: list[float] = []
 
-    def put(self, value: Any) -> None:
-        self.at.append(time.perf_counter())
+    def put(self, value: torch.Tensor) -> None:
+        self.ticks.append(time.perf_counter())
 
     def end(self) -> None:
-        """Nothing to do."""
+        """Do nothing at the end of the output."""
 
 
 def generate(model: str, dtype: torch.dtype) -> Contender:
-    """Return transformers' `generate`, greedy, without an end-of-text id to stop at."""
-    held = AutoModelForCausalLM.from_pretrained(folder_of(model), dtype=dtype).eval()
+    """Return transformers' `generate`, greedy, without an end-of-text id that could stop it."""
+    module = AutoModelForCausalLM.from_pretrained(folder_of(model), dtype=dtype).eval()
     if torch.cuda.is_available():
-        held = held.cuda()
+        module = module.cuda()
 
     def run(prompt: tuple[int, ...], count: int) -> Timing:
-        ticks = _Ticks()
+        times = _TokenTimes()
         started = time.perf_counter()
-        held.generate(
-            torch.tensor([prompt], device=held.device),
+        module.generate(
+            torch.tensor([prompt], device=module.device),
             max_new_tokens=count,
             min_new_tokens=count,
             do_sample=False,
             pad_token_id=0,
-            streamer=ticks,
+            streamer=times,
         )
-        return timing(started, ticks.at[1:])  # the first put is the prompt itself
+        return timing(started, times.ticks[1:])  # the first tick is for the prompt
 
     return run
 
@@ -90,30 +88,31 @@ def contenders(
     threads: int | None,
     without_graphs: bool = False,
 ) -> tuple[dict[str, Contender], int]:
-    """Return all that compete, and the size of the vocabulary."""
-    made: dict[str, Contender] = {}
-    size = 0
+    """Return all contenders by name, and the size of the vocabulary."""
+    by_name: dict[str, Contender] = {}
+    vocab_size = 0
     for dtype in dtypes:
-        held = load_ours(model, dtype)
-        size = held.vocab_size
-        made[f"ours {dtype}"] = ours(held)
+        loaded = load_ours(model, dtype)
+        vocab_size = loaded.vocab_size
+        by_name[f"ours {dtype}"] = ours(loaded)
         if without_graphs:
-            made[f"ours {dtype}, no graphs"] = ours(held, use_graphs=False)
+            by_name[f"ours {dtype}, no graphs"] = ours(loaded, use_graphs=False)
     if threads:
         torch.set_num_threads(threads)
     if with_generate:
-        plain = next((one for one in dtypes if one.endswith(("32", "16"))), "bfloat16")
-        made[f"generate {plain}"] = generate(model, getattr(torch, plain))
+        plain = next((dtype for dtype in dtypes if dtype.endswith(("32", "16"))), "bfloat16")
+        by_name[f"generate {plain}"] = generate(model, getattr(torch, plain))
     for dtype in dtypes if llama else []:
         assert llama is not None
-        peer = LlamaCpp(llama, model, LLAMA_OF[dtype], scratch)
+        peer = LlamaCpp(llama, model, LLAMA_FORMATS[dtype], scratch)
         stack.callback(peer.close)
-        made[f"llama.cpp {LLAMA_OF[dtype]}"] = peer
-    return made, size
+        by_name[f"llama.cpp {LLAMA_FORMATS[dtype]}"] = peer
+    return by_name, vocab_size
 
 
 DtypesOption = Annotated[
-    list[str], typer.Option("--dtype", help="As in the setting of that name; may be repeated.")
+    list[str],
+    typer.Option("--dtype", help="Number format, as in the setting dtype; may be repeated."),
 ]
 
 
@@ -122,17 +121,17 @@ def main(
     shape: ShapeOption = None,
     dtype: DtypesOption = ["bfloat16", "int8", "int4"],  # noqa: B006
     prompt: Annotated[int, typer.Option(min=1, help="Prompt length in tokens.")] = 512,
-    new: Annotated[int, typer.Option(min=2, help="Tokens to write.")] = 24,
+    new: Annotated[int, typer.Option(min=2, help="Number of tokens to generate.")] = 24,
     rounds: RoundsOption = 7,
     threads: ThreadsOption = None,
     llama: PeerOption = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Compare decoding."""
+    """Compare the time per decoded token."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         scratch = Path(folder)
         path = str(random_checkpoint(shape, scratch)) if shape else model
-        made, size = contenders(
+        all_contenders, vocab_size = contenders(
             path,
             dtype,
             llama,
@@ -142,10 +141,10 @@ def main(
             threads=threads,
             without_graphs=torch.cuda.is_available(),
         )
-        ids = tuple(torch.randint(19, size, (prompt,)).tolist())
-        runs = by_turns(made, ids, new, rounds)
+        ids = tuple(torch.randint(19, vocab_size, (prompt,)).tolist())
+        runs = by_turns(all_contenders, ids, new, rounds)
     title = f"{shape or model}: a token after {prompt}, {rounds} rounds"
-    report(title, runs, lambda one: one.each, json_file)
+    report(title, runs, lambda timing: timing.each, json_file)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,17 @@
-"""Passes of the model a token with drafts and without, on real holes; the answers are equal.
+"""Forward passes and time per token with and without draft tokens, on real holes.
 
-Holes are cut into the source files of a folder and filled: one token a pass, then with guesses
-looked up in the prompt. Then the first word of what the hole really had is typed, and it is filled
-again: plainly, by look-up, and with the suggestion from before as a draft. Only places count where
-the typed word is not how the suggestion began: else nobody would ask the model. The ratio of the
-whole decoding times is what to quote beside passes a token.
+Holes are cut into the source files of a folder and filled: one token per pass, then with draft
+tokens by prompt lookup. Then the first word of the hole's text is typed, and the hole is filled
+again: one token per pass, by lookup, and with the first output as draft tokens. A hole counts only
+if the first output does not begin with the typed word; otherwise an editor would not ask the model.
+
+The outputs are equal. Quote the ratio of the decoding times together with the passes per token.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -25,8 +24,8 @@ from rich.table import Table
 from benchmarks.common import JsonOption, ModelOption, load_ours, machine
 from benchmarks.stepped_scheduler import SteppedScheduler, ids_of
 from engine.api import GenerationRequest, Usage
+from engine.decoding.draft_length import DraftLengths
 from engine.decoding.draft_model import DraftModel
-from engine.decoding.drafter import Drafter
 from engine.network.model import LoadedModel
 from fim.evaluation.files import source_files
 from fim.evaluation.holes import HoleKind, draw_holes
@@ -35,133 +34,157 @@ from fim.prompt.families import detect
 from fim.settings import DEFAULT_FORM, FORMS
 from fim.snapshot import Snapshot
 
+_MAX_PROMPT = 2048
 _WORD = re.compile(r"\s*(\w+|[^\w\s]+)")
+_PLAIN, _LOOKUP = "hole: plain", "hole: lookup"
+_WORD_PLAIN, _WORD_LOOKUP = "word: plain", "word: lookup"
+_WORD_DRAFT = "word: first output"
+
+
+class NoDrafts(DraftLengths):
+    """Draft lengths that are always 0: every pass decodes one token."""
+
+    def best(
+        self, acceptance_rate: float, max_tokens: int, other_rows: int, token_ms: float = 0.0
+    ) -> tuple[int, float]:
+        """Return that no draft token pays off."""
+        return 0, 0.0
 
 
 @dataclass
-class Way:
-    """What filling all holes one way came to."""
+class DraftingResult:
+    """Totals of filling all holes with one source of draft tokens."""
 
     tokens: int = 0
     passes: int = 0
-    """Of decoding; the one that reads the prompt is none."""
+    """Forward passes of decoding, without those of the prefill."""
     drafted: int = 0
     accepted: int = 0
     decode_ms: float = 0.0
     differing: int = 0
-    """Answers other than the plain one: there must be none, but for ties of floating point."""
+    """Outputs that differ from the plain one. Only ties of floating-point values allow any."""
 
-    def add(self, ids: list[int], usage: Usage, plain: list[int]) -> None:
-        """Count an answer in."""
+    def add(self, ids: list[int], usage: Usage, plain_ids: list[int]) -> None:
+        """Add the output for one hole."""
         self.tokens += len(ids)
         self.passes += max(0, len(ids) - 1 - usage.accepted_tokens)
         self.drafted += usage.drafted_tokens
         self.accepted += usage.accepted_tokens
         self.decode_ms += usage.decode_ms
-        self.differing += ids != plain
-
-
-@contextmanager
-def no_drafts() -> Iterator[None]:
-    """Guess nothing while the block runs."""
-    real = Drafter.propose
-    Drafter.propose = lambda *_: ()  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Drafter.propose = real  # type: ignore[method-assign]
+        self.differing += ids != plain_ids
 
 
 class Filler:
-    """Fills holes with a model alone, nothing of whose prompts is reused."""
+    """Fills holes with a model alone, without the prefix cache."""
 
-    def __init__(self, model: LoadedModel, new: int, draft_model: DraftModel | None = None) -> None:
-        self._model, self._new, self._draft_model = model, new, draft_model
+    def __init__(
+        self,
+        model: LoadedModel,
+        max_new_tokens: int,
+        *,
+        drafts: bool = True,
+        draft_model: DraftModel | None = None,
+    ) -> None:
+        """Create a filler; without `drafts` every pass decodes one token."""
+        self._model, self._max_new_tokens = model, max_new_tokens
         self._tokenizer = model.tokenizer
         self._family = detect(self._tokenizer)
+        draft_lengths = None if drafts else NoDrafts(model.costs)
+        self._scheduler = SteppedScheduler(model, draft_model, draft_lengths=draft_lengths)
 
-    def fill(
-        self, prefix: str, suffix: str, draft: tuple[int, ...] = ()
-    ) -> tuple[list[int], Usage]:
-        """Return the ids that fill a hole, nothing reused, and what they cost."""
+    def prompt(self, prefix: str, suffix: str) -> tuple[int, ...]:
+        """Return the prompt for a hole."""
         snapshot = Snapshot("u", "python", prefix + suffix, len(prefix))
         form = next((form for form in FORMS if form == self._model.info.fim_form), DEFAULT_FORM)
-        limit = min(2048, self._model.info.context_window - self._new)
-        prompt = build(snapshot, self._family, self._tokenizer.encode, limit, form)
-        stops = self._family.stop_ids
-        request = GenerationRequest(prompt.ids, self._new, stop_ids=stops, draft_tokens=draft)
-        chunks = SteppedScheduler(self._model, self._draft_model).run(request)
+        limit = min(_MAX_PROMPT, self._model.context_window - self._max_new_tokens)
+        return build(snapshot, self._family, self._tokenizer.encode, limit, form).ids
+
+    def fill(
+        self, prompt: tuple[int, ...], draft_tokens: tuple[int, ...] = ()
+    ) -> tuple[list[int], Usage]:
+        """Return the token ids that fill a hole, and their cost."""
+        request = GenerationRequest(
+            prompt,
+            self._max_new_tokens,
+            stop_ids=self._family.stop_ids,
+            draft_tokens=draft_tokens,
+        )
+        self._scheduler.clear()
+        chunks = self._scheduler.run(request)
         usage = chunks[-1].usage
         assert usage is not None
         return ids_of(chunks), usage
 
     def text(self, ids: list[int]) -> str:
-        """Return what ids are written as."""
+        """Return the text of token ids."""
         return self._tokenizer.decode(ids)
 
 
 def main(
-    path: Annotated[Path, typer.Argument(help="A folder of source files.")],
+    path: Annotated[Path, typer.Argument(help="Folder of source files.")],
     model: ModelOption = "demo",
-    dtype: Annotated[str, typer.Option(help="As the setting.")] = "auto",
-    count: Annotated[int, typer.Option(min=1)] = 60,
-    new: Annotated[int, typer.Option(help="Tokens to write at most.")] = 64,
-    kind: Annotated[HoleKind, typer.Option()] = HoleKind.BLOCK,
+    dtype: Annotated[str, typer.Option(help="Number format of the weights.")] = "auto",
+    count: Annotated[int, typer.Option(min=1, help="Number of holes.")] = 60,
+    new: Annotated[int, typer.Option(help="Maximum number of tokens per hole.")] = 64,
+    kind: Annotated[HoleKind, typer.Option(help="Kind of the holes.")] = HoleKind.BLOCK,
     json_file: JsonOption = None,
 ) -> None:
-    """Fill holes all ways and print what a token costs."""
-    filler = Filler(load_ours(model, dtype), new)
-    names = ("a hole: plain", "look-up", "a word later: plain", "by look-up", "with the draft")
-    ways = {name: Way() for name in names}
+    """Fill holes with each source of draft tokens, and print the cost of a token."""
+    loaded = load_ours(model, dtype)
+    plain, drafting = Filler(loaded, new, drafts=False), Filler(loaded, new)
+    names = (_PLAIN, _LOOKUP, _WORD_PLAIN, _WORD_LOOKUP, _WORD_DRAFT)
+    results = {name: DraftingResult() for name in names}
     for hole in track(draw_holes(source_files(path), [kind], count, 0), transient=True):
-        with no_drafts():
-            before, usage = filler.fill(hole.prefix, hole.suffix)
-        ways[names[0]].add(before, usage, before)
-        ways[names[1]].add(*filler.fill(hole.prefix, hole.suffix), before)
+        prompt = plain.prompt(hole.prefix, hole.suffix)
+        first_ids, usage = plain.fill(prompt)
+        results[_PLAIN].add(first_ids, usage, first_ids)
+        results[_LOOKUP].add(*drafting.fill(prompt), first_ids)
         word = _WORD.match(hole.middle)
-        if word is None or filler.text(before).startswith(word[0]):
+        if word is None or plain.text(first_ids).startswith(word[0]):
             continue
-        prefix = hole.prefix + word[0]
-        with no_drafts():
-            plain, usage = filler.fill(prefix, hole.suffix)
-        ways[names[2]].add(plain, usage, plain)
-        ways[names[3]].add(*filler.fill(prefix, hole.suffix), plain)
-        ways[names[4]].add(*filler.fill(prefix, hole.suffix, tuple(before)), plain)
-    _report(model, ways, json_file)
+        prompt = plain.prompt(hole.prefix + word[0], hole.suffix)
+        plain_ids, usage = plain.fill(prompt)
+        results[_WORD_PLAIN].add(plain_ids, usage, plain_ids)
+        results[_WORD_LOOKUP].add(*drafting.fill(prompt), plain_ids)
+        results[_WORD_DRAFT].add(*drafting.fill(prompt, tuple(first_ids)), plain_ids)
+    _report(model, results, json_file)
 
 
-def _report(model: str, ways: dict[str, Way], json_file: Path | None) -> None:
+_COLUMNS = (
+    "",
+    "tokens",
+    "passes per token",
+    "ms per token",
+    "÷ plain",
+    "drafted",
+    "accepted",
+    "differing",
+)
+
+
+def _report(model: str, results: dict[str, DraftingResult], json_file: Path | None) -> None:
     table = Table(title=model)
-    for column in (
-        "",
-        "tokens",
-        "passes a token",
-        "ms a token",
-        "÷ plain",
-        "drafted",
-        "accepted",
-        "differing",
-    ):
+    for column in _COLUMNS:
         table.add_column(column, justify="right")
-    plain = Way()
-    for name, way in ways.items():
-        plain = way if "plain" in name else plain
-        each, of_plain = (one.decode_ms / max(1, one.tokens) for one in (way, plain))
+    for name, result in results.items():
+        plain = results[_PLAIN if name in (_PLAIN, _LOOKUP) else _WORD_PLAIN]
+        token_ms, plain_ms = (r.decode_ms / max(1, r.tokens) for r in (result, plain))
         table.add_row(
             name,
-            str(way.tokens),
-            f"{way.passes / max(1, way.tokens):.2f}",
-            f"{each:.2f}",
-            f"{each / of_plain:.2f}" if of_plain else "",
-            str(way.drafted),
-            str(way.accepted),
-            str(way.differing),
+            str(result.tokens),
+            f"{result.passes / max(1, result.tokens):.2f}",
+            f"{token_ms:.2f}",
+            f"{token_ms / plain_ms:.2f}" if plain_ms else "",
+            str(result.drafted),
+            str(result.accepted),
+            str(result.differing),
         )
     Console().print(table)
     Console().print(machine())
     if json_file is not None:
-        kept = {name: asdict(way) for name, way in ways.items()}
-        json_file.write_text(json.dumps({"machine": machine(), "ways": kept}), encoding="utf-8")
+        rows = {name: asdict(result) for name, result in results.items()}
+        content = {"machine": machine(), "results": rows}
+        json_file.write_text(json.dumps(content), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -175,14 +175,7 @@ async def light_editor(settings: dict[str, Any]) -> AsyncIterator[LightEditor]:
     editor = LightEditor(process)
     listening = asyncio.create_task(editor.listen())
     try:
-        capabilities: dict[str, Any] = {"textDocument": {"inlineCompletion": {}}}
-        params = {
-            "processId": os.getpid(),
-            "capabilities": capabilities,
-            "initializationOptions": settings,
-            "rootUri": None,
-        }
-        await editor.request("initialize", params)
+        await editor.request("initialize", _initialize_params(settings))
         editor.notify("initialized", {})
         yield editor
         await editor.request("shutdown", None)
@@ -194,3 +187,12 @@ async def light_editor(settings: dict[str, Any]) -> AsyncIterator[LightEditor]:
             except TimeoutError:
                 process.kill()
         await listening
+
+
+def _initialize_params(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "processId": os.getpid(),
+        "capabilities": {"textDocument": {"inlineCompletion": {}}},
+        "initializationOptions": settings,
+        "rootUri": None,
+    }

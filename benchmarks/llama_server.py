@@ -103,29 +103,21 @@ async def llama_server(
     program: Path, file: Path, *, context: int, batch: int, threads: int, suffix_first: bool
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """Start llama.cpp's server with a GGUF file, and wait until it has loaded the model."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    arguments = [
-        "-m",
-        file,
-        "-c",
-        context,
-        "-b",
-        batch,
-        "-np",
-        1,
-        "-t",
-        threads,
-        "--metrics",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        port,
-        *(["--spm-infill"] if suffix_first else []),
-    ]
+    port = _free_port()
+    arguments = {
+        "-m": file,
+        "-c": context,
+        "-b": batch,
+        "-np": 1,
+        "-t": threads,
+        "--host": "127.0.0.1",
+        "--port": port,
+    }
+    flags = ["--metrics", "--spm-infill"] if suffix_first else ["--metrics"]
     process = await asyncio.create_subprocess_exec(
         str(program),
-        *map(str, arguments),
+        *(str(part) for argument in arguments.items() for part in argument),
+        *flags,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
         env=peer_environment(),
@@ -141,6 +133,11 @@ async def llama_server(
         if process.returncode is None:
             process.terminate()
         await process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 async def _is_healthy(http: httpx2.AsyncClient) -> bool:

@@ -1,11 +1,13 @@
-"""What the machine allows a shape, by its memory and its matrix rate, and how near we come.
+"""Lower bounds on this machine, by its memory and matrix rates, and our distance to them.
 
-A decoded token reads every weight once: bytes over the memory's rate. A token of a prompt costs two
-operations a weight: operations over the matrix rate. On a GPU, if there is one, as the engine is.
+- A decoded token reads every weight once: bytes divided by the memory rate.
+- A prompt token costs two operations per weight: operations divided by the matrix rate.
 
-A machine's memory may be shared with others, whose demands come and go. So as many bytes as a token
-reads are read, plainly, before and after each token, and the token is compared with the faster of
-the two; the middle of these ratios is printed, and the fastest token over the fastest reading.
+The benchmark uses a GPU if there is one, as the engine does.
+
+Other programs may use the machine's memory, and their demand varies. So the number of bytes that a
+token reads is read plainly before and after each token, and the token is compared with the faster
+read. The table has the median of these ratios, and the fastest token over the fastest read.
 """
 
 from __future__ import annotations
@@ -35,181 +37,197 @@ from benchmarks.common import (
     tokens,
 )
 from benchmarks.decode import DtypesOption
+from engine.kernels.build import KernelBuild
 from engine.loading.model_size import BYTES_PER_WEIGHT, parameter_count
+from engine.network.backend import Backend
 from engine.network.model import LoadedModel
 from engine.network.quantised import Quantised
 
 import torch  # isort: skip
 
 _ON_GPU = torch.cuda.is_available()
-_READ_BYTES = 1 << 30
-_SIDE = 8192 if _ON_GPU else 2048
-_TIMES = 10 if _ON_GPU else 1
-"""In a row, for what is over too soon to be measured once."""
+_BUFFER_BYTES = 1 << 30
+_MATRIX_SIDE = 8192 if _ON_GPU else 2048
+_REPEATS = 10 if _ON_GPU else 1
+"""Number of repetitions per measurement: on a GPU one operation is too short to measure."""
 _PREFILL = 512
 _BYTES_READ = BYTES_PER_WEIGHT if _ON_GPU else {**BYTES_PER_WEIGHT, "float32": 2.0}
-"""A weight. The checkpoints here are in bfloat16, and float32 reads the same numbers on a CPU."""
+"""Bytes read per weight. The checkpoints are in bfloat16, and on a CPU float32 reads these too."""
 
 
 def _seconds(run: Callable[[], object]) -> float:
-    _wait()
+    """Return the seconds that an operation takes."""
+    _synchronize()
     started = time.perf_counter()
-    for _ in range(_TIMES):
+    for _ in range(_REPEATS):
         run()
-    _wait()
-    return (time.perf_counter() - started) / _TIMES
+    _synchronize()
+    return (time.perf_counter() - started) / _REPEATS
 
 
-def _wait() -> None:
+def _synchronize() -> None:
     if _ON_GPU:
         torch.cuda.synchronize()
 
 
-class _Rates:
-    """What the machine can do; each call is one measurement."""
+class _Machine:
+    """Rates of this machine; each call is one measurement."""
 
     def __init__(self) -> None:
         device = "cuda" if _ON_GPU else "cpu"
-        self._read = torch.ones(_READ_BYTES // 8, dtype=torch.int64, device=device)
-        self._at = 0
-        self._written = torch.empty_like(self._read) if _ON_GPU else None
-        wide = torch.randn(_SIDE, _SIDE, device=device)
-        self._wide, self._narrow = wide, wide.bfloat16()
-        self._eight = None if _ON_GPU else Quantised(wide, None, 8)
-        self._operations = 2 * _SIDE**3
+        self._buffer = torch.ones(_BUFFER_BYTES // 8, dtype=torch.int64, device=device)
+        self._offset = 0
+        self._target = torch.empty_like(self._buffer) if _ON_GPU else None
+        wide = torch.randn(_MATRIX_SIDE, _MATRIX_SIDE, device=device)
+        self._float32, self._bfloat16 = wide, wide.bfloat16()
+        self._int8 = None if _ON_GPU else Quantised(wide, None, 8, _compiled_backend())
+        self._operations = 2 * _MATRIX_SIDE**3
 
-    def reading(self, size: int) -> float:
-        """Seconds in which so many bytes are read; on a GPU a copy, each byte counted twice."""
-        took = 0.0
+    def read(self, size: int) -> float:
+        """Return the seconds that a read of `size` bytes takes.
+
+        On a GPU it is half the time of a copy, which reads and writes each byte.
+        """
+        seconds = 0.0
         while size > 0:
-            if self._at >= _READ_BYTES:
-                self._at = 0  # not at once again: what is small would come from a cache
-            some = min(size, _READ_BYTES - self._at)
-            part = slice(self._at // 8, (self._at + some) // 8)
-            took += self._of_part(self._read[part], part)
-            size, self._at = size - some, self._at + some
-        return took
+            if self._offset >= _BUFFER_BYTES:
+                self._offset = 0  # small reads walk through the buffer, past the processor's cache
+            num_bytes = min(size, _BUFFER_BYTES - self._offset)
+            seconds += self._read_part(slice(self._offset // 8, (self._offset + num_bytes) // 8))
+            size, self._offset = size - num_bytes, self._offset + num_bytes
+        return seconds
 
-    def _of_part(self, numbers: torch.Tensor, part: slice) -> float:
-        if self._written is None:
+    def _read_part(self, part: slice) -> float:
+        numbers = self._buffer[part]
+        if self._target is None:
             return _seconds(numbers.sum)
-        target = self._written[part]
+        target = self._target[part]
         return _seconds(lambda: target.copy_(numbers)) / 2
 
-    def matrix(self, dtype: str) -> float:
-        """Operations a second of a product of two square matrices, by the best that there is here.
+    def matrix_rate(self, dtype: str) -> float:
+        """Return the operations per second of the fastest product of two square matrices.
 
-        On a GPU many rows are multiplied in 16 bits, however few the weights are kept in.
+        On a GPU products of many rows are computed in 16 bits, also for quantised weights.
         """
-        if dtype in ("int8", "int4") and self._eight is not None:
-            eight = self._eight
-            return self._operations / _seconds(lambda: eight(self._wide))
-        x = self._wide if dtype == "float32" else self._narrow
-        return self._operations / _seconds(lambda: x @ x)
+        if dtype in ("int8", "int4") and self._int8 is not None:
+            int8 = self._int8
+            return self._operations / _seconds(lambda: int8(self._float32))
+        matrix = self._float32 if dtype == "float32" else self._bfloat16
+        return self._operations / _seconds(lambda: matrix @ matrix)
+
+
+def _compiled_backend() -> Backend:
+    backend = Backend(KernelBuild())
+    backend.compile()
+    backend.wait()
+    return backend
 
 
 def main(
     model: ModelOption = "demo",
     shape: ShapeOption = None,
     dtype: DtypesOption = ["bfloat16", "int8", "int4"],  # noqa: B006
-    new: Annotated[int, typer.Option(min=2, help="Tokens to write.")] = 16,
+    new: Annotated[int, typer.Option(min=2, help="Number of tokens to generate.")] = 16,
     rounds: RoundsOption = 7,
     json_file: JsonOption = None,
 ) -> None:
-    """Print floors and what we take."""
+    """Compare our decode and prefill with the lower bounds of this machine."""
     with tempfile.TemporaryDirectory() as scratch:
         path = str(random_checkpoint(shape, Path(scratch))) if shape else model
         config = json.loads((folder_of(path) / "config.json").read_text(encoding="utf-8"))
-        held = {one: load_ours(path, one) for one in dtype}
+        models = {name: load_ours(path, name) for name in dtype}
     weights = parameter_count(config) - config["n_positions"] * config["n_embd"]
-    rates = _Rates()
-    runs: dict[str, list[_Run]] = {one: [] for one in dtype}
+    machine_rates = _Machine()
+    runs: dict[str, list[_Run]] = {name: [] for name in dtype}
     ids = tuple(torch.randint(19, config["vocab_size"], (_PREFILL,)).tolist())
     for number in range(rounds + 1):
-        for one in dtype:
-            found = _measure(held[one], ids, new, rates, int(weights * _BYTES_READ[one]))
-            found.rate = rates.matrix(one)
-            if number:
-                runs[one].append(found)
-    in_layers = weights - config["vocab_size"] * config["n_embd"]
-    _print(
-        shape or model,
-        {one: _figures(found, 2 * in_layers * _PREFILL) for one, found in runs.items()},
-        rounds,
-        json_file,
-    )
+        for name in dtype:
+            size = int(weights * _BYTES_READ[name])
+            run = _measure(models[name], ids, new, machine_rates, size)
+            run.matrix_rate = machine_rates.matrix_rate(name)
+            if number:  # the first round warms up
+                runs[name].append(run)
+    operations = 2 * (weights - config["vocab_size"] * config["n_embd"]) * _PREFILL
+    figures = {name: _figures(measured, operations) for name, measured in runs.items()}
+    _report(f"{shape or model}: {rounds} rounds, ms", figures, json_file)
 
 
 @dataclass(slots=True)
 class _Run:
-    first: float
-    """Seconds of the prefill."""
+    prefill_s: float
     tokens: list[tuple[float, float]]
-    """Of each the seconds, and those of the reading beside it."""
-    rate: float = 0.0
-    """Operations a second."""
+    """For each token its seconds, and the seconds of a plain read of the same number of bytes."""
+    matrix_rate: float = 0.0
+    """Operations per second."""
 
 
-def _measure(held: LoadedModel, ids: tuple[int, ...], new: int, rates: _Rates, size: int) -> _Run:
-    """Write tokens, with `size` bytes read before and after each."""
-    written = tokens(held, ids, new + 1)
-    first = _timed(lambda: next(written))
-    before, pairs = rates.reading(size), []
+def _measure(
+    model: LoadedModel, ids: tuple[int, ...], new: int, machine_rates: _Machine, size: int
+) -> _Run:
+    """Generate tokens, with a read of `size` bytes before and after each."""
+    generated = tokens(model, ids, new + 1)
+    prefill_s = _elapsed(lambda: next(generated))
+    read_before, pairs = machine_rates.read(size), []
     for _ in range(new):
-        took = _timed(lambda: next(written))
-        after = rates.reading(size)
-        pairs.append((took, min(before, after)))
-        before = after
-    next(written, None)
-    return _Run(first, pairs)
+        token_s = _elapsed(lambda: next(generated))
+        read_after = machine_rates.read(size)
+        pairs.append((token_s, min(read_before, read_after)))
+        read_before = read_after
+    next(generated, None)  # lets the generator release the KV cache
+    return _Run(prefill_s, pairs)
 
 
-def _timed(run: Callable[[], object]) -> float:
+def _elapsed(run: Callable[[], object]) -> float:
     started = time.perf_counter()
     run()
     return time.perf_counter() - started
 
 
 def _figures(runs: list[_Run], operations: float) -> dict[str, float]:
+    """Return the figures of one number format; times are in milliseconds."""
     pairs = [pair for run in runs for pair in run.tokens]
-    prefill = statistics.median(run.first for run in runs)
-    ceiling = operations / max(run.rate for run in runs)
+    prefill_s = statistics.median(run.prefill_s for run in runs)
+    matrix_rate = max(run.matrix_rate for run in runs)
+    min_prefill_s = operations / matrix_rate
     return {
-        "decode": statistics.median(took for took, _ in pairs) * 1000,
-        "reading": statistics.median(read for _, read in pairs) * 1000,
-        "decode ratio": statistics.median(took / read for took, read in pairs),
-        "fastest": min(took for took, _ in pairs) / min(read for _, read in pairs),
-        "rate": max(run.rate for run in runs) / 1e9,
-        "prefill": prefill * 1000,
-        "prefill floor": ceiling * 1000,
-        "prefill ratio": prefill / ceiling,
+        "decode": statistics.median(token for token, _ in pairs) * 1000,
+        "read": statistics.median(read for _, read in pairs) * 1000,
+        "decode ratio": statistics.median(token / read for token, read in pairs),
+        "fastest ratio": min(token for token, _ in pairs) / min(read for _, read in pairs),
+        "matrix rate": matrix_rate / 1e9,
+        "prefill": prefill_s * 1000,
+        "prefill bound": min_prefill_s * 1000,
+        "prefill ratio": prefill_s / min_prefill_s,
     }
 
 
-def _print(
-    title: str, figures: dict[str, dict[str, float]], rounds: int, json_file: Path | None
-) -> None:
-    table = Table(title=f"{title}: {rounds} rounds, ms")
-    names = ("", "a token", "the same bytes read", "÷", "fastest ÷ fastest", "10⁹ op/s")
-    for column in (*names, "prefill", "its floor", "÷"):
+_COLUMNS = (
+    "",
+    "a token",
+    "same bytes read",
+    "÷",
+    "fastest ÷ fastest",
+    "10⁹ op/s",
+    "prefill",
+    "lower bound",
+    "÷",
+)
+_DECIMALS = (2, 2, 2, 2, 0, 0, 0, 2)
+"""Number of decimals of each figure."""
+
+
+def _report(title: str, figures: dict[str, dict[str, float]], json_file: Path | None) -> None:
+    table = Table(title=title)
+    for column in _COLUMNS:
         table.add_column(column, justify="right")
-    for one, its in figures.items():
-        table.add_row(
-            one,
-            f"{its['decode']:.2f}",
-            f"{its['reading']:.2f}",
-            f"{its['decode ratio']:.2f}",
-            f"{its['fastest']:.2f}",
-            f"{its['rate']:.0f}",
-            f"{its['prefill']:.0f}",
-            f"{its['prefill floor']:.0f}",
-            f"{its['prefill ratio']:.2f}",
-        )
+    for name, values in figures.items():
+        cells = zip(values.values(), _DECIMALS, strict=True)
+        table.add_row(name, *(f"{value:.{decimals}f}" for value, decimals in cells))
     Console().print(table)
     Console().print(machine())
     if json_file is not None:
-        kept: dict[str, Any] = {"machine": machine(), **figures}
-        json_file.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        content: dict[str, Any] = {"machine": machine(), **figures}
+        json_file.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

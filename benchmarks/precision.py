@@ -1,6 +1,6 @@
-"""What fewer bits cost: nats a token, exact match of lines, and how often the line stays the same.
+"""Quality lost with fewer bits: nats per token, exact match of lines, and unchanged lines.
 
-Lines are cut out of the files of a folder; the model alone fills each in every precision.
+Lines are cut out of the files of a folder, and the model alone fills each in every number format.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.common import JsonOption, ModelOption, load_ours
-from benchmarks.stepped_scheduler import run_alone, score_alone, text_of
+from benchmarks.stepped_scheduler import SteppedScheduler, text_of
 from engine.api import GenerationRequest
 from engine.network.model import LoadedModel
 from fim.evaluation.files import source_files
@@ -26,73 +26,77 @@ from fim.settings import DEFAULT_FORM, FORMS
 from fim.snapshot import Snapshot
 
 DTYPES = ("float32", "bfloat16", "int8", "int4")
-_MOST_TOKENS = 48
+_MAX_NEW_TOKENS = 48
 
 
-def _line(model: LoadedModel, hole: Hole) -> str:
-    """Return what the model writes up to the end of the line."""
-    tokenizer, family = model.tokenizer, detect(model.tokenizer)
+def _fill_line(scheduler: SteppedScheduler, model: LoadedModel, hole: Hole) -> str:
+    """Return the model's output up to the end of the line."""
+    family = detect(model.tokenizer)
     text = hole.prefix + hole.suffix
     snapshot = Snapshot("u", hole.language, text, len(hole.prefix))
     form = next((form for form in FORMS if form == model.info.fim_form), DEFAULT_FORM)
-    limit = min(1024, model.info.context_window - _MOST_TOKENS)
-    prompt = build(snapshot, family, tokenizer.encode, limit, form)
+    limit = min(1024, model.context_window - _MAX_NEW_TOKENS)
+    prompt = build(snapshot, family, model.tokenizer.encode, limit, form)
     request = GenerationRequest(
-        prompt.ids, _MOST_TOKENS, stop_ids=family.stop_ids, stop_text=("\n",)
+        prompt.ids, _MAX_NEW_TOKENS, stop_ids=family.stop_ids, stop_text=("\n",)
     )
-    return text_of(run_alone(model, request)).strip()
+    scheduler.clear()
+    return text_of(scheduler.run(request)).strip()
 
 
-def _nats(model: LoadedModel, texts: list[str]) -> tuple[float, int]:
-    """Return the loss summed over texts, and their tokens."""
-    total, count = 0.0, 0
+def _mean_nats(
+    scheduler: SteppedScheduler, model: LoadedModel, texts: list[str]
+) -> tuple[float, int]:
+    """Return the mean loss per token of the texts, in nats, and the number of scored tokens."""
+    logprobs: list[float] = []
     for text in texts:
-        ids = model.tokenizer.encode(text)[: model.info.context_window - 1]
-        if len(ids) < 2:
-            continue
-        scores = score_alone(model, tuple(ids))
-        found = [score.logprob for score in scores if score is not None]
-        total -= sum(found)
-        count += len(found)
-    return total, count
+        ids = model.tokenizer.encode(text)[: model.context_window - 1]
+        if len(ids) >= 2:
+            scheduler.clear()
+            scores = scheduler.score(tuple(ids), 0)
+            logprobs += [score.logprob for score in scores if score is not None]
+    return -sum(logprobs) / len(logprobs), len(logprobs)
 
 
 def main(
-    path: Annotated[Path, typer.Argument(help="A folder of source files, under git.")],
+    path: Annotated[Path, typer.Argument(help="Folder of source files, under git.")],
     model: ModelOption = "demo",
-    count: Annotated[int, typer.Option(min=1, help="Lines to fill at most.")] = 500,
-    files: Annotated[int, typer.Option(min=1, help="Files to score at most.")] = 100,
+    count: Annotated[int, typer.Option(min=1, help="Maximum number of lines to fill.")] = 500,
+    files: Annotated[int, typer.Option(min=1, help="Maximum number of files to score.")] = 100,
     json_file: JsonOption = None,
 ) -> None:
-    """Fill and score in each precision."""
+    """Fill lines and score files in each number format."""
     sources = sorted(source_files(path), key=str)
     holes = draw_holes(sources, [HoleKind.LINE], count, 0)
     texts = [hole.prefix + hole.middle + hole.suffix for hole in holes[:files]]
     table = Table(title=f"{model}: {len(holes)} lines")
-    for column in ("", "nats a token", "exact match", "same as float32", "tokens"):
+    for column in ("", "nats per token", "exact match", "same as float32", "tokens"):
         table.add_column(column, justify="right")
-    first: list[str] = []
+    float32_lines: list[str] = []
     figures = {}
     for dtype in DTYPES:
-        held = load_ours(model, dtype)
-        lines = [_line(held, hole) for hole in track(holes, dtype, transient=True)]
-        first = first or lines
-        nats, tokens = _nats(held, texts)
-        exact = sum(a == hole.middle.strip() for a, hole in zip(lines, holes, strict=True))
-        same = sum(a == b for a, b in zip(lines, first, strict=True))
+        loaded = load_ours(model, dtype)
+        scheduler = SteppedScheduler(loaded)
+        lines = [
+            _fill_line(scheduler, loaded, hole) for hole in track(holes, dtype, transient=True)
+        ]
+        float32_lines = float32_lines or lines
+        nats, num_tokens = _mean_nats(scheduler, loaded, texts)
+        exact = sum(line == hole.middle.strip() for line, hole in zip(lines, holes, strict=True))
+        same = sum(line == other for line, other in zip(lines, float32_lines, strict=True))
         figures[dtype] = {
-            "nats": nats / tokens,
+            "nats": nats,
             "exact": exact / len(holes),
             "same": same / len(holes),
         }
         table.add_row(
             dtype,
-            f"{nats / tokens:.4f}",
+            f"{nats:.4f}",
             f"{exact / len(holes):.3f}",
             f"{same / len(holes):.3f}",
-            str(tokens),
+            str(num_tokens),
         )
-        del held  # before the next one asks what memory is free
+        del loaded, scheduler  # free the memory before the next model is loaded
     Console().print(table)
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=1), encoding="utf-8")

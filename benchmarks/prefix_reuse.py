@@ -1,8 +1,8 @@
-"""Time to the first token of a prompt that is known but for its end, in decoding steps.
+"""Time to the first token, in decoding steps, if all but the end of the prompt is in the cache.
 
-Somebody typed a few characters: all but the last few ids of the prompt were computed a moment ago.
-The whole engine answers, pool and step loop included. What it would take without reuse is measured
-beside it, and a decoding step in the same answers.
+A user typed a few characters, so all but the last few tokens of the prompt were computed a moment
+ago. The whole engine answers, with its prefix cache and step loop. The same run also measures the
+time without a cached prefix, and the time of a decoding step.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import random
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, cast
@@ -41,51 +43,65 @@ _NEW_TOKENS = 17
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One prompt, in milliseconds."""
+    """Times of one prompt, in milliseconds."""
 
     cold: float
-    """To the first token where nothing is known."""
+    """Milliseconds to the first token without a cached prefix."""
     reused: float
-    """To the first token where all but the end is."""
+    """Milliseconds to the first token if only the end of the prompt is new."""
     step: float
-    """A token after the first."""
-    known: int
-    """Ids that were reused."""
+    """Milliseconds per token after the first."""
+    num_reused: int
+    """Number of reused tokens."""
 
 
-async def _answer(engine: LocalEngine, prompt: tuple[int, ...]) -> tuple[float, float, int]:
-    """Return the milliseconds to the first token and of each after, and the ids reused."""
+@contextmanager
+def one_token_per_step() -> Iterator[None]:
+    """Propose no draft tokens while the block runs."""
+    original = Drafter.propose
+    Drafter.propose = lambda *_: ()  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Drafter.propose = original  # type: ignore[method-assign]
+
+
+async def _generate(engine: LocalEngine, prompt: tuple[int, ...]) -> tuple[float, float, int]:
+    """Return the ms to the first token, the ms per later token, and the number of reused tokens."""
     started, usage = time.perf_counter(), None
     async for chunk in engine.stream(GenerationRequest(prompt, _NEW_TOKENS)):
         usage = chunk.usage
     assert usage is not None
-    # By what the engine says of the rest: ids without text, as of random weights, bring no chunk.
+    # The engine's own time is subtracted, because tokens of random weights may have no text, and
+    # then no chunk arrives with the first token.
     first = (time.perf_counter() - started) * 1000 - usage.decode_ms
     return first, usage.decode_ms / max(1, usage.completion_tokens - 1), usage.reused_tokens
 
 
-def _wait_for_graphs(forward: Forward) -> None:
-    """They are recorded while nobody asks, in the engine's thread."""
-    graphs = forward.graphs if isinstance(forward, LeanForward) else None
-    while graphs is not None and graphs.num_unrecorded:
-        time.sleep(0.1)
+def _wait_until_prepared(forward: Forward) -> None:
+    """Wait for the kernels, and on a GPU for the engine's thread to record all CUDA graphs."""
+    if isinstance(forward, LeanForward) and forward.graphs is not None:
+        while forward.graphs.num_unrecorded:
+            time.sleep(0.1)
+    else:
+        forward.wait_ready()
 
 
 async def measure(settings: EngineSettings, length: int, new: int, rounds: int) -> list[Run]:
-    """Return the runs, the first of which, a warm-up, is left out."""
+    """Return the runs after a first one that warms up."""
     engine, rng, runs = LocalEngine(settings), random.Random(0), []
-    size = (await engine.tokenizer()).vocab_size
-    await asyncio.to_thread(_wait_for_graphs, (await engine.model()).forward)
+    model = await engine.model()
+    await asyncio.to_thread(_wait_until_prepared, model.forward)
 
-    def ids(count: int) -> tuple[int, ...]:
-        return tuple(rng.randrange(30, size) for _ in range(count))
+    def random_ids(count: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(30, model.tokenizer.vocab_size) for _ in range(count))
 
     for number in range(rounds + 1):
-        prompt = ids(length)
-        cold, _, _ = await _answer(engine, prompt)
-        reused, step, known = await _answer(engine, (*prompt[:-new], *ids(new)))
+        prompt = random_ids(length)
+        cold, _, _ = await _generate(engine, prompt)
+        reused, step, num_reused = await _generate(engine, (*prompt[:-new], *random_ids(new)))
         if number:
-            runs.append(Run(cold, reused, step, known))
+            runs.append(Run(cold, reused, step, num_reused))
     await engine.aclose()
     return runs
 
@@ -93,36 +109,36 @@ async def measure(settings: EngineSettings, length: int, new: int, rounds: int) 
 def main(
     shape: ShapeOption = None,
     model: ModelOption = "demo",
-    dtype: Annotated[str, typer.Option(help="As the setting.")] = "auto",
-    length: Annotated[int, typer.Option(min=2, help="Ids of the prompt.")] = 1500,
-    new: Annotated[int, typer.Option(min=1, help="Of those, the last that are new.")] = 10,
+    dtype: Annotated[str, typer.Option(help="Number format of the weights.")] = "auto",
+    length: Annotated[int, typer.Option(min=2, help="Tokens of the prompt.")] = 1500,
+    new: Annotated[int, typer.Option(min=1, help="Tokens at its end that are new.")] = 10,
     rounds: RoundsOption = 7,
     json_file: JsonOption = None,
 ) -> None:
-    """Print medians, and how many decoding steps the first token takes."""
-    Drafter.propose = lambda *_: ()  # type: ignore[method-assign] # a step is to bring one token
-    with tempfile.TemporaryDirectory() as folder:
+    """Print medians, and the number of decoding steps to the first token."""
+    with tempfile.TemporaryDirectory() as folder, one_token_per_step():
         path = str(random_checkpoint(shape, Path(folder))) if shape else model
         settings = EngineSettings(model=path, dtype=cast(Dtype, dtype))
         runs = asyncio.run(measure(settings, length, new, rounds))
-    cold, reused, step = (
-        statistics.median(getattr(run, name) for run in runs) for name in ("cold", "reused", "step")
+    step = statistics.median(run.step for run in runs)
+    num_reused = min(run.num_reused for run in runs)
+    title = (
+        f"{shape or model}, {dtype}: {length} prompt tokens, at least {num_reused} of them reused"
     )
-    known = min(run.known for run in runs)
-    table = Table(title=f"{shape or model}, {dtype}: {length} ids, at least {known} of them known")
+    table = Table(title=title)
     for column in ("", "ms", "decoding steps"):
         table.add_column(column, justify="right")
-    for name, took in (
-        ("first token, nothing known", cold),
-        ("first token, reused", reused),
+    for name, milliseconds in (
+        ("first token, nothing cached", statistics.median(run.cold for run in runs)),
+        ("first token, prefix reused", statistics.median(run.reused for run in runs)),
         ("a decoding step", step),
     ):
-        table.add_row(name, f"{took:.2f}", f"{took / step:.2f}")
+        table.add_row(name, f"{milliseconds:.2f}", f"{milliseconds / step:.2f}")
     Console().print(table)
     Console().print(machine())
     if json_file is not None:
-        kept = {"machine": machine(), "length": length, "runs": [asdict(run) for run in runs]}
-        json_file.write_text(json.dumps(kept))
+        rows = [asdict(run) for run in runs]
+        json_file.write_text(json.dumps({"machine": machine(), "length": length, "runs": rows}))
 
 
 if __name__ == "__main__":

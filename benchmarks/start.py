@@ -39,12 +39,9 @@ import torch
 from engine.loading.load import load
 from engine.network.batch import BatchEntry
 from engine.settings import EngineSettings
-loaded = load(EngineSettings(model={path!r}, dtype={dtype!r}), lambda *_: None)
+model = load(EngineSettings(model={path!r}, dtype={dtype!r}), lambda *_: None).model
 with torch.inference_mode():
-    cache = loaded.model.new_cache()
-    cache.reserve(20)
-    logits = loaded.model.forward([BatchEntry(tuple(range(20, 40)), cache)])
-    int(logits[0][-1].argmax())
+    int(model.forward([BatchEntry(tuple(range(20, 40)), model.new_cache())])[0][-1].argmax())
 """
 _TRANSFORMERS = """
 import torch

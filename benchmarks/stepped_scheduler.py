@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from engine.api import Chunk, EngineMetrics, GenerationRequest, TokenLogprob
+from engine.decoding.draft_length import DraftLengths
 from engine.decoding.draft_model import DraftModel
 from engine.decoding.generation import DecodingContext
 from engine.errors import RequestError
@@ -61,14 +62,19 @@ class SteppedScheduler:
         draft_model: DraftModel | None = None,
         adapter_of: Callable[[str], Adapter] = no_adapters,
         pool: CachePool | None = None,
+        draft_lengths: DraftLengths | None = None,
     ) -> None:
+        """Create a scheduler; `draft_lengths` replaces the choice of the number of draft tokens."""
         context = DecodingContext.of(model)
-        self.context = DecodingContext(
-            context.model, context.vocabulary, context.draft_lengths, draft_model
+        self.context = replace(
+            context,
+            draft_model=draft_model,
+            draft_lengths=draft_lengths or context.draft_lengths,
         )
         self.metrics = EngineMetrics()
         self.scheduler = Scheduler(self.context, adapter_of, self.metrics, pool)
         self.submissions: list[Submission] = []
+        self._unfinished: list[Submission] = []
 
     def submit(
         self, request: GenerationRequest, emit: Callable[[JobEvent], None] | None = None
@@ -76,18 +82,21 @@ class SteppedScheduler:
         """Submit a request; `emit` takes the place of the submission's list of events."""
         events: list[JobEvent] = []
         job = Job(request, emit or events.append, len(self.submissions))
-        self.submissions.append(Submission(request, job, events))
+        submission = Submission(request, job, events)
+        self.submissions.append(submission)
+        self._unfinished.append(submission)
         self.scheduler.submit(job)
-        return self.submissions[-1]
+        return submission
 
     @property
     def is_busy(self) -> bool:
         """Whether a submission is not done."""
-        return not all(submission.done for submission in self.submissions)
+        return not all(submission.done for submission in self._unfinished)
 
     def step(self) -> None:
         """Run one step if there is work."""
-        if self.is_busy:
+        self._unfinished = [s for s in self._unfinished if not s.done]
+        if self._unfinished:
             with torch.inference_mode():
                 self.scheduler.step()
 
@@ -98,6 +107,13 @@ class SteppedScheduler:
                 return
             self.step()
         raise AssertionError("the requests never end")
+
+    def clear(self) -> None:
+        """End all requests, and drop the prefix cache."""
+        self.scheduler.drain()
+        self.scheduler.pool.drop_idle()
+        self.submissions.clear()
+        self._unfinished.clear()
 
     def run(self, request: GenerationRequest) -> list[Chunk]:
         """Run one request to its end; raise its exception."""

@@ -3,7 +3,7 @@
 Passages of real files are typed in bursts. Each key sends a request and cancels the previous one;
 after a burst the typist waits for the answer, and that time counts.
 
-- Ours is the language server in one process and the engine in another.
+- OurServer is the language server in one process and the engine in another.
 - llama.cpp answers `/infill` directly, for one line, without a language server in between. It is
   measured in its default order, prefix before suffix (`psm`), and with `--spm-infill` (`spm`).
 
@@ -18,15 +18,13 @@ import asyncio
 import json
 import os
 import random
-import re
 import tempfile
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated
 
-import httpx2
 import psutil
 import typer
 from rich.console import Console
@@ -41,10 +39,16 @@ from benchmarks.common import (
     machine,
     random_checkpoint,
 )
-from benchmarks.light_editor import BurstAnswer, LightEditor, light_editor
-from benchmarks.llama_server import LlamaEditor, llama_server
+from benchmarks.light_editor import light_editor
+from benchmarks.llama_server import LlamaEditor
 from benchmarks.peer_process import convert_to_gguf
-from engine.client.endpoint import RuntimeFiles
+from benchmarks.typing_contenders import (
+    Contender,
+    LlamaServer,
+    OurServer,
+    PeerServer,
+    engine_client,
+)
 from engine.client.managed import ManagedEngine
 from engine.loading.model_size import parameter_count
 from engine.network.backend import num_decode_threads
@@ -81,73 +85,7 @@ class Result:
         )
 
 
-class _Contender(Protocol):
-    """An editor and the server that answers its requests."""
-
-    def open(self, passage: Passage) -> None:
-        """Open the file without the passage, with the cursor at the passage's start."""
-
-    async def type(self, text: str, seconds_per_key: float) -> BurstAnswer:
-        """Type key by key, and wait for the answer to the last one."""
-
-    async def computed_tokens(self) -> int:
-        """Return the number of tokens that the server has computed since its start."""
-
-
-class _Ours:
-    def __init__(self, editor: LightEditor, metrics: httpx2.AsyncClient) -> None:
-        self._editor, self._metrics = editor, metrics
-
-    def open(self, passage: Passage) -> None:
-        self._editor.open(passage)
-
-    async def type(self, text: str, seconds_per_key: float) -> BurstAnswer:
-        return await self._editor.type(text, [seconds_per_key] * len(text))
-
-    async def computed_tokens(self) -> int:
-        metrics = (await self._metrics.get("/metrics")).text
-        match = re.search(r"^starcoder_computed_tokens (\d+)", metrics, re.MULTILINE)
-        return int(match[1]) if match else 0
-
-
-class _LlamaCpp:
-    def __init__(self, editor: LlamaEditor) -> None:
-        self._editor = editor
-
-    def open(self, passage: Passage) -> None:
-        self._editor.open(passage.initial_text, passage.start)
-
-    async def type(self, text: str, seconds_per_key: float) -> BurstAnswer:
-        ghost = await self._editor.type(text, seconds_per_key)
-        return BurstAnswer(ghost.milliseconds, ghost.source, bool(ghost.text))
-
-    async def computed_tokens(self) -> int:
-        return await self._editor.computed_tokens()
-
-
-@dataclass(frozen=True, slots=True)
-class _PeerServer:
-    """llama.cpp's server with one order of the prompt's parts."""
-
-    program: Path
-    file: Path
-    context: int
-    batch: int
-    threads: int
-    suffix_first: bool
-
-    def serve(self) -> AbstractAsyncContextManager[httpx2.AsyncClient]:
-        return llama_server(
-            self.program,
-            self.file,
-            context=self.context,
-            batch=self.batch,
-            threads=self.threads,
-            suffix_first=self.suffix_first,
-        )
-
-
-async def _type_passage(contender: _Contender, passage: Passage, result: Result, seed: int) -> None:
+async def _type_passage(contender: Contender, passage: Passage, result: Result, seed: int) -> None:
     """Type a passage; the same seed gives the same bursts."""
     rng, computed_before = random.Random(seed), await contender.computed_tokens()
     text = passage.file.text[passage.start : passage.end].rstrip("\n")
@@ -167,7 +105,7 @@ async def measure(
     typed_passages: Sequence[Passage],
     model: str,
     dtype: str,
-    peers: dict[str, _PeerServer],
+    peers: dict[str, PeerServer],
     max_prompt: int,
     debounce_ms: int,
 ) -> dict[str, Result]:
@@ -186,11 +124,11 @@ async def measure(
     async with AsyncExitStack() as stack:
         editor = await stack.enter_async_context(light_editor(settings))
         await editor.wait_until_ready()
-        metrics = await stack.enter_async_context(_engine_client(engine_settings))
-        contenders: dict[str, _Contender] = {"ours": _Ours(editor, metrics)}
+        metrics = await stack.enter_async_context(engine_client(engine_settings))
+        contenders: dict[str, Contender] = {"ours": OurServer(editor, metrics)}
         for name, peer in peers.items():
             http = await stack.enter_async_context(peer.serve())
-            contenders[name] = _LlamaCpp(LlamaEditor(http, debounce_ms / 1000))
+            contenders[name] = LlamaServer(LlamaEditor(http, debounce_ms / 1000))
         results = {name: Result() for name in contenders}
         for number, passage in enumerate(typed_passages):
             for name, contender in contenders.items():
@@ -200,16 +138,6 @@ async def measure(
     if health.pid is not None:
         psutil.Process(health.pid).terminate()
     return results
-
-
-def _engine_client(settings: EngineSettings) -> httpx2.AsyncClient:
-    """Return an HTTP client of the engine process, which must be running."""
-    endpoint = RuntimeFiles.for_settings(settings).endpoint()
-    assert endpoint is not None
-    headers = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
-    uds = None if endpoint.uds is None else str(endpoint.uds)
-    transport = httpx2.AsyncHTTPTransport(uds=uds)
-    return httpx2.AsyncClient(base_url=endpoint.url, headers=headers, transport=transport)
 
 
 def main(
@@ -246,12 +174,12 @@ def main(
 
 def _peer_servers(
     program: Path, file: Path, checkpoint: Path, max_prompt: int
-) -> dict[str, _PeerServer]:
+) -> dict[str, PeerServer]:
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     threads = num_decode_threads(parameter_count(config))
     context = min(int(config["n_positions"]), 2 * max_prompt)
     return {
-        name: _PeerServer(program, file, context, max_prompt, threads, suffix_first)
+        name: PeerServer(program, file, context, max_prompt, threads, suffix_first)
         for name, suffix_first in (("psm", False), ("spm", True))
     }
 

@@ -127,11 +127,17 @@ def _table(totals: Summary, all_counts: Sequence[TypingCounts]) -> Table:
     table = Table(
         title=f"{totals.passages} passages typed", title_justify="left", show_header=False
     )
+    for name, value in _rows(totals, all_counts):
+        table.add_row(name, value)
+    return table
+
+
+def _rows(totals: Summary, all_counts: Sequence[TypingCounts]) -> tuple[tuple[str, str], ...]:
     accepted = Counter[str]()
     for counts in all_counts:
         accepted.update(counts.accepted)
     parts = ", ".join(f"{count} {part}" for part, count in accepted.items())
-    for name, value in (
+    return (
         ("keys without suggestions", f"{totals.plain_keys}"),
         ("keys pressed", f"{totals.keys}"),
         ("keys saved", f"{totals.saved:.1%}"),
@@ -153,9 +159,7 @@ def _table(totals: Summary, all_counts: Sequence[TypingCounts]) -> Table:
         ("doubled a bracket", f"{totals.doubled}"),
         ("repeated the text after the cursor", f"{totals.repeated}"),
         ("broke a file that parsed", _share(totals.broke, totals.parsed)),
-    ):
-        table.add_row(name, value)
-    return table
+    )
 
 
 def _share(part: int, whole: int) -> str:

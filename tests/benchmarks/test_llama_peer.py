@@ -5,19 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.common import PEER_VARIABLE
+from benchmarks.common import PEER_VARIABLE, load_ours
 from benchmarks.peer_process import LlamaCpp
 from benchmarks.stepped_scheduler import ids_of, run_alone
 from engine.api import GenerationRequest
-from engine.loading.load import load
-from engine.settings import EngineSettings
 
 
 def test_llama_cpp_generates_the_same_ids(tmp_path: Path) -> None:
     python = os.environ.get(PEER_VARIABLE)
     if python is None:
         pytest.skip(f"optional: set {PEER_VARIABLE} to a Python that has llama-cpp-python")
-    model = load(EngineSettings(model="demo"), lambda *_: None).model
+    model = load_ours("demo", "auto")
     prompt = tuple(model.tokenizer.encode("def mean(numbers):\n    total = 0\n"))
     expected = ids_of(run_alone(model, GenerationRequest(prompt, 40)))
     peer = LlamaCpp(Path(python), "demo", "f32", tmp_path)

@@ -72,13 +72,13 @@ class TypingCounts:
     """Number of accepted characters, without white space at line ends and beginnings."""
     calls: int = 0
     """Number of requests to the model."""
-    answers: dict[str, int] = field(default_factory=dict)
+    results: dict[str, int] = field(default_factory=dict)
     """Key presses after the first suggestion, by the source of the result.
 
     The source is `late` if no result arrived before the next key press.
     """
-    helped: dict[str, int] = field(default_factory=dict)
-    """The part of `answers` with a suggestion."""
+    results_with_suggestion: dict[str, int] = field(default_factory=dict)
+    """The part of `results` with a suggestion."""
     shown: list[ShownSuggestion] = field(default_factory=list)
     """Suggestions that appeared before the next key press and were not on the screen already."""
 

@@ -110,32 +110,35 @@ class Summary:
 def summarize(all_counts: Sequence[TypingCounts]) -> Summary:
     """Return the summary of typing several passages."""
     shown = [suggestion for counts in all_counts for suggestion in counts.shown]
-    answers, helped = Counter[str](), Counter[str]()
+    results, with_suggestion = Counter[str](), Counter[str]()
     for counts in all_counts:
-        answers.update(counts.answers)
-        helped.update(counts.helped)
-    plain, keys = sum(t.plain_keys for t in all_counts), sum(t.keys for t in all_counts)
-    kept = sum(t.accepted_characters for t in all_counts)
-    calls = sum(t.calls for t in all_counts)
+        results.update(counts.results)
+        with_suggestion.update(counts.results_with_suggestion)
+    plain_keys = sum(counts.plain_keys for counts in all_counts)
+    keys = sum(counts.keys for counts in all_counts)
+    accepted = sum(counts.accepted_characters for counts in all_counts)
+    calls = sum(counts.calls for counts in all_counts)
     times = sorted(suggestion.milliseconds for suggestion in shown)
-    after = answers.total()
+    num_keys = results.total()
+    num_without_model = sum(results[name] for name in WITHOUT_MODEL)
+    num_suggested_without_model = sum(with_suggestion[name] for name in WITHOUT_MODEL)
     return Summary(
         passages=len(all_counts),
-        plain_keys=plain,
+        plain_keys=plain_keys,
         keys=keys,
-        saved=1 - keys / max(1, plain),
+        saved=1 - keys / max(1, plain_keys),
         shown=len(shown),
         kept_whole=sum(suggestion.kept == AcceptedPart.WHOLE for suggestion in shown),
         kept_in_part=sum(
             suggestion.kept in (AcceptedPart.LINE, AcceptedPart.WORD) for suggestion in shown
         ),
-        accepted_characters=kept,
+        accepted_characters=accepted,
         calls=calls,
-        calls_per_kept=_share(calls, kept),
-        keys_after_first=after,
-        without_model=_share(sum(answers[name] for name in WITHOUT_MODEL), after),
-        helped_without_model=_share(sum(helped[name] for name in WITHOUT_MODEL), helped.total()),
-        late=_share(answers[LATE], after),
+        calls_per_kept=_share(calls, accepted),
+        keys_after_first=num_keys,
+        without_model=_share(num_without_model, num_keys),
+        helped_without_model=_share(num_suggested_without_model, with_suggestion.total()),
+        late=_share(results[LATE], num_keys),
         p50_ms=percentile(times, 0.5) if times else None,
         p95_ms=percentile(times, 0.95) if times else None,
         doubled=sum(suggestion.doubled for suggestion in shown),

@@ -142,9 +142,9 @@ class Typist:
         ghost = await self._editor.press(key, pause, removed=removed, text_after=text_after)
         if is_after_first:
             source = LATE if ghost is None else ghost.source
-            _count(self.counts.answers, source)
+            _count(self.counts.results, source)
             if ghost is not None and ghost.text:
-                _count(self.counts.helped, source)
+                _count(self.counts.results_with_suggestion, source)
         agrees = self._on_screen.startswith(key)
         rest_on_screen = self._on_screen[len(key) :] if agrees else ""
         if ghost is not None and ghost.text and ghost.text != rest_on_screen:

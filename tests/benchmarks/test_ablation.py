@@ -57,9 +57,9 @@ async def test_without_typed_through_the_model_is_asked_more_often() -> None:
     complete, _ = await type_passage(BY_NAME["nothing"], wrong_at_the_end)
     without, _ = await type_passage(BY_NAME["typed-through"], wrong_at_the_end)
     assert without.calls > complete.calls
-    assert sum(without.answers.values()) > 0
-    assert "typed through" in complete.answers
-    assert "typed through" not in without.answers
+    assert sum(without.results.values()) > 0
+    assert "typed through" in complete.results
+    assert "typed through" not in without.results
 
 
 async def test_doubled_brackets_are_counted_if_nothing_prevents_them() -> None:
@@ -80,7 +80,7 @@ async def test_the_clock_skips_idle_pauses() -> None:
     """At one second per key, the passage would take half a minute."""
     counts, editor = await type_passage(BY_NAME["nothing"], lambda _: "nothing like it\n", gap=1.0)
     assert editor.skipped_s > 0.8 * counts.keys
-    assert counts.answers.get("late", 0) == 0
+    assert counts.results.get("late", 0) == 0
 
 
 async def test_context_has_other_files_but_never_the_answer(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ async def test_a_suggestion_that_stays_on_the_screen_counts_once() -> None:
 
     _, counts = await typed(suggest, AcceptedPart.WHOLE)
     assert len(counts.shown) == 1
-    assert sum(counts.answers.values()) == counts.keys - len(["    ", "i", "f"])
+    assert sum(counts.results.values()) == counts.keys - len(["    ", "i", "f"])
 
 
 pieces = st.text(st.sampled_from("ab =()[]{}\"':\n #"), max_size=30)

@@ -21,12 +21,6 @@ rounded to that type as well.
 LANES = 16
 """Rows of a block of weights. Widths must be multiples of it."""
 
-MAX_ROWS = 32
-"""Maximum rows of a step for several sequences: `MAX_ROWS` in step.cpp.
-
-A step with more rows must belong to one sequence.
-"""
-
 CachePointers = Array[c_void_p]
 """Addresses of a KV cache's buffers: keys of each layer, then values of each layer."""
 

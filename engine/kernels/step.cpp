@@ -27,7 +27,8 @@ struct Model {
   const void *positions;  // (positions, width), of the cache's kind
 };
 
-constexpr int MAX_ROWS = 32;  // of a step for several sequences
+// Maximum rows of a step for several sequences: DECODE_ROWS in engine/network/batch.py.
+constexpr int MAX_ROWS = 32;
 
 static void layer_norm(const float *x, const Norm &norm, int width, float epsilon, float *y) {
   Floats sums{}, squares{};

@@ -34,9 +34,12 @@ def read_weights(
 ) -> Weights:
     """Return the weights of a multi-query GPTBigCode.
 
-    `dtype` is the type of the computation, and of the matrices unless `bits` is given. `report` is
-    called with the share that has been read, 0 to 1. Raises SafetensorError, OSError, ValueError or
-    KeyError for damaged files, and RuntimeError or MemoryError if memory runs out.
+    `dtype` is the type of the computation, and of the matrices unless `bits` is given. Quantised
+    products use the kernels of `backend`. `report` is called with the share that has been read,
+    0 to 1.
+
+    Raises SafetensorError, OSError, ValueError or KeyError for damaged files, and RuntimeError or
+    MemoryError if memory runs out.
     """
     files = _Files(path)
     num_tensors = 12 * int(config["n_layer"]) + 4

@@ -42,10 +42,13 @@ async def engine(tiny_checkpoint: Path, shelf: Path) -> AsyncIterator[LocalEngin
     await engine.aclose()
 
 
-async def write(
-    engine: LocalEngine, adapter: str | None, priority: Priority = Priority.COMPLETION
+async def generate(
+    engine: LocalEngine,
+    adapter: str | None,
+    priority: Priority = Priority.COMPLETION,
+    prompt: tuple[int, ...] = PROMPT,
 ) -> list[int]:
-    request = GenerationRequest(PROMPT, 12, adapter=adapter, priority=priority)
+    request = GenerationRequest(prompt, 12, adapter=adapter, priority=priority)
     return [id_ async for chunk in engine.stream(request) for id_ in chunk.ids]
 
 
@@ -55,16 +58,16 @@ async def write(
 async def test_the_output_equals_that_of_peft(
     engine: LocalEngine, tiny_checkpoint: Path, tmp_path: Path, targets: list[str], rslora: bool
 ) -> None:
-    plain = await write(engine, None)
+    plain = await generate(engine, None)
     expected = make_adapter(tiny_checkpoint, tmp_path / "a", seed=1, targets=targets, rslora=rslora)
     install(tmp_path / "a", "mine", note(tiny_checkpoint))
-    with_adapter = await write(engine, "mine")
+    with_adapter = await generate(engine, "mine")
     assert with_adapter == expected[: len(with_adapter)]
     assert with_adapter != plain
     # Requests with and without an adapter do not share KV caches.
-    assert await write(engine, None) == plain
-    assert await write(engine, "mine") == with_adapter
-    assert await write(engine, "mine", Priority.CHAT) == with_adapter
+    assert await generate(engine, None) == plain
+    assert await generate(engine, "mine") == with_adapter
+    assert await generate(engine, "mine", Priority.CHAT) == with_adapter
 
 
 async def test_tuning_again_takes_effect_immediately(
@@ -73,7 +76,7 @@ async def test_tuning_again_takes_effect_immediately(
     for seed in (1, 2):
         expected = make_adapter(tiny_checkpoint, tmp_path / str(seed), seed=seed)
         install(tmp_path / str(seed), "mine", note(tiny_checkpoint))
-        output = await write(engine, "mine")
+        output = await generate(engine, "mine")
         assert output == expected[: len(output)]
 
 
@@ -99,17 +102,17 @@ async def test_an_unusable_adapter_is_refused_and_the_engine_keeps_running(
     install(tmp_path / "b", "misfit", note(tiny_checkpoint))
     install(tmp_path / "a", "broken", note(tiny_checkpoint))
     (tmp_path / "adapters" / "broken" / "adapter_model.safetensors").write_bytes(b"x")
-    for name, word in (
+    for name, message in (
         ("none", "others|misfit"),
         ("others", "some/model"),
         ("misfit", "shapes"),
         ("broken", "cannot be used"),
     ):
-        with pytest.raises(RequestError, match=word):
-            await write(engine, name)
+        with pytest.raises(RequestError, match=message):
+            await generate(engine, name)
     with pytest.raises(ConfigurationError):
-        await write(engine, "../../etc")
-    assert await write(engine, None)
+        await generate(engine, "../../etc")
+    assert await generate(engine, None)
 
 
 async def test_the_model_name_selects_the_adapter_over_http(
@@ -119,8 +122,8 @@ async def test_the_model_name_selects_the_adapter_over_http(
     install(tmp_path / "a", "mine", note(tiny_checkpoint))
     transport = httpx2.ASGITransport(app=create_app(engine))
     async with httpx2.AsyncClient(transport=transport, base_url="http://engine") as http:
-        listed = (await http.get("/v1/models")).json()["data"]
-        assert [(entry["id"], entry.get("parent")) for entry in listed] == [
+        models = (await http.get("/v1/models")).json()["data"]
+        assert [(entry["id"], entry.get("parent")) for entry in models] == [
             (str(tiny_checkpoint), None),
             ("mine", str(tiny_checkpoint)),
         ]
@@ -130,16 +133,16 @@ async def test_the_model_name_selects_the_adapter_over_http(
             "temperature": 0,
             "return_token_ids": True,
         }
-        for choice in ({"model": "mine"}, {"model": "any", "adapter": "mine"}):
-            answer = (await http.post("/v1/completions", json={**body, **choice})).json()
-            output = answer["choices"][0]["token_ids"]
+        for fields in ({"model": "mine"}, {"model": "any", "adapter": "mine"}):
+            response = (await http.post("/v1/completions", json={**body, **fields})).json()
+            output = response["choices"][0]["token_ids"]
             assert output == expected[: len(output)]
         refused = await http.post("/v1/completions", json={**body, "adapter": "none"})
         assert refused.status_code == 400
         assert "no adapter 'none'" in refused.json()["error"]["message"]
 
 
-def with_tokens(base: Path, folder: Path) -> tuple[list[int], list[int]]:
+def make_adapter_with_tokens(base: Path, folder: Path) -> tuple[list[int], list[int]]:
     """Write an adapter that adds two tokens; return a prompt with one of them and its output."""
     torch.manual_seed(7)
     model = GPTBigCodeForCausalLM.from_pretrained(base)
@@ -178,15 +181,15 @@ def with_tokens(base: Path, folder: Path) -> tuple[list[int], list[int]]:
 async def test_an_adapter_may_add_tokens(
     engine: LocalEngine, tiny_checkpoint: Path, shelf: Path, tmp_path: Path
 ) -> None:
-    prompt, expected = with_tokens(tiny_checkpoint, tmp_path / "made")
-    plain = await write(engine, None)
+    prompt, expected = make_adapter_with_tokens(tiny_checkpoint, tmp_path / "made")
+    plain = await generate(engine, None)
     install(tmp_path / "made", "talk", AdapterNote("tiny", fingerprint(tiny_checkpoint)))
     request = GenerationRequest(tuple(prompt), 12, adapter="talk", logprobs=2)
     chunks = [chunk async for chunk in engine.stream(request)]
     assert [id_ for chunk in chunks for id_ in chunk.ids] == expected
-    assert await write(engine, None) == plain
+    assert await generate(engine, None) == plain
     with pytest.raises(RequestError, match="outside the model's vocabulary"):
-        await write_on(engine, tuple(prompt), None)
+        await generate(engine, None, prompt=tuple(prompt))
     assert (await engine.tokenizer("talk")).special_id("<|end|>") == prompt[len(PROMPT)] + 1
     assert (await engine.tokenizer()).special_id("<|end|>") != prompt[len(PROMPT)] + 1
 
@@ -194,19 +197,14 @@ async def test_an_adapter_may_add_tokens(
 async def test_token_rows_of_another_width_are_refused(
     engine: LocalEngine, tiny_checkpoint: Path, shelf: Path, tmp_path: Path
 ) -> None:
-    with_tokens(tiny_checkpoint, tmp_path / "made")
+    make_adapter_with_tokens(tiny_checkpoint, tmp_path / "made")
     file = tmp_path / "made" / WEIGHTS_FILE
     tensors = load_file(file)
     (rows,) = [name for name in tensors if "trainable_tokens_delta" in name]
     save_file({**tensors, rows: tensors[rows][:, :3].contiguous()}, file)
     install(tmp_path / "made", "odd", AdapterNote("tiny", fingerprint(tiny_checkpoint)))
     with pytest.raises(RequestError, match="width"):
-        await write(engine, "odd")
-
-
-async def write_on(engine: LocalEngine, prompt: tuple[int, ...], adapter: str | None) -> list[int]:
-    request = GenerationRequest(prompt, 12, adapter=adapter)
-    return [id_ async for chunk in engine.stream(request) for id_ in chunk.ids]
+        await generate(engine, "odd")
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int4"])

@@ -1,6 +1,7 @@
-"""Every way a checkpoint can be wrong ends in an error that says what to do."""
+"""Loading a checkpoint: every failure raises an error that says what to do."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from engine.settings import EngineSettings
 from tests.checkpoint_maker import edit_json, make_checkpoint, write_tokenizer
 from training.tokenizer import SPECIAL_TOKENS
 
+FailDownload = Callable[[Exception], None]
+
 
 def load_quietly(path: Path | str, **settings: Any) -> LoadedModel:
     return load(EngineSettings(model=str(path), **settings), lambda *_: None).model
@@ -39,7 +42,7 @@ def checkpoint(tmp_path: Path) -> Path:
     return make_checkpoint(tmp_path / "model")
 
 
-def test_the_layout_is_starcoders(checkpoint: Path) -> None:
+def test_the_sample_checkpoint_has_starcoders_layout(checkpoint: Path) -> None:
     loaded = load_quietly(checkpoint)
     tokenizer = loaded.tokenizer
     assert [tokenizer.special_id(name) for name in SPECIAL_TOKENS] == list(range(19))
@@ -57,22 +60,22 @@ def test_progress_is_reported(checkpoint: Path) -> None:
     assert any("loading" in activity for activity in reported)
 
 
-def only_pickles(path: Path) -> None:
+def replace_with_pickle(path: Path) -> None:
     for file in path.glob("*.safetensors*"):
         file.unlink()
     torch.save({}, path / "pytorch_model.bin")
 
 
-def truncated(path: Path) -> None:
+def truncate_shard(path: Path) -> None:
     shard = sorted(path.glob("model-*.safetensors"))[0]
     shard.write_bytes(shard.read_bytes()[:1000])
 
 
-def shard_missing(path: Path) -> None:
+def remove_shard(path: Path) -> None:
     sorted(path.glob("model-*.safetensors"))[-1].unlink()
 
 
-def digits_together(path: Path) -> None:
+def join_digits(path: Path) -> None:
     content = json.loads((path / "tokenizer.json").read_text())
     content["pre_tokenizer"] = content["pre_tokenizer"]["pretokenizers"][1]
     content["model"]["vocab"]["20"] = len(content["model"]["vocab"])
@@ -81,10 +84,10 @@ def digits_together(path: Path) -> None:
 
 
 BROKEN = [
-    (only_pickles, UnsupportedModelError, "safetensors"),
-    (truncated, UnsupportedModelError, "download the model again"),
-    (shard_missing, UnsupportedModelError, "download the model again"),
-    (digits_together, UnsupportedModelError, "digits one by one"),
+    (replace_with_pickle, UnsupportedModelError, "safetensors"),
+    (truncate_shard, UnsupportedModelError, "download the model again"),
+    (remove_shard, UnsupportedModelError, "download the model again"),
+    (join_digits, UnsupportedModelError, "digits one by one"),
     (lambda p: (p / "config.json").unlink(), ModelNotFoundError, "no config.json"),
     (lambda p: (p / "config.json").write_text("{"), UnsupportedModelError, "damaged"),
     (lambda p: (p / "config.json").write_text("{}"), UnsupportedModelError, "what model it is"),
@@ -94,37 +97,37 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("damage", "error", "words"), BROKEN)
-def test_a_broken_checkpoint_says_what_is_wrong(
-    checkpoint: Path, damage: Any, error: type[ModelError], words: str
+@pytest.mark.parametrize(("damage", "error", "message"), BROKEN)
+def test_the_error_of_a_broken_checkpoint_says_what_is_wrong(
+    checkpoint: Path, damage: Callable[[Path], object], error: type[ModelError], message: str
 ) -> None:
     damage(checkpoint)
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=message):
         load_quietly(checkpoint)
 
 
-def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match="no directory"):
         load_quietly(tmp_path / "nothing")
 
 
-def test_a_hub_model_that_is_not_on_disk_offline() -> None:
+def test_offline_a_model_that_is_not_on_disk_is_an_error() -> None:
     with pytest.raises(ModelNotFoundError, match="offline"):
         load_quietly("bigcode/starcoder", offline=True)
 
 
 @pytest.fixture
-def hub_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Let the hub refuse with the library's own errors; nothing of it is reached in tests."""
+def fail_download(monkeypatch: pytest.MonkeyPatch) -> FailDownload:
+    """Make downloads fail with an error of the hub's library, without using the network."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
-    def plant(error: Exception) -> None:
+    def fail_with(error: Exception) -> None:
         def refuse(*_: Any, local_files_only: bool = False, **__: Any) -> str:
             raise (FileNotFoundError() if local_files_only else error)
 
         monkeypatch.setattr(hub, "snapshot_download", refuse)
 
-    return plant
+    return fail_with
 
 
 def http_error(kind: Any) -> Exception:
@@ -135,26 +138,26 @@ def http_error(kind: Any) -> Exception:
     return error
 
 
-def test_a_gated_model_names_the_two_steps(hub_answers: Any) -> None:
-    hub_answers(http_error(GatedRepoError))
+def test_the_error_of_a_gated_model_names_both_steps(fail_download: FailDownload) -> None:
+    fail_download(http_error(GatedRepoError))
     with pytest.raises(ModelAccessError, match=r"licence.*hf auth login"):
         load_quietly("bigcode/starcoder")
 
 
-def test_an_unknown_model_asks_for_the_spelling(hub_answers: Any) -> None:
-    hub_answers(http_error(RepositoryNotFoundError))
+def test_the_error_of_an_unknown_model_suggests_the_spelling(fail_download: FailDownload) -> None:
+    fail_download(http_error(RepositoryNotFoundError))
     with pytest.raises(ModelNotFoundError, match="spelling"):
         load_quietly("bigcode/starcodr")
 
 
-def test_no_network_names_what_is_here(hub_answers: Any) -> None:
-    hub_answers(ConnectionError("no route"))
+def test_without_network_the_hub_cannot_be_reached(fail_download: FailDownload) -> None:
+    fail_download(ConnectionError("no route"))
     with pytest.raises(ModelNotFoundError, match="cannot be reached"):
         load_quietly("bigcode/starcoder")
 
 
-def in_hub_cache(cache: Path, repo: str) -> Path:
-    """Lay a model out as the hub's cache does."""
+def make_in_hub_cache(cache: Path, repo: str) -> Path:
+    """Write a model in the layout of the hub's cache."""
     folder = cache / f"models--{repo.replace('/', '--')}"
     commit = "0" * 40
     (folder / "refs").mkdir(parents=True)
@@ -166,42 +169,42 @@ def test_a_hub_model_on_disk_needs_no_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    path = in_hub_cache(tmp_path, "bigcode/tiny")
-    # The library reads its cache folder when it is imported: name it in the call instead.
-    real = hub.snapshot_download
+    path = make_in_hub_cache(tmp_path, "bigcode/tiny")
+    # The library reads its cache folder at import, so the call has to name the folder.
+    download = hub.snapshot_download
     monkeypatch.setattr(
-        hub, "snapshot_download", lambda *a, **k: real(*a, **k, cache_dir=str(tmp_path))
+        hub, "snapshot_download", lambda *a, **k: download(*a, **k, cache_dir=str(tmp_path))
     )
     loaded = load_quietly("bigcode/tiny", offline=True)
     assert loaded.info.model == "bigcode/tiny"
-    shard_missing(path)
+    remove_shard(path)
     with pytest.raises(ModelNotFoundError, match="offline"):
         load_quietly("bigcode/tiny", offline=True)
 
 
-def test_a_device_that_is_not_there(checkpoint: Path) -> None:
+def test_a_missing_device_is_an_error(checkpoint: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("optional: needs a machine without a GPU")
     with pytest.raises(ConfigurationError, match="no such device"):
         load_quietly(checkpoint, device="cuda")
 
 
-def test_a_smaller_window_and_one_too_large(checkpoint: Path) -> None:
+def test_a_window_can_be_smaller_than_the_models_but_not_larger(checkpoint: Path) -> None:
     assert load_quietly(checkpoint, context_window=64).context_window == 64
     with pytest.raises(ConfigurationError, match="512"):
         load_quietly(checkpoint, context_window=1000)
 
 
-def test_a_model_partly_on_disk_writes_the_same(checkpoint: Path, tmp_path: Path) -> None:
-    """accelerate's offloading is the same code for CPU and disk; disk needs no GPU to try."""
-    places = dict.fromkeys(
+def test_a_model_partly_on_disk_generates_the_same_output(checkpoint: Path, tmp_path: Path) -> None:
+    """accelerate offloads to CPU and disk with the same code; offloading to disk needs no GPU."""
+    devices = dict.fromkeys(
         ["transformer.wte", "transformer.wpe", "transformer.h.0", "transformer.ln_f", "lm_head"],
         "cpu",
     )
     model = AutoModelForCausalLM.from_pretrained(
         checkpoint,
         dtype=torch.float32,
-        device_map={**places, "transformer.h.1": "disk"},
+        device_map={**devices, "transformer.h.1": "disk"},
         offload_folder=tmp_path / "offloaded",
     )
     assert next(model.transformer.h[1].parameters()).device.type == "meta"
@@ -212,11 +215,11 @@ def test_a_model_partly_on_disk_writes_the_same(checkpoint: Path, tmp_path: Path
     assert ids_of(run_alone(offloaded, request)) == ids_of(run_alone(plain, request))
 
 
-def test_balanced_loads_where_there_is_no_gpu(checkpoint: Path) -> None:
+def test_balanced_works_without_a_gpu(checkpoint: Path) -> None:
     assert load_quietly(checkpoint, device="balanced").info.device == "balanced"
 
 
-def test_a_tokenizer_alone_is_no_model(tmp_path: Path) -> None:
+def test_a_folder_with_only_a_tokenizer_is_an_error(tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
     with pytest.raises(ModelNotFoundError):
         load_quietly(tmp_path)

@@ -1,1 +1,1 @@
-"""Holds the model: loading, decoding, the HTTP server and its client. Knows nothing of editors."""
+"""The engine, which holds the model: loading, decoding, the HTTP server and its clients."""

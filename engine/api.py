@@ -30,11 +30,11 @@ class Priority(IntEnum):
     COMPLETION = 0
     CHAT = 1
     PREFETCH = 2
-    """A speculative request; nobody is waiting for its output."""
+    """Priority of a speculative request, whose output nobody waits for yet."""
 
 
 class FinishReason(StrEnum):
-    """Why an output ended, with the values of OpenAI's API."""
+    """Reason for the end of an output, with the values of OpenAI's API."""
 
     STOP = "stop"
     """The output reached a stop id or stop text, which is not part of the output."""
@@ -44,7 +44,7 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen from the logits. The default is greedy."""
+    """Parameters for choosing the next token from the logits; the default is greedy."""
 
     temperature: float = 0.0
     """Temperature; 0 takes the likeliest token, larger values flatten the distribution."""
@@ -154,7 +154,7 @@ class Chunk:
     server that is not ours does not report offsets.
     """
     finish: FinishReason | None = None
-    """Why the output ended; set in the last chunk only."""
+    """Reason for the end of the output; set in the last chunk only."""
     usage: Usage | None = None
     """Cost of the request; set in the last chunk only."""
 
@@ -215,7 +215,7 @@ class Message:
     """One turn of a dialogue."""
 
     role: str
-    """`system`, `user` or `assistant`."""
+    """Author of the message: `system`, `user` or `assistant`."""
     content: str
 
 

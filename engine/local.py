@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """What exists once the model is loaded."""
+    """The objects that exist once the model is loaded."""
 
     model: LoadedModel
     adapters: AdapterShelf

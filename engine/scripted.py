@@ -30,7 +30,7 @@ from engine.errors import PromptTooLongError
 from engine.tokenizer import Tokenizer
 
 Script = Callable[[GenerationRequest], str]
-"""Returns the output for a request, without the forced prefix."""
+"""Function that returns the output for a request, without the forced prefix."""
 
 _SPECIAL = (
     "<|endoftext|>",

@@ -18,7 +18,7 @@ DEMO_MODEL = "demo"
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """Which model an engine loads, and how.
+    """The model that an engine loads, and the options of loading it.
 
     Language servers with equal settings share one engine process.
     """
@@ -35,7 +35,7 @@ class EngineSettings:
     else int4.
     """
     device: Device = "auto"
-    """`auto` uses a GPU if the model fits; `balanced` spreads it over GPUs, CPU and disk."""
+    """Device. `auto` is a GPU if the model fits; `balanced` spreads it over GPUs, CPU and disk."""
     draft_model: str | None = None
     """Hub id or directory of a smaller model with the same vocabulary that proposes draft
     tokens."""

@@ -1,4 +1,4 @@
-"""Where on this machine the engine for given settings listens."""
+"""The address at which the engine for given settings listens on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many draft tokens pay off: the number that gives the most tokens per millisecond."""
+"""Chooses the number of draft tokens that gives the most tokens per millisecond."""
 
 from __future__ import annotations
 

@@ -60,7 +60,9 @@ class DraftModel:
         """Milliseconds that prefilling may take now."""
 
     def start(self, prompt: Sequence[int], num_known: int, large: StepCosts) -> ModelDraft | None:
-        """Start drafting for a request, of whose prompt the large model knows `num_known` tokens.
+        """Start drafting for a request.
+
+        `num_known` is the number of prompt tokens in the large model's KV cache.
 
         Returns None if the prompt does not fit or memory runs out; the request then gets no draft
         tokens from this model.

@@ -190,8 +190,8 @@ class CallerDraft:
     def follow(self, id_: int, last_ids: Sequence[int]) -> None:
         """Record a token of the output, whose last few ids, `id_` included, are `last_ids`.
 
-        An output that has left the draft may return to it: after an insertion to the place where it
-        left, and after a deletion to a later place.
+        An output that has left the draft may return to it. After an insertion it returns to the
+        place where it left; after a deletion it returns to a later place.
         """
         index = self._next
         if index is not None and index < len(self._ids) and self._ids[index] == id_:

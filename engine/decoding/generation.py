@@ -24,7 +24,7 @@ from engine.network.model import LoadedModel
 
 @dataclass(frozen=True, slots=True)
 class DecodingContext:
-    """What all requests to one model share while they are decoded."""
+    """The objects that all requests to one model share while they are decoded."""
 
     model: LoadedModel
     vocabulary: Vocabulary

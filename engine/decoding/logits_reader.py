@@ -22,7 +22,7 @@ prompt."""
 
 
 class LogitsRequest(NamedTuple):
-    """What a sequence needs from the logits of its step."""
+    """The values that a sequence needs from the logits of its step."""
 
     num_top: int | None = None
     """Number of likeliest alternatives to report per token; None for no log-probabilities."""

@@ -1,4 +1,4 @@
-"""From logits to the next token ids of one request: repetition penalty, truncation, sampling.
+"""Chooses the next token ids of one request: repetition penalty, truncation, sampling.
 
 All of it runs where the logits are. The only random input is one uniform number per token, drawn on
 the CPU: the inverse of the cumulative distribution maps it to a token.

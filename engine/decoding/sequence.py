@@ -24,7 +24,7 @@ class Step(NamedTuple):
     num_logits: int = 1
     """Number of ids, from the last, whose logits are needed."""
     logits_request: LogitsRequest | None = None
-    """What to read from these logits; None for the logits alone."""
+    """Values to read from these logits; None for the logits alone."""
 
 
 Steps = Generator[Step, TokenChoices, None]
@@ -48,7 +48,7 @@ class TokenSequence:
         return 0 if self._step is None else len(self._step.ids) - self._num_computed
 
     def next_entry(self, max_rows: int) -> tuple[BatchEntry, LogitsRequest | None]:
-        """Return the next part of the current step, and what to read from its logits.
+        """Return the next part of the current step, and the request for its logits.
 
         The part has at most `max_rows` ids, but ids whose logits are needed stay together.
         """

@@ -29,8 +29,10 @@ _MAX_VISITS = 12
 """Maximum number of tokenizations that are visited. The tokenizer's own is always among them."""
 
 _SAMPLING_SLACK = 3.0
-"""When sampling, tokenizations this many nats less likely than the best are not visited: they have
-5% of its probability."""
+"""Maximum distance of a visited tokenization from the best one, in nats, when sampling.
+
+A tokenization at this distance has 5 % of the best one's probability.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,11 +85,10 @@ class Vocabulary:
     def can_continue(self, id_: int, rest: bytes) -> bool:
         """Return whether a text that continues with `rest` may be tokenized with a cut after `id_`.
 
-        Between two letters that depends on the merges. Byte-level BPE tokenizes a text such that
-        each two neighbouring tokens are the tokenization of their own text (van Antwerpen and
-        Neubeck 2024, "So many tokens, so little time", on the bpe crate). So one of the tokens that
-        agree with `rest` must be such a neighbour. The result is True where finding out would take
-        long.
+        Between two letters the answer depends on the tokenizer's merges. In byte-level BPE each two
+        neighbouring tokens are the tokenization of their own text (van Antwerpen and Neubeck 2024,
+        "So many tokens, so little time", on the bpe crate). So one of the tokens that agree with
+        `rest` must be such a neighbour of `id_`. The result is True if the search would take long.
         """
         key = id_, rest
         result = self._continues.get(key)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 FLOAT, BF16, BF16_DOT, INT8, INT4 = range(5)
-"""How numbers are stored: `Kind` in products.h.
+"""Number formats of weights and KV caches: `Kind` in products.h.
 
 BF16_DOT is bfloat16, too. Where the processor multiplies pairs of bfloat16 numbers, activations are
 rounded to that type as well.
@@ -26,7 +26,7 @@ CachePointers = Array[c_void_p]
 
 
 class Matrix(Structure):
-    """`Matrix` in products.h."""
+    """The C structure `Matrix` of products.h."""
 
     _fields_ = (
         ("kind", c_int32),
@@ -39,13 +39,13 @@ class Matrix(Structure):
 
 
 class _Norm(Structure):
-    """`Norm` in step.cpp."""
+    """The C structure `Norm` of step.cpp."""
 
     _fields_ = (("weight", c_void_p), ("bias", c_void_p))
 
 
 class _Layer(Structure):
-    """`Layer` in step.cpp."""
+    """The C structure `Layer` of step.cpp."""
 
     _fields_ = (
         ("norm_1", _Norm),
@@ -58,7 +58,7 @@ class _Layer(Structure):
 
 
 class _Model(Structure):
-    """`Model` in step.cpp."""
+    """The C structure `Model` of step.cpp."""
 
     _fields_ = (
         ("width", c_int32),
@@ -78,7 +78,7 @@ class _Model(Structure):
 
 
 class _Row(Structure):
-    """`StepRow` in chunks.h."""
+    """The C structure `StepRow` of chunks.h."""
 
     _fields_ = (("keys", c_void_p), ("values", c_void_p), ("position", c_int32))
 

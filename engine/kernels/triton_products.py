@@ -17,11 +17,11 @@ import triton.language as tl
 from torch import Tensor
 
 MAX_ROWS = 32
-"""Maximum rows of activations of `product`. For more, a dense product of wide weights is faster."""
+"""Maximum rows of activations of `product`. For more, a product of expanded weights is faster."""
 
 _BLOCK = 16
 TILES = ((1, 128, 1, 4), (16, 128, 2, 3), (MAX_ROWS, 64, 4, 3))
-"""For each maximum number of rows: words and blocks of weights in a tile, and pipeline stages.
+"""Tiles as (maximum rows, words of weights, blocks of weights, pipeline stages).
 
 With more rows, activations are read more often. So a program then computes more blocks. All tiles
 fit 64 KB of shared memory.
@@ -30,10 +30,10 @@ EXPANDED_COLUMNS = 256
 """Columns that a program of `expand_kernel` converts."""
 
 _MAGIC_BITS, _MAGIC_VALUE = tl.constexpr(0x4B000000), tl.constexpr(8388608.0)
-"""2^23 in float32, as bits and as value.
+"""The number 2^23 in float32, as bits and as value.
 
 Its lowest bits count units. A small integer put there becomes a float when 2^23 is subtracted. A
-conversion instruction takes a GPU at least four times as long.
+conversion instruction takes at least four times as long on a GPU.
 """
 
 

@@ -3,7 +3,7 @@
 The rows lie in buffers that grow in blocks, or in a fixed slot of an arena.
 
 Positions are absolute in StarCoder, so a row is valid only at the position for which it was
-computed. What a new request can reuse is exactly the longest common prefix of token ids.
+computed. A new request can reuse exactly the longest common prefix of token ids.
 """
 
 from __future__ import annotations

@@ -19,11 +19,13 @@ _MIN_COPIED_ROWS = 16
 that computes the rest of the prompt runs anyway."""
 
 _SMALL_LOSS = 64
-"""Number of rows that an idle cache may lose if it shares at least as many."""
+"""Number of rows that an idle cache may always lose, but no more than it shares with the prompt."""
 
 _LOSS_PER_SHARED_ROW = 0.25
-"""Number of rows that an idle cache may lose per shared row. The output of the previous keystroke
-is such a loss."""
+"""Number of rows that an idle cache may lose per row that it shares with the prompt.
+
+A typical loss is the output of the previous keystroke.
+"""
 
 _SHARE_OF_GPU, _SHARE_OF_CPU = 0.5, 0.1
 """Shares of the memory that is free after loading, which KV caches may take."""

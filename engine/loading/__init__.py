@@ -1,1 +1,1 @@
-"""From the name of a model to a network in memory."""
+"""Loading: finds the files of a named model and reads them into a network."""

@@ -19,7 +19,7 @@ from engine.machine import free_memory
 from engine.settings import AUTO_MODEL, DEMO_MODEL, EngineSettings
 
 Progress = Callable[[str, float | None], None]
-"""Called with a description of the current work and its completed share, 0 to 1 or None."""
+"""Function that receives the current work as text, and its completed share from 0 to 1, or None."""
 
 
 def locate(settings: EngineSettings, progress: Progress) -> tuple[str, Path]:

@@ -15,9 +15,9 @@ from engine.network.quantised import Bits
 from engine.settings import EngineSettings
 
 _FLOAT32_PARAMETERS = 1_000_000_000
-"""On a CPU, models with fewer parameters use float32.
+"""Number of parameters below which a model on a CPU uses float32.
 
-It is exact, and as fast as bfloat16 on processors that emulate bfloat16.
+float32 is exact, and as fast as bfloat16 on processors that emulate bfloat16.
 """
 
 _MIN_WINDOW = 1024
@@ -29,7 +29,7 @@ class MemoryPlan:
     """Data type and context window that a model is loaded with."""
 
     name: str
-    """Value of the setting `dtype` that means the same."""
+    """Value of the setting `dtype` that selects this plan's data type."""
     dtype: torch.dtype
     """Type of the computation."""
     bits: Bits | None
@@ -37,7 +37,7 @@ class MemoryPlan:
     window: int
     """Context window in tokens."""
     reason: str
-    """Why it differs from the best plan, for the user; empty for the best plan."""
+    """Reason why the plan is not the best one, for the user; empty for the best plan."""
 
 
 def candidate_plans(

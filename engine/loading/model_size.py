@@ -1,4 +1,4 @@
-"""How much memory a GPTBigCode model takes, computed from its `config.json`."""
+"""The memory that a GPTBigCode model takes, computed from its `config.json`."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from engine.settings import EngineSettings
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where a model is loaded from, and for which device."""
+    """The input of loading a model: its settings, directory, configuration and device."""
 
     settings: EngineSettings
     name: str
@@ -27,7 +27,7 @@ class ModelSource:
     path: Path
     config: dict[str, Any]
     device: str
-    """`cpu`, `cuda`, `mps` or `balanced`."""
+    """Device of the model: `cpu`, `cuda`, `mps` or `balanced`."""
     progress: Progress
 
 

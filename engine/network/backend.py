@@ -1,4 +1,4 @@
-"""What a network computes with on a CPU: compiled kernels and a number of threads."""
+"""The compiled kernels and the number of threads with which a network computes on a CPU."""
 
 from __future__ import annotations
 

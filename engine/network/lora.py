@@ -22,9 +22,9 @@ class LowRank:
     """The addition of an adapter to one product."""
 
     down: Tensor
-    """A (rank, in)."""
+    """The matrix A (rank, in)."""
     up: Tensor
-    """s B (out, rank)."""
+    """The matrix B times the scale s: (out, rank)."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the addition (..., out) for `x` (..., in)."""

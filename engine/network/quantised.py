@@ -35,7 +35,7 @@ Bits = Literal[8, 4]
 _BLOCK = 16
 """Number of rows in a block."""
 _COLUMNS = 32
-"""Columns are padded to a multiple of this number. In 4 bits it is also the size of a group."""
+"""Number to a multiple of which columns are padded. In 4 bits it is also the size of a group."""
 CHUNK_ROWS = 2048
 """Number of matrix rows that are quantised or expanded at a time, to bound temporary memory."""
 
@@ -163,8 +163,8 @@ def triton_products_for(bits: Bits, dtype: torch.dtype, device: torch.device) ->
 def is_fast_for_prefill(native: Native) -> bool:
     """Return whether the kernels are the fastest way to multiply many rows of activations.
 
-    They are not with a matrix unit, and torch may also be faster without wide vectors. Both need
-    weights that are expanded.
+    torch is faster on a processor with a matrix unit, and may be faster on one without wide
+    vectors. It then multiplies by expanded weights.
     """
     return native.is_fast_for_many_rows(INT8) and not torch.cpu._is_amx_tile_supported()
 

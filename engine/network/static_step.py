@@ -4,7 +4,7 @@ Every step of a bucket runs the same operations on the same addresses; `engine.n
 records them. A step has a few rows: the next token and draft tokens of one sequence, or single
 tokens of several. It is padded to the size of its bucket. All that differs from step to step is in
 one small input tensor: token ids, rows of the arena to write, positions, and the first row of each
-sequence. No operation in between asks the host.
+sequence. No operation in between waits for the host.
 
 A column for which a sequence has no row yet reads the arena's zero row, not old content of a slot:
 the weight of a masked column is 0, and 0 times a NaN in an old row would be NaN. Padding writes to
@@ -73,7 +73,7 @@ class StaticStep:
         self._weights, self._arena = weights, arena
         self._column_sizes = _column_sizes(arena.shape.capacity)
         self._inputs = torch.zeros(4, DECODE_ROWS, dtype=torch.int64, device=weights.device)
-        """One row each: token ids, arena rows to write, positions, first arena rows."""
+        """Four rows: token ids, arena rows to write, positions, first arena rows."""
         size = DECODE_ROWS, weights.tokens.shape[0]
         self._logits = torch.zeros(size, dtype=torch.float32, device=weights.device)
 

@@ -18,7 +18,7 @@ was measured with a model of 1B parameters on a CPU."""
 _LEARNING_RATE = 0.2
 """Weight of the newest duration in the moving average."""
 _MAX_OUTLIER = 4.0
-"""Durations above this multiple of the average are clipped: other programs caused them."""
+"""Multiple of the average above which a duration is clipped: other programs caused it."""
 
 
 class StepCosts:

@@ -37,22 +37,22 @@ class EndOfStream:
 
 
 JobEvent = Chunk | Scores | Exception | EndOfStream
-"""What a job emits: chunks or scores, at most one exception, and the end of the stream."""
+"""An event of a job: a chunk, scores, an exception (at most one), or the end of the stream."""
 
 
 @dataclass(eq=False)
 class Job:
-    """A request, and where its results go."""
+    """A request, and the function that receives its results."""
 
     request: GenerationRequest | ScoringRequest
     emit: Callable[[JobEvent], None]
-    """Called in the engine's thread with each event. It must not block."""
+    """Function that receives each event in the engine's thread. It must not block."""
     number: int
     """Position in the order of arrival."""
     arrived: float = field(default_factory=time.monotonic)
     """Time of arrival, in seconds of the monotonic clock."""
     cancelled: threading.Event = field(default_factory=threading.Event)
-    """Set by the caller when it does not need the rest of the output."""
+    """Event that the caller sets when it does not need the rest of the output."""
 
     @property
     def priority(self) -> Priority:

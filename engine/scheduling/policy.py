@@ -32,7 +32,7 @@ _CHATS_EVERY = 4
 """Number of steps with completions after which chats take part in one."""
 
 _CHEAP = 1.1
-"""Chats take part in every step if it then takes at most this multiple of the time."""
+"""Maximum factor by which chats may lengthen a step without having to wait for their turn."""
 
 MAX_WAIT_S = 0.5
 """Seconds after which a completion comes before newer ones."""
@@ -68,7 +68,7 @@ class PrefillChunk:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """What the next step computes."""
+    """The work of the next step."""
 
     decode_batch: tuple[int, ...]
     """Indexes of the sequences whose current step is completed, in one forward pass."""
@@ -79,7 +79,7 @@ class StepPlan:
 def select_next_step(
     running: Sequence[RunningSequence], max_tokens: int, *, is_chat_turn: bool
 ) -> StepPlan:
-    """Return what the next step computes for the running sequences, at least one.
+    """Return the plan of the next step for the running sequences, of which there is at least one.
 
     `max_tokens` is the number of tokens that a step may have without a noticeable delay. With
     `is_chat_turn` chats take part although completions are running.

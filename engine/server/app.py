@@ -23,7 +23,7 @@ from engine.server.responses import ClientDisconnected
 log = logging.getLogger(__name__)
 
 _CLIENT_CLOSED_REQUEST = 499
-"""nginx's status for a response that no client receives."""
+"""Status code of nginx for a response that no client receives."""
 
 
 async def health(request: Request) -> Response:

@@ -31,7 +31,7 @@ from engine.server.wire import JsonObject
 from engine.tokenizer import Tokenizer
 
 RenderChat = Callable[[Sequence[Message], Tokenizer, str], RenderedChat]
-"""Renders messages to prompt ids, given the tokenizer and the model's own chat template.
+"""Function that renders messages to prompt ids, with the tokenizer and the model's chat template.
 
 Raises RequestError for a conversation that the model cannot continue.
 """

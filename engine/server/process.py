@@ -35,7 +35,7 @@ FAILED_GRACE_S = 30.0
 _CHECK_EVERY_S = 0.5
 _GRACEFUL_SHUTDOWN_S = 3
 _SWITCH_INTERVAL_S = 0.0005
-"""Python's switch interval: how long the event loop may keep the interpreter from the engine.
+"""Python's switch interval: seconds for which the event loop may keep the interpreter lock.
 
 The engine's thread needs the interpreter after each step, which takes a millisecond or two with a
 small model. With Python's default it would wait up to 5 ms.

@@ -1,4 +1,4 @@
-"""From a snapshot to suggestions: look up or generate, postprocess, rank."""
+"""Completes code: looks up or generates candidates for a snapshot, postprocesses and ranks them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _IN_WORD = "the cursor is in the middle of a word"
 _PAUSED = "the model is not sure of this word"
 
 _PREFETCH_DELAY_S = 0.05
-"""Seconds in which the suggestion itself is sent and shown before the prefetch begins."""
+"""Seconds between a suggestion and its prefetch, so that the suggestion is sent and shown first."""
 
 ContextProvider = Callable[[Snapshot], Awaitable[Snapshot]]
 """Function that adds the project, the path and excerpts of other files to a snapshot."""
@@ -31,11 +31,11 @@ ContextProvider = Callable[[Snapshot], Awaitable[Snapshot]]
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """What is available for a snapshot without a new request to the engine."""
+    """The results that are available for a snapshot without a new request to the engine."""
 
     cached: Candidate | None
     joinable: tuple[InFlightRequest, str] | None
-    """A request in flight, and what the user typed since it started; only without `cached`."""
+    """A request in flight, and the text typed since it started; None if `cached` is set."""
 
     @property
     def is_miss(self) -> bool:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Eagerness = Literal["eager", "balanced", "reserved"]
-"""How readily suggestions are shown: `eager` accepts the least certain ones."""
+"""Policy for showing suggestions: `eager` shows the least certain ones, `reserved` the fewest."""
 
 Form = Literal["line", "cursor", "suffix-first"]
-"""How prefix, suffix and middle are ordered in a prompt, see `fim.prompt.build`."""
+"""Order of prefix, suffix and middle in a prompt, see `fim.prompt.build`."""
 
 FORMS: tuple[Form, ...] = get_args(Form)
 
@@ -33,7 +33,7 @@ class FimSettings:
     A longer prompt gives better suggestions and takes longer.
     """
     multiline: Literal["auto", "never"] = "auto"
-    """`auto` suggests a whole block where a block begins."""
+    """Whether to suggest several lines: `auto` suggests a whole block where a block begins."""
     form: Form | Literal["auto"] = "auto"
     """The form of the prompt; `auto` uses the form that the model fills best."""
     adapter: str | None = None
@@ -41,7 +41,7 @@ class FimSettings:
     temperature: float = 0.0
     """Sampling temperature; 0 is greedy."""
     eagerness: Eagerness = "balanced"
-    """How confident the model must be before a suggestion is shown automatically."""
+    """Confidence that the model needs before a suggestion is shown automatically."""
     cache_size: int = 500
     """Maximum number of cached suggestions."""
     cache_seconds: float = 600.0

@@ -36,7 +36,7 @@ class Snapshot:
     """Offset of the cursor in `text`, from 0 to its length."""
     version: int | None = None
     cells: tuple[Cell, ...] = ()
-    """In a notebook, the cells before this one, in order."""
+    """The cells before this one in a notebook, in order; empty for other documents."""
     project: str = ""
     """Name of the project that contains the document, or empty."""
     path: str = ""

@@ -12,7 +12,7 @@ from syntax.grammars import parse
 
 _MAX_LINES = 12
 _MAX_WHOLE_LINES = 4
-"""Definitions up to this length are shown whole."""
+"""Maximum number of lines of a definition that is shown whole."""
 _WRAPPERS = ("export_statement", "decorated_definition", "export", "declaration_list", "program")
 _IMPORTS = re.compile("import|use_declaration|using_directive|preproc_include|require")
 _NAMES = ("identifier", "type_identifier", "namespace_identifier", "property_identifier")

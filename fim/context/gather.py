@@ -12,7 +12,7 @@ from fim.snapshot import Excerpt, Snapshot
 
 MAX_EXCERPTS = 8
 _NEAR_CHARACTERS = 1500
-"""Only this much text before the cursor is used as the query."""
+"""Maximum number of characters before the cursor that are used as the query."""
 _MAX_QUERY_WORDS = 20
 _MAX_SIMILAR = 4
 _NUM_MATCHES = 12

@@ -19,7 +19,7 @@ from fim.snapshot import Excerpt
 CHUNK_LINES = 16
 
 _MAX_CHUNK_CHARACTERS = 1200
-"""A larger chunk has long lines, so it is data and is not indexed."""
+"""Maximum characters of an indexed chunk. A larger one has long lines, so it is data."""
 
 _TABLES = """
 create table files (path text primary key, size integer not null);

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 MAX_FILES = 5000
 _MAX_BYTES = 200_000
-"""Larger files are generated, or data, and are not indexed."""
+"""Maximum bytes of an indexed file. Larger files are data or generated code."""
 _MAX_WAIT_S = 0.05
 _EXCERPTS_VALID_S = 60.0
 _SCAN_INTERVAL_S = 300.0

@@ -13,7 +13,7 @@ _PAIRS = {")": "(", "]": "[", "}": "{"}
 _QUOTED = re.compile(r"\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|(?:#|//).*")
 _LINES_ABOVE = 60
 _MIN_REPEAT_CHARACTERS = 3
-"""Shorter lines are often repeated legitimately."""
+"""Minimum characters of a repeated line that is a fault; code often repeats shorter lines."""
 
 
 def doubles_bracket(text: str, cursor: int, suggested: str, replaced: int) -> bool:

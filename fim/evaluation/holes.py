@@ -28,7 +28,7 @@ class HoleKind(StrEnum):
     LINE = "line"
     """A line from some column to its end."""
     SPAN = "span"
-    """Up to 120 characters anywhere in the code, possibly several lines."""
+    """A span of up to 120 characters anywhere in the code, possibly over several lines."""
     BLOCK = "block"
     """The lines after a line that are indented deeper than it."""
     BODY = "body"

@@ -30,7 +30,7 @@ def next_key(remaining: str, *, line_is_empty: bool) -> str:
 
 
 def first_lines(text: str, expected: str) -> str:
-    """Return the first lines of a suggestion with which `expected` begins, but not all of them."""
+    """Return the first lines of a suggestion that `expected` begins with, never its last line."""
     lines = text.split("\n")
     for count in range(len(lines) - 1, 0, -1):
         part = "\n".join(lines[:count])

@@ -27,8 +27,7 @@ _MAX_ATTEMPTS = 20
 def passages(files: Sequence[File], count: int, lines: int, seed: int) -> list[Passage]:
     """Return random passages of `lines` whole lines that begin with code, one per file.
 
-    The folders take turns. A passage without which its file does not parse is used only if no other
-    was drawn in the file.
+    The folders take turns. A passage is preferred if its file parses without it.
     """
     rng = random.Random(seed)
     folders = group_by_folder(files)

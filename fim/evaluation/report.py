@@ -125,7 +125,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Calibration: whether at a confidence of 30 % three of ten first lines are correct."""
+    """Calibration: at a confidence of 30 %, three of ten first lines should be correct."""
 
     group: str
     count: int

@@ -115,7 +115,7 @@ class Evaluator:
         run_test: RunTest | None = None,
         context_provider: ContextProvider | None = None,
     ) -> None:
-        """`run_test` runs the tests of holes; without it, they are not run.
+        """Create an evaluator. `run_test` runs the tests of holes; None runs none.
 
         `context_provider` adds excerpts of other files for the pipeline.
         """

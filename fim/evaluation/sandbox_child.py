@@ -1,4 +1,4 @@
-"""Script that limits and isolates itself, and then becomes a Python process with a program.
+"""Script that limits and isolates its own process, and then runs a Python program in it.
 
 Usage: `python -I sandbox_child.py LIMITS FOLDER`, with the program on stdin. LIMITS is a JSON
 object from the names of `resource.RLIMIT_*` to numbers. FOLDER is the folder in which the program
@@ -32,7 +32,7 @@ _SYS_MOUNT_SETATTR = 442
 """The number of the system call on all architectures except Alpha, since Linux 5.12."""
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _NOBODY = 65534
-"""User id of the program. Root would have all privileges within the namespaces."""
+"""User id that the program runs as. As root it would have all privileges within the namespaces."""
 
 _HIDDEN = ("/proc", "/run", "/tmp", "/dev/shm")
 _TMPFS = b"size=64m,mode=0777"

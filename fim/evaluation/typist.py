@@ -27,7 +27,7 @@ from fim.evaluation.keystrokes import first_lines, first_words, indentation, key
 
 _CLOSERS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'"}
 _BEFORE_THESE = ";:.,=}])> \n\t"
-"""VS Code inserts a closing bracket only before one of these characters, or at the end."""
+"""Characters before which VS Code inserts a closing bracket; it also does so at the end."""
 _STRING = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'")
 
 
@@ -175,14 +175,14 @@ class Typist:
         )
 
     def _choose(self, ghost: GhostText | None) -> AcceptedPart:
-        """Return the part of a suggestion to accept."""
+        """Return the largest part of a suggestion that is correct and may be accepted."""
         if ghost is None or not ghost.text:
             return AcceptedPart.NONE
         correct = (part for part in self._accepted_parts if self._correct_text(ghost, part))
         return next(correct, AcceptedPart.NONE)
 
     def _correct_text(self, ghost: GhostText, part: AcceptedPart) -> str | None:
-        """Return a part of a suggestion if it is what the file goes on with."""
+        """Return a part of a suggestion if the file continues with it, else None."""
         if part is AcceptedPart.NONE:
             return ""
         text, remaining = ghost.text, self._remaining

@@ -1,1 +1,1 @@
-"""From the output of the model to the suggestions that are shown."""
+"""Postprocessing: turns the model's output into the suggestions that are shown."""

@@ -1,4 +1,4 @@
-"""From the model's output to suggestions: clean it, cut uncertain parts off, rank alternatives."""
+"""Turns the model's output into suggestions: cleans it, cuts off uncertain parts, and ranks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Candidate:
     scores: Scores = UNSCORED
     source: Source = Source.MODEL
     is_complete: bool = False
-    """Whether nothing follows the text according to the model, other than for lack of tokens."""
+    """Whether the model ended the text here, rather than at the maximum number of tokens."""
 
     @property
     def confidence(self) -> float:

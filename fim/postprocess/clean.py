@@ -19,7 +19,7 @@ _MAX_REPAIRS = 4
 """Maximum number of cuts. A shorter suggestion may replace less, and so break the syntax again."""
 
 _MIN_ECHO_CHARACTERS = 3
-"""Shorter lines, such as `}`, are often repeated legitimately."""
+"""Minimum characters of a line that counts as an echo; code often repeats lines such as `}`."""
 
 
 @dataclass(frozen=True, slots=True)

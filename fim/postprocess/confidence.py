@@ -27,7 +27,7 @@ POLICIES: dict[Eagerness, Policy] = {
     "balanced": Policy(0.1, 0.2, 3),
     "reserved": Policy(0.3, 0.5, 3),
 }
-"""The policies were chosen by measurement: docs/confidence.md."""
+"""The policy for each eagerness, chosen by measurement (docs/confidence.md)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from syntax.grammars import parse
 _TEMPLATE = "${"
 _OPENING, _CLOSING = frozenset({*OPENERS, _TEMPLATE}), frozenset(CLOSERS)
 _APOSTROPHES = frozenset({"rust", "rs", "html", "javascriptreact", "typescriptreact", "tsx"})
-"""Languages in which an apostrophe may be no quote: lifetimes, text between tags."""
+"""Languages in which an apostrophe is not always a quote, as in lifetimes or text between tags."""
 
 
 @dataclass(frozen=True, slots=True)

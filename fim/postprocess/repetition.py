@@ -11,7 +11,7 @@ _COMMENTS = ("#", "//", "/*", "*", "--", ";", "%", "=", "-", "~", "<!--")
 """Beginnings of lines that may be rulers, such as `# -----`."""
 
 _MIN_CHARACTERS = 4
-"""Shorter lines, such as `}` or `],`, are often repeated legitimately."""
+"""Minimum characters of a line that may not repeat; code often repeats lines such as `}`."""
 
 
 def without_repetition(text: str, line_before: str = "") -> str:

@@ -49,7 +49,7 @@ class TruncatedText:
 
     text: str
     done: bool
-    """Whether more output cannot change `text`."""
+    """Whether `text` is final, so that more output would not change it."""
 
 
 def scope_of(snapshot: Snapshot, *, multiline: bool = True) -> Scope:

@@ -1,1 +1,1 @@
-"""From a snapshot to the token ids of a prompt."""
+"""Prompts: turns a snapshot into token ids."""

@@ -10,8 +10,8 @@ There are three forms:
   comes first, and all text before the cursor follows `<fim_middle>`.
 
 From key to key, and mostly from line to line, only the end of the last two forms changes. So the KV
-cache of the rest can be reused. Besides, the model continues the text right before it, and need not
-find the place before the suffix where the prefix breaks off.
+cache of the rest can be reused. In addition, the model continues the text directly before its
+output. It need not find the place before the suffix where the prefix ends.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fim.snapshot import Cell, Excerpt, Snapshot
 
 _NUM_FIM_IDS = 3
 _RELATED_DIVISOR = 4
-"""At most a fourth of the prompt is excerpts of other files."""
+"""Divisor that gives the maximum share of excerpts of other files: a fourth of the prompt."""
 
 GROUP_LINES = 8
 """Lines per group in the form `line`, counted from the top of the document.
@@ -34,9 +34,9 @@ GROUP_LINES = 8
 The middle begins with the lines of the cursor's group above the cursor.
 """
 _GROUP_DIVISOR = 4
-"""At most a fourth of the prompt is such a group."""
+"""Divisor that gives the maximum share of such a group: a fourth of the prompt."""
 _RESERVE_STEPS = 16
-"""The room for the group grows in steps of a sixteenth of the prompt.
+"""Number of steps in which the room for the group grows: each is a sixteenth of the prompt.
 
 The window of the document changes only when such a step begins.
 """
@@ -91,11 +91,11 @@ def build(
 
 
 def _middle_start(snapshot: Snapshot, room: int, encode: Encode) -> tuple[str, Sequence[int]]:
-    """Return the text before the cursor that the middle begins with, and its ids.
+    """Return the start of the middle in the form `line`: text before the cursor, and its ids.
 
-    It is the cursor's line and the lines of its group above it. If they are long, it is the line
-    alone, of which the ids may cover the end only: a line may be as long as a file, and the prompt
-    also needs the text around it.
+    The text is the cursor's line and the lines of its group above it. If they are too long, the
+    text is the cursor's line alone. The ids of a long line cover only its end, because a line may
+    be as long as a file and the prompt also needs the text around it.
     """
     before = snapshot.before
     start = len(before)

@@ -1,9 +1,9 @@
 """Token healing: the model rewrites the partial token before the cursor.
 
 A tokenizer splits `impo` into `imp` and `o`, but `import` is one token. So a model has hardly ever
-seen `rt` after these two. Therefore the prompt leaves out what may be the beginning of a token, and
-the output must begin with it (`GenerationRequest.forced_prefix`). The same holds for a space, with
-which the token of the next word begins, and for `(`, with which `()` begins.
+seen `rt` after these two. Therefore the prompt leaves out text that may be the beginning of a
+token, and the output must begin with it (`GenerationRequest.forced_prefix`). The same holds for a
+space, with which the token of the next word begins, and for `(`, with which `()` begins.
 """
 
 from __future__ import annotations

@@ -15,16 +15,16 @@ from functools import lru_cache
 BLOCK_LINES = 32
 
 _CHARACTERS_PER_TOKEN = 5
-"""An upper limit for code on average; text beyond this limit is not even tokenized."""
+"""Maximum mean characters per token of code. Text beyond this limit is not tokenized."""
 _SUFFIX_DIVISOR = 4
-"""A fourth of the room is for the suffix if both sides are long."""
+"""Divisor that gives the share of the suffix if both sides are long: a fourth of the room."""
 _SUFFIX_STEPS = 8
-"""A suffix that does not fit is cut in steps of an eighth of the room as the prefix grows.
+"""Number of steps in which a suffix is cut as the prefix grows: each is an eighth of the room.
 
 With the suffix first, everything after it must be computed again when it is cut elsewhere.
 """
 _NUM_CACHED_BLOCKS = 2048
-"""The ids of these blocks take about ten megabytes."""
+"""Maximum number of blocks whose ids are cached, which take about 10 MB."""
 
 Encode = Callable[[str], Sequence[int]]
 

@@ -61,7 +61,7 @@ class SuggestionCache:
 
 
 def _typed_since(before: str, near: str) -> str:
-    """Return what follows `before`, an earlier text left of the cursor, in `near`, or empty."""
+    """Return the text in `near` after `before`, an earlier text left of the cursor, or empty."""
     start = 0 if len(before) < _BEFORE_CHARACTERS else near.rfind(before)
     if start < 0 or not near.startswith(before, start):
         return ""

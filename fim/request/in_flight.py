@@ -33,7 +33,7 @@ class InFlightRequest:
         self.base = base
         self._text = ""
         self._waiters: dict[asyncio.Future[Candidate | None], str] = {}
-        """Futures of the waiting tasks, with what the user typed after the request started."""
+        """Futures of the waiting tasks, with the text typed after the request started."""
         self._task = asyncio.create_task(generate(self._on_text))
         self._task.add_done_callback(self._finished)
 
@@ -43,7 +43,7 @@ class InFlightRequest:
         return self._task.done()
 
     def typed_since(self, snapshot: Snapshot) -> str | None:
-        """Return what the user typed since the request started.
+        """Return the text that the user typed since the request started.
 
         The result is None if the request cannot answer for `snapshot`.
         """

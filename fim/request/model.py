@@ -24,7 +24,7 @@ _MIN_WINDOW_FOR_RELATED_FILES = 4096
 """Minimum context window, in tokens, for excerpts of other files with `related_files="auto"`."""
 
 _MIN_LOGPROB = -50.0
-"""Tokens with a lower log-probability were excluded by the engine, or are as good as impossible."""
+"""Minimum log-probability of a first token. Below it, the token is excluded or impossible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class ModelOutput:
     text: str
     scores: Scores
     is_complete: bool
-    """Whether the model ended the text or went on after it, rather than ran out of tokens."""
+    """Whether the text ends by itself, rather than at the maximum number of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,13 +253,13 @@ def without_last_characters(snapshot: Snapshot, count: int) -> Snapshot:
 
 
 def _split_first_token(token: str, partial: str) -> tuple[str, str]:
-    """Return what a first token adds to the partial token, and the part that is still missing."""
+    """Return the text that a first token adds to the partial token, and the part still missing."""
     if token.startswith(partial):
         return token[len(partial) :], ""
     return "", partial.removeprefix(token)
 
 
 def _is_enough(text: str, snapshot: Snapshot, truncator: Truncator) -> bool:
-    """Return whether more output cannot change the suggestion."""
+    """Return whether the suggestion is final, so that more output would not change it."""
     repeats = without_repetition(text, snapshot.line_before) != text
     return repeats or truncator.truncate(text, ended=False).done

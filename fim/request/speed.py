@@ -8,7 +8,7 @@ from collections.abc import Callable
 from engine.api import Chunk
 
 _MIN_TOKENS = 4
-"""With fewer tokens, chunks that happen to arrive together would distort the result."""
+"""Minimum tokens of a measurement. With fewer, chunks that arrive together would distort it."""
 
 
 class SpeedMeter:

@@ -21,7 +21,7 @@ _VERBOSE_LOGGERS = (
     "httpx2",
     "httpcore2",
 )
-"""These loggers write whole messages at info or debug level, and messages contain user code."""
+"""Loggers that write whole messages at info or debug level; messages contain user code."""
 
 
 def set_up_logging(log_file: str | None) -> None:

@@ -33,7 +33,7 @@ class Example:
 
 
 _IDLE_TIMEOUT_S = 60
-"""The engine of a demo exits earlier than the engine of an editor."""
+"""Seconds without a request after which the demo's engine exits, earlier than an editor's."""
 
 _GHOST_STYLE = "italic bright_cyan"
 _FROM_MODEL = frozenset({Source.MODEL, Source.JOINED})

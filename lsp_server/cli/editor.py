@@ -88,7 +88,7 @@ class ScriptedEditor:
     def edit(self, removed: int, inserted: str, text_after: str = "") -> None:
         """Replace `removed` characters right of the cursor, and move it after `inserted`.
 
-        `text_after` is put right of the cursor, as a bracket that an editor closes.
+        `text_after` is put right of the cursor, such as the closing bracket that an editor inserts.
         """
         start, end = self._position(self.cursor), self._position(self.cursor + removed)
         change = types.TextDocumentContentChangePartial(

@@ -28,7 +28,7 @@ from lsp_server.cli.evaluation_tables import print_tables, report_json
 from lsp_server.cli.results import Results
 
 _MODES = 2
-"""Each hole is filled by the model alone and by the whole pipeline."""
+"""Number of ways to fill each hole: the model alone, and the whole pipeline."""
 
 
 def evaluate(

@@ -21,7 +21,7 @@ _KINDS: dict[TaskName, str] = {
 OPTIONS = types.CodeActionOptions(code_action_kinds=sorted(set(_KINDS.values())))
 
 MAX_CHARACTERS = 1_000_000
-"""A longer file is not parsed, because clients ask each time the cursor moves."""
+"""Maximum characters of a file that is parsed. Clients ask each time the cursor moves."""
 
 
 async def code_actions(

@@ -1,4 +1,4 @@
-"""`starcoder/debugInfo`: what a bug report needs."""
+"""`starcoder/debugInfo`: the state that a bug report needs."""
 
 from __future__ import annotations
 

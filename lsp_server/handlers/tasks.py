@@ -37,7 +37,7 @@ _ACTIVITIES: dict[TaskName, str] = {
 
 
 class TaskParams(Params):
-    """What to do, and with which code."""
+    """A task, and the code that it works on."""
 
     task: TaskName
     uri: str

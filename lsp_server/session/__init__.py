@@ -1,1 +1,1 @@
-"""What the server keeps for one editor window."""
+"""A session: everything that the server keeps for one editor connection."""

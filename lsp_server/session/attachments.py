@@ -19,7 +19,7 @@ MAX_FILE_BYTES = 200_000
 
 
 class AttachmentParams(Params):
-    """What the client attaches to a message."""
+    """An attachment that the client adds to a message."""
 
     kind: Literal["selection", "file", "diagnostics", "terminal"]
     uri: str | None = None
@@ -33,7 +33,7 @@ class AttachmentParams(Params):
 async def read_attachments(
     documents: WorkspaceDocuments, attachments: Sequence[AttachmentParams]
 ) -> list[Attachment]:
-    """Return attachments with their texts. Raises RequestError for what cannot be read."""
+    """Return attachments with their texts. Raises RequestError for one that cannot be read."""
     return [await _read(documents, attachment) for attachment in attachments]
 
 

@@ -18,7 +18,7 @@ class BackgroundTasks:
         """References that keep the event loop's tasks alive."""
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Start a coroutine."""
+        """Start a coroutine as a task, and log its exception if it fails."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finish)

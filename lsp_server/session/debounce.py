@@ -1,4 +1,4 @@
-"""How long to wait after a key before the model is asked.
+"""The delay between a key press and the request to the model.
 
 A model that usually answers before the next key is asked immediately: cancelling or joining such a
 request costs nothing. A model that is slower than the typing would only compute outdated answers,
@@ -11,13 +11,13 @@ import statistics
 from collections import deque
 
 MAX_DELAY_MS = 250.0
-"""A longer delay would make the editor itself feel slow."""
+"""Maximum delay, in milliseconds. A longer one would make the editor itself feel slow."""
 
 _NUM_KEYS, _NUM_ANSWERS = 20, 10
 _MAX_GAP_MS = 1000.0
-"""A longer gap between two keys is a pause to think and is not part of the typing rhythm."""
+"""Maximum milliseconds between two keys of a typing rhythm. A longer gap is a pause to think."""
 _IN_TIME_SHARE = 0.6
-"""An answer that takes at most this share of the median gap usually arrives before the next key."""
+"""Share of the median gap within which an answer usually arrives before the next key."""
 
 
 class AdaptiveDebounce:

@@ -20,12 +20,12 @@ Encoding = types.PositionEncodingKind | str
 
 
 def _line_starts(text: str, offset: int) -> list[int]:
-    """Return where the lines after the first one begin; `text` itself begins at `offset`."""
+    """Return the offsets of the lines after the first one; `text` itself begins at `offset`."""
     return [offset + match.end() for match in _LINE_ENDING.finditer(text)]
 
 
 class LineIndex:
-    """Where the lines of a text begin. Converts positions to code point offsets and back.
+    """The line starts of a text. Converts positions to code point offsets and back.
 
     LSP 3.18, "Text Documents" and "Position": a line number that is too large means the end of the
     text, a character that is too large means the end of the line, before its line ending.

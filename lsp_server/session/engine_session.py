@@ -1,4 +1,4 @@
-"""The engine of a session: which one the settings name, and reports on its state.
+"""The engine of a session: the one that the settings name, and reports on its state.
 
 The model runs in another process or on another machine (see `engine.client`).
 """
@@ -83,7 +83,7 @@ class EngineSession:
             self._on_unavailable()
 
     def report_success(self) -> None:
-        """After a failure, show again that the engine works and which model it holds."""
+        """Show that the engine works and which model it holds, if the status shows a failure."""
         if self._status.has_failed:
             self._background.spawn(self.start())
 

@@ -11,7 +11,7 @@ from pathspec import GitIgnoreSpec
 from pygls.uris import to_fs_path
 
 MAX_CHARACTERS = 2_000_000
-"""A larger file contains data or generated code."""
+"""Maximum characters of a file with suggestions. A larger file is data or generated code."""
 
 _NUM_BINARY_CHECK = 8192
 """Characters at the start of a text that are searched for a null character."""

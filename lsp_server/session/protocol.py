@@ -16,7 +16,7 @@ TASK_COMMAND = "starcoder.task"
 """The command that performs a task and applies its edit."""
 
 INVALID_PARAMS = -32602
-"""Error code of JSON-RPC."""
+"""Error code of JSON-RPC for invalid parameters."""
 
 ProgressToken = str | int
 TaskName = Literal["tests", "explain", "document", "fix", "edit"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from engine.errors import RequestError
 
 _MAX_DIFF_CHARACTERS = 200_000
-"""The rest of a longer diff is cut off."""
+"""Maximum characters of a diff; the rest is cut off."""
 
 
 async def staged_diff(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What the user sees of the server's state: the status bar, progress and messages."""
+"""Shows the server's state to the user: the status bar, progress and messages."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Status:
     demo: bool = False
     """Whether the model is the embedded demo model; clients should show this."""
     why: str = ""
-    """Where the latest suggestion came from, or why the latest key got none."""
+    """Source of the latest suggestion, or the reason why the latest key got none."""
     source: str = ""
     """The same in one word: a `fim.snapshot.Source`."""
     asked: int = 0

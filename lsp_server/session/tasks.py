@@ -26,7 +26,7 @@ from lsp_server.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class TaskRequest:
-    """What to do, and with which code."""
+    """A task, and the code that it works on."""
 
     name: TaskName
     uri: str

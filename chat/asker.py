@@ -74,7 +74,7 @@ class FinishedAnswer:
 
 
 OnPartial = Callable[[str, bool], None]
-"""Called with each piece of a partial answer, and with whether the piece begins a new answer."""
+"""Function that receives each piece of a partial answer, and whether it begins a new answer."""
 
 
 class Asker:

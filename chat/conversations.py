@@ -22,7 +22,7 @@ from engine.api import FinishReason, Message, Usage
 from engine.errors import RequestError
 
 OnText = Callable[[str], None]
-"""Called with each piece of an answer while it is generated."""
+"""Function that receives each piece of an answer while it is generated."""
 
 
 @dataclass(frozen=True, slots=True)

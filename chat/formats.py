@@ -66,7 +66,7 @@ class Format:
     """A chat format."""
 
     render_turns: Callable[[Sequence[Message]], list[Piece]]
-    """Renders the messages so far."""
+    """Function that renders the messages so far."""
     answer_opening: tuple[Piece, ...]
     """The pieces between the last message and the answer."""
     before_answer: str

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 MIN_SCORE, MAX_SCORE = 1, 8
 
 AskJudge = Callable[[str], Awaitable[str]]
-"""Sends a prompt to the judge and returns its answer."""
+"""Function that sends a prompt to the judge and returns its answer."""
 
 _PROMPT = """\
 You compare two answers to a programmer's question. Weigh whether each is correct, whether it does \

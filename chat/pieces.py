@@ -27,7 +27,7 @@ class EncodedDialogue:
 
     ids: tuple[int, ...]
     loss_mask: tuple[bool, ...]
-    """For each id, whether fine-tuning computes its loss on it."""
+    """Whether fine-tuning computes its loss on an id, for each of `ids`."""
 
 
 def encode(pieces: Iterable[Piece], tokenizer: Tokenizer) -> EncodedDialogue:

@@ -1,9 +1,8 @@
 """Detect that a model repeats itself, so that its answer can be stopped early.
 
-`fim.postprocess.repetition` has another purpose and therefore other limits. It removes repetition
-from a short suggestion that is already generated, also within one line and from the second equal
-line on. Here an answer is cut only if the same lines stand three times in succession, because code
-in a longer answer may well repeat a line.
+An answer is cut only if it repeats the same lines three times in succession, because a longer
+answer may well contain a line twice. `fim.postprocess.repetition` has stricter limits for short
+suggestions: it also removes repetition within a line, and the second of two equal lines.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ _MIN_TIMES = 3
 
 
 def end_before_loop(text: str) -> int | None:
-    """Return where the repetition at the end of a text begins, after its first occurrence.
+    """Return the offset after the first occurrence of the lines that repeat at the end of a text.
 
     Returns None if the last complete lines do not repeat.
     """

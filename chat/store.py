@@ -42,7 +42,7 @@ create index by_conversation on turns (conversation);
 """
 
 TurnState = Literal["whole", "stopped", "cut off", "failed"]
-"""How a turn ended.
+"""State of a turn after it ended.
 
 - `whole`: The model ended the answer. Turns of the user have this state, too.
 - `stopped`: The user stopped the answer.
@@ -57,7 +57,7 @@ class Turn:
 
     id: str
     role: str
-    """`system`, `user` or `assistant`."""
+    """Author of the message: `system`, `user` or `assistant`."""
     content: str
     attachments: tuple[Attachment, ...] = ()
     state: TurnState = "whole"

@@ -21,7 +21,7 @@ _MAX_EXAMPLE_CANDIDATES = 20
 
 @dataclass(frozen=True, slots=True)
 class Convention:
-    """How tests for one source file are written in its project."""
+    """The framework, the file and an example for the tests of one source file."""
 
     framework: Framework
     test_file: Path

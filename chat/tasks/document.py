@@ -29,7 +29,7 @@ class FillRequest:
 
 
 Fill = Callable[[FillRequest], Awaitable[str]]
-"""Generates the text of a FillRequest. The caller provides it, because chat must not import fim."""
+"""Function that generates the text of a FillRequest; passed in, since chat must not import fim."""
 
 _STAR_COMMENT_LANGUAGES = {
     "javascript",

@@ -72,7 +72,7 @@ class WorkspaceFiles:
 
     root: Path
     read_open_file: Callable[[Path], str | None] = field(default=lambda _: None)
-    """Returns the text of a file that is open in the editor, None for other files."""
+    """Function that returns the text of a file that is open in the editor, None for other files."""
     _paths: list[Path] | None = None
 
     def read(self, path: Path) -> str | None:

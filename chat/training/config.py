@@ -55,7 +55,7 @@ class TuneChatConfig(BaseModel):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout probability of the adapter's input."""
     deepspeed: str | None = None
-    """`zero3` for the configuration that ships, or the path of a DeepSpeed configuration.
+    """Path of a DeepSpeed configuration, or `zero3` for the one that ships; None for no DeepSpeed.
 
     It should not name a scheduler: that one would replace `schedule`, as in the published run.
     """

@@ -13,7 +13,7 @@ How to add a test framework, for example Kotlin's:
 4. Register both in `chat/tasks/dialects/registry.py`, under the name of the grammar and under the
    name of the framework. Add the language to the error message there.
 5. Add a small project to `PROJECTS` in `tests/chat/tasks/projects.py`. The tests in
-   `tests/chat/tasks/test_write_tests.py` then check its file, its syntax and that nothing is lost.
+   `tests/chat/tasks/test_write_tests.py` then check its file, its syntax, and that no code is lost.
 6. Add the framework to the list in `docs/chat.md`.
 """
 
@@ -74,10 +74,10 @@ class Snippet:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedTests:
-    """The usable parts of what the model wrote."""
+    """The usable parts of the model's answer."""
 
     imports: tuple[str, ...]
-    """Import lines or module names. Each dialect decides which of them."""
+    """Import lines, or module names, depending on the dialect."""
     helpers: tuple[Snippet, ...]
     tests: tuple[Snippet, ...]
 
@@ -87,7 +87,7 @@ class GeneratedTests:
 
 
 class Dialect(ABC):
-    """How one test framework writes tests. The module's docstring says how to add a framework.
+    """One test framework. The module's docstring says how to add another.
 
     The model's answer begins with text that the dialect chooses: either `file_head` and
     `test_opening`, or `test_opening` and `first_call`. `parse` finds the complete tests in the
@@ -101,7 +101,7 @@ class Dialect(ABC):
     language: str
     """The LSP language id by which the tests are parsed."""
     assertion: re.Pattern[str]
-    """Matches an assertion. A test without a match is not used."""
+    """Pattern that matches an assertion. A test without a match is not used."""
     blank_lines = 1
     """Number of blank lines before a test that is appended to a file."""
 

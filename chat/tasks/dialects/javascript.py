@@ -34,7 +34,7 @@ class JavaScript(Dialect):
     assertion = re.compile(r"\)\.(?:\w+\.)*to\w+\(|\bassert\b|\bt\.assert")
 
     def __init__(self, framework: str, module: str | None) -> None:
-        """Create a dialect whose test functions come from `module`, or are global if None."""
+        """Create a dialect. `module` exports the test functions; they are global if it is None."""
         self.framework = framework
         self._module = module
 

@@ -60,7 +60,7 @@ _PYTEST_FIXTURES = {
 
 
 class _Python(Dialect):
-    """What pytest and unittest have in common: imports, and where tests go in a file."""
+    """The common parts of pytest and unittest: imports, and the place of tests in a file."""
 
     fence = language = "python"
     assertion = re.compile(r"\bassert\b|\.assert\w+\(|\braises\(|\bwarns\(|\.fail\(")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _UNPARSABLE = "code that does not parse"
-"""Stands for the unknown names of such code. No code defines this name."""
+"""Name that stands for the unknown names of such code. No code defines this name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,7 @@ def _last_name(use_line: str) -> str:
 
 
 def _end_of_test_module(text: str) -> int | None:
-    """Return where the last line of `mod tests` begins, None if there is no such module."""
+    """Return the offset of the last line of `mod tests`, None if there is no such module."""
     root = parse(text, "rust")
     for node in root.named_children if root is not None else ():
         name = node.child_by_field_name("name")

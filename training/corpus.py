@@ -13,7 +13,7 @@ from training.formats import Commit, NotebookCell
 
 
 class ProjectReport(TypedDict):
-    """What the corpus contains of one project."""
+    """Licence and size of one project in the corpus."""
 
     licence: str
     files: int

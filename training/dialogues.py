@@ -95,7 +95,7 @@ def dialogues_from_tests(
 def dialogues_for_test(
     function: DocumentedFunction, test: str, rng: random.Random
 ) -> list[MinedDialogue]:
-    """Return several dialogues that ask for a test in other words, because tests are few."""
+    """Return several dialogues about one test, each with another wording, because tests are few."""
     wordings = rng.sample(_REQUESTS["test"], _NUM_WORDINGS)
     code, answer = code_block(function.undocumented_source), code_block(test)
     return [

@@ -118,7 +118,7 @@ OTHER_HOLES: tuple[tuple[HoleFunction, float], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class FimOptions:
-    """How often and how documents are transformed."""
+    """Options of the transform: shares of holes, orders and kinds of holes."""
 
     rate: float = 0.5
     """Share of pieces that get a hole."""

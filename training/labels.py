@@ -32,13 +32,13 @@ class RoleTokens:
     """
 
     middle: int = SPECIAL_TOKENS.index("<fim_middle>")
-    """Starts a middle."""
+    """Id of the token that starts a middle."""
     end: int = SPECIAL_TOKENS.index("<|endoftext|>")
-    """Ends a document."""
+    """Id of the token that ends a document."""
     others: tuple[int, ...] = (-1,)
-    """Start the messages of the system and the user, which are not learned."""
+    """Ids of the tokens that start messages of the system and the user, which are not learned."""
     assistant: int = -1
-    """Starts a message of the assistant."""
+    """Id of the token that starts a message of the assistant."""
 
     @classmethod
     def from_tokenizer(cls, tokenizer: tokenizers.Tokenizer) -> RoleTokens:
@@ -55,7 +55,7 @@ class StageData:
     end_step: int
     """Step before which the stage ends."""
     middle_weight: float = 1.0
-    """Weight in the loss of a token after `<fim_middle>`; other tokens have weight 1."""
+    """Loss weight of the tokens after `<fim_middle>`; other tokens have weight 1."""
     opening_weight: float = 1.0
     """Weight of the first `NUM_OPENING_TOKENS` of these tokens."""
     role_tokens: RoleTokens = RoleTokens()

@@ -27,7 +27,7 @@ _SUFFIX_CHARACTERS = 700
 _MAX_NEW_TOKENS = 48
 
 FimForm = Literal["line", "cursor", "suffix-first"]
-"""How a fill-in-the-middle prompt is built, by the product's names (`fim.prompt.build`)."""
+"""Form of a fill-in-the-middle prompt, with the names of `fim.prompt.build`."""
 FIM_FORMS: tuple[FimForm, ...] = get_args(FimForm)
 
 _BATCH = 16
@@ -39,7 +39,7 @@ def measure_exact_match(
     holes: Sequence[LineHole],
     form: FimForm = "line",
 ) -> dict[str, float]:
-    """Return how often greedy completions, and the baseline's, are exactly the rest of the line."""
+    """Return the shares of holes that greedy decoding and the baseline complete exactly."""
     return match_statistics(holes, complete_holes(model, tokenizer, holes, form))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 PAD = np.uint16(65535)
-"""Fills the rest of a sequence; it is neither a token id nor a label."""
+"""Value that fills the rest of a sequence; it is neither a token id nor a label."""
 
 Rows = npt.NDArray[np.uint16]
 """Training sequences (count, length) of token ids below 65535, padded with `PAD`."""
@@ -22,7 +22,7 @@ _MAX_OPEN_ROWS = 64
 
 
 SizeDistribution = Literal["uniform", "log-uniform"]
-"""How the sizes of pieces are drawn.
+"""Distribution from which the sizes of pieces are drawn.
 
 - `uniform`: from a quarter of the limit to the limit
 - `log-uniform`: from a tenth of the limit to the limit, mostly small

@@ -18,13 +18,13 @@ class Stage:
     steps: int
     """Number of optimiser steps."""
     fim: FimOptions
-    """How pieces get holes."""
+    """Options for the holes in pieces."""
     characters_per_token: float
     """Maximum characters of a piece per token of a sequence; about 3.9 fill a sequence."""
     piece_sizes: SizeDistribution
-    """How the sizes of pieces are distributed below that maximum."""
+    """Distribution of the sizes of pieces below that maximum."""
     middle_weight: float
-    """Weight in the loss of a token after `<fim_middle>`; other tokens have weight 1."""
+    """Loss weight of the tokens after `<fim_middle>`; other tokens have weight 1."""
     opening_weight: float
     """Weight of the first few tokens after `<fim_middle>`."""
     seed: int
@@ -111,7 +111,7 @@ STAGES = (
         dialogue_share=0.3,
     ),
 )
-"""First the language, then holes, then StarCoder's other formats."""
+"""The stages of the run: first plain text, then holes, then StarCoder's other formats."""
 
 PHASE_STARTS = (3200, 6000)
 """Steps at which the optimisers are reset: a phase may start from weights that shipped."""

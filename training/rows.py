@@ -31,7 +31,7 @@ _OTHER_FILE_SHARE = 0.3
 
 @dataclass(frozen=True, slots=True)
 class RowsReport:
-    """How the training sequences of a stage were made; content of `rows-NUMBER.json`."""
+    """Report on the training sequences of a stage; content of `rows-NUMBER.json`."""
 
     length: int
     """Tokens of a sequence."""
@@ -86,7 +86,7 @@ def make_rows(folder: Path, tokenizer: tokenizers.Tokenizer, length: int, stage:
 def _encode_pieces(
     folder: Path, tokenizer: tokenizers.Tokenizer, length: int, stage: Stage, rng: random.Random
 ) -> Iterator[list[int]]:
-    """Yield pieces of files with their holes, in an order that ignores files and projects."""
+    """Yield encoded pieces of files, with holes, shuffled over all files and projects."""
     documents = list(load_documents(folder / "train.jsonl"))
     by_project: dict[str, list[CorpusDocument]] = {}
     for document in documents:
@@ -120,7 +120,7 @@ def _context_segments(
     other_file_rate: float,
     rng: random.Random,
 ) -> list[SpecialToken | str]:
-    """Return what comes before a piece: an excerpt of another file, a header, or nothing."""
+    """Return the segments before a piece: an excerpt of another file, a header, or nothing."""
     if len(project) > 1 and rng.random() < other_file_rate:
         other = rng.choice(project)
         size = int(piece_size * _OTHER_FILE_SHARE)

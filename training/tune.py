@@ -1,9 +1,9 @@
 """Fine-tune a StarCoder on one repository; held-out files decide whether the result is served.
 
-LoRA as in BigCode's fine-tuning (bigcode-project/starcoder, finetune: rank 16, alpha 32, dropout
-0.05, cosine decay), on pieces with holes as in `training.fim`, because the adapter is used for
-completion. accelerate runs the loop: `accelerate launch -m lsp_server tune code PATH` uses several
-GPUs, with DeepSpeed if accelerate's configuration says so.
+It trains a LoRA adapter as BigCode does (bigcode-project/starcoder, finetune: rank 16, alpha 32,
+dropout 0.05, cosine decay). The pieces have holes as in `training.fim`, because the adapter is used
+for completion. accelerate runs the loop: `accelerate launch -m lsp_server tune code PATH` uses
+several GPUs, with DeepSpeed if accelerate's configuration says so.
 """
 
 from __future__ import annotations

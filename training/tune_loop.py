@@ -21,7 +21,7 @@ from training.tune_options import LORA_TARGETS, TuneOptions
 
 _WARM_UP_SHARE = 0.1
 _SMALL_MODEL = 100_000_000
-"""Parameters below which a model needs a higher learning rate."""
+"""Number of parameters below which a model needs a higher learning rate."""
 
 
 def load_base_model(base: Path, accelerator: Accelerator) -> PreTrainedModel:

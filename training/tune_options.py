@@ -18,7 +18,7 @@ MAX_LENGTH = 1024
 
 @dataclass(frozen=True, slots=True)
 class TuneOptions:
-    """How to fine-tune on a repository."""
+    """Options of fine-tuning on a repository."""
 
     steps: int | None = None
     """Number of optimiser steps; None means four passes over the repository, within bounds."""

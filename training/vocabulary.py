@@ -10,7 +10,7 @@ from training.corpus import load_documents
 from training.tokenizer import encode, train_tokenizer
 
 _SAMPLE_STRIDE = 8
-"""A tokenizer that is only measured is trained on one of this number of documents."""
+"""Stride of the sample: a tokenizer that is only measured is trained on every eighth document."""
 
 _MAX_TOKENS_PER_LANGUAGE = 300_000
 

@@ -20,12 +20,12 @@ _DEFAULT_WINDOW = 2048
 """Context window, in tokens, of a server that does not report one."""
 
 
-def request_body(request: GenerationRequest, model: str, *, is_ours: bool) -> dict[str, Any]:
+def request_body(request: GenerationRequest, model: str, *, is_ours: bool) -> dict[str, object]:
     """Return the JSON body of a request; other servers get no fields that only ours knows."""
     sampling = request.sampling
     # Other servers know no exceptions to `single_line`. Without exceptions it is a stop string.
     stop_at_line_end = not is_ours and request.single_line and not request.continue_line_after
-    body: dict[str, Any] = {
+    body: dict[str, object] = {
         "model": request.adapter or model,
         "prompt": list(request.prompt),
         "max_tokens": request.max_new_tokens,

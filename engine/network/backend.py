@@ -14,7 +14,7 @@ from engine.machine import num_physical_cores
 _ONE_THREAD_PARAMETERS = 30_000_000
 """Number of parameters below which a model decodes with one thread."""
 
-_MIN_PREFILL_ROWS = 64
+MIN_PREFILL_ROWS = 64
 """Number of rows from which a step uses all cores, even for a small model."""
 
 
@@ -49,10 +49,10 @@ class Backend:
         torch.set_num_threads(num_decode_threads(parameters))
 
     @contextmanager
-    def prefill_threads(self, num_rows: int) -> Iterator[None]:
-        """Use all cores within the context if a step has enough rows to share out."""
+    def prefill_threads(self) -> Iterator[None]:
+        """Use all cores within the context, for a step of `MIN_PREFILL_ROWS` rows or more."""
         before = torch.get_num_threads()
-        if num_rows < _MIN_PREFILL_ROWS or before >= self._num_cores:
+        if before >= self._num_cores:
             yield
             return
         torch.set_num_threads(self._num_cores)

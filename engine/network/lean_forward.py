@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from engine.kernels.native import Native
 from engine.kv_cache.arena import Arena
 from engine.network.attention import attend, causal_mask
-from engine.network.backend import Backend
+from engine.network.backend import MIN_PREFILL_ROWS, Backend
 from engine.network.batch import DECODE_ROWS, BatchEntry
 from engine.network.cuda_graphs import CudaGraphRunner, graph_runner
 from engine.network.fused_step import FusedStep
@@ -120,9 +121,9 @@ class LeanForward:
             spans.append(_Span(entry, len(ids)))
             ids += entry.ids
         tensor = torch.tensor(ids, dtype=torch.int64)
-        if not self._on_cpu:
+        if not self._on_cpu or len(ids) < MIN_PREFILL_ROWS:
             return self._compute(tensor, spans)
-        with self._backend.prefill_threads(len(ids)):
+        with self._backend.prefill_threads():
             return self._compute(tensor, spans)
 
     def _compute(self, ids: Tensor, spans: Sequence[_Span]) -> list[Tensor]:
@@ -138,9 +139,10 @@ class LeanForward:
             causal_mask(span.entry.start, len(span.entry.ids), self.weights.device)
             for span in spans
         ]
+        native = self._backend.native() if self._on_cpu else None
         for index, layer in enumerate(self.weights.layers):
             mixed = _product("attn.c_attn", layer, index, adapted, layer.norm_1(hidden))
-            attention = self._attend(mixed, index, spans, masks)
+            attention = self._attend(mixed, index, spans, masks, native)
             hidden = hidden + _product("attn.c_proj", layer, index, adapted, attention)
             inner = _product("mlp.c_fc", layer, index, adapted, layer.norm_2(hidden))
             inner = self.weights.activation(inner)
@@ -161,13 +163,19 @@ class LeanForward:
         return embedded + (positions[0] if len(positions) == 1 else torch.cat(positions))
 
     def _attend(
-        self, mixed: Tensor, index: int, spans: Sequence[_Span], masks: Sequence[Tensor | None]
+        self,
+        mixed: Tensor,
+        index: int,
+        spans: Sequence[_Span],
+        masks: Sequence[Tensor | None],
+        native: Native | None,
     ) -> Tensor:
         """Write keys and values of layer `index`; return the attention output (n, width).
 
-        `mixed` (n, width + 2 * head_dim) holds queries, keys and values.
+        `mixed` (n, width + 2 * head_dim) holds queries, keys and values. `native` are the compiled
+        kernels, None without them.
         """
-        weights, native = self.weights, self._backend.native() if self._on_cpu else None
+        weights = self.weights
         widths = [weights.width, weights.head_dim, weights.head_dim]
         query, key, value = torch.split(mixed, widths, dim=-1)
         if len(spans) == 1:

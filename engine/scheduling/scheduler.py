@@ -91,9 +91,11 @@ class Scheduler:
 
     @torch.inference_mode()
     def run(self, closing: threading.Event) -> None:
-        """Compute until `closing` is set; call `wake` after setting it."""
+        """Compute until `closing` is set, then end all jobs; call `wake` after setting it."""
         while not closing.is_set():
             self.step()
+        self.drain()
+        self.pool.drop_idle()
 
     def step(self) -> None:
         """Admit new jobs, drop cancelled ones, and run one step. Blocks while idle."""
@@ -103,7 +105,7 @@ class Scheduler:
         self._compute_step()
 
     def drain(self) -> None:
-        """End all running sequences and drop the waiting jobs; each job gets its last event."""
+        """End all running sequences and drop all other jobs; each job gets its last event."""
         for running in list(self._running):
             self._end(running)
         self._waiting.drop(cancelled_only=False)

@@ -40,19 +40,27 @@ class WaitingJobs:
         must_wait = is_idle and not self._waiting
         while must_wait and self._submitted.empty() and prepare():
             pass
-        while must_wait or not self._submitted.empty():
-            job = self._submitted.get()
-            if job is None:
-                return
+        if must_wait and (job := self._submitted.get()) is not None:
             self._waiting.append(job)
-            must_wait = False
+        self._take_submitted()
 
     def drop(self, *, cancelled_only: bool) -> None:
-        """Drop waiting jobs; each gets its last event."""
+        """Drop waiting jobs; each gets its last event.
+
+        With `cancelled_only` False this includes jobs that are submitted but not admitted.
+        """
+        if not cancelled_only:
+            self._take_submitted()
         for job in list(self._waiting):
             if job.cancelled.is_set() or not cancelled_only:
                 self._waiting.remove(job)
                 job.emit(EndOfStream())
+
+    def _take_submitted(self) -> None:
+        while not self._submitted.empty():
+            job = self._submitted.get()
+            if job is not None:
+                self._waiting.append(job)
 
     def take_next(self, num_running: Mapping[Priority, int]) -> Job | None:
         """Remove and return the next job that may start, None if there is none.

@@ -31,7 +31,7 @@ class DraftLengths:
         if version != self._remembered_at:
             self._remembered.clear()
             self._remembered_at = version
-        # A tenth of a pass is precise enough for the key.
+        # The key distinguishes costs that differ by a tenth of a pass.
         relative_cost = round(10 * token_ms / self.costs.milliseconds(1))
         key = (round(acceptance_rate * _NUM_RATE_BUCKETS), other_rows, max_tokens, relative_cost)
         if key not in self._remembered:

@@ -95,7 +95,7 @@ class CachePool:
         if best is not None:
             cache.copy_prefix(best, num_shared)
             self._mark_used(best)
-            self._free_bytes(0)  # `best` was exempt until now
+            self._free_bytes(0)  # while its rows were copied, `best` could not be dropped
         return cache
 
     def reserve(self, cache: KVCache, rows: int) -> None:

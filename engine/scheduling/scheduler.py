@@ -226,8 +226,8 @@ class Scheduler:
             return
         for running, entry, sequence_choices in zip(batch, entries, choices, strict=True):
             self._advance(running, entry, sequence_choices)
-        # Measured after reading the logits, because a GPU computes asynchronously until then. What
-        # the draft model took meanwhile is not a cost of this model.
+        # Measured after reading the logits, because a GPU computes asynchronously until then. The
+        # time that the draft model took in between is not a cost of this model.
         elapsed_ms = (time.perf_counter() - started) * 1000 - (self._draft_ms() - draft_ms)
         num_rows = sum(len(entry.ids) for entry in entries)
         self._costs.record(num_rows, elapsed_ms)

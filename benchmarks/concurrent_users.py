@@ -57,7 +57,7 @@ class ConcurrentUsers:
     def __init__(
         self, model: LoadedModel, texts: list[list[int]], num_users: int, *, chat: bool
     ) -> None:
-        """`texts` are the token ids of the texts that the users type."""
+        """Create users. `texts` are the token ids of the texts that they type."""
         self.num_users, self.chat = num_users, chat
         self.milliseconds: list[float] = []
         """Milliseconds from the last key of a burst to the end of its answer."""
@@ -116,7 +116,7 @@ class ConcurrentUsers:
         user.next_key = self._now + gap if user.keys_left else float("inf")
 
     def _take_answer(self, user: _User) -> None:
-        """After the last key of a burst, record the time to the answer and start another burst."""
+        """Record the time to the answer after the last key of a burst, and start another burst."""
         if user.request is None or user.keys_left or not user.request.done:
             return
         if user.requested > _WARM_UP_S:

@@ -44,7 +44,7 @@ class PolicyCounts:
     characters: int = 0
     """Characters in the first lines of all suggestions."""
     kept: int = 0
-    """Those of them that agree with the file."""
+    """Characters of these that agree with the file."""
     wrong: int = 0
     """Suggestions without a kept character."""
 

@@ -1,4 +1,4 @@
-"""How much of the prompt changes at each key: the part that a KV cache cannot reuse.
+"""The part of the prompt that changes at each key, so that a KV cache cannot reuse it.
 
 Passages of real files are typed key by key, and each prompt is compared with the previous ones. No
 model runs and nothing is timed, so the counts are the same on every machine.
@@ -34,7 +34,7 @@ from fim.snapshot import Snapshot
 _CACHED_PROMPTS = 8
 """Number of previous prompts whose KV caches may be reused."""
 _LONG_PREFILL = 16
-"""Tokens; a user notices a prefill of more."""
+"""Maximum tokens of a prefill that a user does not notice."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Whether a draft model pays: agreement of a real pair of models, with pass costs of real sizes.
+"""Benefit of a draft model: agreement of a real pair of models, with pass costs of real sizes.
 
 Two measurements are combined:
 

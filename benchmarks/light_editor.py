@@ -30,7 +30,7 @@ class BurstAnswer:
     milliseconds: float
     """Milliseconds from the last key to the answer."""
     source: str
-    """Where the answer came from: a `Source`."""
+    """Origin of the answer: a `Source`."""
     has_suggestion: bool
 
 

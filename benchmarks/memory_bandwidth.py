@@ -156,7 +156,7 @@ def main(
 class _Run:
     prefill_s: float
     tokens: list[tuple[float, float]]
-    """For each token its seconds, and the seconds of a plain read of the same number of bytes."""
+    """Seconds of each token, and of a plain read of the same number of bytes."""
     matrix_rate: float = 0.0
     """Operations per second."""
 

@@ -81,8 +81,8 @@ def cases(max_editors: int) -> list[Case]:
 class _User:
     """A user and the rest of the passage; each case goes on where the previous one ended.
 
-    So one user opens a file, and has a prompt computed from scratch, once in as many keys as many
-    users do.
+    So the share of keys that open a file, and need a whole prompt, does not depend on the number of
+    users.
     """
 
     editor: LightEditor

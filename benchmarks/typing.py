@@ -73,7 +73,7 @@ class Result:
     computed: int = 0
     """Computed tokens."""
     answers: list[tuple[float, bool, bool]] = field(default_factory=list)
-    """For each burst: milliseconds from the last key to the answer, whether the answer has a
+    """An entry per burst: milliseconds from the last key to the answer, whether the answer has a
     suggestion, and whether the model generated it."""
 
     def times(self, *, from_model_only: bool) -> list[float]:

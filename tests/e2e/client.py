@@ -88,7 +88,7 @@ class Editor:
         return to_plain(await self.client.protocol.send_request_async(method, params or {}))
 
     async def engine_requests(self) -> Any:
-        """Return what the scripted engine was asked so far, see `tests.scripted_server`."""
+        """Return the requests to the scripted engine so far, see `tests.scripted_server`."""
         return await self.request("test/requests")
 
     def streamed(self, token: str | int) -> list[str]:

@@ -16,7 +16,7 @@ TYPED = (
     "total = 0\nfor number in numbers:\n    total += number  # 😀 sums\nprint('é', total)\n" * 3
 )[:200]
 SECONDS_PER_KEY = 0.04
-"""Longer than the server's debounce delay, so that requests do reach the engine."""
+"""Seconds between two keys: more than the debounce delay, so that requests reach the engine."""
 
 
 def large_file() -> str:

@@ -209,7 +209,7 @@ def test_the_output_is_the_same_with_and_without_drafts(
 def test_offsets_of_tokens_do_not_depend_on_drafts(
     model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """How much of an output is certain enough to be shown must not depend on drafts."""
+    """The part of an output that is certain enough to be shown must not depend on drafts."""
     request = GenerationRequest(REPEATING, 60, logprobs=0)
 
     def ends() -> list[int]:

@@ -111,7 +111,7 @@ STAGES = (
         dialogue_share=0.3,
     ),
 )
-"""The stages of the run: first plain text, then holes, then StarCoder's other formats."""
+"""The stages of the run: language, holes, lines, all formats, dialogues, more of all kinds."""
 
 PHASE_STARTS = (3200, 6000)
 """Steps at which the optimisers are reset: a phase may start from weights that shipped."""

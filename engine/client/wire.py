@@ -113,7 +113,7 @@ def with_usage(chunk: Chunk, usage: Mapping[str, Any]) -> Chunk:
 
 
 def raise_for_status(status: int, content: bytes) -> None:
-    """Raise the error that a response describes, if its status is one of an error."""
+    """Raise the error that a response describes, if its status is an error status."""
     if status < 400:
         return
     try:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class TokenGuard:
-    """Refuses requests without the bearer token (RFC 6750). With no token set, accepts all."""
+    """Refuses requests without the bearer token (RFC 6750), or none if no token is set."""
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app = app

@@ -14,9 +14,12 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.stepped_scheduler import SteppedScheduler, ids_of, run_alone
 from engine.api import GenerationRequest, Sampling, Usage
+from engine.decoding import draft_model as draft_model_module
 from engine.decoding.draft_length import DraftLengths
 from engine.decoding.draft_model import INITIAL_ACCEPTANCE, DraftModel, ModelDraft
 from engine.decoding.drafter import Drafter
+from engine.decoding.generation import DecodingContext, generate
+from engine.decoding.logits_reader import TokenChoices
 from engine.errors import ConfigurationError
 from engine.kv_cache.arena import Arena
 from engine.loading.catalog import EMBEDDED_DIR
@@ -26,6 +29,7 @@ from engine.network.forward import Forward
 from engine.network.lean_forward import LeanForward
 from engine.network.model import LoadedModel
 from engine.network.step_costs import StepCosts
+from engine.scheduling import scheduler as scheduler_module
 from engine.settings import EngineSettings
 from tests.engine.network.test_step_costs import FixedCosts, costs_of
 
@@ -187,6 +191,57 @@ def test_it_is_not_used_if_it_does_not_pay_off(pair: Pair) -> None:
     assert pair.counter.rows == []
 
 
+class Clock:
+    """A clock that only forward passes move."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    monotonic = perf_counter
+
+
+class TimedForward(CountingForward):
+    """A forward pass that takes a fixed number of seconds of a clock."""
+
+    def __init__(self, forward: Forward, clock: Clock, seconds: float) -> None:
+        super().__init__(forward)
+        self._clock, self._seconds = clock, seconds
+
+    def __call__(self, batch: Sequence[BatchEntry]) -> list[torch.Tensor]:
+        self._clock.now += self._seconds
+        return super().__call__(batch)
+
+
+class RecordingCosts(FixedCosts):
+    """Costs that do not change, and remember the measured durations."""
+
+    def __init__(self, milliseconds: dict[int, float]) -> None:
+        super().__init__(milliseconds)
+        self.recorded_ms: list[float] = []
+
+    def record(self, num_rows: int, milliseconds: float) -> None:
+        self.recorded_ms.append(milliseconds)
+
+
+def test_its_time_is_not_a_cost_of_the_large_model(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, costs = Clock(), RecordingCosts(LARGE_MS)
+    for module in (scheduler_module, draft_model_module):
+        monkeypatch.setattr(module, "time", clock)
+    large = TimedForward(pair.large.forward, clock, 0.25)
+    small = TimedForward(pair.small.forward, clock, 2.0)
+    timed = Pair(
+        replace(pair.large, forward=large, costs=costs), replace(pair.small, forward=small)
+    )
+    _, usage = run(timed, request_for(pair.large), timed.draft_model())
+    assert usage.drafted_tokens > 0
+    assert costs.recorded_ms == [250.0] * len(large.rows)
+
+
 def test_its_acceptance_rate_is_remembered(pair: Pair) -> None:
     draft_model = pair.draft_model()
     run(pair, request_for(pair.large), draft_model)
@@ -194,7 +249,7 @@ def test_its_acceptance_rate_is_remembered(pair: Pair) -> None:
 
 
 class FixedDraft:
-    """Stands in for a `ModelDraft` that always proposes the same."""
+    """Stands in for a draft model, and its `ModelDraft`, that always proposes the same."""
 
     token_ms = 0.1
 
@@ -207,9 +262,15 @@ class FixedDraft:
     def share_acceptance_rate(self, rate: float) -> None:
         self.acceptance_rate = rate
 
+    def start(self, *_: Any) -> "FixedDraft":
+        return self
+
+    def close(self) -> None:
+        pass
+
 
 def drafter_with(prompt: list[int], draft: FixedDraft) -> Drafter:
-    lengths = DraftLengths(costs_of({1: 10.0, 4: 10.5, 8: 11.0, 16: 12.0, 32: 14.0}))
+    lengths = DraftLengths(costs_of(LARGE_MS))
     return Drafter(prompt, lengths=lengths, model_draft=cast(ModelDraft, draft))
 
 
@@ -220,6 +281,21 @@ def test_stopping_early_counts_as_a_miss() -> None:
         assert drafter.propose(8) == (7,)
         drafter.record_result(1, 1)
     assert short.acceptance_rate < INITIAL_ACCEPTANCE
+
+
+def test_draft_tokens_after_the_end_of_the_output_are_not_wrong(plain: LoadedModel) -> None:
+    draft = FixedDraft((40, 41, 42))
+    context = replace(
+        DecodingContext.of(plain),
+        draft_lengths=DraftLengths(costs_of(LARGE_MS)),
+        draft_model=cast(DraftModel, draft),
+    )
+    request = GenerationRequest((1, 2, 3), 9, stop_ids=frozenset({41}))
+    steps = generate(context, request, plain.new_cache(), lambda _: None)
+    assert next(steps).ids == (1, 2, 3, 40, 41, 42)
+    with pytest.raises(StopIteration):
+        steps.send(TokenChoices(torch.empty(0), [40, 41, 42, 43]))
+    assert draft.acceptance_rate > INITIAL_ACCEPTANCE
 
 
 @pytest.mark.parametrize("draft", [None, ()])

@@ -1,5 +1,7 @@
 """Logits of several sequences are read as those of each alone, on the CPU and on a device."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from engine.decoding.logits_reader import (
     LogitsRequest,
     concatenated,
     read_logits,
+    read_on_cpu,
     read_on_gpu,
 )
 from engine.decoding.sampler import Sampler
@@ -50,6 +53,12 @@ def test_rows_of_several_sequences_are_read_as_each_alone() -> None:
             top = log_probs.topk(request.num_top or 0)
             expected = zip(top.indices.tolist(), top.values.tolist(), strict=True)
             assert logprob.top == tuple(expected)
+
+
+@pytest.mark.parametrize("read", [read_on_cpu, read_on_gpu])
+def test_there_are_no_more_alternatives_than_tokens_in_the_vocabulary(read: Any) -> None:
+    result = read([random(2, 5)], [LogitsRequest(9)])
+    assert [sorted(id_ for id_, _ in row) for row in result.top] == [[*range(5)]] * 2
 
 
 @pytest.mark.parametrize("num_top", [None, 0, 4])

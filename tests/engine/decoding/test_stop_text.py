@@ -49,6 +49,8 @@ def split(text: str, size: int) -> list[str]:
 def test_the_ignored_start_is_part_of_the_line() -> None:
     stop_text = StopText((), 4, single_line=True, continue_line_after=(":",))
     assert fed(stop_text, ["if a", ":", "\n", "b\nc"]) == "if a:\nb\nc"
+    stop_text = StopText((), 5, single_line=True, continue_line_after=(":",))
+    assert fed(stop_text, ["if a", ":", "\n", "b\nc"]) == "if a:\nb\nc"
     assert fed(StopText(("x",), 2, single_line=True), ["xxab", "c\nd"]) == "xxabc"
 
 

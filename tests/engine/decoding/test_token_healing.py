@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from benchmarks.stepped_scheduler import ids_of, run_alone, score_alone, text_of
 from engine.api import Chunk, GenerationRequest, Sampling
+from engine.decoding.sampler import Sampler
+from engine.decoding.sequence import Step
+from engine.decoding.token_healing import search_forced_prefix
 from engine.decoding.vocabulary import Vocabulary
 from engine.errors import RequestError
 from engine.loading.catalog import EMBEDDED_DIR
@@ -247,6 +250,20 @@ def test_tokenizations_are_drawn_by_their_probability(demo: LoadedModel) -> None
     for path, share in shares.items():
         if len(path) == 1 and share > 0.02:
             assert drawn[path[0]] / 300 == pytest.approx(share, abs=0.09)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "nats_below_best", "is_visited"),
+    [(1.0, 2.5, True), (1.0, 3.5, False), (0.0, 2.5, False)],
+)
+def test_less_likely_tokenizations_are_visited_only_if_sampling_may_draw_them(
+    temperature: float, nats_below_best: float, is_visited: bool
+) -> None:
+    vocabulary = vocabulary_of({"12": 0, "1": 1, "2": 2})
+    logits = torch.tensor([[0.0, -nats_below_best, -9.0]])
+    sampler = Sampler(Sampling(temperature=temperature), ())
+    search = search_forced_prefix(logits, b"12", [0], vocabulary, sampler, 4)
+    assert next(search, None) == (Step((1,), 0) if is_visited else None)
 
 
 def test_stop_text_applies_only_after_the_forced_prefix(demo: LoadedModel) -> None:

@@ -1,5 +1,6 @@
 """A completion session decides whether to ask the model, and reports the outcome."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +109,13 @@ async def test_an_unreachable_engine_gives_no_suggestion_and_one_message(tmp_pat
         assert result.suggestions == ()
     assert session.status.current.state is State.ERROR
     assert session.server.messages == ["No engine answers."]
+
+
+async def test_closing_a_document_cancels_its_request(tmp_path: Path) -> None:
+    engine = ScriptedEngine(lambda _: "1 + 1", seconds_per_token=0.05)
+    session = Session(engine, SETTINGS, tmp_path)
+    request = asyncio.create_task(session.completions.complete(SNAPSHOT, Trigger.INVOKED))
+    while not engine.tokens_written:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    session.completions.close_document(SNAPSHOT.uri)
+    assert (await request).source is Source.NONE

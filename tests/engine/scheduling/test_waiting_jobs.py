@@ -1,0 +1,52 @@
+"""Jobs start in the order of their priority, and only a limited number of them runs."""
+
+from collections import Counter
+
+import pytest
+
+from engine.api import GenerationRequest, Priority
+from engine.scheduling.job import Job, JobEvent
+from engine.scheduling.waiting_jobs import WaitingJobs
+
+
+def ignore(event: JobEvent) -> None:
+    """Drop an event."""
+
+
+def waiting_jobs(*priorities: Priority) -> WaitingJobs:
+    jobs = WaitingJobs()
+    for number, priority in enumerate(priorities):
+        jobs.submit(Job(GenerationRequest((1,), 1, priority=priority), ignore, number))
+    jobs.admit(is_idle=False, prepare=lambda: False)
+    return jobs
+
+
+def start_all(jobs: WaitingJobs) -> list[Job]:
+    """Start jobs until none may start any more."""
+    num_running: Counter[Priority] = Counter()
+    started: list[Job] = []
+    while (job := jobs.take_next(num_running)) is not None:
+        num_running[job.priority] += 1
+        started.append(job)
+    return started
+
+
+@pytest.mark.parametrize(
+    ("priority", "limit"),
+    [(Priority.COMPLETION, 16), (Priority.CHAT, 4), (Priority.PREFETCH, 2)],
+)
+def test_no_more_jobs_start_than_may_run_together(priority: Priority, limit: int) -> None:
+    jobs = waiting_jobs(*[priority] * 20)
+    assert len(start_all(jobs)) == limit
+    assert len(jobs) == 20 - limit
+
+
+def test_the_newest_completion_starts_first_and_other_jobs_start_in_order_of_arrival() -> None:
+    completion, chat = Priority.COMPLETION, Priority.CHAT
+    jobs = waiting_jobs(chat, completion, Priority.PREFETCH, completion, chat)
+    assert [job.number for job in start_all(jobs)] == [3, 1, 0, 4, 2]
+
+
+def test_a_job_that_may_not_start_does_not_stop_later_ones() -> None:
+    jobs = waiting_jobs(*[Priority.COMPLETION] * 17, Priority.CHAT)
+    assert start_all(jobs)[-1].priority is Priority.CHAT

@@ -1,0 +1,72 @@
+"""The engine of a session is replaced only when the settings name another one."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lsprotocol import types
+
+from engine.api import EngineInfo
+from engine.scripted import ScriptedEngine
+from lsp_server.session.background_tasks import BackgroundTasks
+from lsp_server.session.engine_session import EngineSession
+from lsp_server.session.status import StatusReporter
+from lsp_server.settings import Settings
+
+
+class FakeServer:
+    """A server whose client shows nothing."""
+
+    client_capabilities = types.ClientCapabilities()
+
+    def __init__(self) -> None:
+        self.protocol = self
+
+    def notify(self, method: str, params: Any) -> None:
+        pass
+
+
+@dataclass
+class LoadingEngine(ScriptedEngine):
+    """An engine that loads its model until `loaded` is set."""
+
+    name: str = ""
+    loaded: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def info(self) -> EngineInfo:
+        await self.loaded.wait()
+        return replace(await super().info(), model=self.name)
+
+
+def make_engine(settings: Settings) -> LoadingEngine:
+    return LoadingEngine(lambda _: "", name=settings.engine.model)
+
+
+def new_session(settings: Settings) -> tuple[EngineSession, StatusReporter]:
+    status = StatusReporter(FakeServer())  # type: ignore[arg-type]
+    session = EngineSession(make_engine, settings, status, BackgroundTasks(), lambda: None)
+    return session, status
+
+
+async def test_the_status_shows_the_current_engine_and_not_the_one_that_it_replaced() -> None:
+    session, status = new_session(Settings(model="old"))
+    old = session.current
+    old_start = asyncio.create_task(session.start())
+    await asyncio.sleep(0)
+    session.apply_settings(Settings(model="new"))
+    new = session.current
+    assert isinstance(old, LoadingEngine)
+    assert isinstance(new, LoadingEngine)
+    new.loaded.set()
+    while not status.current.model:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    old.loaded.set()
+    await old_start
+    assert status.current.model == "new"
+
+
+async def test_settings_that_name_the_same_engine_keep_it() -> None:
+    session, _ = new_session(Settings(model="old"))
+    engine = session.current
+    session.apply_settings(Settings(model="old", enabled=False))
+    assert session.current is engine

@@ -2,10 +2,12 @@
 
 import asyncio
 import time
+from pathlib import Path
 
-from engine.api import Chunk, GenerationRequest
+from engine.api import Chunk, GenerationRequest, Priority
 from engine.local import LocalEngine
 from engine.settings import EngineSettings
+from tests.checkpoint_maker import make_checkpoint
 
 SETTINGS = EngineSettings(model="demo", device="cpu")
 LONG = GenerationRequest((20, 30, 40), 900)
@@ -30,6 +32,19 @@ async def test_closing_the_engine_ends_jobs_that_have_not_started() -> None:
     await engine.aclose()
     async with asyncio.timeout(20):
         await asyncio.gather(*tasks)
+
+
+async def test_closing_a_stream_stops_its_request(tmp_path: Path) -> None:
+    path = make_checkpoint(tmp_path / "model", n_positions=4096)
+    engine = LocalEngine(EngineSettings(str(path), device="cpu"))
+    stream = engine.stream(GenerationRequest((30, 31, 32), 4000))
+    await anext(stream)
+    await stream.aclose()
+    # A prefetch runs only when nothing else does.
+    prefetch = GenerationRequest((40,), 1, priority=Priority.PREFETCH)
+    assert await _ids(engine, prefetch)
+    assert engine.metrics().computed_tokens < 4000
+    await engine.aclose()
 
 
 def test_a_closed_event_loop_cancels_its_request_and_others_go_on() -> None:

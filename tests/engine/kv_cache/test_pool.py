@@ -136,6 +136,16 @@ def test_the_least_recently_used_cache_is_dropped_first() -> None:
     assert use(pool, range(2000, 2101)) == 0
 
 
+def test_a_copied_cache_counts_as_used() -> None:
+    pool = CachePool(SHAPE, 4 * BLOCK * SHAPE.bytes_per_row)
+    use(pool, range(1000, 1200))
+    use(pool, range(2000, 2100))
+    assert use(pool, [*range(1000, 1020), 7]) == 20
+    for start in (4000, 5000):
+        use(pool, range(start, start + 100))
+    assert use(pool, range(1000, 1201)) == 200
+
+
 def test_idle_caches_are_dropped_for_a_growing_cache_in_use() -> None:
     block = BLOCK * SHAPE.bytes_per_row
     pool = CachePool(SHAPE, 4 * block)

@@ -182,6 +182,24 @@ def test_a_hub_model_on_disk_needs_no_network(
         load_quietly("bigcode/tiny", offline=True)
 
 
+def test_revision_and_window_of_the_settings_are_not_those_of_the_draft_model(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    located: list[tuple[str, str | None]] = []
+
+    def locate(settings: EngineSettings, _: object) -> tuple[str, Path]:
+        located.append((settings.model, settings.revision))
+        return settings.model, checkpoint
+
+    monkeypatch.setattr("engine.loading.load.locate", locate)
+    settings = EngineSettings("large", revision="v2", draft_model="small", context_window=64)
+    loaded = load(settings, lambda *_: None)
+    assert located == [("large", "v2"), ("small", None)]
+    assert loaded.model.context_window == 64
+    assert loaded.draft_model is not None
+    assert loaded.draft_model.context_window == 512
+
+
 def test_a_missing_device_is_an_error(checkpoint: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("optional: needs a machine without a GPU")

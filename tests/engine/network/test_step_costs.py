@@ -32,6 +32,11 @@ def test_costs_between_measurements_lie_between_them() -> None:
     assert costs.max_rows_within(1e9, 16, 512) == 512
 
 
+def test_more_rows_are_never_expected_to_take_less_time() -> None:
+    costs = costs_of({1: 20.0, 16: 10.0})
+    assert [costs.milliseconds(rows) for rows in (1, 8, 16)] == [20.0, 20.0, 20.0]
+
+
 def test_costs_outside_of_measurements_are_extrapolated() -> None:
     costs = costs_of({16: 20.0, 32: 40.0})
     assert 0 < costs.milliseconds(1) < 20.0

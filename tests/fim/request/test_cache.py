@@ -23,6 +23,15 @@ def test_typing_any_part_of_a_suggestion_returns_the_rest(text: str) -> None:
     assert cache.find(other) is None
 
 
+def test_the_rest_of_a_suggestion_is_returned_in_a_text_that_repeats_itself() -> None:
+    cache = SuggestionCache(100, 60)
+    text = "0, " * 1000
+    cache.store(Snapshot("u", "python", text, len(text)), Candidate("0, 1"))
+    rest = cache.find(Snapshot("u", "python", text + "0", len(text) + 1))
+    assert rest is not None
+    assert rest.text == ", 1"
+
+
 def test_empty_candidates_are_cached_too_until_they_expire() -> None:
     now = 0.0
     cache = SuggestionCache(100, 60, timer=lambda: now)

@@ -102,6 +102,26 @@ async def test_cancelling_one_of_two_waiters_does_not_stop_the_request() -> None
     assert engine.stopped_early == 0 or engine.tokens_written >= len("total + 1")
 
 
+async def test_a_waiter_that_does_not_agree_leaves_the_request_to_the_others() -> None:
+    completer, engine = slow_completer()
+    first = asyncio.create_task(completer.complete(snapshot_of("x = ")))
+    await wait_for_tokens(engine, 1)
+    second = asyncio.create_task(completer.complete(snapshot_of("x = toast")))
+    assert (await first).suggestions[0].text == "total + 1"
+    await second
+    assert len(engine.requests) == 2
+
+
+async def test_a_reset_stops_the_request_and_sends_it_to_the_new_model() -> None:
+    completer, engine = slow_completer()
+    task = asyncio.create_task(completer.complete(snapshot_of("x = ")))
+    await wait_for_tokens(engine)
+    completer.reset()
+    assert (await task).suggestions[0].text == "total + 1"
+    assert engine.stopped_early == 1
+    assert len(engine.requests) == 2
+
+
 @pytest.mark.parametrize(
     "other", [snapshot_of("x = ", "\nmore\n"), snapshot_of("y = "), snapshot_of("x ")]
 )

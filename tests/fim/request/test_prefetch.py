@@ -45,6 +45,9 @@ def test_the_indentation_unit_of_a_file() -> None:
     assert indent_unit("a\n  b\n    c\nd\n  e\n") == "  "
     assert indent_unit("a\n\tb\n") == "\t"
     assert indent_unit("") == "    "
+    # Lines that end several levels do not count.
+    levels = "a\n b\n      c\nd\n  e\n      f\ng\n   h\n      i\nj\n"
+    assert indent_unit(levels) == "   "
 
 
 def engine_with_two_lines() -> ScriptedEngine:

@@ -80,6 +80,17 @@ async def test_tuning_again_takes_effect_immediately(
         assert output == expected[: len(output)]
 
 
+def test_a_model_that_transformers_loads_on_one_device_has_adapters(
+    tiny_checkpoint: Path, tmp_path: Path, shelf: Path
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("optional: needs a machine without a GPU")
+    make_adapter(tiny_checkpoint, tmp_path / "a", seed=1)
+    install(tmp_path / "a", "mine", note(tiny_checkpoint))
+    settings = EngineSettings(model=str(tiny_checkpoint), device="balanced")
+    assert load(settings, lambda *_: None).adapters.get("mine").name == "mine"
+
+
 async def test_the_engine_lists_the_adapters_for_its_model(
     engine: LocalEngine, tiny_checkpoint: Path, tmp_path: Path, shelf: Path
 ) -> None:

@@ -237,6 +237,14 @@ def test_balanced_works_without_a_gpu(checkpoint: Path) -> None:
     assert load_quietly(checkpoint, device="balanced").info.device == "balanced"
 
 
+def test_a_config_that_does_not_name_the_kind_of_attention_means_multi_query(
+    checkpoint: Path,
+) -> None:
+    edit_json(checkpoint / "config.json", multi_query=None)
+    model = load_quietly(checkpoint, dtype="int8")  # which other kinds do not support
+    assert model.cache_shape.kv_heads == 1
+
+
 def test_a_folder_with_only_a_tokenizer_is_an_error(tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
     with pytest.raises(ModelNotFoundError):

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from benchmarks.stepped_scheduler import SteppedScheduler, Submission, text_of
 from engine.api import Chunk, FinishReason, GenerationRequest, Priority, Sampling
+from engine.decoding.draft_length import DraftLengths
 from engine.errors import OutOfMemoryError, PromptTooLongError, RequestError, StarcoderError
 from engine.kernels.build import KernelBuild
+from engine.kv_cache.pool import CachePool
 from engine.loading.adapter_store import install
 from engine.loading.load import Loaded, load
 from engine.network.batch import BatchEntry
@@ -335,6 +337,39 @@ def test_output_ends_at_the_context_window(loaded: Loaded) -> None:
     for submission in scheduler.submissions:
         check(loaded, submission)
         assert submission.chunks[-1].finish in (FinishReason.LENGTH, FinishReason.STOP)
+
+
+def test_a_request_waits_while_the_caches_in_use_take_all_memory(loaded: Loaded) -> None:
+    forward = Wrapped(loaded.model.forward)
+    model = replace(loaded.model, forward=forward)
+    scheduler = SteppedScheduler(model, pool=CachePool(model.cache_shape, max_bytes=1))
+    submissions = [scheduler.submit(GenerationRequest(ids(seed, 20), 5)) for seed in range(3)]
+    scheduler.finish()
+    assert set(forward.batch_sizes) == {1}
+    for submission in submissions:
+        check(loaded, submission)
+
+
+@pytest.mark.parametrize("num_requests", [1, 3])
+def test_draft_lengths_depend_on_the_rows_of_the_other_sequences(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch, num_requests: int
+) -> None:
+    request = GenerationRequest(ids(1, 20), 5)
+    output = tuple(id_ for chunk in run_plain(loaded, request) for id_ in chunk.ids)
+    num_other_rows: list[int] = []
+
+    def no_draft(_: DraftLengths, rate: float, size: int, other: int, ms: float) -> Any:
+        num_other_rows.append(other)
+        return 0, 0.0
+
+    monkeypatch.setattr(DraftLengths, "best", no_draft)
+    scheduler = stepped(loaded)
+    for _ in range(num_requests):
+        scheduler.submit(replace(request, draft_tokens=output))
+    scheduler.finish()
+    # The first draft of each request is proposed before any step, and none for the last token.
+    before_steps = [0] * num_requests
+    assert num_other_rows == before_steps + [num_requests - 1] * (3 * num_requests)
 
 
 class Poisoned(Wrapped):

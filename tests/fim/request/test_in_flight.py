@@ -112,16 +112,6 @@ async def test_a_waiter_that_does_not_agree_leaves_the_request_to_the_others() -
     assert len(engine.requests) == 2
 
 
-async def test_a_reset_stops_the_request_and_sends_it_to_the_new_model() -> None:
-    completer, engine = slow_completer()
-    task = asyncio.create_task(completer.complete(snapshot_of("x = ")))
-    await wait_for_tokens(engine)
-    completer.reset()
-    assert (await task).suggestions[0].text == "total + 1"
-    assert engine.stopped_early == 1
-    assert len(engine.requests) == 2
-
-
 @pytest.mark.parametrize(
     "other", [snapshot_of("x = ", "\nmore\n"), snapshot_of("y = "), snapshot_of("x ")]
 )

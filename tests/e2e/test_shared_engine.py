@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from pathlib import Path
 
 import psutil
@@ -25,6 +26,17 @@ async def test_two_servers_share_one_engine_process(tiny_checkpoint: Path) -> No
     assert psutil.pid_exists(engine)  # it runs on until it has been idle for a long time
 
 
+def cpu_seconds(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def wait_until_busy(pid: int, idle_seconds: float) -> None:
+    """Wait until a process has worked for 50 ms since it had used `idle_seconds`."""
+    while cpu_seconds(pid) < idle_seconds + 0.05:
+        time.sleep(0.005)
+
+
 async def test_a_killed_engine_is_reported_and_replaced(tmp_path: Path) -> None:
     # Large enough that the engine can be killed while it handles a request.
     model = make_checkpoint(
@@ -36,8 +48,9 @@ async def test_a_killed_engine_is_reported_and_replaced(tmp_path: Path) -> None:
         engine = (await editor.request("starcoder/debugInfo"))["engine"]["pid"]
         text = "x = 1\n" * 400 + "def f(numbers):\n    "
         editor.open(text)
+        idle_seconds = cpu_seconds(engine)
         future = editor.request_completion(len(text), invoked=True)
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(wait_until_busy, engine, idle_seconds)
         os.kill(engine, signal.SIGKILL)
         answer = await asyncio.wait_for(asyncio.wrap_future(future), 20)
         assert answer is not None

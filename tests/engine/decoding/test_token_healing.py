@@ -266,6 +266,12 @@ def test_less_likely_tokenizations_are_visited_only_if_sampling_may_draw_them(
     assert next(search, None) == (Step((1,), 0) if is_visited else None)
 
 
+def test_the_time_of_the_prefill_is_measured(demo: LoadedModel) -> None:
+    usage = write(demo, PROMPT, "retu")[-1].usage
+    assert usage is not None
+    assert usage.prefill_ms > 0
+
+
 def test_stop_text_applies_only_after_the_forced_prefix(demo: LoadedModel) -> None:
     free = text_of(write(demo, PROMPT, "retu"))
     assert free.startswith("return")

@@ -1,6 +1,7 @@
 """The entries of a batch are computed together by the fastest way that can."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from engine.kernels.build import KernelBuild
 from engine.kv_cache.cache import KVCache
 from engine.loading.load import load
+from engine.network.backend import MIN_PREFILL_ROWS, Backend
 from engine.network.batch import DECODE_ROWS, BatchEntry
 from engine.network.fused_step import FusedStep
 from engine.network.lora import Adapter
@@ -68,3 +70,22 @@ def test_entries_of_few_rows_share_steps_that_the_kernels_can_compute(
     )
     assert tuple(map(len, logits)) == sizes
     assert fused_rows == [DECODE_ROWS, 1, DECODE_ROWS]
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "is_prefill"), [(MIN_PREFILL_ROWS - 1, False), (MIN_PREFILL_ROWS, True)]
+)
+def test_steps_of_many_rows_use_the_threads_of_a_prefill(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch, num_rows: int, is_prefill: bool
+) -> None:
+    num_prefills = 0
+
+    @contextmanager
+    def counted(_: Backend) -> Iterator[None]:
+        nonlocal num_prefills
+        num_prefills += 1
+        yield
+
+    monkeypatch.setattr(Backend, "prefill_threads", counted)
+    model.forward([BatchEntry((20,) * num_rows, model.new_cache())])
+    assert num_prefills == is_prefill

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from engine.api import GenerationRequest, Priority
-from engine.scheduling.job import Job, JobEvent
+from engine.scheduling.job import EndOfStream, Job, JobEvent
 from engine.scheduling.waiting_jobs import WaitingJobs
 
 
@@ -50,3 +50,12 @@ def test_the_newest_completion_starts_first_and_other_jobs_start_in_order_of_arr
 def test_a_job_that_may_not_start_does_not_stop_later_ones() -> None:
     jobs = waiting_jobs(*[Priority.COMPLETION] * 17, Priority.CHAT)
     assert start_all(jobs)[-1].priority is Priority.CHAT
+
+
+def test_dropping_all_jobs_includes_those_that_are_not_admitted() -> None:
+    jobs, events = WaitingJobs(), list[JobEvent]()
+    jobs.submit(Job(GenerationRequest((1,), 1), events.append, 0))
+    jobs.drop(cancelled_only=True)
+    assert events == []
+    jobs.drop(cancelled_only=False)
+    assert events == [EndOfStream()]

@@ -1,8 +1,10 @@
-"""The rest of a candidate after the user typed a part of it."""
+"""A candidate is made from the output, and the user may type a part of it."""
 
 import pytest
 
-from fim.postprocess.candidate import Candidate
+from fim.postprocess.candidate import Candidate, make_candidate
+from fim.postprocess.confidence import Scores
+from fim.snapshot import Snapshot
 
 
 @pytest.mark.parametrize(
@@ -19,3 +21,12 @@ from fim.postprocess.candidate import Candidate
 def test_the_rest_of_a_candidate(candidate: Candidate, typed: str, rest: str | None) -> None:
     result = candidate.after_typing(typed)
     assert (None if result is None else result.text) == rest
+
+
+def test_scores_are_those_of_the_cleaned_text_with_the_documents_line_endings() -> None:
+    text = "a = 1\r\nx = "
+    snapshot = Snapshot("u", "python", text, len(text))
+    scores = Scores((3, 4, 9), (-0.1, -0.2, -0.3))
+    candidate = make_candidate(" f(\n    1)", scores, snapshot)
+    assert candidate.text == "f(\r\n    1)"
+    assert candidate.scores.ends == (2, 4, 9)

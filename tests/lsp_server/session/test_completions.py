@@ -14,6 +14,7 @@ from fim.snapshot import Snapshot, Source, Trigger
 from lsp_server.session.background_tasks import BackgroundTasks
 from lsp_server.session.completions import CompletionSession
 from lsp_server.session.engine_session import EngineSession
+from lsp_server.session.projects import Projects
 from lsp_server.session.statistics import Statistics
 from lsp_server.session.status import State, StatusReporter
 from lsp_server.session.workspace_documents import WorkspaceDocuments
@@ -119,3 +120,16 @@ async def test_closing_a_document_cancels_its_request(tmp_path: Path) -> None:
         await asyncio.sleep(0.005)
     session.completions.close_document(SNAPSHOT.uri)
     assert (await request).source is Source.NONE
+
+
+@pytest.mark.parametrize(
+    ("changes", "num_stopped"), [({"exclude": ("*.txt",)}, 1), ({"eagerness": "reserved"}, 0)]
+)
+async def test_files_are_read_again_only_if_other_ones_are_excluded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], num_stopped: int
+) -> None:
+    session = Session(ScriptedEngine(lambda _: ""), SETTINGS, tmp_path)
+    stopped: list[Projects] = []
+    monkeypatch.setattr(Projects, "stop", lambda projects: stopped.append(projects))
+    session.completions.apply_settings(SETTINGS.model_copy(update=changes))
+    assert len(stopped) == num_stopped

@@ -1,4 +1,4 @@
-"""The engine of a session is replaced only when the settings name another one."""
+"""The engine of a session, and the reports on its state."""
 
 import asyncio
 from dataclasses import dataclass, field, replace
@@ -7,6 +7,7 @@ from typing import Any
 from lsprotocol import types
 
 from engine.api import EngineInfo
+from engine.errors import EngineUnavailableError, StarcoderError
 from engine.scripted import ScriptedEngine
 from lsp_server.session.background_tasks import BackgroundTasks
 from lsp_server.session.engine_session import EngineSession
@@ -23,6 +24,9 @@ class FakeServer:
         self.protocol = self
 
     def notify(self, method: str, params: Any) -> None:
+        pass
+
+    def window_show_message(self, params: Any) -> None:
         pass
 
 
@@ -70,3 +74,18 @@ async def test_settings_that_name_the_same_engine_keep_it() -> None:
     engine = session.current
     session.apply_settings(Settings(model="old", enabled=False))
     assert session.current is engine
+
+
+async def test_only_an_engine_that_cannot_be_reached_may_return_with_another_model() -> None:
+    num_unavailable = 0
+
+    def on_unavailable() -> None:
+        nonlocal num_unavailable
+        num_unavailable += 1
+
+    settings, status = Settings(), StatusReporter(FakeServer())  # type: ignore[arg-type]
+    session = EngineSession(make_engine, settings, status, BackgroundTasks(), on_unavailable)
+    session.report_failure(StarcoderError("The prompt is too long."))
+    assert num_unavailable == 0
+    session.report_failure(EngineUnavailableError("No engine answers."))
+    assert num_unavailable == 1

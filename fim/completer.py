@@ -170,9 +170,8 @@ class Completer:
     async def _generate_and_store(
         self, snapshot: Snapshot, options: RequestOptions, on_text: OnText
     ) -> Candidate:
-        cache = self._cache  # a reset while the request runs replaces self._cache
         candidate = await self._generate_candidate(snapshot, options, on_text)
-        cache.store(snapshot, candidate)
+        self._cache.store(snapshot, candidate)
         if options.priority is not Priority.PREFETCH:  # a prefetch is not for the user's line
             self._previous[snapshot.uri] = _Previous(snapshot.line_before, candidate.text)
         return candidate

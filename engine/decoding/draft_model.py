@@ -17,7 +17,7 @@ import torch
 
 from engine.errors import OutOfMemoryError
 from engine.kv_cache.cache import BLOCK, KVCache, common_prefix_length
-from engine.kv_cache.pool import CachePool
+from engine.kv_cache.pool import MAX_DRAFT_WINDOWS, CachePool
 from engine.network.batch import DECODE_ROWS, BatchEntry
 from engine.network.model import LoadedModel
 from engine.network.step_costs import StepCosts
@@ -40,16 +40,13 @@ _MIN_PREFILL, _MAX_PREFILL = 16, 512
 INITIAL_ACCEPTANCE = 0.7
 """Assumed acceptance rate of a draft token before anything is known."""
 
-DRAFT_WINDOWS = 4
-"""Maximum size of the draft model's KV caches, in full context windows."""
-
 
 class DraftModel:
     """The small model with the KV caches of the prompts that it has computed."""
 
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
-        max_bytes = DRAFT_WINDOWS * model.cache_shape.bytes_per_window
+        max_bytes = MAX_DRAFT_WINDOWS * model.cache_shape.bytes_per_window
         arena = model.arena
         self.pool = CachePool(model.cache_shape, arena.bytes if arena else max_bytes, arena)
         self.acceptance_rate = INITIAL_ACCEPTANCE

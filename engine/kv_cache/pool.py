@@ -32,6 +32,8 @@ _SHARE_OF_GPU, _SHARE_OF_CPU = 0.5, 0.1
 MAX_WINDOWS = 32
 """Default limit of the pool in full context windows. More prefixes are rarely in use, and a small
 model should stay small in memory."""
+MAX_DRAFT_WINDOWS = 4
+"""Limit of a draft model's pool in full context windows."""
 
 
 def default_limit(shape: CacheShape, max_windows: int = MAX_WINDOWS) -> int:

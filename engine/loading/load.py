@@ -10,7 +10,7 @@ import torch
 from engine.api import EngineInfo
 from engine.errors import ConfigurationError
 from engine.kernels.build import KernelBuild
-from engine.kv_cache.pool import MAX_WINDOWS
+from engine.kv_cache.pool import MAX_DRAFT_WINDOWS, MAX_WINDOWS
 from engine.loading.adapter_shelf import AdapterShelf
 from engine.loading.adapter_store import adapters_dir, fingerprint
 from engine.loading.catalog import EMBEDDED_DIR, MODEL_TYPE
@@ -24,9 +24,6 @@ from engine.network.model import LoadedModel
 from engine.network.weights import Weights
 from engine.settings import EngineSettings
 from engine.tokenizer import Tokenizer
-
-_DRAFT_WINDOWS = 4
-"""Maximum number of full context windows in the KV caches of a draft model on a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ def _load_draft_model(
         context_window=None,
     )
     source, draft_tokenizer = _find(own_settings, large.progress)
-    model, _ = _load_model(source, draft_tokenizer, backend, _DRAFT_WINDOWS)
+    model, _ = _load_model(source, draft_tokenizer, backend, MAX_DRAFT_WINDOWS)
     if not tokenizer.has_same_tokens(draft_tokenizer):
         raise ConfigurationError(
             f"The draft model {settings.draft_model} has another vocabulary than {large.name}, so "

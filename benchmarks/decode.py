@@ -8,7 +8,6 @@ draft nothing: the output of random weights cannot be guessed.
 from __future__ import annotations
 
 import tempfile
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -23,58 +22,18 @@ from benchmarks.common import (
     RoundsOption,
     ShapeOption,
     ThreadsOption,
-    Timing,
     by_turns,
-    folder_of,
     load_ours,
     ours,
     random_checkpoint,
     report,
-    timing,
 )
-from benchmarks.peer_process import LlamaCpp
+from benchmarks.peer_process import LlamaCpp, TransformersGenerate
 
 import torch  # isort: skip
-from transformers import AutoModelForCausalLM  # isort: skip
-from transformers.generation.streamers import BaseStreamer  # isort: skip
 
 LLAMA_FORMATS = {"float32": "f32", "bfloat16": "bf16", "int8": "q8_0", "int4": "q4_0"}
 """llama.cpp's number format with the same number of bits."""
-
-
-class _TokenTimes(BaseStreamer):  # type: ignore[misc]
-    """Records the moments at which `generate` emits tokens."""
-
-    def __init__(self) -> None:
-        self.ticks: list[float] = []
-
-    def put(self, value: torch.Tensor) -> None:
-        self.ticks.append(time.perf_counter())
-
-    def end(self) -> None:
-        """Do nothing at the end of the output."""
-
-
-def generate(model: str, dtype: torch.dtype) -> Contender:
-    """Return transformers' `generate`, greedy, without an end-of-text id that could stop it."""
-    module = AutoModelForCausalLM.from_pretrained(folder_of(model), dtype=dtype).eval()
-    if torch.cuda.is_available():
-        module = module.cuda()
-
-    def run(prompt: tuple[int, ...], count: int) -> Timing:
-        times = _TokenTimes()
-        started = time.perf_counter()
-        module.generate(
-            torch.tensor([prompt], device=module.device),
-            max_new_tokens=count,
-            min_new_tokens=count,
-            do_sample=False,
-            pad_token_id=0,
-            streamer=times,
-        )
-        return timing(started, times.ticks[1:])  # the first tick is for the prompt
-
-    return run
 
 
 def contenders(
@@ -101,7 +60,9 @@ def contenders(
         torch.set_num_threads(threads)
     if with_generate:
         plain = next((dtype for dtype in dtypes if dtype.endswith(("32", "16"))), "bfloat16")
-        by_name[f"generate {plain}"] = generate(model, getattr(torch, plain))
+        transformers = TransformersGenerate(model, plain)
+        stack.callback(transformers.close)
+        by_name[f"generate {plain}"] = transformers
     for dtype in dtypes if llama else []:
         assert llama is not None
         peer = LlamaCpp(llama, model, LLAMA_FORMATS[dtype], scratch)

@@ -1,8 +1,8 @@
-"""llama.cpp in a process of its own, started without the environment variables that we set.
+"""Peers in processes of their own, started without the environment variables that we set.
 
 `benchmarks.common` configures this process as an engine process: idle OpenMP threads sleep. A
-child process inherits that through its environment, and llama.cpp is up to 1.7 times slower with
-it. So every peer process starts with `peer_environment()`.
+child process inherits that through its environment. With it llama.cpp was up to 1.7 times slower,
+and transformers' `generate` 1.3 times. So every peer starts with `peer_environment()`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -18,7 +19,8 @@ import torch
 
 from benchmarks.common import Timing, folder_of
 
-_SCRIPT = Path(__file__).with_name("llama_peer.py")
+_LLAMA_SCRIPT = Path(__file__).with_name("llama_peer.py")
+_TRANSFORMERS_SCRIPT = Path(__file__).with_name("transformers_peer.py")
 _CONTEXT, _DEMO_CONTEXT = 2048, 1024
 """Positions of llama.cpp's context; the demo model has no more than the second."""
 
@@ -43,26 +45,32 @@ def peer_environment(environment: Mapping[str, str] = os.environ) -> dict[str, s
 
 def convert_to_gguf(python: Path, folder: Path, number_format: str, file: Path) -> None:
     """Write a checkpoint as GGUF, with weights in one of llama.cpp's number formats."""
-    command: list[str | Path] = [python, "-P", _SCRIPT, "convert", folder, number_format, file]
+    command: list[str | Path] = [
+        python,
+        "-P",
+        _LLAMA_SCRIPT,
+        "convert",
+        folder,
+        number_format,
+        file,
+    ]
     subprocess.run(command, check=True, env=peer_environment())
 
 
-class LlamaCpp:
-    """A contender: llama.cpp in a process of its own, with the same weights as ours."""
+class PeerProcess:
+    """A contender in a process of its own, with the same weights as ours."""
 
-    def __init__(self, python: Path, model: str, number_format: str, scratch: Path) -> None:
-        file = scratch / f"{number_format}.gguf"
-        convert_to_gguf(python, folder_of(model), number_format, file)
-        context = _DEMO_CONTEXT if model == "demo" else _CONTEXT
+    def __init__(self, command: Sequence[str | Path]) -> None:
+        """Start the process and wait until it reports that it is ready."""
         self._process = subprocess.Popen(
-            [python, "-P", _SCRIPT, "run", file, str(torch.get_num_threads()), str(context)],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=peer_environment(),
         )
         assert self._process.stdout is not None
-        self._process.stdout.readline()  # the process reports that it is ready
+        self._process.stdout.readline()
 
     def generate(self, prompt: tuple[int, ...], count: int) -> PeerOutput:
         """Generate `count` tokens greedily, and return them with their times."""
@@ -81,3 +89,22 @@ class LlamaCpp:
     def close(self) -> None:
         """End the process."""
         self._process.communicate()
+
+
+class LlamaCpp(PeerProcess):
+    """llama.cpp, through llama-cpp-python in a Python of its own."""
+
+    def __init__(self, python: Path, model: str, number_format: str, scratch: Path) -> None:
+        file = scratch / f"{number_format}.gguf"
+        convert_to_gguf(python, folder_of(model), number_format, file)
+        context = str(_DEMO_CONTEXT if model == "demo" else _CONTEXT)
+        threads = str(torch.get_num_threads())
+        super().__init__([python, "-P", _LLAMA_SCRIPT, "run", file, threads, context])
+
+
+class TransformersGenerate(PeerProcess):
+    """transformers' `generate`."""
+
+    def __init__(self, model: str, dtype: str, python: str = sys.executable) -> None:
+        threads = str(torch.get_num_threads())
+        super().__init__([python, "-P", _TRANSFORMERS_SCRIPT, folder_of(model), dtype, threads])

@@ -6,8 +6,17 @@ from pathlib import Path
 import pytest
 
 from benchmarks.llama_server import llama_server
-from benchmarks.peer_process import LlamaCpp, convert_to_gguf, peer_environment
+from benchmarks.peer_process import (
+    LlamaCpp,
+    TransformersGenerate,
+    convert_to_gguf,
+    peer_environment,
+)
+from benchmarks.stepped_scheduler import ids_of, run_alone
+from engine.api import GenerationRequest
+from engine.loading.load import load
 from engine.machine import configure_threads
+from engine.settings import EngineSettings
 
 OURS = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS", "KMP_BLOCKTIME", "THP_MEM_ALLOC_ENABLE")
 
@@ -46,6 +55,25 @@ def test_our_variables_do_not_reach_llama_cpp(
     LlamaCpp(program, "demo", "f32", tmp_path).close()
     assert names_in(environment_file).count("INHERITED") == 2  # of the conversion and of the run
     assert not set(OURS) & set(names_in(environment_file))
+
+
+def test_our_variables_do_not_reach_transformers(program: Path, environment_file: Path) -> None:
+    TransformersGenerate("demo", "float32", str(program)).close()
+    assert "INHERITED" in names_in(environment_file)
+    assert not set(OURS) & set(names_in(environment_file))
+
+
+def test_transformers_generates_the_same_tokens() -> None:
+    model = load(EngineSettings(model="demo", device="cpu"), lambda *_: None).model
+    prompt = tuple(model.tokenizer.encode("def mean(numbers):\n    total = 0\n"))
+    peer = TransformersGenerate("demo", "float32")
+    try:
+        output = peer.generate(prompt, 20)
+    finally:
+        peer.close()
+    assert output["ids"] == ids_of(run_alone(model, GenerationRequest(prompt, 20)))
+    assert output["first"] > 0
+    assert output["each"] > 0
 
 
 async def test_our_variables_do_not_reach_the_server_of_llama_cpp(

@@ -13,6 +13,7 @@ export class PartialAnswer implements vscode.TextDocumentContentProvider, vscode
   );
   private text = "";
   private openUri: vscode.Uri | undefined;
+  private opening: Thenable<unknown> = Promise.resolve();
 
   provideTextDocumentContent(): string {
     return this.text;
@@ -28,7 +29,7 @@ export class PartialAnswer implements vscode.TextDocumentContentProvider, vscode
     this.text = isNewAttempt ? chunk : this.text + chunk;
     if (this.openUri === undefined) {
       this.openUri = vscode.Uri.from({ scheme: SCHEME, path: `/${title}.md` });
-      void vscode.window.showTextDocument(this.openUri, {
+      this.opening = vscode.window.showTextDocument(this.openUri, {
         viewColumn: vscode.ViewColumn.Beside,
         preserveFocus: true,
         preview: true,
@@ -41,6 +42,8 @@ export class PartialAnswer implements vscode.TextDocumentContentProvider, vscode
   async close(): Promise<void> {
     this.openUri = undefined;
     this.text = "";
+    // A short task may finish before its document is open.
+    await this.opening.then(undefined, () => undefined);
     const tabs = vscode.window.tabGroups.all.flatMap((group) => group.tabs);
     await vscode.window.tabGroups.close(
       tabs.filter(

@@ -8,7 +8,7 @@ Two measurements are combined:
 Blocks cut out of source files are filled by the large model of the pair: one token per pass, by
 prompt lookup, and with draft tokens of the small model. The engine chooses the number of draft
 tokens by the measured costs, as it would at those sizes. Each pass of the pair then counts with the
-measured duration. Both models have prefilled the prompt before, as they have while somebody types;
+measured duration. Both models have prefilled the prompt before, as they have while a user types;
 further prefill in the small model is limited to a share of the large one's time.
 """
 

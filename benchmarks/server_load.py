@@ -159,7 +159,7 @@ async def _chat(engine: ManagedEngine, case: Case, rng: random.Random) -> None:
 
 @asynccontextmanager
 async def _load(model: str, editors: int, typed_passages: list[Passage]) -> AsyncIterator[_Load]:
-    """Start the editors and their servers, with an engine that nobody else uses."""
+    """Start the editors and their servers, with an engine of their own."""
     settings = {
         "model": model,
         "eagerness": "eager",

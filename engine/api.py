@@ -30,7 +30,7 @@ class Priority(IntEnum):
     COMPLETION = 0
     CHAT = 1
     PREFETCH = 2
-    """Priority of a speculative request, whose output nobody waits for yet."""
+    """Priority of a speculative request, whose output is not needed yet."""
 
 
 class FinishReason(StrEnum):

@@ -1,4 +1,4 @@
-"""Background tasks of a session: coroutines that nobody awaits."""
+"""Background tasks of a session: coroutines that no caller awaits."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ pyproject.toml pins pygls below version 3, so these members do not change unnoti
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Generator
 from typing import Any
 
@@ -70,15 +71,15 @@ class ConnectionProtocol(StarcoderProtocol):
             future.cancel()
 
 
-class EditableDocument(TextDocument):
+class EditableDocument(TextDocument, ABC):
     """A document whose subclass decides how an incremental edit changes the text.
 
     pygls splits a change into the edit and the bookkeeping only in private members.
     """
 
+    @abstractmethod
     def text_after(self, change: types.TextDocumentContentChangePartial) -> str:
         """Return the text after an edit."""
-        raise NotImplementedError
 
     def _apply_incremental_change(self, change: types.TextDocumentContentChangePartial) -> None:
         self._source = self.text_after(change)

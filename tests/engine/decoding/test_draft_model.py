@@ -4,22 +4,16 @@ import json
 import shutil
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from benchmarks.stepped_scheduler import SteppedScheduler, ids_of, run_alone
-from engine.api import GenerationRequest, Sampling, Usage
+from engine.api import GenerationRequest, Sampling
 from engine.decoding import draft_model as draft_model_module
-from engine.decoding.draft_length import DraftLengths
-from engine.decoding.draft_model import INITIAL_ACCEPTANCE, DraftModel, ModelDraft
-from engine.decoding.drafter import Drafter
-from engine.decoding.generation import DecodingContext, generate
-from engine.decoding.logits_reader import TokenChoices
+from engine.decoding.draft_model import INITIAL_ACCEPTANCE
 from engine.errors import ConfigurationError
 from engine.kv_cache.arena import Arena
 from engine.loading.catalog import EMBEDDED_DIR
@@ -31,99 +25,16 @@ from engine.network.model import LoadedModel
 from engine.network.step_costs import StepCosts
 from engine.scheduling import scheduler as scheduler_module
 from engine.settings import EngineSettings
-from tests.engine.network.test_step_costs import FixedCosts, costs_of
-
-CODE = "def read(path):\n    with open(path) as file:\n        return file.read()\n\n\ndef write("
-LARGE_MS = {1: 10.0, 4: 10.5, 8: 11.0, 16: 12.0, 32: 14.0, 512: 100.0}
-"""Step costs of a large model with which drafts pay off."""
-SMALL_MS = {num_rows: milliseconds / 20 for num_rows, milliseconds in LARGE_MS.items()}
-
-
-class CountingForward:
-    """A forward pass that records the number of rows of each call."""
-
-    def __init__(self, forward: Forward) -> None:
-        self._forward = forward
-        self.rows: list[int] = []
-
-    def __call__(self, batch: Sequence[BatchEntry]) -> list[torch.Tensor]:
-        self.rows.append(sum(len(entry.ids) for entry in batch))
-        return self._forward(batch)
-
-    def prepare(self) -> bool:
-        return False
-
-    def wait_ready(self) -> None:
-        pass
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A large and a small model with fixed step costs."""
-
-    large: LoadedModel
-    small: LoadedModel
-
-    @property
-    def counter(self) -> CountingForward:
-        assert isinstance(self.small.forward, CountingForward)
-        return self.small.forward
-
-    def draft_model(self) -> DraftModel:
-        return DraftModel(self.small)
-
-    def with_small(self, **fields: Any) -> "Pair":
-        return Pair(self.large, replace(self.small, **fields))
-
-
-def load_pair(small: str) -> Pair:
-    settings = EngineSettings(model="demo", device="cpu", draft_model=small)
-    loaded = load(settings, lambda *_: None)
-    assert loaded.draft_model is not None
-    counter = CountingForward(loaded.draft_model.forward)
-    return Pair(
-        replace(loaded.model, costs=FixedCosts(LARGE_MS)),
-        replace(loaded.draft_model, forward=counter, costs=FixedCosts(SMALL_MS)),
-    )
-
-
-@pytest.fixture(scope="module")
-def noisy_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo model with noise in its weights: it is often right and often wrong."""
-    folder = tmp_path_factory.mktemp("models") / "noisy"
-    shutil.copytree(EMBEDDED_DIR, folder)
-    weights = load_file(folder / "model.safetensors")
-    torch.manual_seed(0)
-    noisy = {
-        name: (tensor + 0.12 * tensor.float().std() * torch.randn(tensor.shape)).to(tensor.dtype)
-        if tensor.ndim == 2
-        else tensor
-        for name, tensor in weights.items()
-    }
-    save_file(noisy, folder / "model.safetensors", {"format": "pt"})
-    return folder
-
-
-@pytest.fixture(scope="module")
-def plain() -> LoadedModel:
-    return load(EngineSettings(model="demo", device="cpu"), lambda *_: None).model
-
-
-@pytest.fixture
-def pair(noisy_path: Path) -> Pair:
-    return load_pair(str(noisy_path))
-
-
-def run(pair: Pair, request: GenerationRequest, draft_model: DraftModel) -> tuple[list[int], Usage]:
-    chunks = SteppedScheduler(pair.large, draft_model).run(request)
-    usage = chunks[-1].usage
-    assert usage is not None
-    return ids_of(chunks), usage
-
-
-def request_for(model: LoadedModel, text: str = CODE, **fields: Any) -> GenerationRequest:
-    ids = tuple(model.tokenizer.encode(text))
-    return GenerationRequest(ids, **{"max_new_tokens": 60, **fields})
+from tests.engine.costs import FixedCosts
+from tests.engine.decoding.draft_pair import (
+    CODE,
+    LARGE_MS,
+    Pair,
+    load_pair,
+    request_for,
+    run,
+)
+from tests.engine.wrapped_forward import WrappedForward
 
 
 @pytest.mark.parametrize(
@@ -203,7 +114,7 @@ class Clock:
     monotonic = perf_counter
 
 
-class TimedForward(CountingForward):
+class TimedForward(WrappedForward):
     """A forward pass that takes a fixed number of seconds of a clock."""
 
     def __init__(self, forward: Forward, clock: Clock, seconds: float) -> None:
@@ -246,66 +157,6 @@ def test_its_acceptance_rate_is_remembered(pair: Pair) -> None:
     draft_model = pair.draft_model()
     run(pair, request_for(pair.large), draft_model)
     assert draft_model.acceptance_rate != INITIAL_ACCEPTANCE
-
-
-class FixedDraft:
-    """Stands in for a draft model, and its `ModelDraft`, that always proposes the same."""
-
-    token_ms = 0.1
-
-    def __init__(self, draft: tuple[int, ...] | None) -> None:
-        self.acceptance_rate, self._draft = INITIAL_ACCEPTANCE, draft
-
-    def propose(self, *_: Any) -> tuple[int, ...] | None:
-        return self._draft
-
-    def share_acceptance_rate(self, rate: float) -> None:
-        self.acceptance_rate = rate
-
-    def start(self, *_: Any) -> "FixedDraft":
-        return self
-
-    def close(self) -> None:
-        pass
-
-
-def drafter_with(prompt: list[int], draft: FixedDraft) -> Drafter:
-    lengths = DraftLengths(costs_of(LARGE_MS))
-    return Drafter(prompt, lengths=lengths, model_draft=cast(ModelDraft, draft))
-
-
-def test_stopping_early_counts_as_a_miss() -> None:
-    short = FixedDraft((7,))
-    drafter = drafter_with([1, 2, 3], short)
-    for _ in range(5):
-        assert drafter.propose(8) == (7,)
-        drafter.record_result(1, 1)
-    assert short.acceptance_rate < INITIAL_ACCEPTANCE
-
-
-def test_draft_tokens_after_the_end_of_the_output_are_not_wrong(plain: LoadedModel) -> None:
-    draft = FixedDraft((40, 41, 42))
-    context = replace(
-        DecodingContext.of(plain),
-        draft_lengths=DraftLengths(costs_of(LARGE_MS)),
-        draft_model=cast(DraftModel, draft),
-    )
-    request = GenerationRequest((1, 2, 3), 9, stop_ids=frozenset({41}))
-    steps = generate(context, request, plain.new_cache(), lambda _: None)
-    assert next(steps).ids == (1, 2, 3, 40, 41, 42)
-    with pytest.raises(StopIteration):
-        steps.send(TokenChoices(torch.empty(0), [40, 41, 42, 43]))
-    assert draft.acceptance_rate > INITIAL_ACCEPTANCE
-
-
-@pytest.mark.parametrize("draft", [None, ()])
-def test_prompt_lookup_is_used_if_the_draft_model_proposes_nothing(
-    draft: tuple[int, ...] | None,
-) -> None:
-    silent = FixedDraft(draft)
-    drafter = drafter_with([1, 2, 3, 4, 1, 2], silent)
-    assert drafter.propose(8)[:2] == (3, 4)
-    assert (silent.acceptance_rate < INITIAL_ACCEPTANCE) == (draft is not None)
 
 
 def test_its_prompt_is_not_computed_again(pair: Pair) -> None:
@@ -351,7 +202,7 @@ def test_a_prompt_is_prefilled_before_the_first_draft(pair: Pair) -> None:
     model_draft.close()
 
 
-class Failing(CountingForward):
+class Failing(WrappedForward):
     """A forward pass that always fails."""
 
     def __call__(self, batch: Sequence[BatchEntry]) -> list[torch.Tensor]:

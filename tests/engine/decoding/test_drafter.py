@@ -17,7 +17,7 @@ from engine.loading.load import load
 from engine.network.model import LoadedModel
 from engine.network.step_costs import StepCosts
 from engine.settings import EngineSettings
-from tests.engine.network.test_step_costs import FixedCosts, costs_of
+from tests.engine.costs import FixedCosts, costs_of
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Generation compared with transformers' own `generate`, and its promises about text and caches."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from engine.network.model import LoadedModel
 from engine.network.transformers_forward import TransformersForward
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
+from tests.engine.wrapped_forward import WrappedForward
 
 NEW_TOKENS = 24
 
@@ -170,28 +171,18 @@ def test_a_stop_id_ends_the_output_and_is_not_part_of_it(long_model: LoadedModel
     assert chunks[-1].finish is FinishReason.STOP
 
 
-class EndsImmediately:
+class EndsImmediately(WrappedForward):
     """A forward pass whose likeliest token is always the end of text, whose id is 0."""
 
-    def __init__(self, model: LoadedModel) -> None:
-        self._forward = model.forward
-
-    def __call__(self, batch: Sequence[BatchEntry]) -> list[torch.Tensor]:
-        logits = self._forward(batch)
+    def after(self, logits: list[torch.Tensor]) -> list[torch.Tensor]:
         for entry_logits in logits:
             entry_logits[..., 0] = 1e9
         return logits
 
-    def prepare(self) -> bool:
-        return False
-
-    def wait_ready(self) -> None:
-        pass
-
 
 def test_end_of_text_ends_the_output_although_its_id_is_falsy(long_model: LoadedModel) -> None:
     assert 0 in long_model.end_ids
-    model = replace(long_model, forward=EndsImmediately(long_model))
+    model = replace(long_model, forward=EndsImmediately(long_model.forward))
     chunks = run_alone(model, GenerationRequest(random_ids(3), 9))
     assert ids_of(chunks) == []
     assert chunks[-1].finish is FinishReason.STOP
@@ -254,31 +245,20 @@ def test_cancelling_stops_within_one_step_and_leaves_a_valid_cache(
     assert ids_of(scheduler.run(GenerationRequest(prompt, NEW_TOKENS))) == reference(prompt)
 
 
-class FailsLater:
-    """A forward pass that writes some rows of its second call and then fails."""
+class FailsLater(WrappedForward):
+    """A forward pass that writes the rows of its second call and then fails."""
 
-    def __init__(self, model: LoadedModel) -> None:
-        self._forward, self._calls = model.forward, 0
-
-    def __call__(self, batch: Sequence[BatchEntry]) -> list[torch.Tensor]:
-        self._calls += 1
-        logits = self._forward(batch)
-        if self._calls == 2:
+    def after(self, logits: list[torch.Tensor]) -> list[torch.Tensor]:
+        if len(self.rows) == 2:
             raise RuntimeError("planted")
         return logits
-
-    def prepare(self) -> bool:
-        return False
-
-    def wait_ready(self) -> None:
-        pass
 
 
 def test_a_failed_step_leaves_a_valid_cache(
     long_model: LoadedModel, reference: Callable[..., list[int]]
 ) -> None:
     prompt = random_ids(1100)
-    scheduler = SteppedScheduler(replace(long_model, forward=FailsLater(long_model)))
+    scheduler = SteppedScheduler(replace(long_model, forward=FailsLater(long_model.forward)))
     with pytest.raises(StarcoderError, match="RuntimeError"):
         scheduler.run(GenerationRequest(prompt, 5))
     (cache,) = scheduler.scheduler.pool.idle

@@ -25,7 +25,7 @@ from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
 from tests.engine.adapters import make_adapter, note
 from tests.engine.network.static import SLOTS, WINDOW, with_static_steps
-from tests.engine.scheduling.test_scheduler import check, ids
+from tests.engine.scheduling.harness import check, ids
 
 
 @pytest.fixture(scope="module")

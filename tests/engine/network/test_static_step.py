@@ -28,7 +28,7 @@ from engine.network.static_step import Bucket, StaticStep, all_buckets
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
 from tests.engine.network.static import SLOTS, WINDOW, StaticModel, with_static_steps
-from tests.engine.scheduling.test_scheduler import ids
+from tests.engine.scheduling.harness import ids
 
 TOLERANCE = {torch.float32: 2e-3, torch.bfloat16: 0.25}
 """Absolute tolerance of logits, whose size is some tens. In 16 bits a sum depends on its order."""

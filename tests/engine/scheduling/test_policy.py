@@ -4,7 +4,7 @@ import pytest
 
 from engine.api import Priority
 from engine.scheduling.policy import ChatTurns, PrefillChunk, RunningSequence, select_next_step
-from tests.engine.network.test_step_costs import FixedCosts
+from tests.engine.costs import FixedCosts
 
 
 def sequence(

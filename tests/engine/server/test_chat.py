@@ -1,24 +1,11 @@
 """`/v1/chat/completions`, called by OpenAI's own client."""
 
-from collections.abc import AsyncIterator
-
 import openai
 import pytest
 
 from engine.api import Priority
 from engine.scripted import ScriptedEngine
-from tests.engine.server.serving import OUTPUT, connected_client
-
-
-@pytest.fixture
-def engine() -> ScriptedEngine:
-    return ScriptedEngine(lambda _: OUTPUT)
-
-
-@pytest.fixture
-async def client(engine: ScriptedEngine) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with connected_client(engine) as client:
-        yield client
+from tests.engine.server.serving import connected_client
 
 
 class TestChat:

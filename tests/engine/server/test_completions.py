@@ -1,6 +1,5 @@
 """`/v1/completions`, called by OpenAI's own client."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
@@ -8,18 +7,7 @@ import pytest
 
 from engine.api import Priority
 from engine.scripted import ScriptedEngine
-from tests.engine.server.serving import OUTPUT, connected_client, ids, post
-
-
-@pytest.fixture
-def engine() -> ScriptedEngine:
-    return ScriptedEngine(lambda _: OUTPUT)
-
-
-@pytest.fixture
-async def client(engine: ScriptedEngine) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with connected_client(engine) as client:
-        yield client
+from tests.engine.server.serving import OUTPUT, ids, post
 
 
 class TestCompletions:

@@ -1,6 +1,5 @@
 """Requests that the engine's HTTP interface refuses, and the errors that it returns."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
@@ -9,17 +8,6 @@ import pytest
 
 from engine.scripted import ScriptedEngine
 from tests.engine.server.serving import OUTPUT, connected_client, post, serving
-
-
-@pytest.fixture
-def engine() -> ScriptedEngine:
-    return ScriptedEngine(lambda _: OUTPUT)
-
-
-@pytest.fixture
-async def client(engine: ScriptedEngine) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with connected_client(engine) as client:
-        yield client
 
 
 class TestErrors:

@@ -1,26 +1,13 @@
 """The engine's HTTP interface lists its model, tokenizer and metrics."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
 import openai
-import pytest
 
 from engine.scripted import ScriptedEngine
 from engine.tokenizer import Tokenizer
-from tests.engine.server.serving import OUTPUT, connected_client, serving
-
-
-@pytest.fixture
-def engine() -> ScriptedEngine:
-    return ScriptedEngine(lambda _: OUTPUT)
-
-
-@pytest.fixture
-async def client(engine: ScriptedEngine) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with connected_client(engine) as client:
-        yield client
+from tests.engine.server.serving import serving
 
 
 async def test_the_model_is_listed(client: openai.AsyncOpenAI) -> None:

@@ -21,7 +21,7 @@ from lsp_server.session.workspace_documents import WorkspaceDocuments
 from lsp_server.settings import Settings
 
 SETTINGS = Settings(eagerness="eager", statistics=False)
-SNAPSHOT = Snapshot("file:///work/a.py", "python", "x = \n", 4)
+SNAPSHOT = Snapshot("file:///project/a.py", "python", "x = \n", 4)
 
 
 class FakeServer:

@@ -43,12 +43,12 @@ def test_without_workspace_folders_the_root_contains_all_files_below_it() -> Non
 def test_the_snapshot_of_a_notebook_cell_contains_the_cells_before_it() -> None:
     code, markup = types.NotebookCellKind.Code, types.NotebookCellKind.Markup
     texts = [(markup, "# Title"), (code, "import os"), (code, " \n"), (code, "os."), (code, "x")]
-    uris = [f"file:///work/a.ipynb#{number}" for number in range(len(texts))]
+    uris = [f"file:///project/a.ipynb#{number}" for number in range(len(texts))]
     workspace = Workspace(ROOT.as_uri())
     workspace.put_notebook_document(
         types.DidOpenNotebookDocumentParams(
             types.NotebookDocument(
-                "file:///work/a.ipynb",
+                "file:///project/a.ipynb",
                 "jupyter-notebook",
                 1,
                 [types.NotebookCell(kind, uri) for uri, (kind, _) in zip(uris, texts, strict=True)],

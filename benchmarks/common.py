@@ -21,6 +21,7 @@ import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
+from benchmarks.stepped_scheduler import finish_preparing, new_cache  # noqa: E402
 from engine.kv_cache.cache import KVCache  # noqa: E402
 from engine.loading.catalog import EMBEDDED_DIR  # noqa: E402
 from engine.loading.load import load  # noqa: E402
@@ -121,8 +122,7 @@ def load_ours(model: str, dtype: str) -> LoadedModel:
     """Load a model, and wait until the engine has finished its background preparation."""
     settings = EngineSettings(model=model, dtype=dtype)  # type: ignore[arg-type]
     loaded = load(settings, lambda *_: None).model
-    with torch.inference_mode():
-        loaded.forward.wait_ready()
+    finish_preparing(loaded.forward)
     return loaded
 
 
@@ -149,7 +149,7 @@ def tokens(
     if not use_graphs:
         assert isinstance(forward, LeanForward)
         forward = LeanForward(forward.weights)
-    cache = model.new_cache() if use_graphs else KVCache(model.cache_shape)
+    cache = new_cache(model) if use_graphs else KVCache(model.cache_shape)
     step = prompt
     for _ in range(count):
         for start in range(0, len(step), _PREFILL_CHUNK):

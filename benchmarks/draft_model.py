@@ -97,9 +97,6 @@ class _CountingForward:
     def prepare(self) -> bool:
         return False
 
-    def wait_ready(self) -> None:
-        self.forward.wait_ready()
-
 
 @dataclass
 class DraftingResult:

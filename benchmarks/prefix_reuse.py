@@ -31,6 +31,7 @@ from benchmarks.common import (
     machine,
     random_checkpoint,
 )
+from benchmarks.stepped_scheduler import finish_preparing
 from engine.api import GenerationRequest
 from engine.decoding.drafter import Drafter
 from engine.local import LocalEngine
@@ -84,7 +85,7 @@ def _wait_until_prepared(forward: Forward) -> None:
         while forward.graphs.num_unrecorded:
             time.sleep(0.1)
     else:
-        forward.wait_ready()
+        finish_preparing(forward)
 
 
 async def measure(settings: EngineSettings, length: int, new: int, rounds: int) -> list[Run]:

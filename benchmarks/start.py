@@ -37,11 +37,13 @@ from engine.machine import configure_threads
 configure_threads()
 import torch
 from engine.loading.load import load
+from engine.kv_cache.cache import KVCache
 from engine.network.batch import BatchEntry
 from engine.settings import EngineSettings
 model = load(EngineSettings(model={path!r}, dtype={dtype!r}), lambda *_: None).model
+cache = KVCache(model.cache_shape, slot=model.arena.take() if model.arena else None)
 with torch.inference_mode():
-    int(model.forward([BatchEntry(tuple(range(20, 40)), model.new_cache())])[0][-1].argmax())
+    int(model.forward([BatchEntry(tuple(range(20, 40)), cache)])[0][-1].argmax())
 """
 _TRANSFORMERS = """
 import torch

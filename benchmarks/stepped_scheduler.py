@@ -12,7 +12,10 @@ from engine.decoding.draft_length import DraftLengths
 from engine.decoding.draft_model import DraftModel
 from engine.decoding.generation import DecodingContext
 from engine.errors import RequestError
+from engine.kv_cache.cache import KVCache
 from engine.kv_cache.pool import CachePool
+from engine.network.forward import Forward
+from engine.network.lean_forward import LeanForward
 from engine.network.lora import Adapter
 from engine.network.model import LoadedModel
 from engine.scheduling.job import EndOfStream, Job, JobEvent, Scores, ScoringRequest
@@ -158,3 +161,17 @@ def ids_of(chunks: list[Chunk]) -> list[int]:
 def text_of(chunks: list[Chunk]) -> str:
     """Return the text of an output."""
     return "".join(chunk.text for chunk in chunks)
+
+
+@torch.inference_mode()
+def finish_preparing(forward: Forward) -> None:
+    """Wait for the compiled kernels, and record all CUDA graphs in the calling thread."""
+    if isinstance(forward, LeanForward):
+        forward.backend.wait()
+    while forward.prepare():
+        pass
+
+
+def new_cache(model: LoadedModel) -> KVCache:
+    """Return an empty KV cache of the kind that the engine uses for the model."""
+    return KVCache(model.cache_shape, slot=model.arena.take() if model.arena else None)

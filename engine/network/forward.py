@@ -28,7 +28,3 @@ class Forward(Protocol):
         The engine calls this while it is idle. Returns whether more such work is left.
         """
         ...
-
-    def wait_ready(self) -> None:
-        """Block until all work is done that makes later calls faster."""
-        ...

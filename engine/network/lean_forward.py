@@ -41,13 +41,14 @@ class LeanForward:
         """
         self.weights = weights
         self.graphs: CudaGraphRunner | None = graph_runner(weights, arena) if arena else None
-        self._backend = backend or Backend()
+        self.backend = backend or Backend()
+        """The kernels and threads of this forward pass."""
         self._on_cpu = weights.device.type == "cpu"
         self._fused: FusedStep | None = None
         self.supports_fused = backend is not None and FusedStep.supports(weights)
         """Whether the CPU kernels can compute this network, once they are compiled."""
         if self.supports_fused:
-            self._backend.compile()
+            self.backend.compile()
 
     @staticmethod
     def supports(model: PreTrainedModel) -> bool:
@@ -76,15 +77,9 @@ class LeanForward:
         """Record one CUDA graph; see `Forward`."""
         return self.graphs is not None and self.graphs.prepare()
 
-    def wait_ready(self) -> None:
-        """Wait for the compiled kernels and record all CUDA graphs; see `Forward`."""
-        self._backend.wait()
-        while self.prepare():
-            pass
-
     def fused_step(self) -> FusedStep | None:
         """Return the fused step of the CPU kernels, None while there is none."""
-        if self.supports_fused and self._fused is None and (native := self._backend.native()):
+        if self.supports_fused and self._fused is None and (native := self.backend.native()):
             self._fused = FusedStep(native, self.weights)
         return self._fused
 
@@ -123,7 +118,7 @@ class LeanForward:
         tensor = torch.tensor(ids, dtype=torch.int64)
         if not self._on_cpu or len(ids) < MIN_PREFILL_ROWS:
             return self._compute(tensor, spans)
-        with self._backend.prefill_threads():
+        with self.backend.prefill_threads():
             return self._compute(tensor, spans)
 
     def _compute(self, ids: Tensor, spans: Sequence[_Span]) -> list[Tensor]:
@@ -139,7 +134,7 @@ class LeanForward:
             causal_mask(span.entry.start, len(span.entry.ids), self.weights.device)
             for span in spans
         ]
-        native = self._backend.native() if self._on_cpu else None
+        native = self.backend.native() if self._on_cpu else None
         for index, layer in enumerate(self.weights.layers):
             mixed = _product("attn.c_attn", layer, index, adapted, layer.norm_1(hidden))
             attention = self._attend(mixed, index, spans, masks, native)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from engine.api import EngineInfo
 from engine.errors import PromptTooLongError, RequestError
 from engine.kv_cache.arena import Arena
-from engine.kv_cache.cache import CacheShape, KVCache
+from engine.kv_cache.cache import CacheShape
 from engine.network.forward import Forward
 from engine.network.lora import Adapter
 from engine.network.step_costs import StepCosts
@@ -38,10 +38,6 @@ class LoadedModel:
     def context_window(self) -> int:
         """Number of positions that prompt and output share, in tokens."""
         return self.info.context_window
-
-    def new_cache(self) -> KVCache:
-        """Return an empty KV cache of the kind with which the model is fastest."""
-        return KVCache(self.cache_shape, slot=self.arena.take() if self.arena else None)
 
     def check_prompt(self, prompt: Sequence[int], adapter: Adapter | None = None) -> None:
         """Raise RequestError for a prompt that cannot be computed."""

@@ -92,6 +92,3 @@ class TransformersForward:
     def prepare(self) -> bool:
         """Do nothing: there is nothing to prepare."""
         return False
-
-    def wait_ready(self) -> None:
-        """Do nothing: there is nothing to wait for."""

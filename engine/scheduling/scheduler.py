@@ -84,11 +84,6 @@ class Scheduler:
         """Make a blocked `step` return. Any thread may call this."""
         self._waiting.wake()
 
-    @property
-    def num_unfinished(self) -> int:
-        """Number of jobs that are running or waiting to run."""
-        return len(self._running) + len(self._waiting)
-
     @torch.inference_mode()
     def run(self, closing: threading.Event) -> None:
         """Compute until `closing` is set, then end all jobs; call `wake` after setting it."""

@@ -31,6 +31,3 @@ class WrappedForward:
 
     def prepare(self) -> bool:
         return False
-
-    def wait_ready(self) -> None:
-        pass

@@ -9,7 +9,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from benchmarks.stepped_scheduler import SteppedScheduler, ids_of, run_alone, score_alone, text_of
+from benchmarks.stepped_scheduler import (
+    SteppedScheduler,
+    ids_of,
+    new_cache,
+    run_alone,
+    score_alone,
+    text_of,
+)
 from engine.api import Chunk, FinishReason, GenerationRequest, Sampling
 from engine.decoding.scoring import CHUNK_TOKENS
 from engine.errors import PromptTooLongError, RequestError, StarcoderError
@@ -99,7 +106,7 @@ def test_both_forward_passes_agree(tmp_path: Path, multi_query: bool) -> None:
     with torch.inference_mode():
         expected = module(torch.tensor([ids])).logits[0]
         for forward in [TransformersForward(module), model.forward]:
-            cache = model.new_cache()
+            cache = new_cache(model)
             parts = []
             for start, end in [(0, 25), (25, 39), (39, 40)]:
                 entry = BatchEntry(ids[start:end], cache, end - start)
@@ -116,7 +123,7 @@ def test_bfloat16_is_close_to_float32(tmp_path: Path) -> None:
         model = load_quietly(path, dtype=dtype)
         assert model.info.dtype == dtype
         with torch.inference_mode():
-            logits.append(model.forward([BatchEntry(ids, model.new_cache(), 30)])[0])
+            logits.append(model.forward([BatchEntry(ids, new_cache(model), 30)])[0])
     similarity = torch.nn.functional.cosine_similarity(logits[0], logits[1], dim=-1)
     assert float(similarity.min()) > 0.99
 
@@ -140,7 +147,7 @@ def test_scoring_gives_every_token_its_log_probability(long_model: LoadedModel) 
     ids = random_ids(CHUNK_TOKENS + 30)
     scores = score_alone(long_model, ids, 1)
     with torch.inference_mode():
-        logits = long_model.forward([BatchEntry(ids, long_model.new_cache(), len(ids))])[0]
+        logits = long_model.forward([BatchEntry(ids, new_cache(long_model), len(ids))])[0]
     assert scores[0] is None
     assert len(scores) == len(ids)
     for position in (1, CHUNK_TOKENS - 1, CHUNK_TOKENS, len(ids) - 1):

@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 import torch
 
+from benchmarks.stepped_scheduler import new_cache
 from engine.api import GenerationRequest
 from engine.decoding.draft_length import DraftLengths
 from engine.decoding.draft_model import INITIAL_ACCEPTANCE, DraftModel, ModelDraft
@@ -60,7 +61,7 @@ def test_draft_tokens_after_the_end_of_the_output_are_not_wrong(plain: LoadedMod
         draft_model=cast(DraftModel, draft),
     )
     request = GenerationRequest((1, 2, 3), 9, stop_ids=frozenset({41}))
-    steps = generate(context, request, plain.new_cache(), lambda _: None)
+    steps = generate(context, request, new_cache(plain), lambda _: None)
     assert next(steps).ids == (1, 2, 3, 40, 41, 42)
     with pytest.raises(StopIteration):
         steps.send(TokenChoices(torch.empty(0), [40, 41, 42, 43]))

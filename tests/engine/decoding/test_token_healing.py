@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.stepped_scheduler import ids_of, run_alone, score_alone, text_of
+from benchmarks.stepped_scheduler import ids_of, new_cache, run_alone, score_alone, text_of
 from engine.api import Chunk, GenerationRequest, Sampling
 from engine.decoding.sampler import Sampler
 from engine.decoding.sequence import Step
@@ -158,7 +158,7 @@ def tokenizations_by_brute_force(
             tokenizations[path] = score
             return
         with torch.inference_mode():
-            entry = BatchEntry((*prompt_ids, *path), model.new_cache())
+            entry = BatchEntry((*prompt_ids, *path), new_cache(model))
             log_probs = model.forward([entry])[0][0].log_softmax(-1)
         rest = prefix.encode()[len(written) :]
         for id_, token in tokens.items():
@@ -233,7 +233,7 @@ def test_whole_tokenizations_are_compared_where_single_tokens_mislead(demo: Load
     score_of_first = {tokenizer.decode(path[:1]): score for path, score in paths.items()}
     assert tokenizer.decode(chosen) == "print"
     with torch.inference_mode():
-        entry = BatchEntry(tuple(tokenizer.encode(PROMPT)), demo.new_cache())
+        entry = BatchEntry(tuple(tokenizer.encode(PROMPT)), new_cache(demo))
         logits = demo.forward([entry])[0][0]
     assert logits[tokenizer.encode("p")[0]] > logits[chosen[0]]
     assert score_of_first["print"] > score_of_first.get("p", -16.0)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.stepped_scheduler import run_alone, text_of
+from benchmarks.stepped_scheduler import finish_preparing, new_cache, run_alone, text_of
 from engine.api import GenerationRequest
 from engine.kernels import build
 from engine.kernels.native import Native, kind_of, matrix
@@ -134,7 +134,7 @@ def test_weights_are_expanded_for_a_matrix_unit(
 
 def logits(model: LoadedModel, ids: Sequence[int], sizes: Sequence[int]) -> Tensor:
     """Return the logits of all ids, computed in steps of the given sizes."""
-    cache, start, parts = model.new_cache(), 0, []
+    cache, start, parts = new_cache(model), 0, []
     with torch.inference_mode():
         for size in sizes:
             step_ids = tuple(ids[start : start + size])
@@ -148,7 +148,7 @@ def logits(model: LoadedModel, ids: Sequence[int], sizes: Sequence[int]) -> Tens
 def load_quietly(name: Path | str, dtype: Dtype) -> LoadedModel:
     """Load a model and wait for its kernels."""
     model = load(EngineSettings(model=str(name), dtype=dtype), lambda *_: None).model
-    model.forward.wait_ready()
+    finish_preparing(model.forward)
     return model
 
 

@@ -13,6 +13,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import GPTBigCodeForCausalLM
 
+from benchmarks.stepped_scheduler import new_cache
 from engine.api import GenerationRequest, Priority
 from engine.errors import ConfigurationError, RequestError
 from engine.loading.adapter_store import WEIGHTS_FILE, AdapterNote, adapters, fingerprint, install
@@ -235,7 +236,7 @@ async def test_adapters_work_with_quantised_weights(
         adapter = loaded.adapters.get(name) if name else None
         with torch.inference_mode():
             logits[name] = [
-                each([BatchEntry(PROMPT, loaded.model.new_cache(), 9, adapter)])[0]
+                each([BatchEntry(PROMPT, new_cache(loaded.model), 9, adapter)])[0]
                 for each in (forward, wide)
             ]
         similarity = torch.nn.functional.cosine_similarity(*logits[name], dim=-1)

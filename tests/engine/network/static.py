@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from benchmarks.stepped_scheduler import finish_preparing
 from engine.kv_cache.arena import Arena
 from engine.network.cuda_graphs import CudaGraphRunner, CudaRecorder, Record
 from engine.network.lean_forward import LeanForward
@@ -34,7 +35,7 @@ class StaticModel:
 
     def record_all(self) -> None:
         with torch.inference_mode():
-            self.model.forward.wait_ready()
+            finish_preparing(self.model.forward)
         assert self.graphs.num_unrecorded == 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.stepped_scheduler import SteppedScheduler
+from benchmarks.stepped_scheduler import SteppedScheduler, finish_preparing, new_cache
 from engine.api import GenerationRequest, Priority, Sampling
 from engine.kv_cache.arena import largest_arena
 from engine.kv_cache.pool import MAX_WINDOWS, default_limit
@@ -143,7 +143,7 @@ def test_steps_run_also_if_recording_fails(
 
     scheduler = StaticScheduler(loaded, num_slots=30, record=fails)
     with caplog.at_level(logging.WARNING), torch.inference_mode():
-        scheduler.static.model.forward.wait_ready()
+        finish_preparing(scheduler.static.model.forward)
         scheduler.run_many()
     assert len(attempts) == 3
     assert [record.message.count("no graphs here") for record in caplog.records] == [1]
@@ -191,7 +191,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def test_only_steps_of_few_rows_in_slots_are_static(loaded: Loaded) -> None:
     static = with_static_steps(loaded.model)
-    cache, plain_cache = static.model.new_cache(), loaded.model.new_cache()
+    cache, plain_cache = new_cache(static.model), new_cache(loaded.model)
     adapter = loaded.adapters.get("one")
     assert static.graphs.supports([BatchEntry((1,) * DECODE_ROWS, cache)])
     assert not static.graphs.supports([BatchEntry((1,) * (DECODE_ROWS + 1), cache)])
@@ -234,11 +234,11 @@ def test_a_step_never_waits_for_the_device(dtype: Any, is_recorded: bool) -> Non
     if not torch.cuda.is_available():
         pytest.skip("optional: needs a CUDA device")
     model = load(EngineSettings(device="cuda", dtype=dtype), lambda *_: None).model
-    forward, caches = model.forward, [model.new_cache() for _ in range(3)]
+    forward, caches = model.forward, [new_cache(model) for _ in range(3)]
     prompt = tuple(range(20, 320))
     with torch.inference_mode():
         if is_recorded:
-            forward.wait_ready()
+            finish_preparing(forward)
         for attempt in range(2):  # in the first attempt libraries may wait
             torch.cuda.synchronize()
             torch.cuda.set_sync_debug_mode("error" if attempt else "default")

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 from torch import Tensor
 
+from benchmarks.stepped_scheduler import finish_preparing, new_cache
 from engine.kernels.build import KernelBuild
 from engine.kv_cache.cache import KVCache
 from engine.loading.load import load
@@ -27,7 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
         pytest.skip("optional: needs a C++ compiler")
     path = make_checkpoint(tmp_path_factory.mktemp("model"), n_embd=64, n_layer=NUM_LAYERS)
     model = load(EngineSettings(str(path), device="cpu"), lambda *_: None).model
-    model.forward.wait_ready()
+    finish_preparing(model.forward)
     return model
 
 
@@ -53,9 +54,9 @@ def test_an_adapter_does_not_slow_the_other_sequences_of_a_batch(
     adapter = Adapter("mine", ({},) * NUM_LAYERS, None, 0.0)
     model.forward(
         [
-            BatchEntry((20, 21), model.new_cache()),
-            BatchEntry((22,), model.new_cache(), adapter=adapter),
-            BatchEntry((23,), model.new_cache()),
+            BatchEntry((20, 21), new_cache(model)),
+            BatchEntry((22,), new_cache(model), adapter=adapter),
+            BatchEntry((23,), new_cache(model)),
         ]
     )
     assert fused_rows == [3]
@@ -66,7 +67,7 @@ def test_entries_of_few_rows_share_steps_that_the_kernels_can_compute(
 ) -> None:
     sizes = (DECODE_ROWS - 2, 2, 1, DECODE_ROWS)
     logits = model.forward(
-        [BatchEntry((20,) * size, model.new_cache(), num_logits=size) for size in sizes]
+        [BatchEntry((20,) * size, new_cache(model), num_logits=size) for size in sizes]
     )
     assert tuple(map(len, logits)) == sizes
     assert fused_rows == [DECODE_ROWS, 1, DECODE_ROWS]
@@ -87,5 +88,5 @@ def test_steps_of_many_rows_use_the_threads_of_a_prefill(
         yield
 
     monkeypatch.setattr(Backend, "prefill_threads", counted)
-    model.forward([BatchEntry((20,) * num_rows, model.new_cache())])
+    model.forward([BatchEntry((20,) * num_rows, new_cache(model))])
     assert num_prefills == is_prefill

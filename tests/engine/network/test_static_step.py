@@ -18,6 +18,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from benchmarks.stepped_scheduler import finish_preparing, new_cache
 from engine.kv_cache.cache import KVCache
 from engine.loading.load import load
 from engine.loading.model_size import GPU_LIBRARIES, bytes_for_steps
@@ -83,7 +84,7 @@ def kind(request: pytest.FixtureRequest) -> tuple[str, Any]:
 def plain(kind: tuple[str, Any], path: Path) -> LoadedModel:
     device, dtype = kind
     model = load(EngineSettings(str(path), device=device, dtype=dtype), lambda *_: None).model
-    model.forward.wait_ready()  # before and after compiling, products are rounded differently
+    finish_preparing(model.forward)  # before and after compiling, products are rounded differently
     return model
 
 
@@ -98,7 +99,7 @@ class Twins:
 
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
-        self.slot = pair.static.model.new_cache()
+        self.slot = new_cache(pair.static.model)
         self.plain = KVCache(pair.static.model.cache_shape)
 
     def __len__(self) -> int:
@@ -180,7 +181,7 @@ def test_a_step_has_the_same_operations_for_all_inputs(path: Path) -> None:
     """A recording needs this: no shape, address or number comes from the host or goes there."""
     settings = EngineSettings(str(path), device="cpu", dtype="bfloat16")
     static = with_static_steps(load(settings, lambda *_: None).model)
-    first, other = static.model.new_cache(), static.model.new_cache()
+    first, other = new_cache(static.model), new_cache(static.model)
     first.commit(ids(1, 300))
     other.commit(ids(2, 5))
     inputs = [

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.stepped_scheduler import finish_preparing
 from engine.kernels.build import KernelBuild
 from engine.loading.adapter_store import install
 from engine.loading.load import Loaded, load
@@ -37,5 +38,5 @@ def loaded(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     forward = loaded.model.forward
     assert isinstance(forward, LeanForward)
     assert forward.supports_fused is (loaded.model.cache_shape.head_dim == 16)
-    forward.wait_ready()
+    finish_preparing(forward)
     return loaded

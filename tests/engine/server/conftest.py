@@ -1,4 +1,4 @@
-"""A fake engine behind the real HTTP server, and OpenAI's client for it."""
+"""A fake engine, served by the real HTTP server, and OpenAI's client for it."""
 
 from collections.abc import AsyncIterator
 

@@ -5,12 +5,16 @@ A value that cannot be used gives one message and the default, never a crash.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import httpx2
+from pathspec import GitIgnoreSpec
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from chat.asker import ChatSettings
 from chat.rendering import FormatName
@@ -165,6 +169,29 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="How much to log. Logs never contain the text of documents."
     )
+
+    @field_validator("exclude")
+    @classmethod
+    def _check_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse what pathspec cannot parse: it would fail at every change of the settings."""
+        for pattern in patterns:
+            try:
+                GitIgnoreSpec.from_lines([pattern])
+            except (ValueError, re.error) as error:
+                raise PydanticCustomError(
+                    "pattern", "{pattern} is not a .gitignore pattern", {"pattern": repr(pattern)}
+                ) from error
+        return patterns
+
+    @field_validator("engine_url")
+    @classmethod
+    def _check_url(cls, url: str | None) -> str | None:
+        """Refuse an address that the HTTP client cannot parse."""
+        try:
+            httpx2.URL(url or "")
+        except httpx2.InvalidURL as error:
+            raise PydanticCustomError("url", "{reason}", {"reason": str(error)}) from error
+        return url
 
     @property
     def engine(self) -> EngineSettings:

@@ -53,11 +53,13 @@ class EngineSession:
 
     def apply_settings(self, settings: Settings) -> None:
         """Replace the engine if the settings name another one; otherwise keep it running."""
-        before, self._settings = self._settings, settings
-        if settings.same_engine(before):
+        if settings.same_engine(self._settings):
+            self._settings = settings
             return
-        self._background.spawn(self.current.aclose())
-        self.current = self._make_engine(settings)
+        # First, because it can raise; the present engine is then kept.
+        engine = self._make_engine(settings)
+        old, self.current, self._settings = self.current, engine, settings
+        self._background.spawn(old.aclose())
         self._status.update(tokens_per_second=0.0)
         self._background.spawn(self.start())
 

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 from lsprotocol import types
 
 from engine.api import EngineInfo
@@ -74,6 +75,35 @@ async def test_settings_that_name_the_same_engine_keep_it() -> None:
     engine = session.current
     session.apply_settings(Settings(model="old", enabled=False))
     assert session.current is engine
+
+
+async def test_an_engine_that_cannot_be_created_leaves_the_present_one_open() -> None:
+    @dataclass
+    class ClosingEngine(ScriptedEngine):
+        closed: bool = False
+
+        async def aclose(self) -> None:
+            self.closed = True
+
+    def make(settings: Settings) -> ScriptedEngine:
+        if settings.tokenizer is not None:
+            raise RuntimeError("Could not determine home directory.")
+        return ClosingEngine(lambda _: "")
+
+    status, background = StatusReporter(FakeServer()), BackgroundTasks()  # type: ignore[arg-type]
+    session = EngineSession(make, Settings(), status, background, lambda: None)
+    engine = session.current
+    assert isinstance(engine, ClosingEngine)
+    for _ in range(2):  # a second time, since the settings that failed are not the current ones
+        with pytest.raises(RuntimeError):
+            session.apply_settings(Settings(tokenizer="~nobody/model"))
+        await asyncio.sleep(0.01)
+        assert session.current is engine
+        assert not engine.closed
+    session.apply_settings(Settings(model="new"))
+    await asyncio.sleep(0.01)
+    assert session.current is not engine
+    assert engine.closed
 
 
 async def test_only_an_engine_that_cannot_be_reached_may_return_with_another_model() -> None:

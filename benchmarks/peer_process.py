@@ -70,7 +70,8 @@ class PeerProcess:
             env=peer_environment(),
         )
         assert self._process.stdout is not None
-        self._process.stdout.readline()
+        if not self._process.stdout.readline():
+            raise RuntimeError(f"the peer {command[0]} ended with {self._process.wait()}")
 
     def generate(self, prompt: tuple[int, ...], count: int) -> PeerOutput:
         """Generate `count` tokens greedily, and return them with their times."""

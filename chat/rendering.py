@@ -6,7 +6,7 @@ Serving and fine-tuning use the same functions, so their formats are always the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 from chat import model_template
 from chat.formats import CHATML_TOKENS, FORMATS, ROLES
@@ -16,7 +16,6 @@ from engine.errors import RequestError
 from engine.tokenizer import Tokenizer
 
 FormatName = Literal["chatml", "alpaca", "plain", "own"]
-FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 """The names of the chat formats. `own` is the chat template of the model."""
 
 

@@ -261,8 +261,8 @@ class Engine(Protocol):
     async def tokenizer(self, adapter: str | None = None) -> Tokenizer:
         """Return the tokenizer of the model, or of an adapter that adds tokens.
 
-        Waits until it is known. Raises the errors of `info`, and RequestError for an adapter that
-        does not exist.
+        Waits until it is known. Raises the errors of `info`, RequestError for an adapter that does
+        not exist, and ConfigurationError for an invalid adapter name.
         """
         ...
 

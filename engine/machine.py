@@ -31,8 +31,6 @@ class Memory:
     """Free main memory in bytes."""
     gpus: tuple[int, ...] = ()
     """Free bytes of each CUDA device, in order of the device index."""
-    gpu_has_bfloat16: bool = False
-    """Whether the current CUDA device computes in bfloat16."""
 
     @property
     def largest_gpu(self) -> int:
@@ -48,7 +46,7 @@ def free_memory() -> Memory:
     if not torch.cuda.is_available():
         return Memory(cpu)
     gpus = tuple(torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count()))
-    return Memory(cpu, gpus, torch.cuda.is_bf16_supported())
+    return Memory(cpu, gpus)
 
 
 def num_physical_cores() -> int:

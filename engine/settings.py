@@ -35,7 +35,7 @@ class EngineSettings:
     else int4.
     """
     device: Device = "auto"
-    """Device. `auto` is a GPU if the model fits; `balanced` spreads it over GPUs, CPU and disk."""
+    """Device. `auto` is a GPU if there is one; `balanced` spreads it over GPUs, CPU and disk."""
     draft_model: str | None = None
     """Hub id or directory of a smaller model with the same vocabulary that proposes draft
     tokens."""

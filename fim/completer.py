@@ -70,7 +70,7 @@ class Completer:
         """The last candidate of each document, by URI."""
 
     def reset(self) -> None:
-        """Drop everything that depends on the model, because the engine now has another one."""
+        """Drop cached suggestions and requests in flight, because the engine has another model."""
         self.model.reset()
         self._cache = SuggestionCache(self.settings.cache_size, self.settings.cache_seconds)
         for request in self._in_flight:

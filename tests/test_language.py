@@ -12,6 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SUFFIXES = {".py", ".md", ".ts", ".lua", ".h", ".cpp", ".css", ".toml", ".txt", ".yml", ".json"}
+SUFFIXES |= {".mjs", ".sh"}
+WITHOUT_SUFFIX = ("Makefile", ".ci/run", ".ci/install-editor", ".ci/install-vscode")
 EXCLUDED = (
     "tests/test_language.py",  # lists the words
     "LICENSE",
@@ -57,7 +59,9 @@ def tracked_files() -> list[Path]:
     return [
         ROOT / name
         for name in output.split("\0")
-        if Path(name).suffix in SUFFIXES and name not in EXCLUDED and (ROOT / name).exists()
+        if (Path(name).suffix in SUFFIXES or name in WITHOUT_SUFFIX)
+        and name not in EXCLUDED
+        and (ROOT / name).exists()
     ]
 
 
@@ -73,6 +77,10 @@ def empty_names(source: str) -> list[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.append(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.append(node.attr)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.append(node.name)
         elif isinstance(node, ast.arg):
             names.append(node.arg)
     return [name for name in names if name.lstrip("_") in NAMES]

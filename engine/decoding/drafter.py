@@ -126,7 +126,10 @@ class Drafter:
     def _best_length(
         self, source: int, max_tokens: int, other_rows: int, token_ms: float = 0.0
     ) -> tuple[int, float]:
-        """Return the number of draft tokens that pays off, and its tokens per millisecond."""
+        """Return the number of draft tokens that pays off, and its tokens per millisecond.
+
+        If none pays off, the acceptance rate of the source moves towards its initial value.
+        """
         acceptance = self._acceptance[source]
         length, rate = self._lengths.best(acceptance, max_tokens, other_rows, token_ms)
         if length == 0:

@@ -31,7 +31,7 @@ class StopText:
         """All proper prefixes of the stop strings."""
         self._last_letters = {start[-1] for start in self._starts}
         self._longest = max(map(len, self._starts), default=0)
-        self._held = ""
+        self._pending = ""
         self.reached = False
         """Whether a stop string has appeared."""
 
@@ -46,42 +46,42 @@ class StopText:
             return ""
         ignored, text = text[: self._ignore_first], text[self._ignore_first :]
         self._ignore_first -= len(ignored)
-        self._held += text
-        ends = [end for stop in self._stops if (end := self._held.find(stop)) >= 0]
+        self._pending += text
+        ends = [end for stop in self._stops if (end := self._pending.find(stop)) >= 0]
         if (line_end := self._line_end(ignored)) >= 0:
             ends.append(line_end)
         if ends:
             self.reached = True
             return ignored + self._take(min(ends), keep=False)
-        return ignored + self._take(len(self._held) - self._overlap())
+        return ignored + self._take(len(self._pending) - self._overlap())
 
     def flush(self) -> str:
         """Return the text that is held back, at the end of the output."""
-        return self._take(len(self._held))
+        return self._take(len(self._pending))
 
     def _line_end(self, ignored: str) -> int:
         """Return the index in the held text of the line feed that stops it, or -1."""
         if self._line is None:
             return -1
         self._line += ignored
-        end = self._held.find("\n")
-        line = self._line + self._held[:end]
+        end = self._pending.find("\n")
+        line = self._line + self._pending[:end]
         if end >= 0 and line.rstrip().endswith(self._continue_line_after):
             self._line = None
             return -1
         return end
 
     def _take(self, count: int, *, keep: bool = True) -> str:
-        text, self._held = self._held[:count], self._held[count:] if keep else ""
+        text, self._pending = self._pending[:count], self._pending[count:] if keep else ""
         if self._line is not None:
             self._line += text
         return text
 
     def _overlap(self) -> int:
         """Return the length of the longest end of the held text that starts a stop string."""
-        if not self._held or self._held[-1] not in self._last_letters:
+        if not self._pending or self._pending[-1] not in self._last_letters:
             return 0
-        for size in range(min(self._longest, len(self._held)), 0, -1):
-            if self._held[-size:] in self._starts:
+        for size in range(min(self._longest, len(self._pending)), 0, -1):
+            if self._pending[-size:] in self._starts:
                 return size
         return 0

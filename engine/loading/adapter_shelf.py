@@ -52,7 +52,10 @@ class AdapterShelf:
         )
 
     def get(self, name: str) -> Adapter:
-        """Return an adapter; it is read again if its file has changed. Raises RequestError."""
+        """Return an adapter; it is read again if its file has changed.
+
+        Raises RequestError, and ConfigurationError for an invalid name.
+        """
         check_name(name)
         folder = read_adapter(self._folder / name)
         if folder is None:

@@ -22,7 +22,11 @@ from engine.network.lean_forward import LeanForward
 
 
 def load_lean(source: ModelSource, backend: Backend, max_windows: int) -> LoadedNetwork | None:
-    """Load a model for `LeanForward`; return None for a model that it does not support."""
+    """Load a model for `LeanForward`; return None for a model that it does not support.
+
+    Raises UnsupportedModelError for damaged files, ConfigurationError for a context window that the
+    model does not have, and OutOfMemoryError if no memory plan works.
+    """
     config, name, device = source.config, source.name, source.device
     is_lean = config["model_type"] == MODEL_TYPE and config.get("multi_query", True)
     if not is_lean or device == "balanced":

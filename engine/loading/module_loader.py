@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 
 def load_module_network(source: ModelSource, backend: Backend) -> LoadedNetwork:
-    """Load any other model with transformers' own code."""
+    """Load any other model with transformers' own code.
+
+    Raises ConfigurationError for settings that the model does not support, UnsupportedModelError
+    for damaged files, and OutOfMemoryError.
+    """
     settings, device = source.settings, source.device
     check_not_quantised(settings)
     # Every published StarCoder has two bytes per parameter in its safetensors files.
@@ -39,10 +43,10 @@ def load_module_network(source: ModelSource, backend: Backend) -> LoadedNetwork:
     if device == "cpu":
         backend.use_decode_threads(sum(tensor.numel() for tensor in module.parameters()))
     window = window_of(settings, int(module.config.max_position_embeddings))
-    is_lean = LeanForward.supports(module)
+    forward = forward_for_module(module, backend)
     return LoadedNetwork(
-        forward_for_module(module, backend),
-        weights_of_module(module) if is_lean else None,
+        forward,
+        forward.weights if isinstance(forward, LeanForward) else None,
         module.get_input_embeddings().num_embeddings,
         _cache_shape(module, window, dtype),
         MemoryPlan(dtype_name(dtype), dtype, None, window, ""),

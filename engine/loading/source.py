@@ -37,7 +37,7 @@ class LoadedNetwork:
 
     forward: Forward
     weights: Weights | None
-    """The weights, None for a transformers module."""
+    """The weights of a lean forward pass, None for one of transformers."""
     vocab_size: int
     cache_shape: CacheShape
     plan: MemoryPlan

@@ -127,7 +127,7 @@ class LeanForward:
         fused = None if adapted else self.fused_step()
         if fused and (ids.shape[0] <= DECODE_ROWS or (len(spans) == 1 and fused.supports_prefill)):
             return _run_fused(fused, ids, spans)
-        if self.weights.device.type == "cuda" and ids.device.type == "cpu":
+        if self.weights.device.type == "cuda":
             ids = ids.pin_memory()  # otherwise the copy to the GPU would block
         hidden = self._embed(ids.to(self.weights.device, non_blocking=True), spans)
         masks = [

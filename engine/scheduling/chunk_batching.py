@@ -25,19 +25,19 @@ class ChunkBatcher:
     def __init__(self, emit: Callable[[Chunk], None], *, is_first_urgent: bool) -> None:
         """Create a batcher; with `is_first_urgent` the first chunk is emitted immediately."""
         self._emit = emit
-        self._held: Chunk | None = None
+        self._pending: Chunk | None = None
         self._is_line_start = False
         self._emitted = float("-inf") if is_first_urgent else time.monotonic()
 
     def __call__(self, chunk: Chunk) -> None:
         """Emit a chunk, or hold it until a later one."""
-        combined = chunk if self._held is None else _combined(self._held, chunk)
+        combined = chunk if self._pending is None else _combined(self._pending, chunk)
         now = time.monotonic()
         is_urgent = chunk.finish is not None or self._is_decisive(chunk.text)
         if not is_urgent and now - self._emitted < _MAX_HOLD_S:
-            self._held = combined
+            self._pending = combined
             return
-        self._held, self._emitted = None, now
+        self._pending, self._emitted = None, now
         self._emit(combined)
 
     def _is_decisive(self, text: str) -> bool:

@@ -1,7 +1,7 @@
 """Selects which sequences take part in the next step.
 
 - Completions come before chats, and recent completions before older ones.
-- No sequence waits forever.
+- While completions decode, decoding chats take part in every fourth step at least.
 - Prefetches are computed only when nothing else is.
 """
 
@@ -29,7 +29,7 @@ _MIN_PREFILL_CHUNK, _MAX_PREFILL_CHUNK = 16, 512
 """Bounds of the number of tokens of a prefill chunk."""
 
 _CHATS_EVERY = 4
-"""Number of steps with completions after which chats take part in one."""
+"""Chats take part in every step whose number is a multiple of this, whatever it costs."""
 
 _CHEAP = 1.1
 """Maximum factor by which chats may lengthen a step without having to wait for their turn."""
@@ -120,7 +120,7 @@ class ChatTurns:
     """Decides when chats take part in a step although completions are running."""
 
     def __init__(self) -> None:
-        self._steps_without_chats = 0
+        self._num_steps = 0
 
     def is_turn(self, running: Sequence[RunningSequence], costs: StepCosts) -> bool:
         """Return whether chats take part in the next step. Call this once per step."""
@@ -130,8 +130,8 @@ class ChatTurns:
             with_chats_ms = costs.milliseconds(completion_rows + chat_rows)
             if with_chats_ms <= _CHEAP * costs.milliseconds(completion_rows):
                 return True
-        self._steps_without_chats = (self._steps_without_chats + 1) % _CHATS_EVERY
-        return self._steps_without_chats == 0
+        self._num_steps = (self._num_steps + 1) % _CHATS_EVERY
+        return self._num_steps == 0
 
 
 def _decode_rows(running: Sequence[RunningSequence], priority: Priority) -> int:

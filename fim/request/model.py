@@ -87,7 +87,6 @@ class FimModel:
         self._properties: _ModelProperties | None = None
         self.num_requests = 0
         """Number of requests so far, without prefetches."""
-        self.num_prefetches = 0
         """Number of prefetches so far."""
         self.tokens_per_second = 0.0
         """Decoding speed of the last request; 0 while it is unknown."""
@@ -116,9 +115,7 @@ class FimModel:
         request = replace(request, forced_prefix=forced_prefix)
         if options.first_token is not None:  # the line may end with this token
             request = replace(request, single_line=False)
-        if options.priority is Priority.PREFETCH:
-            self.num_prefetches += 1
-        else:
+        if options.priority is not Priority.PREFETCH:
             self.num_requests += 1
         buffer, speed = _OutputBuffer(forced_prefix), SpeedMeter()
         async with aclosing(self._engine.stream(request)) as stream:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"]
 Device = Literal["auto", "cpu", "cuda", "mps", "balanced"]
@@ -114,9 +114,20 @@ def parse_argv(argv: Sequence[str]) -> tuple[EngineSettings, Listen, str | None]
     return settings, listen, values.chat_renderer
 
 
+class _ArgumentParser(argparse.ArgumentParser):
+    """Keeps a value `--`, which argparse drops from `--uds=--` before Python 3.13."""
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if arg_strings != ["--"]:
+            return super()._get_values(action, arg_strings)
+        value = self._get_value(action, "--")
+        self._check_value(action, value)
+        return value
+
+
 def _parser() -> argparse.ArgumentParser:
     defaults = EngineSettings()
-    parser = argparse.ArgumentParser(
+    parser = _ArgumentParser(
         prog="python -m engine",
         description="Load a model and serve OpenAI's API. The language server starts this command. "
         "Use `starcoder-lsp serve` to start it by hand.",

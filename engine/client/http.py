@@ -25,7 +25,12 @@ from engine.client.wire import (
     request_body,
     with_usage,
 )
-from engine.errors import ConfigurationError, EngineLostError, EngineUnavailableError
+from engine.errors import (
+    ConfigurationError,
+    EngineLostError,
+    EngineUnavailableError,
+    ModelNotFoundError,
+)
 from engine.tokenizer import Tokenizer
 
 _CONNECT_SECONDS = 5.0
@@ -102,7 +107,8 @@ class HttpEngine:
         params = {} if adapter is None else {"adapter": adapter}
         async with self._translate_errors():
             response = await self._http.get("/tokenizer.json", params=params)
-        if response.status_code == 404:
+        # Our engine also answers 404 if it does not find the model; its message says what to do.
+        if response.status_code == 404 and ModelNotFoundError.kind not in response.text:
             raise ConfigurationError(
                 f"The server at {self._endpoint.url} does not serve its tokenizer. Set "
                 "starcoder.tokenizer to the directory that contains the model's tokenizer.json."

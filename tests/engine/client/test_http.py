@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 import uvicorn
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, StreamingResponse
@@ -31,6 +31,7 @@ from engine.errors import (
 )
 from engine.scripted import ScriptedEngine
 from engine.settings import Device, Dtype, EngineSettings, Listen, parse_argv, to_argv
+from engine.tokenizer import Tokenizer
 from tests.engine.server.serving import serving, until
 
 OUTPUT = "naïve 🌍 = 1\n\nprint(2)"
@@ -267,6 +268,21 @@ async def test_a_server_without_a_tokenizer_needs_the_setting(
     await with_path.aclose()
 
 
+class MissingModelEngine(ScriptedEngine):
+    """An engine whose model is not on disk."""
+
+    async def tokenizer(self, adapter: str | None = None) -> Tokenizer:
+        raise ModelNotFoundError("nosuch is not on this machine.")
+
+
+async def test_a_missing_model_is_not_reported_as_a_missing_tokenizer(tmp_path: Path) -> None:
+    async with serving(MissingModelEngine(lambda _: ""), uds=tmp_path / "s") as endpoint:
+        client = HttpEngine(endpoint)
+        with pytest.raises(ModelNotFoundError, match="nosuch is not on this machine"):
+            await client.tokenizer()
+        await client.aclose()
+
+
 SETTINGS = st.builds(
     EngineSettings,
     model=st.text(),
@@ -284,6 +300,7 @@ LISTEN = st.builds(Listen, uds=PATHS) | st.builds(
 
 
 @given(settings=SETTINGS, listen=LISTEN)
+@example(settings=EngineSettings(model="--"), listen=Listen(uds=Path("--")))
 def test_arguments_are_parsed_back(settings: EngineSettings, listen: Listen) -> None:
     assert parse_argv(to_argv(settings, listen)) == (settings, listen, None)
 

@@ -78,6 +78,7 @@ def test_complete_prints_a_suggestion(tmp_path: Path) -> None:
     ("position", "words"),
     [
         ("file.py", "FILE:LINE:COL"),
+        ("a.py:-1:2", "'a.py:-1:2' is not a position"),
         ("nowhere.py:1:1", "cannot be read"),
         ("{file}:9:1", "there is no 9:1"),
         ("{file}:1:0", "there is no 1:0"),

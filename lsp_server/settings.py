@@ -151,8 +151,9 @@ class Settings(BaseModel):
     chat_format: FormatName | Literal["auto"] = Field(
         "auto",
         description="Format of conversations in the prompt: `chatml` is the format of StarChat, "
-        "`own` uses the model's chat template, `plain` suits models that were not trained on "
-        "conversations. `auto` uses the format that the model knows.",
+        "`alpaca` that of models tuned on instructions, `own` uses the model's chat template, "
+        "`plain` suits models that were not trained on conversations. `auto` uses the format that "
+        "the model knows.",
     )
     chat_system: str = Field(
         "", max_length=4000, description="System message of every conversation."

@@ -33,8 +33,11 @@ DEFAULT_MODEL = AUTO_MODEL
 
 
 def stderr() -> Console:
-    """Return a console for messages; stdout is for the output of a command."""
-    return Console(stderr=True, highlight=False)
+    """Return a console for messages; stdout is for the output of a command.
+
+    Rich would replace the name of an emoji between colons, which a file position may contain.
+    """
+    return Console(stderr=True, highlight=False, emoji=False)
 
 
 def make_table(title: str, *columns: str, fold: bool = False) -> Table:

@@ -7,14 +7,13 @@ installs the hook before any other code runs.
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
-from benchmarks.gpu.wheels import machine_packages, missing_packages
+from benchmarks.gpu.wheels import machine_packages, missing_packages, normalized
 
 _HOOK = '''
 import sys
@@ -33,11 +32,6 @@ class _Refuse:
 
 sys.meta_path.insert(0, _Refuse())
 '''
-
-
-def normalized(name: str) -> str:
-    """Return the normalized name of a package (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def modules_that_are_missing() -> set[str]:

@@ -50,6 +50,8 @@ def steps(*, rehearse: bool) -> list[Step]:
     ]
     plan.append(Step("start", "benchmarks.gpu.start_time", small, 90))
     plan.append(Step("product", "benchmarks.gpu.product_check", small, 60))
-    if not rehearse:
+    if rehearse:
+        plan.insert(0, Step("wheels", "benchmarks.gpu.wheel_check", (), 180))
+    else:
         plan.append(_tests("engine tests", ("tests/engine",), 300))
     return plan

@@ -40,14 +40,15 @@ _ENVIRONMENT = {
 }
 
 
-def _normalized(name: str) -> str:
+def normalized(name: str) -> str:
+    """Return the normalized name of a package (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def machine_packages() -> set[str]:
     """Return the names of the packages that are installed on the machine."""
     text = Path(__file__).with_name("machine_packages.txt").read_text(encoding="utf-8")
-    return {_normalized(name) for name in text.split()}
+    return {normalized(name) for name in text.split()}
 
 
 def missing_packages() -> set[str]:
@@ -60,13 +61,13 @@ def missing_packages() -> set[str]:
     queue = [Requirement(text) for text in (*_own_requirements(), *_TOOLS)]
     while queue:
         requirement = queue.pop()
-        name = _normalized(requirement.name)
-        if name in present or name in missing or not _applies(requirement, ""):
+        name = normalized(requirement.name)
+        if name in present or name in missing or not applies_to_machine(requirement, ""):
             continue
         missing.add(name)
         for text in metadata.requires(name) or ():
             needed = Requirement(text)
-            if any(_applies(needed, extra) for extra in (*requirement.extras, "")):
+            if any(applies_to_machine(needed, extra) for extra in (*requirement.extras, "")):
                 needed.marker = None
                 queue.append(needed)
     return missing
@@ -78,7 +79,7 @@ def _own_requirements() -> list[str]:
     return [*project["dependencies"], *project["optional-dependencies"]["train"]]
 
 
-def _applies(requirement: Requirement, extra: str) -> bool:
+def applies_to_machine(requirement: Requirement, extra: str) -> bool:
     """Return whether a requirement applies to the machine, with an extra or with none."""
     marker = requirement.marker
     return marker is None or marker.evaluate({**_ENVIRONMENT, "extra": extra})
@@ -90,7 +91,7 @@ def pins(names: set[str]) -> list[str]:
     Raises ValueError for a package that is not in it.
     """
     lines = (_ROOT / "requirements-dev.lock").read_text(encoding="utf-8").splitlines()
-    versions = {_normalized(line.split("==")[0]): line for line in lines if "==" in line}
+    versions = {normalized(line.split("==")[0]): line for line in lines if "==" in line}
     if absent := sorted(names - versions.keys()):
         raise ValueError(f"requirements-dev.lock lacks {', '.join(absent)}; run `make lock`")
     return sorted(versions[name] for name in names)

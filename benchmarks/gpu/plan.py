@@ -15,6 +15,7 @@ CUDA_TESTS = (
 """Tests that run other code on a CUDA device than on a CPU."""
 
 _NUM_TEST_PROCESSES = 8
+_THROUGHPUT = ("throughput", "--shape", "512x8", "--rows-per-step", "64", "--rows-per-step", "128")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +42,20 @@ def steps(*, rehearse: bool) -> list[Step]:
     """Return the steps. A rehearsal runs the same code on a CPU, with small shapes."""
     small = ("--rehearse",) if rehearse else ()
     shapes = ("tiny",) if rehearse else ("15b", "1b", "164m")
-    limits = {"15b": 150, "1b": 60, "164m": 40, "tiny": 120}
     tests = CUDA_TESTS[:1] if rehearse else CUDA_TESTS
-    plan = [_tests("CUDA tests", tests, 150)]
-    plan += [
-        Step(f"model {shape}", "benchmarks.gpu.model_speed", (shape, *small), limits[shape])
-        for shape in shapes
-    ]
-    plan.append(Step("start", "benchmarks.gpu.start_time", small, 90))
-    plan.append(Step("product", "benchmarks.gpu.product_check", small, 60))
+    plan = [_tests("CUDA tests", tests, 120), _model(shapes[0], 140, small)]
     if rehearse:
         plan.insert(0, Step("wheels", "benchmarks.gpu.wheel_check", (), 180))
     else:
+        plan.append(Step("training throughput", "training", _THROUGHPUT, 60))
+    plan.append(Step("products", "benchmarks.gpu.products", small, 75))
+    plan += [_model(shape, 45, small) for shape in shapes[1:]]
+    plan.append(Step("product", "benchmarks.gpu.product_check", small, 60))
+    plan.append(Step("start", "benchmarks.gpu.start_time", small, 90))
+    if not rehearse:
         plan.append(_tests("engine tests", ("tests/engine",), 300))
     return plan
+
+
+def _model(shape: str, limit_s: int, options: tuple[str, ...]) -> Step:
+    return Step(f"model {shape}", "benchmarks.gpu.model_speed", (shape, *options), limit_s)

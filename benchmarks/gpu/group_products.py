@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 from triton import knobs
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 _IS_INTERPRETED = tl.constexpr(bool(knobs.runtime.interpret))
 """Whether Triton's interpreter runs the kernels. It has no inline assembly."""
@@ -52,6 +53,20 @@ def _dp4a(weights, values, sums, IS_SIGNED: tl.constexpr):
             is_pure=True,
             pack=1,
         )
+
+
+@triton.jit
+def _prefetch(start, LINES: tl.constexpr):
+    """Read `LINES` lines of 128 bytes into the second-level cache."""
+    line = (start + tl.arange(0, LINES) * 32).to(tl.int64)
+    tl.inline_asm_elementwise(
+        "prefetch.global.L2 [$1]; mov.u32 $0, 0;",
+        "=r,l",
+        [line],
+        dtype=tl.int32,
+        is_pure=False,
+        pack=1,
+    )
 
 
 @triton.jit(do_not_specialize=["columns", "words_count"])
@@ -99,10 +114,12 @@ def group_kernel(
     BLOCKS: tl.constexpr,
     STAGES: tl.constexpr,
     IS_EVEN: tl.constexpr,
+    LINES: tl.constexpr,
 ):
     """Compute y (outputs) = W x for `BLOCKS` blocks of 16 rows of W, `GROUPS` groups at a time.
 
-    With IS_EVEN, both counts divide the sizes of W.
+    With IS_EVEN, both counts divide the sizes of W. With LINES, the kernel starts before the one
+    that computes x is complete, and reads that many lines of each block in the meantime.
     """
     WORDS: tl.constexpr = BITS  # of a group of 32 columns
     lane = tl.arange(0, 16 * BLOCKS)
@@ -112,6 +129,13 @@ def group_kernel(
     start = numbers + (block * groups * (WORDS * 16) + lane % 16)[None, :]
     scale_start = scales + (block * groups * 16 + lane % 16)[None, :]
     sums = tl.zeros((GROUPS, 16 * BLOCKS), tl.float32)
+    if LINES > 0:
+        gdc_launch_dependents()
+        for number in tl.static_range(BLOCKS):
+            own = (tl.program_id(0) * BLOCKS + number).to(tl.int64)
+            if own * 16 < outputs:
+                _prefetch(numbers + own * groups * (WORDS * 16), LINES)
+        gdc_wait()
     for first in tl.range(0, groups, GROUPS, num_stages=STAGES):
         group = first + tl.arange(0, GROUPS)
         is_group = group < groups
@@ -176,9 +200,10 @@ def product(
 ) -> None:
     """Write W x to `y` (outputs). `x` is the result of `quantise`.
 
-    `tile` is groups, blocks, stages and warps.
+    `tile` is groups, blocks, stages and warps, and lines that are prefetched while the kernel that
+    computes `x` runs. Without lines, the product starts after that.
     """
-    groups, blocks, stages, warps = tile
+    groups, blocks, stages, warps, *lines = tile
     bits = 8 if scales.ndim == 2 else 4
     all_groups = numbers.shape[1] // bits
     all_blocks = triton.cdiv(y.numel(), 16)
@@ -196,5 +221,7 @@ def product(
         BLOCKS=blocks,
         STAGES=stages,
         IS_EVEN=all_groups % groups == 0 and all_blocks % blocks == 0,
+        LINES=lines[0] if lines else 0,
         num_warps=warps,
+        launch_pdl=bool(lines),
     )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,6 +33,10 @@ _DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 _CACHE_BYTES = 200 << 20
 _COPIED_BYTES = 2 << 30
 _DEQUANTISED_ROWS = 8192
+
+
+_results: list[dict[str, Any]] = []
+"""The measurements of this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,10 @@ def variants(bits: int) -> list[Variant]:
         (64, 2, 1, 8), (32, 1, 2, 4), (32, 1, 3, 4), (64, 1, 2, 8), (64, 1, 3, 8), (16, 1, 4, 2),
         (16, 2, 3, 4), (32, 1, 1, 2),
     ]  # fmt: skip
+    early = [
+        (32, 1, 1, 4, 64), (64, 1, 1, 8, 128), (64, 1, 3, 8, 64), (128, 1, 1, 16, 128),
+        (32, 1, 3, 4, 128), (32, 1, 1, 4, 16),
+    ]  # fmt: skip
     words = [
         (128, 1, 4, 4), (128, 1, 3, 8), (256, 1, 3, 8), (64, 2, 4, 4), (128, 2, 3, 8),
         (64, 1, 4, 2), (256, 1, 1, 8), (512, 1, 1, 16),
@@ -101,6 +109,7 @@ def variants(bits: int) -> list[Variant]:
     ]  # fmt: skip
     result = [Variant("current", plain[0])]
     result += [Variant("group 8", tile) for tile in groups]
+    result += [Variant("group 8", tile) for tile in early]
     result += [Variant("group 16", tile) for tile in groups[:11]]
     result += [Variant("dp4a", tile) for tile in words]
     result += [Variant("current", tile) for tile in plain[1:]]
@@ -154,9 +163,12 @@ def microseconds(runs: list[Callable[[], object]]) -> float:
     with torch.cuda.graph(graph):
         for run in runs:
             run()
-    times = []
+    times: list[float] = []
     for _ in range(9):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start, end = (
+            torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            for _ in range(2)
+        )
         start.record()
         graph.replay()
         end.record()
@@ -211,7 +223,12 @@ def measure(shape: tuple[int, int], bits: int, copied: float, end: float) -> Non
     for variant in variants(bits):
         if time.monotonic() > end:
             return
-        values = {"bits": bits, "shape": shape, "kernel": variant.kernel, "tile": variant.tile}
+        values: dict[str, Any] = {
+            "bits": bits,
+            "shape": shape,
+            "kernel": variant.kernel,
+            "tile": variant.tile,
+        }
         try:
             pairs = [run_of(variant, xs[variant.rows], matrix) for matrix in matrices]
             us = microseconds([run for run, _ in pairs])
@@ -221,10 +238,10 @@ def measure(shape: tuple[int, int], bits: int, copied: float, end: float) -> Non
             continue
         error = float(difference.norm() / expected[variant.rows].norm())
         rate = first.bytes / us
-        record(
-            "product", **values, rows=variant.rows, us=round(us, 2), gb_per_s=round(rate / 1e3),
-            share_of_copy=round(rate / copied, 3), error=float(f"{error:.3g}"),
-        )  # fmt: skip
+        values |= {"rows": variant.rows, "us": round(us, 2), "gb_per_s": round(rate / 1e3)}
+        values |= {"share_of_copy": round(rate / copied, 3), "error": float(f"{error:.3g}")}
+        record("product", **values)
+        _results.append(values)
 
 
 def _expected(x: Tensor, matrix: Matrix) -> Tensor:
@@ -268,7 +285,7 @@ def _rehearse() -> None:
             continue
         matrix = random_matrix(bits, 96, 544)
         for variant in variants(bits):
-            if variant.kernel == "dp4a":
+            if variant.kernel == "dp4a" or len(variant.tile) > 4:
                 continue  # without a replacement for the assembly
             x = torch.randn(variant.rows, matrix.columns)
             run, y = run_of(variant, x, matrix)
@@ -276,6 +293,19 @@ def _rehearse() -> None:
             expected = _expected(x, matrix)
             error = float((y - expected).norm() / expected.norm())
             record("product", bits=bits, kernel=variant.kernel, tile=variant.tile, error=error)
+
+
+def print_best(count: int = 4) -> None:
+    """Print the fastest variants of each shape."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for values in _results:
+        if values["error"] < 0.02:
+            key = values["shape"], values["bits"], values["rows"]
+            groups.setdefault(key, []).append(values)
+    for key, members in groups.items():
+        best = sorted(members, key=lambda values: values["us"])[:count]
+        texts = [f"{v['kernel']} {v['tile']} {v['us']} ({v['share_of_copy']})" for v in best]
+        print(*key, "|", "; ".join(texts), flush=True)
 
 
 def _sections() -> Iterator[tuple[tuple[int, int], int]]:
@@ -304,10 +334,11 @@ def main(
         measure_quantisation(columns)
     for shape, bits in _sections():
         if time.monotonic() > end:
-            return
+            break
         if bits == 4:
             measure_bfloat16(shape, copied)
         measure(shape, bits, copied, end)
+    print_best()
 
 
 if __name__ == "__main__":

@@ -113,9 +113,13 @@ def variants(bits: int) -> list[Variant]:
     result += [Variant("group 16", tile) for tile in groups[:11]]
     result += [Variant("dp4a", tile) for tile in words]
     result += [Variant("current", tile) for tile in plain[1:]]
-    for rows in (4, 16):
+    for rows in (4, 8, 16):
         tiles = ((128, 2, 3, 4), (64, 2, 4, 4), (64, 4, 3, 4), (128, 1, 3, 4), (64, 1, 4, 2))
         result += [Variant("current", tile, rows) for tile in tiles]
+        tiles = ((32, 1, 2, 4), (64, 1, 2, 8), (32, 1, 3, 4), (16, 1, 2, 2), (32, 2, 2, 8))
+        if rows == 16:
+            tiles = tiles[:1]
+        result += [Variant("rows", tile, rows) for tile in tiles]
     return result
 
 
@@ -136,8 +140,10 @@ def run_of(variant: Variant, x: Tensor, matrix: Matrix) -> tuple[Callable[[], ob
         return (lambda: dp4a_products.product(words, numbers, scales, y[0], short)), y
     from benchmarks.gpu import group_products
 
-    planes = 1 if variant.kernel == "group 8" else 2
+    planes = 2 if variant.kernel == "group 16" else 1
     quantised = group_products.quantise(x, matrix.bits, planes)
+    if variant.kernel == "rows":
+        return (lambda: group_products.rows_product(quantised, numbers, scales, y, tile)), y
     return (lambda: group_products.product(quantised, numbers, scales, y[0], tile)), y
 
 
@@ -217,7 +223,7 @@ def measure(shape: tuple[int, int], bits: int, copied: float, end: float) -> Non
     matrices = [first, *(random_matrix(bits, *shape) for _ in range(copies - 1))]
     xs = {
         rows: torch.randn(rows, shape[1], device=_DEVICE, dtype=torch.bfloat16)
-        for rows in (1, 4, 16)
+        for rows in (1, 4, 8, 16)
     }
     expected = {rows: _expected(x, first) for rows, x in xs.items()}
     for variant in variants(bits):
@@ -258,7 +264,7 @@ def measure_bfloat16(shape: tuple[int, int], copied: float) -> None:
     weight = torch.randn(shape, device=_DEVICE, dtype=torch.bfloat16)
     size = weight.numel() * 2
     weights = [weight, *(weight.clone() for _ in range(max(1, -(-_CACHE_BYTES // size))))]
-    for rows in (1, 4, 16):
+    for rows in (1, 4, 8, 16):
         x = torch.randn(rows, shape[1], device=_DEVICE, dtype=torch.bfloat16)
         us = microseconds([lambda w=w, x=x: functional.linear(x, w) for w in weights])  # type: ignore[misc]
         record(

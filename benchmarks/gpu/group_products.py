@@ -71,14 +71,24 @@ def _prefetch(start, LINES: tl.constexpr):
 
 @triton.jit(do_not_specialize=["columns", "words_count"])
 def quantise_kernel(
-    x, words, scales, offsets, columns, words_count, BITS: tl.constexpr, PLANES: tl.constexpr
+    x,
+    words,
+    scales,
+    offsets,
+    columns,
+    words_count,
+    BITS: tl.constexpr,
+    PLANES: tl.constexpr,
+    IS_EARLY: tl.constexpr,
 ):
     """Quantise 128 values of a row of x to `PLANES` bytes each. Two planes are for one row.
 
     `words` (PLANES, words_count) has four values per word: first the high bytes, then the low ones.
     `scales` is (groups of 128), `offsets` (groups of 32): minus the offset of the weights times the
-    sum of the quantised values.
+    sum of the quantised values. With IS_EARLY, the next kernel may start before this is complete.
     """
+    if IS_EARLY:
+        gdc_launch_dependents()
     part = tl.program_id(0)
     row = tl.program_id(1)
     x += row * columns
@@ -248,7 +258,9 @@ def rows_kernel(
     tl.store(target, result.to(y.dtype.element_ty), mask=is_stored)
 
 
-def quantise(x: Tensor, bits: int, planes: int) -> tuple[Tensor, Tensor, Tensor]:
+def quantise(
+    x: Tensor, bits: int, planes: int, *, early: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return words, scales and offsets of activations (rows, in); see `quantise_kernel`."""
     rows, columns = x.shape
     parts = triton.cdiv(columns, 128)
@@ -256,8 +268,9 @@ def quantise(x: Tensor, bits: int, planes: int) -> tuple[Tensor, Tensor, Tensor]
     scales = torch.empty(rows, parts, dtype=torch.float32, device=x.device)
     offsets = torch.empty(rows, parts * 4, dtype=torch.int32, device=x.device)
     quantise_kernel[(parts, rows)](
-        x, words, scales, offsets, columns, parts * 32, BITS=bits, PLANES=planes, num_warps=1
-    )
+        x, words, scales, offsets, columns, parts * 32, BITS=bits, PLANES=planes, IS_EARLY=early,
+        num_warps=1,
+    )  # fmt: skip
     return words, scales, offsets
 
 

@@ -110,6 +110,9 @@ def variants(bits: int) -> list[Variant]:
     result = [Variant("current", plain[0])]
     result += [Variant("group 8", tile) for tile in groups]
     result += [Variant("group 8", tile) for tile in early]
+    both = (groups[0], groups[1], groups[10], *early)
+    result += [Variant("both 8", tile) for tile in both]
+    result += [Variant("both 16", tile) for tile in both[1:5]]
     result += [Variant("group 16", tile) for tile in groups[:11]]
     result += [Variant("dp4a", tile) for tile in words]
     result += [Variant("current", tile) for tile in plain[1:]]
@@ -117,16 +120,15 @@ def variants(bits: int) -> list[Variant]:
         tiles = ((128, 2, 3, 4), (64, 2, 4, 4), (64, 4, 3, 4), (128, 1, 3, 4), (64, 1, 4, 2))
         result += [Variant("current", tile, rows) for tile in tiles]
         tiles = ((32, 1, 2, 4), (64, 1, 2, 8), (32, 1, 3, 4), (16, 1, 2, 2), (32, 2, 2, 8))
-        if rows == 16:
-            tiles = tiles[:1]
-        result += [Variant("rows", tile, rows) for tile in tiles]
+        result += [Variant("rows", tile, rows) for tile in tiles[: 1 if rows == 16 else 5]]
     return result
 
 
 def run_of(variant: Variant, x: Tensor, matrix: Matrix) -> tuple[Callable[[], object], Tensor]:
     """Return a function that runs a variant, and its result, which the function writes.
 
-    Activations of the integer kernels are quantised here, not in the function.
+    Activations of the integer kernels are quantised here, not in the function, except for the
+    kernels "both".
     """
     y = torch.full((variant.rows, matrix.outputs), float("nan"), dtype=x.dtype, device=_DEVICE)
     numbers, scales, tile = matrix.numbers, matrix.scales, variant.tile
@@ -140,7 +142,15 @@ def run_of(variant: Variant, x: Tensor, matrix: Matrix) -> tuple[Callable[[], ob
         return (lambda: dp4a_products.product(words, numbers, scales, y[0], short)), y
     from benchmarks.gpu import group_products
 
-    planes = 2 if variant.kernel == "group 16" else 1
+    planes = 2 if variant.kernel.endswith("16") else 1
+    if variant.kernel.startswith("both"):
+        is_early = len(tile) > 4
+
+        def run() -> None:
+            quantised = group_products.quantise(x, matrix.bits, planes, early=is_early)
+            group_products.product(quantised, numbers, scales, y[0], tile)
+
+        return run, y
     quantised = group_products.quantise(x, matrix.bits, planes)
     if variant.kernel == "rows":
         return (lambda: group_products.rows_product(quantised, numbers, scales, y, tile)), y

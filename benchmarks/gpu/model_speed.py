@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -31,6 +32,8 @@ from transformers import GPTBigCodeForCausalLM  # isort: skip
 from transformers.generation.streamers import BaseStreamer  # isort: skip
 
 _DTYPES = ("bfloat16", "int8", "int4")
+_LENGTHS = (300, 1500, 8000)
+"""Prompt lengths for which prefill is measured, in tokens."""
 _PROMPT, _NEW = 512, 65
 _NUM_RECORDED = 4
 """Number of graphs that are recorded before decoding is measured: those that its steps use."""
@@ -115,9 +118,15 @@ def measure_decode(name: str, device: DeviceModel, ceilings: Ceilings, new: int)
         )
 
 
-def measure_prefill(name: str, model: LoadedModel, ceilings: Ceilings, operations: float) -> None:
+def measure_prefill(
+    name: str,
+    model: LoadedModel,
+    ceilings: Ceilings,
+    operations: float,
+    lengths: Sequence[int],
+) -> None:
     """Measure the milliseconds from a prompt to its first token, nothing cached."""
-    for length in (300, 1500, 8000):
+    for length in lengths:
         if length + 1 > model.context_window:
             continue
         prompt = random_prompt(model.vocab_size, length)
@@ -170,7 +179,13 @@ def record_memory(name: str, module: GPTBigCodeForCausalLM) -> None:
         )
 
 
-def measure_format(name: str, module: GPTBigCodeForCausalLM, ceilings: Ceilings, new: int) -> None:
+def measure_format(
+    name: str,
+    module: GPTBigCodeForCausalLM,
+    ceilings: Ceilings,
+    new: int,
+    lengths: Sequence[int],
+) -> None:
     """Measure one number format."""
     started = time.perf_counter()
     device = device_model(module, name)
@@ -182,7 +197,7 @@ def measure_format(name: str, module: GPTBigCodeForCausalLM, ceilings: Ceilings,
     width, layers = module.config.n_embd, module.config.n_layer
     dim = width // module.config.n_head
     operations = 2 * layers * (10 * width * width + 2 * width * dim)
-    measure_prefill(name, device.model, ceilings, operations)
+    measure_prefill(name, device.model, ceilings, operations, lengths)
     profile_steps(name, device.model)
     measure_reuse(name, device.model)
     record_memory(name, module)
@@ -209,6 +224,12 @@ def free_memory() -> None:
 
 def main(
     shape: Annotated[str, typer.Argument(help="A shape of `benchmarks.gpu.device_model`.")],
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="Only these number formats; may be repeated.")
+    ] = None,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="Without `generate`, long prompts and several users.")
+    ] = False,
     rehearse: Annotated[bool, typer.Option("--rehearse", help="Fewer repetitions.")] = False,
 ) -> None:
     """Measure one shape."""
@@ -221,12 +242,14 @@ def main(
     module = random_module(shape)
     synchronize()
     record("weights", s=round(time.perf_counter() - started, 2))
-    with torch.inference_mode():
-        measure_generate(module, 9 if rehearse else 24)
-    for name in _DTYPES:
-        measure_format(name, module, ceilings, new)
+    if not brief:
+        with torch.inference_mode():
+            measure_generate(module, 9 if rehearse else 24)
+    for name in dtype or _DTYPES:
+        measure_format(name, module, ceilings, new, _LENGTHS[: 2 if brief else None])
         free_memory()
-    measure_users("bfloat16", module)
+    if not brief:
+        measure_users("bfloat16", module)
 
 
 if __name__ == "__main__":

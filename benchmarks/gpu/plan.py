@@ -14,7 +14,7 @@ CUDA_TESTS = (
 )
 """Tests that run other code on a CUDA device than on a CPU."""
 
-_NUM_TEST_PROCESSES = 8
+_NUM_TEST_PROCESSES = 12
 _THROUGHPUT = ("throughput", "--shape", "512x8", "--rows-per-step", "64", "--rows-per-step", "128")
 
 
@@ -34,7 +34,8 @@ class Step:
 
 def _tests(name: str, paths: tuple[str, ...], limit_s: int) -> Step:
     parallel = ("-n", str(_NUM_TEST_PROCESSES)) if importlib.util.find_spec("xdist") else ()
-    options = ("-q", "--maxfail=25", "-W", "default", "-p", "no:cacheprovider", *parallel)
+    options = ("-q", "--timeout=60", "-W", "default", "-p", "no:cacheprovider")
+    options = (*options, "-p", "benchmarks.gpu.failure_report", *parallel)
     return Step(name, "pytest", (*options, *paths), limit_s, min_s=30)
 
 

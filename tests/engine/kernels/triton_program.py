@@ -64,7 +64,7 @@ def expand_error(bits: Bits, dtype: torch.dtype) -> float:
 def call_error(bits: Bits, dtype: torch.dtype) -> float:
     """Return the error of calls as the network makes them: with few rows, and with many."""
     triton_products.prepare(bits, dtype, torch.device(DEVICE))
-    quantised.CHUNK_ROWS = 32  # rows expanded together
+    quantised.CHUNK_ROWS, quantised.GPU_CHUNK_BYTES = 32, 0  # rows expanded together
     shape = (70, 160)
     weights = Quantised(random(*shape), random(shape[0]).to(dtype), bits)
     weights.triton = triton_products

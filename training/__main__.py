@@ -122,6 +122,49 @@ def scaling(
 
 
 @app.command()
+def throughput(
+    shape: options.Shapes = None,
+    rows_per_step: options.RowCounts = None,
+    eager: options.Eager = False,
+    vocab_size: options.VocabSize = 12292,
+    length: options.Length = 1024,
+    num_steps: options.NumSteps = 40,
+    seconds: options.Seconds = 10.0,
+    cpu: options.Cpu = False,
+    json_file: options.JsonFile = None,
+) -> None:
+    """Measure the speed of training steps on random data: tokens per second, memory, compilation.
+
+    Results are written after each configuration.
+    """
+    import json
+
+    from accelerate import PartialState
+
+    from training.model import ModelShape
+    from training.throughput import describe, measure
+
+    state, results = PartialState(cpu=cpu), []
+    for width, layers in map(options.parse_shape, shape or ["512x8"]):
+        size = ModelShape(width, layers, length, vocab_size)
+        for count in rows_per_step or [64, 128]:
+            for is_compiled in (True, False) if eager else (True,):
+                result = measure(
+                    size,
+                    count,
+                    state,
+                    is_compiled=is_compiled,
+                    num_steps=num_steps,
+                    max_seconds=seconds,
+                    say=typer.echo,
+                )
+                results.append(describe(result))
+                typer.echo(json.dumps(results[-1]))
+                if json_file:
+                    json_file.write_text(json.dumps(results, indent=1), encoding="utf-8")
+
+
+@app.command()
 def vocabulary(folder: options.Folder = options.DEFAULT_FOLDER, size: options.Sizes = None) -> None:
     """Train tokenizers of several sizes and print the characters per token of each."""
     from training.tokenizer import load_tokenizer

@@ -57,3 +57,23 @@ HumanEval = Annotated[
     Path | None, typer.Option(help=f"{_HUMAN_EVAL}; without it HumanEval is not measured.")
 ]
 Checkpoints = Annotated[list[Path], typer.Argument(help="Copies of checkpoint.pt.")]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option("--shape", help="Width and layers, as in 512x8; can be given several times."),
+]
+RowCounts = Annotated[
+    list[int] | None,
+    typer.Option("--rows-per-step", min=1, help="Sequences in a step; can be given several times."),
+]
+Eager = Annotated[bool, typer.Option("--eager", help="Measure also without compilation.")]
+NumSteps = Annotated[int, typer.Option("--steps", min=5, help="Measured steps.")]
+Seconds = Annotated[float, typer.Option(help="Maximum seconds of the measured steps.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the results to this file.")]
+
+
+def parse_shape(text: str) -> tuple[int, int]:
+    """Return the width and the number of layers of a shape such as 512x8."""
+    parts = text.split("x")
+    if len(parts) != 2 or not all(part.isdigit() for part in parts):
+        raise typer.BadParameter(f"{text} is not a shape. Write width and layers, as in 512x8.")
+    return int(parts[0]), int(parts[1])

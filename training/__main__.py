@@ -122,6 +122,7 @@ def gpu_run(
     workers: options.Workers = None,
     muon: options.MuonRate = 0.02,
     adam: options.AdamRate = 3e-3,
+    checkpoint_seconds: options.CheckpointSeconds = 90.0,
     evaluate: options.Evaluated = 1000,
     human_eval: options.HumanEval = None,
     cpu: options.Cpu = False,
@@ -150,7 +151,7 @@ def gpu_run(
         LearningRates(muon, adam),
         seed=seed,
     )
-    session = Session(settings, out, STARTED_AT, say=typer.echo)
+    session = Session(settings, out, STARTED_AT, typer.echo, checkpoint_seconds)
     session.run(is_cpu=cpu)
     if evaluate:
         session.evaluate(evaluate, human_eval)

@@ -30,7 +30,7 @@ FimForm = Literal["line", "cursor", "suffix-first"]
 """Form of a fill-in-the-middle prompt, with the names of `fim.prompt.build`."""
 FIM_FORMS: tuple[FimForm, ...] = get_args(FimForm)
 
-_BATCH, _CUDA_BATCH = 16, 128
+_BATCH, _CUDA_BATCH = 16, 256
 """Prompts that are decoded at once, on a CPU and on a GPU."""
 
 

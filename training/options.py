@@ -53,6 +53,7 @@ MuonRates = Annotated[
 ]
 RunSeconds = Annotated[float, typer.Option(min=1, help="Seconds of each run.")]
 Out = Annotated[Path, typer.Option(help="Folder for the parts of the weights and the reports.")]
+CheckpointSeconds = Annotated[float, typer.Option(help="Seconds between checkpoints.", min=1)]
 Evaluated = Annotated[
     int, typer.Option("--evaluate", min=0, help="Lines to complete at the end; 0: no evaluation.")
 ]

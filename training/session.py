@@ -76,9 +76,11 @@ class Session:
         out: Path,
         started_at: float,
         say: Callable[[str], None] = print,
+        seconds_between_checkpoints: float = 60.0,
     ) -> None:
         out.mkdir(parents=True, exist_ok=True)
         self._options, self._out, self._started_at, self._say = options, out, started_at, say
+        self._seconds_between_checkpoints = seconds_between_checkpoints
 
     def run(self, *, is_cpu: bool = False) -> None:
         """Train, and write the weights before the minutes are over.
@@ -91,7 +93,7 @@ class Session:
                 self._started_at,
                 is_cpu=is_cpu,
                 reserved_seconds=_RESERVED_SECONDS,
-                seconds_between_checkpoints=60.0,
+                seconds_between_checkpoints=self._seconds_between_checkpoints,
                 after_save=self._write,
                 say=self._say,
             )

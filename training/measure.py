@@ -31,7 +31,7 @@ FimForm = Literal["line", "cursor", "suffix-first"]
 FIM_FORMS: tuple[FimForm, ...] = get_args(FimForm)
 
 _BATCH, _CUDA_BATCH = 16, 256
-"""Prompts that are decoded at once, on a CPU and on a GPU."""
+"""Prompts in a decoding batch, on a CPU and on a GPU."""
 
 
 def measure_exact_match(
@@ -96,7 +96,7 @@ def complete_holes(
 
 
 def decoding_batch(model: PreTrainedModel | PeftModel) -> int:
-    """Return the number of prompts to decode at once on the model's device."""
+    """Return the number of prompts in a decoding batch on the model's device."""
     return _CUDA_BATCH if next(model.parameters()).is_cuda else _BATCH
 
 

@@ -69,6 +69,6 @@ def train_for(run: TrainingRun, seconds: float, say: Callable[[str], None]) -> f
     while not run.is_finished:
         last = run.advance()
         if run.step % 10 == 0:
-            loss = float(last)  # waits for the device, so that it does not fall behind
+            loss = float(last)  # waits for the device
         run.progress = (time.monotonic() - started) / seconds
     return loss

@@ -163,22 +163,7 @@ def test_the_commands_run_in_their_order(
     monkeypatch.setattr("os.nice", lambda increment: increment)
     for arguments in (
         ["tokenizer", *folder_option, "--vocab-size", "400"],
-        [
-            *[
-                "pretrain",
-                "--steps",
-                "2",
-                "--width",
-                "64",
-                "--layers",
-                "2",
-                "--length",
-                "128",
-                "--threads",
-                "1",
-            ],
-            *folder_option,
-        ],
+        ["pretrain", *folder_option, "--steps", "2", "--threads", "1", *shape],
         [
             "evaluate",
             *folder_option,

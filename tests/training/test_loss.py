@@ -1,5 +1,7 @@
 """The loss in slices equals the plain loss, and requests to the model have no weight."""
 
+import functools
+
 import pytest
 import tokenizers
 import torch
@@ -8,7 +10,12 @@ from torch.nn import functional
 from training.dialogues import MinedDialogue, chatml_segments
 from training.formats import encode_segments
 from training.labels import LabelWeights, RoleTokens, label_weights
-from training.loss import in_place_gradient, slice_gradient, weighted_cross_entropy
+from training.loss import (
+    in_place_gradient,
+    loss_layout,
+    slice_gradient,
+    weighted_cross_entropy,
+)
 
 
 @pytest.mark.parametrize("tokens", [1, 1024, 1500])
@@ -36,6 +43,21 @@ def test_both_forms_of_a_slice_are_equal_and_ignore_padded_ids() -> None:
     plain = functional.cross_entropy(logits[:, :50], labels[:, 0], reduction="none")
     torch.testing.assert_close(loss, (plain * weights[:, 0]).sum())
     assert not gradient[:, 50:].any()
+
+
+def test_the_layout_for_a_gpu_gives_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    tensors = torch.randn(90, 16), torch.randn(50, 16)
+    labels, weights = torch.randint(0, 50, (90,)), torch.rand(90)
+    results = []
+    for device_type in ("cpu", "cuda"):
+        layout = functools.partial(loss_layout, device_type=device_type)
+        monkeypatch.setattr("training.loss.loss_layout", lambda *a, f=layout: f(*a[:2]))
+        hidden, table = (tensor.clone().requires_grad_() for tensor in tensors)
+        loss = weighted_cross_entropy(hidden, table, labels, weights, slice_gradient)
+        loss.backward()
+        results.append((loss, hidden.grad, table.grad))
+    torch.testing.assert_close(*results)
 
 
 def test_the_loss_works_in_half_precision() -> None:

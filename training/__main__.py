@@ -148,13 +148,13 @@ def losses(
     import torch
 
     from training.checkpoint import load_checkpoint
-    from training.corpus import load_documents
+    from training.corpus import load_held_out
     from training.measure import measure_loss
     from training.tokenizer import load_tokenizer
 
     torch.set_num_threads(threads)
     encoder = load_tokenizer(folder / "tokenizer.json")
-    documents = [d for d in load_documents(folder / "held_out.jsonl") if d.language == "python"]
+    documents = [d for d in load_held_out(folder) if d.language == "python"]
     for file in checkpoints:
         checkpoint = load_checkpoint(file)
         loss = measure_loss(checkpoint.model, encoder, documents, count, random.Random(0))

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from training.checkpoint import load_checkpoint
 from training.collect import CorpusDocument
-from training.corpus import load_documents
+from training.corpus import load_held_out
 from training.dialogues import MinedDialogue, chatml_segments, dialogue_about
 from training.formats import SpecialToken, encode_segments
 from training.functions import documented_functions, parse_python
@@ -61,7 +61,7 @@ def evaluate(
     model = checkpoint.model
     model.to(torch.bfloat16).to(torch.float32)
     tokenizer = load_tokenizer(folder / "tokenizer.json")
-    documents = list(load_documents(folder / "held_out.jsonl"))
+    documents = list(load_held_out(folder))
     python = [document for document in documents if document.language == "python"]
     numbers: dict[str, Any] = {"step": checkpoint.step}
 

@@ -12,7 +12,7 @@ import numpy as np
 import tokenizers
 
 from training.collect import CorpusDocument
-from training.corpus import load_commits, load_dialogues, load_documents, load_notebooks
+from training.corpus import load_commits, load_dialogues, load_notebooks, load_train
 from training.dialogues import chatml_segments
 from training.fim import FimIds, FimOptions, transform
 from training.formats import (
@@ -87,7 +87,7 @@ def _encode_pieces(
     folder: Path, tokenizer: tokenizers.Tokenizer, length: int, stage: Stage, rng: random.Random
 ) -> Iterator[list[int]]:
     """Yield encoded pieces of files, with holes, shuffled over all files and projects."""
-    documents = list(load_documents(folder / "train.jsonl"))
+    documents = list(load_train(folder))
     by_project: dict[str, list[CorpusDocument]] = {}
     for document in documents:
         by_project.setdefault(document.project, []).append(document)

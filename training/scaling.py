@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
-from training.corpus import load_documents
+from training.corpus import load_held_out
 from training.fim import FimOptions
 from training.labels import StageData
 from training.measure import measure_loss
@@ -85,7 +85,7 @@ def measure_points(
 ) -> list[ScalingPoint]:
     """Train each shape on each budget of tokens and measure it; write and return the points."""
     tokenizer = load_tokenizer(folder / "tokenizer.json")
-    documents = list(load_documents(folder / "held_out.jsonl"))
+    documents = list(load_held_out(folder))
     python = [document for document in documents if document.language == "python"]
     steps = [max(2, budget // (ROWS_PER_STEP * length)) for budget in budgets]
     stage = Stage(max(steps), FimOptions(), 3.2, "uniform", 1, 1, seed=0)

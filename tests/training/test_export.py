@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from tests.training.conftest import CODE
 from training.__main__ import app
 from training.checkpoint import load_checkpoint
-from training.corpus import load_documents
+from training.corpus import load_held_out
 from training.export import export
 from training.fim import FimIds
 from training.holes import code_lines, cut_line
@@ -151,7 +151,7 @@ def test_a_model_of_zeros_has_the_loss_of_a_uniform_guess(
     model = load_checkpoint(run_folder / "checkpoint.pt").model
     for parameter in model.parameters():
         parameter.data.zero_()
-    documents = list(load_documents(run_folder / "held_out.jsonl"))
+    documents = list(load_held_out(run_folder))
     loss = measure_loss(model, tokenizer, documents, 5, random.Random(0))
     guess = torch.log(torch.tensor(float(tokenizer.get_vocab_size())))
     assert loss["nats_per_token"] == pytest.approx(float(guess), abs=1e-3)

@@ -7,14 +7,17 @@ and tokenizer, and continues training from an existing checkpoint.
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import typer
 
 from training import options
-from training.recipe import STEPS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+
+STARTED_AT = time.monotonic()
+"""Moment of the start of the process, from which the minutes of a run count."""
 
 LOSS_PLOT = Path(__file__).parent / "loss.png"
 
@@ -63,40 +66,144 @@ def tokenizer(
 @app.command()
 def pretrain(
     folder: options.Folder = options.DEFAULT_FOLDER,
-    steps: options.Steps = STEPS,
+    pack: options.Corpus = None,
+    steps: options.Steps = None,
+    minutes: options.Minutes = None,
+    width: options.Width = 512,
+    layers: options.Layers = 8,
     length: options.Length = 1024,
+    rows_per_step: options.RowsPerStep = 8,
+    rows_per_batch: options.RowsPerBatch = None,
+    workers: options.Workers = None,
+    muon: options.MuonRate = 0.02,
+    adam: options.AdamRate = 3e-3,
     fim_rate: options.FimRate = None,
-    weights: options.Weights = None,
     cpu: options.Cpu = False,
     seed: options.Seed = 0,
     threads: options.Threads = options.DEFAULT_THREADS,
 ) -> None:
-    """Make the training sequences and train; run it again to continue after an interruption."""
-    import torch
+    """Train; run it again to continue after an interruption. On a CPU it has the lowest priority.
+
+    Worker processes make the training sequences meanwhile.
+    """
+    from training.demo_run import DemoRunOptions
+    from training.plan import LearningRates
+    from training.session import pretrain as run
+
+    settings = DemoRunOptions(
+        folder,
+        pack or folder,
+        width,
+        layers,
+        length,
+        steps,
+        minutes,
+        rows_per_step,
+        rows_per_batch,
+        workers,
+        LearningRates(muon, adam),
+        fim_rate,
+        seed,
+    )
+    run(settings, STARTED_AT, is_cpu=cpu, threads=threads, say=typer.echo)
+
+
+@app.command()
+def gpu_run(
+    out: options.Out,
+    pack: options.Corpus = None,
+    folder: options.Folder = options.DEFAULT_FOLDER,
+    minutes: options.Minutes = 6.0,
+    width: options.Width = 512,
+    layers: options.Layers = 8,
+    length: options.Length = 1024,
+    rows_per_step: options.RowsPerStep = 128,
+    rows_per_batch: options.RowsPerBatch = None,
+    workers: options.Workers = None,
+    muon: options.MuonRate = 0.02,
+    adam: options.AdamRate = 3e-3,
+    checkpoint_seconds: options.CheckpointSeconds = 90.0,
+    evaluate: options.Evaluated = 1000,
+    human_eval: options.HumanEval = None,
+    cpu: options.Cpu = False,
+    seed: options.Seed = 0,
+) -> None:
+    """Train on a borrowed machine: the weights in parts and the reports are written to --out.
+
+    The parts are written at each checkpoint, and at the end of the minutes; then the checkpoint is
+    evaluated. `join` makes the checkpoint from the parts.
+    """
+    from training.demo_run import DemoRunOptions
+    from training.plan import LearningRates
+    from training.session import Session
+
+    settings = DemoRunOptions(
+        folder,
+        pack or folder,
+        width,
+        layers,
+        length,
+        None,
+        minutes,
+        rows_per_step,
+        rows_per_batch,
+        workers,
+        LearningRates(muon, adam),
+        seed=seed,
+    )
+    session = Session(settings, out, STARTED_AT, typer.echo, checkpoint_seconds)
+    session.run(is_cpu=cpu)
+    if evaluate:
+        session.evaluate(evaluate, human_eval)
+
+
+@app.command()
+def join(parts: options.Parts, folder: options.Folder = options.DEFAULT_FOLDER) -> None:
+    """Make the checkpoint and the reports of a run from the files that `gpu-run` wrote."""
+    from training.session import receive
+
+    receive(parts, folder)
+    typer.echo(f"joined to {folder / 'checkpoint.pt'}")
+
+
+@app.command()
+def rates(
+    folder: options.Folder = options.DEFAULT_FOLDER,
+    pack: options.Corpus = None,
+    muon: options.MuonRates = None,
+    adam: options.AdamRate = 3e-3,
+    seconds: options.RunSeconds = 20.0,
+    width: options.Width = 512,
+    layers: options.Layers = 8,
+    length: options.Length = 1024,
+    rows_per_step: options.RowsPerStep = 8,
+    workers: options.Workers = None,
+    cpu: options.Cpu = False,
+    json_file: options.JsonFile = None,
+) -> None:
+    """Compare learning rates of Muon by short runs and their loss on held-out Python."""
+    import json
+
     from accelerate import PartialState
 
-    from training.demo_run import make_demo_run
-    from training.plot import plot_loss
-    from training.pretrain import train
-    from training.tokenizer import load_tokenizer
+    from training.demo_run import DemoRunOptions
+    from training.plan import LearningRates
+    from training.rates import compare_rates
 
-    torch.set_num_threads(threads)
-    encoder = load_tokenizer(folder / "tokenizer.json")
-    state = PartialState(cpu=cpu)
-    run = make_demo_run(
+    settings = DemoRunOptions(
         folder,
-        encoder,
-        state,
-        steps=steps,
-        length=length,
-        seed=seed,
-        fim_rate=fim_rate,
-        weights=weights,
+        pack or folder,
+        width,
+        layers,
+        length,
+        rows_per_step=rows_per_step,
+        workers=workers,
+        rates=LearningRates(adam=adam),
     )
-    train(run, folder / "checkpoint.pt", folder / "loss.jsonl", say=typer.echo)
-    if state.is_main_process:
-        tokens_per_step = run.plan.rows_per_step * length
-        plot_loss(folder / "loss.jsonl", folder / LOSS_PLOT.name, tokens_per_step)
+    state = PartialState(cpu=cpu)
+    results = compare_rates(settings, muon or [0.01, 0.02, 0.04], seconds, state, say=typer.echo)
+    if json_file:
+        json_file.write_text(json.dumps(results, indent=1), encoding="utf-8")
 
 
 @app.command()
@@ -191,13 +298,13 @@ def losses(
     import torch
 
     from training.checkpoint import load_checkpoint
-    from training.corpus import load_documents
+    from training.corpus import load_held_out
     from training.measure import measure_loss
     from training.tokenizer import load_tokenizer
 
     torch.set_num_threads(threads)
     encoder = load_tokenizer(folder / "tokenizer.json")
-    documents = [d for d in load_documents(folder / "held_out.jsonl") if d.language == "python"]
+    documents = [d for d in load_held_out(folder) if d.language == "python"]
     for file in checkpoints:
         checkpoint = load_checkpoint(file)
         loss = measure_loss(checkpoint.model, encoder, documents, count, random.Random(0))
@@ -207,8 +314,11 @@ def losses(
 @app.command()
 def evaluate(
     folder: options.Folder = options.DEFAULT_FOLDER,
+    pack: options.Corpus = None,
     human_eval: options.HumanEval = None,
     count: options.Count = 1000,
+    cpu: options.Cpu = False,
+    bfloat16: options.Bfloat16 = False,
     seed: options.Seed = 0,
     threads: options.Threads = options.DEFAULT_THREADS,
 ) -> None:
@@ -218,16 +328,30 @@ def evaluate(
     from training.evaluate import evaluate as measure
 
     torch.set_num_threads(threads)
-    measure(folder, human_eval=human_eval, count=count, seed=seed, say=typer.echo)
+    device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
+    measure(
+        folder,
+        corpus=pack,
+        human_eval=human_eval,
+        count=count,
+        seed=seed,
+        device=device,
+        dtype=torch.bfloat16 if bfloat16 else torch.float32,
+        say=typer.echo,
+    )
 
 
 @app.command()
-def export(folder: options.Folder = options.DEFAULT_FOLDER, target: options.Target = None) -> None:
+def export(
+    folder: options.Folder = options.DEFAULT_FOLDER,
+    target: options.Target = None,
+    pack: options.Corpus = None,
+) -> None:
     """Write the model, tokenizer, model card and measurements to the folder that ships."""
     from training.export import EMBEDDED
     from training.export import export as write
 
-    exported = write(folder, target or EMBEDDED)
+    exported = write(folder, target or EMBEDDED, pack)
     if target is None and (folder / LOSS_PLOT.name).exists():
         shutil.copyfile(folder / LOSS_PLOT.name, LOSS_PLOT)
     typer.echo(f"exported to {exported}")
@@ -236,7 +360,7 @@ def export(folder: options.Folder = options.DEFAULT_FOLDER, target: options.Targ
 @app.command(name="all")
 def run_all(
     folder: options.Folder = options.DEFAULT_FOLDER,
-    steps: options.Steps = STEPS,
+    steps: options.Steps = None,
     fim_rate: options.FimRate = None,
     human_eval: options.HumanEval = None,
     target: options.Target = None,

@@ -8,41 +8,22 @@ unit that is shuffled: pieces of one large file are then spread over the whole r
 from __future__ import annotations
 
 import json
-import lzma
 import mmap
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from training.corpus import read_files, row_files
 
 BLOCK_CHARACTERS = 8192
 """Approximate size of a block."""
 
 _INDEX = "index.json"
-
-
-def part_files(folder: Path, name: str) -> list[Path]:
-    """Return the files with the rows of that name: `NAME.jsonl`, or its compressed parts.
-
-    Without any, the list is empty.
-    """
-    plain = folder / f"{name}.jsonl"
-    return [plain] if plain.exists() else sorted(folder.glob(f"{name}-*.jsonl.xz"))
-
-
-def read_part(file: Path) -> Iterator[Any]:
-    """Yield the rows of a file of JSON lines, which may be compressed."""
-    if file.suffix == ".xz":
-        with lzma.open(file, "rt", encoding="utf-8") as lines:
-            yield from map(json.loads, lines)
-    else:
-        with file.open(encoding="utf-8") as lines:
-            yield from map(json.loads, lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +50,7 @@ class Blocks:
             self.documents += [DocumentName(*name) for name in names]
             with (folder / f"{part}.text").open("rb") as file:
                 self._maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        self._table = np.concatenate(tables)
+        self._table: npt.NDArray[np.int64] = np.concatenate(tables)
         self.num_bytes = int(self._table[:, 3].sum())
         self._of_project: dict[str, list[int]] = {}
         for block, document in enumerate(self._table[:, 1].tolist()):
@@ -80,12 +61,12 @@ class Blocks:
 
     def text(self, block: int) -> str:
         """Return the text of a block."""
-        part, _, start, size = self._table[block].tolist()
-        return self._maps[part][start : start + size].decode()
+        part, _, start, size = map(int, self._table[block])
+        return bytes(self._maps[part][start : start + size]).decode()
 
     def document(self, block: int) -> DocumentName:
         """Return the name of the document that a block is part of."""
-        return self.documents[self._table[block, 1]]
+        return self.documents[int(self._table[block, 1])]
 
     def of_project(self, project: str) -> list[int]:
         """Return the blocks of a project."""
@@ -97,9 +78,7 @@ def write_blocks(corpus: Path, folder: Path, num_workers: int) -> None:
 
     Raises FileNotFoundError if the corpus has no training documents.
     """
-    files = part_files(corpus, "train")
-    if not files:
-        raise FileNotFoundError(f"{corpus} has no train.jsonl. Run `python -m training collect`.")
+    files = row_files(corpus, "train")
     source = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     index = folder / _INDEX
     if index.exists() and json.loads(index.read_text(encoding="utf-8"))["source"] == source:
@@ -122,9 +101,9 @@ def _write_part(file: Path, folder: Path) -> str | None:
     blocks: list[tuple[int, int, int]] = []
     offset = 0
     with (folder / f"{name}.text").open("wb") as texts:
-        for row in read_part(file):
+        for row in read_files([file]):
             for block in _cut_blocks(row["text"]):
-                data = block.encode()
+                data = block.encode(errors="replace")
                 blocks.append((len(names), offset, len(data)))
                 texts.write(data)
                 offset += len(data)
@@ -135,7 +114,7 @@ def _write_part(file: Path, folder: Path) -> str | None:
 
 
 def _cut_blocks(text: str) -> Iterator[str]:
-    """Yield the blocks of a text: each ends with a line end or the text; blank ones are left out."""
+    """Yield the blocks of a text, each up to a line end; blank ones are left out."""
     start = 0
     while start < len(text):
         end = text.find("\n", start + BLOCK_CHARACTERS) + 1

@@ -1,8 +1,12 @@
-"""The files of a corpus: JSON lines of documents, commits, notebooks and dialogues; a report."""
+"""The files of a corpus: JSON lines of documents, commits, notebooks and dialogues; a report.
+
+Each file is either plain (`train.jsonl`) or, in a pack, in compressed parts (`train-00.jsonl.xz`).
+"""
 
 from __future__ import annotations
 
 import json
+import lzma
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypedDict
@@ -44,27 +48,58 @@ def write_json_lines(file: Path, rows: Iterable[object]) -> None:
             lines.write(json.dumps(row) + "\n")
 
 
-def _read_json_lines(file: Path) -> Iterator[Any]:
-    with file.open(encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
+def read_rows(folder: Path, name: str) -> Iterator[Any]:
+    """Yield the rows of `NAME.jsonl` in `folder`, else those of its parts `NAME-*.jsonl.xz`.
+
+    Raises FileNotFoundError if the folder has neither.
+    """
+    return read_files(row_files(folder, name))
 
 
-def load_documents(file: Path) -> Iterator[CorpusDocument]:
-    """Yield the documents of `train.jsonl` or `held_out.jsonl`."""
-    return (CorpusDocument(**row) for row in _read_json_lines(file))
+def row_files(folder: Path, name: str) -> list[Path]:
+    """Return `NAME.jsonl` in `folder`, else its parts `NAME-*.jsonl.xz`.
+
+    Raises FileNotFoundError if the folder has neither.
+    """
+    file = folder / f"{name}.jsonl"
+    files = [file] if file.exists() else sorted(folder.glob(f"{name}-*.jsonl.xz"))
+    if not files:
+        raise FileNotFoundError(
+            f"{folder} has neither {name}.jsonl nor {name}-*.jsonl.xz: "
+            f"run `python -m training collect --folder {folder}` first"
+        )
+    return files
+
+
+def read_files(files: Iterable[Path]) -> Iterator[Any]:
+    """Yield the rows of files of JSON lines, some of which may be compressed."""
+    for file in files:
+        open_file = lzma.open if file.suffix == ".xz" else open
+        with open_file(file, "rt", encoding="utf-8") as lines:
+            yield from map(json.loads, lines)
+
+
+def load_train(folder: Path) -> Iterator[CorpusDocument]:
+    """Yield the training documents of the corpus in `folder`."""
+    return (CorpusDocument(**row) for row in read_rows(folder, "train"))
+
+
+def load_held_out(folder: Path) -> Iterator[CorpusDocument]:
+    """Yield the documents of the held-out projects of the corpus in `folder`."""
+    return (CorpusDocument(**row) for row in read_rows(folder, "held_out"))
 
 
 def load_commits(folder: Path) -> Iterator[Commit]:
     """Yield the commits of the corpus in `folder`."""
-    return (Commit(**row) for row in _read_json_lines(folder / "commits.jsonl"))
+    return (Commit(**row) for row in read_rows(folder, "commits"))
 
 
 def load_notebooks(folder: Path) -> Iterator[list[NotebookCell]]:
     """Yield the notebooks of the corpus in `folder`."""
-    rows = _read_json_lines(folder / "notebooks.jsonl")
+    rows = read_rows(folder, "notebooks")
     return ([NotebookCell(**cell) for cell in row] for row in rows)
 
 
 def load_dialogues(folder: Path) -> Iterator[MinedDialogue]:
     """Yield the dialogues of the corpus in `folder`."""
-    return (MinedDialogue(**row) for row in _read_json_lines(folder / "dialogues.jsonl"))
+    return (MinedDialogue(**row) for row in read_rows(folder, "dialogues"))

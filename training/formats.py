@@ -44,6 +44,30 @@ def encode_segments(segments: Segments, tokenizer: tokenizers.Tokenizer) -> list
     return ids
 
 
+def encode_documents(
+    documents: Sequence[Segments], tokenizer: tokenizers.Tokenizer
+) -> list[list[int]]:
+    """Return the ids of each document; all texts are encoded in one call, which is faster.
+
+    Raises ValueError if the tokenizer lacks a special token.
+    """
+    texts = [part for document in documents for part in document if isinstance(part, str)]
+    encodings = iter(tokenizer.encode_batch_fast(texts, add_special_tokens=False))
+    specials: dict[str, int] = {}
+    encoded: list[list[int]] = []
+    for document in documents:
+        ids: list[int] = []
+        for part in document:
+            if isinstance(part, str):
+                ids += next(encodings).ids
+            else:
+                if part.name not in specials:
+                    specials[part.name] = special_id(tokenizer, part.name)
+                ids.append(specials[part.name])
+        encoded.append(ids)
+    return encoded
+
+
 def header_segments(
     rng: random.Random,
     repository: str,

@@ -49,9 +49,8 @@ def layer_output(
         return functional.layer_norm(inputs, inputs.shape[-1:], weight.to(dtype), bias.to(dtype))
 
     batch, length, width = hidden.shape
-    query, key, value = linear(
-        norm(hidden, norm_1, norm_1_bias), attention, attention_bias
-    ).split((width, HEAD_WIDTH, HEAD_WIDTH), dim=-1)
+    projected = linear(norm(hidden, norm_1, norm_1_bias), attention, attention_bias)
+    query, key, value = torch.split(projected, [width, HEAD_WIDTH, HEAD_WIDTH], dim=-1)
     query = query.view(batch, length, width // HEAD_WIDTH, HEAD_WIDTH).transpose(1, 2)
     attended = functional.scaled_dot_product_attention(
         query, key[:, None], value[:, None], is_causal=True, enable_gqa=True

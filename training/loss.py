@@ -66,6 +66,18 @@ def compile_slice_gradient() -> SliceFunction:
     return torch.compile(slice_gradient, fullgraph=True, dynamic=False)
 
 
+def loss_layout(table: Tensor, num_tokens: int, device_type: str) -> tuple[Tensor, int]:
+    """Return the embeddings, padded on a GPU, and the number of tokens in a slice.
+
+    On a GPU all slices have equal size if that is possible: another size is compiled again.
+    """
+    if device_type != "cuda":
+        return table, _SLICE
+    num_slices = -(-num_tokens // _CUDA_SLICE)
+    padded = functional.pad(table, (0, 0, 0, -len(table) % _ALIGNMENT))
+    return padded, -(-num_tokens // num_slices)
+
+
 class _WeightedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -77,12 +89,8 @@ class _WeightedCrossEntropy(torch.autograd.Function):
         function: SliceFunction,
     ) -> Tensor:
         """Return the loss and save its gradients, which are computed in the same pass."""
-        dtype, num_ids = hidden.dtype, len(embeddings)
-        table, size = embeddings.to(dtype), _SLICE
-        if hidden.is_cuda:
-            table = functional.pad(table, (0, 0, 0, -num_ids % _ALIGNMENT))
-            # Slices of equal size: another size would be compiled again.
-            size = -(-len(hidden) // -(-len(hidden) // _CUDA_SLICE))
+        num_ids = len(embeddings)
+        table, size = loss_layout(embeddings.to(hidden.dtype), len(hidden), hidden.device.type)
         hidden_gradient = torch.empty_like(hidden)
         embedding_gradient = torch.zeros_like(embeddings, dtype=torch.float32)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)

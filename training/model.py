@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM
 
+HEAD_WIDTH = 64
+"""Width of an attention head."""
+
 
 HEAD_WIDTH = 64
 """Width of an attention head."""
@@ -15,13 +18,13 @@ HEAD_WIDTH = 64
 class ModelShape:
     """Size of a model. Heads are 64 wide; the feed-forward layer has four times the width."""
 
-    width: int = 320
+    width: int = 512
     """Width of the hidden state."""
-    layers: int = 6
+    layers: int = 8
     """Number of layers."""
     positions: int = 1024
     """Tokens of the context window."""
-    vocab_size: int = 8192
+    vocab_size: int = 12292
     """Number of token ids."""
 
 

@@ -1,4 +1,4 @@
-"""Muon for many matrices at once.
+"""Muon for batches of matrices.
 
 The update is that of `torch.optim.Muon` with the original scaling of the learning rate (Jordan et
 al. 2024). torch updates one matrix after another, which on a GPU takes mostly launches of kernels.

@@ -19,7 +19,7 @@ from training.collect import (
     find_projects,
     read_documents,
 )
-from training.corpus import CorpusReport, ProjectReport, load_documents, write_json_lines
+from training.corpus import CorpusReport, ProjectReport, load_train, write_json_lines
 from training.decontaminate import BenchmarkTexts, read_benchmark_texts
 from training.dialogues import (
     MinedDialogue,
@@ -218,7 +218,7 @@ def write_tokenizer(folder: Path, vocab_size: int) -> tokenizers.Tokenizer:
 
     ChatML's tokens get the last ids.
     """
-    texts = (document.text for document in load_documents(folder / "train.jsonl"))
+    texts = (document.text for document in load_train(folder))
     tokenizer = add_chat_tokens(train_tokenizer(texts, vocab_size))
     tokenizer.save(str(folder / "tokenizer.json"))
     return load_tokenizer(folder / "tokenizer.json")

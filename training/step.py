@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,20 +17,9 @@ from training.loss import weighted_cross_entropy as cross_entropy
 from training.model import ModelShape, build_model
 from training.muon import BatchedMuon
 from training.packing import Rows
+from training.plan import LearningRates
 
 _MAX_GRADIENT_NORM = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class LearningRates:
-    """Peak learning rates of the two optimisers."""
-
-    muon: float = 0.02
-    """Of Muon, for the matrices of the layers."""
-    adam: float = 3e-3
-    """Of AdamW, for embeddings, norms and biases."""
-    weight_decay: float = 0.05
-    """Weight decay of Muon; AdamW has none."""
 
 
 def make_optimizers(
@@ -82,7 +70,6 @@ class StepRunner:
 
         If it fails, the steps are computed without compilation. Weights do not change.
         """
-        torch.compiler.reset()
         self._layer, self._slice_function = compile_layer(), compile_slice_gradient()
         rows = np.random.default_rng(0).integers(
             0, self.shape.vocab_size, (num_rows, self.shape.positions)

@@ -13,7 +13,8 @@ from accelerate import PartialState
 from training.device import device_name, peak_flops
 from training.labels import LabelWeights
 from training.model import ModelShape, flops_per_token
-from training.step import LearningRates, StepRunner
+from training.plan import LearningRates
+from training.step import StepRunner
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ def measure(
 ) -> Throughput:
     """Run steps on random sequences for at most about `max_seconds` after the preparation."""
     started = time.monotonic()
+    torch.compiler.reset()
     runner = StepRunner(shape, LearningRates(), state, rows_per_batch=rows_per_step)
     if runner.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.training.conftest import CODE
 from training.collect import CorpusDocument, find_projects, read_documents
-from training.corpus import load_dialogues, load_documents
+from training.corpus import load_dialogues, load_held_out, load_train
 from training.decontaminate import read_benchmark_texts
 from training.prepare import write_corpus
 
@@ -60,8 +60,8 @@ def test_the_corpus_holds_out_projects_and_counts_outcomes(tmp_path: Path, monke
     benchmark.write_text(json.dumps({"text": "never seen anywhere " * 5}) + "\n")
     assert read_benchmark_texts(benchmark)
     report = write_corpus(tmp_path / "out", 0, downloads=here, benchmarks=[benchmark])
-    held_out = list(load_documents(tmp_path / "out" / "held_out.jsonl"))
-    training = list(load_documents(tmp_path / "out" / "train.jsonl"))
+    held_out = list(load_held_out(tmp_path / "out"))
+    training = list(load_train(tmp_path / "out"))
     assert {d.project for d in held_out} == {"click"}
     # The other file is a near duplicate of the held-out one and is read second, so it is dropped.
     assert "free" not in {d.project for d in training}

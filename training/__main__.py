@@ -318,6 +318,7 @@ def evaluate(
     human_eval: options.HumanEval = None,
     count: options.Count = 1000,
     cpu: options.Cpu = False,
+    bfloat16: options.Bfloat16 = False,
     seed: options.Seed = 0,
     threads: options.Threads = options.DEFAULT_THREADS,
 ) -> None:
@@ -335,6 +336,7 @@ def evaluate(
         count=count,
         seed=seed,
         device=device,
+        dtype=torch.bfloat16 if bfloat16 else torch.float32,
         say=typer.echo,
     )
 

@@ -61,16 +61,18 @@ def evaluate(
     count: int = 1000,
     seed: int = 0,
     device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Measure the checkpoint in `folder`, rounded as it ships; write and return the numbers.
 
     `corpus` is the folder of the corpus and tokenizer, if it is another one. `count` is the number
-    of lines of Python. HumanEval's tasks are measured if `human_eval` is their file.
+    of lines of Python. HumanEval's tasks are measured if `human_eval` is their file. `dtype` is
+    that of the computation; the weights are rounded to bfloat16 in any case.
     """
     checkpoint = load_checkpoint(folder / "checkpoint.pt")
     model = checkpoint.model
-    model.to(torch.bfloat16).to(torch.float32)
+    model.to(torch.bfloat16).to(dtype)
     model.to(device or torch.device("cpu"))
     corpus = corpus or folder
     tokenizer = load_tokenizer(corpus / "tokenizer.json")

@@ -51,6 +51,12 @@ MuonRates = Annotated[
     list[float] | None,
     typer.Option("--muon", help="Peak learning rate of Muon; can be given several times."),
 ]
+Bfloat16 = Annotated[
+    bool,
+    typer.Option(
+        "--bfloat16", help="Compute in bfloat16: faster on processors with such instructions."
+    ),
+]
 RunSeconds = Annotated[float, typer.Option(min=1, help="Seconds of each run.")]
 Out = Annotated[Path, typer.Option(help="Folder for the parts of the weights and the reports.")]
 CheckpointSeconds = Annotated[float, typer.Option(help="Seconds between checkpoints.", min=1)]

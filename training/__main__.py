@@ -128,7 +128,7 @@ def gpu_run(
     cpu: options.Cpu = False,
     seed: options.Seed = 0,
 ) -> None:
-    """Train on a borrowed machine: the weights in parts and the reports are written to --out.
+    """Train on a rented GPU: the weights in parts and the reports are written to --out.
 
     The parts are written at each checkpoint, and at the end of the minutes; then the checkpoint is
     evaluated. `join` makes the checkpoint from the parts.

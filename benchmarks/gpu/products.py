@@ -103,11 +103,7 @@ def variants(bits: int) -> list[Variant]:
         (128, 1, 4, 4), (128, 1, 3, 8), (256, 1, 3, 8), (64, 2, 4, 4), (128, 2, 3, 8),
         (64, 1, 4, 2), (256, 1, 1, 8), (512, 1, 1, 16),
     ]  # fmt: skip
-    plain = [
-        (128, 1, 4, 4), (256, 1, 4, 8), (256, 1, 3, 8), (128, 2, 3, 8), (64, 1, 4, 2),
-        (512, 1, 1, 8), (256, 1, 1, 8), (64, 2, 4, 4),
-    ]  # fmt: skip
-    result = [Variant("current", plain[0])]
+    result = []
     result += [Variant("group 8", tile) for tile in groups]
     result += [Variant("group 8", tile) for tile in early]
     both = (groups[0], groups[1], groups[10], *early)
@@ -115,7 +111,6 @@ def variants(bits: int) -> list[Variant]:
     result += [Variant("both 16", tile) for tile in both[1:5]]
     result += [Variant("group 16", tile) for tile in groups[:11]]
     result += [Variant("dp4a", tile) for tile in words]
-    result += [Variant("current", tile) for tile in plain[1:]]
     for rows in (4, 8, 16):
         tiles = ((128, 2, 3, 4), (64, 2, 4, 4), (64, 4, 3, 4), (128, 1, 3, 4), (64, 1, 4, 2))
         result += [Variant("current", tile, rows) for tile in tiles]
@@ -165,7 +160,7 @@ def _current(variant: Variant, x: Tensor, matrix: Matrix, y: Tensor) -> None:
     product_kernel[(-(-(matrix.outputs // 16) // blocks),)](
         x, numbers, matrix.scales, matrix.scales, y, variant.rows, matrix.columns, matrix.outputs,
         numbers.shape[1], BITS=matrix.bits, HAS_BIAS=False,
-        ROWS=1 if variant.rows == 1 else 16, WORDS=words, BLOCKS=blocks, STAGES=stages,
+        ROWS=16, WORDS=words, BLOCKS=blocks, STAGES=stages,
         num_warps=warps,
     )  # fmt: skip
 

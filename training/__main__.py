@@ -53,6 +53,15 @@ def collect(
 
 
 @app.command()
+def pack(folder: options.Folder = options.DEFAULT_FOLDER) -> None:
+    """Compress the corpus and its tokenizer to `pack/`, to move it to another machine."""
+    from training.pack import write_pack
+
+    for file in write_pack(folder, folder / "pack"):
+        typer.echo(f"{file.name}: {file.stat().st_size / 1e6:.1f} MB")
+
+
+@app.command()
 def tokenizer(
     folder: options.Folder = options.DEFAULT_FOLDER, vocab_size: options.VocabSize = 8192
 ) -> None:
@@ -128,7 +137,7 @@ def gpu_run(
     cpu: options.Cpu = False,
     seed: options.Seed = 0,
 ) -> None:
-    """Train on a borrowed machine: the weights in parts and the reports are written to --out.
+    """Train on a rented GPU: the weights in parts and the reports are written to --out.
 
     The parts are written at each checkpoint, and at the end of the minutes; then the checkpoint is
     evaluated. `join` makes the checkpoint from the parts.

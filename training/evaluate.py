@@ -67,8 +67,8 @@ def evaluate(
     """Measure the checkpoint in `folder`, rounded as it ships; write and return the numbers.
 
     `corpus` is the folder of the corpus and tokenizer, if it is another one. `count` is the number
-    of lines of Python. HumanEval's tasks are measured if `human_eval` is their file. `dtype` is that of the
-    computation; the weights are rounded to bfloat16 in any case.
+    of lines of Python. HumanEval's tasks are measured if `human_eval` is their file. `dtype` is
+    that of the computation; the weights are rounded to bfloat16 in any case.
     """
     checkpoint = load_checkpoint(folder / "checkpoint.pt")
     model = checkpoint.model

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import tokenizers
 
-from training.tokenizer import encode, special_id
+from training.tokenizer import encodable, encode, special_id
 
 HEADER_RATE = 0.2
 """Probability of each part of a header: repository, file name and stars."""
@@ -51,7 +51,9 @@ def encode_documents(
 
     Raises ValueError if the tokenizer lacks a special token.
     """
-    texts = [part for document in documents for part in document if isinstance(part, str)]
+    texts = [
+        encodable(part) for document in documents for part in document if isinstance(part, str)
+    ]
     encodings = iter(tokenizer.encode_batch_fast(texts, add_special_tokens=False))
     specials: dict[str, int] = {}
     encoded: list[list[int]] = []

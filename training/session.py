@@ -1,4 +1,4 @@
-"""A training session: the run with its files, or a run on a borrowed machine."""
+"""A training session: the run with its files, or a run on a rented GPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHECKPOINT, _LOG, _PLOT = "checkpoint.pt", "loss.jsonl", "loss.png"
 _WEIGHTS, _REPORTS = "weights.pt", "reports.tar.gz"
 _REPORT_FILES = (_LOG, _PLOT, "evaluation.json")
 _RESERVED_SECONDS = 8.0
-"""Seconds at the end of the minutes of a borrowed machine, to write the weights."""
+"""Seconds at the end of the minutes of a rented GPU, to write the weights."""
 
 
 def pretrain(
@@ -65,7 +65,7 @@ def pretrain(
 
 
 class Session:
-    """A run on a borrowed machine, which may end it at any moment and returns only a few files.
+    """A run on a rented machine, which may end it at any moment and returns only a few files.
 
     Each checkpoint is also written to `out`, in parts and without optimiser state.
     """

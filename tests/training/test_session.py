@@ -1,4 +1,4 @@
-"""What a borrowed machine returns is enough to continue at home."""
+"""What a rented machine returns is enough to continue at home."""
 
 import os
 import signal

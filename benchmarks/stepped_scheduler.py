@@ -143,14 +143,22 @@ class SteppedScheduler:
 
 def run_alone(model: LoadedModel, request: GenerationRequest) -> list[Chunk]:
     """Run one request without any other, with an empty prefix cache."""
-    return SteppedScheduler(model).run(request)
+    scheduler = SteppedScheduler(model)
+    try:
+        return scheduler.run(request)
+    finally:
+        scheduler.clear()  # on a GPU its caches are slots of the model's arena
 
 
 def score_alone(
     model: LoadedModel, ids: tuple[int, ...], num_top: int = 0
 ) -> list[TokenLogprob | None]:
     """Score a text without any other request, with an empty prefix cache."""
-    return SteppedScheduler(model).score(ids, num_top)
+    scheduler = SteppedScheduler(model)
+    try:
+        return scheduler.score(ids, num_top)
+    finally:
+        scheduler.clear()
 
 
 def ids_of(chunks: list[Chunk]) -> list[int]:

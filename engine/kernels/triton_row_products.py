@@ -20,7 +20,7 @@ from torch import Tensor
 from triton import knobs
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-TILES = {8: (64, 1, 8), 4: (64, 1, 8)}
+TILES = {8: (32, 1, 4), 4: (64, 1, 8)}
 """By the number of bits: groups of columns that a program reads together, stages, and warps."""
 FETCHED_LINES = 128
 """Cache lines of each program's weights that are fetched early."""

@@ -136,6 +136,8 @@ class CudaRecorder:
             except BaseException:
                 with suppress(RuntimeError):
                     graph.capture_end()
+                # torch considers the pool of a failed recording as in use for ever.
+                self._memory = torch.cuda.graph_pool_handle()
                 raise
             graph.capture_end()
         torch.cuda.current_stream().wait_stream(self._stream)

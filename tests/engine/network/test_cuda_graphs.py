@@ -168,15 +168,17 @@ def test_an_idle_engine_records_and_interrupts_it_for_a_request(loaded: Loaded) 
 
     scheduler = StaticScheduler(loaded, record=slow)
     graphs: CudaGraphRunner = scheduler.static.graphs
-    thread = threading.Thread(target=scheduler.scheduler.run, args=(closing,))
+    thread = threading.Thread(target=scheduler.scheduler.run, args=(closing,), daemon=True)
     thread.start()
-    assert is_recording.wait(10)
-    submission = scheduler.submit(GenerationRequest(ids(1, 20), 5))
-    wait_until(lambda: submission.done)
-    assert graphs.num_unrecorded > 0  # the request did not wait for all recordings
-    wait_until(lambda: graphs.num_unrecorded == 0)
-    closing.set()
-    scheduler.scheduler.wake()
+    try:
+        assert is_recording.wait(10)
+        submission = scheduler.submit(GenerationRequest(ids(1, 20), 5))
+        wait_until(lambda: submission.done)
+        assert graphs.num_unrecorded > 0  # the request did not wait for all recordings
+        wait_until(lambda: graphs.num_unrecorded == 0)
+    finally:
+        closing.set()
+        scheduler.scheduler.wake()
     thread.join(10)
     assert not thread.is_alive()
     check(loaded, submission)

@@ -1,8 +1,8 @@
-"""Find source code under permissive licences: mostly Python, and some other languages.
+"""Find source code under permissive licences: half of it Python, half other languages.
 
 - Python comes from the standard library of the running interpreter and from packages.
 - JavaScript and TypeScript come from npm packages.
-- Go, Rust and C come from source packages of a Linux distribution, if they are installed.
+- Go, Rust, Java, C and C++ come from source packages of Debian.
 
 A project is used only if its metadata names a permissive licence and no other. `training.sources`
 downloads the packages that the recipe names.
@@ -17,16 +17,25 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
+LISTS = Path(__file__).parent / "lists"
+"""Folder with the lists of packages and their licences."""
+
 PERMISSIVE = re.compile(
-    r"\b(MIT|BSD|0BSD|Apache|ISC|PSF|Python Software Foundation|Unlicense|Zlib|CC0|BlueOak)\b",
+    r"\b(MIT|BSD|0BSD|Apache|ISC|PSF|Python Software Foundation|Unlicense|Zlib|CC0|BlueOak|"
+    r"BSL-1\.0|PostgreSQL|curl|libpng|blessing)\b",
     re.IGNORECASE,
 )
 RESTRICTIVE = re.compile(r"\b(L?GPL|AGPL|MPL|EPL|CDDL|Proprietary|Commercial)", re.IGNORECASE)
 
 HELD_OUT = frozenset(
     {"click", "jinja2", "networkx", "starlette", "cachetools", "httpx2", "marked", "commander"}
+    | {"zod", "rxjs"}
+    | {"golang-github-spf13-cobra-dev", "golang-github-gin-gonic-gin-dev"}
+    | {"librust-clap-dev", "librust-serde-json-dev"}
+    | {"libcommons-lang3-java", "jsoup"}
 )
 """Projects that no training step sees.
 
@@ -37,13 +46,25 @@ LANGUAGES = {
     ".py": "python",
     ".js": "javascript",
     ".mjs": "javascript",
+    ".cjs": "javascript",
+    ".jsx": "javascript",
     ".ts": "typescript",
+    ".mts": "typescript",
     ".tsx": "typescript",
     ".go": "go",
     ".rs": "rust",
     ".c": "c",
     ".h": "c",
+    ".cc": "cpp",
+    ".cpp": "cpp",
+    ".cxx": "cpp",
+    ".hpp": "cpp",
+    ".hh": "cpp",
+    ".hxx": "cpp",
+    ".java": "java",
     ".sh": "shell",
+    ".bash": "shell",
+    ".sql": "sql",
     ".md": "markdown",
     ".html": "html",
     ".css": "css",
@@ -53,15 +74,11 @@ LANGUAGES = {
 }
 """The programming language for each file extension."""
 
-SOURCE_TREES = (
-    ("go", "BSD-3-Clause", "/usr/share", "go-*/src"),
-    ("rust", "MIT OR Apache-2.0", "/usr/src", "rustc-*/library"),
-    ("stb", "MIT OR Unlicense", "/usr/include", "stb"),
-)
-"""Source trees of Debian's golang-src, rust-src and libstb-dev.
+_CPP_HEADER = re.compile(r"^\s*(class|namespace|template|using|constexpr|public:)\b", re.MULTILINE)
+"""Pattern of a C++ header: C has none of these keywords."""
 
-Each has a project name, a licence, a parent folder and a glob pattern within it.
-"""
+_DEBIAN_ROOTS = ("usr/share/gocode/src", "usr/share/cargo/registry")
+"""Folders within a Debian package that contain the source code."""
 
 _SKIPPED_PARTS = frozenset(
     {
@@ -82,6 +99,12 @@ _SKIPPED_PARTS = frozenset(
         "__pycache__",
         "node_modules",
         "stdarch",
+        "third_party",
+        "thirdparty",
+        "3rdparty",
+        "external",
+        "compiled",
+        "deps",
         "umd",
         "locale",
         "locales",
@@ -104,8 +127,11 @@ class CorpusDocument:
 
     @property
     def language(self) -> str:
-        """The programming language, derived from the file extension."""
-        return LANGUAGES[Path(self.path).suffix]
+        """The programming language, by the file extension; for a header also by its content."""
+        suffix = Path(self.path).suffix
+        if suffix == ".h" and _CPP_HEADER.search(self.text):
+            return "cpp"
+        return LANGUAGES[suffix]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +178,17 @@ def is_permissive(licence: str) -> bool:
 def find_projects(downloads: Path | None = None) -> Iterator[SourceProject]:
     """Yield every project with a permissive licence; of several with one name the first.
 
-    `downloads` is the folder that `training.sources.download` filled. The standard library, the
-    packages of the running environment and the distribution's source trees are always read.
+    `downloads` is the folder that `training.sources.download` filled. The standard library and the
+    packages of the running environment are always read.
     """
     seen = set[str]()
-    python = (downloads / "python").iterdir() if downloads else ()
-    node = downloads / "node" / "node_modules" if downloads else None
-    projects = [_standard_library(), *_python_packages([*map(str, python)] or None), *_trees()]
-    for project in [*projects, *_python_packages(None), *(_node_packages(node) if node else ())]:
+    python = (downloads / "python").glob("*") if downloads else ()
+    others: Iterable[SourceProject] = ()
+    if downloads:
+        node = [downloads / "node" / "node_modules", downloads / "npm" / "x"]
+        others = chain(*map(_node_packages, node), _debian_packages(downloads / "debian" / "tree"))
+    projects = chain([_standard_library()], _python_packages([*map(str, python)] or None))
+    for project in chain(projects, _python_packages(None), others):
         if project.name not in seen and is_permissive(project.licence) and project.files:
             seen.add(project.name)
             yield project
@@ -188,10 +217,20 @@ def _node_packages(root: Path) -> Iterator[SourceProject]:
         yield _project(str(fields.get("name", folder.name)), name, folder.rglob("*"), folder)
 
 
-def _trees() -> Iterator[SourceProject]:
-    for name, licence, parent, pattern in SOURCE_TREES:
-        for root in sorted(Path(parent).glob(pattern))[-1:]:
-            yield _project(name, licence, root.rglob("*"), root)
+def _debian_packages(root: Path) -> Iterator[SourceProject]:
+    licences = debian_licences()
+    for folder in sorted(root.glob("*")):
+        inner = (match for pattern in _DEBIAN_ROOTS for match in folder.glob(pattern))
+        start = next(inner, folder)
+        files = (file for file in start.rglob("*") if not file.is_symlink())
+        yield _project(folder.name, licences.get(folder.name, ""), files, start)
+
+
+def debian_licences() -> dict[str, str]:
+    """Return the licence of each Debian package of the recipe, as its copyright file names it."""
+    lines = (LISTS / "debian.txt").read_text(encoding="utf-8").splitlines()
+    pins = (line.split(maxsplit=1) for line in lines)
+    return {pin.split("=")[0].removeprefix("src:"): licence for pin, licence in pins}
 
 
 def _project(name: str, licence: str, files: Iterable[Path], root: Path) -> SourceProject:
@@ -220,8 +259,14 @@ def read_documents(
     `files` may name other files of the project, such as its tests.
     """
     for file in project.files if files is None else files:
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            continue
-        yield CorpusDocument(project.name, file.relative_to(project.root).as_posix(), text)
+        if document := read_document(project.name, project.root, file):
+            yield document
+
+
+def read_document(project: str, root: Path, file: Path) -> CorpusDocument | None:
+    """Read a UTF-8 file of a project with `\\n` as line end; return None if it is none."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return CorpusDocument(project, file.relative_to(root).as_posix(), text)

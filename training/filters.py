@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from datasketch import MinHash, MinHashLSH
 
@@ -94,6 +95,22 @@ def _sample_starts(words: list[str], stride: int) -> Iterator[int]:
             yield start
 
 
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """What the deduplicator needs to know about a text."""
+
+    digest: bytes
+    """Hash of the text without white space."""
+    minhash: MinHash
+    """MinHash of its shingles."""
+
+    @classmethod
+    def of(cls, text: str) -> Sketch:
+        """Return the sketch of a text."""
+        digest = hashlib.blake2b("".join(text.split()).encode()).digest()
+        return cls(digest, minhash(text))
+
+
 class Deduplicator:
     """Finds exact duplicates and near duplicates (MinHash with LSH) of the texts added so far."""
 
@@ -103,29 +120,46 @@ class Deduplicator:
 
     def add(self, text: str) -> str | None:
         """Add a text; return the kind of duplicate that it is, None if it is new."""
-        digest = hashlib.blake2b("".join(text.split()).encode()).digest()
-        if digest in self._digests:
+        return self.add_sketch(Sketch.of(text))
+
+    def add_sketch(self, sketch: Sketch) -> str | None:
+        """Add the sketch of a text, as `add` does with the text."""
+        if sketch.digest in self._digests:
             return "exact duplicate"
-        self._digests.add(digest)
-        sketch = minhash(text)
-        if self._near.query(sketch):
+        self._digests.add(sketch.digest)
+        if self._near.query(sketch.minhash):
             return "near duplicate"
-        self._near.insert(digest, sketch)
+        self._near.insert(sketch.digest, sketch.minhash)
         return None
 
 
-def filter_documents(
-    documents: Iterable[CorpusDocument],
-    deduplicator: Deduplicator,
-    benchmarks: BenchmarkTexts,
-    counts: dict[str, int],
+@dataclass(frozen=True, slots=True)
+class ExaminedDocument:
+    """A document with the outcome of the filters that look at one document only."""
+
+    document: CorpusDocument
+    reason: str | None
+    """Name of the filter that drops it; None if it is kept."""
+    sketch: Sketch | None
+    """Sketch of its text; None if it is dropped."""
+
+
+def examine(document: CorpusDocument, benchmarks: BenchmarkTexts) -> ExaminedDocument:
+    """Apply the filters that look at one document only."""
+    reason = reason_to_drop(document)
+    if reason is None and benchmarks.occur_in(document.text):
+        reason = "benchmark"
+    return ExaminedDocument(document, reason, None if reason else Sketch.of(document.text))
+
+
+def drop_duplicates(
+    documents: Iterable[ExaminedDocument], deduplicator: Deduplicator, counts: dict[str, int]
 ) -> Iterator[CorpusDocument]:
     """Yield the documents that pass every filter and are new; count each outcome in `counts`."""
-    for document in documents:
-        reason = reason_to_drop(document)
-        if reason is None and benchmarks.occur_in(document.text):
-            reason = "benchmark"
-        reason = reason or deduplicator.add(document.text)
+    for examined in documents:
+        reason = examined.reason
+        if examined.sketch:
+            reason = deduplicator.add_sketch(examined.sketch)
         counts[reason or "kept"] = counts.get(reason or "kept", 0) + 1
         if reason is None:
-            yield document
+            yield examined.document

@@ -11,6 +11,7 @@ import typer
 _HUMAN_EVAL = "HumanEval-SingleLineInfilling.jsonl.gz"
 
 DEFAULT_FOLDER = Path("runs/demo")
+DEFAULT_WORKERS = os.cpu_count() or 1
 DEFAULT_THREADS = max(1, (os.cpu_count() or 2) - 1)
 
 Folder = Annotated[Path, typer.Option(help="Folder for all files of a run.")]
@@ -25,6 +26,7 @@ Length = Annotated[
 VocabSize = Annotated[int, typer.Option(help="Ids of the tokenizer, including special tokens.")]
 Steps = Annotated[int, typer.Option(help="Optimiser steps of 8 sequences.", min=1)]
 Count = Annotated[int, typer.Option(help="Lines to complete.", min=8)]
+Workers = Annotated[int, typer.Option(help="Processes that read and filter the files.", min=1)]
 Threads = Annotated[int, typer.Option(help="CPU threads.", min=1)]
 Benchmarks = Annotated[
     list[Path] | None,

@@ -6,55 +6,51 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import chain, groupby
 from pathlib import Path
 
 import tokenizers
 
-from fim.secrets import detectors
-from training.collect import (
-    HELD_OUT,
-    CorpusDocument,
-    SourceProject,
-    find_projects,
-    read_documents,
-)
-from training.corpus import CorpusReport, ProjectReport, load_train, write_json_lines
+from training.collect import HELD_OUT, LISTS, CorpusDocument, SourceProject, find_projects
+from training.corpus import CorpusReport, ProjectReport, write_json_lines
 from training.decontaminate import BenchmarkTexts, read_benchmark_texts
-from training.dialogues import (
-    MinedDialogue,
-    dialogue_about,
-    dialogues_for_test,
-    dialogues_from_tests,
-)
-from training.doctests import doctest_cells, examples_as_test
-from training.filters import Deduplicator, filter_documents
+from training.dialogues import MinedDialogue
+from training.filters import MAX_CHARACTERS, Deduplicator, drop_duplicates
 from training.formats import NotebookCell, parse_notebook
-from training.functions import documented_functions
 from training.history import read_commits
-from training.redaction import redact
 from training.tokenizer import add_chat_tokens, load_tokenizer, train_tokenizer
+from training.vocabulary import sample_texts
+from training.workers import Workers, examine_file, mine, mine_tests, open_workers
 
-CHARACTERS_PER_PROJECT = 3_000_000
-"""Maximum characters of one project, so that none dominates its language."""
+CHARACTERS_PER_PROJECT = 5_000_000
+"""Maximum characters of one project, so that none dominates its language.
+
+Some large projects have their own maximum in `lists/limits.txt`.
+"""
+
+_CANDIDATES_PER_LIMIT = 3
+"""Size of the files of a project that are read, in multiples of the project's maximum."""
 
 SHARES = {
-    "javascript": 0.10,
-    "typescript": 0.06,
-    "go": 0.03,
-    "rust": 0.02,
-    "markdown": 0.015,
-    "html": 0.01,
-    "css": 0.005,
+    "javascript": 0.22,
+    "typescript": 0.20,
+    "go": 0.18,
+    "rust": 0.17,
+    "java": 0.17,
+    "cpp": 0.14,
+    "c": 0.10,
+    "markdown": 0.06,
+    "html": 0.02,
+    "css": 0.02,
     "json": 0.005,
-    "yaml": 0.005,
-    "shell": 0.003,
-    "c": 0.01,
+    "yaml": 0.02,
+    "shell": 0.02,
+    "sql": 0.02,
 }
 """Maximum characters of each other language, as a share of those of Python."""
-
-_MAX_FUNCTIONS_PER_FILE = 4
-"""Maximum functions of a file with a dialogue, so that no file dominates the dialogues."""
 
 
 def write_corpus(
@@ -64,99 +60,144 @@ def write_corpus(
     downloads: Path | None = None,
     benchmarks: Sequence[Path] = (),
     histories: Sequence[Path] = (),
+    num_workers: int = 1,
 ) -> CorpusReport:
     """Write the corpus to `folder`; return the counts of kept and dropped data.
 
     Files: `train.jsonl`, `held_out.jsonl`, `commits.jsonl`, `notebooks.jsonl`, `dialogues.jsonl`.
     Held-out projects are read first, so that their near duplicates in other projects are dropped.
+    The result does not depend on the number of workers.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rng = random.Random(seed)
     projects = sorted(
         find_projects(downloads), key=lambda project: (project.name not in HELD_OUT, project.name)
     )
     texts = BenchmarkTexts(text for file in benchmarks for text in read_benchmark_texts(file))
-    reader = _ProjectReader(texts, rng)
-    with detectors():
-        for project in projects:
-            reader.read(project)
-    training = _limit_languages(reader.training, rng)
-    dialogues = [*reader.dialogues, *(d for document in training for d in _mine(document, rng))]
-    notebooks = [*_doctest_notebooks(training), *_notebook_files(projects)]
+    with open_workers(num_workers) as workers:
+        return _write_corpus(folder, projects, texts, histories, seed, workers)
+
+
+def _write_corpus(
+    folder: Path,
+    projects: Sequence[SourceProject],
+    texts: BenchmarkTexts,
+    histories: Sequence[Path],
+    seed: int,
+    workers: Workers,
+) -> CorpusReport:
+    rng = random.Random(seed)
+    outcomes, reports = dict[str, int](), dict[str, ProjectReport]()
+    documents = list(_choose_documents(projects, texts, seed, workers, outcomes, reports))
+    training = _limit_languages([d for d in documents if d.project not in HELD_OUT], rng)
+    held_out = [document for document in documents if document.project in HELD_OUT]
+    mined = list(workers.map(partial(mine, seed), training))
+    redacted = [document.redacted for document in mined]
+    held_out = [document.redacted for document in workers.map(partial(mine, seed), held_out)]
+    dialogues = [dialogue for document in mined for dialogue in document.dialogues]
+    dialogues += _dialogues_from_tests(projects, redacted, seed, workers)
+    notebooks = [notebook for document in mined for notebook in document.notebooks]
+    notebooks += _notebook_files(projects)
     commits = [commit for repository in histories for commit in read_commits(repository)]
     for name, rows in (
-        ("train", map(asdict, training)),
-        ("held_out", map(asdict, reader.held_out)),
+        ("train", map(asdict, redacted)),
+        ("held_out", map(asdict, held_out)),
         ("notebooks", ([asdict(cell) for cell in notebook] for notebook in notebooks)),
         ("dialogues", map(asdict, dialogues)),
         ("commits", map(asdict, commits)),
     ):
         write_json_lines(folder / f"{name}.jsonl", rows)
+    private = Counter[str]()
+    for document in mined:
+        private.update(document.redactions)
     report = CorpusReport(
-        documents=reader.outcomes,
-        private=reader.redactions,
-        languages=_characters_by_language(training),
+        documents=outcomes,
+        private=dict(private),
+        languages=_characters_by_language(redacted),
         commits=len(commits),
         notebooks=len(notebooks),
         dialogues=dict(Counter(dialogue.task for dialogue in dialogues)),
-        projects=reader.projects,
+        projects=reports,
     )
     (folder / "corpus.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     return report
 
 
-class _ProjectReader:
-    """Reads, filters and redacts the files of projects, and counts the outcomes."""
-
-    def __init__(self, benchmarks: BenchmarkTexts, rng: random.Random) -> None:
-        self._benchmarks, self._rng = benchmarks, rng
-        self._deduplicator = Deduplicator()
-        self.training = list[CorpusDocument]()
-        self.held_out = list[CorpusDocument]()
-        self.dialogues = list[MinedDialogue]()
-        self.outcomes = dict[str, int]()
-        self.redactions = dict[str, int]()
-        self.projects = dict[str, ProjectReport]()
-
-    def read(self, project: SourceProject) -> None:
-        """Add the documents of a project and, unless it is held out, dialogues from its tests."""
-        is_held_out = project.name in HELD_OUT
-        documents = filter_documents(
-            read_documents(project), self._deduplicator, self._benchmarks, self.outcomes
-        )
-        chosen = [
-            _redact_document(document, self.redactions)
-            for document in _limit_project(documents, self._rng)
-        ]
-        if is_held_out:
-            self.held_out += chosen
-        else:
-            self.training += chosen
-            python = [document for document in chosen if document.language == "python"]
-            tests = read_documents(project, project.tests)
-            self.dialogues += dialogues_from_tests(python, tests, self._rng)
-        self.projects[project.name] = ProjectReport(
-            licence=project.licence,
+def _choose_documents(
+    projects: Sequence[SourceProject],
+    benchmarks: BenchmarkTexts,
+    seed: int,
+    workers: Workers,
+    outcomes: dict[str, int],
+    reports: dict[str, ProjectReport],
+) -> Iterator[CorpusDocument]:
+    """Yield the chosen documents of every project, and fill `outcomes` and `reports`."""
+    limits, deduplicator = read_limits(), Deduplicator()
+    files = (
+        (project.name, project.root, file)
+        for project in projects
+        for file in _candidates(project, limits.get(project.name, CHARACTERS_PER_PROJECT), seed)
+    )
+    examined = workers.map(partial(examine_file, benchmarks), files)
+    by_name = {project.name: project for project in projects}
+    for name, group in groupby(filter(None, examined), key=lambda e: e.document.project):
+        limit = limits.get(name, CHARACTERS_PER_PROJECT)
+        chosen = _limit_project(drop_duplicates(group, deduplicator, outcomes), limit)
+        reports[name] = ProjectReport(
+            licence=by_name[name].licence,
             files=len(chosen),
             characters=sum(len(document.text) for document in chosen),
-            held_out=is_held_out,
+            held_out=name in HELD_OUT,
         )
+        yield from chosen
 
 
-def _redact_document(document: CorpusDocument, counts: dict[str, int]) -> CorpusDocument:
-    return CorpusDocument(document.project, document.path, redact(document.text, counts))
+def read_limits() -> dict[str, int]:
+    """Return the maximum characters of the large projects that may exceed the usual maximum."""
+    lines = (LISTS / "limits.txt").read_text(encoding="utf-8").splitlines()
+    return {name: int(limit) for name, limit in map(str.split, lines)}
 
 
-def _limit_project(documents: Iterable[CorpusDocument], rng: random.Random) -> list[CorpusDocument]:
-    """Choose documents at random, up to the maximum characters of a project."""
-    shuffled = list(documents)
-    rng.shuffle(shuffled)
+def _candidates(project: SourceProject, limit: int, seed: int) -> Iterator[Path]:
+    """Yield the files of a project at random until they have several times the limit."""
+    files = list(project.files)
+    random.Random(f"{seed} {project.name}").shuffle(files)
+    size = 0
+    for file in files:
+        if size > limit * _CANDIDATES_PER_LIMIT:
+            return
+        with suppress(OSError):
+            num_bytes = file.stat().st_size
+            if num_bytes <= 4 * MAX_CHARACTERS:
+                size += min(num_bytes, MAX_CHARACTERS)
+                yield file
+
+
+def _limit_project(documents: Iterable[CorpusDocument], limit: int) -> list[CorpusDocument]:
+    """Choose the first documents that fit in the maximum characters of a project."""
     size, chosen = 0, []
-    for document in shuffled:
-        if size + len(document.text) <= CHARACTERS_PER_PROJECT:
+    for document in documents:
+        if size + len(document.text) <= limit:
             chosen.append(document)
             size += len(document.text)
     return chosen
+
+
+def _dialogues_from_tests(
+    projects: Iterable[SourceProject],
+    documents: Iterable[CorpusDocument],
+    seed: int,
+    workers: Workers,
+) -> Iterator[MinedDialogue]:
+    by_project: dict[str, list[CorpusDocument]] = {}
+    for document in documents:
+        if document.language == "python":
+            by_project.setdefault(document.project, []).append(document)
+    tasks = (
+        (by_project[project.name], replace(project, files=(), notebooks=()))
+        for project in projects
+        if project.name in by_project and project.tests
+    )
+    return chain.from_iterable(workers.map(partial(mine_tests, seed), tasks, chunk=1))
 
 
 def _limit_languages(documents: list[CorpusDocument], rng: random.Random) -> list[CorpusDocument]:
@@ -181,27 +222,6 @@ def _characters_by_language(documents: Iterable[CorpusDocument]) -> dict[str, in
     return sizes
 
 
-def _mine(document: CorpusDocument, rng: random.Random) -> Iterator[MinedDialogue]:
-    """Yield dialogues about some functions of a file."""
-    if document.language == "python":
-        functions = list(documented_functions(document.text))
-        for function in functions:
-            if test := examples_as_test(function):
-                yield from dialogues_for_test(function, test, rng)
-        short = [function for function in functions if function.is_short]
-        for function in rng.sample(short, min(len(short), _MAX_FUNCTIONS_PER_FILE)):
-            yield dialogue_about(function, rng)
-
-
-def _doctest_notebooks(documents: Iterable[CorpusDocument]) -> Iterator[list[NotebookCell]]:
-    """Yield notebooks made of the examples in docstrings: text, code and output."""
-    for document in documents:
-        if document.language == "python" and ">>>" in document.text:
-            for function in documented_functions(document.text):
-                if cells := doctest_cells(function.docstring):
-                    yield cells
-
-
 def _notebook_files(projects: Iterable[SourceProject]) -> Iterator[list[NotebookCell]]:
     """Yield the notebooks of the projects that are not held out."""
     for project in projects:
@@ -214,11 +234,10 @@ def _notebook_files(projects: Iterable[SourceProject]) -> Iterator[list[Notebook
 
 
 def write_tokenizer(folder: Path, vocab_size: int) -> tokenizers.Tokenizer:
-    """Train a tokenizer on the corpus in `folder` and write it to `tokenizer.json` there.
+    """Train a tokenizer on a sample of the corpus, and write it to `tokenizer.json`.
 
     ChatML's tokens get the last ids.
     """
-    texts = (document.text for document in load_train(folder))
-    tokenizer = add_chat_tokens(train_tokenizer(texts, vocab_size))
+    tokenizer = add_chat_tokens(train_tokenizer(sample_texts(folder), vocab_size))
     tokenizer.save(str(folder / "tokenizer.json"))
     return load_tokenizer(folder / "tokenizer.json")

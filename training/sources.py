@@ -2,8 +2,9 @@
 
 The lists are pinned, so every machine gets the same packages. pip installs each Python package into
 its own folder without dependencies. npm installs packages with their dependencies, which are source
-code too. No code of a package is run. Go, Rust and C are read from the folders that Debian's
-packages install (`training.collect.SOURCE_TREES`).
+code too, and packs further packages that contain the TypeScript or JavaScript they are built from.
+apt downloads packages of Debian with Go and Rust, and source packages with Java, C and C++, which
+are only unpacked. No code of a package is run.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-LISTS = Path(__file__).parent / "lists"
+from training.collect import LANGUAGES, LISTS
 
 _NUM_WORKERS = 6
 
@@ -33,6 +34,8 @@ def download(folder: Path, say: Callable[[str], None] = print) -> None:
     if missing:
         say(f"could not be downloaded, skipped: {', '.join(missing)}")
     _install_node(folder / "node", say)
+    _pack_node(folder / "npm", say)
+    _download_debian(folder / "debian", say)
 
 
 def _install_python(folder: Path, pin: str) -> str:
@@ -81,3 +84,87 @@ def _install_node(folder: Path, say: Callable[[str], None]) -> None:
     process = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if process.returncode:
         say(f"npm install failed: JavaScript and TypeScript are skipped: {process.stderr.strip()}")
+
+
+def _pack_node(folder: Path, say: Callable[[str], None]) -> None:
+    """Unpack the packages of `npm.txt` to `x/NAME`, without their dependencies."""
+    if shutil.which("npm") is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    pins = (LISTS / "npm.txt").read_text(encoding="utf-8").split()
+    with ThreadPoolExecutor(_NUM_WORKERS) as pool:
+        missing = [pin for pin in pool.map(lambda pin: _pack_one(folder, pin), pins) if pin]
+    if missing:
+        say(f"could not be downloaded, skipped: {', '.join(missing)}")
+
+
+def _pack_one(folder: Path, pin: str) -> str:
+    """Download and unpack one npm package; return its name if that failed, else an empty string."""
+    name, _, version = pin.rpartition("@")
+    archive = f"{name.removeprefix('@').replace('/', '-')}-{version}.tgz"
+    target = folder / "x" / archive.removesuffix(".tgz")
+    if target.exists():
+        return ""
+    process = subprocess.run(
+        ["npm", "pack", "--silent", pin], cwd=folder, capture_output=True, check=False
+    )
+    if process.returncode or not _unpack(folder / archive, target, ["--strip-components=1"]):
+        return pin
+    return ""
+
+
+def _download_debian(folder: Path, say: Callable[[str], None]) -> None:
+    """Unpack the packages of `debian.txt` to `tree/NAME`.
+
+    A pin that begins with `src:` names a source package: apt needs its `deb-src` entries for these.
+    """
+    if shutil.which("apt-get") is None:
+        say("apt-get is not installed: Go, Rust, Java, C and C++ are skipped")
+        return
+    archives = folder / "archives"
+    archives.mkdir(parents=True, exist_ok=True)
+    lines = (LISTS / "debian.txt").read_text(encoding="utf-8").splitlines()
+    missing = [
+        pin
+        for pin in (line.split(maxsplit=1)[0] for line in lines)
+        if not _unpack_debian(archives, folder / "tree", pin)
+    ]
+    if missing:
+        say(f"could not be downloaded, skipped: {', '.join(missing)}")
+
+
+def _unpack_debian(archives: Path, trees: Path, pin: str) -> bool:
+    """Download and unpack one package of Debian; return whether it is there."""
+    is_source = pin.startswith("src:")
+    name, _, version = pin.removeprefix("src:").partition("=")
+    target = trees / name
+    if target.exists():
+        return True
+    command = ["source", "--download-only", "--only-source"] if is_source else ["download"]
+    subprocess.run(
+        ["apt-get", "--quiet", *command, f"{name}={version}"],
+        cwd=archives,
+        capture_output=True,
+        check=False,
+    )
+    if is_source:
+        patterns = [f"*{suffix}" for suffix in LANGUAGES]
+        options = ["--strip-components=1", "--wildcards", *patterns]
+        files = (file for file in archives.glob(f"{name}_*.orig.tar.*") if file.suffix != ".asc")
+        return any(_unpack(file, target, options) for file in files)
+    for file in archives.glob(f"{name}_*.deb"):
+        target.mkdir(parents=True)
+        process = subprocess.run(["dpkg", "-x", file, target], capture_output=True, check=False)
+        return process.returncode == 0
+    return False
+
+
+def _unpack(archive: Path, target: Path, options: list[str]) -> bool:
+    """Unpack a tar archive; return whether that succeeded."""
+    if not archive.exists():
+        return False
+    target.mkdir(parents=True, exist_ok=True)
+    command = ["tar", "-x", "-f", str(archive), "-C", str(target), "--no-same-owner", *options]
+    # A pattern of a language that the archive does not contain makes tar fail.
+    process = subprocess.run(command, capture_output=True, check=False)
+    return process.returncode == 0 or any(target.iterdir())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -55,16 +56,26 @@ class ConcurrentUsers:
     """A number of users with one engine, and optionally a chat."""
 
     def __init__(
-        self, model: LoadedModel, texts: list[list[int]], num_users: int, *, chat: bool
+        self,
+        model: LoadedModel,
+        texts: list[list[int]],
+        num_users: int,
+        *,
+        chat: bool,
+        clock: Callable[[], float] = time.thread_time,
     ) -> None:
-        """Create users. `texts` are the token ids of the texts that they type."""
+        """Create users. `texts` are the token ids of the texts that they type.
+
+        `clock` measures the engine's work in seconds. On a GPU, the time that the thread waits for
+        the device must count.
+        """
         self.num_users, self.chat = num_users, chat
         self.milliseconds: list[float] = []
         """Milliseconds from the last key of a burst to the end of its answer."""
         self._texts, self._max_tokens = texts, model.context_window - _NEW_TOKENS
         self._scheduler = SteppedScheduler(model)
         self._rng = random.Random(num_users)
-        self._now = 0.0
+        self._now, self._clock = 0.0, clock
 
     def run(self, seconds: float) -> None:
         """Let the users type for this time of the simulated clock."""
@@ -79,9 +90,9 @@ class ConcurrentUsers:
             if chat is None and all(u.request is None or u.request.done for u in users):
                 self._now = max(self._now, min(user.next_key for user in users))
                 continue
-            started = time.thread_time()
+            started = self._clock()
             self._scheduler.step()
-            self._now += time.thread_time() - started
+            self._now += self._clock() - started
             for user in users:
                 self._take_answer(user)
         self._scheduler.clear()  # on a GPU the caches of the next run are in the same arena

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -65,7 +66,13 @@ _Run = tuple[float, float, float]
 """Seconds, peak gigabytes of memory and peak gigabytes of GPU memory of one process."""
 
 
-def _run(code: str) -> _Run:
+def programs(path: str, dtypes: Sequence[str]) -> dict[str, str]:
+    """Return the programs to compare, by name."""
+    by_name = {f"ours {dtype}": _OURS.format(path=path, dtype=dtype) for dtype in dtypes}
+    return {**by_name, "transformers": _TRANSFORMERS.format(path=path, dtype="bfloat16")}
+
+
+def run_program(code: str) -> _Run:
     """Run code in a process of its own, and return its time and memory."""
     started = time.perf_counter()
     process = subprocess.run(
@@ -91,12 +98,11 @@ def main(
     """Compare the time to start and generate one token, and the peak memory."""
     with tempfile.TemporaryDirectory() as scratch:
         path = str(random_checkpoint(shape, Path(scratch)) if shape else folder_of(model))
-        programs = {f"ours {name}": _OURS.format(path=path, dtype=name) for name in dtype}
-        programs["transformers"] = _TRANSFORMERS.format(path=path, dtype="bfloat16")
-        runs: dict[str, list[_Run]] = {name: [] for name in programs}
+        by_name = programs(str(path), dtype)
+        runs: dict[str, list[_Run]] = {name: [] for name in by_name}
         for number in range(rounds + 1):
-            for name, code in programs.items():
-                run = _run(code)
+            for name, code in by_name.items():
+                run = run_program(code)
                 if number:  # the first round warms up
                     runs[name].append(run)
     Console().print(_table(f"{shape or model}: from start to first token, {rounds} rounds", runs))

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from itertools import accumulate
 from typing import Any
 
 from transformers import GPTBigCodeConfig
 
+from training.checkpoint import LoadedCheckpoint
 from training.corpus import CorpusReport, ProjectReport
-from training.plan import TrainingPlan
 from training.prepare import CHARACTERS_PER_PROJECT
-from training.recipe import scaled_stages
-from training.rows import RowsReport
+from training.recipe import STAGES, Stage
 
 _HEAD = """\
 ---
@@ -60,89 +58,83 @@ hold and decay: Hu et al. 2024, arXiv:2404.06395.
 
 def demo_model_card(
     config: GPTBigCodeConfig,
-    step: int,
-    plan: TrainingPlan,
+    checkpoint: LoadedCheckpoint,
     corpus: CorpusReport | None,
-    rows: Mapping[int, RowsReport],
     evaluation: Mapping[str, Any],
 ) -> str:
     """Return the model card as Markdown.
 
-    `step` and `plan` are those of the checkpoint. `corpus`, `rows` (by stage number) and
-    `evaluation` are the reports of earlier steps of the recipe; each may be missing.
+    `corpus` and `evaluation` are the reports of other steps of the recipe; each may be missing.
     """
     sections = [
         _HEAD,
-        _shape_section(config),
-        _recipe_section(step, plan, rows),
+        _shape_section(config, checkpoint),
+        _recipe_section(checkpoint),
         _data_section(corpus) if corpus else "",
         _measurement_section(evaluation),
     ]
     return "\n".join(section for section in sections if section) + _TAIL
 
 
-def _shape_section(config: GPTBigCodeConfig) -> str:
+def _shape_section(config: GPTBigCodeConfig, checkpoint: LoadedCheckpoint) -> str:
+    weights = sum(parameter.numel() for parameter in checkpoint.model.parameters())
     return f"""## Shape
 
 {config.n_layer} layers, width {config.n_embd}, {config.n_head} attention heads of width \
 {config.n_embd // config.n_head}, feed-forward width {config.n_inner}, {config.n_positions} \
-positions, {config.vocab_size} token ids, tied embeddings. Weights are bfloat16.
+positions, {config.vocab_size} token ids, tied embeddings: {weights / 1e6:.1f} million weights in
+bfloat16.
 """
 
 
-def _recipe_section(step: int, plan: TrainingPlan, rows: Mapping[int, RowsReport]) -> str:
+def _recipe_section(checkpoint: LoadedCheckpoint) -> str:
+    plan, report, step = checkpoint.plan, checkpoint.report, checkpoint.step
+    is_finished = step >= plan.steps if plan.steps else checkpoint.progress >= 1
+    peak = report["utilisation"]
     text = "## Recipe\n\n"
-    if step < plan.steps:
-        text += f"**Interim**: taken after {step} of {plan.steps} steps.\n\n"
+    if not is_finished:
+        text += f"**Interim**: taken after step {step}, before the end of the run.\n\n"
     text += (
-        f"{plan.rows_per_step} sequences per step, on a CPU. Muon (learning rate {plan.muon_lr}) "
-        f"for the matrices of the layers, AdamW (learning rate {plan.adam_lr}) for the other "
-        "weights. Learning rates by step, with linear interpolation: "
-        f"{_schedule(plan.schedule)}.\n\n"
+        f"Trained in one run of {step} steps and {_duration(report['seconds'])} on "
+        f"{report['device']}: {report['tokens'] / 1e6:.1f} million tokens, "
+        f"{report['tokens_per_second']:,} tokens per second with start and compilation, "
+        f"{report['flops']:.2g} floating-point operations"
+        f"{f', {peak:.0%} of the peak rate' if peak else ''}. "
+        f"{plan.rows_per_step} sequences of {checkpoint.model.config.n_positions} tokens per step. "
+        f"Muon (learning rate {plan.rates.muon}) for the matrices of the layers, AdamW (learning "
+        f"rate {plan.rates.adam}) for the other weights. Learning rates by share of the run, with "
+        f"linear interpolation: {_schedule(plan.schedule)}.\n\n"
     )
-    if plan.first_step:
-        text += _phases(plan, first_stage=min(rows))
-    ends = list(accumulate(stage.steps for stage in scaled_stages(plan.steps)))
-    for number, report in sorted(rows.items()):
-        start = ends[number - 1] - report.stage.steps
-        steps_done = min(step - start, report.stage.steps)
-        if steps_done > 0:
-            text += f"{number}. {_stage(steps_done, plan.rows_per_step, report)}\n"
+    for number, (stage, count) in enumerate(zip(STAGES, report["stages"], strict=False), 1):
+        if count["steps"]:
+            text += f"{number}. {_stage(stage, count, checkpoint.model.config.n_positions)}\n"
     return text
 
 
-def _phases(plan: TrainingPlan, first_stage: int) -> str:
-    starts = ", ".join(str(step) for step in plan.phase_starts)
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.1f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def _schedule(schedule: tuple[tuple[float, float], ...]) -> str:
+    return ", ".join(f"{share:.0%}: {factor:.0%}" for share, factor in schedule)
+
+
+def _stage(stage: Stage, count: Mapping[str, int], length: int) -> str:
+    fim, max_characters = stage.fim, int(length * stage.characters_per_token)
+    line_rate = (1 - fim.spm_rate) * fim.line_rate
     text = (
-        f"The model was trained in phases that started at steps 0, {starts}. Each later phase "
-        "started from the weights of the previous one, rounded to bfloat16, with new optimisers. "
-    )
-    if first_stage > 1:
-        text += (
-            f"The stages of `training.recipe` before stage {first_stage} were trained on Python "
-            "only."
-        )
-    return text + "\n\n"
-
-
-def _schedule(schedule: tuple[tuple[int, float], ...]) -> str:
-    return ", ".join(f"{max(0, step)}: {factor:.0%}" for step, factor in schedule)
-
-
-def _stage(steps: int, rows_per_step: int, report: RowsReport) -> str:
-    stage, fim = report.stage, report.stage.fim
-    num_tokens = steps * rows_per_step * report.tokens / report.rows
-    max_characters = int(report.length * stage.characters_per_token)
-    return (
-        f"{steps} steps with sequences of {report.length} tokens: {num_tokens / 1e6:.1f} million "
-        f"tokens, {num_tokens / report.tokens:.2f} passes over the data, in pieces of at most "
+        f"{count['steps']} steps: {count['tokens'] / 1e6:.1f} million tokens, in pieces of at most "
         f"{max_characters} characters ({stage.piece_sizes}). {fim.rate:.0%} of the pieces have a "
-        f"hole. Of these {fim.spm_rate:.0%} are in the order suffix, prefix, middle; of the "
-        f"others {fim.line_rate:.0%} are anchored at the line. {fim.empty_suffix_rate:.0%} of the "
+        f"hole. Of these {fim.spm_rate:.0%} are in the order suffix, prefix, middle; "
+        f"{line_rate:.0%} are in the order prefix, suffix, middle and anchored at the line; the "
+        f"others are in that order and anchored at the hole. {fim.empty_suffix_rate:.0%} of the "
         f"holes have an empty suffix, {fim.rest_of_line_rate:.0%} are the rest of a line. In the "
         f"loss, tokens of a middle have weight {stage.middle_weight:g}, its first tokens "
         f"{stage.opening_weight:g}."
     )
+    if stage.dialogue_share:
+        text += f" {stage.dialogue_share:.0%} of the characters are dialogues."
+    return text
 
 
 def _data_section(corpus: CorpusReport) -> str:
@@ -200,6 +192,10 @@ _TASKS = {
     "rest_of_line": "rest of a Python line from a random column",
     "half_line": "rest of a Python line after half of it",
     "javascript": "rest of a JavaScript line from a random column",
+    "typescript": "rest of a TypeScript line from a random column",
+    "go": "rest of a Go line from a random column",
+    "rust": "rest of a Rust line from a random column",
+    "java": "rest of a Java line from a random column",
     "human_eval_single_line": "HumanEval single-line infilling, whole line",
 }
 

@@ -53,6 +53,14 @@ def read_rows(folder: Path, name: str) -> Iterator[Any]:
 
     Raises FileNotFoundError if the folder has neither.
     """
+    return read_files(row_files(folder, name))
+
+
+def row_files(folder: Path, name: str) -> list[Path]:
+    """Return `NAME.jsonl` in `folder`, else its parts `NAME-*.jsonl.xz`.
+
+    Raises FileNotFoundError if the folder has neither.
+    """
     file = folder / f"{name}.jsonl"
     files = [file] if file.exists() else sorted(folder.glob(f"{name}-*.jsonl.xz"))
     if not files:
@@ -60,10 +68,11 @@ def read_rows(folder: Path, name: str) -> Iterator[Any]:
             f"{folder} has neither {name}.jsonl nor {name}-*.jsonl.xz: "
             f"run `python -m training collect --folder {folder}` first"
         )
-    return _rows(files)
+    return files
 
 
-def _rows(files: Iterable[Path]) -> Iterator[Any]:
+def read_files(files: Iterable[Path]) -> Iterator[Any]:
+    """Yield the rows of files of JSON lines, some of which may be compressed."""
     for file in files:
         open_file = lzma.open if file.suffix == ".xz" else open
         with open_file(file, "rt", encoding="utf-8") as lines:

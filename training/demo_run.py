@@ -2,55 +2,81 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import tokenizers
 from accelerate import PartialState
 
-from training.labels import RoleTokens, StageData
-from training.model import ModelShape, load_initial_weights
-from training.plan import TrainingPlan
+from training.labels import LabelWeights, RoleTokens
+from training.model import ModelShape
+from training.plan import LearningRates, TrainingPlan
 from training.pretrain import TrainingRun
-from training.recipe import scaled_phase_starts, scaled_schedule, scaled_stages
-from training.rows import load_or_make_rows
+from training.recipe import STEPS, stages_with
+from training.tokenizer import load_tokenizer
+from training.workers import ChunkSettings, ChunkWorkers
 
 
-def make_demo_run(
-    folder: Path,
-    tokenizer: tokenizers.Tokenizer,
-    state: PartialState,
-    *,
-    steps: int,
-    length: int,
-    seed: int,
-    fim_rate: float | None = None,
-    weights: Path | None = None,
-) -> TrainingRun:
-    """Return the run for the corpus in `folder`; training sequences are made if they are missing.
+@dataclass(frozen=True, slots=True)
+class DemoRunOptions:
+    """Options of a run of the recipe."""
 
-    `weights` is the folder of a model that earlier phases made; only the last phase is run then.
-    """
-    phase_starts = scaled_phase_starts(steps)
-    first_step = phase_starts[-1] if weights else 0
+    folder: Path
+    """Folder for the files of the run."""
+    corpus: Path
+    """Folder with the corpus and its tokenizer."""
+    width: int = ModelShape().width
+    layers: int = ModelShape().layers
+    length: int = 1024
+    """Tokens of a sequence and of the context window."""
+    steps: int | None = None
+    """Number of steps; None is the recipe's, or no number if `minutes` is given."""
+    minutes: float | None = None
+    """Minutes of the run, instead of a number of steps."""
+    rows_per_step: int = 8
+    rows_per_batch: int | None = None
+    """Maximum sequences in one forward pass; None is 8 on a CPU and all of a step on a GPU."""
+    workers: int | None = None
+    """Number of processes that make sequences; None is the number of cores minus one."""
+    rates: LearningRates = field(default_factory=LearningRates)
+    fim_rate: float | None = None
+    """Share of pieces with a hole; None is the recipe's."""
+    seed: int = 0
+
+
+@contextmanager
+def demo_run(
+    options: DemoRunOptions, state: PartialState, say: Callable[[str], None] = print
+) -> Iterator[TrainingRun]:
+    """Yield the run for a corpus; worker processes make its sequences until the block ends."""
+    stages = stages_with(options.fim_rate)
+    tokenizer = load_tokenizer(options.corpus / "tokenizer.json")
     tokens = RoleTokens.from_tokenizer(tokenizer)
-    stages: list[StageData] = []
-    end_step = 0
-    for number, stage in enumerate(scaled_stages(steps, fim_rate), start=1):
-        end_step += stage.steps
-        if end_step > first_step:
-            with state.main_process_first():
-                rows = load_or_make_rows(folder, tokenizer, length, number, stage)
-            middle, opening = stage.middle_weight, stage.opening_weight
-            stages.append(StageData(rows, end_step, middle, opening, tokens))
+    weights = [LabelWeights(s.middle_weight, s.opening_weight, tokens) for s in stages]
+    is_cpu = state.device.type == "cpu"
     plan = TrainingPlan(
-        steps=steps,
-        schedule=scaled_schedule(steps),
-        phase_starts=phase_starts,
-        first_step=first_step,
-        seed=seed,
+        steps=options.steps or (0 if options.minutes else STEPS),
+        minutes=options.minutes or 0.0,
+        rows_per_step=options.rows_per_step,
+        rows_per_batch=options.rows_per_batch or (8 if is_cpu else options.rows_per_step),
+        stage_ends=tuple(stage.end for stage in stages),
+        rates=options.rates,
+        seed=options.seed,
     )
-    shape = ModelShape(positions=length, vocab_size=tokenizer.get_vocab_size())
-    run = TrainingRun(shape, plan, stages, state)
-    if weights:
-        load_initial_weights(run.model, weights)
-    return run
+    shape = ModelShape(options.width, options.layers, options.length, tokenizer.get_vocab_size())
+    # Each of several processes has its own workers, which make the same chunks.
+    number = f"-{state.process_index}" if state.num_processes > 1 else ""
+    settings = ChunkSettings(
+        options.corpus, options.folder / f"blocks{number}", stages, options.length, options.seed
+    )
+    num_workers = options.workers
+    if num_workers is None:
+        num_workers = max(1, (os.cpu_count() or 2) // state.num_processes - 1)
+    # The workers start before the device is used.
+    source = ChunkWorkers(settings, options.folder / f"chunks{number}", num_workers, say)
+    try:
+        yield TrainingRun(shape, plan, source, weights, state)
+    finally:
+        source.close()

@@ -18,23 +18,32 @@ from training.corpus import load_held_out
 from training.dialogues import MinedDialogue, chatml_segments, dialogue_about
 from training.formats import SpecialToken, encode_segments
 from training.functions import documented_functions, parse_python
-from training.holes import LineHole, cut_line, read_human_eval_holes, sample_lines
+from training.holes import (
+    LineHole,
+    cut_line,
+    read_human_eval_holes,
+    sample_line_holes,
+    sample_lines,
+)
 from training.measure import (
     FIM_FORMS,
     FimForm,
     complete_holes,
     decode_greedily,
+    decoding_batch,
     match_statistics,
     measure_loss,
     summed_nats,
 )
-from training.repository import sample_line_holes
 from training.tokenizer import load_tokenizer, special_id
 
 _COMPARED_FORMS: tuple[FimForm, ...] = ("line", "suffix-first")
 """Forms that every task is measured in; the better one is written to the model's config.json."""
 
-_EDITOR_TASKS = ("rest_of_line", "half_line", "javascript")
+_OTHER_LANGUAGES = ("javascript", "typescript", "go", "rust", "java")
+"""Languages other than Python whose lines are completed, if they are held out."""
+
+_EDITOR_TASKS = ("rest_of_line", "half_line", *_OTHER_LANGUAGES)
 """Tasks that editors ask for; the form with the best unweighted mean over them is chosen."""
 
 _PARSED_TASK = "rest_of_line"
@@ -42,26 +51,32 @@ _PARSED_TASK = "rest_of_line"
 
 _MAX_ANSWER_TOKENS = 160
 _DIALOGUES_PER_LINE = 0.2
-_BATCH = 16
 
 
 def evaluate(
     folder: Path,
     *,
+    corpus: Path | None = None,
     human_eval: Path | None = None,
     count: int = 1000,
     seed: int = 0,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Measure the checkpoint in `folder`, rounded as it ships; write and return the numbers.
 
-    `count` is the number of lines. HumanEval's tasks are measured if `human_eval` is their file.
+    `corpus` is the folder of the corpus and tokenizer, if it is another one. `count` is the number
+    of lines of Python. HumanEval's tasks are measured if `human_eval` is their file. `dtype` is
+    that of the computation; the weights are rounded to bfloat16 in any case.
     """
     checkpoint = load_checkpoint(folder / "checkpoint.pt")
     model = checkpoint.model
-    model.to(torch.bfloat16).to(torch.float32)
-    tokenizer = load_tokenizer(folder / "tokenizer.json")
-    documents = list(load_held_out(folder))
+    model.to(torch.bfloat16).to(dtype)
+    model.to(device or torch.device("cpu"))
+    corpus = corpus or folder
+    tokenizer = load_tokenizer(corpus / "tokenizer.json")
+    documents = list(load_held_out(corpus))
     python = [document for document in documents if document.language == "python"]
     numbers: dict[str, Any] = {"step": checkpoint.step}
 
@@ -70,7 +85,7 @@ def evaluate(
         say(f"{name}: {value}")
 
     record("projects", sorted({document.project for document in documents}))
-    record("loss", measure_loss(model, tokenizer, python, count // 4, random.Random(seed)))
+    record("loss", measure_loss(model, tokenizer, python, max(1, count // 4), random.Random(seed)))
     for task, holes in _line_tasks(python, documents, human_eval, count, seed).items():
         for form in FIM_FORMS if task == _PARSED_TASK else _COMPARED_FORMS:
             completions = complete_holes(model, tokenizer, holes, form)
@@ -108,12 +123,13 @@ def _line_tasks(
 ) -> dict[str, list[LineHole]]:
     rng = random.Random(seed)
     lines = sample_lines(python, count, rng)
-    scripts = [document for document in documents if document.language == "javascript"]
     tasks = {
         "rest_of_line": [cut_line(document.text, line, rng.random()) for document, line in lines],
         "half_line": [cut_line(document.text, line, 0.5) for document, line in lines],
-        "javascript": sample_line_holes(scripts, count // 2, rng),
     }
+    for language in _OTHER_LANGUAGES:
+        files = [document for document in documents if document.language == language]
+        tasks[language] = sample_line_holes(files, count // 2, rng)
     if human_eval is not None and human_eval.exists():
         tasks["human_eval_single_line"] = read_human_eval_holes(human_eval)
     return {name: holes for name, holes in tasks.items() if holes}
@@ -161,7 +177,9 @@ def measure_dialogues(
         prompt = encode_segments(segments[:answer_start], tokenizer)
         ids = encode_segments(segments, tokenizer)
         if len(ids) <= window and len(prompt) + _MAX_ANSWER_TOKENS <= window:
-            total_nats += float(summed_nats(model, torch.tensor([ids]), len(prompt)))
+            total_nats += float(
+                summed_nats(model, torch.tensor([ids], device=model.device), len(prompt))
+            )
             num_tokens += len(ids) - len(prompt)
             prompts.append(prompt)
             measured.append(dialogue)
@@ -178,11 +196,12 @@ def _answer(
 ) -> Iterator[str]:
     """Yield the greedy answer to each prompt."""
     end = special_id(tokenizer, "<|end|>")
-    for start in range(0, len(prompts), _BATCH):
+    size = decoding_batch(model)
+    for start in range(0, len(prompts), size):
         yield from decode_greedily(
             model,
             tokenizer,
-            prompts[start : start + _BATCH],
+            prompts[start : start + size],
             end,
             max_new_tokens=_MAX_ANSWER_TOKENS,
             single_line=False,

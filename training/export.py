@@ -11,25 +11,26 @@ import torch
 from training.card import demo_model_card
 from training.checkpoint import load_checkpoint
 from training.corpus import CorpusReport
-from training.rows import RowsReport
 from training.tokenizer import SPECIAL_TOKENS
 
 EMBEDDED = Path(__file__).resolve().parents[1] / "engine" / "embedded"
 """Folder in which the product looks for its demo model."""
 
-MAX_BYTES = 25_000_000
+MAX_BYTES = 60_000_000
 """Maximum bytes of the weights: they are part of the package and of every clone."""
 
 _END = SPECIAL_TOKENS[0]
 
 
-def export(folder: Path, target: Path) -> Path:
+def export(folder: Path, target: Path, corpus: Path | None = None) -> Path:
     """Write the model of the run in `folder` to `target` and return `target`.
 
-    Weights are rounded to bfloat16; on a CPU the engine converts them back. The numbers in
+    `corpus` is the folder of the corpus and tokenizer, if it is another one. Weights are rounded to
+    bfloat16; on a CPU the engine converts them back. The numbers in
     `evaluation.json` are exported only if they belong to this checkpoint. Raises ValueError if the
     weights are too large to ship.
     """
+    corpus = corpus or folder
     checkpoint = load_checkpoint(folder / "checkpoint.pt")
     model = checkpoint.model
     size = sum(parameter.numel() for parameter in model.parameters()) * 2
@@ -44,16 +45,12 @@ def export(folder: Path, target: Path) -> Path:
     model.to(torch.bfloat16).save_pretrained(target)
     # safetensors lets only the owner read; every user reads an installed package.
     (target / "model.safetensors").chmod(0o644)
-    write_tokenizer_files(folder / "tokenizer.json", target, model.config.n_positions)
+    write_tokenizer_files(corpus / "tokenizer.json", target, model.config.n_positions)
     (target / "evaluation.json").unlink(missing_ok=True)
     if evaluation:
         _write_json(target / "evaluation.json", evaluation)
-    corpus = cast(CorpusReport, _read_json(folder / "corpus.json")) or None
-    rows = {
-        int(file.stem.split("-")[1]): RowsReport.load(file)
-        for file in folder.glob("rows-[1-9]*.json")
-    }
-    card = demo_model_card(model.config, checkpoint.step, checkpoint.plan, corpus, rows, evaluation)
+    corpus_report = cast(CorpusReport, _read_json(corpus / "corpus.json")) or None
+    card = demo_model_card(model.config, checkpoint, corpus_report, evaluation)
     (target / "README.md").write_text(card, encoding="utf-8")
     return target
 

@@ -16,7 +16,11 @@ from dataclasses import dataclass
 
 import tokenizers
 
+from training.formats import SpecialToken
 from training.tokenizer import encode, special_id
+
+PREFIX, MIDDLE = SpecialToken("<fim_prefix>"), SpecialToken("<fim_middle>")
+SUFFIX, END = SpecialToken("<fim_suffix>"), SpecialToken("<|endoftext|>")
 
 Span = tuple[int, int]
 """Start and end of a hole, in characters."""
@@ -149,24 +153,41 @@ def hole_functions(
 def transform(
     text: str, tokenizer: tokenizers.Tokenizer, ids: FimIds, options: FimOptions, rng: random.Random
 ) -> list[int]:
-    """Return the training ids of a piece of text, with or without a hole, and `<|endoftext|>`.
+    """Return the training ids of a piece of text, with or without a hole, and `<|endoftext|>`."""
+    by_name = {
+        PREFIX.name: ids.prefix,
+        MIDDLE.name: ids.middle,
+        SUFFIX.name: ids.suffix,
+        END.name: ids.end,
+    }
+    result: list[int] = []
+    for segment in transformed_segments(text, options, rng):
+        if isinstance(segment, SpecialToken):
+            result.append(by_name[segment.name])
+        else:
+            result += encode(tokenizer, segment)
+    return result
 
-    Prefix, middle and suffix are encoded separately, as at inference: no token crosses the border
-    of a hole.
+
+def transformed_segments(
+    text: str, options: FimOptions, rng: random.Random
+) -> list[SpecialToken | str]:
+    """Return the training segments of a piece of text, with or without a hole, with their end.
+
+    Prefix, middle and suffix are separate segments, which are encoded separately, as at inference:
+    no token crosses the border of a hole.
     """
     if rng.random() >= options.rate:
-        return [*encode(tokenizer, text), ids.end]
+        return [text, END]
     kinds, shares = hole_functions(options)
     start, end = rng.choices(kinds, shares)[0](text, rng)
-    suffix_text = "" if rng.random() < options.empty_suffix_rate else text[end:]
-    prefix, middle = encode(tokenizer, text[:start]), encode(tokenizer, text[start:end])
-    suffix = encode(tokenizer, suffix_text)
+    suffix = "" if rng.random() < options.empty_suffix_rate else text[end:]
+    prefix, middle = text[:start], text[start:end]
     is_spm = rng.random() < options.spm_rate
     if not is_spm and options.line_rate and rng.random() < options.line_rate:
         line_start = text.rfind("\n", 0, start) + 1
-        before_line = encode(tokenizer, text[:line_start])
-        typed = encode(tokenizer, text[line_start:start])
-        return [ids.prefix, *before_line, ids.suffix, *suffix, ids.middle, *typed, *middle, ids.end]
+        before_line, typed = text[:line_start], text[line_start:start]
+        return [PREFIX, before_line, SUFFIX, suffix, MIDDLE, typed, middle, END]
     if is_spm:
-        return [ids.prefix, ids.suffix, *suffix, ids.middle, *prefix, *middle, ids.end]
-    return [ids.prefix, *prefix, ids.suffix, *suffix, ids.middle, *middle, ids.end]
+        return [PREFIX, SUFFIX, suffix, MIDDLE, prefix, middle, END]
+    return [PREFIX, prefix, SUFFIX, suffix, MIDDLE, middle, END]

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import tokenizers
 
-from training.tokenizer import encode, special_id
+from training.tokenizer import encodable, encode, special_id
 
 HEADER_RATE = 0.2
 """Probability of each part of a header: repository, file name and stars."""
@@ -42,6 +42,32 @@ def encode_segments(segments: Segments, tokenizer: tokenizers.Tokenizer) -> list
         else:
             ids += encode(tokenizer, segment)
     return ids
+
+
+def encode_documents(
+    documents: Sequence[Segments], tokenizer: tokenizers.Tokenizer
+) -> list[list[int]]:
+    """Return the ids of each document; all texts are encoded in one call, which is faster.
+
+    Raises ValueError if the tokenizer lacks a special token.
+    """
+    texts = [
+        encodable(part) for document in documents for part in document if isinstance(part, str)
+    ]
+    encodings = iter(tokenizer.encode_batch_fast(texts, add_special_tokens=False))
+    specials: dict[str, int] = {}
+    encoded: list[list[int]] = []
+    for document in documents:
+        ids: list[int] = []
+        for part in document:
+            if isinstance(part, str):
+                ids += next(encodings).ids
+            else:
+                if part.name not in specials:
+                    specials[part.name] = special_id(tokenizer, part.name)
+                ids.append(specials[part.name])
+        encoded.append(ids)
+    return encoded
 
 
 def header_segments(

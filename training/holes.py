@@ -25,6 +25,8 @@ _NON_CODE_TOKENS = frozenset(
     }
 )
 
+_COMMENT_MARKS = ("//", "#", "/*", "*")
+
 
 @dataclass(frozen=True, slots=True)
 class LineHole:
@@ -86,6 +88,32 @@ def sample_lines(
         if lines[key]:
             sample.append((document, rng.choice(lines[key])))
     return sample
+
+
+def sample_line_holes(
+    documents: Iterable[CorpusDocument], count: int, rng: random.Random
+) -> list[LineHole]:
+    """Draw up to `count` lines of code, each with the cursor at a random column."""
+    lines = [
+        (document, line)
+        for document in documents
+        for line in (
+            code_lines(document.text)
+            if document.language == "python"
+            else _probable_code_lines(document.text)
+        )
+    ]
+    rng.shuffle(lines)
+    return [cut_line(document.text, line, rng.random()) for document, line in lines[:count]]
+
+
+def _probable_code_lines(text: str) -> list[int]:
+    """Return the lines that are neither blank nor comments, in a language that is not parsed."""
+    return [
+        number
+        for number, line in enumerate(text.split("\n"))
+        if line.strip() and not line.lstrip().startswith(_COMMENT_MARKS)
+    ]
 
 
 def complete_from_earlier_line(hole: LineHole) -> str:

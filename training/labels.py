@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import tokenizers
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from training.packing import PAD, Rows
-from training.plan import TrainingPlan
+from training.packing import PAD
 from training.tokenizer import SPECIAL_TOKENS, special_id
 
 IGNORED_LABEL = -100
@@ -48,39 +46,29 @@ class RoleTokens:
 
 
 @dataclass(frozen=True, slots=True)
-class StageData:
-    """Training sequences and label weights for the steps of one stage."""
+class LabelWeights:
+    """Weights of the labels in the loss."""
 
-    rows: Rows
-    end_step: int
-    """Step before which the stage ends."""
-    middle_weight: float = 1.0
+    middle: float = 1.0
     """Loss weight of the tokens after `<fim_middle>`; other tokens have weight 1."""
-    opening_weight: float = 1.0
+    opening: float = 1.0
     """Weight of the first `NUM_OPENING_TOKENS` of these tokens."""
     role_tokens: RoleTokens = RoleTokens()
 
 
-def step_batches(
-    rows: Rows, step: int, plan: TrainingPlan, processes: int = 1
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the inputs and labels of one step, both (rows in the batch, length - 1).
+def inputs_and_labels(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return int64 inputs and labels of equal shape for sequences of token ids as int16 bits.
 
-    Rows are taken in order and start again at the end; padding has no label. With several
-    processes, batches are no larger than the share of one process.
+    torch has few operations on unsigned integers, so the ids come as signed ones with the same
+    bits. The last token and padding have no label.
     """
-    first = step * plan.rows_per_step
-    step_rows = rows[np.arange(first, first + plan.rows_per_step) % len(rows)]
-    share = plan.rows_per_step // processes
-    size = max(n for n in range(1, min(plan.rows_per_batch, share) + 1) if share % n == 0)
-    for start in range(0, plan.rows_per_step, size):
-        batch = step_rows[start : start + size].astype(np.int64)
-        is_padding = batch == PAD
-        labels = torch.from_numpy(np.where(is_padding, IGNORED_LABEL, batch)[:, 1:])
-        yield torch.from_numpy(np.where(is_padding, 0, batch)[:, :-1]), labels
+    ids = rows.long() & 0xFFFF
+    is_padding = ids == int(PAD)
+    labels = ids.masked_fill(is_padding, IGNORED_LABEL)[:, 1:]
+    return ids.masked_fill(is_padding, 0), functional.pad(labels, (0, 1), value=IGNORED_LABEL)
 
 
-def label_weights(inputs: Tensor, labels: Tensor, data: StageData) -> Tensor:
+def label_weights(inputs: Tensor, labels: Tensor, options: LabelWeights) -> Tensor:
     """Return the weight of each label, (batch, length); padding has weight 0.
 
     A label is in a middle if, up to its input, `<fim_middle>` came after the last
@@ -89,14 +77,16 @@ def label_weights(inputs: Tensor, labels: Tensor, data: StageData) -> Tensor:
     """
 
     def last_position(*ids: int) -> Tensor:
-        is_match = torch.isin(inputs, torch.tensor(ids, device=inputs.device))
+        is_match = torch.zeros_like(inputs, dtype=torch.bool)
+        for id_ in ids:
+            is_match |= inputs == id_
         return torch.where(is_match, positions, -1).cummax(1).values
 
     positions = torch.arange(inputs.shape[1], device=inputs.device).expand_as(inputs)
-    tokens = data.role_tokens
+    tokens = options.role_tokens
     middle, end = last_position(tokens.middle), last_position(tokens.end)
     is_opening = positions - middle < NUM_OPENING_TOKENS
-    weights = torch.where(is_opening, data.opening_weight, data.middle_weight)
+    weights = torch.where(is_opening, options.opening, options.middle)
     weights = torch.where(middle > end, weights, 1.0)
     is_other = last_position(*tokens.others) > last_position(tokens.assistant, tokens.end)
     return weights * ~is_other * (labels != IGNORED_LABEL)

@@ -30,7 +30,8 @@ FimForm = Literal["line", "cursor", "suffix-first"]
 """Form of a fill-in-the-middle prompt, with the names of `fim.prompt.build`."""
 FIM_FORMS: tuple[FimForm, ...] = get_args(FimForm)
 
-_BATCH = 16
+_BATCH, _CUDA_BATCH = 16, 256
+"""Prompts in a decoding batch, on a CPU and on a GPU."""
 
 
 def measure_exact_match(
@@ -85,12 +86,18 @@ def complete_holes(
     prompts = [prompt_ids(tokenizer, ids, hole, form)[-max_prompt_tokens:] for hole in holes]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     completions = [""] * len(prompts)
-    for start in range(0, len(order), _BATCH):
-        batch = order[start : start + _BATCH]
+    size = decoding_batch(model)
+    for start in range(0, len(order), size):
+        batch = order[start : start + size]
         texts = decode_greedily(model, tokenizer, [prompts[i] for i in batch], ids.end)
         for i, text in zip(batch, texts, strict=True):
             completions[i] = text
     return completions
+
+
+def decoding_batch(model: PreTrainedModel | PeftModel) -> int:
+    """Return the number of prompts in a decoding batch on the model's device."""
+    return _CUDA_BATCH if next(model.parameters()).is_cuda else _BATCH
 
 
 @torch.inference_mode()
@@ -121,10 +128,12 @@ def decode_greedily(
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
+            logits_to_keep=1,
         )
         cache, next_ids = result.past_key_values, result.logits[:, -1].argmax(-1)
+        chosen = next_ids.tolist()
         for i in list(running):
-            id_ = int(next_ids[i])
+            id_ = chosen[i]
             if id_ != end:
                 outputs[i].append(id_)
             if id_ == end or (single_line and "\n" in tokenizer.decode(outputs[i])):

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
 from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM
+
+HEAD_WIDTH = 64
+"""Width of an attention head."""
+
+
+HEAD_WIDTH = 64
+"""Width of an attention head."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
     """Size of a model. Heads are 64 wide; the feed-forward layer has four times the width."""
 
-    width: int = 320
+    width: int = 512
     """Width of the hidden state."""
-    layers: int = 6
+    layers: int = 8
     """Number of layers."""
     positions: int = 1024
     """Tokens of the context window."""
-    vocab_size: int = 8192
+    vocab_size: int = 12292
     """Number of token ids."""
 
 
@@ -32,7 +36,7 @@ def build_model(shape: ModelShape) -> GPTBigCodeForCausalLM:
             n_positions=shape.positions,
             n_embd=shape.width,
             n_layer=shape.layers,
-            n_head=max(1, shape.width // 64),
+            n_head=max(1, shape.width // HEAD_WIDTH),
             n_inner=4 * shape.width,
             multi_query=True,
             attn_pdrop=0.0,
@@ -45,21 +49,13 @@ def build_model(shape: ModelShape) -> GPTBigCodeForCausalLM:
     )
 
 
-def load_initial_weights(model: GPTBigCodeForCausalLM, folder: Path) -> None:
-    """Load the weights of another model with the same tokenizer; it may have fewer added tokens.
+def flops_per_token(shape: ModelShape) -> float:
+    """Return the floating-point operations of matrix products in training, per token.
 
-    Tokens that the other model lacks get the mean of its embeddings. Raises ValueError if the
-    shapes differ in any other way.
+    Forward and backward: six for each weight of a matrix, and causal attention, for which only
+    half of the products are needed.
     """
-    weights = load_file(folder / "model.safetensors")
-    table = model.transformer.wte.weight
-    old = weights.pop("transformer.wte.weight").float()
-    if old.shape[1] != table.shape[1] or len(old) > len(table):
-        raise ValueError(f"{folder} has embeddings of {tuple(old.shape)}, not {tuple(table.shape)}")
-    weights.pop("lm_head.weight", None)
-    with torch.no_grad():
-        table[: len(old)] = old
-        table[len(old) :] = old.mean(0)
-    missing = set(model.load_state_dict(weights, strict=False).missing_keys)
-    if missing - {"transformer.wte.weight", "lm_head.weight"}:
-        raise ValueError(f"{folder} has another shape: it lacks the weights {sorted(missing)}")
+    per_layer = shape.width * (10 * shape.width + 2 * HEAD_WIDTH)
+    matrices = shape.layers * per_layer + shape.vocab_size * shape.width
+    attention = shape.layers * shape.positions * shape.width
+    return 6.0 * (matrices + attention)

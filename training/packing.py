@@ -18,8 +18,6 @@ PAD = np.uint16(65535)
 Rows = npt.NDArray[np.uint16]
 """Training sequences (count, length) of token ids below 65535, padded with `PAD`."""
 
-_MAX_OPEN_ROWS = 64
-
 
 SizeDistribution = Literal["uniform", "log-uniform"]
 """Distribution from which the sizes of pieces are drawn.
@@ -56,27 +54,33 @@ def cut_pieces(
         yield "".join(piece)
 
 
-def pack(encoded: Iterable[Sequence[int]], length: int) -> Iterator[npt.NDArray[np.uint16]]:
-    """Pack whole pieces into rows of `length` tokens, each into the fullest open row that it fits.
+def pack(
+    encoded: Iterable[Sequence[int]], length: int, rng: random.Random
+) -> list[npt.NDArray[np.uint16]]:
+    """Pack whole pieces into rows of `length` tokens: the longest first, each into the fullest row.
 
-    Pieces that are longer than a row are dropped: their hole would lose its middle.
+    The pieces of a row, and the rows, are then shuffled. Pieces that are longer than a row are
+    dropped: their hole would lose its middle.
     """
-    open_rows: list[list[int]] = []
-    for ids in encoded:
-        if len(ids) > length:
+    rows: list[list[Sequence[int]]] = []
+    by_room: list[list[int]] = [[] for _ in range(length + 1)]
+    for ids in sorted(encoded, key=len, reverse=True):
+        if not 0 < len(ids) <= length:
             continue
-        fitting = [row for row in open_rows if len(row) + len(ids) <= length]
-        if fitting:
-            max(fitting, key=len).extend(ids)
-            continue
-        if len(open_rows) == _MAX_OPEN_ROWS:
-            fullest = max(range(len(open_rows)), key=lambda i: len(open_rows[i]))
-            yield _pad(open_rows.pop(fullest), length)
-        open_rows.append(list(ids))
-    yield from (_pad(row, length) for row in open_rows)
+        room = next((n for n in range(len(ids), length) if by_room[n]), length)
+        if room == length:
+            rows.append([])
+        row = by_room[room].pop() if room < length else len(rows) - 1
+        rows[row].append(ids)
+        by_room[room - len(ids)].append(row)
+    for pieces in rows:
+        rng.shuffle(pieces)
+    rng.shuffle(rows)
+    return [_join(pieces, length) for pieces in rows]
 
 
-def _pad(ids: Sequence[int], length: int) -> npt.NDArray[np.uint16]:
+def _join(pieces: Sequence[Sequence[int]], length: int) -> npt.NDArray[np.uint16]:
     row = np.full(length, PAD, dtype=np.uint16)
+    ids = [id_ for piece in pieces for id_ in piece]
     row[: len(ids)] = ids
     return row

@@ -27,7 +27,7 @@ def plot_loss(log: Path, picture: Path, tokens_per_step: int) -> None:
     axes.plot(
         million_tokens, means, color="C0", linewidth=1.5, label=f"mean of {_MEAN_STEPS} steps"
     )
-    axes.set(xlabel="million tokens", ylabel="training loss, nats per token", ylim=(2, 7))
+    axes.set(xlabel="million tokens", ylabel="training loss, nats per token", ylim=(1, 7))
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()

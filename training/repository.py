@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from training.collect import LANGUAGES, CorpusDocument
 from training.filters import MAX_CHARACTERS, MAX_LINE, Deduplicator
-from training.holes import LineHole, code_lines, cut_line
 
 HELD_OUT_SHARE = 0.15
 """Share of the files that are held out."""
@@ -21,7 +20,6 @@ _NON_CODE_LANGUAGES = frozenset({"json", "yaml", "html", "css", "markdown"})
 _SKIPPED_FOLDERS = frozenset(
     {".git", "node_modules", ".venv", "venv", "__pycache__", "dist", "build"}
 )
-_COMMENT_MARKS = ("//", "#", "/*", "*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,29 +86,3 @@ def split_repository(documents: Sequence[CorpusDocument], seed: int) -> Reposito
     if not training:
         raise ValueError("All source files are copies of each other: there is nothing to learn.")
     return RepositorySplit(training, held_out)
-
-
-def sample_line_holes(
-    documents: Iterable[CorpusDocument], count: int, rng: random.Random
-) -> list[LineHole]:
-    """Draw up to `count` lines of code, each with the cursor at a random column."""
-    lines = [
-        (document, line)
-        for document in documents
-        for line in (
-            code_lines(document.text)
-            if document.language == "python"
-            else _probable_code_lines(document.text)
-        )
-    ]
-    rng.shuffle(lines)
-    return [cut_line(document.text, line, rng.random()) for document, line in lines[:count]]
-
-
-def _probable_code_lines(text: str) -> list[int]:
-    """Return the lines that are neither blank nor comments, in a language that is not parsed."""
-    return [
-        number
-        for number, line in enumerate(text.split("\n"))
-        if line.strip() and not line.lstrip().startswith(_COMMENT_MARKS)
-    ]

@@ -18,23 +18,15 @@ import numpy as np
 from accelerate import PartialState
 
 from training.corpus import load_held_out
-from training.fim import FimOptions
-from training.labels import StageData
+from training.demo_run import DemoRunOptions, demo_run
 from training.measure import measure_loss
-from training.model import ModelShape
-from training.packing import Rows
-from training.plan import TrainingPlan
-from training.pretrain import TrainingRun
-from training.recipe import ROWS_PER_STEP, Stage
-from training.rows import load_or_make_rows
 from training.tokenizer import load_tokenizer
 
 SHAPES = ((128, 4), (192, 5), (256, 6), (320, 6))
 """Width and number of layers of the models."""
 
 _HELD_OUT_PIECES = 150
-_STAGE_NUMBER = 0
-"""Number that the rows of these runs are saved under; the recipe's stages start at 1."""
+_ROWS_PER_STEP = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,31 +79,31 @@ def measure_points(
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     documents = list(load_held_out(folder))
     python = [document for document in documents if document.language == "python"]
-    steps = [max(2, budget // (ROWS_PER_STEP * length)) for budget in budgets]
-    stage = Stage(max(steps), FimOptions(), 3.2, "uniform", 1, 1, seed=0)
-    rows = load_or_make_rows(folder, tokenizer, length, _STAGE_NUMBER, stage)
+    steps = [max(2, budget // (_ROWS_PER_STEP * length)) for budget in budgets]
     points = []
     for (width, layers), num_steps in itertools.product(shapes, steps):
-        shape = ModelShape(width, layers, length, tokenizer.get_vocab_size())
-        model = _train(shape, rows, num_steps).model.eval()
+        options = DemoRunOptions(
+            folder,
+            folder,
+            width,
+            layers,
+            length,
+            num_steps,
+            rows_per_step=_ROWS_PER_STEP,
+            fim_rate=0.5,
+        )
+        with demo_run(options, PartialState(), say) as run:
+            while not run.is_finished:
+                run.advance()
+            model = run.model.eval()
         loss = measure_loss(model, tokenizer, python, _HELD_OUT_PIECES, random.Random(0))
         weights = sum(p.numel() for name, p in model.named_parameters() if ".h." in name)
-        tokens = num_steps * ROWS_PER_STEP * length
+        tokens = num_steps * _ROWS_PER_STEP * length
         points.append(ScalingPoint(width, layers, weights, tokens, loss["nats_per_token"]))
         say(str(points[-1]))
     report = [asdict(point) for point in points]
     (folder / "scaling.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     return points
-
-
-def _train(shape: ModelShape, rows: Rows, steps: int) -> TrainingRun:
-    warm_up = max(1, steps // 20)
-    schedule = ((-1, 0.0), (warm_up, 1.0), (steps, 0.0))
-    plan = TrainingPlan(steps, ROWS_PER_STEP, schedule=schedule)
-    run = TrainingRun(shape, plan, [StageData(rows, steps)], PartialState())
-    while run.step < steps:
-        run.advance()
-    return run
 
 
 def fit_law(points: Sequence[ScalingPoint]) -> ScalingLaw:

@@ -74,7 +74,15 @@ def load_tokenizer(file: Path) -> tokenizers.Tokenizer:
 
 def encode(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
     """Return the ids of plain text, without special tokens before or after."""
-    return list(tokenizer.encode(text, add_special_tokens=False).ids)
+    return list(tokenizer.encode(encodable(text), add_special_tokens=False).ids)
+
+
+def encodable(text: str) -> str:
+    """Return a text without halves of surrogate pairs, which no tokenizer accepts.
+
+    The docstring of a function can contain them.
+    """
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def special_id(tokenizer: tokenizers.Tokenizer, name: str) -> int:

@@ -23,15 +23,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from training.collect import CorpusDocument
 from training.fim import FimIds, FimOptions, transform
-from training.holes import LineHole, baseline_match_rate
+from training.holes import LineHole, baseline_match_rate, sample_line_holes
 from training.measure import FIM_FORMS, FimForm, measure_exact_match, measure_loss
 from training.packing import Rows, cut_pieces, pack
-from training.repository import (
-    RepositorySplit,
-    read_repository,
-    sample_line_holes,
-    split_repository,
-)
+from training.repository import RepositorySplit, read_repository, split_repository
 from training.tokenizer import load_tokenizer
 from training.tune_loop import add_adapter, load_base_model, train
 from training.tune_options import MAX_LENGTH, TuneOptions
@@ -178,7 +173,7 @@ def make_repository_rows(
         if piece.strip()
     ]
     rng.shuffle(encoded)
-    packed = list(pack(encoded, length))
+    packed = pack(encoded, length, rng)
     if not packed:
         raise ValueError("The files contain no text that fits the model's context window.")
     return np.stack(packed)

@@ -1,128 +1,165 @@
-"""The work on one document or one project, in several processes if there are several cores.
-
-A result depends only on its document and on the seed, not on the number of processes.
-"""
+"""Worker processes that make chunks ahead of the training loop, and hand them over as files."""
 
 from __future__ import annotations
 
-import multiprocessing
-import random
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import os
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
-from multiprocessing.pool import Pool
+from multiprocessing import get_context
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol
 
-from fim.secrets import detectors
-from training.collect import CorpusDocument, SourceProject, read_document, read_documents
-from training.decontaminate import BenchmarkTexts
-from training.dialogues import (
-    MinedDialogue,
-    dialogue_about,
-    dialogues_for_test,
-    dialogues_from_tests,
-)
-from training.doctests import doctest_cells, examples_as_test
-from training.filters import ExaminedDocument, examine
-from training.formats import NotebookCell
-from training.functions import documented_functions
-from training.redaction import redact
+import numpy as np
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+from training.blocks import write_blocks
+from training.chunks import CHUNK_BYTES, ChunkMaker
+from training.packing import Rows
+from training.recipe import Stage
 
-_CHUNK = 64
-"""Tasks that a process takes in one step."""
+CHUNKS_AHEAD = 8
+"""Chunks per worker that wait to be read, for the current stage and each later one."""
 
-_MAX_FUNCTIONS_PER_FILE = 4
-"""Maximum functions of a file with a dialogue, so that no file dominates the dialogues."""
+_POLL_SECONDS = 0.02
+_DONE = 1 << 40
 
 
-class Workers:
-    """Processes that map a function over tasks; without processes it is called here."""
+class RowSource(Protocol):
+    """A source of training sequences, in numbered chunks."""
 
-    def __init__(self, pool: Pool | None) -> None:
-        self._pool = pool
-
-    def map(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task], chunk: int = _CHUNK
-    ) -> Iterator[Result]:
-        """Yield the result of each task, in the order of the tasks."""
-        chunks = _chunks(tasks, chunk)
-        call = partial(_map_chunk, function)
-        for results in self._pool.imap(call, chunks) if self._pool else map(call, chunks):
-            yield from results
-
-
-@contextmanager
-def open_workers(num_workers: int) -> Iterator[Workers]:
-    """Start that many processes; one worker is this process."""
-    if num_workers <= 1:
-        yield Workers(None)
-        return
-    with multiprocessing.get_context("spawn").Pool(num_workers) as pool:
-        yield Workers(pool)
-
-
-def _chunks(tasks: Iterable[Task], size: int) -> Iterator[list[Task]]:
-    rest = iter(tasks)
-    while chunk := list(islice(rest, size)):
-        yield chunk
-
-
-def _map_chunk(function: Callable[[Task], Result], tasks: list[Task]) -> list[Result]:
-    with detectors():
-        return [function(task) for task in tasks]
-
-
-def examine_file(
-    benchmarks: BenchmarkTexts, task: tuple[str, Path, Path]
-) -> ExaminedDocument | None:
-    """Read a file and apply the filters; return None if it is not UTF-8 text."""
-    document = read_document(*task)
-    return examine(document, benchmarks) if document else None
+    def chunk(self, stage: int, number: int) -> Rows:
+        """Return a chunk of a stage; chunks are read in order, but may start at any number."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class MinedDocument:
-    """A document without personal data, and what is mined from it."""
+class ChunkSettings:
+    """What the chunks of a run depend on."""
 
-    redacted: CorpusDocument
-    redactions: dict[str, int]
-    """Number of placeholders, by kind."""
-    dialogues: list[MinedDialogue]
-    notebooks: list[list[NotebookCell]]
-    """Notebooks made of the examples in docstrings: text, code and output."""
+    corpus: Path
+    """Folder with the corpus and its tokenizer."""
+    blocks: Path
+    """Folder for the blocks of the corpus."""
+    stages: Sequence[Stage]
+    length: int
+    """Tokens of a sequence."""
+    seed: int
+    chunk_bytes: int = CHUNK_BYTES
 
-
-def mine(seed: int, document: CorpusDocument) -> MinedDocument:
-    """Redact a document, and mine dialogues and notebooks from its functions if it is Python."""
-    redactions = dict[str, int]()
-    text = redact(document.text, redactions)
-    redacted = CorpusDocument(document.project, document.path, text)
-    mined = MinedDocument(redacted, redactions, [], [])
-    if document.language == "python":
-        rng = random.Random(f"{seed} {document.project} {document.path}")
-        functions = list(documented_functions(text))
-        for function in functions:
-            if test := examples_as_test(function):
-                mined.dialogues.extend(dialogues_for_test(function, test, rng))
-            if ">>>" in function.docstring and (cells := doctest_cells(function.docstring)):
-                mined.notebooks.append(cells)
-        short = [function for function in functions if function.is_short]
-        for function in rng.sample(short, min(len(short), _MAX_FUNCTIONS_PER_FILE)):
-            mined.dialogues.append(dialogue_about(function, rng))
-    return mined
+    def maker(self) -> ChunkMaker:
+        """Return a maker of the chunks."""
+        return ChunkMaker(
+            self.corpus, self.blocks, self.stages, self.length, self.seed, self.chunk_bytes
+        )
 
 
-def mine_tests(seed: int, task: tuple[list[CorpusDocument], SourceProject]) -> list[MinedDialogue]:
-    """Return dialogues from the tests of a project's documents."""
-    documents, project = task
-    tests = (
-        CorpusDocument(test.project, test.path, redact(test.text, {}))
-        for test in read_documents(project, project.tests)
-    )
-    return list(dialogues_from_tests(documents, tests, random.Random(f"{seed} {project.name}")))
+class _Positions(Protocol):
+    """The number of the chunk that is read next, by stage; shared by all processes."""
+
+    def __getitem__(self, stage: int) -> int: ...
+    def __setitem__(self, stage: int, number: int) -> None: ...
+
+
+class ChunkWorkers:
+    """A source whose chunks are made by worker processes; without any, in this process.
+
+    Worker i of n makes the chunks i, i + n and so on. The chunks of a later stage are made ahead
+    too, so that none is missing when that stage starts.
+    """
+
+    def __init__(
+        self,
+        settings: ChunkSettings,
+        folder: Path,
+        num_workers: int,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """Start the workers, which write to `folder`; its earlier chunks are deleted."""
+        self.wait_seconds = 0.0
+        self._settings, self._folder, self._say = settings, folder, say
+        self._maker: ChunkMaker | None = None
+        write_blocks(settings.corpus, settings.blocks, num_workers)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in folder.glob("chunk-*"):
+            file.unlink()
+        context = get_context("spawn")
+        self._positions: _Positions = context.Array("q", len(settings.stages), lock=False)
+        self._processes: list[SpawnProcess] = []
+        for number in range(num_workers):
+            arguments = (settings, folder, number, num_workers, self._positions, os.getpid())
+            process = context.Process(target=_work, args=arguments, daemon=True)
+            process.start()
+            self._processes.append(process)
+
+    def chunk(self, stage: int, number: int) -> Rows:
+        """Return a chunk, and wait until it is made; if its worker has died, make it here."""
+        for earlier in range(stage):
+            self._positions[earlier] = _DONE
+        self._positions[stage] = number
+        started = time.monotonic()
+        file = _chunk_file(self._folder, stage, number)
+        while not file.exists():
+            if not self._is_alive(number):
+                return self._make_here(stage, number)
+            time.sleep(_POLL_SECONDS)
+        self.wait_seconds += time.monotonic() - started
+        rows: Rows = np.load(file)
+        file.unlink()
+        return rows
+
+    def close(self) -> None:
+        """End the workers."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.join()
+
+    def _is_alive(self, number: int) -> bool:
+        if not self._processes:
+            return False
+        return self._processes[number % len(self._processes)].is_alive()
+
+    def _make_here(self, stage: int, number: int) -> Rows:
+        if self._maker is None:
+            if self._processes:
+                self._say("a worker has ended; its chunks are made by the training process")
+            self._maker = self._settings.maker()
+        return self._maker.make(stage, number)
+
+
+def _chunk_file(folder: Path, stage: int, number: int) -> Path:
+    return folder / f"chunk-{stage}-{number}.npy"
+
+
+def _work(
+    settings: ChunkSettings,
+    folder: Path,
+    worker: int,
+    num_workers: int,
+    positions: _Positions,
+    parent: int,
+) -> None:
+    """Make the chunks of a worker until the parent process ends."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    maker = settings.maker()
+    following = [worker] * len(settings.stages)
+    while os.getppid() == parent:
+        for stage in range(len(settings.stages)):
+            first = positions[stage]
+            if following[stage] < first < _DONE:
+                following[stage] += -(-(first - following[stage]) // num_workers) * num_workers
+            if first <= following[stage] < first + CHUNKS_AHEAD * num_workers:
+                _save(maker.make(stage, following[stage]), folder, stage, following[stage])
+                following[stage] += num_workers
+                break
+        else:
+            time.sleep(_POLL_SECONDS)
+
+
+def _save(rows: Rows, folder: Path, stage: int, number: int) -> None:
+    file = _chunk_file(folder, stage, number)
+    partial = file.with_suffix(".partial")
+    with partial.open("wb") as target:
+        np.save(target, rows)
+    os.replace(partial, file)

@@ -5,8 +5,9 @@ weights have the layout of `engine.network.quantised`, which also suits a GPU. A
 contiguous memory, in which each 32-bit word contains columns of one row, and sixteen neighbouring
 words belong to sixteen rows. So neighbouring threads read neighbouring words.
 
-The number of rows determines the tile sizes. A product does no tuning, allocates only its result
-and waits for nothing, so it can be captured in a CUDA graph. `prepare` compiles all kernels before.
+One row is multiplied by `engine.kernels.triton_row_products`, more rows by matrix units, with tiles
+for the number of rows. A product does no tuning and waits for nothing, so it can be captured in a
+CUDA graph. `prepare` compiles all kernels before.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from engine.kernels.triton_row_products import row_product
+
 MAX_ROWS = 32
 """Maximum rows of activations of `product`. For more, a product of expanded weights is faster."""
 
 _BLOCK = 16
-TILES = ((1, 128, 1, 4), (16, 128, 2, 3), (MAX_ROWS, 64, 4, 3))
+TILES = ((16, 128, 2, 3), (MAX_ROWS, 64, 4, 3))
 """Tiles as (maximum rows, words of weights, blocks of weights, pipeline stages).
 
 With more rows, activations are read more often. So a program then computes more blocks. All tiles
@@ -66,10 +69,7 @@ def product_kernel(
     block = (output // 16).to(tl.int64)
     row = tl.arange(0, ROWS)
     word = tl.arange(0, WORDS)
-    if ROWS == 1:
-        sums = tl.zeros((WORDS, 16 * BLOCKS), tl.float32)
-    else:
-        sums = tl.zeros((ROWS, 16 * BLOCKS), tl.float32)
+    sums = tl.zeros((ROWS, 16 * BLOCKS), tl.float32)
     for first in tl.range(0, words, WORDS, num_stages=STAGES):
         index = first + word
         offset = (block[None, :] * words + index[:, None]) * 16 + (lane % 16)[None, :]
@@ -82,35 +82,24 @@ def product_kernel(
                 None, :
             ]
             scale = tl.load(scales + scale_offset, mask=is_inside, other=0.0).to(tl.float32)
-        if ROWS == 1:
-            word_sums = tl.zeros((WORDS, 16 * BLOCKS), tl.float32)
         for column in tl.static_range(32 // BITS):
             # With 4 bits, the two columns of a byte are four apart.
             shift = 8 * column if BITS == 8 else 8 * (column % 4) + 4 * (column // 4)
             bits = ((packed >> shift) & (2**BITS - 1)) | _MAGIC_BITS
             number = bits.to(tl.float32, bitcast=True) - (_MAGIC_VALUE + 2 ** (BITS - 1))
             x_column = index * (32 // BITS) + column
-            if ROWS == 1:
-                value = tl.load(x + x_column, mask=x_column < columns, other=0.0).to(tl.float32)
-                word_sums += number * value[:, None]
-            else:
-                x_mask = (row < rows)[:, None] & (x_column < columns)[None, :]
-                values = tl.load(
-                    x + row[:, None] * columns + x_column[None, :], mask=x_mask, other=0.0
-                )
-                weight = number * scale if BITS == 4 else number
-                sums = tl.dot(values, weight.to(x_type), sums, input_precision="ieee")
-        if ROWS == 1:
-            sums += word_sums * scale if BITS == 4 else word_sums
-    result = tl.sum(sums, 0)[None, :] if ROWS == 1 else sums
+            x_mask = (row < rows)[:, None] & (x_column < columns)[None, :]
+            values = tl.load(x + row[:, None] * columns + x_column[None, :], mask=x_mask, other=0.0)
+            weight = number * scale if BITS == 4 else number
+            sums = tl.dot(values, weight.to(x_type), sums, input_precision="ieee")
     if BITS == 8:
-        result = result * tl.load(scales + output, mask=is_output, other=0.0)[None, :]
+        sums = sums * tl.load(scales + output, mask=is_output, other=0.0)[None, :]
     is_stored = output < outputs
     if HAS_BIAS:
-        result += tl.load(bias + output, mask=is_stored, other=0.0).to(tl.float32)[None, :]
+        sums += tl.load(bias + output, mask=is_stored, other=0.0).to(tl.float32)[None, :]
     tl.store(
         y + row[:, None] * outputs + output[None, :],
-        result.to(x_type),
+        sums.to(x_type),
         mask=(row < rows)[:, None] & is_stored[None, :],
     )
 
@@ -155,6 +144,8 @@ def product(
 
     `numbers` and `scales` have the layout of `engine.network.quantised`. Sums are in float32.
     """
+    if x.shape[0] == 1:
+        return row_product(x, numbers, scales, bias, outputs)
     words = numbers.view(torch.int32)  # (blocks, words, 16, 1)
     y = torch.empty(x.shape[0], outputs, dtype=x.dtype, device=x.device)
     rows, tile_words, blocks, stages = next(tile for tile in TILES if x.shape[0] <= tile[0])
@@ -214,7 +205,7 @@ def prepare(bits: int, dtype: torch.dtype, device: torch.device) -> None:
     scales = torch.zeros(1, _BLOCK, device=device)
     if bits == 4:
         scales = torch.zeros(1, 1, _BLOCK, dtype=torch.bfloat16, device=device)
-    for rows, *_ in TILES:
+    for rows in (1, *(tile[0] for tile in TILES)):
         for bias in (None, torch.zeros(_BLOCK, dtype=dtype, device=device)):
             x = torch.zeros(rows, 32, dtype=dtype, device=device)
             product(x, numbers, scales, bias, _BLOCK)

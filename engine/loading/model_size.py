@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.network.batch import DECODE_ROWS
+from engine.network.quantised import GPU_CHUNK_BYTES
 
 HEADROOM = 1.2
 """Factor on weights and KV cache that must fit into memory. The rest is for activations and other
@@ -70,10 +71,12 @@ def bytes_for_steps(config: dict[str, Any], dtype: str, window: int) -> int:
 
     A recorded step needs per column: row indexes and the mask; gathered keys and values of each
     row; and attention scores as products, with the mask added, normalized, and rounded. In addition
-    it needs logits.
+    it needs logits. Quantised weights are expanded in parts for a prefill.
     """
     value_bytes = 4 if dtype == "float32" else 2
     width, heads = int(config["n_embd"]), int(config["n_head"])
     column = 4 * 8 + 2 * value_bytes * width // heads + heads * (2 * value_bytes + 2 * 4)
     logits = int(config["vocab_size"]) * (value_bytes + 2 * 4)
-    return DECODE_ROWS * (window * column + logits) + GPU_LIBRARIES
+    largest_matrix = value_bytes * width * int(config.get("n_inner") or 4 * width)
+    expanded = min(GPU_CHUNK_BYTES, largest_matrix) if dtype in ("int8", "int4") else 0
+    return DECODE_ROWS * (window * column + logits) + expanded + GPU_LIBRARIES

@@ -67,6 +67,10 @@ def causal_mask(start: int, count: int, device: torch.device) -> Tensor | None:
     """
     if count == 1 or (start == 0 and count > _MAX_QUERIES):
         return None
+    if device.type == "cuda" and count > _MAX_QUERIES:
+        from torch.nn.attention.bias import causal_lower_right  # no CPU needs it
+
+        return causal_lower_right(count, start + count)  # flash attention needs no mask for it
     positions = torch.arange(start, start + count, device=device)
     visible = torch.arange(start + count, device=device) <= positions[:, None]
     if count > _MAX_QUERIES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -37,3 +38,20 @@ class BatchEntry(NamedTuple):
     def end(self) -> int:
         """Position after the last token: the number of rows that the cache holds afterwards."""
         return len(self.cache.ids) + len(self.ids)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Bucket:
+    """The shapes of a decoding step with static shapes."""
+
+    columns: int
+    """Number of cache rows of each sequence that the attention reads."""
+    sequences: int
+    """Number of sequences."""
+    rows: int
+    """Number of rows per sequence."""
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows of the whole step."""
+        return self.sequences * self.rows

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from engine.kv_cache.arena import Arena
-from engine.network.batch import DECODE_ROWS, BatchEntry
-from engine.network.static_step import Bucket, StaticStep, all_buckets
+from engine.network.batch import DECODE_ROWS, BatchEntry, Bucket
+from engine.network.static_step import StaticStep, all_buckets
 from engine.network.weights import Weights
 
 log = logging.getLogger(__name__)

@@ -38,6 +38,9 @@ _COLUMNS = 32
 """Number to a multiple of which columns are padded. In 4 bits it is also the size of a group."""
 CHUNK_ROWS = 2048
 """Number of matrix rows that are quantised or expanded at a time, to bound temporary memory."""
+GPU_CHUNK_BYTES = 400_000_000
+"""Bytes of expanded weights at a time on a GPU, where many small chunks take longer to launch than
+to compute."""
 
 
 class Quantised:
@@ -101,7 +104,7 @@ class Quantised:
         narrow = x.bfloat16()
         outputs = [
             functional.linear(narrow, native.expand(self.native_matrix, first, count))
-            for first, count in self._chunks()
+            for first, count in self._chunks(CHUNK_ROWS)
         ]
         output = torch.cat(outputs, -1).to(x.dtype)
         return output if self.bias is None else output + self.bias
@@ -110,9 +113,9 @@ class Quantised:
         """Multiply by weights that are expanded to the dtype of `x`, chunk by chunk."""
         outputs = [
             functional.linear(x, self._expanded(first, count, x.dtype))
-            for first, count in self._chunks()
+            for first, count in self._chunks(self._expanded_rows(x))
         ]
-        output = torch.cat(outputs, -1)
+        output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
         return output if self.bias is None else output + self.bias.to(x.dtype)
 
     def _expanded(self, first: int, count: int, dtype: torch.dtype) -> Tensor:
@@ -124,12 +127,17 @@ class Quantised:
             return rows
         return self.rows(torch.arange(first, first + count, device=self.numbers.device)).to(dtype)
 
-    def _chunks(self) -> list[tuple[int, int]]:
-        """Return the first row and the number of rows of each chunk."""
+    def _expanded_rows(self, x: Tensor) -> int:
+        """Return the number of matrix rows that are expanded to the dtype of `x` at a time."""
+        if self.triton is None:
+            return CHUNK_ROWS
+        blocks = GPU_CHUNK_BYTES // (_BLOCK * self.shape[1] * x.itemsize)
+        return max(CHUNK_ROWS, blocks * _BLOCK)
+
+    def _chunks(self, size: int) -> list[tuple[int, int]]:
+        """Return the first row and the number of rows of each chunk of `size` rows."""
         num_rows = self.shape[0]
-        return [
-            (first, min(CHUNK_ROWS, num_rows - first)) for first in range(0, num_rows, CHUNK_ROWS)
-        ]
+        return [(first, min(size, num_rows - first)) for first in range(0, num_rows, size)]
 
     def _unpacked(self, blocks: Tensor, lanes: Tensor) -> Tensor:
         """Return the rows `lanes` of the `blocks`, (n, padded columns) in float32."""

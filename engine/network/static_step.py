@@ -6,44 +6,25 @@ tokens of several. It is padded to the size of its bucket. All that differs from
 one small input tensor: token ids, rows of the arena to write, positions, and the first row of each
 sequence. No operation in between waits for the host.
 
-A column for which a sequence has no row yet reads the arena's zero row, not old content of a slot:
-the weight of a masked column is 0, and 0 times a NaN in an old row would be NaN. Padding writes to
-the scratch row, and its results are not used.
+Padding writes to the arena's scratch row, and its results are not used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from engine.kv_cache.arena import Arena
-from engine.network.batch import DECODE_ROWS, BatchEntry
+from engine.network.batch import DECODE_ROWS, BatchEntry, Bucket
+from engine.network.step_operations import step_operations
 from engine.network.weights import Weights
 
 _ROWS = (1, 2, 4, 8, 16, DECODE_ROWS)
 """Numbers of rows to which a step is padded."""
 _MIN_COLUMNS = 256
 """Number of columns of the smallest bucket."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Bucket:
-    """The shapes of a step."""
-
-    columns: int
-    """Number of cache rows of each sequence that the attention reads."""
-    sequences: int
-    """Number of sequences."""
-    rows: int
-    """Number of rows per sequence."""
-
-    @property
-    def num_rows(self) -> int:
-        """Number of rows of the whole step."""
-        return self.sequences * self.rows
 
 
 def all_buckets(window: int) -> list[Bucket]:
@@ -71,6 +52,7 @@ class StaticStep:
 
     def __init__(self, weights: Weights, arena: Arena) -> None:
         self._weights, self._arena = weights, arena
+        self._operations = step_operations(weights, arena)
         self._column_sizes = _column_sizes(arena.shape.capacity)
         self._inputs = torch.zeros(4, DECODE_ROWS, dtype=torch.int64, device=weights.device)
         """Four rows: token ids, arena rows to write, positions, first arena rows."""
@@ -101,47 +83,21 @@ class StaticStep:
 
     def compute(self, bucket: Bucket) -> None:
         """Compute the current inputs: write keys, values and logits. This never synchronizes."""
-        weights = self._weights
-        ids, places, positions, bases = self._inputs[:, : bucket.num_rows].unbind()
-        index, mask = self._columns(bucket, positions, bases[: bucket.sequences])
+        weights, operations = self._weights, self._operations
+        inputs = self._inputs[:, : bucket.num_rows]
+        ids, positions = inputs[0], inputs[2]
+        attend = operations.attention(bucket, inputs[1:])
         hidden = weights.tokens.rows(ids).to(weights.dtype) + weights.positions[positions]
+        addition: Tensor | None = None
         for layer, rows in zip(weights.layers, self._arena.rows, strict=True):
-            mixed = layer.products["attn.c_attn"](layer.norm_1(hidden))
-            both = mixed[:, weights.width :].reshape(bucket.num_rows, 2, weights.head_dim)
-            rows.index_copy_(1, places, both.transpose(0, 1))
-            attention = self._attend(mixed[:, : weights.width], rows, index, mask, bucket)
-            hidden = hidden + layer.products["attn.c_proj"](attention)
-            inner = weights.activation(layer.products["mlp.c_fc"](layer.norm_2(hidden)))
-            hidden = hidden + layer.products["mlp.c_proj"](inner)
-        self._logits[: bucket.num_rows] = weights.head(weights.last_norm(hidden))
-
-    def _columns(self, bucket: Bucket, positions: Tensor, bases: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the arena rows that the attention reads, and the mask to add to its scores.
-
-        The rows are (2 * sequences * columns,), for keys and values. The mask is (sequences, rows,
-        1, columns) and contains 0 and minus infinity.
-        """
-        by_row = positions.view(bucket.sequences, bucket.rows, 1)
-        columns = torch.arange(bucket.columns, device=positions.device)
-        is_empty = columns > by_row.amax(1)
-        keys = (bases[:, None] + columns).masked_fill_(is_empty, self._arena.zero_row).flatten()
-        index = torch.cat([keys, keys + self._arena.rows.shape[2]])
-        is_future = columns > by_row
-        mask = torch.zeros(is_future.shape, device=is_future.device)
-        return index, mask.masked_fill_(is_future, -torch.inf)[:, :, None]
-
-    def _attend(
-        self, query: Tensor, rows: Tensor, index: Tensor, mask: Tensor, bucket: Bucket
-    ) -> Tensor:
-        """Return the attention output (num_rows, width) over a layer's `rows` (2, rows, dim)."""
-        heads, dim = self._weights.heads, self._weights.head_dim
-        gathered = rows.view(-1, dim).index_select(0, index)
-        keys, values = gathered.view(2, bucket.sequences, bucket.columns, dim).unbind()
-        # The heads of a sequence's queries are rows of one matrix, as in network/attention.py.
-        by_head = query.reshape(bucket.sequences, bucket.rows * heads, dim)
-        scores = (by_head @ keys.mT).view(bucket.sequences, bucket.rows, heads, bucket.columns)
-        shares = torch.add(mask, scores, alpha=self._weights.scale).softmax(-1).flatten(1, 2)
-        return (shares.to(values.dtype) @ values).view(bucket.num_rows, heads * dim)
+            hidden, normed = operations.add_norm(hidden, addition, layer.norm_1)
+            attention = attend(layer.products["attn.c_attn"](normed), rows)
+            addition = layer.products["attn.c_proj"](attention)
+            hidden, normed = operations.add_norm(hidden, addition, layer.norm_2)
+            inner = weights.activation(layer.products["mlp.c_fc"](normed))
+            addition = layer.products["mlp.c_proj"](inner)
+        _, normed = operations.add_norm(hidden, addition, weights.last_norm)
+        self._logits[: bucket.num_rows] = weights.head(normed)
 
 
 class _StepInputs:

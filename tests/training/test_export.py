@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import tokenizers
 import torch
+from accelerate import PartialState
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
@@ -15,16 +16,11 @@ from tests.training.conftest import CODE
 from training.__main__ import app
 from training.checkpoint import load_checkpoint
 from training.corpus import load_held_out
+from training.demo_run import DemoRunOptions, demo_run
 from training.export import export
 from training.fim import FimIds
 from training.holes import code_lines, cut_line
-from training.labels import StageData
 from training.measure import complete_holes, measure_loss, prompt_ids
-from training.model import ModelShape
-from training.plan import TrainingPlan
-from training.pretrain import TrainingRun
-from training.recipe import STAGES
-from training.rows import load_or_make_rows
 from training.tokenizer import SPECIAL_TOKENS
 
 
@@ -36,14 +32,13 @@ def run_folder(
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("run")
     shutil.copytree(corpus, folder, dirs_exist_ok=True)
-    rows = load_or_make_rows(folder, tokenizer, 256, 1, STAGES[0])
-    shape = ModelShape(width=64, layers=2, positions=256, vocab_size=tokenizer.get_vocab_size())
-    run = TrainingRun(
-        shape, TrainingPlan(steps=2, rows_per_step=2, rows_per_batch=2), [StageData(rows, 2)]
+    options = DemoRunOptions(
+        folder, folder, width=64, layers=2, length=256, steps=2, rows_per_step=2, workers=0
     )
-    run.advance()
-    run.advance()
-    run.save(folder / "checkpoint.pt")
+    with demo_run(options, PartialState(cpu=True)) as run:
+        run.advance()
+        run.advance()
+        run.save(folder / "checkpoint.pt")
     return folder
 
 
@@ -157,14 +152,18 @@ def test_a_model_of_zeros_has_the_loss_of_a_uniform_guess(
     assert loss["nats_per_token"] == pytest.approx(float(guess), abs=1e-3)
 
 
-def test_the_commands_run_in_their_order(corpus: Path, tmp_path: Path) -> None:
+def test_the_commands_run_in_their_order(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, target = tmp_path / "run", tmp_path / "embedded"
     shutil.copytree(corpus, folder)
     folder_option = ["--folder", str(folder)]
     human_eval = tmp_path / "absent.jsonl.gz"
+    shape = ["--width", "64", "--layers", "2", "--length", "128"]
+    monkeypatch.setattr("os.nice", lambda increment: increment)
     for arguments in (
         ["tokenizer", *folder_option, "--vocab-size", "400"],
-        ["pretrain", *folder_option, "--steps", "2", "--length", "128", "--threads", "1"],
+        ["pretrain", *folder_option, "--steps", "2", "--threads", "1", *shape],
         [
             "evaluate",
             *folder_option,

@@ -15,6 +15,7 @@ from training.formats import (
     SpecialToken,
     commit_segments,
     crop_to_change,
+    encode_documents,
     encode_segments,
     header_segments,
     issue_segments,
@@ -150,3 +151,13 @@ def test_commits_are_read_from_a_git_history(tmp_path: Path) -> None:
         Commit("Change 1", "x = 1\n", "x = 2\n"),
     ]
     assert list(read_commits(tmp_path / "nothing")) == []
+
+
+def test_documents_are_encoded_in_one_call_as_they_are_alone(
+    tokenizer: tokenizers.Tokenizer,
+) -> None:
+    documents = [["größe 🚀", SpecialToken("<filename>"), "a.py"], [], ["x = 1\n"]]
+    alone = [encode_segments(document, tokenizer) for document in documents]
+    assert encode_documents(documents, tokenizer) == alone
+    broken = encode_documents([["half of a pair: \ud83d"]], tokenizer)
+    assert tokenizer.decode(broken[0]) == "half of a pair: ?"

@@ -11,7 +11,8 @@ from typer.testing import CliRunner, Result
 from engine.loading.adapter_store import adapters, fingerprint
 from lsp_server.cli.app import app
 from training.collect import CorpusDocument
-from training.repository import read_repository, sample_line_holes, split_repository
+from training.holes import sample_line_holes
+from training.repository import read_repository, split_repository
 from training.tune import Measurement, tune
 from training.tune_options import TuneOptions, estimate_memory_bytes
 

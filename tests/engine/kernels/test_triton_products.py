@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ PROGRAM = "tests.engine.kernels.triton_program"
 # Largest difference, as a share of the largest number. float32 sums are in another order. The other
 # results have 11 or 8 bits, the last of which the interpreter truncates instead of rounding.
 TOLERANCES = {"float32": 1e-6, "float16": 1e-3, "bfloat16": 1e-2}
+ROW_TOLERANCES = {"float32": 1e-4, "float16": 1e-3, "bfloat16": 1e-2}
+"""The same with activations in 16 bits."""
 
 
 @pytest.fixture(scope="module")
@@ -48,20 +51,28 @@ def test_results_are_close_to_plain_arithmetic(
     assert errors[f"{check} {bits} {dtype}"] < TOLERANCES[dtype]
 
 
-@pytest.mark.parametrize("capability", [80, 90])
-def test_the_kernels_can_be_compiled(
-    capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_products_of_one_row_are_close_to_plain_arithmetic(
+    errors: dict[str, float], bits: int, dtype: str
 ) -> None:
-    """The compiler is stricter than the interpreter, and a GPU has little shared memory."""
+    assert errors[f"row_error {bits} {dtype}"] < ROW_TOLERANCES[dtype]
+
+
+@pytest.fixture
+def compile_kernel(
+    capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """Return a function that compiles a kernel for GPUs of a capability."""
     triton: Any = pytest.importorskip("triton", reason="optional: needs Triton")
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from engine.kernels import triton_products as triton_products
-
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
 
-    def compile_kernel(function: Any, signature: dict[str, str], constants: dict[str, Any]) -> Any:
+    def compile_kernel(
+        function: Any, signature: dict[str, str], constants: dict[str, Any], **options: Any
+    ) -> Any:
         kinds = {name: signature.get(name, "constexpr") for name in function.arg_names}
         aligned_arguments = [
             index
@@ -70,7 +81,15 @@ def test_the_kernels_can_be_compiled(
         ]
         aligned = {(index,): [["tt.divisibility", 16]] for index in aligned_arguments}
         source = ASTSource(function, kinds, constants, aligned)
-        return triton.compile(source, target=GPUTarget("cuda", capability, 32))
+        return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+
+    return compile_kernel
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+def test_the_kernels_can_be_compiled(capability: int, compile_kernel: Callable[..., Any]) -> None:
+    """The compiler is stricter than the interpreter, and a GPU has little shared memory."""
+    from engine.kernels import triton_products as triton_products
 
     for bits, scale in ((8, "*fp32"), (4, "*bf16")):
         numbers = dict.fromkeys(("rows", "columns", "outputs", "words", "first"), "i32")
@@ -91,7 +110,42 @@ def test_the_kernels_can_be_compiled(
             assert compiled.metadata.shared <= 64 * 1024
             # Weights are prefetched, sixteen bytes at a time.
             assert "cp.async.cg.shared.global [" in compiled.asm["ptx"]
-            assert ("mma.sync" in compiled.asm["ptx"]) is (rows > 1)
+            assert "mma.sync" in compiled.asm["ptx"]
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("bits", [8, 4])
+def test_the_kernels_for_one_row_can_be_compiled(
+    bits: int, capability: int, compile_kernel: Callable[..., Any]
+) -> None:
+    from engine.kernels import triton_row_products as triton_row_products
+
+    is_early = capability >= 90
+    tensors = {"x_words": "*i32", "x_scales": "*fp32", "x_offsets": "*i32"}
+    numbers = dict.fromkeys(("columns", "plane", "outputs", "groups"), "i32")
+    compile_kernel(
+        triton_row_products.quantise_kernel,
+        {"x": "*bf16", **tensors, **numbers},
+        {"BITS": bits, "IS_EARLY": is_early},
+        num_warps=1,
+    )
+    scale = {"scales": "*fp32" if bits == 8 else "*bf16"}
+    groups, stages, warps = triton_row_products.TILES[bits]
+    lines = triton_row_products.FETCHED_LINES if is_early else 0
+    compiled = compile_kernel(
+        triton_row_products.row_kernel,
+        {**tensors, "numbers": "*i32", "bias": "*bf16", "y": "*bf16", **scale, **numbers},
+        {"BITS": bits, "HAS_BIAS": True, "GROUPS": groups, "STAGES": stages, "LINES": lines},
+        num_warps=warps,
+        launch_pdl=is_early,
+    )
+    ptx = compiled.asm["ptx"]
+    assert compiled.metadata.shared <= 80 * 1024
+    assert ("ld.global.v4" if stages == 1 else "cp.async.cg.shared.global [") in ptx
+    # Only the last sum exchanges values between threads.
+    assert compiled.asm["ttgir"].count("ttg.convert_layout") <= 1
+    assert "dp4a.u32.s32" in ptx
+    assert ("griddepcontrol.wait" in ptx) is is_early
 
 
 def test_without_triton_one_warning_is_logged(

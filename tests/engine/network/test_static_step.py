@@ -22,10 +22,10 @@ from benchmarks.stepped_scheduler import finish_preparing, new_cache
 from engine.kv_cache.cache import KVCache
 from engine.loading.load import load
 from engine.loading.model_size import GPU_LIBRARIES, bytes_for_steps
-from engine.network.batch import DECODE_ROWS, BatchEntry
+from engine.network.batch import DECODE_ROWS, BatchEntry, Bucket
 from engine.network.lean_forward import LeanForward
 from engine.network.model import LoadedModel
-from engine.network.static_step import Bucket, StaticStep, all_buckets
+from engine.network.static_step import StaticStep, all_buckets
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
 from tests.engine.network.static import SLOTS, WINDOW, StaticModel, with_static_steps

@@ -1,0 +1,110 @@
+"""A model with random weights that are created on the device and never written to disk.
+
+transformers' module and our network share the same memory: 15.5 billion weights in bfloat16 take
+31 GB, and one card must hold them together with their quantised copies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM
+
+from engine.api import EngineInfo
+from engine.kv_cache.arena import largest_arena
+from engine.kv_cache.cache import CacheShape
+from engine.kv_cache.pool import default_limit
+from engine.loading.catalog import EMBEDDED_DIR
+from engine.network.backend import Backend
+from engine.network.lean_forward import LeanForward
+from engine.network.model import LoadedModel
+from engine.network.quantised import Quantised
+from engine.network.weights import Dense, MakeTable, build_weights
+from engine.tokenizer import Tokenizer
+
+SHAPES = {
+    # Width, layers, heads, ids and positions of bigcode/tiny_starcoder_py, starcoderbase-1b and
+    # starcoder, and of a rehearsal on a CPU.
+    "15b": (6144, 40, 48, 49152, 8192),
+    "1b": (2048, 24, 16, 49152, 8192),
+    "164m": (768, 20, 12, 49152, 8192),
+    "tiny": (128, 2, 2, 9000, 1024),
+}
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+MAX_WINDOWS = 10
+"""Context windows in the arena: those of eight users, a chat and a spare one."""
+
+
+def random_module(shape: str) -> GPTBigCodeForCausalLM:
+    """Return transformers' module of a shape, with random bfloat16 weights on the device."""
+    width, layers, heads, vocab, positions = SHAPES[shape]
+    config = GPTBigCodeConfig(
+        vocab_size=vocab,
+        n_positions=positions,
+        n_embd=width,
+        n_layer=layers,
+        n_head=heads,
+        n_inner=4 * width,
+        multi_query=True,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    torch.manual_seed(0)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device(DEVICE):
+            return GPTBigCodeForCausalLM(config).eval()
+    finally:
+        torch.set_default_dtype(before)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceModel:
+    """Our network over the weights of a module."""
+
+    model: LoadedModel
+    weight_bytes: int
+    """Bytes that a decoded token reads: all weights but the position embeddings."""
+
+
+def device_model(module: GPTBigCodeForCausalLM, dtype: str) -> DeviceModel:
+    """Return our network over the module's weights, in `bfloat16`, `int8` or `int4`."""
+    tables: list[Dense | Quantised] = []
+    make: MakeTable = Dense
+    if dtype != "bfloat16":
+        make = partial(Quantised, bits=8 if dtype == "int8" else 4, backend=Backend())
+
+    def make_and_count(weight: Tensor, bias: Tensor | None) -> Any:
+        tables.append(make(weight, bias))  # type: ignore[arg-type]
+        return tables[-1]
+
+    config = module.config.to_dict()
+    weights = build_weights(
+        config, lambda name: module.get_parameter(name).detach(), make_and_count
+    )
+    devices = (weights.device,) * len(weights.layers)
+    shape = CacheShape(config["n_positions"], 1, weights.head_dim, devices, weights.dtype)
+    arena = largest_arena(shape, default_limit(shape, MAX_WINDOWS))
+    tokenizer = Tokenizer.from_file(EMBEDDED_DIR)
+    info = EngineInfo("random", "gpt_bigcode", shape.capacity, DEVICE, dtype, is_demo=False)
+    model = LoadedModel(
+        forward=LeanForward(weights, None, arena),
+        tokenizer=tokenizer,
+        info=info,
+        vocab_size=config["vocab_size"],
+        end_ids=frozenset(),
+        cache_shape=shape,
+        arena=arena,
+    )
+    return DeviceModel(model, sum(map(_bytes, tables)))
+
+
+def _bytes(table: Dense | Quantised) -> int:
+    if isinstance(table, Quantised):
+        return table.bytes
+    return table.weight.numel() * table.weight.itemsize

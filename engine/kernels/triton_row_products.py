@@ -1,0 +1,240 @@
+"""Products of 8-bit or 4-bit weights and one row of activations on a GPU, in Triton.
+
+The activations first get 16 bits, with one scale per 128 values. Their rounding error is far below
+that of bfloat16. The sum of a group of 32 columns is exact. Groups are scaled and added in float32.
+One `dp4a` instruction multiplies four columns by the high or the low bytes of the activations. So a
+4-bit weight costs less than one instruction, and the product is limited by memory.
+
+A GPU from Hopper (2022) on starts the product while it still quantises the activations. In the
+meantime, the product fetches its first weights into the second-level cache.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from triton import knobs
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+TILES = {8: (64, 1, 8), 4: (64, 1, 8)}
+"""By the number of bits: groups of columns that a program reads together, stages, and warps."""
+FETCHED_LINES = 128
+"""Cache lines of each program's weights that are fetched early."""
+
+_BLOCK = 16
+_PART = 128
+"""Columns with one scale of activations."""
+_IS_INTERPRETED = tl.constexpr(bool(knobs.runtime.interpret))
+"""Whether Triton's interpreter runs the kernels. It has no assembly."""
+_LOW, _HIGH = tl.constexpr(0x0F0F0F0F), tl.constexpr(-0x0F0F0F10)
+"""Masks of the low and the high four bits of each byte."""
+
+
+@triton.jit
+def _dp4a(weights, values, sums, IS_SIGNED: tl.constexpr):
+    """Return sums + the products of the four unsigned bytes of `weights` and those of `values`."""
+    if _IS_INTERPRETED:
+        for byte in tl.static_range(4):
+            value = (values >> (8 * byte)) & 255
+            if IS_SIGNED:
+                value = (value ^ 128) - 128
+            sums += ((weights >> (8 * byte)) & 255) * value
+        return sums
+    else:
+        return tl.inline_asm_elementwise(
+            "dp4a.u32.s32 $0, $1, $2, $3;" if IS_SIGNED else "dp4a.u32.u32 $0, $1, $2, $3;",
+            "=r,r,r,r",
+            [weights, values, sums],
+            dtype=tl.int32,
+            is_pure=True,
+            pack=1,
+        )
+
+
+@triton.jit
+def _add_products(weights, x_word, plane, is_group, high, low):
+    """Return the sums of products of high and of low bytes, with four columns added."""
+    high_bytes = tl.load(x_word, mask=is_group, other=0)[:, None]
+    low_bytes = tl.load(x_word + plane, mask=is_group, other=0)[:, None]
+    return _dp4a(weights, high_bytes, high, True), _dp4a(weights, low_bytes, low, False)
+
+
+@triton.jit
+def _fetch(start, lines, LINES: tl.constexpr):
+    """Start to read `LINES` lines of 128 bytes, at most `lines`, into the second-level cache."""
+    line = tl.minimum(tl.arange(0, LINES), lines - 1)
+    tl.inline_asm_elementwise(
+        "prefetch.global.L2 [$1]; mov.u32 $0, 0;",
+        "=r,l",
+        [(start + line * 32).to(tl.int64)],
+        dtype=tl.int32,
+        is_pure=False,
+        pack=1,
+    )
+
+
+@triton.jit(do_not_specialize=["columns", "plane"])
+def quantise_kernel(
+    x,
+    x_words,
+    x_scales,
+    x_offsets,
+    columns,
+    plane,
+    BITS: tl.constexpr,
+    IS_EARLY: tl.constexpr,
+):
+    """Quantise 128 values of x to 16 bits.
+
+    `x_words` (2, plane) contains the high bytes and the low bytes, four per word. `x_scales` has
+    one number per 128 columns. `x_offsets` has one per 32 columns: minus the offset of the weights
+    times the sum of the quantised values. With IS_EARLY, the next kernel may start.
+    """
+    if IS_EARLY:
+        gdc_launch_dependents()
+    part = tl.program_id(0)
+    word = tl.arange(0, 32)
+    byte = tl.arange(0, 4)
+    column = part * 128 + word[:, None] * 4 + byte[None, :]
+    value = tl.load(x + column, mask=column < columns, other=0.0).to(tl.float32)
+    # The largest number is 127 * 256 + 127, so its high byte is not more than 127.
+    scale = tl.maximum(tl.max(tl.max(tl.abs(value), 1), 0), 1e-30) / 32639
+    scaled = value / scale
+    number = tl.where(scaled < 0, scaled - 0.5, scaled + 0.5).to(tl.int32)
+    target = x_words + part * 32 + word
+    shift = (8 * byte)[None, :]
+    tl.store(target, tl.sum(((number >> 8) & 255) << shift, 1))
+    tl.store(target + plane, tl.sum((number & 255) << shift, 1))
+    tl.store(x_scales + part, scale)
+    sums = tl.sum(tl.reshape(tl.sum(number, 1), (4, 8)), 1)
+    tl.store(x_offsets + part * 4 + byte, -sums * 2 ** (BITS - 1))
+
+
+@triton.jit(do_not_specialize=["outputs", "groups", "plane"])
+def row_kernel(
+    x_words,
+    x_scales,
+    x_offsets,
+    numbers,
+    scales,
+    bias,
+    y,
+    outputs,
+    groups,
+    plane,
+    BITS: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    GROUPS: tl.constexpr,
+    STAGES: tl.constexpr,
+    LINES: tl.constexpr,
+):
+    """Compute 16 numbers of y (outputs) = Wx + bias, with one block of W.
+
+    `numbers` are 32-bit words (blocks, groups, BITS, 16), each with 32 / BITS columns. With LINES,
+    the kernel starts before x is complete, and first fetches that many lines of `numbers`.
+    """
+    lane = tl.arange(0, 16)
+    output = tl.program_id(0) * 16 + lane
+    block = tl.program_id(0).to(tl.int64)
+    start = numbers + block * groups * (BITS * 16)
+    if LINES > 0:
+        _fetch(start, groups * (BITS // 2), LINES)
+        gdc_wait()
+    sums = tl.zeros((GROUPS, 16), tl.float32)
+    for first in tl.range(0, groups, GROUPS, num_stages=STAGES):
+        group = first + tl.arange(0, GROUPS)
+        is_group = group < groups
+        high = tl.zeros((GROUPS, 16), tl.int32)
+        low, high_16, low_16 = high, high, high
+        for word in tl.static_range(BITS):
+            offset = ((group * BITS + word) * 16)[:, None] + lane[None, :]
+            packed = tl.load(start + offset, mask=is_group[:, None], other=0)
+            x_word = x_words + group * 8 + word * (8 // BITS)
+            if BITS == 8:
+                high, low = _add_products(packed, x_word, plane, is_group, high, low)
+            else:
+                high, low = _add_products(packed & _LOW, x_word, plane, is_group, high, low)
+                # The other four columns. Their weights and sums are 16 times as large.
+                high_16, low_16 = _add_products(
+                    packed & _HIGH, x_word + 1, plane, is_group, high_16, low_16
+                )
+        whole = high * 256 + low + ((high_16 * 256 + low_16) >> 4)
+        whole += tl.load(x_offsets + group, mask=is_group, other=0)[:, None]
+        scale = tl.load(x_scales + group // 4, mask=is_group, other=0.0)[:, None]
+        if BITS == 4:
+            offset = (block * groups + group)[:, None] * 16 + lane[None, :]
+            # As many neighbours per thread as of `packed`: then threads need not exchange values.
+            pointer = tl.max_contiguous(scales + offset, [1, 4])
+            scale *= tl.load(pointer, mask=is_group[:, None], other=0.0).to(tl.float32)
+        sums += whole.to(tl.float32) * scale
+    result = tl.sum(sums, 0)
+    if BITS == 8:
+        result *= tl.load(scales + output)
+    is_stored = output < outputs
+    if HAS_BIAS:
+        result += tl.load(bias + output, mask=is_stored, other=0.0).to(tl.float32)
+    tl.store(y + output, result.to(y.dtype.element_ty), mask=is_stored)
+
+
+def quantise(x: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return words (2, n), scales and offsets of activations `x` (1, in); see `quantise_kernel`."""
+    parts = triton.cdiv(x.numel(), _PART)
+    words = torch.empty(2, parts * _PART // 4, dtype=torch.int32, device=x.device)
+    scales = torch.empty(parts, dtype=torch.float32, device=x.device)
+    offsets = torch.empty(parts * 4, dtype=torch.int32, device=x.device)
+    quantise_kernel[(parts,)](
+        x.contiguous(),
+        words,
+        scales,
+        offsets,
+        x.numel(),
+        words.shape[1],
+        BITS=bits,
+        IS_EARLY=_can_start_early(x.device),
+        num_warps=1,
+    )
+    return words, scales, offsets
+
+
+def row_product(
+    x: Tensor, numbers: Tensor, scales: Tensor, bias: Tensor | None, outputs: int
+) -> Tensor:
+    """Return Wx + b for `x` (1, in): (1, outputs), of the type of `x`.
+
+    `numbers` and `scales` have the layout of `engine.network.quantised`.
+    """
+    bits = 8 if scales.ndim == 2 else 4
+    groups, stages, warps = TILES[bits]
+    is_early = _can_start_early(x.device)
+    words, x_scales, x_offsets = quantise(x, bits)
+    y = torch.empty(1, outputs, dtype=x.dtype, device=x.device)
+    row_kernel[(triton.cdiv(outputs, _BLOCK),)](
+        words,
+        x_scales,
+        x_offsets,
+        numbers.view(torch.int32),
+        scales,
+        scales if bias is None else bias,
+        y,
+        outputs,
+        numbers.shape[1] // bits,
+        words.shape[1],
+        BITS=bits,
+        HAS_BIAS=bias is not None,
+        GROUPS=groups,
+        STAGES=stages,
+        LINES=FETCHED_LINES if is_early else 0,
+        num_warps=warps,
+        launch_pdl=is_early,
+    )
+    return y
+
+
+@cache
+def _can_start_early(device: torch.device) -> bool:
+    """Return whether a kernel can start before the previous one is complete."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)

@@ -90,45 +90,37 @@ def random_matrix(bits: int, outputs: int, columns: int) -> Matrix:
 
 def variants(bits: int) -> list[Variant]:
     """Return all variants, in the order of their measurement."""
-    groups = [
-        (32, 1, 1, 4), (64, 1, 1, 8), (64, 1, 1, 4), (128, 1, 1, 16), (32, 2, 1, 8), (16, 1, 1, 2),
-        (64, 2, 1, 8), (32, 1, 2, 4), (32, 1, 3, 4), (64, 1, 2, 8), (64, 1, 3, 8), (16, 1, 4, 2),
-        (16, 2, 3, 4), (32, 1, 1, 2),
+    # Groups, stages and warps; lines fetched early.
+    rows_tiles = [
+        (64, 1, 8), (32, 1, 4), (128, 1, 16), (64, 1, 4), (32, 1, 2), (16, 1, 2), (16, 1, 1),
+        (64, 2, 8), (32, 2, 4), (32, 3, 4), (64, 3, 8), (16, 4, 2), (128, 2, 16), (16, 2, 2),
     ]  # fmt: skip
-    early = [
-        (32, 1, 1, 4, 64), (64, 1, 1, 8, 128), (64, 1, 3, 8, 64), (128, 1, 1, 16, 128),
-        (32, 1, 3, 4, 128), (32, 1, 1, 4, 16),
-    ]  # fmt: skip
-    words = [
-        (128, 1, 4, 4), (128, 1, 3, 8), (256, 1, 3, 8), (64, 2, 4, 4), (128, 2, 3, 8),
-        (64, 1, 4, 2), (256, 1, 1, 8), (512, 1, 1, 16),
-    ]  # fmt: skip
-    result = []
-    result += [Variant("group 8", tile) for tile in groups]
-    result += [Variant("group 8", tile) for tile in early]
-    both = (groups[0], groups[1], groups[10], *early)
-    result += [Variant("both 8", tile) for tile in both]
-    result += [Variant("both 16", tile) for tile in both[1:5]]
-    result += [Variant("group 16", tile) for tile in groups[:11]]
-    result += [Variant("dp4a", tile) for tile in words]
+    early = [(*tile, lines) for tile in rows_tiles[:11] for lines in (16, 128)]
+    result = [Variant("row", tile) for tile in rows_tiles]
+    result += [Variant("row", tile) for tile in early]
+    result += [Variant("row both", tile) for tile in (*rows_tiles[:2], *early)]
+    result += [Variant("group 8", (64, 1, 3, 8)), Variant("group 8", (32, 1, 1, 4))]
+    result += [Variant("dp4a", (128, 1, 4, 4)), Variant("dp4a", (256, 1, 3, 8))]
     for rows in (4, 8, 16):
         tiles = ((128, 2, 3, 4), (64, 2, 4, 4), (64, 4, 3, 4), (128, 1, 3, 4), (64, 1, 4, 2))
         result += [Variant("current", tile, rows) for tile in tiles]
         tiles = ((32, 1, 2, 4), (64, 1, 2, 8), (32, 1, 3, 4), (16, 1, 2, 2), (32, 2, 2, 8))
-        result += [Variant("rows", tile, rows) for tile in tiles[: 1 if rows == 16 else 5]]
+        result += [Variant("several", tile, rows) for tile in tiles[: 1 if rows == 16 else 5]]
     return result
 
 
 def run_of(variant: Variant, x: Tensor, matrix: Matrix) -> tuple[Callable[[], object], Tensor]:
     """Return a function that runs a variant, and its result, which the function writes.
 
-    Activations of the integer kernels are quantised here, not in the function, except for the
-    kernels "both".
+    Activations of the integer kernels are quantised here, not in the function, except for
+    the kernel "row both".
     """
     y = torch.full((variant.rows, matrix.outputs), float("nan"), dtype=x.dtype, device=_DEVICE)
     numbers, scales, tile = matrix.numbers, matrix.scales, variant.tile
     if variant.kernel == "current":
         return (lambda: _current(variant, x, matrix, y)), y
+    if variant.kernel.startswith("row"):
+        return _row_run(variant, x, matrix, y), y
     if variant.kernel == "dp4a":
         from benchmarks.gpu import dp4a_products
 
@@ -138,18 +130,28 @@ def run_of(variant: Variant, x: Tensor, matrix: Matrix) -> tuple[Callable[[], ob
     from benchmarks.gpu import group_products
 
     planes = 2 if variant.kernel.endswith("16") else 1
-    if variant.kernel.startswith("both"):
-        is_early = len(tile) > 4
-
-        def run() -> None:
-            quantised = group_products.quantise(x, matrix.bits, planes, early=is_early)
-            group_products.product(quantised, numbers, scales, y[0], tile)
-
-        return run, y
     quantised = group_products.quantise(x, matrix.bits, planes)
-    if variant.kernel == "rows":
+    if variant.kernel == "several":
         return (lambda: group_products.rows_product(quantised, numbers, scales, y, tile)), y
     return (lambda: group_products.product(quantised, numbers, scales, y[0], tile)), y
+
+
+def _row_run(variant: Variant, x: Tensor, matrix: Matrix, y: Tensor) -> Callable[[], object]:
+    from engine.kernels import triton_row_products
+
+    groups, stages, warps, *rest = variant.tile
+    lines = rest[0] if rest else 0
+    tile = groups, stages, warps
+    numbers, scales = matrix.numbers, matrix.scales
+    if variant.kernel == "row":
+        words = triton_row_products.quantise(x, matrix.bits)
+        return lambda: triton_row_products.multiply(words, numbers, scales, None, y, tile, lines)
+
+    def run() -> None:
+        words = triton_row_products.quantise(x, matrix.bits, is_early=lines > 0)
+        triton_row_products.multiply(words, numbers, scales, None, y, tile, lines)
+
+    return run
 
 
 def _current(variant: Variant, x: Tensor, matrix: Matrix, y: Tensor) -> None:
@@ -280,12 +282,11 @@ def measure_bfloat16(shape: tuple[int, int], copied: float) -> None:
 
 def measure_quantisation(columns: int) -> None:
     """Record the time to quantise one row of activations."""
-    from benchmarks.gpu import group_products
+    from engine.kernels import triton_row_products
 
     x = torch.randn(1, columns, device=_DEVICE, dtype=torch.bfloat16)
-    for planes in (1, 2):
-        us = microseconds([lambda p=planes: group_products.quantise(x, 4, p)] * 20)  # type: ignore[misc]
-        record("quantisation", columns=columns, planes=planes, us=round(us, 2))
+    us = microseconds([lambda: triton_row_products.quantise(x, 4)] * 20)
+    record("quantisation", columns=columns, us=round(us, 2))
 
 
 def _rehearse() -> None:
@@ -296,7 +297,7 @@ def _rehearse() -> None:
             continue
         matrix = random_matrix(bits, 96, 544)
         for variant in variants(bits):
-            if variant.kernel == "dp4a" or len(variant.tile) > 4:
+            if variant.kernel == "dp4a" or (variant.kernel[:3] == "row" and len(variant.tile) > 3):
                 continue  # without a replacement for the assembly
             x = torch.randn(variant.rows, matrix.columns)
             run, y = run_of(variant, x, matrix)

@@ -56,10 +56,11 @@ def _dp4a(weights, values, sums, IS_SIGNED: tl.constexpr):
 
 
 @triton.jit
-def _add_products(weights, x_word, plane, is_group, high, low):
+def _add_products(weights, x_word, is_group, high, low):
     """Return the sums of products of high and of low bytes, with four columns added."""
-    high_bytes = tl.load(x_word, mask=is_group, other=0)[:, None]
-    low_bytes = tl.load(x_word + plane, mask=is_group, other=0)[:, None]
+    bytes_of_x = tl.load(x_word, mask=is_group, other=0)
+    high_bytes = (bytes_of_x >> 32).to(tl.int32)[:, None]
+    low_bytes = bytes_of_x.to(tl.int32)[:, None]
     return _dp4a(weights, high_bytes, high, True), _dp4a(weights, low_bytes, low, False)
 
 
@@ -77,21 +78,34 @@ def _fetch(start, lines, LINES: tl.constexpr):
     )
 
 
-@triton.jit(do_not_specialize=["columns", "plane"])
+@triton.jit
+def _keep_order(value):
+    """Keep the compiler from moving loads that are above this to their first use below."""
+    if not _IS_INTERPRETED:
+        tl.inline_asm_elementwise(
+            "bar.warp.sync 0xffffffff; mov.u32 $0, $1;",
+            "=r,r",
+            [value],
+            dtype=tl.int32,
+            is_pure=False,
+            pack=1,
+        )
+
+
+@triton.jit(do_not_specialize=["columns"])
 def quantise_kernel(
     x,
     x_words,
     x_scales,
     x_offsets,
     columns,
-    plane,
     BITS: tl.constexpr,
     IS_EARLY: tl.constexpr,
 ):
     """Quantise 128 values of x to 16 bits.
 
-    `x_words` (2, plane) contains the high bytes and the low bytes, four per word. `x_scales` has
-    one number per 128 columns. `x_offsets` has one per 32 columns: minus the offset of the weights
+    `x_words` has 64 bits per 4 columns: four low bytes, then four high bytes. `x_scales` has one
+    number per 128 columns. `x_offsets` has one per 32 columns: minus the offset of the weights
     times the sum of the quantised values. With IS_EARLY, the next kernel may start.
     """
     if IS_EARLY:
@@ -105,16 +119,15 @@ def quantise_kernel(
     scale = tl.maximum(tl.max(tl.max(tl.abs(value), 1), 0), 1e-30) / 32639
     scaled = value / scale
     number = tl.where(scaled < 0, scaled - 0.5, scaled + 0.5).to(tl.int32)
-    target = x_words + part * 32 + word
-    shift = (8 * byte)[None, :]
-    tl.store(target, tl.sum(((number >> 8) & 255) << shift, 1))
-    tl.store(target + plane, tl.sum((number & 255) << shift, 1))
+    low = tl.sum((number & 255).to(tl.int64) << (8 * byte)[None, :], 1)
+    high = tl.sum(((number >> 8) & 255).to(tl.int64) << (8 * byte)[None, :], 1)
+    tl.store(x_words + part * 32 + word, low | (high << 32))
     tl.store(x_scales + part, scale)
     sums = tl.sum(tl.reshape(tl.sum(number, 1), (4, 8)), 1)
     tl.store(x_offsets + part * 4 + byte, -sums * 2 ** (BITS - 1))
 
 
-@triton.jit(do_not_specialize=["outputs", "groups", "plane"])
+@triton.jit(do_not_specialize=["outputs", "groups"])
 def row_kernel(
     x_words,
     x_scales,
@@ -125,7 +138,6 @@ def row_kernel(
     y,
     outputs,
     groups,
-    plane,
     BITS: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     GROUPS: tl.constexpr,
@@ -150,26 +162,35 @@ def row_kernel(
         is_group = group < groups
         high = tl.zeros((GROUPS, 16), tl.int32)
         low, high_16, low_16 = high, high, high
+        # All loads from memory start before the first product waits for one.
+        loaded = ()
         for word in tl.static_range(BITS):
             offset = ((group * BITS + word) * 16)[:, None] + lane[None, :]
             packed = tl.load(start + offset, mask=is_group[:, None], other=0)
-            x_word = x_words + group * 8 + word * (8 // BITS)
-            if BITS == 8:
-                high, low = _add_products(packed, x_word, plane, is_group, high, low)
-            else:
-                high, low = _add_products(packed & _LOW, x_word, plane, is_group, high, low)
-                # The other four columns. Their weights and sums are 16 times as large.
-                high_16, low_16 = _add_products(
-                    packed & _HIGH, x_word + 1, plane, is_group, high_16, low_16
-                )
-        whole = high * 256 + low + ((high_16 * 256 + low_16) >> 4)
-        whole += tl.load(x_offsets + group, mask=is_group, other=0)[:, None]
+            loaded += (packed,)  # type: ignore[assignment]
+        offsets = tl.load(x_offsets + group, mask=is_group, other=0)[:, None]
         scale = tl.load(x_scales + group // 4, mask=is_group, other=0.0)[:, None]
         if BITS == 4:
             offset = (block * groups + group)[:, None] * 16 + lane[None, :]
-            # As many neighbours per thread as of `packed`: then threads need not exchange values.
+            # As many neighbours per thread as of weights: then threads need not exchange values.
             pointer = tl.max_contiguous(scales + offset, [1, 4])
-            scale *= tl.load(pointer, mask=is_group[:, None], other=0.0).to(tl.float32)
+            weight_scale = tl.load(pointer, mask=is_group[:, None], other=0.0)
+        if STAGES == 1:
+            _keep_order(first)
+        for word in tl.static_range(BITS):
+            packed = loaded[word]
+            x_word = x_words + group * 8 + word * (8 // BITS)
+            if BITS == 8:
+                high, low = _add_products(packed, x_word, is_group, high, low)
+            else:
+                high, low = _add_products(packed & _LOW, x_word, is_group, high, low)
+                # The other four columns. Their weights and sums are 16 times as large.
+                high_16, low_16 = _add_products(
+                    packed & _HIGH, x_word + 1, is_group, high_16, low_16
+                )
+        whole = high * 256 + low + ((high_16 * 256 + low_16) >> 4) + offsets
+        if BITS == 4:
+            scale *= weight_scale.to(tl.float32)
         sums += whole.to(tl.float32) * scale
     result = tl.sum(sums, 0)
     if BITS == 8:
@@ -180,10 +201,13 @@ def row_kernel(
     tl.store(y + output, result.to(y.dtype.element_ty), mask=is_stored)
 
 
-def quantise(x: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return words (2, n), scales and offsets of activations `x` (1, in); see `quantise_kernel`."""
+def quantise(x: Tensor, bits: int, *, is_early: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """Return words, scales and offsets of activations `x` (1, in); see `quantise_kernel`.
+
+    With `is_early`, the next kernel may start before the result is complete.
+    """
     parts = triton.cdiv(x.numel(), _PART)
-    words = torch.empty(2, parts * _PART // 4, dtype=torch.int32, device=x.device)
+    words = torch.empty(parts * _PART // 4, dtype=torch.int64, device=x.device)
     scales = torch.empty(parts, dtype=torch.float32, device=x.device)
     offsets = torch.empty(parts * 4, dtype=torch.int32, device=x.device)
     quantise_kernel[(parts,)](
@@ -192,12 +216,45 @@ def quantise(x: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
         scales,
         offsets,
         x.numel(),
-        words.shape[1],
         BITS=bits,
-        IS_EARLY=_can_start_early(x.device),
+        IS_EARLY=is_early,
         num_warps=1,
     )
     return words, scales, offsets
+
+
+def multiply(
+    x: tuple[Tensor, Tensor, Tensor],
+    numbers: Tensor,
+    scales: Tensor,
+    bias: Tensor | None,
+    y: Tensor,
+    tile: tuple[int, int, int],
+    lines: int,
+) -> None:
+    """Write Wx + b to `y` (1, outputs), with `x` from `quantise` and a tile like `TILES`.
+
+    With `lines`, start early and fetch that many cache lines first.
+    """
+    groups, stages, warps = tile
+    bits = 8 if scales.ndim == 2 else 4
+    outputs = y.numel()
+    row_kernel[(triton.cdiv(outputs, _BLOCK),)](
+        *x,
+        numbers.view(torch.int32),
+        scales,
+        scales if bias is None else bias,
+        y,
+        outputs,
+        numbers.shape[1] // bits,
+        BITS=bits,
+        HAS_BIAS=bias is not None,
+        GROUPS=groups,
+        STAGES=stages,
+        LINES=lines,
+        num_warps=warps,
+        launch_pdl=lines > 0,
+    )
 
 
 def row_product(
@@ -208,29 +265,10 @@ def row_product(
     `numbers` and `scales` have the layout of `engine.network.quantised`.
     """
     bits = 8 if scales.ndim == 2 else 4
-    groups, stages, warps = TILES[bits]
-    is_early = _can_start_early(x.device)
-    words, x_scales, x_offsets = quantise(x, bits)
+    lines = FETCHED_LINES if _can_start_early(x.device) else 0
+    quantised = quantise(x, bits, is_early=lines > 0)
     y = torch.empty(1, outputs, dtype=x.dtype, device=x.device)
-    row_kernel[(triton.cdiv(outputs, _BLOCK),)](
-        words,
-        x_scales,
-        x_offsets,
-        numbers.view(torch.int32),
-        scales,
-        scales if bias is None else bias,
-        y,
-        outputs,
-        numbers.shape[1] // bits,
-        words.shape[1],
-        BITS=bits,
-        HAS_BIAS=bias is not None,
-        GROUPS=groups,
-        STAGES=stages,
-        LINES=FETCHED_LINES if is_early else 0,
-        num_warps=warps,
-        launch_pdl=is_early,
-    )
+    multiply(quantised, numbers, scales, bias, y, TILES[bits], lines)
     return y
 
 

@@ -121,8 +121,8 @@ def test_the_kernels_for_one_row_can_be_compiled(
     from engine.kernels import triton_row_products as triton_row_products
 
     is_early = capability >= 90
-    tensors = {"x_words": "*i32", "x_scales": "*fp32", "x_offsets": "*i32"}
-    numbers = dict.fromkeys(("columns", "plane", "outputs", "groups"), "i32")
+    tensors = {"x_words": "*i64", "x_scales": "*fp32", "x_offsets": "*i32"}
+    numbers = dict.fromkeys(("columns", "outputs", "groups"), "i32")
     compile_kernel(
         triton_row_products.quantise_kernel,
         {"x": "*bf16", **tensors, **numbers},

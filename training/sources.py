@@ -130,7 +130,7 @@ def _download_debian(folder: Path, say: Callable[[str], None]) -> None:
         if not _unpack_debian(archives, folder / "tree", pin)
     ]
     if missing:
-        say(f"could not be downloaded, skipped: {', '.join(missing)}")
+        say(f"could not be downloaded, skipped (has apt deb-src entries?): {', '.join(missing)}")
 
 
 def _unpack_debian(archives: Path, trees: Path, pin: str) -> bool:
@@ -150,8 +150,15 @@ def _unpack_debian(archives: Path, trees: Path, pin: str) -> bool:
     if is_source:
         patterns = [f"*{suffix}" for suffix in LANGUAGES]
         options = ["--strip-components=1", "--wildcards", *patterns]
-        files = (file for file in archives.glob(f"{name}_*.orig.tar.*") if file.suffix != ".asc")
-        return any(_unpack(file, target, options) for file in files)
+        # Vendored packages may be copies of held-out projects.
+        skipped = (".asc", "vendor")
+        files = [
+            file
+            for file in sorted(archives.glob(f"{name}_*.orig*.tar.*"))
+            if not any(word in file.name for word in skipped)
+        ]
+        unpacked = [_unpack(file, target, options) for file in files]
+        return any(unpacked)
     for file in archives.glob(f"{name}_*.deb"):
         target.mkdir(parents=True)
         process = subprocess.run(["dpkg", "-x", file, target], capture_output=True, check=False)

@@ -16,7 +16,9 @@ from training.tokenizer import encode, train_tokenizer
 _SAMPLE_STRIDE = 8
 """Stride of the sample: a tokenizer is trained on an eighth of the documents."""
 
-_MAX_TOKENS_PER_LANGUAGE = 300_000
+_MAX_TOKENS_PER_LANGUAGE = 1_000_000
+_MAX_CHARACTERS_PER_FILE = 10_000
+"""Maximum characters of a file that are measured, so that no table of numbers dominates."""
 
 
 def sample_texts(folder: Path) -> Iterator[str]:
@@ -55,6 +57,7 @@ def characters_per_token(folder: Path, tokenizer: tokenizers.Tokenizer) -> dict[
     for document in load_train(folder):
         language = document.language
         if _number(document) and tokens.get(language, 0) < _MAX_TOKENS_PER_LANGUAGE:
-            characters[language] = characters.get(language, 0) + len(document.text)
-            tokens[language] = tokens.get(language, 0) + len(encode(tokenizer, document.text))
+            text = document.text[:_MAX_CHARACTERS_PER_FILE]
+            characters[language] = characters.get(language, 0) + len(text)
+            tokens[language] = tokens.get(language, 0) + len(encode(tokenizer, text))
     return {name: round(characters[name] / tokens[name], 2) for name in sorted(tokens)}

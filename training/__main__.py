@@ -64,6 +64,21 @@ def pack(folder: options.Folder = options.DEFAULT_FOLDER) -> None:
 
 
 @app.command()
+def sample(
+    target: options.SampleTarget,
+    folder: options.Folder = options.DEFAULT_FOLDER,
+    characters: options.Characters = 40_000_000,
+    python_share: options.PythonShare = 0.6,
+    seed: options.Seed = 0,
+) -> None:
+    """Write a sample of the corpus with another share of Python, for a short run."""
+    from training.sample import write_sample
+
+    sizes = write_sample(folder, target, characters, python_share, seed)
+    typer.echo(f"characters: {sizes}")
+
+
+@app.command()
 def tokenizer(
     folder: options.Folder = options.DEFAULT_FOLDER, vocab_size: options.VocabSize = 12288
 ) -> None:
@@ -89,6 +104,7 @@ def pretrain(
     muon: options.MuonRate = 0.02,
     adam: options.AdamRate = 3e-3,
     fim_rate: options.FimRate = None,
+    initial: options.Initial = None,
     cpu: options.Cpu = False,
     seed: options.Seed = 0,
     threads: options.Threads = options.DEFAULT_THREADS,
@@ -115,6 +131,7 @@ def pretrain(
         LearningRates(muon, adam),
         fim_rate,
         seed,
+        initial,
     )
     run(settings, STARTED_AT, is_cpu=cpu, threads=threads, say=typer.echo)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
+from training.checkpoint import load_checkpoint
 from training.labels import LabelWeights, RoleTokens
 from training.model import ModelShape
 from training.plan import LearningRates, TrainingPlan
@@ -44,6 +45,9 @@ class DemoRunOptions:
     fim_rate: float | None = None
     """Share of pieces with a hole; None is the recipe's."""
     seed: int = 0
+    initial: Path | None = None
+    """Checkpoint of another run with the same shape and tokenizer, whose weights this run starts
+    from; its optimisers start anew."""
 
 
 @contextmanager
@@ -77,6 +81,9 @@ def demo_run(
     # The workers start before the device is used.
     source = ChunkWorkers(settings, options.folder / f"chunks{number}", num_workers, say)
     try:
-        yield TrainingRun(shape, plan, source, weights, state)
+        run = TrainingRun(shape, plan, source, weights, state)
+        if options.initial:
+            run.model.load_state_dict(load_checkpoint(options.initial).model.state_dict())
+        yield run
     finally:
         source.close()

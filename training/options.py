@@ -113,3 +113,12 @@ def parse_shape(text: str) -> tuple[int, int]:
     if len(parts) != 2 or not all(part.isdigit() for part in parts):
         raise typer.BadParameter(f"{text} is not a shape. Write width and layers, as in 512x8.")
     return int(parts[0]), int(parts[1])
+
+
+Initial = Annotated[
+    Path | None,
+    typer.Option("--initial", help="Checkpoint of another run, whose weights are the start."),
+]
+SampleTarget = Annotated[Path, typer.Argument(help="Folder for the sample.")]
+Characters = Annotated[int, typer.Option(min=1, help="Characters of the sample.")]
+PythonShare = Annotated[float, typer.Option(min=0, max=1, help="Share of Python in the sample.")]

@@ -36,6 +36,7 @@ def collect(
     benchmark: options.Benchmarks = None,
     history: options.Histories = None,
     seed: options.Seed = 0,
+    processes: options.Processes = options.DEFAULT_PROCESSES,
 ) -> None:
     """Read permissively licensed source, filter it, hold out projects, mine dialogues."""
     from training.prepare import write_corpus
@@ -47,6 +48,7 @@ def collect(
         downloads=downloads if downloads.exists() else None,
         benchmarks=benchmark or (),
         histories=history or (Path(),),
+        num_workers=processes,
     )
     typer.echo(f"documents: {report['documents']}")
     typer.echo(f"dialogues: {report['dialogues']}")
@@ -78,7 +80,7 @@ def sample(
 
 @app.command()
 def tokenizer(
-    folder: options.Folder = options.DEFAULT_FOLDER, vocab_size: options.VocabSize = 8192
+    folder: options.Folder = options.DEFAULT_FOLDER, vocab_size: options.VocabSize = 12288
 ) -> None:
     """Train the tokenizer on the corpus."""
     from training.prepare import write_tokenizer
@@ -301,10 +303,11 @@ def throughput(
 def vocabulary(folder: options.Folder = options.DEFAULT_FOLDER, size: options.Sizes = None) -> None:
     """Train tokenizers of several sizes and print the characters per token of each."""
     from training.tokenizer import load_tokenizer
-    from training.vocabulary import characters_per_token, train_sample_tokenizer
+    from training.vocabulary import characters_per_token, train_sample_tokenizers
 
-    for num_ids in size or [4096, 8192, 16384]:
-        means = characters_per_token(folder, train_sample_tokenizer(folder, num_ids))
+    trained = train_sample_tokenizers(folder, size or [8192, 12288, 16384])
+    for num_ids, encoder in trained.items():
+        means = characters_per_token(folder, encoder)
         typer.echo(f"{num_ids} ids: {means} characters per token")
     if (folder / "tokenizer.json").exists():
         means = characters_per_token(folder, load_tokenizer(folder / "tokenizer.json"))

@@ -17,7 +17,6 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from itertools import chain
 from pathlib import Path
 
 LISTS = Path(__file__).parent / "lists"
@@ -77,7 +76,7 @@ LANGUAGES = {
 _CPP_HEADER = re.compile(r"^\s*(class|namespace|template|using|constexpr|public:)\b", re.MULTILINE)
 """Pattern of a C++ header: C has none of these keywords."""
 
-_DEBIAN_ROOTS = ("usr/share/gocode/src", "usr/share/cargo/registry", "usr/share/go-*/src")
+_DEBIAN_ROOTS = ("usr/share/gocode/src", "usr/share/cargo/registry")
 """Folders within a Debian package that contain the source code."""
 
 _SKIPPED_PARTS = frozenset(
@@ -175,23 +174,32 @@ def is_permissive(licence: str) -> bool:
     return bool(PERMISSIVE.search(licence)) and not RESTRICTIVE.search(licence)
 
 
-def find_projects(downloads: Path | None = None) -> Iterator[SourceProject]:
+def find_projects(
+    downloads: Path | None = None, *, has_installed: bool = True
+) -> Iterator[SourceProject]:
     """Yield every project with a permissive licence; of several with one name the first.
 
-    `downloads` is the folder that `training.sources.download` filled. The standard library and the
-    packages of the running environment are always read.
+    `downloads` is the folder that `training.sources.download` filled. With `has_installed`, the
+    standard library and the packages of the running environment are read too.
     """
     seen = set[str]()
-    python = (downloads / "python").glob("*") if downloads else ()
-    others: Iterable[SourceProject] = ()
-    if downloads:
-        node = [downloads / "node" / "node_modules", downloads / "npm" / "x"]
-        others = chain(*map(_node_packages, node), _debian_packages(downloads / "debian" / "tree"))
-    projects = chain([_standard_library()], _python_packages([*map(str, python)] or None))
-    for project in chain(projects, _python_packages(None), others):
+    for project in _all_projects(downloads, has_installed):
         if project.name not in seen and is_permissive(project.licence) and project.files:
             seen.add(project.name)
             yield project
+
+
+def _all_projects(downloads: Path | None, has_installed: bool) -> Iterator[SourceProject]:
+    if has_installed:
+        yield _standard_library()
+    if downloads and (python := [str(folder) for folder in (downloads / "python").glob("*")]):
+        yield from _python_packages(python)
+    if has_installed:
+        yield from _python_packages(None)
+    if downloads:
+        yield from _node_packages(downloads / "node" / "node_modules")
+        yield from _node_packages(downloads / "npm" / "x")
+        yield from _debian_packages(downloads / "debian" / "tree")
 
 
 def _standard_library() -> SourceProject:

@@ -118,8 +118,12 @@ class Deduplicator:
         self._digests: set[bytes] = set()
         self._near = MinHashLSH(threshold=_SIMILARITY_THRESHOLD, num_perm=_PERMUTATIONS)
 
-    def add(self, sketch: Sketch) -> str | None:
+    def add(self, text: str) -> str | None:
         """Add a text; return the kind of duplicate that it is, None if it is new."""
+        return self.add_sketch(Sketch.of(text))
+
+    def add_sketch(self, sketch: Sketch) -> str | None:
+        """Add the sketch of a text, as `add` does with the text."""
         if sketch.digest in self._digests:
             return "exact duplicate"
         self._digests.add(sketch.digest)
@@ -155,7 +159,7 @@ def drop_duplicates(
     for examined in documents:
         reason = examined.reason
         if examined.sketch:
-            reason = deduplicator.add(examined.sketch)
+            reason = deduplicator.add_sketch(examined.sketch)
         counts[reason or "kept"] = counts.get(reason or "kept", 0) + 1
         if reason is None:
             yield examined.document

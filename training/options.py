@@ -11,6 +11,7 @@ import typer
 _HUMAN_EVAL = "HumanEval-SingleLineInfilling.jsonl.gz"
 
 DEFAULT_FOLDER = Path("runs/demo")
+DEFAULT_PROCESSES = os.cpu_count() or 1
 DEFAULT_THREADS = max(1, (os.cpu_count() or 2) - 1)
 
 Folder = Annotated[Path, typer.Option(help="Folder for all files of a run.")]
@@ -63,6 +64,7 @@ CheckpointSeconds = Annotated[float, typer.Option(help="Seconds between checkpoi
 Evaluated = Annotated[
     int, typer.Option("--evaluate", min=0, help="Lines to complete at the end; 0: no evaluation.")
 ]
+Processes = Annotated[int, typer.Option(help="Processes that read and filter files.", min=1)]
 Count = Annotated[int, typer.Option(help="Lines to complete.", min=8)]
 Threads = Annotated[int, typer.Option(help="CPU threads.", min=1)]
 Benchmarks = Annotated[

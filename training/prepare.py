@@ -21,9 +21,9 @@ from training.dialogues import MinedDialogue
 from training.filters import MAX_CHARACTERS, Deduplicator, drop_duplicates
 from training.formats import NotebookCell, parse_notebook
 from training.history import read_commits
+from training.mining import Workers, examine_file, mine, mine_tests, open_workers
 from training.tokenizer import add_chat_tokens, load_tokenizer, train_tokenizer
 from training.vocabulary import sample_texts
-from training.workers import Workers, examine_file, mine, mine_tests, open_workers
 
 CHARACTERS_PER_PROJECT = 5_000_000
 """Maximum characters of one project, so that none dominates its language.

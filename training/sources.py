@@ -3,8 +3,8 @@
 The lists are pinned, so every machine gets the same packages. pip installs each Python package into
 its own folder without dependencies. npm installs packages with their dependencies, which are source
 code too, and packs further packages that contain the TypeScript or JavaScript they are built from.
-apt downloads packages of Debian with Go and Rust, and source packages with Java, C and C++. These are
-only unpacked. No code of a package is run.
+apt downloads packages of Debian with Go and Rust, and source packages with Java, C and C++, which
+are only unpacked. No code of a package is run.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _download_debian(folder: Path, say: Callable[[str], None]) -> None:
         if not _unpack_debian(archives, folder / "tree", pin)
     ]
     if missing:
-        say(f"could not be downloaded, skipped: {', '.join(missing)}")
+        say(f"could not be downloaded, skipped (has apt deb-src entries?): {', '.join(missing)}")
 
 
 def _unpack_debian(archives: Path, trees: Path, pin: str) -> bool:
@@ -150,8 +150,15 @@ def _unpack_debian(archives: Path, trees: Path, pin: str) -> bool:
     if is_source:
         patterns = [f"*{suffix}" for suffix in LANGUAGES]
         options = ["--strip-components=1", "--wildcards", *patterns]
-        files = [file for file in archives.glob(f"{name}_*.orig.tar.*") if file.suffix != ".asc"]
-        return all([_unpack(file, target, options) for file in files]) and bool(files)
+        # Vendored packages may be copies of held-out projects.
+        skipped = (".asc", "vendor")
+        files = [
+            file
+            for file in sorted(archives.glob(f"{name}_*.orig*.tar.*"))
+            if not any(word in file.name for word in skipped)
+        ]
+        unpacked = [_unpack(file, target, options) for file in files]
+        return any(unpacked)
     for file in archives.glob(f"{name}_*.deb"):
         target.mkdir(parents=True)
         process = subprocess.run(["dpkg", "-x", file, target], capture_output=True, check=False)
@@ -164,7 +171,7 @@ def _unpack(archive: Path, target: Path, options: list[str]) -> bool:
     if not archive.exists():
         return False
     target.mkdir(parents=True, exist_ok=True)
-    command = ["tar", "-x", "-f", archive, "-C", target, "--no-same-owner", *options]
+    command = ["tar", "-x", "-f", str(archive), "-C", str(target), "--no-same-owner", *options]
     # A pattern of a language that the archive does not contain makes tar fail.
     process = subprocess.run(command, capture_output=True, check=False)
     return process.returncode == 0 or any(target.iterdir())

@@ -1,13 +1,25 @@
 """Projects are chosen by licence; each file is read once, and tests are left out."""
 
 import json
+import random
 from pathlib import Path
 
+import pytest
+
 from tests.training.conftest import CODE
-from training.collect import CorpusDocument, find_projects, read_documents
+from training.collect import (
+    HELD_OUT,
+    LANGUAGES,
+    LISTS,
+    CorpusDocument,
+    debian_licences,
+    find_projects,
+    is_permissive,
+    read_documents,
+)
 from training.corpus import load_dialogues, load_held_out, load_train
 from training.decontaminate import read_benchmark_texts
-from training.prepare import write_corpus
+from training.prepare import SHARES, read_limits, write_corpus
 
 
 def package(folder: Path, name: str, licence: str, files: dict[str, str]) -> None:
@@ -41,7 +53,9 @@ def downloads(folder: Path) -> Path:
 
 
 def test_only_permissively_licensed_projects_are_read(tmp_path: Path) -> None:
-    projects = {project.name: project for project in find_projects(downloads(tmp_path))}
+    projects = {
+        project.name: project for project in find_projects(downloads(tmp_path), has_installed=False)
+    }
     assert "owned" not in projects
     free, lib = projects["free"], projects["@scope/lib"]
     assert [d.path for d in read_documents(free)] == ["free/a.py"]
@@ -54,7 +68,7 @@ def test_the_corpus_holds_out_projects_and_counts_outcomes(tmp_path: Path, monke
     here = downloads(tmp_path / "downloads")
     monkeypatch.setattr(
         "training.prepare.find_projects",
-        lambda _: [p for p in find_projects(here) if p.root.is_relative_to(here)],
+        lambda _: list(find_projects(here, has_installed=False)),
     )
     benchmark = tmp_path / "b.jsonl"
     benchmark.write_text(json.dumps({"text": "never seen anywhere " * 5}) + "\n")
@@ -68,3 +82,98 @@ def test_the_corpus_holds_out_projects_and_counts_outcomes(tmp_path: Path, monke
     assert report["documents"]["near duplicate"] == 1
     assert report["projects"]["click"]["held_out"] is True
     assert list(load_dialogues(tmp_path / "out")) == []
+
+
+def test_packages_of_npm_and_debian_are_projects(tmp_path: Path) -> None:
+    here = downloads(tmp_path)
+    packed = here / "npm" / "x" / "zod-4.0.0"
+    (packed / "src").mkdir(parents=True)
+    (packed / "package.json").write_text(json.dumps({"name": "zod", "license": "MIT"}))
+    (packed / "src" / "a.ts").write_text("export {};\n")
+    name = "golang-github-spf13-cobra-dev"
+    go = here / "debian" / "tree" / name / "usr/share/gocode/src/github.com/spf13/cobra"
+    go.mkdir(parents=True)
+    (go / "command.go").write_text("package cobra\n")
+    (go / "command_test.go").write_text("package cobra\n")
+    unlisted = here / "debian" / "tree" / "unlisted"
+    unlisted.mkdir()
+    (unlisted / "a.java").write_text("class A {}\n")
+    projects = {project.name: project for project in find_projects(here, has_installed=False)}
+    assert [d.path for d in read_documents(projects["zod"])] == ["package.json", "src/a.ts"]
+    (command,) = read_documents(projects[name])
+    assert command.path == "github.com/spf13/cobra/command.go"
+    assert "unlisted" not in projects
+    assert {"zod", name} <= HELD_OUT
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "language"),
+    [
+        ("a/B.java", "class B {}", "java"),
+        ("a.cc", "", "cpp"),
+        ("a.hpp", "", "cpp"),
+        ("a.h", "#pragma once\nint add(int a, int b);\n", "c"),
+        ("a.h", "#pragma once\nnamespace a {\n  int add(int a, int b);\n}\n", "cpp"),
+        ("a.sql", "", "sql"),
+        ("a.bash", "", "shell"),
+        ("a.jsx", "", "javascript"),
+    ],
+)
+def test_a_document_has_a_language(path: str, text: str, language: str) -> None:
+    assert CorpusDocument("p", path, text).language == language
+
+
+def test_every_language_except_python_has_a_share() -> None:
+    assert set(LANGUAGES.values()) == {*SHARES, "python"}
+
+
+def test_every_listed_package_has_a_permissive_licence_and_every_name_is_known() -> None:
+    licences = debian_licences()
+    assert [name for name, licence in licences.items() if not is_permissive(licence)] == []
+    node = json.loads((LISTS / "package.json").read_text())["dependencies"]
+    pins = [pin.rpartition("@")[0] for pin in (LISTS / "npm.txt").read_text().split()]
+    python = [pin.split("==")[0] for pin in (LISTS / "python.txt").read_text().split()]
+    installed = {"torch", "click", "jinja2", "networkx", "starlette", "cachetools", "httpx2"}
+    assert read_limits().keys() | HELD_OUT <= {*licences, *node, *pins, *python, *installed}
+
+
+def test_the_number_of_processes_does_not_change_the_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = downloads(tmp_path / "downloads")
+    for number in range(4):
+        package(here, f"free{number}", "MIT", {f"a/{i}.py": source(number, i) for i in range(5)})
+    projects = list(find_projects(here, has_installed=False))
+    monkeypatch.setattr("training.prepare.find_projects", lambda _: projects)
+    for num_workers in (1, 2):
+        write_corpus(tmp_path / str(num_workers), 0, downloads=here, num_workers=num_workers)
+    names = ["train.jsonl", "held_out.jsonl", "dialogues.jsonl", "notebooks.jsonl", "corpus.json"]
+    for name in names:
+        text = (tmp_path / "1" / name).read_text()
+        assert text
+        assert text == (tmp_path / "2" / name).read_text()
+
+
+def test_a_project_has_a_maximum_of_characters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = downloads(tmp_path / "downloads")
+    for name in ("large", "small"):
+        package(here, name, "MIT", {f"a/{i}.py": source(name, i) for i in range(9)})
+    projects = list(find_projects(here, has_installed=False))
+    monkeypatch.setattr("training.prepare.find_projects", lambda _: projects)
+    monkeypatch.setattr("training.prepare.read_limits", lambda: {"large": 3000})
+    monkeypatch.setattr("training.prepare.CHARACTERS_PER_PROJECT", 1500)
+    report = write_corpus(tmp_path / "out", 0, downloads=here)["projects"]
+    assert 0 < report["small"]["characters"] <= 1500 < report["large"]["characters"] <= 3000
+
+
+def source(*seed: object) -> str:
+    rng = random.Random(f"{seed}")
+    names = [f"name{rng.randrange(9999)}" for _ in range(20)]
+    body = "".join(f"    {name} = {rng.choice(names)}(value)\n" for name in names)
+    example = f">>> {names[0]}(1)\n    7"
+    return (
+        f'def {names[0]}(value):\n    """Return {" ".join(names[:9])}.\n\n    {example}\n    """\n'
+        f"{body}    return value\n"
+    )

@@ -7,7 +7,7 @@ import pytest
 from tests.training.conftest import CODE
 from training.collect import CorpusDocument, is_permissive
 from training.decontaminate import BenchmarkTexts
-from training.filters import Deduplicator, filter_documents, reason_to_drop
+from training.filters import Deduplicator, drop_duplicates, examine, reason_to_drop
 
 
 def document(text: str) -> CorpusDocument:
@@ -64,7 +64,8 @@ def test_different_files_are_all_kept() -> None:
 def test_every_outcome_is_counted() -> None:
     counts: dict[str, int] = {}
     documents = [document(CODE), document(CODE), document("x")]
-    kept = list(filter_documents(documents, Deduplicator(), BenchmarkTexts([]), counts))
+    examined = [examine(document, BenchmarkTexts([])) for document in documents]
+    kept = list(drop_duplicates(examined, Deduplicator(), counts))
     assert [d.text for d in kept] == [CODE]
     assert counts == {"kept": 1, "exact duplicate": 1, "size": 1}
 

@@ -13,6 +13,7 @@ from accelerate import PartialState
 from training.checkpoint import load_checkpoint
 from training.labels import LabelWeights, RoleTokens
 from training.model import ModelShape
+from training.pack import check_pack
 from training.plan import LearningRates, TrainingPlan
 from training.pretrain import TrainingRun
 from training.recipe import STEPS, stages_with
@@ -54,7 +55,11 @@ class DemoRunOptions:
 def demo_run(
     options: DemoRunOptions, state: PartialState, say: Callable[[str], None] = print
 ) -> Iterator[TrainingRun]:
-    """Yield the run for a corpus; worker processes make its sequences until the block ends."""
+    """Yield the run for a corpus; worker processes make its sequences until the block ends.
+
+    Raises ValueError if the corpus is a pack that is not complete.
+    """
+    check_pack(options.corpus)
     stages = stages_with(options.fim_rate)
     tokenizer = load_tokenizer(options.corpus / "tokenizer.json")
     tokens = RoleTokens.from_tokenizer(tokenizer)

@@ -13,7 +13,7 @@ WITH_NODE := PATH="$(CURDIR)/.editors/node/node_modules/.bin:$$PATH"
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-editors check lint lint-lua lint-vscode lint-workflows \
-	format format-lua bench lock clean
+	format format-lua bench rehearse-gpu lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ format: $(VENV)/.dev ## format the Python code with ruff and apply its safe fixe
 
 format-lua: .editors/stylua/node_modules ## format the Lua code with StyLua
 	@$(STYLUA) write $(LUA)
+
+rehearse-gpu: $(VENV)/.dev ## run the GPU kit on the CPU, with small shapes (two minutes)
+	@OUT=$(VENV)/rehearsal $(BIN)/python -m benchmarks.gpu --rehearse
 
 bench: $(VENV)/.product ## compare the decoding speed with that of transformers' generate
 	@$(BIN)/python -m benchmarks.decode

@@ -47,6 +47,7 @@ def steps(*, rehearse: bool) -> list[Step]:
     plan = [_tests("CUDA tests", tests, 120), _model(shapes[0], 140, small)]
     if rehearse:
         plan.insert(0, Step("wheels", "benchmarks.gpu.wheel_check", (), 180))
+        plan.append(Step("training", "benchmarks.gpu.training_session", (), 150))
     else:
         plan.append(Step("training throughput", "training", _THROUGHPUT, 60))
     plan.append(Step("products", "benchmarks.gpu.products", small, 75))

@@ -375,12 +375,14 @@ def export(
     folder: options.Folder = options.DEFAULT_FOLDER,
     target: options.Target = None,
     pack: options.Corpus = None,
+    remarks: options.Remarks = None,
 ) -> None:
     """Write the model, tokenizer, model card and measurements to the folder that ships."""
     from training.export import EMBEDDED
     from training.export import export as write
 
-    exported = write(folder, target or EMBEDDED, pack)
+    text = remarks.read_text(encoding="utf-8") if remarks else ""
+    exported = write(folder, target or EMBEDDED, pack, text)
     if target is None and (folder / LOSS_PLOT.name).exists():
         shutil.copyfile(folder / LOSS_PLOT.name, LOSS_PLOT)
     typer.echo(f"exported to {exported}")

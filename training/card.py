@@ -61,15 +61,18 @@ def demo_model_card(
     checkpoint: LoadedCheckpoint,
     corpus: CorpusReport | None,
     evaluation: Mapping[str, Any],
+    remarks: str = "",
 ) -> str:
     """Return the model card as Markdown.
 
     `corpus` and `evaluation` are the reports of other steps of the recipe; each may be missing.
+    `remarks` is Markdown about the run that the reports do not contain.
     """
     sections = [
         _HEAD,
         _shape_section(config, checkpoint),
         _recipe_section(checkpoint),
+        remarks.strip() + "\n" if remarks else "",
         _data_section(corpus) if corpus else "",
         _measurement_section(evaluation),
     ]
@@ -95,7 +98,7 @@ def _recipe_section(checkpoint: LoadedCheckpoint) -> str:
     if not is_finished:
         text += f"**Interim**: taken after step {step}, before the end of the run.\n\n"
     text += (
-        f"Trained in one run of {step} steps and {_duration(report['seconds'])} on "
+        f"Trained in a run of {step} steps and {_duration(report['seconds'])} on "
         f"{report['device']}: {report['tokens'] / 1e6:.1f} million tokens, "
         f"{report['tokens_per_second']:,} tokens per second with start and compilation, "
         f"{report['flops']:.2g} floating-point operations"

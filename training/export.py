@@ -20,15 +20,17 @@ MAX_BYTES = 60_000_000
 """Maximum bytes of the weights: they are part of the package and of every clone."""
 
 _END = SPECIAL_TOKENS[0]
+_CPU_DTYPE = "int8"
+"""Number format that `auto` selects for the model on a CPU (`engine.loading.memory_plan`)."""
 
 
-def export(folder: Path, target: Path, corpus: Path | None = None) -> Path:
+def export(folder: Path, target: Path, corpus: Path | None = None, remarks: str = "") -> Path:
     """Write the model of the run in `folder` to `target` and return `target`.
 
     `corpus` is the folder of the corpus and tokenizer, if it is another one. Weights are rounded to
-    bfloat16; on a CPU the engine converts them back. The numbers in
-    `evaluation.json` are exported only if they belong to this checkpoint. Raises ValueError if the
-    weights are too large to ship.
+    bfloat16; on a CPU the engine converts them. The numbers in `evaluation.json` are exported only if
+    they belong to this checkpoint. `remarks` is Markdown for the model card. Raises ValueError if
+    the weights are too large to ship.
     """
     corpus = corpus or folder
     checkpoint = load_checkpoint(folder / "checkpoint.pt")
@@ -42,6 +44,7 @@ def export(folder: Path, target: Path, corpus: Path | None = None) -> Path:
         evaluation = {}
     if evaluation:
         model.config.fim_form = evaluation.get("fim_form", "")
+    model.config.cpu_dtype = _CPU_DTYPE
     model.to(torch.bfloat16).save_pretrained(target)
     # safetensors lets only the owner read; every user reads an installed package.
     (target / "model.safetensors").chmod(0o644)
@@ -50,7 +53,7 @@ def export(folder: Path, target: Path, corpus: Path | None = None) -> Path:
     if evaluation:
         _write_json(target / "evaluation.json", evaluation)
     corpus_report = cast(CorpusReport, _read_json(corpus / "corpus.json")) or None
-    card = demo_model_card(model.config, checkpoint, corpus_report, evaluation)
+    card = demo_model_card(model.config, checkpoint, corpus_report, evaluation, remarks)
     (target / "README.md").write_text(card, encoding="utf-8")
     return target
 

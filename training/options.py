@@ -122,3 +122,7 @@ Initial = Annotated[
 SampleTarget = Annotated[Path, typer.Argument(help="Folder for the sample.")]
 Characters = Annotated[int, typer.Option(min=1, help="Characters of the sample.")]
 PythonShare = Annotated[float, typer.Option(min=0, max=1, help="Share of Python in the sample.")]
+Remarks = Annotated[
+    Path | None,
+    typer.Option("--remarks", help="Markdown file about the run, for the model card."),
+]

@@ -53,7 +53,7 @@ def candidate_plans(
     base = compute_dtype(settings, device, parameters)
     names: list[str] = [settings.dtype]
     if settings.dtype == "auto":
-        names = [dtype_name(base), "int8", "int4"]
+        names = _automatic_names(config, device, base)
     free = _free(device)
     plans = [
         MemoryPlan(name, base, _BITS.get(name), window, _reason(name, window, names[0], full, free))
@@ -68,6 +68,17 @@ def candidate_plans(
             + ("." if names[-1] == "int4" else ", or set dtype to 'int8' or 'int4'.")
         )
     return plans
+
+
+def _automatic_names(config: dict[str, Any], device: str, base: torch.dtype) -> list[str]:
+    """Return the number formats that `auto` tries, best first.
+
+    A model's config.json may name a smaller one for CPUs (`cpu_dtype`), if its author measured that
+    it is as good: the embedded model answers twice as fast in int8.
+    """
+    names = [dtype_name(base), "int8", "int4"]
+    own = config.get("cpu_dtype")
+    return names[names.index(own) :] if device == "cpu" and own in names else names
 
 
 _BITS: dict[str, Bits] = {"int8": 8, "int4": 4}

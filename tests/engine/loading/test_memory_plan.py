@@ -80,6 +80,28 @@ def test_on_a_gpu_recorded_steps_need_memory_too(
         assert (plan.name, plan.window) == (expected, 8192)
 
 
+@pytest.mark.parametrize(
+    ("device", "own", "dtype", "expected"),
+    [
+        ("cpu", "int8", "auto", "int8"),
+        ("cpu", "int8", "bfloat16", "bfloat16"),
+        ("cpu", None, "auto", "bfloat16"),
+        ("cpu", "pickle", "auto", "bfloat16"),
+        ("cuda", "int8", "auto", "bfloat16"),
+    ],
+)
+def test_a_model_may_name_its_number_format_for_cpus(
+    monkeypatch: pytest.MonkeyPatch, device: str, own: str | None, dtype: Any, expected: str
+) -> None:
+    monkeypatch.setattr(memory_plan, "free_memory", lambda: Memory(10**12, (10**12,)))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    config = ONE_B if own is None else {**ONE_B, "cpu_dtype": own}
+    plans = candidate_plans(EngineSettings(dtype=dtype), config, device, PARAMETERS)
+    assert plans[0].name == expected
+    assert plans[0].reason == ""
+
+
 def test_a_window_from_the_settings_is_kept(set_free_memory: SetFreeMemory) -> None:
     set_free_memory(bytes_needed(ONE_B, "int4", 4096))
     with pytest.raises(OutOfMemoryError):

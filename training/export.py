@@ -28,9 +28,9 @@ def export(folder: Path, target: Path, corpus: Path | None = None, remarks: str 
     """Write the model of the run in `folder` to `target` and return `target`.
 
     `corpus` is the folder of the corpus and tokenizer, if it is another one. Weights are rounded to
-    bfloat16; on a CPU the engine converts them. The numbers in `evaluation.json` are exported only if
-    they belong to this checkpoint. `remarks` is Markdown for the model card. Raises ValueError if
-    the weights are too large to ship.
+    bfloat16; on a CPU the engine converts them. The numbers in `evaluation.json` are exported only
+    if they belong to this checkpoint. `remarks` is Markdown for the model card. Raises ValueError
+    if the weights are too large to ship.
     """
     corpus = corpus or folder
     checkpoint = load_checkpoint(folder / "checkpoint.pt")

@@ -47,7 +47,7 @@ class DemoRunOptions:
     seed: int = 0
     initial: Path | None = None
     """Checkpoint of another run with the same shape and tokenizer, whose weights this run starts
-    from; its optimisers start anew."""
+    from. The state of its optimisers is new."""
 
 
 @contextmanager

@@ -163,7 +163,7 @@ def check_logits(name: str, module: GPTBigCodeForCausalLM, model: LoadedModel) -
 
 
 def record_memory(name: str, module: GPTBigCodeForCausalLM) -> None:
-    """Record the estimate of memory beside what the process reserved at most."""
+    """Record the estimate of memory, and what the process reserved at most."""
     if DEVICE == "cuda":
         config = module.config.to_dict()
         window = config["n_positions"]

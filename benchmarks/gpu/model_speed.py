@@ -154,8 +154,8 @@ def check_logits(name: str, module: GPTBigCodeForCausalLM, model: LoadedModel) -
         cache.commit(prompt[:180])
         few = model.forward([BatchEntry(prompt[180:199], cache, 19)])[0]
         cache.commit(prompt[180:199])
-        one = model.forward([BatchEntry(prompt[199:], cache, 1)])[0]
-        actual = torch.cat([few, one]).float()
+        last = model.forward([BatchEntry(prompt[199:], cache, 1)])[0]
+        actual = torch.cat([few, last]).float()
         error = (actual - expected[180:]).norm() / expected[180:].norm()
     if model.arena is not None and cache.slot is not None:
         model.arena.give_back(cache.slot)

@@ -10,10 +10,6 @@ HEAD_WIDTH = 64
 """Width of an attention head."""
 
 
-HEAD_WIDTH = 64
-"""Width of an attention head."""
-
-
 @dataclass(frozen=True, slots=True)
 class ModelShape:
     """Size of a model. Heads are 64 wide; the feed-forward layer has four times the width."""

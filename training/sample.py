@@ -1,4 +1,4 @@
-"""A sample of a corpus with a chosen share of Python, for a short run that continues another one."""
+"""A sample of a corpus with a chosen share of Python, for a run that continues another one."""
 
 from __future__ import annotations
 

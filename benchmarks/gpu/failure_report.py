@@ -1,4 +1,4 @@
-"""A pytest plugin that reports each failure at once.
+"""A pytest plugin that reports each failure immediately.
 
 pytest prints failures at the end, and a run with a time limit may not reach it.
 """

@@ -154,8 +154,8 @@ def check_logits(name: str, module: GPTBigCodeForCausalLM, model: LoadedModel) -
         cache.commit(prompt[:180])
         few = model.forward([BatchEntry(prompt[180:199], cache, 19)])[0]
         cache.commit(prompt[180:199])
-        one = model.forward([BatchEntry(prompt[199:], cache, 1)])[0]
-        actual = torch.cat([few, one]).float()
+        last = model.forward([BatchEntry(prompt[199:], cache, 1)])[0]
+        actual = torch.cat([few, last]).float()
         error = (actual - expected[180:]).norm() / expected[180:].norm()
     if model.arena is not None and cache.slot is not None:
         model.arena.give_back(cache.slot)
@@ -163,7 +163,7 @@ def check_logits(name: str, module: GPTBigCodeForCausalLM, model: LoadedModel) -
 
 
 def record_memory(name: str, module: GPTBigCodeForCausalLM) -> None:
-    """Record the estimate of memory beside what the process reserved at most."""
+    """Record the estimate of memory, and what the process reserved at most."""
     if DEVICE == "cuda":
         config = module.config.to_dict()
         window = config["n_positions"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 CUDA_TESTS = (
     "tests/engine/kernels/test_triton_products.py",
+    "tests/engine/kernels/test_triton_step.py",
     "tests/engine/network",
     "tests/engine/decoding",
     "tests/engine/kv_cache",
@@ -43,7 +44,7 @@ def steps(*, rehearse: bool) -> list[Step]:
     """Return the steps. A rehearsal runs the same code on a CPU, with small shapes."""
     small = ("--rehearse",) if rehearse else ()
     shapes = ("tiny",) if rehearse else ("15b", "1b", "164m")
-    tests = CUDA_TESTS[:1] if rehearse else CUDA_TESTS
+    tests = CUDA_TESTS[:2] if rehearse else CUDA_TESTS
     plan = [_tests("CUDA tests", tests, 120), _model(shapes[0], 140, small)]
     if rehearse:
         plan.insert(0, Step("wheels", "benchmarks.gpu.wheel_check", (), 180))

@@ -17,9 +17,9 @@ from torch import Tensor
 
 _MIN_DOT = 16
 """Smallest side of a matrix that `tl.dot` multiplies."""
-_COLUMNS = 64
+COLUMNS = 64
 """Columns of the cache that a program of `attention_kernel` reads at a time."""
-_MAX_SPLITS = 32
+MAX_SPLITS = 32
 """Maximum number of programs that share the columns of a row."""
 
 
@@ -217,7 +217,7 @@ def attend(
         rows_per_sequence,
         HEADS=max(_MIN_DOT, triton.next_power_of_2(heads)),
         DIM=padded_dim,
-        COLUMNS=_COLUMNS,
+        COLUMNS=COLUMNS,
         num_warps=4,
     )
     output = torch.empty(rows, width, dtype=mixed.dtype, device=mixed.device)
@@ -229,7 +229,7 @@ def attend(
         dim,
         splits,
         DIM=padded_dim,
-        MAX_SPLITS=_MAX_SPLITS,
+        MAX_SPLITS=MAX_SPLITS,
         num_warps=1,
     )
     return output
@@ -237,8 +237,8 @@ def attend(
 
 def _splits(num_columns: int) -> tuple[int, int]:
     """Return the columns of a split and the number of splits, a power of two."""
-    splits = min(_MAX_SPLITS, triton.next_power_of_2(triton.cdiv(num_columns, _COLUMNS)))
-    span = triton.cdiv(triton.cdiv(num_columns, splits), _COLUMNS) * _COLUMNS
+    splits = min(MAX_SPLITS, triton.next_power_of_2(triton.cdiv(num_columns, COLUMNS)))
+    span = triton.cdiv(triton.cdiv(num_columns, splits), COLUMNS) * COLUMNS
     return span, splits
 
 

@@ -1,20 +1,15 @@
 """Products of quantised weights in Triton, on a GPU or in its interpreter, and compiled."""
 
-import json
 import logging
-import os
-import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from engine.network import quantised
-
-PROGRAM = "tests.engine.kernels.triton_program"
+from tests.engine.kernels.triton_process import run_triton_program
 
 # Largest difference, as a share of the largest number. float32 sums are in another order. The other
 # results have 11 or 8 bits, the last of which the interpreter truncates instead of rounding.
@@ -25,21 +20,7 @@ ROW_TOLERANCES = {"float32": 1e-4, "float16": 1e-3, "bfloat16": 1e-2}
 
 @pytest.fixture(scope="module")
 def errors() -> dict[str, float]:
-    pytest.importorskip("triton", reason="optional: needs Triton")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if not torch.cuda.is_available():
-        environment["TRITON_INTERPRET"] = "1"
-    done = subprocess.run(
-        [sys.executable, "-m", PROGRAM],
-        env=environment,
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[3],
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    errors: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return errors
+    return run_triton_program("tests.engine.kernels.triton_program")
 
 
 @pytest.mark.parametrize("check", ["product_error", "expand_error", "call_error"])
@@ -57,33 +38,6 @@ def test_products_of_one_row_are_close_to_plain_arithmetic(
     errors: dict[str, float], bits: int, dtype: str
 ) -> None:
     assert errors[f"row_error {bits} {dtype}"] < ROW_TOLERANCES[dtype]
-
-
-@pytest.fixture
-def compile_kernel(
-    capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Any]:
-    """Return a function that compiles a kernel for GPUs of a capability."""
-    triton: Any = pytest.importorskip("triton", reason="optional: needs Triton")
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-
-    def compile_kernel(
-        function: Any, signature: dict[str, str], constants: dict[str, Any], **options: Any
-    ) -> Any:
-        kinds = {name: signature.get(name, "constexpr") for name in function.arg_names}
-        aligned_arguments = [
-            index
-            for index, (name, kind) in enumerate(kinds.items())
-            if kind != "constexpr" and name not in function.do_not_specialize
-        ]
-        aligned = {(index,): [["tt.divisibility", 16]] for index in aligned_arguments}
-        source = ASTSource(function, kinds, constants, aligned)
-        return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-
-    return compile_kernel
 
 
 @pytest.mark.parametrize("capability", [80, 90])

@@ -28,8 +28,9 @@ def random(*shape: int) -> Tensor:
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
-    """Return the largest difference, as a share of the largest number."""
-    return float((actual.double() - expected).abs().max() / expected.abs().max())
+    """Return the largest difference, as a share of the largest number; infinity for NaN."""
+    difference = (actual.double() - expected).abs().nan_to_num(torch.inf)
+    return float(difference.max() / expected.abs().max())
 
 
 def product_error(bits: Bits, dtype: torch.dtype) -> float:

@@ -1,0 +1,205 @@
+"""A program that compares Triton's kernels of a decoding step with plain arithmetic.
+
+The kernels run on a GPU or, without one, in Triton's interpreter. For the interpreter,
+TRITON_INTERPRET=1 must be set before Triton is imported. Prints the results as one JSON object.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from benchmarks.stepped_scheduler import new_cache
+from engine.kernels import triton_step as triton_step
+from engine.kv_cache.arena import Arena
+from engine.loading.load import load
+from engine.network import static_step
+from engine.network.batch import DECODE_ROWS, BatchEntry
+from engine.network.model import LoadedModel
+from engine.network.step_operations import StepOperations, TorchOperations, TritonOperations
+from engine.network.weights import Weights
+from engine.settings import EngineSettings
+from tests.checkpoint_maker import make_checkpoint
+from tests.engine.kernels.triton_program import DEVICE, fix_the_interpreter, relative_error
+from tests.engine.network.static import WINDOW, StaticModel, with_static_steps
+from tests.engine.scheduling.harness import ids
+
+DTYPES = ("float32", "bfloat16", "float16")
+NORM_SHAPES = ((1, 64), (3, 96), (4, 1), (2, 1030))
+"""Rows and widths, most of them no powers of two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Shapes of a step's attention, and the first position of each of its sequences."""
+
+    heads: int
+    dim: int
+    columns: int
+    """Columns of the bucket."""
+    starts: tuple[int, ...]
+    rows: int = 1
+    """Rows per sequence, without padding."""
+    padding: int = 0
+    """Rows of padding."""
+
+    @property
+    def window(self) -> int:
+        """Number of cache rows of a sequence: more than the columns."""
+        return self.columns + 40
+
+
+CASES = {
+    "a row in the first column": Case(4, 8, 256, (0,)),
+    "a row in the last column": Case(4, 8, 256, (255,)),
+    "the start of a prompt": Case(3, 64, 512, (0,), rows=5, padding=3),
+    "rows across the end of a split": Case(3, 8, 1024, (60,), rows=7, padding=1),
+    "rows in the last columns": Case(5, 16, 512, (508,), rows=4),
+    "sequences of all lengths": Case(12, 64, 256, (255, 0, 37, 63, 64), padding=3),
+    "many heads": Case(48, 128, 256, (100, 255)),
+    "a dim that is no power of two": Case(2, 24, 1024, (1023, 512, 1), padding=1),
+    "a window that is no power of two": Case(3, 8, 700, (699, 640, 2), padding=1),
+    "several blocks of columns in a split": Case(3, 8, 3000, (2999, 1500, 130), padding=1),
+    "a long window": Case(2, 16, 8192, (8191, 4103)),
+}
+
+
+def random(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))).to(DEVICE)
+
+
+def norm_error(dtype: torch.dtype, *, has_addition: bool) -> dict[str, float]:
+    """Return the error of sums and of norms."""
+    worst = {"total": 0.0, "normed": 0.0}
+    for rows, width in NORM_SHAPES:
+        hidden, addition = random(rows, width) + 3, random(width, rows).T.contiguous()
+        hidden[0] *= 1e-3  # epsilon matters
+        hidden, addition = hidden.to(dtype), (addition * 1e-3).to(dtype)
+        weight, bias = random(2, width).to(dtype).unbind()
+        total, normed = triton_step.add_norm(
+            hidden, addition if has_addition else None, weight, bias, 1e-5
+        )
+        assert total.dtype is normed.dtype is dtype
+        sums = hidden.double() + (addition.double() if has_addition else 0.0)
+        expected = functional.layer_norm(
+            total.double(), (width,), weight.double(), bias.double(), 1e-5
+        )
+        worst["total"] = max(worst["total"], relative_error(total, sums))
+        # Each row by itself: in the first one values are small.
+        for actual, row in zip(normed, expected, strict=True):
+            worst["normed"] = max(worst["normed"], relative_error(actual, row))
+    return worst
+
+
+def attention_results(case: Case, dtype: torch.dtype) -> dict[str, float]:
+    """Return the error of the output, and the number of wrong cache rows.
+
+    The cache contains NaN where the sequences have no rows yet.
+    """
+    width, num_sequences = case.heads * case.dim, len(case.starts)
+    scratch = num_sequences * case.window + 1
+    cache = torch.full((2, scratch + 1, case.dim), torch.nan, dtype=dtype, device=DEVICE)
+    bases, positions = list[int](), list[int]()
+    for number, start in enumerate(case.starts):
+        base = (num_sequences - 1 - number) * case.window
+        cache[:, base : base + start] = random(2, start, case.dim).to(dtype)
+        bases += [base] * case.rows
+        positions += range(start, start + case.rows)
+    places = [base + position for base, position in zip(bases, positions, strict=True)]
+    count, num_rows = len(places), len(places) + case.padding
+    inputs = torch.zeros(3, DECODE_ROWS, dtype=torch.int64)
+    for values, row, padding in zip(
+        inputs, (places, positions, bases), (scratch, 0, scratch), strict=True
+    ):
+        values[:] = torch.tensor(row + [padding] * (DECODE_ROWS - count))
+    # Large scores: the largest one of a split is far from that of the next.
+    mixed = (random(num_rows, width + 2 * case.dim) * 2).to(dtype)
+    expected_cache = cache.clone()
+    expected_cache[:, places] = mixed[:count, width:].view(-1, 2, case.dim).transpose(0, 1)
+    rows = num_rows if num_sequences == 1 else 1
+    scale = case.dim**-0.5
+    output = triton_step.attend(
+        mixed, cache, inputs.to(DEVICE)[:, :num_rows], case.heads, scale, case.columns, rows
+    )
+    assert output.dtype is dtype
+    assert output.shape == (num_rows, width)
+    expected = []
+    for number, (base, position) in enumerate(zip(bases, positions, strict=True)):
+        keys, values = expected_cache[:, base : base + position + 1].double()
+        query = mixed[number, :width].view(case.heads, case.dim).double()
+        expected.append(((query @ keys.T * scale).softmax(-1) @ values).flatten())
+    wrong = ~torch.isclose(cache, expected_cache, rtol=0, atol=0, equal_nan=True).all(2).all(0)
+    wrong[scratch] = False
+    if case.padding:
+        # Any row of padding may be the last one that writes there.
+        assert (cache[0, scratch] == mixed[count:, width : width + case.dim]).all(1).any()
+    return {
+        "output": relative_error(output[:count], torch.stack(expected)),
+        "wrong rows": int(wrong.sum()),
+    }
+
+
+def static_model(
+    model: LoadedModel, operations: Callable[[Weights, Arena], StepOperations]
+) -> StaticModel:
+    """Return the model with static steps of the given operations."""
+    with patch.object(static_step, "step_operations", operations):
+        return with_static_steps(model)
+
+
+@torch.inference_mode()
+def step_errors() -> dict[str, float]:
+    """Return the largest differences of the logits of whole steps from those of torch."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = make_checkpoint(Path(folder), n_positions=WINDOW, n_embd=24, n_head=3)
+        settings = EngineSettings(str(path), device="auto", dtype="float32")
+        model = load(settings, lambda *_: None).model
+    models = [
+        static_model(model, TorchOperations),
+        static_model(model, lambda weights, _: TritonOperations(weights, triton_step)),
+    ]
+    caches = [[new_cache(static.model) for _ in range(3)] for static in models]
+    steps: dict[str, tuple[tuple[int, tuple[int, ...]], ...]] = {
+        "a prompt": ((0, ids(1, 11)),),
+        "one row": ((0, ids(2, 1)),),
+        "draft tokens": ((0, ids(3, 3)),),
+        "a second prompt": ((1, ids(4, 30)),),
+        "a third prompt": ((2, ids(5, 2)),),
+        "three sequences": ((0, ids(6, 1)), (1, ids(7, 1)), (2, ids(8, 1))),
+    }
+    errors = {}
+    for name, parts in steps.items():
+        logits = []
+        for static, sequences in zip(models, caches, strict=True):
+            entries = [BatchEntry(new, sequences[index], len(new)) for index, new in parts]
+            assert static.graphs.supports(entries)
+            logits.append(torch.cat(static.model.forward(entries)))
+            for index, new in parts:
+                sequences[index].commit(new)
+        errors[name] = relative_error(logits[1], logits[0].double())
+    return errors
+
+
+def main() -> None:
+    if DEVICE == "cpu":
+        fix_the_interpreter()
+    results: dict[str, Any] = {"steps": step_errors()}
+    for name in DTYPES:
+        dtype = getattr(torch, name)
+        results[f"norm {name}"] = norm_error(dtype, has_addition=False)
+        results[f"sum and norm {name}"] = norm_error(dtype, has_addition=True)
+        for title, case in CASES.items():
+            results[f"{title} {name}"] = attention_results(case, dtype)
+        triton_step.prepare(96, 3, dtype, torch.device(DEVICE))
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

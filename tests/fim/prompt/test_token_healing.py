@@ -61,8 +61,8 @@ async def test_a_word_that_breaks_off_within_a_token_is_completed() -> None:
             texts[healing] = [suggestion.text for suggestion in result.suggestions]
     finally:
         await engine.aclose()
-    assert texts[True][0].startswith("eError(")
-    assert not texts[False][0].startswith("eError(")
+    assert texts[True][0].startswith("eError")
+    assert not texts[False][0].startswith("eError")
 
 
 def test_without_token_healing_the_prompt_includes_the_partial_token() -> None:

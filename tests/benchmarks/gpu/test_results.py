@@ -35,9 +35,11 @@ def test_without_a_file_a_measurement_is_printed(
     assert json.loads(capsys.readouterr().out) == {"name": "decode", "ms": 1}
 
 
-def test_a_last_line_that_was_cut_off_is_skipped(tmp_path: Path) -> None:
+def test_a_line_that_was_cut_off_is_skipped(tmp_path: Path) -> None:
     file = tmp_path / "results.jsonl"
     file.write_text('{"name": "a", "ms": 1}\n{"name": "b"}\n{"name": "c", "m', encoding="utf-8")
+    assert [result["name"] for result in read_results(file)] == ["a", "b"]
+    file.write_text('{"name": "a"}\n{"na\n{"name": "b"}\n', encoding="utf-8")
     assert [result["name"] for result in read_results(file)] == ["a", "b"]
     file.write_text("", encoding="utf-8")
     assert list(read_results(file)) == []

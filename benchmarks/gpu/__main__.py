@@ -23,7 +23,7 @@ from benchmarks.gpu.isolation import isolated_environment
 from benchmarks.gpu.plan import Step, steps
 from benchmarks.gpu.results import FILE_VARIABLE, record
 
-_STOP_S = 5
+STOP_S = 5
 """Seconds that a step has to end after it was asked to."""
 
 
@@ -41,7 +41,7 @@ def run_step(step: Step, limit_s: float, log: Path, environment: Mapping[str, st
         except subprocess.TimeoutExpired:
             process.terminate()
         try:
-            process.wait(_STOP_S)
+            process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

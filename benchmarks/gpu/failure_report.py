@@ -9,13 +9,14 @@ import pytest
 
 from benchmarks.gpu.results import record
 
-_MAX_TEXT = 1800
+MAX_TEXT = 1800
+"""Maximum characters of a traceback that are recorded."""
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Record a failed test with the end of its traceback."""
     if report.failed:
-        text = report.longreprtext[-_MAX_TEXT:]
+        text = report.longreprtext[-MAX_TEXT:]
         record("failed test", test=report.nodeid, when=report.when, text=text)
 
 

@@ -265,7 +265,7 @@ def row_product(
     `numbers` and `scales` have the layout of `engine.network.quantised`.
     """
     bits = 8 if scales.ndim == 2 else 4
-    lines = FETCHED_LINES if _can_start_early(x.device) else 0
+    lines = FETCHED_LINES if can_start_early(x.device) else 0
     quantised = quantise(x, bits, is_early=lines > 0)
     y = torch.empty(1, outputs, dtype=x.dtype, device=x.device)
     multiply(quantised, numbers, scales, bias, y, TILES[bits], lines)
@@ -273,6 +273,6 @@ def row_product(
 
 
 @cache
-def _can_start_early(device: torch.device) -> bool:
+def can_start_early(device: torch.device) -> bool:
     """Return whether a kernel can start before the previous one is complete."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -73,7 +74,7 @@ def test_without_an_initial_checkpoint_weights_are_random(
 
 @pytest.mark.parametrize("shape", [{"width": 128}, {"layers": 2}, {"length": 32}])
 def test_a_checkpoint_of_another_shape_is_refused(
-    options: DemoRunOptions, checkpoint: Path, tmp_path: Path, shape: dict[str, int]
+    options: DemoRunOptions, checkpoint: Path, tmp_path: Path, shape: dict[str, Any]
 ) -> None:
     other = replace(options, folder=tmp_path, initial=checkpoint, **shape)
     with pytest.raises(RuntimeError, match=r"size mismatch|Missing key"), small_run(other):

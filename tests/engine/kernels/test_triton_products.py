@@ -102,6 +102,22 @@ def test_the_kernels_for_one_row_can_be_compiled(
     assert ("griddepcontrol.wait" in ptx) is is_early
 
 
+@pytest.mark.parametrize(
+    ("capability", "is_early"), [((8, 0), False), ((8, 9), False), ((9, 0), True), ((12, 0), True)]
+)
+def test_kernels_start_early_from_hopper_on(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], *, is_early: bool
+) -> None:
+    pytest.importorskip("triton", reason="optional: needs Triton")
+    from engine.kernels.triton_row_products import can_start_early
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    can_start_early.cache_clear()
+    assert can_start_early(torch.device("cuda")) is is_early
+    assert not can_start_early(torch.device("cpu"))
+    can_start_early.cache_clear()
+
+
 def test_without_triton_one_warning_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -27,6 +27,7 @@ ATTENTION_CASES = [
     "rows across the end of a split",
     "rows in the last columns",
     "sequences of all lengths",
+    "several rows of several sequences",
     "many heads",
     "a dim that is no power of two",
     "a window that is no power of two",

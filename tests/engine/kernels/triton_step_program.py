@@ -63,6 +63,7 @@ CASES = {
     "rows across the end of a split": Case(3, 8, 1024, (60,), rows=7, padding=1),
     "rows in the last columns": Case(5, 16, 512, (508,), rows=4),
     "sequences of all lengths": Case(12, 64, 256, (255, 0, 37, 63, 64), padding=3),
+    "several rows of several sequences": Case(2, 32, 1024, (500, 37), rows=3),
     "many heads": Case(48, 128, 256, (100, 255)),
     "a dim that is no power of two": Case(2, 24, 1024, (1023, 512, 1), padding=1),
     "a window that is no power of two": Case(3, 8, 700, (699, 640, 2), padding=1),
@@ -123,7 +124,7 @@ def attention_results(case: Case, dtype: torch.dtype) -> dict[str, float]:
     mixed = (random(num_rows, width + 2 * case.dim) * 2).to(dtype)
     expected_cache = cache.clone()
     expected_cache[:, places] = mixed[:count, width:].view(-1, 2, case.dim).transpose(0, 1)
-    rows = num_rows if num_sequences == 1 else 1
+    rows = num_rows if num_sequences == 1 else case.rows
     scale = case.dim**-0.5
     output = triton_step.attend(
         mixed, cache, inputs.to(DEVICE)[:, :num_rows], case.heads, scale, case.columns, rows

@@ -24,7 +24,13 @@ def record(name: str, **values: Any) -> None:
     print(line, flush=True)
     if file := os.environ.get(FILE_VARIABLE):
         with Path(file).open("a", encoding="utf-8") as lines:
-            lines.write(line + "\n")
+            # A step that was stopped may have left half a line.
+            lines.write(("" if _ends_with_line_end(Path(file)) else "\n") + line + "\n")
+
+
+def _ends_with_line_end(file: Path) -> bool:
+    content = file.read_bytes() if file.exists() else b""
+    return not content or content.endswith(b"\n")
 
 
 def read_results(file: Path) -> Iterator[dict[str, Any]]:

@@ -35,6 +35,20 @@ def test_without_a_file_a_measurement_is_printed(
     assert json.loads(capsys.readouterr().out) == {"name": "decode", "ms": 1}
 
 
+def test_a_line_that_was_cut_off_does_not_hide_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "results.jsonl"
+    file.write_text('{"name": "decode", "ms"', encoding="utf-8")
+    monkeypatch.setenv(FILE_VARIABLE, str(file))
+    record("prefill", ms=2.5)
+    record("reuse", ms=3.5)
+    assert list(read_results(file)) == [
+        {"name": "prefill", "ms": 2.5},
+        {"name": "reuse", "ms": 3.5},
+    ]
+
+
 def test_a_line_that_was_cut_off_is_skipped(tmp_path: Path) -> None:
     file = tmp_path / "results.jsonl"
     file.write_text('{"name": "a", "ms": 1}\n{"name": "b"}\n{"name": "c", "m', encoding="utf-8")

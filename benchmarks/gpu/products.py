@@ -100,7 +100,6 @@ def variants(bits: int) -> list[Variant]:
     result += [Variant("row", tile) for tile in early]
     result += [Variant("row both", tile) for tile in (*rows_tiles[:2], *early)]
     result += [Variant("group 8", (64, 1, 3, 8)), Variant("group 8", (32, 1, 1, 4))]
-    result += [Variant("dp4a", (128, 1, 4, 4)), Variant("dp4a", (256, 1, 3, 8))]
     for rows in (4, 8, 16):
         tiles = ((128, 2, 3, 4), (64, 2, 4, 4), (64, 4, 3, 4), (128, 1, 3, 4), (64, 1, 4, 2))
         result += [Variant("current", tile, rows) for tile in tiles]
@@ -121,12 +120,6 @@ def run_of(variant: Variant, x: Tensor, matrix: Matrix) -> tuple[Callable[[], ob
         return (lambda: _current(variant, x, matrix, y)), y
     if variant.kernel.startswith("row"):
         return _row_run(variant, x, matrix, y), y
-    if variant.kernel == "dp4a":
-        from benchmarks.gpu import dp4a_products
-
-        words = dp4a_products.quantise(x, matrix.bits)
-        short = (tile[0], tile[1], tile[2], tile[3])
-        return (lambda: dp4a_products.product(words, numbers, scales, y[0], short)), y
     from benchmarks.gpu import group_products
 
     planes = 2 if variant.kernel.endswith("16") else 1
@@ -297,7 +290,7 @@ def _rehearse() -> None:
             continue
         matrix = random_matrix(bits, 96, 544)
         for variant in variants(bits):
-            if variant.kernel == "dp4a" or (variant.kernel[:3] == "row" and len(variant.tile) > 3):
+            if variant.kernel[:3] == "row" and len(variant.tile) > 3:
                 continue  # without a replacement for the assembly
             x = torch.randn(variant.rows, matrix.columns)
             run, y = run_of(variant, x, matrix)

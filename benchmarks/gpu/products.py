@@ -10,7 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +33,6 @@ _DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 _CACHE_BYTES = 200 << 20
 _COPIED_BYTES = 2 << 30
 _DEQUANTISED_ROWS = 8192
-
-
-_results: list[dict[str, Any]] = []
-"""The measurements of this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +95,6 @@ def variants(bits: int) -> list[Variant]:
     result = [Variant("row", tile) for tile in rows_tiles]
     result += [Variant("row", tile) for tile in early]
     result += [Variant("row both", tile) for tile in (*rows_tiles[:2], *early)]
-    result += [Variant("group 8", (64, 1, 3, 8)), Variant("group 8", (32, 1, 1, 4))]
     for rows in (4, 8, 16):
         tiles = ((128, 2, 3, 4), (64, 2, 4, 4), (64, 4, 3, 4), (128, 1, 3, 4), (64, 1, 4, 2))
         result += [Variant("current", tile, rows) for tile in tiles]
@@ -120,13 +115,10 @@ def run_of(variant: Variant, x: Tensor, matrix: Matrix) -> tuple[Callable[[], ob
         return (lambda: _current(variant, x, matrix, y)), y
     if variant.kernel.startswith("row"):
         return _row_run(variant, x, matrix, y), y
-    from benchmarks.gpu import group_products
+    from benchmarks.gpu import few_rows_products
 
-    planes = 2 if variant.kernel.endswith("16") else 1
-    quantised = group_products.quantise(x, matrix.bits, planes)
-    if variant.kernel == "several":
-        return (lambda: group_products.rows_product(quantised, numbers, scales, y, tile)), y
-    return (lambda: group_products.product(quantised, numbers, scales, y[0], tile)), y
+    quantised = few_rows_products.quantise(x, matrix.bits)
+    return (lambda: few_rows_products.rows_product(quantised, numbers, scales, y, tile)), y
 
 
 def _row_run(variant: Variant, x: Tensor, matrix: Matrix, y: Tensor) -> Callable[[], object]:
@@ -215,8 +207,10 @@ def compile_all(processes: int) -> None:
     record("products compiled", tasks=len(tasks), failures=failures, s=seconds)
 
 
-def measure(shape: tuple[int, int], bits: int, copied: float, end: float) -> None:
-    """Record all variants for one shape until the time `end`."""
+def measure(
+    shape: tuple[int, int], bits: int, copied: float, end: float
+) -> Iterator[dict[str, Any]]:
+    """Record and yield the measurements of all variants for one shape, until the time `end`."""
     torch.manual_seed(0)
     first = random_matrix(bits, *shape)
     copies = max(2, -(-_CACHE_BYTES // first.bytes))
@@ -247,7 +241,7 @@ def measure(shape: tuple[int, int], bits: int, copied: float, end: float) -> Non
         values |= {"rows": variant.rows, "us": round(us, 2), "gb_per_s": round(rate / 1e3)}
         values |= {"share_of_copy": round(rate / copied, 3), "error": float(f"{error:.3g}")}
         record("product", **values)
-        _results.append(values)
+        yield values
 
 
 def _expected(x: Tensor, matrix: Matrix) -> Tensor:
@@ -300,10 +294,10 @@ def _rehearse() -> None:
             record("product", bits=bits, kernel=variant.kernel, tile=variant.tile, error=error)
 
 
-def print_best(count: int = 4) -> None:
+def print_best(results: Iterable[dict[str, Any]], count: int = 4) -> None:
     """Print the fastest variants of each shape."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for values in _results:
+    for values in results:
         if values["error"] < 0.02:
             key = values["shape"], values["bits"], values["rows"]
             groups.setdefault(key, []).append(values)
@@ -337,13 +331,14 @@ def main(
     record("copy", gb_per_s=round(copied / 1e3))
     for columns in (6144, 24576, 2048):
         measure_quantisation(columns)
+    results: list[dict[str, Any]] = []
     for shape, bits in _sections():
         if time.monotonic() > end:
             break
         if bits == 4:
             measure_bfloat16(shape, copied)
-        measure(shape, bits, copied, end)
-    print_best()
+        results += measure(shape, bits, copied, end)
+    print_best(results)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ _LOW, _HIGH = tl.constexpr(0x0F0F0F0F), tl.constexpr(-0x0F0F0F10)
 
 
 @triton.jit
-def _dp4a(weights, values, sums, IS_SIGNED: tl.constexpr):
+def dp4a(weights, values, sums, IS_SIGNED: tl.constexpr):
     """Return sums + the products of the four unsigned bytes of `weights` and those of `values`."""
     if _IS_INTERPRETED:
         for byte in tl.static_range(4):
@@ -61,7 +61,7 @@ def _add_products(weights, x_word, is_group, high, low):
     bytes_of_x = tl.load(x_word, mask=is_group, other=0)
     high_bytes = (bytes_of_x >> 32).to(tl.int32)[:, None]
     low_bytes = bytes_of_x.to(tl.int32)[:, None]
-    return _dp4a(weights, high_bytes, high, True), _dp4a(weights, low_bytes, low, False)
+    return dp4a(weights, high_bytes, high, True), dp4a(weights, low_bytes, low, False)
 
 
 @triton.jit

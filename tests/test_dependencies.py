@@ -48,7 +48,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "engine": (
-        ("api", "errors", "settings", "tokenizer", "machine"),
+        ("api", "errors", "settings", "tokenizer", "machine", "architecture"),
         ("kernels",),
         ("kv_cache",),
         ("network",),

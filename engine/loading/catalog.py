@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 
-from engine.loading.model_size import HEADROOM, cache_bytes, parameter_count
+from engine.architecture import Architecture, read_architecture
+from engine.loading.model_size import HEADROOM, USUAL_WINDOW, cache_bytes
 from engine.machine import Memory, format_bytes
 from engine.settings import DEMO_MODEL
 
 EMBEDDED_DIR = Path(__file__).parents[1] / "embedded"
 """Directory of the demo model, which ships with the package."""
 
-MODEL_TYPE = "gpt_bigcode"
 CPU_PARAMETER_LIMIT = 400_000_000
 """Largest model that `auto` selects without a GPU, in parameters.
 
@@ -28,27 +28,30 @@ With a larger model, a suggestion would arrive only after the next keystrokes.
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model of the StarCoder family whose files are all on this machine."""
+    """A model whose files are all on this machine and that our network computes."""
 
     name: str
     path: Path
-    config: dict[str, Any]
+    architecture: Architecture
     bytes_on_disk: int
+    has_fim: bool
+    """Whether its tokenizer has tokens for fill-in-the-middle."""
     is_demo: bool = False
 
     @property
     def parameters(self) -> int:
         """Number of parameters."""
-        return parameter_count(self.config)
+        return self.architecture.num_parameters
 
     @property
     def context_window(self) -> int:
         """Context window that the model was trained with, in tokens."""
-        return int(self.config["n_positions"])
+        return self.architecture.positions
 
     def bytes_needed(self, bytes_per_value: int) -> int:
-        """Return the bytes of the weights and one full KV cache, with headroom."""
-        cache = cache_bytes(self.config, self.context_window, bytes_per_value)
+        """Return the bytes of the weights and the KV cache of a usual window, with headroom."""
+        window = min(self.context_window, USUAL_WINDOW)
+        cache = cache_bytes(self.architecture, window, bytes_per_value)
         return int(HEADROOM * (self.parameters * bytes_per_value + cache))
 
 
@@ -71,19 +74,30 @@ class Selection:
 
 
 def read_checkpoint(path: Path, name: str, *, is_demo: bool = False) -> Checkpoint | None:
-    """Return the checkpoint in a directory; None if it is incomplete or of another family."""
+    """Return the checkpoint in a directory.
+
+    The result is None for an incomplete one, and for an architecture that we do not compute.
+    """
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        architecture = read_architecture(config)
         weights = list(path.glob("*.safetensors"))
-        if config.get("model_type") != MODEL_TYPE or not weights:
+        if architecture is None or not weights or not has_all_shards(path):
             return None
         size = sum(file.stat().st_size for file in weights)
-        if not has_all_shards(path) or not (path / "tokenizer.json").exists():
-            return None
-        checkpoint = Checkpoint(name, path, config, size, is_demo)
-        return checkpoint if checkpoint.parameters > 0 else None
-    except (OSError, ValueError, KeyError, TypeError):
+        has_fim = has_fim_tokens((path / "tokenizer.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+    return Checkpoint(name, path, architecture, size, has_fim, is_demo)
+
+
+_FIM_TOKEN = re.compile(r'"[^"\s]*(fim[-_▁](prefix|begin)|fim-prefix|<PRE>|\[PREFIX\])[^"\s]*"')
+"""A token before the prefix, in the text of a tokenizer.json; `fim.prompt.families` names them."""
+
+
+def has_fim_tokens(tokenizer_json: str) -> bool:
+    """Return whether a tokenizer.json has tokens for fill-in-the-middle."""
+    return _FIM_TOKEN.search(tokenizer_json) is not None
 
 
 def has_all_shards(path: Path) -> bool:
@@ -101,7 +115,7 @@ def embedded_checkpoint() -> Checkpoint | None:
 
 
 def hub_cache_checkpoints(cache_dir: Path | None = None) -> Iterator[Checkpoint]:
-    """Yield the newest complete revision of each StarCoder model in the hub's cache."""
+    """Yield the newest complete revision of each usable model in the hub's cache."""
     try:
         cache = scan_cache_dir(cache_dir)
     except (CacheNotFound, OSError):
@@ -126,6 +140,9 @@ def check_eligibility(checkpoint: Checkpoint, memory: Memory) -> Eligibility:
     """Return whether `auto` may select a checkpoint on a machine with this free memory."""
     if checkpoint.is_demo:
         return Eligibility(checkpoint, True, "always fits; only used without a real model")
+    if not checkpoint.has_fim:
+        reason = "no fill-in-the-middle tokens; to use it anyway, set it by name"
+        return Eligibility(checkpoint, False, reason)
     if memory.gpus:
         needed, free = checkpoint.bytes_needed(2), memory.largest_gpu
         if needed <= free:

@@ -13,7 +13,7 @@ from engine.kernels.build import KernelBuild
 from engine.kv_cache.pool import MAX_DRAFT_WINDOWS, MAX_WINDOWS
 from engine.loading.adapter_shelf import AdapterShelf
 from engine.loading.adapter_store import adapters_dir, fingerprint
-from engine.loading.catalog import EMBEDDED_DIR, MODEL_TYPE
+from engine.loading.catalog import EMBEDDED_DIR
 from engine.loading.lean_loader import load_lean
 from engine.loading.locate import Progress, locate, read_chat_template, read_config
 from engine.loading.module_loader import load_module_network
@@ -56,7 +56,7 @@ def _find(settings: EngineSettings, progress: Progress) -> tuple[ModelSource, To
     name, path = locate(settings, progress)
     config = read_config(path, name)
     tokenizer = Tokenizer.from_file(path)
-    if config["model_type"] == MODEL_TYPE:
+    if config["model_type"] == "gpt_bigcode":
         tokenizer.check_digits()
     device = pick_device(settings)
     if device == "cuda":

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from engine.architecture import Architecture
 from engine.network.backend import Backend
 from engine.network.quantised import Bits, Quantised
 from engine.network.weights import Dense, Table, Weights, build_weights
@@ -23,44 +25,64 @@ from engine.network.weights import Dense, Table, Weights, build_weights
 _INDEX = "model.safetensors.index.json"
 
 
+class TensorFiles(Protocol):
+    """The tensors of a checkpoint by their names in transformers."""
+
+    def read(self, name: str) -> Tensor:
+        """Return a tensor on the CPU. Raises KeyError if there is none of this name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsTarget:
+    """Where weights are read to, and in which number format."""
+
+    dtype: torch.dtype
+    """Type of the computation, and of the matrices unless `bits` is given."""
+    device: str
+    bits: Bits | None = None
+    """Bits of quantised matrices."""
+    window: int | None = None
+    """Number of positions that are used, None for all."""
+    backend: Backend | None = None
+    """The kernels with which quantised products compute."""
+
+
 def read_weights(
-    path: Path,
-    config: dict[str, Any],
-    dtype: torch.dtype,
-    bits: Bits | None,
-    device: str,
-    backend: Backend | None = None,
+    files: TensorFiles,
+    architecture: Architecture,
+    target: WeightsTarget,
     report: Callable[[float], None] = lambda _: None,
 ) -> Weights:
-    """Return the weights of a multi-query GPTBigCode.
+    """Return the weights of a dense decoder.
 
-    `dtype` is the type of the computation, and of the matrices unless `bits` is given. Quantised
-    products use the kernels of `backend`. `report` is called with the share that has been read,
-    0 to 1.
-
-    Raises SafetensorError, OSError, ValueError or KeyError for damaged files, and RuntimeError or
-    MemoryError if memory runs out.
+    `report` is called with the share that has been read, 0 to 1. Raises SafetensorError, OSError,
+    ValueError or KeyError for damaged files, and RuntimeError or MemoryError if memory runs out.
     """
-    files = _Files(path)
-    num_tensors = 12 * int(config["n_layer"]) + 4
+    num_products = 4 * architecture.num_layers
+    num_made = 0
 
     def read(name: str) -> Tensor:
-        report(min(1.0, files.num_read / num_tensors))
-        return files.read(name).to(device=device, dtype=dtype, copy=True)
+        return files.read(name).to(device=target.device, dtype=target.dtype, copy=True)
 
     def make(weight: Tensor, bias: Tensor | None) -> Table:
-        return Quantised(weight, bias, bits, backend) if bits else Dense(weight, bias)
+        nonlocal num_made
+        num_made += 1
+        report(min(1.0, num_made / num_products))
+        if target.bits is None:
+            return Dense(weight, bias)
+        return Quantised(weight, bias, target.bits, target.backend)
 
-    return build_weights(config, read, make)
+    return build_weights(architecture, read, make, target.window)
 
 
-class _Files:
+class SafetensorsFiles:
     """The tensors of a checkpoint by name, in any of its shards."""
 
     def __init__(self, path: Path) -> None:
+        """Open a directory's files. Raises SafetensorError, OSError, ValueError or KeyError."""
         self._path = path
         self._open: dict[str, Any] = {}
-        self.num_read = 0
         index = path / _INDEX
         if index.exists():
             self._file_of = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
@@ -72,7 +94,7 @@ class _Files:
             }
 
     def read(self, name: str) -> Tensor:
-        self.num_read += 1
+        """Return a tensor; see `TensorFiles`."""
         if name not in self._file_of:
             raise KeyError(f"the checkpoint has no tensor {name}")
         tensor: Tensor = self._shard(self._file_of[name]).get_tensor(name)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.architecture import require_architecture
 from engine.loading.catalog import Checkpoint, check_eligibility, read_checkpoint, select_checkpoint
 from engine.machine import Memory
 from tests.checkpoint_maker import edit_json, make_checkpoint
@@ -15,6 +16,7 @@ def make_entry(
     name: str, width: int, layers: int, heads: int, *, is_demo: bool = False
 ) -> Checkpoint:
     config = {
+        "model_type": "gpt_bigcode",
         "n_embd": width,
         "n_layer": layers,
         "n_head": heads,
@@ -22,7 +24,7 @@ def make_entry(
         "vocab_size": 49152,
         "multi_query": True,
     }
-    return Checkpoint(name, Path(name), config, 0, is_demo)
+    return Checkpoint(name, Path(name), require_architecture(config), 0, True, is_demo)
 
 
 LARGE = make_entry("starcoderbase", 6144, 40, 48)  # 15.5 billion

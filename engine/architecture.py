@@ -154,7 +154,7 @@ def require_architecture(config: Config) -> Architecture:
     """
     architecture = read_architecture(config)
     if architecture is None:
-        raise ValueError(f"the architecture {config.get('model_type')} is not supported")
+        raise ValueError(f"the architecture {config.get('model_type')} is not a fast one")
     return architecture
 
 

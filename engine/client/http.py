@@ -31,6 +31,7 @@ from engine.errors import (
     EngineUnavailableError,
     ModelNotFoundError,
 )
+from engine.loading.model_tokenizer import read_tokenizer
 from engine.tokenizer import Tokenizer
 
 _CONNECT_SECONDS = 5.0
@@ -41,7 +42,7 @@ class HttpEngine:
     """Implements `engine.api.Engine` over HTTP.
 
     `tokenizer_path` is the tokenizer for a server that does not serve its own (vLLM, TGI,
-    llama.cpp): a `tokenizer.json` or the directory that contains it.
+    llama.cpp): a `tokenizer.json`, the directory that contains it, or a GGUF file.
     """
 
     def __init__(self, endpoint: Endpoint, tokenizer_path: Path | None = None) -> None:
@@ -103,7 +104,7 @@ class HttpEngine:
 
     async def _load_tokenizer(self, adapter: str | None) -> Tokenizer:
         if self._tokenizer_path is not None:
-            return await asyncio.to_thread(Tokenizer.from_file, self._tokenizer_path)
+            return await asyncio.to_thread(read_tokenizer, self._tokenizer_path)
         params = {} if adapter is None else {"adapter": adapter}
         async with self._translate_errors():
             response = await self._http.get("/tokenizer.json", params=params)
@@ -111,7 +112,8 @@ class HttpEngine:
         if response.status_code == 404 and ModelNotFoundError.kind not in response.text:
             raise ConfigurationError(
                 f"The server at {self._endpoint.url} does not serve its tokenizer. Set "
-                "starcoder.tokenizer to the directory that contains the model's tokenizer.json."
+                "starcoder.tokenizer to the directory that contains the model's tokenizer.json, "
+                "or to its GGUF file."
             )
         raise_for_status(response.status_code, response.content)
         return await asyncio.to_thread(Tokenizer.from_json, response.text, self._endpoint.url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
@@ -12,9 +13,11 @@ from engine.errors import UnsupportedModelError
 from engine.kv_cache.arena import Arena, largest_arena
 from engine.kv_cache.cache import CacheShape
 from engine.kv_cache.pool import default_limit
+from engine.loading.gguf_file import GgufFile, gguf_in
 from engine.loading.memory_plan import MemoryPlan, candidate_plans
-from engine.loading.safetensors_reader import SafetensorsFiles, WeightsTarget, read_weights
+from engine.loading.safetensors_reader import SafetensorsFiles
 from engine.loading.source import LoadedNetwork, ModelSource, cannot_load, too_large
+from engine.loading.weight_reader import TensorFiles, WeightsTarget, read_weights
 from engine.machine import is_out_of_memory
 from engine.network.backend import Backend
 from engine.network.lean_forward import LeanForward
@@ -60,7 +63,7 @@ def _load_with_plan(
     activity = f"loading {source.name} ({plan.name}, {source.device}){reason}"
     source.progress(activity, None)
     weights = read_weights(
-        SafetensorsFiles(source.path),
+        _tensors(source.path),
         architecture,
         WeightsTarget(plan.dtype, source.device, plan.bits, plan.window, backend),
         partial(source.progress, activity),
@@ -72,6 +75,12 @@ def _load_with_plan(
     arena = allocate_arena(shape, max_windows)
     forward = LeanForward(weights, backend, arena)
     return LoadedNetwork(forward, weights, architecture.vocab_size, shape, plan, arena)
+
+
+def _tensors(path: Path) -> TensorFiles:
+    """Return the tensors of a GGUF file, or of a directory with safetensors files."""
+    gguf = gguf_in(path)
+    return SafetensorsFiles(path) if gguf is None else GgufFile(gguf)
 
 
 def allocate_arena(shape: CacheShape, max_windows: int) -> Arena | None:

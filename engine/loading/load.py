@@ -16,6 +16,7 @@ from engine.loading.adapter_store import adapters_dir, fingerprint
 from engine.loading.catalog import EMBEDDED_DIR
 from engine.loading.lean_loader import load_lean
 from engine.loading.locate import Progress, locate, read_chat_template, read_config
+from engine.loading.model_tokenizer import read_tokenizer
 from engine.loading.module_loader import load_module_network
 from engine.loading.source import ModelSource
 from engine.machine import free_memory
@@ -55,7 +56,7 @@ def _find(settings: EngineSettings, progress: Progress) -> tuple[ModelSource, To
     progress("looking for the model", None)
     name, path = locate(settings, progress)
     config = read_config(path, name)
-    tokenizer = Tokenizer.from_file(path)
+    tokenizer = read_tokenizer(path)
     if config["model_type"] == "gpt_bigcode":
         tokenizer.check_digits()
     device = pick_device(settings)

@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 
 from engine.architecture import read_architecture
+from engine.errors import ConfigurationError
 from engine.kv_cache.cache import CacheShape
 from engine.loading.memory_plan import (
     MemoryPlan,
@@ -35,6 +36,10 @@ def load_module_network(source: ModelSource, backend: Backend) -> LoadedNetwork:
     """
     settings, device = source.settings, source.device
     check_not_quantised(settings)
+    if source.path.is_file():
+        raise ConfigurationError(
+            f"{source.name} is a GGUF file, which needs a single device. Set device to 'auto'."
+        )
     # Nearly every published model has two bytes per parameter in its safetensors files.
     parameters = sum(file.stat().st_size for file in source.path.glob("*.safetensors")) // 2
     dtype = compute_dtype(settings, device, parameters)

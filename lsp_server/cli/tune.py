@@ -102,10 +102,10 @@ def _tune(
     """Train, print the report, and install the adapter if it helped."""
     from accelerate import PartialState
 
-    from engine.loading.locate import locate
+    from engine.loading.locate import locate_trainable
     from training.tune import tune
 
-    base_name, base = locate(settings, lambda *_: None)
+    base_name, base = locate_trainable(settings, lambda *_: None)
     _check_memory(base_name, base, options)
     with tempfile.TemporaryDirectory() as scratch:
         result = full or Path(scratch) / "adapter"

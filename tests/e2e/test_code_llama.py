@@ -186,3 +186,10 @@ def test_the_command_completes_with_a_model_without_infilling(
     )
     assert process.stdout.strip()
     assert "completes left to right" in process.stderr
+
+
+@pytest.mark.usefixtures("own_engines")
+def test_doctor_says_that_a_model_completes_left_to_right(left_to_right: Path) -> None:
+    command = [sys.executable, "-P", "-m", "lsp_server", "doctor", "--model", str(left_to_right)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert "so it completes left to right" in process.stdout

@@ -18,6 +18,7 @@ from engine.client.endpoint import RuntimeFiles, runtime_dir
 from engine.client.managed import ManagedEngine
 from engine.errors import StarcoderError
 from engine.settings import EngineSettings
+from fim.prompt.families import detect
 from lsp_server import __version__
 from lsp_server.cli import common
 
@@ -109,9 +110,10 @@ async def _start_engine(model: str) -> str:
     engine = ManagedEngine(settings)
     try:
         info = await engine.info()
+        note = detect(await engine.tokenizer()).note
     finally:
         await engine.aclose()
     return (
         f"process {info.pid} runs {info.model} on {info.device} in {info.dtype}, context "
-        f"{info.context_window}; log: {RuntimeFiles.for_settings(settings).log_file}"
-    )
+        f"{info.context_window}; log: {RuntimeFiles.for_settings(settings).log_file}. {note}"
+    ).removesuffix(". ")

@@ -6,6 +6,7 @@ The model runs in another process or on another machine (see `engine.client`).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from engine.api import Engine
 from engine.client.endpoint import Endpoint
 from engine.client.http import HttpEngine
 from engine.client.managed import DEFAULT_COMMAND, ManagedEngine
-from engine.errors import EngineUnavailableError, StarcoderError
+from engine.errors import ConfigurationError, EngineUnavailableError, StarcoderError
+from fim.prompt.families import detect
 from lsp_server.session.background_tasks import BackgroundTasks
 from lsp_server.session.status import StatusReporter
 from lsp_server.settings import Settings
+
+log = logging.getLogger(__name__)
 
 EngineFactory = Callable[[Settings], Engine]
 
@@ -30,6 +34,21 @@ def create_engine(settings: Settings) -> Engine:
         tokenizer = None if settings.tokenizer is None else Path(settings.tokenizer).expanduser()
         return HttpEngine(endpoint, tokenizer)
     return ManagedEngine(settings.engine, (*DEFAULT_COMMAND, "--chat-renderer", _CHAT_RENDERER))
+
+
+async def completion_note(engine: Engine) -> str:
+    """Return what the engine's model cannot do, as a sentence for the user; empty if nothing.
+
+    Raises the errors of `Engine.info`. A server may serve no tokenizer; then nothing is known here,
+    and the first completion says so.
+    """
+    try:
+        note = detect(await engine.tokenizer()).note
+    except ConfigurationError:
+        return ""
+    if note:
+        log.warning(note)
+    return note
 
 
 class EngineSession:
@@ -69,6 +88,7 @@ class EngineSession:
         progress = asyncio.create_task(self._status.show_loading(engine))
         try:
             info = await engine.info()
+            note = await completion_note(engine)
         except StarcoderError as error:
             self.report_failure(error)
             return
@@ -76,7 +96,7 @@ class EngineSession:
             progress.cancel()
             await asyncio.gather(progress, return_exceptions=True)
         if engine is self.current:  # it was not replaced meanwhile
-            self._status.show_engine(info, enabled=self._settings.enabled)
+            self._status.show_engine(info, note, enabled=self._settings.enabled)
 
     def report_failure(self, error: StarcoderError) -> None:
         """Show why the engine did not answer."""

@@ -105,11 +105,11 @@ class StatusReporter:
         state = State.READY if enabled else State.DISABLED
         self.update(state=state, why="" if enabled else "switched off")
 
-    def show_engine(self, info: EngineInfo, *, enabled: bool) -> None:
-        """Show the model of an engine that is ready."""
+    def show_engine(self, info: EngineInfo, note: str, *, enabled: bool) -> None:
+        """Show the model of an engine that is ready, and a note on what it cannot do."""
         self.update(
             state=State.READY if enabled else State.DISABLED,
-            message="demo model: too small for good suggestions" if info.is_demo else "",
+            message="demo model: too small for good suggestions" if info.is_demo else note,
             model=info.model,
             device=info.device,
             demo=info.is_demo,

@@ -8,8 +8,9 @@ import pytest
 from lsprotocol import types
 
 from engine.api import EngineInfo
-from engine.errors import EngineUnavailableError, StarcoderError
-from engine.scripted import ScriptedEngine
+from engine.errors import ConfigurationError, EngineUnavailableError, StarcoderError
+from engine.scripted import ScriptedEngine, byte_tokenizer
+from engine.tokenizer import Tokenizer
 from lsp_server.session.background_tasks import BackgroundTasks
 from lsp_server.session.engine_session import EngineSession
 from lsp_server.session.status import StatusReporter
@@ -68,6 +69,37 @@ async def test_the_status_shows_the_current_engine_and_not_the_one_that_it_repla
     old.loaded.set()
     await old_start
     assert status.current.model == "new"
+
+
+@pytest.mark.parametrize(
+    ("special", "words"),
+    [(("<|endoftext|>",), "completes left to right"), (("<fim_prefix>",), "left to right")],
+)
+async def test_the_status_says_what_a_model_without_fim_tokens_cannot_do(
+    special: tuple[str, ...], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    session, status = new_session(Settings(model="plain"))
+    assert isinstance(session.current, LoadingEngine)
+    session.current.model_tokenizer = byte_tokenizer(special)
+    session.current.loaded.set()
+    await session.start()
+    assert status.current.state == "ready"
+    assert words in status.current.message
+    assert status.current.message in caplog.text
+
+
+async def test_a_server_without_a_tokenizer_is_ready_nevertheless() -> None:
+    @dataclass
+    class WithoutTokenizer(LoadingEngine):
+        async def tokenizer(self, adapter: str | None = None) -> Tokenizer:
+            raise ConfigurationError("no tokenizer")
+
+    status = StatusReporter(FakeServer())  # type: ignore[arg-type]
+    engine = WithoutTokenizer(lambda _: "", name="elsewhere")
+    engine.loaded.set()
+    session = EngineSession(lambda _: engine, Settings(), status, BackgroundTasks(), lambda: None)
+    await session.start()
+    assert (status.current.state, status.current.message) == ("ready", "")
 
 
 async def test_settings_that_name_the_same_engine_keep_it() -> None:

@@ -41,20 +41,22 @@ class MemoryPlan:
 
 
 def candidate_plans(
-    settings: EngineSettings, config: dict[str, Any], device: str, parameters: int
+    settings: EngineSettings,
+    config: dict[str, Any],
+    device: str,
+    parameters: int,
+    reserved: int = 0,
 ) -> list[MemoryPlan]:
     """Return the plans for a lean model that should fit the free memory, best first.
 
-    Raises ConfigurationError for a window larger than the model's, and OutOfMemoryError if no plan
-    fits.
+    `reserved` is the number of bytes that must stay free for another model. Raises
+    ConfigurationError for a window larger than the model's, and OutOfMemoryError if no plan fits.
     """
     positions = int(config["n_positions"])
     full = window_of(settings, positions)
     base = compute_dtype(settings, device, parameters)
-    names: list[str] = [settings.dtype]
-    if settings.dtype == "auto":
-        names = _automatic_names(config, device, base)
-    free = _free(device)
+    names = _names(settings, config, device, base)
+    free = max(0, _free(device) - reserved)
     plans = [
         MemoryPlan(name, base, _BITS.get(name), window, _reason(name, window, names[0], full, free))
         for name, window in _candidates(names, full, settings.context_window is not None)
@@ -68,6 +70,29 @@ def candidate_plans(
             + ("." if names[-1] == "int4" else ", or set dtype to 'int8' or 'int4'.")
         )
     return plans
+
+
+def sizes_needed(
+    settings: EngineSettings, config: dict[str, Any], device: str, parameters: int
+) -> list[int]:
+    """Return the bytes that a lean model needs with its full window, by number format.
+
+    The formats are those that the settings allow, best first. Raises ConfigurationError for a
+    window larger than the model's.
+    """
+    base = compute_dtype(settings, device, parameters)
+    full = window_of(settings, int(config["n_positions"]))
+    names = _names(settings, config, device, base)
+    return [_needed(config, name, full, device) for name in names]
+
+
+def _names(
+    settings: EngineSettings, config: dict[str, Any], device: str, base: torch.dtype
+) -> list[str]:
+    """Return the number formats that the settings allow, best first."""
+    if settings.dtype == "auto":
+        return _automatic_names(config, device, base)
+    return [settings.dtype]
 
 
 def _automatic_names(config: dict[str, Any], device: str, base: torch.dtype) -> list[str]:

@@ -15,7 +15,7 @@ from engine.settings import EngineSettings
 
 
 def reserved_sizes(settings: EngineSettings, device: str) -> list[int]:
-    """Return the bytes that the model `reserve_for` may take, one per number format, largest first.
+    """Return the bytes that the model `reserve_for` may take, by number format, best format first.
 
     The list is empty if no memory needs to stay free on `device`: there is no such model on disk,
     or a second GPU has room for it.
@@ -40,7 +40,7 @@ def reserved_sizes(settings: EngineSettings, device: str) -> list[int]:
 
 
 def sizes_on_disk(settings: EngineSettings, device: str) -> list[int]:
-    """Return the bytes that a model on disk may take, one per number format, largest first.
+    """Return the bytes that a model on disk may take, by number format, best format first.
 
     For a model whose size cannot be computed it is that of its files. Raises ModelError, and
     ConfigurationError for a window larger than the model's.
@@ -48,8 +48,7 @@ def sizes_on_disk(settings: EngineSettings, device: str) -> list[int]:
     name, path = locate(settings, lambda *_: None)
     config = read_config(path, name)
     try:
-        sizes = sizes_needed(settings, config, device, parameter_count(config))
-        return sorted(sizes, reverse=True)
+        return sizes_needed(settings, config, device, parameter_count(config))
     except (KeyError, TypeError, ValueError):
         return [_bytes_of_weights(path)]
 
@@ -63,19 +62,23 @@ def plans_with_reserve(
 ) -> tuple[list[MemoryPlan], int]:
     """Return the memory plans of a model, and the number of bytes that they leave free.
 
-    `plans_for` returns the plans that leave a number of bytes free. `sizes` are such numbers,
-    largest first. The first size that does not make the context window smaller is used; else the
-    last size that leaves any plan; else none, because this model must run in any case. Raises the
-    errors of `plans_for`.
+    `plans_for` returns the plans that leave a number of bytes free. `sizes` are such numbers, one
+    per number format of the other model, best format first. The size is chosen that leaves the
+    largest context window; then the one whose worse of the two formats is best; then the one with
+    the best format of this model. Nothing stays free if no plan fits otherwise, because this model
+    must run in any case. Raises the errors of `plans_for`.
     """
     unreserved = plans_for(0)
-    best = unreserved, 0
-    for size in sizes:
+    names = list(dict.fromkeys(plan.name for plan in unreserved))
+    best, best_value = (unreserved, 0), (0, 0, 0)
+    for index, size in enumerate(sizes):
         try:
             plans = plans_for(size)
         except OutOfMemoryError:
             continue
-        best = plans, size
-        if plans[0].window == unreserved[0].window:
-            break
+        # Both lists end with the smallest format. Large formats that do not fit are not in `names`.
+        own_format, other_format = len(names) - names.index(plans[0].name), len(sizes) - index
+        value = (plans[0].window, min(own_format, other_format), own_format)
+        if value > best_value:
+            best, best_value = (plans, size), value
     return best

@@ -46,16 +46,15 @@ class EngineSettings:
     idle_timeout_s: float = 1800.0
     """Seconds without a request or a connected server after which the process exits; 0 is never."""
     reserve_for: str | None = None
-    """Model for which this engine leaves memory free, because another engine will load it."""
+    """Model for which this engine leaves memory free, because another engine will load it.
+
+    Clients set it only when they start a process, so it does not change which process they share.
+    """
 
     @property
     def key(self) -> str:
-        """Twelve hex digits that are equal for equal settings. They name the socket and lock.
-
-        `reserve_for` does not count: a running engine serves as well with another reserve.
-        """
-        values = {name: value for name, value in asdict(self).items() if name != "reserve_for"}
-        text = repr(sorted(values.items()))
+        """Twelve hex digits that are equal for equal settings. They name the socket and lock."""
+        text = repr(sorted(asdict(self).items()))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -57,6 +57,7 @@ def test_a_plan_leaves_the_reserved_bytes_free(monkeypatch: pytest.MonkeyPatch) 
         (("bfloat16", "bfloat16"), ("bfloat16", "bfloat16")),
         (("bfloat16", "int8"), ("bfloat16", "int8")),  # this model gets the better format
         (("int8", "int8"), ("int8", "int8")),  # rather than bfloat16 for one, int4 for the other
+        (("bfloat16", "int4"), ("int8", "int8")),
         (("int8", "int4"), ("int8", "int4")),
         (("int4", "int4"), ("int4", "int4")),
     ],

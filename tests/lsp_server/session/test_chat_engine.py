@@ -116,6 +116,13 @@ async def test_an_own_engine_is_shown_from_its_first_request_on() -> None:
     assert session.engines["auto"].requests == []
 
 
+async def test_counting_the_tokens_of_an_attachment_starts_the_engine_too() -> None:
+    session = Session()
+    await session.apply(chat_model="words")
+    await session.chat.current.tokenizer()
+    assert session.status.current.chat == ChatStatus("words", "", State.READY)
+
+
 async def test_progress_and_error_belong_to_the_chat() -> None:
     session = Session()
     await session.apply(chat_model="words")
@@ -221,6 +228,22 @@ def test_the_next_process_reserves_memory_for_a_changed_chat_model() -> None:
     assert session.current is engine
     assert isinstance(engine, ManagedEngine)
     assert engine.companion == EngineSettings("words")
+
+
+async def test_the_chats_next_process_reserves_memory_for_a_changed_model() -> None:
+    status, background = StatusReporter(FakeServer()), BackgroundTasks()  # type: ignore[arg-type]
+    main = EngineSession(create_engine, Settings(), status, background, lambda: None)
+    chats: list[ManagedEngine] = []
+
+    def make(choice: EngineChoice) -> ManagedEngine:
+        chats.append(ManagedEngine(choice.process, companion=choice.companion))
+        return chats[-1]
+
+    session = ChatEngineSession(make, main, status, background)
+    session.apply_settings(Settings(chat_model="words"))
+    session.apply_settings(Settings(chat_model="words", model="new"))
+    (engine,) = chats
+    assert engine.companion == EngineSettings("new")
 
 
 async def test_at_a_url_the_chat_model_is_requested_by_name() -> None:

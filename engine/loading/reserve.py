@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from engine.errors import ConfigurationError, ModelError, OutOfMemoryError
+from engine.errors import OutOfMemoryError
 from engine.loading.locate import locate, read_config
 from engine.loading.memory_plan import MemoryPlan, sizes_needed
 from engine.loading.model_size import parameter_count
 from engine.machine import free_memory
 from engine.settings import EngineSettings
+
+log = logging.getLogger(__name__)
 
 
 def reserved_sizes(settings: EngineSettings, device: str) -> list[int]:
@@ -33,8 +36,10 @@ def reserved_sizes(settings: EngineSettings, device: str) -> list[int]:
     )
     try:
         sizes = sizes_on_disk(other, device)
-    except (ModelError, ConfigurationError):
-        return []  # the other engine will report it
+    except Exception as error:
+        # Whatever is wrong with the other model, its engine reports it, and this one must run.
+        log.info("no memory is reserved for the other model: %s", type(error).__name__)
+        return []
     gpus = sorted(free_memory().gpus, reverse=True) if device == "cuda" else []
     return [] if len(gpus) > 1 and sizes[0] <= gpus[1] else sizes
 

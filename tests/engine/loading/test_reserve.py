@@ -135,7 +135,7 @@ def test_on_a_second_gpu_with_room_nothing_needs_to_stay_free(
     assert reserved_sizes(settings, "cpu")
 
 
-@pytest.mark.parametrize("model", [None, "no-such/model", "/nowhere"])
+@pytest.mark.parametrize("model", [None, "no-such/model", "/nowhere", "~nobody/model"])
 def test_a_model_that_is_not_on_disk_reserves_nothing(model: str | None) -> None:
     assert reserved_sizes(EngineSettings(reserve_for=model), "cpu") == []
 
@@ -145,6 +145,17 @@ def test_the_other_models_files_count_if_its_size_cannot_be_computed(tmp_path: P
     edit_json(tmp_path / "config.json", n_embd=None)
     size = sum(file.stat().st_size for file in tmp_path.glob("*.safetensors"))
     assert reserved_sizes(EngineSettings(reserve_for=str(tmp_path)), "cpu") == [size]
+
+
+def test_a_damaged_other_model_reserves_nothing(tmp_path: Path) -> None:
+    make_checkpoint(tmp_path / "other")
+    edit_json(tmp_path / "other" / "config.json", n_head=0)
+    settings = EngineSettings(
+        model=str(make_checkpoint(tmp_path / "own")),
+        device="cpu",
+        reserve_for=str(tmp_path / "other"),
+    )
+    assert load(settings, lambda *_: None).model.reserved == 0
 
 
 def test_the_settings_of_the_own_model_do_not_apply_to_the_other(tmp_path: Path) -> None:

@@ -45,6 +45,11 @@ class EngineSettings:
     """Whether to use only models on disk and never download from the hub."""
     idle_timeout_s: float = 1800.0
     """Seconds without a request or a connected server after which the process exits; 0 is never."""
+    reserve_for: str | None = None
+    """Model for which this engine leaves memory free, because another engine will load it.
+
+    Clients set it only when they start a process, so it does not change which process they share.
+    """
 
     @property
     def key(self) -> str:
@@ -86,6 +91,8 @@ def to_argv(settings: EngineSettings, listen: Listen) -> list[str]:
         argv += [f"--context-window={settings.context_window}"]
     if settings.offline:
         argv += ["--offline"]
+    if settings.reserve_for is not None:
+        argv += [f"--reserve-for={settings.reserve_for}"]
     if listen.uds is not None:
         return [*argv, f"--uds={listen.uds}"]
     argv += [f"--host={listen.host}", f"--port={listen.port}"]
@@ -109,6 +116,7 @@ def parse_argv(argv: Sequence[str]) -> tuple[EngineSettings, Listen, str | None]
         context_window=values.context_window,
         offline=values.offline,
         idle_timeout_s=values.idle_timeout,
+        reserve_for=values.reserve_for,
     )
     listen = Listen(values.uds, values.host, values.port, None, values.endpoint_file)
     return settings, listen, values.chat_renderer
@@ -140,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--context-window", type=int)
     parser.add_argument("--offline", action="store_true")
     parser.add_argument("--idle-timeout", type=float, default=defaults.idle_timeout_s)
+    parser.add_argument("--reserve-for", metavar="MODEL")
     parser.add_argument("--uds", type=Path)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)

@@ -148,6 +148,18 @@ class Settings(BaseModel):
         description="Count shown and accepted suggestions, on this machine only; see "
         "`starcoder-lsp stats`.",
     )
+    chat_model: str = Field(
+        "",
+        description="Model for the chat and its tasks, such as writing tests: hub id, directory or "
+        "`demo`. It runs in an engine of its own, which starts with the first question. Empty: "
+        "`starcoder.model` serves both. With `starcoder.engineUrl`, the name of one of the models "
+        "that are served there.",
+    )
+    chat_tokenizer: str | None = Field(
+        None,
+        description="Directory with the tokenizer.json of `starcoder.chatModel`, for an engine at "
+        "`starcoder.engineUrl` that does not provide it.",
+    )
     chat_format: FormatName | Literal["auto"] = Field(
         "auto",
         description="Format of conversations in the prompt: `chatml` is the format of StarChat, "
@@ -209,6 +221,22 @@ class Settings(BaseModel):
         )
 
     @property
+    def chat_engine(self) -> EngineSettings | None:
+        """The settings of the engine process for chat on this machine; None if `engine` serves it.
+
+        Revision, draft model and context window belong to the model of `engine`.
+        """
+        if self.chat_model in ("", self.model):
+            return None
+        return EngineSettings(
+            model=self.chat_model,
+            dtype=self.dtype,
+            device=self.device,
+            offline=self.offline,
+            idle_timeout_s=self.idle_timeout_seconds,
+        )
+
+    @property
     def fim(self) -> FimSettings:
         """The settings of completions."""
         return FimSettings(
@@ -230,11 +258,6 @@ class Settings(BaseModel):
             adapter=self.chat_adapter,
             max_new_tokens=self.chat_max_new_tokens,
         )
-
-    def same_engine(self, other: Settings) -> bool:
-        """Whether other settings name the same engine."""
-        own = (self.engine, self.engine_url, self.engine_token, self.tokenizer)
-        return own == (other.engine, other.engine_url, other.engine_token, other.tokenizer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from engine.kv_cache.cache import CacheShape
 from engine.kv_cache.pool import default_limit
 from engine.loading.gguf_file import GgufFile, gguf_in
 from engine.loading.memory_plan import MemoryPlan, candidate_plans
+from engine.loading.reserve import plans_with_reserve, reserved_sizes
 from engine.loading.safetensors_reader import SafetensorsFiles
 from engine.loading.source import LoadedNetwork, ModelSource, cannot_load, too_large
 from engine.loading.weight_reader import TensorFiles, WeightsTarget, read_weights
@@ -36,14 +37,17 @@ def load_lean(source: ModelSource, backend: Backend, max_windows: int) -> Loaded
         architecture = read_architecture(config)
         if architecture is None:
             return None
-        plans = candidate_plans(source.settings, config, architecture, device)
+        plans, reserved = plans_with_reserve(
+            partial(candidate_plans, source.settings, config, architecture, device),
+            reserved_sizes(source.settings, device),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise UnsupportedModelError(f"The config.json of {name} is damaged: {error}") from error
     if device == "cpu":
         backend.use_decode_threads(architecture.num_parameters)
     for plan in plans:
         try:
-            return _load_with_plan(source, architecture, backend, plan, max_windows)
+            return _load_with_plan(source, architecture, backend, plan, max_windows, reserved)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise cannot_load(name, source.path, error) from error
@@ -58,6 +62,7 @@ def _load_with_plan(
     backend: Backend,
     plan: MemoryPlan,
     max_windows: int,
+    reserved: int,
 ) -> LoadedNetwork:
     reason = f", {plan.reason}" if plan.reason else ""
     activity = f"loading {source.name} ({plan.name}, {source.device}){reason}"
@@ -72,9 +77,9 @@ def _load_with_plan(
     shape = CacheShape(
         plan.window, architecture.kv_heads, architecture.head_dim, devices, weights.dtype
     )
-    arena = allocate_arena(shape, max_windows)
+    arena = allocate_arena(shape, max_windows, reserved)
     forward = LeanForward(weights, backend, arena)
-    return LoadedNetwork(forward, weights, architecture.vocab_size, shape, plan, arena)
+    return LoadedNetwork(forward, weights, architecture.vocab_size, shape, plan, arena, reserved)
 
 
 def _tensors(path: Path) -> TensorFiles:
@@ -83,9 +88,12 @@ def _tensors(path: Path) -> TensorFiles:
     return SafetensorsFiles(path) if gguf is None else GgufFile(gguf)
 
 
-def allocate_arena(shape: CacheShape, max_windows: int) -> Arena | None:
-    """Return an arena of up to `max_windows` full context windows, None for a model on a CPU."""
+def allocate_arena(shape: CacheShape, max_windows: int, reserved: int) -> Arena | None:
+    """Return an arena of up to `max_windows` full context windows, None for a model on a CPU.
+
+    `reserved` bytes stay free for another model.
+    """
     if shape.devices[0].type != "cuda":
         return None
     torch.cuda.empty_cache()  # otherwise memory that reading took would not count as free
-    return largest_arena(shape, default_limit(shape, max_windows))
+    return largest_arena(shape, default_limit(shape, max_windows, reserved))

@@ -114,6 +114,7 @@ def _load_model(
         end_ids=_end_ids(source.config, tokenizer),
         cache_shape=network.cache_shape,
         arena=network.arena,
+        reserved=network.reserved,
     )
     return model, network.weights
 

@@ -41,19 +41,21 @@ class MemoryPlan:
 
 
 def candidate_plans(
-    settings: EngineSettings, config: Config, architecture: Architecture, device: str
+    settings: EngineSettings,
+    config: Config,
+    architecture: Architecture,
+    device: str,
+    reserved: int = 0,
 ) -> list[MemoryPlan]:
     """Return the plans for a lean model that should fit the free memory, best first.
 
-    Raises ConfigurationError for a window larger than the model's, and OutOfMemoryError if no plan
-    fits.
+    `reserved` is the number of bytes that must stay free for another model. Raises
+    ConfigurationError for a window larger than the model's, and OutOfMemoryError if no plan fits.
     """
     full = window_of(settings, architecture.positions)
     base = compute_dtype(settings, device, architecture.num_parameters)
-    names: list[str] = [settings.dtype]
-    if settings.dtype == "auto":
-        names = _automatic_names(config, device, base)
-    free = _free(device)
+    names = _names(settings, config, device, base)
+    free = max(0, _free(device) - reserved)
     plans = [
         MemoryPlan(name, base, _BITS.get(name), window, _reason(name, window, names[0], full, free))
         for name, window in _candidates(names, full, settings.context_window is not None)
@@ -67,6 +69,27 @@ def candidate_plans(
             + ("." if names[-1] == "int4" else ", or set dtype to 'int8' or 'int4'.")
         )
     return plans
+
+
+def sizes_needed(
+    settings: EngineSettings, config: Config, architecture: Architecture, device: str
+) -> list[int]:
+    """Return the bytes that a lean model needs with its usual window, by number format.
+
+    The formats are those that the settings allow, best first. Raises ConfigurationError for a
+    window larger than the model's.
+    """
+    base = compute_dtype(settings, device, architecture.num_parameters)
+    window = min(window_of(settings, architecture.positions), USUAL_WINDOW)
+    names = _names(settings, config, device, base)
+    return [_needed(architecture, name, window, device) for name in names]
+
+
+def _names(settings: EngineSettings, config: Config, device: str, base: torch.dtype) -> list[str]:
+    """Return the number formats that the settings allow, best first."""
+    if settings.dtype == "auto":
+        return _automatic_names(config, device, base)
+    return [settings.dtype]
 
 
 def _automatic_names(config: Config, device: str, base: torch.dtype) -> list[str]:

@@ -18,6 +18,7 @@ from engine.loading.memory_plan import (
     dtype_name,
     window_of,
 )
+from engine.loading.reserve import reserved_sizes
 from engine.loading.source import LoadedNetwork, ModelSource, cannot_load, too_large
 from engine.network.backend import Backend
 from engine.network.forward import Forward
@@ -55,6 +56,7 @@ def load_module_network(source: ModelSource, backend: Backend) -> LoadedNetwork:
         module.get_input_embeddings().num_embeddings,
         _cache_shape(module, window, dtype),
         MemoryPlan(dtype_name(dtype), dtype, None, window, ""),
+        reserved=max(reserved_sizes(settings, device), default=0),
     )
 
 

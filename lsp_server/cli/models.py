@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from engine.settings import EngineSettings
 from lsp_server.cli import common
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ No model except the demo model is on disk and fits. To download one:
   hf download bigcode/starcoder              15.5B, for a GPU of 40 GB, gated"""
 
 
-def models(folder: Folder = None) -> None:
+def models(folder: Folder = None, chat_model: common.ChatModel = None) -> None:
     """List the models on this machine, and say which one `auto` chooses and why."""
     from engine.loading.catalog import find_models, models_in, select_checkpoint, usable
     from engine.machine import format_bytes, free_memory
@@ -42,6 +43,9 @@ def models(folder: Folder = None) -> None:
     _print_table(console, listed, selection)
     gpus = ", ".join(format_bytes(free) for free in memory.gpus) or "none"
     console.print(f"Free memory: {format_bytes(memory.cpu)} on the CPU; GPUs: {gpus}.")
+    if chat_model is not None:
+        with common.plain_errors():
+            console.print(f"For chat: {escape(_memory_of(chat_model))}")
     if folder is None and (selection is None or selection.checkpoint.is_demo):
         console.print(_DOWNLOADS)
 
@@ -75,4 +79,19 @@ def _row(eligibility: Eligibility, *, is_chosen: bool) -> tuple[str, ...]:
         f"{format_bytes(checkpoint.bytes_on_disk)}{stored_as}",
         f"{checkpoint.context_window:,}",
         f"{'[bold]chosen[/]: ' if is_chosen else ''}{eligibility.reason}",
+    )
+
+
+def _memory_of(model: str) -> str:
+    """Return the memory that a second model needs. Raises ModelError."""
+    from engine.loading.load import pick_device
+    from engine.loading.reserve import sizes_on_disk
+    from engine.machine import format_bytes
+
+    settings = EngineSettings(model=model, offline=True)
+    sizes = sizes_on_disk(settings, pick_device(settings))
+    smallest = f", or {format_bytes(sizes[-1])} in fewer bits" if len(sizes) > 1 else ""
+    return (
+        f"{model} needs {format_bytes(sizes[0])}{smallest}, in addition to the model for "
+        "completions."
     )

@@ -12,6 +12,7 @@ from engine.errors import ConfigurationError, EngineUnavailableError, StarcoderE
 from engine.scripted import ScriptedEngine, byte_tokenizer
 from engine.tokenizer import Tokenizer
 from lsp_server.session.background_tasks import BackgroundTasks
+from lsp_server.session.engine_choice import EngineChoice
 from lsp_server.session.engine_session import EngineSession
 from lsp_server.session.status import StatusReporter
 from lsp_server.settings import Settings
@@ -44,8 +45,8 @@ class LoadingEngine(ScriptedEngine):
         return replace(await super().info(), model=self.name)
 
 
-def make_engine(settings: Settings) -> LoadingEngine:
-    return LoadingEngine(lambda _: "", name=settings.engine.model)
+def make_engine(choice: EngineChoice) -> LoadingEngine:
+    return LoadingEngine(lambda _: "", name=choice.process.model)
 
 
 def new_session(settings: Settings) -> tuple[EngineSession, StatusReporter]:
@@ -117,8 +118,8 @@ async def test_an_engine_that_cannot_be_created_leaves_the_present_one_open() ->
         async def aclose(self) -> None:
             self.closed = True
 
-    def make(settings: Settings) -> ScriptedEngine:
-        if settings.tokenizer is not None:
+    def make(choice: EngineChoice) -> ScriptedEngine:
+        if choice.tokenizer is not None:
             raise RuntimeError("Could not determine home directory.")
         return ClosingEngine(lambda _: "")
 

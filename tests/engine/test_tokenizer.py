@@ -132,8 +132,10 @@ def test_a_control_token_is_special_although_its_file_says_no(name: str) -> None
 
 def test_added_tokens_of_ordinary_text_stay_text() -> None:
     """CodeGen has such tokens for indentation."""
-    tokenizer = byte_level(AddedToken("    ", special=False), AddedToken("<b>", special=False))
-    assert tokenizer.encode("    <b>") == [256, 257]
+    tokenizer = byte_level(*(AddedToken(name, special=False) for name in ("    ", "<b>", "你好")))
+    assert tokenizer.encode("    <b>你好") == [256, 257, 258]
+    assert tokenizer.decode((258,)) == "你好"
+    assert tokenizer.bytes_by_id[258] == "你好".encode()
     assert tokenizer.special_tokens == {}
     assert tokenizer.bytes_by_id[256] == b"    "
     assert tokenizer.start_ids == ()

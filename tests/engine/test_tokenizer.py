@@ -98,6 +98,18 @@ def test_a_letter_is_its_token_and_not_its_byte(tokenizer: Tokenizer) -> None:
     assert tokenizer.token_id("<0xF0>") in Vocabulary(tokenizer).tokens_compatible_with(b"\xf0\x9f")
 
 
+@given(text=st.text("aeinrstumbhlfpd :(=_é\n", min_size=2, max_size=14))
+@settings(deadline=None)
+def test_token_healing_rules_out_no_tokenization_that_a_text_has(text: str) -> None:
+    tokenizer = TOKENIZERS["legacy"]
+    vocabulary = Vocabulary(tokenizer)
+    ids, rest = tokenizer.encode(text), text.encode()
+    for id_ in ids[:-1]:
+        rest = rest[len(vocabulary.bytes_of(id_)) :]
+        for size in range(1, len(rest) + 1):
+            assert vocabulary.can_continue(id_, rest[:size])
+
+
 def test_ids_before_a_text_come_from_the_tokenizer(tokenizer: Tokenizer) -> None:
     assert tokenizer.start_ids == (1,)
     assert tokenizer.special_tokens.keys() >= {"<s>", *INFILLING}

@@ -98,6 +98,18 @@ def test_a_letter_is_its_token_and_not_its_byte(tokenizer: Tokenizer) -> None:
     assert tokenizer.token_id("<0xF0>") in Vocabulary(tokenizer).tokens_compatible_with(b"\xf0\x9f")
 
 
+@given(text=st.text("aeinrstumbhlfpd :(=_é\n", min_size=2, max_size=14))
+@settings(deadline=None)
+def test_token_healing_rules_out_no_tokenization_that_a_text_has(text: str) -> None:
+    tokenizer = TOKENIZERS["legacy"]
+    vocabulary = Vocabulary(tokenizer)
+    ids, rest = tokenizer.encode(text), text.encode()
+    for id_ in ids[:-1]:
+        rest = rest[len(vocabulary.bytes_of(id_)) :]
+        for size in range(1, len(rest) + 1):
+            assert vocabulary.can_continue(id_, rest[:size])
+
+
 def test_ids_before_a_text_come_from_the_tokenizer(tokenizer: Tokenizer) -> None:
     assert tokenizer.start_ids == (1,)
     assert tokenizer.special_tokens.keys() >= {"<s>", *INFILLING}
@@ -132,8 +144,10 @@ def test_a_control_token_is_special_although_its_file_says_no(name: str) -> None
 
 def test_added_tokens_of_ordinary_text_stay_text() -> None:
     """CodeGen has such tokens for indentation."""
-    tokenizer = byte_level(AddedToken("    ", special=False), AddedToken("<b>", special=False))
-    assert tokenizer.encode("    <b>") == [256, 257]
+    tokenizer = byte_level(*(AddedToken(name, special=False) for name in ("    ", "<b>", "你好")))
+    assert tokenizer.encode("    <b>你好") == [256, 257, 258]
+    assert tokenizer.decode((258,)) == "你好"
+    assert tokenizer.bytes_by_id[258] == "你好".encode()
     assert tokenizer.special_tokens == {}
     assert tokenizer.bytes_by_id[256] == b"    "
     assert tokenizer.start_ids == ()

@@ -1,15 +1,16 @@
 """Prompts for Code Llama have the ids of transformers' CodeLlamaTokenizer."""
 
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.tokenizer import Tokenizer
 from fim.prompt.build import build
 from fim.prompt.families import detect
-from fim.prompt.window import BLOCK_LINES
+from fim.prompt.window import BLOCK_LINES, fit
 from fim.settings import FORMS, Form
-from fim.snapshot import Snapshot
+from fim.snapshot import Cell, Snapshot
 from tests.llama_checkpoint import Form as TokenizerForm
 from tests.llama_checkpoint import reference_tokenizer, tokenizer_json
 
@@ -97,6 +98,39 @@ def test_only_the_prefix_gets_a_space(
     else:
         text = first if form == "cursor" else third
         assert text == (f" {before}" if before else "")
+
+
+@pytest.mark.parametrize("room", range(1, 12))
+def test_the_dummy_space_never_exceeds_the_room(room: int) -> None:
+    tokenizer = TOKENIZERS["legacy"]
+    text = "\n(x"  # here the dummy space is a token of its own
+    prefix, _ = fit(text, "", room, tokenizer.encode, tokenizer.encode_start)
+    assert len(prefix) <= room
+    has_room = room >= len(tokenizer.encode_start(text)) > len(tokenizer.encode(text))
+    assert tokenizer.decode(prefix).startswith(" ") == has_room
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_codestral_gets_the_prompt_of_mistral_common(form: Form) -> None:
+    """Its `encode_fim` puts a dummy space before the prefix, and none before the suffix."""
+    inner = tokenizers.Tokenizer.from_str(tokenizer_json(infilling=False))
+    inner.add_special_tokens(["[SUFFIX]", "[PREFIX]"])
+    tokenizer = Tokenizer(inner, "test")
+    snapshot = Snapshot("u", "python", "return x", 6)
+    family = detect(tokenizer)
+    assert family.name == "Codestral"
+    ids = build(snapshot, family, tokenizer.encode, 90, form, tokenizer.encode_start).ids
+    expected = "<s>[SUFFIX] x[PREFIX] return"
+    assert tokenizer.decode(ids, skip_special=False) == expected
+    assert ids[-1] == tokenizer.token_id("▁return")
+
+
+def test_cells_before_the_prefix_take_the_dummy_spaces_place() -> None:
+    tokenizer = TOKENIZERS["legacy"]
+    snapshot = Snapshot("u", "python", "a = ", 4, cells=(Cell("code", "import os"),))
+    family = detect(tokenizer)
+    ids = build(snapshot, family, tokenizer.encode, 90, "cursor", tokenizer.encode_start).ids
+    assert tokenizer.decode(ids) == "import os\n\na = "
 
 
 @given(limit=st.integers(6, 400), form=st.sampled_from(FORMS))

@@ -136,6 +136,24 @@ def test_no_family_exceeds_the_limit(name: str, limit: int) -> None:
         assert len(ids) <= max(limit, fixed)
 
 
+def test_a_prompt_starts_as_the_tokenizer_starts_a_text() -> None:
+    """Seed-Coder's file, for example, may put a token at the start of a text."""
+    content = json.loads(tokenizer_of("<bos>", *SEED_CODER).to_json())
+    content["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [
+            {"SpecialToken": {"id": "<bos>", "type_id": 0}},
+            {"Sequence": {"id": "A", "type_id": 0}},
+        ],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<bos>": {"id": "<bos>", "ids": [0], "tokens": ["<bos>"]}},
+    }
+    tokenizer = Tokenizer.from_json(json.dumps(content))
+    assert tokenizer.start_ids == (0,)
+    expected = "<bos><[fim-suffix]>c<[fim-prefix]>a\nb<[fim-middle]>"
+    assert prompt_text(tokenizer, detect(tokenizer), "cursor") == expected
+
+
 def test_the_path_of_a_file_comes_before_the_suffix_of_mellum() -> None:
     tokenizer = tokenizer_of(*MELLUM)
     snapshot = Snapshot("u", "python", "ab", 1, path="b.py", project="p")
@@ -175,11 +193,14 @@ def test_a_prompt_is_never_empty() -> None:
 def test_a_left_to_right_prompt_keeps_the_text_next_to_the_cursor() -> None:
     tokenizer = tokenizer_of("<|endoftext|>")
     text = "".join(f"value_{number} = {number}\n" for number in range(500))
-    snapshot = Snapshot("u", "c", text + "after", len(text))
-    ids = build(snapshot, detect(tokenizer), tokenizer.encode, 700).ids
-    assert len(ids) <= 700
-    assert text.endswith(tokenizer.decode(ids))
-    assert len(ids) > 100
+    snapshot = Snapshot("u", "c", text + text, len(text))
+    prompt = build(snapshot, detect(tokenizer), tokenizer.encode, 700)
+    assert prompt.suffix_tokens == 0
+    assert len(prompt.ids) <= 700
+    assert text.endswith(tokenizer.decode(prompt.ids))
+    # The text after the cursor takes no room.
+    alone = Snapshot("u", "c", text, len(text))
+    assert prompt == build(alone, detect(tokenizer), tokenizer.encode, 700)
 
 
 def test_cells_come_before_a_left_to_right_prompt() -> None:

@@ -257,6 +257,7 @@ def header(file: Path, architecture: str, **keys: Any) -> Path:
         (b"GGUF" + struct.pack("<IQQQ1sIIQ", 3, 0, 1, 1, b"k", 9, 9, 1), "unsupported type"),
         (b"GGUF" + struct.pack("<IQQQ1sI", 3, 0, 1, 1, b"k", 77), "unknown type"),
         (b"GGUF" + struct.pack("<IQQQ1sI", 3, 0, 1, 1, b"\xff", 77), "UTF-8"),
+        (b"GGUF" + struct.pack("<IQQ" + 2 * "Q1sIB", 3, 0, 2, *(1, b"k", 0, 7) * 2), "twice"),
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 0), "general.architecture"),
     ],
 )

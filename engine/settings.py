@@ -24,7 +24,7 @@ class EngineSettings:
     """
 
     model: str = AUTO_MODEL
-    """Hub id, directory, `demo` for the embedded demo model, or `auto`."""
+    """Hub id, directory, GGUF file, `demo` for the embedded demo model, or `auto`."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     dtype: Dtype = "auto"
@@ -37,8 +37,8 @@ class EngineSettings:
     device: Device = "auto"
     """Device. `auto` is a GPU if there is one; `balanced` spreads it over GPUs, CPU and disk."""
     draft_model: str | None = None
-    """Hub id or directory of a smaller model with the same vocabulary that proposes draft
-    tokens."""
+    """Hub id, directory or GGUF file of a smaller model with the same vocabulary that proposes
+    draft tokens."""
     context_window: int | None = None
     """Context window in tokens, to save memory; None is the model's own."""
     offline: bool = False

@@ -60,8 +60,8 @@ class Settings(BaseModel):
     model: str = Field(
         "auto",
         min_length=1,
-        description="Hub id or directory of a model, `demo` for the embedded demo model, or `auto` "
-        "for the largest StarCoder on disk that fits this machine.",
+        description="Hub id, directory or GGUF file of a model, `demo` for the embedded demo "
+        "model, or `auto` for the largest StarCoder on disk that fits this machine.",
     )
     revision: str | None = Field(None, description="Branch, tag or commit of a hub model.")
     dtype: Dtype = Field(
@@ -76,7 +76,7 @@ class Settings(BaseModel):
     draft_model: str | None = Field(
         None,
         min_length=1,
-        description="Hub id or directory of a much smaller model of the same family for "
+        description="Hub id, directory or GGUF file of a much smaller model of the same family for "
         "speculative decoding: the text stays the same and is generated faster. Useful for the "
         "largest StarCoders, such as `bigcode/starcoderbase-1b` for `bigcode/starcoder`.",
     )
@@ -104,8 +104,8 @@ class Settings(BaseModel):
     )
     tokenizer: str | None = Field(
         None,
-        description="Directory with the model's tokenizer.json, for an engine that does not "
-        "provide it.",
+        description="Directory with the model's tokenizer.json, or its GGUF file, for an engine "
+        "that does not provide its tokenizer.",
     )
     max_new_tokens: int = Field(
         128, ge=8, le=1024, description="Maximum length of a suggestion, in tokens."

@@ -89,10 +89,16 @@ def _common(metadata: Metadata, rope_factors: list[float] | None) -> dict[str, A
     width, heads = _heads(metadata)
     kv_heads = metadata.integer(f"{arch}.attention.head_count_kv", heads)
     head_dim = metadata.integer(f"{arch}.attention.key_length", width // heads)
-    rotated = metadata.integer(f"{arch}.rope.dimension_count", head_dim)
-    value_width = metadata.integer(f"{arch}.attention.value_length", head_dim)
-    if heads % kv_heads or head_dim % 2 or rotated != head_dim or value_width != head_dim:
+    if heads % kv_heads:
         metadata.damaged(f"{arch}.attention.head_count_kv")
+    if head_dim % 2:
+        metadata.damaged(f"{arch}.attention.key_length")
+    for key in ("rope.dimension_count", "attention.value_length"):
+        if metadata.integer(f"{arch}.{key}", head_dim) != head_dim:
+            raise UnsupportedModelError(
+                f"{metadata.source} has a {key} that differs from the width of its heads, which is "
+                "not supported in GGUF files. Use the model's safetensors."
+            )
     config: dict[str, Any] = {
         "hidden_size": width,
         "intermediate_size": metadata.integer(f"{arch}.feed_forward_length"),

@@ -257,6 +257,7 @@ def header(file: Path, architecture: str, **keys: Any) -> Path:
         (b"GGUF" + struct.pack("<IQQQ1sIIQ", 3, 0, 1, 1, b"k", 9, 9, 1), "unsupported type"),
         (b"GGUF" + struct.pack("<IQQQ1sI", 3, 0, 1, 1, b"k", 77), "unknown type"),
         (b"GGUF" + struct.pack("<IQQQ1sI", 3, 0, 1, 1, b"\xff", 77), "UTF-8"),
+        (b"GGUF" + struct.pack("<IQQ" + 2 * "Q1sIB", 3, 0, 2, *(1, b"k", 0, 7) * 2), "twice"),
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 0), "general.architecture"),
     ],
 )
@@ -277,6 +278,36 @@ def test_other_architectures_are_refused_by_name(tmp_path: Path) -> None:
         GgufFile(header(tmp_path / "moe.gguf", "llama", **experts))
     with pytest.raises(UnsupportedModelError, match="contains no model"):
         GgufFile(header(tmp_path / "vocab.gguf", "llama"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("llama.rope.dimension_count", 8, "rope.dimension_count that differs"),
+        ("llama.attention.value_length", 8, "attention.value_length that differs"),
+        ("llama.rope.scale_linear", -1.0, "no usable llama.rope.scale_linear"),
+        ("llama.rope.scaling.factor", float("nan"), "no usable llama.rope.scaling.factor"),
+        ("tokenizer.ggml.eos_token_id", 1 << 31 | 1, "no usable tokenizer.ggml.eos_token_id"),
+    ],
+)
+def test_metadata_that_cannot_be_used_is_named(
+    key: str, value: float, message: str, tmp_path: Path
+) -> None:
+    def tokenizer(writer: GGUFWriter) -> None:
+        writer.add_tokenizer_model("gpt2")
+
+    file = tmp_path / "model.gguf"
+    model = make_model("llama")
+    del model.config.head_dim
+    with pytest.raises(UnsupportedModelError, match=message):
+        GgufFile(write_gguf(file, model, tokenizer=tokenizer, extra={key: value}))
+
+
+def test_old_files_scale_positions_by_another_key(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    extra = {"llama.rope.scale_linear": 4.0}
+    config = GgufFile(write_gguf(file, make_model("llama"), extra=extra)).config()
+    assert config["rope_scaling"] == {"rope_type": "linear", "factor": 4.0}
 
 
 def test_an_unsupported_number_format_is_refused_by_name(tmp_path: Path) -> None:

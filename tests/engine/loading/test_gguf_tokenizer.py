@@ -233,6 +233,57 @@ def test_unknown_rules_and_kinds_are_refused(tmp_path: Path) -> None:
         from_gguf(tmp_path, write)
 
 
+def test_unused_tokens_that_are_no_padding_stay(tmp_path: Path) -> None:
+    original = trained(pre_tokenizers.ByteLevel(add_prefix_space=False), 300)
+    size = original.get_vocab_size()
+
+    def write(writer: GGUFWriter) -> None:
+        write_byte_level(writer, original.to_str(), "gpt-2", pad_to=size + 2)
+        key = writer.kv_data[0]
+        tokens, types = key["tokenizer.ggml.tokens"], key["tokenizer.ggml.token_type"]
+        tokens.value[size], types.value[3] = "<reserved>", int(TokenType.UNUSED)
+
+    tokenizer = Tokenizer.from_json(from_gguf(tmp_path, write))
+    assert tokenizer.vocab_size == size + 1
+    assert tokenizer.token_id("<reserved>") == size
+    assert tokenizer.encode("a, b") == original.encode("a, b").ids
+
+
+def test_an_ordinary_token_may_have_a_name_like_padding(tmp_path: Path) -> None:
+    original = trained(pre_tokenizers.ByteLevel(add_prefix_space=False), 300)
+    content = json.loads(original.to_str())
+    content["model"]["vocab"]["[PAD7]"] = 300
+    text = from_gguf(tmp_path, lambda w: write_byte_level(w, json.dumps(content), "gpt-2"))
+    assert Tokenizer.from_json(text).token_id("[PAD7]") == 300
+
+
+def test_added_tokens_before_the_end_keep_their_ids(tmp_path: Path) -> None:
+    original = trained(pre_tokenizers.ByteLevel(add_prefix_space=False), 300)
+    content = json.loads(original.to_str())
+    vocab = content["model"]["vocab"]
+    content["model"]["vocab"] = {token: id_ + (id_ >= 200) * 2 for token, id_ in vocab.items()}
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    content["added_tokens"] = [
+        {"id": 200, "content": "<a>", "special": True, **flags},
+        {"id": 201, "content": "<b>", "special": True, **flags},
+    ]
+    text = from_gguf(tmp_path, lambda w: write_byte_level(w, json.dumps(content), "gpt-2"))
+    assert Tokenizer.from_json(text).special_tokens == {"<a>": 200, "<b>": 201}
+
+
+def test_added_tokens_after_padding_keep_their_ids(tmp_path: Path) -> None:
+    content = json.loads(trained(pre_tokenizers.ByteLevel(add_prefix_space=False), 300).to_str())
+    content["model"]["vocab"]["[PAD300]"] = 300
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    content["added_tokens"] = [{"id": 301, "content": "<a>", "special": True, **flags}]
+
+    def write(writer: GGUFWriter) -> None:
+        write_byte_level(writer, json.dumps(content), "gpt-2")
+        writer.kv_data[0]["tokenizer.ggml.token_type"].value[300] = int(TokenType.UNUSED)
+
+    assert Tokenizer.from_json(from_gguf(tmp_path, write)).special_tokens == {"<a>": 301}
+
+
 def test_fim_tokens_are_special_even_if_their_type_says_otherwise(tmp_path: Path) -> None:
     original = trained(pre_tokenizers.ByteLevel(add_prefix_space=False), 300)
     original.add_tokens(["<fim_a>", "<plain>"])

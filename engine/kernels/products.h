@@ -32,7 +32,7 @@ struct Matrix {
   }
 };
 
-constexpr int ACTIVATION_GROUP = 128;  // columns that share a scale, of an activation
+constexpr int ACTIVATION_GROUP = 64;   // columns that share a scale, of an activation
 constexpr int INT4_GROUP = 32;         // columns that share a scale, of a row in 4 bits
 // Rows of activations, and blocks of 16 rows of weights, whose sums are in registers together: FEW
 // where memory is the limit, MANY where arithmetic is.

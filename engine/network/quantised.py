@@ -4,7 +4,7 @@
 - 4 bits: each group of 32 columns of a row has one scale in bfloat16, such that the value of the
   largest magnitude becomes -8.
 
-The CPU kernels quantise activations to 8 bits when a product is computed, with one scale per 128
+The CPU kernels quantise activations to 8 bits when a product is computed, with one scale per 64
 values. The sums of such products are exact.
 
 The numbers are stored in the order in which the kernels read them: blocks of 16 rows, in a block

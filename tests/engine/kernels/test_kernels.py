@@ -26,7 +26,7 @@ from engine.network.quantised import Bits, Quantised
 from engine.settings import Dtype, EngineSettings
 from tests.checkpoint_maker import make_checkpoint
 
-GROUP = 128
+GROUP = 64
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rounded(x: Tensor) -> Tensor:
-    """Round activations to 8 bits, with one scale for every 128."""
+    """Round activations to 8 bits, with one scale for every 64."""
     columns = x.shape[1]
     groups = torch.nn.functional.pad(x, (0, -columns % GROUP)).unflatten(1, (-1, GROUP))
     scales = groups.abs().amax(-1, keepdim=True).clamp(min=1e-30) / 127

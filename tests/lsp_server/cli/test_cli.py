@@ -126,7 +126,7 @@ def test_models_prints_the_memory_of_a_model_for_chat(tiny_checkpoint: Path) -> 
     assert re.search(rf"For chat: {tiny_checkpoint} needs \d+.* [KM]B, or \d+", output)
     process = starcoder("models", "--chat-model", "/nowhere")
     assert process.returncode == 1
-    assert "no directory /nowhere" in process.stderr
+    assert "no directory and no file /nowhere" in process.stderr
 
 
 @pytest.mark.usefixtures("own_engines")

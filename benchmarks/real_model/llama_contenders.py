@@ -27,7 +27,7 @@ _CHOICES: tuple[dict[str, object], ...] = (
     {"repack": False},
 )
 """Changes of one option each, relative to llama.cpp's defaults with all cores."""
-_TRIES = 3
+_TRIES = 2
 """Runs with each set of options, after one that warms up. The fastest counts."""
 _KEPT_GAIN = 0.98
 """A change is kept if it takes at most this share of the time, so that noise changes nothing."""
@@ -68,8 +68,8 @@ class LlamaPrograms:
     """The program `llama-bench`, or None."""
 
     def forms(self) -> tuple[str, ...]:
-        """Return the names of the forms of llama.cpp that can be measured."""
-        return ("binding", "llama-bench") if self.bench else ("binding",)
+        """Return the names of the forms of llama.cpp that can be measured, the fastest first."""
+        return ("llama-bench", "binding") if self.bench else ("binding",)
 
     @contextmanager
     def contender(self, form: str, file: Path, options: LlamaOptions) -> Iterator[Contender]:
@@ -87,7 +87,6 @@ class LlamaPrograms:
 
 def best_options(
     programs: LlamaPrograms,
-    form: str,
     file: Path,
     prompt: tuple[int, ...],
     new: int,
@@ -95,8 +94,10 @@ def best_options(
 ) -> LlamaOptions:
     """Return the options that make one part of the timing of a prompt and its output shortest.
 
-    Starts with the defaults, tries one change after another, and keeps each that helps.
+    Starts with the defaults, tries one change after another, and keeps each that helps. Only the
+    fastest form of llama.cpp is tried: the options act on the library that all forms share.
     """
+    form = programs.forms()[0]
 
     def fastest_ms(options: LlamaOptions) -> float:
         with programs.contender(form, file, options) as contender:

@@ -1,10 +1,13 @@
 """Our engine and llama.cpp with the same real model: ms per token, and ms for a prompt.
 
 llama.cpp runs through llama-cpp-python and, with `--bench`, as its own `llama-bench`. For each file
-and form the options are searched first: threads, flash attention, batch, mapped file, repacked
-weights. Then all contenders take turns. Each of our number formats is compared with the fastest
+the options are searched first: threads, flash attention, batch, mapped file, repacked weights. Then
+all contenders take turns. Each of our number formats is compared with the fastest
 form of llama.cpp in the formats with as many bits. The 4-bit files are the one of the wheel (Q4_1,
 embedding in Q8_0) and the same weights in Q4_0, which has as many bits per weight as our int4.
+
+Run it on a machine that does nothing else: threads of llama.cpp spin while they wait for each
+other, so one busy core makes it several times slower. The load is printed.
 """
 
 from __future__ import annotations
@@ -114,9 +117,9 @@ def measure(
             name = f"ours {dtype}"
             contenders[name], result.peers[name] = contender, []
             for number_format in PEERS[dtype]:
+                file = files[number_format]
+                options = best_options(programs, file, prompt, task.new, task.part)
                 for form in programs.forms():
-                    file = files[number_format]
-                    options = best_options(programs, form, file, prompt, task.new, task.part)
                     peer = f"{form} {number_format}"
                     contenders[peer] = stack.enter_context(programs.contender(form, file, options))
                     result.options[peer] = str(options)
@@ -164,6 +167,7 @@ def main(
     """Compare the times of our engine with those of llama.cpp at its best."""
     if llama is None:
         raise typer.BadParameter("Give a Python with llama-cpp-python: --llama PATH.")
+    load = os.getloadavg()[0]
     our_contenders = {name: ours(load_ours(folder, name)) for name in dtype}
     programs = LlamaPrograms(llama, bench)
     ids = tuple(Tokenizer.from_file(Path(folder)).encode(held_out_text()))
@@ -175,7 +179,7 @@ def main(
             results[task.name] = asdict(result)
             title = f"{task.name} ({task.prompt_tokens} prompt tokens, {rounds} rounds)"
             Console(width=150).print(table_of(title, result))
-    facts = {**machine(), "load": os.getloadavg(), "llama.cpp": version_of(llama)}
+    facts = {**machine(), "load before": load, "llama.cpp": version_of(llama)}
     Console().print(facts)
     if json_file is not None:
         json_file.write_text(json.dumps({"machine": facts, "results": results}, indent=1))

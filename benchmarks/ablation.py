@@ -52,7 +52,7 @@ _ENGINE_COMMAND = (
     "from engine.machine import configure_threads\n"
     "configure_threads()\n"  # before torch is imported
     f"module = importlib.import_module({_MODULE!r})\n"
-    f"module.{_FUNCTION} = lambda shape: 2 * shape.capacity * shape.bytes_per_row\n"
+    f"module.{_FUNCTION} = lambda shape, **_: 2 * shape.capacity * shape.bytes_per_row\n"
     "runpy.run_module('engine', run_name='__main__')\n",
 )
 """Command of an engine that keeps KV caches for two prompts."""

@@ -37,8 +37,9 @@ from benchmarks.common import (
     tokens,
 )
 from benchmarks.decode import DtypesOption
+from engine.architecture import require_architecture
 from engine.kernels.build import KernelBuild
-from engine.loading.model_size import BYTES_PER_WEIGHT, parameter_count
+from engine.loading.model_size import BYTES_PER_WEIGHT
 from engine.network.backend import Backend
 from engine.network.model import LoadedModel
 from engine.network.quantised import Quantised
@@ -136,7 +137,10 @@ def main(
         path = str(random_checkpoint(shape, Path(scratch))) if shape else model
         config = json.loads((folder_of(path) / "config.json").read_text(encoding="utf-8"))
         models = {name: load_ours(path, name) for name in dtype}
-    weights = parameter_count(config) - config["n_positions"] * config["n_embd"]
+    architecture = require_architecture(config)
+    weights = architecture.num_parameters
+    if architecture.rotary is None:
+        weights -= architecture.positions * architecture.width
     machine_rates = _Machine()
     runs: dict[str, list[_Run]] = {name: [] for name in dtype}
     ids = tuple(torch.randint(19, config["vocab_size"], (_PREFILL,)).tolist())
@@ -147,7 +151,7 @@ def main(
             run.matrix_rate = machine_rates.matrix_rate(name)
             if number:  # the first round warms up
                 runs[name].append(run)
-    operations = 2 * (weights - config["vocab_size"] * config["n_embd"]) * _PREFILL
+    operations = 2 * (weights - architecture.vocab_size * architecture.width) * _PREFILL
     figures = {name: _figures(measured, operations) for name, measured in runs.items()}
     _report(f"{shape or model}: {rounds} rounds, ms", figures, json_file)
 

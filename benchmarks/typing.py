@@ -49,8 +49,8 @@ from benchmarks.typing_contenders import (
     PeerServer,
     engine_client,
 )
+from engine.architecture import require_architecture
 from engine.client.managed import ManagedEngine
-from engine.loading.model_size import parameter_count
 from engine.network.backend import num_decode_threads
 from engine.settings import EngineSettings
 from fim.evaluation.counts import Passage
@@ -176,8 +176,9 @@ def _peer_servers(
     program: Path, file: Path, checkpoint: Path, max_prompt: int
 ) -> dict[str, PeerServer]:
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
-    threads = num_decode_threads(parameter_count(config))
-    context = min(int(config["n_positions"]), 2 * max_prompt)
+    architecture = require_architecture(config)
+    threads = num_decode_threads(architecture.num_parameters)
+    context = min(architecture.positions, 2 * max_prompt)
     return {
         name: PeerServer(program, file, context, max_prompt, threads, suffix_first)
         for name, suffix_first in (("psm", False), ("spm", True))

@@ -52,12 +52,12 @@ def _render(
         {"role": message.role, "content": placeholder}
         for placeholder, message in placeholders.items()
     ]
-    end_of_text = END_OF_TEXT if tokenizer.end_of_text_id is not None else ""
+    end_of_text = _end_of_text(tokenizer)
     try:
         text = _compiled(template).render(
             messages=template_messages,
             add_generation_prompt=with_answer_opening,
-            bos_token=end_of_text,
+            bos_token=_start_of_text(tokenizer) or end_of_text,
             eos_token=end_of_text,
             unk_token=end_of_text,
             pad_token=end_of_text,
@@ -67,6 +67,23 @@ def _render(
             f"The model's chat template rejects this dialogue: {error}. Choose another chatFormat."
         ) from None
     return _split(text, placeholders, tokenizer)
+
+
+_ENDS_OF_TEXT = (END_OF_TEXT, "</s>", "<｜end▁of▁sentence｜>", "<|end_of_text|>", "<|im_end|>")
+"""Names of the token that ends a text; most models have one of them."""
+
+
+def _end_of_text(tokenizer: Tokenizer) -> str:
+    """Return the name of the token that ends a text, empty if the model has none."""
+    names = tokenizer.special_tokens
+    return next((name for name in _ENDS_OF_TEXT if name in names), "")
+
+
+def _start_of_text(tokenizer: Tokenizer) -> str:
+    """Return the name of the token that the tokenizer puts before a text, empty without one."""
+    starts = tokenizer.start_ids
+    names = {id_: name for name, id_ in tokenizer.special_tokens.items()}
+    return names.get(starts[0], "") if starts else ""
 
 
 def _split(text: str, placeholders: Mapping[str, Message], tokenizer: Tokenizer) -> list[Piece]:

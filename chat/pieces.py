@@ -40,6 +40,8 @@ def encode(pieces: Iterable[Piece], tokenizer: Tokenizer) -> EncodedDialogue:
     for piece in pieces:
         if piece.is_special:
             piece_ids = [_special_id(piece.text, tokenizer)]
+        elif tuple(ids) in ((), tokenizer.start_ids):
+            piece_ids = tokenizer.encode_start(piece.text)
         else:
             piece_ids = tokenizer.encode(piece.text)
         ids += piece_ids

@@ -24,7 +24,7 @@ class EngineSettings:
     """
 
     model: str = AUTO_MODEL
-    """Hub id, directory, `demo` for the embedded demo model, or `auto`."""
+    """Hub id, directory, GGUF file, `demo` for the embedded demo model, or `auto`."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     dtype: Dtype = "auto"
@@ -37,14 +37,19 @@ class EngineSettings:
     device: Device = "auto"
     """Device. `auto` is a GPU if there is one; `balanced` spreads it over GPUs, CPU and disk."""
     draft_model: str | None = None
-    """Hub id or directory of a smaller model with the same vocabulary that proposes draft
-    tokens."""
+    """Hub id, directory or GGUF file of a smaller model with the same vocabulary that proposes
+    draft tokens."""
     context_window: int | None = None
     """Context window in tokens, to save memory; None is the model's own."""
     offline: bool = False
     """Whether to use only models on disk and never download from the hub."""
     idle_timeout_s: float = 1800.0
     """Seconds without a request or a connected server after which the process exits; 0 is never."""
+    reserve_for: str | None = None
+    """Model for which this engine leaves memory free, because another engine will load it.
+
+    Clients set it only when they start a process, so it does not change which process they share.
+    """
 
     @property
     def key(self) -> str:
@@ -86,6 +91,8 @@ def to_argv(settings: EngineSettings, listen: Listen) -> list[str]:
         argv += [f"--context-window={settings.context_window}"]
     if settings.offline:
         argv += ["--offline"]
+    if settings.reserve_for is not None:
+        argv += [f"--reserve-for={settings.reserve_for}"]
     if listen.uds is not None:
         return [*argv, f"--uds={listen.uds}"]
     argv += [f"--host={listen.host}", f"--port={listen.port}"]
@@ -109,6 +116,7 @@ def parse_argv(argv: Sequence[str]) -> tuple[EngineSettings, Listen, str | None]
         context_window=values.context_window,
         offline=values.offline,
         idle_timeout_s=values.idle_timeout,
+        reserve_for=values.reserve_for,
     )
     listen = Listen(values.uds, values.host, values.port, None, values.endpoint_file)
     return settings, listen, values.chat_renderer
@@ -140,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--context-window", type=int)
     parser.add_argument("--offline", action="store_true")
     parser.add_argument("--idle-timeout", type=float, default=defaults.idle_timeout_s)
+    parser.add_argument("--reserve-for", metavar="MODEL")
     parser.add_argument("--uds", type=Path)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)

@@ -16,7 +16,7 @@ from lsp_server.handlers.code_actions import code_actions
 from lsp_server.handlers.completion import completion
 from lsp_server.handlers.debug_info import debug_info
 from lsp_server.handlers.inline_completion import accepted, inline_completion
-from lsp_server.session.engine_session import EngineFactory, create_engine
+from lsp_server.session.engine_choice import EngineFactory, create_engine
 from lsp_server.session.protocol import (
     ACCEPTED_COMMAND,
     INVALID_PARAMS,

@@ -60,8 +60,8 @@ class Settings(BaseModel):
     model: str = Field(
         "auto",
         min_length=1,
-        description="Hub id or directory of a model, `demo` for the embedded demo model, or `auto` "
-        "for the largest StarCoder on disk that fits this machine.",
+        description="Hub id, directory or GGUF file of a model, `demo` for the embedded demo "
+        "model, or `auto` for the largest StarCoder on disk that fits this machine.",
     )
     revision: str | None = Field(None, description="Branch, tag or commit of a hub model.")
     dtype: Dtype = Field(
@@ -76,7 +76,7 @@ class Settings(BaseModel):
     draft_model: str | None = Field(
         None,
         min_length=1,
-        description="Hub id or directory of a much smaller model of the same family for "
+        description="Hub id, directory or GGUF file of a much smaller model of the same family for "
         "speculative decoding: the text stays the same and is generated faster. Useful for the "
         "largest StarCoders, such as `bigcode/starcoderbase-1b` for `bigcode/starcoder`.",
     )
@@ -104,8 +104,8 @@ class Settings(BaseModel):
     )
     tokenizer: str | None = Field(
         None,
-        description="Directory with the model's tokenizer.json, for an engine that does not "
-        "provide it.",
+        description="Directory with the model's tokenizer.json, or its GGUF file, for an engine "
+        "that does not provide its tokenizer.",
     )
     max_new_tokens: int = Field(
         128, ge=8, le=1024, description="Maximum length of a suggestion, in tokens."
@@ -147,6 +147,18 @@ class Settings(BaseModel):
         True,
         description="Count shown and accepted suggestions, on this machine only; see "
         "`starcoder-lsp stats`.",
+    )
+    chat_model: str = Field(
+        "",
+        description="Model for the chat and its tasks, such as writing tests: hub id, directory or "
+        "`demo`. It runs in an engine of its own, which starts with the first question. Empty: "
+        "`starcoder.model` serves both. With `starcoder.engineUrl`, the name of one of the models "
+        "that are served there.",
+    )
+    chat_tokenizer: str | None = Field(
+        None,
+        description="Directory with the tokenizer.json of `starcoder.chatModel`, for an engine at "
+        "`starcoder.engineUrl` that does not provide it.",
     )
     chat_format: FormatName | Literal["auto"] = Field(
         "auto",
@@ -209,6 +221,22 @@ class Settings(BaseModel):
         )
 
     @property
+    def chat_engine(self) -> EngineSettings | None:
+        """The settings of the engine process for chat on this machine; None if `engine` serves it.
+
+        Revision, draft model and context window belong to the model of `engine`.
+        """
+        if self.chat_model in ("", self.model):
+            return None
+        return EngineSettings(
+            model=self.chat_model,
+            dtype=self.dtype,
+            device=self.device,
+            offline=self.offline,
+            idle_timeout_s=self.idle_timeout_seconds,
+        )
+
+    @property
     def fim(self) -> FimSettings:
         """The settings of completions."""
         return FimSettings(
@@ -230,11 +258,6 @@ class Settings(BaseModel):
             adapter=self.chat_adapter,
             max_new_tokens=self.chat_max_new_tokens,
         )
-
-    def same_engine(self, other: Settings) -> bool:
-        """Whether other settings name the same engine."""
-        own = (self.engine, self.engine_url, self.engine_token, self.tokenizer)
-        return own == (other.engine, other.engine_url, other.engine_token, other.tokenizer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lsp_server.logs import set_up_logging
 from lsp_server.registration import build_server
-from lsp_server.session.engine_session import EngineFactory, create_engine
+from lsp_server.session.engine_choice import EngineFactory, create_engine
 
 
 def run_stdio(*, log_file: str | None = None, make_engine: EngineFactory = create_engine) -> None:

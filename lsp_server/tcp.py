@@ -13,7 +13,7 @@ from pygls.io_ import run_async
 
 from lsp_server.logs import set_up_logging
 from lsp_server.registration import build_server
-from lsp_server.session.engine_session import EngineFactory, create_engine
+from lsp_server.session.engine_choice import EngineFactory, create_engine
 from lsp_server.session.pygls_internals import ConnectionProtocol
 
 log = logging.getLogger(__name__)

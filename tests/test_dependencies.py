@@ -48,7 +48,16 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "engine": (
-        ("api", "errors", "settings", "tokenizer", "machine"),
+        (
+            "api",
+            "errors",
+            "settings",
+            "architecture",
+            "token_bytes",
+            "stream_decoder",
+            "tokenizer",
+            "machine",
+        ),
         ("kernels",),
         ("kv_cache",),
         ("network",),

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM
 
 from engine.api import EngineInfo
+from engine.architecture import require_architecture
 from engine.kv_cache.arena import largest_arena
 from engine.kv_cache.cache import CacheShape
 from engine.kv_cache.pool import default_limit
@@ -84,11 +85,14 @@ def device_model(module: GPTBigCodeForCausalLM, dtype: str) -> DeviceModel:
         return tables[-1]
 
     config = module.config.to_dict()
+    architecture = require_architecture(config)
     weights = build_weights(
-        config, lambda name: module.get_parameter(name).detach(), make_and_count
+        architecture, lambda name: module.get_parameter(name).detach(), make_and_count
     )
     devices = (weights.device,) * len(weights.layers)
-    shape = CacheShape(config["n_positions"], 1, weights.head_dim, devices, weights.dtype)
+    shape = CacheShape(
+        architecture.positions, architecture.kv_heads, weights.head_dim, devices, weights.dtype
+    )
     arena = largest_arena(shape, default_limit(shape, MAX_WINDOWS))
     tokenizer = Tokenizer.from_file(EMBEDDED_DIR)
     info = EngineInfo("random", "gpt_bigcode", shape.capacity, DEVICE, dtype, is_demo=False)

@@ -1,8 +1,9 @@
 """Experimental products of quantised weights and a few rows of 8-bit activations.
 
-Activations get 8 bits, with one scale per 128 values. `dp4a` multiplies four columns per instruction, and
-only the sum of a group of 32 columns becomes a float. For 4 rows these products took 0.4 to
-0.85 of the time of the engine's on an H100, with a larger error: their activations have 8 bits.
+Activations get 8 bits, with one scale per 128 values. `dp4a` multiplies four columns per
+instruction, and only the sum of a group of 32 columns becomes a float. For 4 rows these products
+took 0.4 to 0.85 of the time of the engine's on an H100, with a larger error: their activations
+have 8 bits.
 """
 
 from __future__ import annotations

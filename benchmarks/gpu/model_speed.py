@@ -22,6 +22,7 @@ from benchmarks.gpu.graph_profile import profile_steps
 from benchmarks.gpu.results import record
 from benchmarks.gpu.scheduled import measure_reuse, measure_typists
 from benchmarks.stepped_scheduler import finish_preparing, new_cache
+from engine.architecture import require_architecture
 from engine.loading.model_size import bytes_for_steps, bytes_needed
 from engine.network.batch import BatchEntry
 from engine.network.lean_forward import LeanForward
@@ -165,9 +166,10 @@ def check_logits(name: str, module: GPTBigCodeForCausalLM, model: LoadedModel) -
 def record_memory(name: str, module: GPTBigCodeForCausalLM) -> None:
     """Record the estimate of memory, and what the process reserved at most."""
     if DEVICE == "cuda":
-        config = module.config.to_dict()
-        window = config["n_positions"]
-        estimate = bytes_needed(config, name, window) + bytes_for_steps(config, name, window)
+        architecture = require_architecture(module.config.to_dict())
+        window = architecture.positions
+        estimate = bytes_needed(architecture, name, window)
+        estimate += bytes_for_steps(architecture, name, window)
         free, total = torch.cuda.mem_get_info()
         record(
             "memory",

@@ -31,6 +31,7 @@ from engine.errors import (
     EngineUnavailableError,
     ModelNotFoundError,
 )
+from engine.loading.model_tokenizer import read_tokenizer
 from engine.tokenizer import Tokenizer
 
 _CONNECT_SECONDS = 5.0
@@ -41,11 +42,19 @@ class HttpEngine:
     """Implements `engine.api.Engine` over HTTP.
 
     `tokenizer_path` is the tokenizer for a server that does not serve its own (vLLM, TGI,
-    llama.cpp): a `tokenizer.json` or the directory that contains it.
+    llama.cpp): a `tokenizer.json`, the directory that contains it, or a GGUF file. `chat_model` is
+    the name of the model to request, which the setting chatModel names; None is the server's first
+    model.
     """
 
-    def __init__(self, endpoint: Endpoint, tokenizer_path: Path | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        tokenizer_path: Path | None = None,
+        chat_model: str | None = None,
+    ) -> None:
         self._endpoint = endpoint
+        self._chat_model = chat_model
         self._tokenizer_path = tokenizer_path
         self._tokenizers: dict[str | None, Tokenizer] = {}
         self._info: EngineInfo | None = None
@@ -86,7 +95,7 @@ class HttpEngine:
         if self._info is None:
             body = await self._get_json("/v1/models")
             try:
-                entry = body["data"][0]
+                entry = self._entry(body["data"])
                 self._info = read_info(entry)
                 self._is_ours = is_our_model(entry)
             except (KeyError, IndexError, TypeError) as error:
@@ -94,6 +103,21 @@ class HttpEngine:
                     f"{self._endpoint.url} does not list a model as OpenAI's API does."
                 ) from error
         return self._info
+
+    def _entry(self, entries: list[Any]) -> Any:
+        """Return the entry of the model to request. Raises ModelNotFoundError."""
+        if self._chat_model is None:
+            return entries[0]
+        # Our server lists adapters too. They are not models: a request names them in `adapter`.
+        models = [entry for entry in entries if is_our_model(entry)] or entries
+        for entry in models:
+            if entry["id"] == self._chat_model:
+                return entry
+        names = ", ".join(str(entry["id"]) for entry in models)
+        raise ModelNotFoundError(
+            f"The engine at {self._endpoint.url} does not have the model {self._chat_model}. Set "
+            f"starcoder.chatModel to one that it has ({names}), or leave it empty."
+        )
 
     async def tokenizer(self, adapter: str | None = None) -> Tokenizer:
         """See `Engine.tokenizer`. Raises ConfigurationError if the server does not serve one."""
@@ -103,15 +127,17 @@ class HttpEngine:
 
     async def _load_tokenizer(self, adapter: str | None) -> Tokenizer:
         if self._tokenizer_path is not None:
-            return await asyncio.to_thread(Tokenizer.from_file, self._tokenizer_path)
+            return await asyncio.to_thread(read_tokenizer, self._tokenizer_path)
         params = {} if adapter is None else {"adapter": adapter}
         async with self._translate_errors():
             response = await self._http.get("/tokenizer.json", params=params)
         # Our engine also answers 404 if it does not find the model; its message says what to do.
         if response.status_code == 404 and ModelNotFoundError.kind not in response.text:
+            setting = "tokenizer" if self._chat_model is None else "chatTokenizer"
             raise ConfigurationError(
                 f"The server at {self._endpoint.url} does not serve its tokenizer. Set "
-                "starcoder.tokenizer to the directory that contains the model's tokenizer.json."
+                f"starcoder.{setting} to the directory that contains the model's tokenizer.json, "
+                "or to its GGUF file."
             )
         raise_for_status(response.status_code, response.content)
         return await asyncio.to_thread(Tokenizer.from_json, response.text, self._endpoint.url)

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from filelock import AsyncFileLock
 
 from engine.api import Chunk, EngineInfo, EngineState, GenerationRequest, Health
+from engine.client.companion import model_to_reserve_for
 from engine.client.endpoint import RuntimeFiles
 from engine.client.http import HttpEngine
 from engine.errors import EngineLostError, EngineStartError, EngineUnavailableError
@@ -31,6 +33,7 @@ Editors run the server in the user's project. Without -P, Python would import a 
 project, such as its `numbers.py` or `engine.py`, in place of the intended one.
 """
 
+_NOT_RUNNING = "the engine is not running"
 _START_SECONDS = 60.0
 """Time from the process's start to its first answer. Loading comes later and may take longer."""
 _POLL_SECONDS = 0.05
@@ -45,11 +48,15 @@ class ManagedEngine:
         settings: EngineSettings,
         command: Sequence[str] = DEFAULT_COMMAND,
         *,
+        companion: EngineSettings | None = None,
         unix: bool | None = None,
     ) -> None:
         self._settings = settings
+        self.companion = companion
+        """The other engine that the user needs; a new process leaves memory free for its model."""
         self._command = tuple(command)
         self._unix = unix
+        self._activity = _NOT_RUNNING
         self._connected: HttpEngine | None = None
         self._connecting: asyncio.Task[HttpEngine] | None = None
         self._dropped: list[HttpEngine] = []
@@ -58,7 +65,7 @@ class ManagedEngine:
         """See `Engine.health`. An engine that is not running is `starting`."""
         engine = self._connected or await asyncio.to_thread(self._find)
         if engine is None:
-            return Health(EngineState.STARTING, "the engine is not running")
+            return Health(EngineState.STARTING, self._activity)
         health = await engine.health()
         if engine is not self._connected:
             await engine.aclose()
@@ -151,7 +158,8 @@ class ManagedEngine:
             # Another client may have started it while this one waited for the lock.
             if engine := await self._find_answering():
                 return engine
-            process = await asyncio.to_thread(self._spawn, files)
+            settings = await self._settings_to_start()
+            process = await asyncio.to_thread(self._spawn, files, settings)
             deadline = time.monotonic() + _START_SECONDS
             while time.monotonic() < deadline:
                 if engine := await self._find_answering():
@@ -160,7 +168,7 @@ class ManagedEngine:
                     raise EngineStartError(_exit_message(process.returncode, files.log_file))
                 # Status 0: another process had the address. It may have been about to exit.
                 if process.returncode == 0:
-                    process = await asyncio.to_thread(self._spawn, files)
+                    process = await asyncio.to_thread(self._spawn, files, settings)
                 await asyncio.sleep(_POLL_SECONDS)
             process.kill()
             raise EngineStartError(
@@ -168,8 +176,18 @@ class ManagedEngine:
                 f"{files.log_file}."
             )
 
-    def _spawn(self, files: RuntimeFiles) -> subprocess.Popen[bytes]:
-        argv = [*self._command, *to_argv(self._settings, files.listen)]
+    async def _settings_to_start(self) -> EngineSettings:
+        if self.companion is None:
+            return self._settings
+        self._activity = f"waiting until {self.companion.model} is loaded"
+        try:
+            model = await model_to_reserve_for(self.companion, self._unix)
+        finally:
+            self._activity = _NOT_RUNNING
+        return replace(self._settings, reserve_for=model)
+
+    def _spawn(self, files: RuntimeFiles, settings: EngineSettings) -> subprocess.Popen[bytes]:
+        argv = [*self._command, *to_argv(settings, files.listen)]
         log_file = files.log_file
         log_file.parent.mkdir(parents=True, exist_ok=True)
         is_too_long = log_file.exists() and log_file.stat().st_size > _MAX_LOG_BYTES

@@ -1,13 +1,13 @@
 """The bytes of every token, to find the tokens that agree with a forced prefix.
 
 Everything here works on bytes. In byte-level BPE (Radford et al. 2019, GPT-2) a token is a string
-of bytes and may end inside a character.
+of bytes and may end inside a character. In SentencePiece's form a character without a token is
+written byte by byte (see `engine.token_bytes`).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from contextlib import suppress
 from functools import cached_property
 
 from engine.errors import RequestError
@@ -29,19 +29,13 @@ class Vocabulary:
         self._tokenizer = tokenizer
         self._continues: dict[tuple[int, bytes], bool] = {}
 
-    @cached_property
+    @property
     def _bytes(self) -> dict[int, bytes]:
-        """The bytes of each token id. Tokens that are not byte-level are left out."""
-        letters = _byte_of_letter()
-        bytes_of: dict[int, bytes] = {}
-        for name, id_ in self._tokenizer.ordinary_tokens().items():
-            with suppress(UnicodeEncodeError):
-                bytes_of[id_] = name.translate(letters).encode("latin-1")
-        return bytes_of
+        return self._tokenizer.bytes_by_id
 
     @cached_property
     def _sorted_ids(self) -> list[int]:
-        return sorted(self._bytes, key=self._bytes.__getitem__)
+        return sorted(self._id_of.values(), key=self._bytes.__getitem__)
 
     @cached_property
     def _sorted_bytes(self) -> list[bytes]:
@@ -49,6 +43,7 @@ class Vocabulary:
 
     @cached_property
     def _id_of(self) -> dict[bytes, int]:
+        """The token that the tokenizer itself writes for each string of bytes."""
         return {token: id_ for id_, token in self._bytes.items()}
 
     @cached_property
@@ -63,7 +58,7 @@ class Vocabulary:
     def tokens_compatible_with(self, prefix: bytes) -> list[int]:
         """Return the tokens that are a prefix of `prefix`, and those that start with it.
 
-        Raises RequestError if there is none, as with a tokenizer that is not byte-level.
+        Raises RequestError if there is none: the tokenizer has no tokens for single bytes.
         """
         shorter = (self._id_of.get(prefix[:size]) for size in range(1, len(prefix)))
         ids = [id_ for id_ in shorter if id_ is not None]
@@ -129,14 +124,3 @@ def _first_after(prefix: bytes) -> bytes | None:
     """Return the first byte string after all that start with `prefix`, None if there is none."""
     stem = prefix.rstrip(b"\xff")
     return stem[:-1] + bytes((stem[-1] + 1,)) if stem else None
-
-
-def _byte_of_letter() -> dict[int, int]:
-    """Return the byte for which each letter of a byte-level token's name stands, by code point.
-
-    As in GPT-2's encoder.py: a visible character stands for itself, and the other bytes are
-    numbered from 256 on.
-    """
-    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    hidden = [byte for byte in range(0x100) if byte not in set(visible)]
-    return {0x100 + index: byte for index, byte in enumerate(hidden)}

@@ -1,8 +1,9 @@
-// Multi-query attention as products of matrices.
+// Attention as products of matrices.
 //
-// All heads share keys and values, so every head of every row of a sequence is a row of one matrix
-// of queries. Keys and values are packed once for all of these queries: put into the order in which
-// the products read them. The arithmetic of a row does not depend on the number of rows.
+// The query heads that share a key/value head are a group. Every head of the group, of every row of a
+// sequence, is a row of one matrix of queries. Keys and values are packed once for all of these
+// queries: put into the order in which the products read them. The arithmetic of a row does not
+// depend on the number of rows.
 #pragma once
 
 #include <algorithm>
@@ -94,11 +95,14 @@ template <class C> struct Packed {
     values = keys + (size_t)length * dim;
   }
 
-  Blocks<T> key_blocks() const { return {keys, (size_t)LANES * dim, LANES * PAIR<T>}; }
+  // The keys from row `first` on, a multiple of 16, and the values.
+  Blocks<T> key_blocks(int first) const {
+    return {keys + (size_t)first * dim, (size_t)LANES * dim, LANES * PAIR<T>};
+  }
 
-  Blocks<T> value_blocks() const {
-    if constexpr (IN_PLACE) return {cache_values, LANES, (size_t)dim};
-    else return {values, (size_t)LANES * length, LANES * PAIR<T>};
+  Blocks<T> value_blocks(int first) const {
+    if constexpr (IN_PLACE) return {cache_values + (size_t)first * dim, LANES, (size_t)dim};
+    else return {values + (size_t)first * LANES, (size_t)LANES * length, LANES * PAIR<T>};
   }
 
   // Packs 16 rows. Rows beyond the last one are zeros.
@@ -145,10 +149,15 @@ template <class C> struct Packed {
   }
 };
 
-// All queries of a sequence, scaled: row i is head i % heads of position start + i / heads.
+constexpr int NO_WINDOW = 1 << 30;  // a window that no sequence reaches
+
+// All queries of a sequence for one key/value head, scaled: row i is head i % heads of the group, at
+// position start + i / heads. A query sees `window` positions, the last of which is its own.
 template <class T> struct Queries {
   const T *rows;
-  int start, heads;
+  int start, heads, window;
+
+  int position(int query) const { return start + query / heads; }
 };
 
 // Softmax of one query over some keys. The query's output must still be divided by `total`.
@@ -167,10 +176,12 @@ template <class T> struct Scratch {
       : scores((float *)memory), probabilities((T *)(scores + QUERIES * (size_t)length)) {}
 };
 
-// Computes probabilities, not yet divided by their total, from the first `count` of `length` scores.
+// Computes probabilities, not yet divided by their total, from the scores `first` to `last` of
+// `length` scores.
 template <class T>
-INLINE SoftmaxState softmax(float *scores, T *probabilities, int count, int length) {
-  for (int n = count; n < length; n++) scores[n] = MASKED_SCORE;
+INLINE SoftmaxState softmax(float *scores, T *probabilities, int first, int last, int length) {
+  for (int n = 0; n < first; n++) scores[n] = MASKED_SCORE;
+  for (int n = last; n < length; n++) scores[n] = MASKED_SCORE;
   Floats top = load<Floats>(scores), total{};
   for (int n = LANES; n < length; n += LANES) top = maximum(top, load<Floats>(scores + n));
   const float max = max_lane(top);
@@ -179,7 +190,7 @@ INLINE SoftmaxState softmax(float *scores, T *probabilities, int count, int leng
     narrow(probabilities + n, probability);
     total += probability;
   }
-  return {max, count > 0 ? sum(total) : 0.0f};
+  return {max, last > first ? sum(total) : 0.0f};
 }
 
 // Attention of M queries from `first` on to packed keys, the first of which is at position `from`.
@@ -187,23 +198,27 @@ template <int M, class C, class T>
 static void attend(const Queries<T> &queries, int first, const Packed<C> &packed, int from,
                    const Scratch<T> &scratch, float *out, SoftmaxState *states) {
   const int dim = packed.dim;
-  int num_visible[M];
+  int first_visible[M], last_visible[M];  // the keys that each query sees
   for (int m = 0; m < M; m++) {
-    const int visible = queries.start + (first + m) / queries.heads + 1 - from;
-    num_visible[m] = std::max(0, std::min(packed.rows, visible));
+    const int last = queries.position(first + m) + 1 - from;
+    last_visible[m] = std::max(0, std::min(packed.rows, last));
+    first_visible[m] = std::max(0, std::min(last_visible[m], last - queries.window));
   }
-  const int max_visible = num_visible[M - 1], length = padded(max_visible, LANES);
-  if (max_visible == 0) {
+  // The queries are in order of their positions. Keys before the first visible block are skipped.
+  const int begin = first_visible[0] / LANES * LANES, end = last_visible[M - 1];
+  const int length = padded(end - begin, LANES);
+  if (end <= begin) {
     for (int m = 0; m < M; m++) states[m] = {MASKED_SCORE, 0.0f};
     return;
   }
-  multiply_rows<M>(packed.key_blocks(), length, queries.rows + (size_t)first * dim, dim,
+  multiply_rows<M>(packed.key_blocks(begin), length, queries.rows + (size_t)first * dim, dim,
                    dim / PAIR<T>, scratch.scores, length);
   for (int m = 0; m < M; m++)
     states[m] = softmax(scratch.scores + m * length, scratch.probabilities + m * length,
-                        num_visible[m], length);
-  multiply_rows<M>(packed.value_blocks(), dim, scratch.probabilities, length,
-                   (max_visible + PAIR<T> - 1) / PAIR<T>, out, dim);
+                        std::max(0, first_visible[m] - begin),
+                        std::max(0, last_visible[m] - begin), length);
+  multiply_rows<M>(packed.value_blocks(begin), dim, scratch.probabilities, length,
+                   (end - begin + PAIR<T> - 1) / PAIR<T>, out, dim);
 }
 
 // The same for `count` queries, at most M.

@@ -284,12 +284,13 @@ static inline void multiply_blocks(const Matrix &a, const Rows &x, int from, int
   if constexpr (J > 1) multiply_blocks<FEW, FEW_BLOCKS>(a, x, block, to, done);
 }
 
-// Computes y = Wx + b with all threads of a team.
+// Computes y = Wx + b with all threads of a team. One thread computes each `unit` blocks of 16 rows
+// of weights, in order.
 template <class Done>
-static inline void multiply(const Matrix &a, const Rows &x, Team &team, Done &&done) {
+static inline void multiply(const Matrix &a, const Rows &x, Team &team, Done &&done, int unit = 1) {
   const bool many = x.count > FEW && a.is_quantised();
   const int blocks = x.count ? padded(a.rows, LANES) / LANES : 0;
-  team.share(blocks, many ? MANY_BLOCKS : 1, [&](int from, int to) {
+  team.share(blocks, std::max(unit, many ? MANY_BLOCKS : 1), [&](int from, int to) {
     if (many)
       multiply_blocks<MANY, MANY_BLOCKS>(a, x, from, to, done);
     else

@@ -30,3 +30,20 @@ INLINE Floats gelu(const Floats &x) {
   const Floats inner = (x + x * x * x * 0.044715f) * 1.5957691216057308f;
   return x / (exponential(inner * -1.0f) + 1.0f);
 }
+
+// SiLU: x times the logistic function of x.
+INLINE Floats silu(const Floats &x) { return x / (exponential(x * -1.0f) + 1.0f); }
+
+// Rotates pairs of neighbouring numbers. `turns` has the cosine and the sine of each pair's angle.
+INLINE Floats rotate_pairs(const Floats &x, const Floats &turns) {
+  typedef uint64_t Pairs __attribute__((vector_size(PART_BYTES)));
+  return by_parts<FloatPart>([&](size_t p) {
+    // A pair is one number of 64 bits, of which the first float is the lower half.
+    const Pairs pairs = (Pairs)x.part[p], angles = (Pairs)turns.part[p];
+    const Pairs low = angles & 0xffffffff, high = angles >> 32;
+    const FloatPart cosines = (FloatPart)(low | low << 32);
+    const FloatPart sines = (FloatPart)((high | high << 32) ^ 0x80000000);
+    const FloatPart swapped = (FloatPart)(pairs >> 32 | pairs << 32);
+    return (FloatPart)x.part[p] * cosines + swapped * sines;
+  });
+}

@@ -1,7 +1,7 @@
 """Fixed addresses for KV caches, as a recorded CUDA graph needs them.
 
 All keys and values of a model lie in one tensor, allocated once after loading. A cache is a slot of
-this tensor: a full context window. With one key/value head the window of a model of 15.5 billion
+this tensor: a full context window. With one key/value head, the window of a model of 15.5 billion
 parameters takes 168 MB. After that nothing is allocated, moved, or copied in order to grow.
 """
 
@@ -22,23 +22,23 @@ _NUM_EXTRA_ROWS = 2
 
 
 class Arena:
-    """Slots for the KV caches of a multi-query model on one device."""
+    """Slots for the KV caches of a model on one device."""
 
     def __init__(self, shape: CacheShape, num_slots: int) -> None:
         """Allocate all slots. Raises torch.OutOfMemoryError, or RuntimeError on a CPU."""
         self.shape, self.num_slots = shape, num_slots
         rows, layers = num_slots * shape.capacity, len(shape.devices)
         self.rows: Tensor = torch.empty(
-            (layers, 2, rows + _NUM_EXTRA_ROWS, shape.head_dim),
+            (layers, 2, shape.kv_heads, rows + _NUM_EXTRA_ROWS, shape.head_dim),
             dtype=shape.dtype,
             device=shape.devices[0],
         )
-        """Keys and values of each layer: (layers, 2, rows, head_dim)."""
+        """Keys and values of each layer: (layers, 2, kv_heads, rows, head_dim)."""
         self.zero_row = rows
         """Index of a row of zeros, which is read for masked columns."""
         self.scratch_row = rows + 1
         """Index of the row to which padding writes."""
-        self.rows[:, :, rows:].zero_()
+        self.rows[..., rows:, :].zero_()
         self._free = list(range(num_slots))
 
     @property
@@ -60,7 +60,7 @@ class Arena:
             )
         window = self.shape.capacity
         base = self._free.pop() * window
-        return Slot(base, self.rows[:, :, base : base + window].unsqueeze(2))
+        return Slot(base, self.rows[..., base : base + window, :])
 
     def give_back(self, slot: Slot) -> None:
         """Free a slot. Its cache must not be used any more."""

@@ -36,16 +36,18 @@ MAX_DRAFT_WINDOWS = 4
 """Limit of a draft model's pool in full context windows."""
 
 
-def default_limit(shape: CacheShape, max_windows: int = MAX_WINDOWS) -> int:
+def default_limit(shape: CacheShape, max_windows: int = MAX_WINDOWS, reserved: int = 0) -> int:
     """Return the number of bytes that KV caches may take on this machine now.
 
-    The limit is at least one full context window and at most `max_windows`.
+    The limit is at least one full context window and at most `max_windows`. `reserved` is the
+    number of free bytes that another model will take.
     """
     free = free_memory()
     gpus = [device.index or 0 for device in shape.devices if device.type == "cuda"]
-    share = _SHARE_OF_GPU * min(free.gpus[i] for i in gpus) if gpus else _SHARE_OF_CPU * free.cpu
+    share = _SHARE_OF_GPU if gpus else _SHARE_OF_CPU
+    size = share * ((min(free.gpus[i] for i in gpus) if gpus else free.cpu) - reserved)
     window = shape.bytes_per_window
-    return min(max(int(share), window), max_windows * window)
+    return min(max(int(size), window), max_windows * window)
 
 
 class CachePool:

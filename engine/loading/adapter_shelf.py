@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional
 
 from engine.errors import RequestError, UnsupportedModelError
 from engine.loading.adapter_store import (
@@ -24,10 +25,13 @@ from engine.loading.adapter_store import (
     read_adapter,
 )
 from engine.network.lora import Adapter, AddedTokens, LowRank
-from engine.network.weights import PRODUCTS, Product, Weights
+from engine.network.weight_layout import ProductLayout, ProductName, layouts
+from engine.network.weights import Weights
 from engine.tokenizer import Tokenizer
 
-_TOKEN_ROWS = "base_model.model.transformer.wte.token_adapter.trainable_tokens_delta"
+_STEM = "base_model.model."
+"""Prefix that peft puts before the names of a model's modules."""
+_TOKEN_ROWS = "token_adapter.trainable_tokens_delta"
 """Name of the added tokens' rows. They are whole rows, not differences, despite the name."""
 
 _UNSUPPORTED = ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
@@ -84,17 +88,16 @@ class AdapterShelf:
         base = self._weights
         if base is None:
             raise RequestError(
-                "Adapters need a multi-query StarCoder model that lies on a single device."
+                "Adapters need a model that lies on a single device, of an architecture that "
+                "starcoder-lsp computes itself."
             )
         try:
             config = json.loads((folder.path / CONFIG_FILE).read_text(encoding="utf-8"))
             tensors = load_file(folder.path / WEIGHTS_FILE)
-            scale = lora_scale(config)
-            layers = tuple(
-                _read_layer(index, layer.products, tensors, scale, base.positions)
-                for index, layer in enumerate(base.layers)
-            )
-            tokens = _read_tokens(config, tensors, base.positions)
+            reader = _Reader(base, tensors, lora_scale(config))
+            layers = tuple(reader.layer(index) for index in range(len(base.layers)))
+            tokens = reader.added_tokens(config)
+            reader.check_complete()
         except (OSError, ValueError, KeyError, SafetensorError, UnsupportedModelError) as error:
             raise RequestError(f"The adapter {folder.name!r} cannot be used: {error}") from error
         return Adapter(folder.name, layers, tokens, folder.changed)
@@ -114,45 +117,83 @@ def lora_scale(config: dict[str, Any]) -> float:
     return float(config["lora_alpha"]) / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
-def _read_tokens(
-    config: dict[str, Any], tensors: Mapping[str, Tensor], like: Tensor
-) -> AddedTokens | None:
-    """Return the token rows that peft trained (`trainable_token_indices`), None without any.
+class _Reader:
+    """Reads the tensors of an adapter for a model."""
 
-    `like` has the dtype and device of the result.
-    """
-    indices = config.get("trainable_token_indices")
-    if not indices:
-        return None
-    ids = torch.tensor(indices["wte"] if isinstance(indices, dict) else indices)
-    rows = tensors[_TOKEN_ROWS]
-    if rows.shape != (len(ids), like.shape[1]):
-        raise UnsupportedModelError(
-            f"its token rows have the shape {tuple(rows.shape)} but the model has the width "
-            f"{like.shape[1]}"
-        )
-    size = int(ids.max()) + 1
-    return AddedTokens(ids.to(like.device), rows.to(like), size)
+    def __init__(self, base: Weights, tensors: Mapping[str, Tensor], scale: float) -> None:
+        self._base, self._tensors, self._scale = base, tensors, scale
+        self._layouts = layouts(base.architecture)
+        self._unread = set(tensors)
 
+    def layer(self, index: int) -> dict[ProductName, LowRank]:
+        """Return the additions to the products of a layer."""
+        stem = f"{_STEM}{self._base.architecture.names.layers}{index}."
+        additions = {name: self._product(stem, layout) for name, layout in self._layouts.items()}
+        return {name: addition for name, addition in additions.items() if addition is not None}
 
-def _read_layer(
-    index: int,
-    products: Mapping[str, Product],
-    tensors: Mapping[str, Tensor],
-    scale: float,
-    like: Tensor,
-) -> dict[str, LowRank]:
-    additions: dict[str, LowRank] = {}
-    for name in PRODUCTS:
-        stem = f"base_model.model.transformer.h.{index}.{name}"
-        if f"{stem}.lora_A.weight" not in tensors:
-            continue
-        shape = products[name].shape
-        down, up = tensors[f"{stem}.lora_A.weight"], tensors[f"{stem}.lora_B.weight"]
+    def _product(self, stem: str, layout: ProductLayout) -> LowRank | None:
+        """Return the addition to one product, whose matrices may each have their own.
+
+        The low ranks of all matrices are placed one after the other: each has its own rows of A,
+        and in B its own columns, which are zero outside of the rows of its matrix.
+        """
+        downs, ups, first = [], [], 0
+        for part in layout.parts:
+            pair = self._pair(f"{stem}{part.name}", (part.rows, layout.columns))
+            if pair is not None:
+                down, up = pair
+                downs.append(down)
+                ups.append(functional.pad(up, (0, 0, first, layout.rows - first - part.rows)))
+            first += part.rows
+        if not downs:
+            return None
+        # Scaling once, in full precision, saves a product in each step.
+        up = layout.ordered(torch.cat(ups, 1).float() * self._scale)
+        return LowRank(self._placed(torch.cat(downs)), self._placed(up))
+
+    def _pair(self, stem: str, shape: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
+        """Return A and B of one matrix (out, in), None if the adapter does not change it."""
+        names = f"{stem}.lora_A.weight", f"{stem}.lora_B.weight"
+        if names[0] not in self._tensors:
+            return None
+        down, up = (self._tensors[name] for name in names)
+        self._unread.difference_update(names)
         if (up.shape[0], down.shape[1]) != shape or up.shape[1] != down.shape[0]:
             shapes = f"{tuple(up.shape)} by {tuple(down.shape)} for {shape}"
             raise UnsupportedModelError(f"its shapes do not fit the model at {stem}: {shapes}")
-        # Scaling once, in full precision, saves a product in each step.
-        scaled = (up.to(torch.float32) * scale).to(like)
-        additions[name] = LowRank(down.to(like), scaled)
-    return additions
+        return down, up
+
+    def added_tokens(self, config: dict[str, Any]) -> AddedTokens | None:
+        """Return the token rows that peft trained (`trainable_token_indices`), None without any."""
+        indices = config.get("trainable_token_indices")
+        if not indices:
+            return None
+        architecture = self._base.architecture
+        if not architecture.is_tied:
+            raise UnsupportedModelError("it adds tokens, but the model's embeddings are not tied")
+        module = architecture.names.tokens
+        if isinstance(indices, dict):
+            indices = indices[module.rpartition(".")[2]]
+        ids, name = torch.tensor(indices), f"{_STEM}{module}.{_TOKEN_ROWS}"
+        rows = self._tensors[name]
+        self._unread.discard(name)
+        if rows.shape != (len(ids), architecture.width):
+            raise UnsupportedModelError(
+                f"its token rows have the shape {tuple(rows.shape)} but the model has the width "
+                f"{architecture.width}"
+            )
+        size = int(ids.max()) + 1
+        return AddedTokens(ids.to(self._base.device), self._placed(rows), size)
+
+    def check_complete(self) -> None:
+        """Raise UnsupportedModelError for an adapter that changes more than the reader has read.
+
+        Such an adapter would otherwise have only a part of its effect.
+        """
+        if self._unread:
+            raise UnsupportedModelError(
+                f"it changes {min(self._unread)}, which this model does not support"
+            )
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        return tensor.to(dtype=self._base.dtype, device=self._base.device)

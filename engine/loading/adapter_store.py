@@ -20,6 +20,7 @@ from typing import Any
 import platformdirs
 
 from engine.errors import ConfigurationError
+from engine.loading.gguf_file import gguf_in, gguf_parts
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -77,9 +78,19 @@ def fingerprint(model: Path) -> str:
     """Return 16 hex digits that identify a checkpoint's weights.
 
     They depend on the names and sizes of the files and on the first MiB of each, so that even 31 GB
-    cost no time.
+    cost no time. The first MiB of a GGUF file has the tokenizer and no weights, so its last MiB
+    counts too; its name does not, since each program gives the file another.
     """
     digest = hashlib.sha256()
+    if (gguf := gguf_in(model)) is not None:
+        for part in gguf_parts(gguf):
+            size = part.stat().st_size
+            digest.update(f"gguf {size} ".encode())
+            with part.open("rb") as content:
+                digest.update(content.read(_HASHED_BYTES))
+                content.seek(max(0, size - _HASHED_BYTES))
+                digest.update(content.read())
+        return digest.hexdigest()[:16]
     for file in sorted(model.glob("*.safetensors")):
         digest.update(f"{file.name} {file.stat().st_size} ".encode())
         with file.open("rb") as content:

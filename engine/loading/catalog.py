@@ -1,24 +1,28 @@
-"""Lists the checkpoints on this machine and selects the one for `auto`. Imports no torch."""
+"""Lists the checkpoints on this machine and selects the one for `auto`."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
+from safetensors import SafetensorError, safe_open
 
-from engine.loading.model_size import HEADROOM, cache_bytes, parameter_count
+from engine.architecture import Architecture, read_architecture, require_architecture
+from engine.errors import ModelNotFoundError, StarcoderError
+from engine.loading.gguf_file import GgufFile, gguf_in, is_model_name
+from engine.loading.local_stores import stored_models
+from engine.loading.model_size import HEADROOM, USUAL_WINDOW, cache_bytes
 from engine.machine import Memory, format_bytes
 from engine.settings import DEMO_MODEL
 
 EMBEDDED_DIR = Path(__file__).parents[1] / "embedded"
 """Directory of the demo model, which ships with the package."""
 
-MODEL_TYPE = "gpt_bigcode"
 CPU_PARAMETER_LIMIT = 400_000_000
 """Largest model that `auto` selects without a GPU, in parameters.
 
@@ -28,28 +32,41 @@ With a larger model, a suggestion would arrive only after the next keystrokes.
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model of the StarCoder family whose files are all on this machine."""
+    """A model whose files are all on this machine and that our network computes."""
 
     name: str
     path: Path
-    config: dict[str, Any]
+    architecture: Architecture
     bytes_on_disk: int
+    has_fim: bool
+    """Whether its tokenizer has tokens for fill-in-the-middle."""
     is_demo: bool = False
+    stored_as: str = ""
+    """Number format of a GGUF file, such as `Q4_K`; empty for safetensors."""
 
     @property
     def parameters(self) -> int:
         """Number of parameters."""
-        return parameter_count(self.config)
+        return self.architecture.num_parameters
 
     @property
     def context_window(self) -> int:
         """Context window that the model was trained with, in tokens."""
-        return int(self.config["n_positions"])
+        return self.architecture.positions
 
     def bytes_needed(self, bytes_per_value: int) -> int:
-        """Return the bytes of the weights and one full KV cache, with headroom."""
-        cache = cache_bytes(self.config, self.context_window, bytes_per_value)
+        """Return the bytes of the weights and the KV cache of a usual window, with headroom."""
+        window = min(self.context_window, USUAL_WINDOW)
+        cache = cache_bytes(self.architecture, window, bytes_per_value)
         return int(HEADROOM * (self.parameters * bytes_per_value + cache))
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A model on this machine that `auto` cannot choose."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +87,55 @@ class Selection:
     considered: tuple[Eligibility, ...]
 
 
-def read_checkpoint(path: Path, name: str, *, is_demo: bool = False) -> Checkpoint | None:
-    """Return the checkpoint in a directory; None if it is incomplete or of another family."""
+def inspect_model(path: Path, name: str, *, is_demo: bool = False) -> Checkpoint | Unusable:
+    """Return the model in a directory or a GGUF file, or why it cannot be used."""
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        weights = list(path.glob("*.safetensors"))
-        if config.get("model_type") != MODEL_TYPE or not weights:
-            return None
-        size = sum(file.stat().st_size for file in weights)
-        if not has_all_shards(path) or not (path / "tokenizer.json").exists():
-            return None
-        checkpoint = Checkpoint(name, path, config, size, is_demo)
-        return checkpoint if checkpoint.parameters > 0 else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        gguf = gguf_in(path)
+        if gguf is not None:
+            return _gguf_checkpoint(gguf, name)
+        return _checkpoint(path, name, is_demo=is_demo)
+    except StarcoderError as error:
+        return Unusable(name, error.user_message)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        return Unusable(name, f"it is damaged: {error}")
+
+
+def _gguf_checkpoint(path: Path, name: str) -> Checkpoint:
+    file = GgufFile(path)
+    architecture = require_architecture(file.config())
+    has_fim = has_fim_tokens(file.tokenizer_json())
+    return Checkpoint(name, path, architecture, file.num_bytes, has_fim, stored_as=file.kind)
+
+
+def _checkpoint(path: Path, name: str, *, is_demo: bool) -> Checkpoint | Unusable:
+    if not (path / "config.json").exists():
+        return Unusable(name, "it has no config.json")
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    architecture = read_architecture(config)
+    if architecture is None:
+        kind = config.get("model_type", "unknown")
+        return Unusable(
+            name, f"{kind} is not a fast architecture; to use it with transformers, set it by name"
+        )
+    weights = sorted(path.glob("*.safetensors"))
+    if not weights or not has_all_shards(path):
+        return Unusable(name, "safetensors files are missing; download the model again")
+    for file in weights:
+        safe_open(file, framework="np")  # checks that the file is complete
+    size = sum(file.stat().st_size for file in weights)
+    if not (path / "tokenizer.json").exists():
+        return Unusable(name, "it has no tokenizer.json")
+    has_fim = has_fim_tokens((path / "tokenizer.json").read_text(encoding="utf-8"))
+    return Checkpoint(name, path, architecture, size, has_fim, is_demo)
+
+
+_FIM_TOKEN = re.compile(r'"[^"\s]*(fim[-_▁](prefix|begin)|fim-prefix|<PRE>|\[PREFIX\])[^"\s]*"')
+"""A token before the prefix, in the text of a tokenizer.json; `fim.prompt.families` names them."""
+
+
+def has_fim_tokens(tokenizer_json: str) -> bool:
+    """Return whether a tokenizer.json has tokens for fill-in-the-middle."""
+    return _FIM_TOKEN.search(tokenizer_json) is not None
 
 
 def has_all_shards(path: Path) -> bool:
@@ -97,28 +149,53 @@ def has_all_shards(path: Path) -> bool:
 
 def embedded_checkpoint() -> Checkpoint | None:
     """Return the demo model; None in a source tree that does not contain it yet."""
-    return read_checkpoint(EMBEDDED_DIR, DEMO_MODEL, is_demo=True)
+    demo = inspect_model(EMBEDDED_DIR, DEMO_MODEL, is_demo=True)
+    return demo if isinstance(demo, Checkpoint) else None
 
 
-def hub_cache_checkpoints(cache_dir: Path | None = None) -> Iterator[Checkpoint]:
-    """Yield the newest complete revision of each StarCoder model in the hub's cache."""
+def hub_cache_models(cache_dir: Path | None = None) -> Iterator[Checkpoint | Unusable]:
+    """Yield the newest usable revision of each model in the hub's cache, else its newest one."""
     try:
         cache = scan_cache_dir(cache_dir)
     except (CacheNotFound, OSError):
         return
     for repo in sorted(cache.repos, key=lambda repo: repo.repo_id):
+        if repo.repo_type != "model":
+            continue
         revisions = sorted(repo.revisions, key=lambda revision: -revision.last_modified)
-        for revision in revisions if repo.repo_type == "model" else ():
-            if checkpoint := read_checkpoint(Path(revision.snapshot_path), repo.repo_id):
-                yield checkpoint
-                break
+        models = [inspect_model(Path(each.snapshot_path), repo.repo_id) for each in revisions]
+        usable = [model for model in models if isinstance(model, Checkpoint)]
+        yield from (usable or models)[:1]
 
 
-def find_checkpoints(cache_dir: Path | None = None) -> list[Checkpoint]:
-    """Return every usable checkpoint, including the demo model, largest first."""
-    checkpoints = list(hub_cache_checkpoints(cache_dir))
+def models_in(folder: Path) -> Iterator[Checkpoint | Unusable]:
+    """Yield the models in a folder: the folder itself, its folders, and its GGUF files.
+
+    Raises ModelNotFoundError if there is no such folder.
+    """
+    if not folder.is_dir():
+        raise ModelNotFoundError(f"There is no folder {folder}.")
+    if (folder / "config.json").exists():
+        yield inspect_model(folder, str(folder))
+        return
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() or is_model_name(path):
+            yield inspect_model(path, path.name)
+
+
+def find_models(cache_dir: Path | None = None) -> list[Checkpoint | Unusable]:
+    """Return all models on this machine, including the demo model."""
+    models = list(hub_cache_models(cache_dir))
+    for stored in stored_models():
+        models.append(inspect_model(stored.path, stored.setting))
     if demo := embedded_checkpoint():
-        checkpoints.append(demo)
+        models.append(demo)
+    return models
+
+
+def usable(models: Sequence[Checkpoint | Unusable]) -> list[Checkpoint]:
+    """Return the models that can be used, largest first."""
+    checkpoints = [model for model in models if isinstance(model, Checkpoint)]
     return sorted(checkpoints, key=lambda checkpoint: -checkpoint.parameters)
 
 
@@ -126,6 +203,9 @@ def check_eligibility(checkpoint: Checkpoint, memory: Memory) -> Eligibility:
     """Return whether `auto` may select a checkpoint on a machine with this free memory."""
     if checkpoint.is_demo:
         return Eligibility(checkpoint, True, "always fits; only used without a real model")
+    if not checkpoint.has_fim:
+        reason = "completes left to right only; to use it anyway, set it by name"
+        return Eligibility(checkpoint, False, reason)
     if memory.gpus:
         needed, free = checkpoint.bytes_needed(2), memory.largest_gpu
         if needed <= free:

@@ -13,9 +13,10 @@ from engine.kernels.build import KernelBuild
 from engine.kv_cache.pool import MAX_DRAFT_WINDOWS, MAX_WINDOWS
 from engine.loading.adapter_shelf import AdapterShelf
 from engine.loading.adapter_store import adapters_dir, fingerprint
-from engine.loading.catalog import EMBEDDED_DIR, MODEL_TYPE
+from engine.loading.catalog import EMBEDDED_DIR
 from engine.loading.lean_loader import load_lean
 from engine.loading.locate import Progress, locate, read_chat_template, read_config
+from engine.loading.model_tokenizer import read_tokenizer
 from engine.loading.module_loader import load_module_network
 from engine.loading.source import ModelSource
 from engine.machine import free_memory
@@ -55,8 +56,8 @@ def _find(settings: EngineSettings, progress: Progress) -> tuple[ModelSource, To
     progress("looking for the model", None)
     name, path = locate(settings, progress)
     config = read_config(path, name)
-    tokenizer = Tokenizer.from_file(path)
-    if config["model_type"] == MODEL_TYPE:
+    tokenizer = read_tokenizer(path)
+    if config["model_type"] == "gpt_bigcode":
         tokenizer.check_digits()
     device = pick_device(settings)
     if device == "cuda":
@@ -113,6 +114,7 @@ def _load_model(
         end_ids=_end_ids(source.config, tokenizer),
         cache_shape=network.cache_shape,
         arena=network.arena,
+        reserved=network.reserved,
     )
     return model, network.weights
 

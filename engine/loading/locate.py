@@ -1,4 +1,4 @@
-"""Finds a model's directory and reads its configuration files."""
+"""Finds a model's directory or file and reads its configuration."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.errors import ModelNotFoundError, UnsupportedModelError
+from engine.errors import ConfigurationError, ModelNotFoundError, UnsupportedModelError
 from engine.loading.catalog import (
     EMBEDDED_DIR,
     embedded_checkpoint,
-    find_checkpoints,
+    find_models,
     select_checkpoint,
+    usable,
 )
+from engine.loading.gguf_file import GgufFile, gguf_in
 from engine.loading.hub import fetch
+from engine.loading.local_stores import STORES, stored_model
 from engine.machine import free_memory
 from engine.settings import AUTO_MODEL, DEMO_MODEL, EngineSettings
 
@@ -23,9 +26,10 @@ Progress = Callable[[str, float | None], None]
 
 
 def locate(settings: EngineSettings, progress: Progress) -> tuple[str, Path]:
-    """Return the display name and the directory of the model that the settings select.
+    """Return the display name and the path of the model that the settings select.
 
-    Downloads the model if it is missing. Raises ModelError.
+    The path is a directory in the form of the hub, or a GGUF file. Downloads the model if it is
+    missing. Raises ModelError.
     """
     if settings.model == DEMO_MODEL:
         if embedded_checkpoint() is None:
@@ -35,23 +39,64 @@ def locate(settings: EngineSettings, progress: Progress) -> tuple[str, Path]:
             )
         return DEMO_MODEL, EMBEDDED_DIR
     if settings.model == AUTO_MODEL:
-        selection = select_checkpoint(find_checkpoints(), free_memory())
+        selection = select_checkpoint(usable(find_models()), free_memory())
         if selection is None:
             raise ModelNotFoundError(
-                "There is no StarCoder model on this machine that fits its memory. Set the setting "
+                "There is no model on this machine that fits its memory. Set the setting "
                 "`starcoder.model` to one, such as `bigcode/tiny_starcoder_py`."
             )
         return selection.checkpoint.name, selection.checkpoint.path
-    directory = Path(settings.model).expanduser()
-    if directory.is_dir():
-        return settings.model, directory.resolve()
-    if directory.is_absolute() or settings.model.startswith((".", "~")):
-        raise ModelNotFoundError(f"There is no directory {settings.model}.")
+    if settings.model.startswith(STORES):
+        return settings.model, _stored(settings.model)
+    path = Path(settings.model).expanduser()
+    if path.is_dir():
+        return settings.model, gguf_in(path.resolve()) or path.resolve()
+    if path.is_file():
+        return settings.model, path.resolve()
+    if path.is_absolute() or settings.model.startswith((".", "~")) or path.suffix == ".gguf":
+        raise ModelNotFoundError(
+            f"There is no directory and no file {settings.model}. Set the setting "
+            "`starcoder.model` to the path of a model."
+        )
     return settings.model, fetch(settings.model, settings.revision, settings.offline, progress)
 
 
+def _stored(setting: str) -> Path:
+    """Return the GGUF file of a model in the store of another program."""
+    model = stored_model(setting)
+    if model is None:
+        raise ModelNotFoundError(
+            f"There is no model {setting} on this machine. `starcoder-lsp models` lists all models."
+        )
+    return model.path
+
+
+def locate_trainable(settings: EngineSettings, progress: Progress) -> tuple[str, Path]:
+    """Return the same as `locate` for a model that is to be trained.
+
+    Raises ModelError, and ConfigurationError for a GGUF file: its weights have been rounded.
+    """
+    name, path = locate(settings, progress)
+    if path.is_file():
+        raise ConfigurationError(
+            f"{name} is a GGUF file, and only models with safetensors weights can be tuned. Set "
+            "the hub id or the directory of the original model."
+        )
+    return name, path
+
+
 def read_config(path: Path, name: str) -> dict[str, Any]:
-    """Return `config.json`; raises ModelError if the directory has no supported checkpoint."""
+    """Return `config.json`, or the same facts about a GGUF file.
+
+    Raises ModelError if the path has no supported checkpoint.
+    """
+    if (file := gguf_in(path)) is not None:
+        return GgufFile(file).config()
+    if path.is_file():
+        raise UnsupportedModelError(
+            f"{name} is not a GGUF file. Set the path of a GGUF file, or of a directory with "
+            "config.json and safetensors weights."
+        )
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -72,9 +117,12 @@ def read_config(path: Path, name: str) -> dict[str, Any]:
 def read_chat_template(path: Path) -> str:
     """Return the model's own chat template, empty if it has none.
 
-    It is in `chat_template.jinja`, or in `tokenizer_config.json` as older versions of transformers
-    wrote it. Of several templates, the one named `default` is returned.
+    It is in the metadata of a GGUF file, in `chat_template.jinja`, or in `tokenizer_config.json` as
+    older versions of transformers wrote it. Of several templates, the one named `default` is
+    returned.
     """
+    if (gguf := gguf_in(path)) is not None:
+        return GgufFile(gguf).chat_template()
     file = path / "chat_template.jinja"
     if file.exists():
         return file.read_text(encoding="utf-8")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
+from engine.architecture import Architecture, Config
 from engine.errors import ConfigurationError, OutOfMemoryError
-from engine.loading.model_size import bytes_for_steps, bytes_needed
+from engine.loading.model_size import USUAL_WINDOW, bytes_for_steps, bytes_needed
 from engine.machine import format_bytes, free_memory
 from engine.network.quantised import Bits
 from engine.settings import EngineSettings
@@ -41,27 +41,28 @@ class MemoryPlan:
 
 
 def candidate_plans(
-    settings: EngineSettings, config: dict[str, Any], device: str, parameters: int
+    settings: EngineSettings,
+    config: Config,
+    architecture: Architecture,
+    device: str,
+    reserved: int = 0,
 ) -> list[MemoryPlan]:
     """Return the plans for a lean model that should fit the free memory, best first.
 
-    Raises ConfigurationError for a window larger than the model's, and OutOfMemoryError if no plan
-    fits.
+    `reserved` is the number of bytes that must stay free for another model. Raises
+    ConfigurationError for a window larger than the model's, and OutOfMemoryError if no plan fits.
     """
-    positions = int(config["n_positions"])
-    full = window_of(settings, positions)
-    base = compute_dtype(settings, device, parameters)
-    names: list[str] = [settings.dtype]
-    if settings.dtype == "auto":
-        names = _automatic_names(config, device, base)
-    free = _free(device)
+    full = window_of(settings, architecture.positions)
+    base = compute_dtype(settings, device, architecture.num_parameters)
+    names = _names(settings, config, device, base)
+    free = max(0, _free(device) - reserved)
     plans = [
         MemoryPlan(name, base, _BITS.get(name), window, _reason(name, window, names[0], full, free))
         for name, window in _candidates(names, full, settings.context_window is not None)
-        if _needed(config, name, window, device) <= free
+        if _needed(architecture, name, window, device) <= free
     ]
     if not plans:
-        needed = _needed(config, names[-1], min(full, _MIN_WINDOW), device)
+        needed = _needed(architecture, names[-1], min(full, _MIN_WINDOW), device)
         raise OutOfMemoryError(
             f"The model needs {format_bytes(needed)} in {names[-1]}, and {format_bytes(free)} is "
             f"free on {device}. Choose a smaller model"
@@ -70,7 +71,28 @@ def candidate_plans(
     return plans
 
 
-def _automatic_names(config: dict[str, Any], device: str, base: torch.dtype) -> list[str]:
+def sizes_needed(
+    settings: EngineSettings, config: Config, architecture: Architecture, device: str
+) -> list[int]:
+    """Return the bytes that a lean model needs with its usual window, by number format.
+
+    The formats are those that the settings allow, best first. Raises ConfigurationError for a
+    window larger than the model's.
+    """
+    base = compute_dtype(settings, device, architecture.num_parameters)
+    window = min(window_of(settings, architecture.positions), USUAL_WINDOW)
+    names = _names(settings, config, device, base)
+    return [_needed(architecture, name, window, device) for name in names]
+
+
+def _names(settings: EngineSettings, config: Config, device: str, base: torch.dtype) -> list[str]:
+    """Return the number formats that the settings allow, best first."""
+    if settings.dtype == "auto":
+        return _automatic_names(config, device, base)
+    return [settings.dtype]
+
+
+def _automatic_names(config: Config, device: str, base: torch.dtype) -> list[str]:
     """Return the number formats that `auto` tries, best first.
 
     A model's config.json may name a smaller one for CPUs (`cpu_dtype`), if its author measured that
@@ -85,12 +107,17 @@ _BITS: dict[str, Bits] = {"int8": 8, "int4": 4}
 
 
 def _candidates(names: list[str], full: int, is_fixed: bool) -> Iterator[tuple[str, int]]:
-    # Fewer bits come before a smaller window, since the KV cache of a multi-query model is small.
-    yield from ((name, full) for name in names)
-    window = full // 2
-    while not is_fixed and window >= _MIN_WINDOW:
-        yield names[-1], window
-        window //= 2
+    """Yield number formats and windows, best first.
+
+    Prompts rarely fill a window of `USUAL_WINDOW`, so a larger one is worth less than more bits,
+    and a smaller one is worth more.
+    """
+    windows = [full]
+    while not is_fixed and windows[-1] // 2 >= _MIN_WINDOW:
+        windows.append(windows[-1] // 2)
+    large = [window for window in windows if window == full or window >= USUAL_WINDOW]
+    yield from ((name, window) for name in names for window in large)
+    yield from ((names[-1], window) for window in windows if window not in large)
 
 
 def _reason(name: str, window: int, best_name: str, full: int, free: int) -> str:
@@ -99,9 +126,9 @@ def _reason(name: str, window: int, best_name: str, full: int, free: int) -> str
     return f"{' and '.join(parts)}, since {format_bytes(free)} is free" if parts else ""
 
 
-def _needed(config: dict[str, Any], name: str, window: int, device: str) -> int:
-    steps = bytes_for_steps(config, name, window) if device == "cuda" else 0
-    return bytes_needed(config, name, window) + steps
+def _needed(architecture: Architecture, name: str, window: int, device: str) -> int:
+    steps = bytes_for_steps(architecture, name, window) if device == "cuda" else 0
+    return bytes_needed(architecture, name, window) + steps
 
 
 def _free(device: str) -> int:
@@ -144,6 +171,6 @@ def check_not_quantised(settings: EngineSettings) -> None:
     """Raise ConfigurationError for a dtype that only the lean forward pass supports."""
     if settings.dtype in _BITS:
         raise ConfigurationError(
-            f"The setting dtype is {settings.dtype!r}, which needs a multi-query StarCoder on a "
-            "single device. Use 'auto' or 'bfloat16'."
+            f"The setting dtype is {settings.dtype!r}, which needs a model on a single device, "
+            "of an architecture that starcoder-lsp computes itself. Use 'auto' or 'bfloat16'."
         )

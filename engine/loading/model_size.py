@@ -1,37 +1,22 @@
-"""The memory that a GPTBigCode model takes, computed from its `config.json`."""
+"""The memory that a model takes, computed from its architecture."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from engine.architecture import Architecture
 from engine.network.batch import DECODE_ROWS
 from engine.network.quantised import GPU_CHUNK_BYTES
 
+USUAL_WINDOW = 8192
+"""Context window of StarCoder, in tokens, which the prompts of completions rarely fill."""
 HEADROOM = 1.2
 """Factor on weights and KV cache that must fit into memory. The rest is for activations and other
 programs."""
 
 
-def parameter_count(config: dict[str, Any]) -> int:
-    """Return the number of parameters, with tied embeddings."""
-    width, layers = int(config["n_embd"]), int(config["n_layer"])
-    inner = int(config.get("n_inner") or 4 * width)
-    kv_width = _kv_width(config)
-    attention = width * (width + 2 * kv_width) + (width + 2 * kv_width) + width * width + width
-    mlp = 2 * width * inner + inner + width
-    embeddings = (int(config["vocab_size"]) + int(config["n_positions"])) * width
-    return embeddings + layers * (attention + mlp + 4 * width) + 2 * width
-
-
-def cache_bytes(config: dict[str, Any], positions: int, bytes_per_value: int) -> int:
+def cache_bytes(architecture: Architecture, positions: int, bytes_per_value: int) -> int:
     """Return the size of the KV cache of one sequence of `positions` tokens, in bytes."""
-    return 2 * int(config["n_layer"]) * _kv_width(config) * positions * bytes_per_value
-
-
-def _kv_width(config: dict[str, Any]) -> int:
-    """Return the width of all keys of one token in one layer, in values."""
-    width = int(config["n_embd"])
-    return width // int(config["n_head"]) if config.get("multi_query", True) else width
+    row = 2 * architecture.num_layers * architecture.kv_width * bytes_per_value
+    return positions * row
 
 
 BYTES_PER_WEIGHT = {
@@ -49,16 +34,23 @@ _WEIGHTS_MARGIN = 1.05
 """Factor on the size of the weights."""
 
 
-def bytes_needed(config: dict[str, Any], dtype: str, window: int) -> int:
+def bytes_needed(architecture: Architecture, dtype: str, window: int) -> int:
     """Return the bytes that a model takes: weights, one full KV cache, and a prefill chunk.
 
     On a GPU `bytes_for_steps` is added to it.
     """
-    weights = parameter_count(config) * BYTES_PER_WEIGHT[dtype]
-    value_bytes = 4 if dtype == "float32" else 2
-    inner = int(config.get("n_inner") or 4 * int(config["n_embd"]))
-    prefill = _PREFILL_ROWS * (inner + 6 * int(config["n_embd"])) * 4
-    return int(_WEIGHTS_MARGIN * weights + cache_bytes(config, window, value_bytes) + prefill)
+    weights = architecture.num_parameters * BYTES_PER_WEIGHT[dtype]
+    if architecture.rotary is not None:
+        weights += 4 * window * architecture.head_dim
+    inner = architecture.inner * (3 if architecture.is_gated else 1)
+    activations = inner + 6 * max(architecture.width, architecture.query_width)
+    prefill = _PREFILL_ROWS * activations * 4
+    cache = cache_bytes(architecture, window, _value_bytes(dtype))
+    return int(_WEIGHTS_MARGIN * weights + cache + prefill)
+
+
+def _value_bytes(dtype: str) -> int:
+    return 4 if dtype == "float32" else 2
 
 
 GPU_LIBRARIES = 900_000_000
@@ -68,17 +60,18 @@ On an H100 with torch 2.11 they took 0.82 GB, and all graphs of a model less tha
 """
 
 
-def bytes_for_steps(config: dict[str, Any], dtype: str, window: int) -> int:
+def bytes_for_steps(architecture: Architecture, dtype: str, window: int) -> int:
     """Return the additional bytes on a GPU: the largest recorded step, and libraries.
 
     A recorded step needs per column: row indexes and the mask; gathered keys and values of each
     row; and attention scores as products, with the mask added, normalized, and rounded. In addition
     it needs logits. Quantised weights are expanded in parts for a prefill.
     """
-    value_bytes = 4 if dtype == "float32" else 2
-    width, heads = int(config["n_embd"]), int(config["n_head"])
-    column = 4 * 8 + 2 * value_bytes * width // heads + heads * (2 * value_bytes + 2 * 4)
-    logits = int(config["vocab_size"]) * (value_bytes + 2 * 4)
-    largest_matrix = value_bytes * width * int(config.get("n_inner") or 4 * width)
+    value_bytes, heads = _value_bytes(dtype), architecture.heads
+    column = 4 * 8 * architecture.kv_heads + 2 * value_bytes * architecture.kv_width
+    column += heads * (2 * value_bytes + 2 * 4)
+    logits = architecture.vocab_size * (value_bytes + 2 * 4)
+    inner = architecture.inner * (2 if architecture.is_gated else 1)
+    largest_matrix = value_bytes * architecture.width * inner
     expanded = min(GPU_CHUNK_BYTES, largest_matrix) if dtype in ("int8", "int4") else 0
     return DECODE_ROWS * (window * column + logits) + expanded + GPU_LIBRARIES

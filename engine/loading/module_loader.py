@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
+from engine.architecture import read_architecture
+from engine.errors import ConfigurationError
 from engine.kv_cache.cache import CacheShape
-from engine.loading.catalog import MODEL_TYPE
 from engine.loading.memory_plan import (
     MemoryPlan,
     check_not_quantised,
@@ -17,11 +18,12 @@ from engine.loading.memory_plan import (
     dtype_name,
     window_of,
 )
+from engine.loading.reserve import reserved_sizes
 from engine.loading.source import LoadedNetwork, ModelSource, cannot_load, too_large
 from engine.network.backend import Backend
 from engine.network.forward import Forward
 from engine.network.lean_forward import LeanForward
-from engine.network.weights import weights_of_module
+from engine.network.weights import build_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,7 +37,11 @@ def load_module_network(source: ModelSource, backend: Backend) -> LoadedNetwork:
     """
     settings, device = source.settings, source.device
     check_not_quantised(settings)
-    # Every published StarCoder has two bytes per parameter in its safetensors files.
+    if source.path.is_file():
+        raise ConfigurationError(
+            f"{source.name} is a GGUF file, which needs a single device. Set device to 'auto'."
+        )
+    # Nearly every published model has two bytes per parameter in its safetensors files.
     parameters = sum(file.stat().st_size for file in source.path.glob("*.safetensors")) // 2
     dtype = compute_dtype(settings, device, parameters)
     source.progress(f"loading {source.name} ({dtype_name(dtype)}, {device})", None)
@@ -50,13 +56,17 @@ def load_module_network(source: ModelSource, backend: Backend) -> LoadedNetwork:
         module.get_input_embeddings().num_embeddings,
         _cache_shape(module, window, dtype),
         MemoryPlan(dtype_name(dtype), dtype, None, window, ""),
+        reserved=max(reserved_sizes(settings, device), default=0),
     )
 
 
 def forward_for_module(module: PreTrainedModel, backend: Backend | None = None) -> Forward:
     """Return the fastest forward pass that a transformers module allows."""
     if LeanForward.supports(module):
-        return LeanForward(weights_of_module(module), backend)
+        architecture = read_architecture(module.config.to_dict())
+        assert architecture is not None
+        weights = build_weights(architecture, lambda name: module.get_parameter(name).detach())
+        return LeanForward(weights, backend)
     # Imported here: importing transformers' modelling code takes seconds.
     from engine.network.transformers_forward import TransformersForward
 
@@ -94,7 +104,7 @@ def _cache_shape(module: PreTrainedModel, window: int, dtype: torch.dtype) -> Ca
     config = module.config
     heads = int(config.num_attention_heads)
     kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
-    if config.model_type == MODEL_TYPE:
+    if config.model_type == "gpt_bigcode":
         kv_heads = 1 if config.multi_query else heads
     head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
     return CacheShape(window, kv_heads, head_dim, _layer_devices(module), dtype)

@@ -42,6 +42,8 @@ class LoadedNetwork:
     cache_shape: CacheShape
     plan: MemoryPlan
     arena: Arena | None = None
+    reserved: int = 0
+    """Number of bytes that the KV caches leave free for the model of another engine."""
 
 
 def too_large(name: str, device: str, dtype: str) -> OutOfMemoryError:

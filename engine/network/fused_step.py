@@ -11,24 +11,32 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from engine.kernels.native import (
+from engine.kernels.native import Native
+from engine.kernels.structures import (
     BF16,
     BF16_DOT,
     FLOAT,
+    GELU,
     LANES,
+    SILU,
     CachePointers,
     LayerParts,
     ModelParts,
-    Native,
     NativeMatrix,
+    NormParts,
     cache_pointers,
     kind_of,
     matrix,
+    model_structure,
 )
 from engine.kv_cache.cache import KVCache
 from engine.network.quantised import Quantised, is_fast_for_prefill
-from engine.network.weights import PRODUCTS, TANH_GELU, Dense, Layer, Product, Table, Weights
+from engine.network.weight_layout import PRODUCTS
+from engine.network.weights import SILU as SILU_NAME
+from engine.network.weights import TANH_GELU, Dense, Layer, Norm, Product, Table, Weights
 
+_ACTIVATIONS = {TANH_GELU: GELU, SILU_NAME: SILU}
+"""The kernels' activation functions by their names in config.json."""
 _CACHE_DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -54,20 +62,7 @@ class FusedStep:
             else weights.dtype == torch.bfloat16 and native.is_fast_for_many_rows(BF16)
         )
         """Whether this is also the fastest way to compute many rows of one sequence."""
-        head = _matrix(weights.head)
-        self._model = native.model(
-            ModelParts(
-                heads=weights.heads,
-                scale=weights.scale,
-                epsilon=weights.last_norm.epsilon,
-                cache_dtype=weights.dtype,
-                layers=[_layer(layer) for layer in weights.layers],
-                last_norm=(weights.last_norm.weight, weights.last_norm.bias),
-                tokens=head if weights.tokens is weights.head else _table(weights.tokens),
-                head=head,
-                positions=weights.positions.contiguous(),
-            )
-        )
+        self._model = model_structure(_model_parts(weights))
 
     @staticmethod
     def supports(weights: Weights) -> bool:
@@ -76,7 +71,7 @@ class FusedStep:
         return (
             weights.device.type == "cpu"
             and weights.dtype in _CACHE_DTYPES
-            and weights.activation_name == TANH_GELU
+            and weights.architecture.activation in _ACTIVATIONS
             and weights.head_dim % LANES == 0
             and all(isinstance(table, (Dense, Quantised)) for table in (*products, weights.tokens))
             and all(side % LANES == 0 for product in products for side in product.shape)
@@ -101,13 +96,44 @@ class FusedStep:
         return entry[1]
 
 
-def _layer(layer: Layer) -> LayerParts:
-    products = [_matrix(layer.products[name]) for name in PRODUCTS]
-    return LayerParts(
-        (layer.norm_1.weight, layer.norm_1.bias),
-        (layer.norm_2.weight, layer.norm_2.bias),
-        *products,
+def _model_parts(weights: Weights) -> ModelParts:
+    architecture, head = weights.architecture, _matrix(weights.head)
+    return ModelParts(
+        heads=architecture.heads,
+        kv_heads=architecture.kv_heads,
+        head_dim=architecture.head_dim,
+        inner=architecture.inner,
+        activation=_ACTIVATIONS[architecture.activation],
+        is_gated=architecture.is_gated,
+        cache_dtype=weights.dtype,
+        epsilon=architecture.epsilon,
+        attention_scale=architecture.attention_scale,
+        embedding_scale=architecture.embedding_scale,
+        residual_scale=architecture.residual_scale,
+        logit_scale=architecture.logit_scale,
+        layers=[_layer(layer) for layer in weights.layers],
+        last_norm=_norm(weights.last_norm),
+        tokens=head if weights.tokens is weights.head else _table(weights.tokens),
+        head=head,
+        positions=None if weights.positions is None else weights.positions.contiguous(),
+        rotations=weights.rotations,
     )
+
+
+def _layer(layer: Layer) -> LayerParts:
+    products = {str(name): _matrix(layer.products[name]) for name in PRODUCTS}
+    return LayerParts(
+        norm_1=_norm(layer.norm_1),
+        norm_2=_norm(layer.norm_2),
+        query_norm=None if layer.query_norm is None else layer.query_norm.weight,
+        key_norm=None if layer.key_norm is None else layer.key_norm.weight,
+        window=layer.window,
+        **products,
+    )
+
+
+def _norm(norm: Norm) -> NormParts:
+    return norm.weight, norm.bias
 
 
 def _table(tokens: Table) -> NativeMatrix:

@@ -1,8 +1,8 @@
-"""The fast forward pass of a multi-query GPTBigCode model that lies on a single device.
+"""The fast forward pass of a dense decoder that lies on a single device.
 
 It uses few large operations, no hooks, and no mask where none is needed. A step of few rows is one
-call of the compiled kernels on a CPU, and one recorded CUDA graph on a GPU. All other models use
-`engine.network.transformers_forward`.
+call of the compiled kernels on a CPU, and one recorded CUDA graph on a GPU. Models that
+`engine.architecture` cannot describe use `engine.network.transformers_forward`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from engine.architecture import read_architecture
 from engine.kernels.native import Native
 from engine.kv_cache.arena import Arena
-from engine.network.attention import attend, causal_mask
+from engine.network.attention import CausalMasks, attend, split_heads
 from engine.network.backend import MIN_PREFILL_ROWS, Backend
 from engine.network.batch import DECODE_ROWS, BatchEntry
 from engine.network.cuda_graphs import CudaGraphRunner, graph_runner
 from engine.network.fused_step import FusedStep
 from engine.network.lora import AddedTokens
+from engine.network.weight_layout import ProductName
 from engine.network.weights import Layer, Weights
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class LeanForward:
-    """GPTBigCode with multi-query attention on one device (Shazeer 2019, arXiv:1911.02150)."""
+    """A dense decoder on one device, as `engine.architecture` describes it."""
 
     def __init__(
         self, weights: Weights, backend: Backend | None = None, arena: Arena | None = None
@@ -55,8 +57,7 @@ class LeanForward:
         """Return whether this class can compute a transformers module."""
         devices = {parameter.device for parameter in model.parameters()}
         return (
-            model.config.model_type == "gpt_bigcode"
-            and model.config.multi_query
+            read_architecture(model.config.to_dict()) is not None
             and len(devices) == 1
             and next(iter(devices)).type != "meta"
             and not hasattr(model, "_hf_hook")
@@ -130,59 +131,30 @@ class LeanForward:
         if self.weights.device.type == "cuda":
             ids = ids.pin_memory()  # otherwise the copy to the GPU would block
         hidden = self._embed(ids.to(self.weights.device, non_blocking=True), spans)
-        masks = [
-            causal_mask(span.entry.start, len(span.entry.ids), self.weights.device)
-            for span in spans
-        ]
-        native = self.backend.native() if self._on_cpu else None
+        attention = _Attention(self.weights, spans, self.backend.native() if self._on_cpu else None)
+        add, activate = self.weights.add, self.weights.activate
         for index, layer in enumerate(self.weights.layers):
-            mixed = _product("attn.c_attn", layer, index, adapted, layer.norm_1(hidden))
-            attention = self._attend(mixed, index, spans, masks, native)
-            hidden = hidden + _product("attn.c_proj", layer, index, adapted, attention)
-            inner = _product("mlp.c_fc", layer, index, adapted, layer.norm_2(hidden))
-            inner = self.weights.activation(inner)
-            hidden = hidden + _product("mlp.c_proj", layer, index, adapted, inner)
+            mixed = _product("attention_in", layer, index, adapted, layer.norm_1(hidden))
+            attended = attention(mixed, layer, index)
+            hidden = add(hidden, _product("attention_out", layer, index, adapted, attended))
+            inner = activate(_product("mlp_in", layer, index, adapted, layer.norm_2(hidden)))
+            hidden = add(hidden, _product("mlp_out", layer, index, adapted, inner))
         return self._logits(hidden, spans)
 
     def _embed(self, ids: Tensor, spans: Sequence[_Span]) -> Tensor:
-        """Return the sum of token and position embeddings (n, width)."""
+        """Return the token embeddings (n, width), plus position embeddings if the model has any."""
         weights = self.weights
         with_tokens = [span for span in spans if span.added_tokens is not None]
         base_ids = ids.clamp(max=weights.tokens.shape[0] - 1) if with_tokens else ids
-        embedded = weights.tokens.rows(base_ids).to(weights.dtype)
+        embedded = weights.embed(base_ids)
         for span in with_tokens:
             rows = span.rows
             assert span.added_tokens is not None
-            embedded[rows] = span.added_tokens.embed(ids[rows], embedded[rows])
-        positions = [weights.positions[span.entry.start : span.entry.end] for span in spans]
-        return embedded + (positions[0] if len(positions) == 1 else torch.cat(positions))
-
-    def _attend(
-        self,
-        mixed: Tensor,
-        index: int,
-        spans: Sequence[_Span],
-        masks: Sequence[Tensor | None],
-        native: Native | None,
-    ) -> Tensor:
-        """Write keys and values of layer `index`; return the attention output (n, width).
-
-        `mixed` (n, width + 2 * head_dim) holds queries, keys and values. `native` are the compiled
-        kernels, None without them.
-        """
-        weights = self.weights
-        widths = [weights.width, weights.head_dim, weights.head_dim]
-        query, key, value = torch.split(mixed, widths, dim=-1)
-        if len(spans) == 1:
-            entry = spans[0].entry
-            keys, values = entry.cache.write(index, entry.start, key[None], value[None])
-            return attend(query, keys[0], values[0], weights.scale, masks[0], native)
-        output = torch.empty_like(query)
-        for span, mask in zip(spans, masks, strict=True):
-            rows, entry = span.rows, span.entry
-            keys, values = entry.cache.write(index, entry.start, key[None, rows], value[None, rows])
-            output[rows] = attend(query[rows], keys[0], values[0], weights.scale, mask, native)
-        return output
+            added = weights.scaled_embeddings(span.added_tokens.rows)
+            embedded[rows] = span.added_tokens.embed(ids[rows], added, embedded[rows])
+        if weights.positions is None:
+            return embedded
+        return embedded + _of_positions(weights.positions, spans)
 
     def _logits(self, hidden: Tensor, spans: Sequence[_Span]) -> list[Tensor]:
         """Return the logits (num_logits, vocab) of each span."""
@@ -191,11 +163,52 @@ class LeanForward:
             return [hidden[:0] for _ in spans]
         selected = [hidden[span.logit_rows.start : span.logit_rows.stop] for span in spans]
         rows = self.weights.last_norm(selected[0] if len(selected) == 1 else torch.cat(selected))
-        logits = torch.split(self.weights.head(rows).float(), sizes)
+        logits = torch.split(self.weights.logits(rows), sizes)
+        scale = self.weights.architecture.logit_scale
         return [
-            span_logits if span.added_tokens is None else span.added_tokens.score(last, span_logits)
+            span_logits
+            if span.added_tokens is None
+            else span.added_tokens.score(last, span_logits, scale)
             for span, last, span_logits in zip(spans, torch.split(rows, sizes), logits, strict=True)
         ]
+
+
+class _Attention:
+    """The attention of one step: writes keys and values to the caches and reads them."""
+
+    def __init__(self, weights: Weights, spans: Sequence[_Span], native: Native | None) -> None:
+        """Prepare what all layers share; `native` are the compiled kernels, None without them."""
+        self._weights, self._spans, self._native = weights, spans, native
+        self._masks = [
+            CausalMasks(span.entry.start, len(span.entry.ids), weights.device) for span in spans
+        ]
+        table = weights.rotations
+        self._rotations = None if table is None else _of_positions(table, spans)
+
+    def __call__(self, mixed: Tensor, layer: Layer, index: int) -> Tensor:
+        """Write keys and values of layer `index`; return the attention output (n, heads * dim).
+
+        `mixed` (n, (heads + 2 * kv_heads) * dim) holds queries, keys and values.
+        """
+        heads, keys, values = split_heads(mixed, self._weights, layer, self._rotations)
+        query, keys, values = heads.flatten(1), keys.transpose(0, 1), values.transpose(0, 1)
+        if len(self._spans) == 1:
+            return self._attend(0, query, keys, values, layer, index)
+        output = torch.empty_like(query)
+        for number, span in enumerate(self._spans):
+            rows = span.rows
+            output[rows] = self._attend(
+                number, query[rows], keys[:, rows], values[:, rows], layer, index
+            )
+        return output
+
+    def _attend(
+        self, number: int, query: Tensor, keys: Tensor, values: Tensor, layer: Layer, index: int
+    ) -> Tensor:
+        entry = self._spans[number].entry
+        keys, values = entry.cache.write(index, entry.start, keys, values)
+        scale, mask = self._weights.architecture.attention_scale, self._masks[number]
+        return attend(query, keys, values, scale, mask.of(layer.window), self._native, layer.window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +245,15 @@ def _run_fused(fused: FusedStep, ids: Tensor, spans: Sequence[_Span]) -> list[Te
     return list(torch.split(logits, [entry.num_logits for entry in entries]))
 
 
-def _product(name: str, layer: Layer, index: int, adapted: Sequence[_Span], x: Tensor) -> Tensor:
+def _of_positions(table: Tensor, spans: Sequence[_Span]) -> Tensor:
+    """Return the rows of a table (positions, ...) at the positions of all spans."""
+    rows = [table[span.entry.start : span.entry.end] for span in spans]
+    return rows[0] if len(rows) == 1 else torch.cat(rows)
+
+
+def _product(
+    name: ProductName, layer: Layer, index: int, adapted: Sequence[_Span], x: Tensor
+) -> Tensor:
     """Return a product of layer `index`, with the additions of the spans' adapters."""
     output = layer.products[name](x)
     for span in adapted:

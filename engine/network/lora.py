@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.kv_cache.cache import CacheOwner
+from engine.network.weight_layout import ProductName
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class LowRank:
         return functional.linear(functional.linear(x, self.down), self.up)
 
 
-AdapterLayers = tuple[Mapping[str, LowRank], ...]
+AdapterLayers = tuple[Mapping[ProductName, LowRank], ...]
 """The additions of an adapter: for each layer, by the name of the product."""
 
 
@@ -46,17 +47,23 @@ class AddedTokens:
     size: int
     """Number of ids in a vocabulary that contains these tokens."""
 
-    def embed(self, ids: Tensor, model_rows: Tensor) -> Tensor:
-        """Return the embeddings (n, width) of `ids`; `model_rows` are those of the base model."""
+    def embed(self, ids: Tensor, added_rows: Tensor, model_rows: Tensor) -> Tensor:
+        """Return the embeddings (n, width) of `ids`.
+
+        `added_rows` are those of the added tokens, `model_rows` (n, width) those of the base model.
+        """
         match = ids[:, None] == self.ids
         is_added = match.any(-1, keepdim=True)
-        return torch.where(is_added, self.rows[match.int().argmax(-1)], model_rows)
+        return torch.where(is_added, added_rows[match.int().argmax(-1)], model_rows)
 
-    def score(self, hidden: Tensor, logits: Tensor) -> Tensor:
-        """Return `logits` (n, vocab) with the logits of the added tokens in their columns."""
+    def score(self, hidden: Tensor, logits: Tensor, scale: float) -> Tensor:
+        """Return `logits` (n, vocab) with the logits of the added tokens in their columns.
+
+        `scale` is the model's factor of all logits.
+        """
         missing = max(0, self.size - logits.shape[-1])
         wider = functional.pad(logits, (0, missing), value=-math.inf)
-        return wider.index_copy(-1, self.ids, functional.linear(hidden, self.rows).float())
+        return wider.index_copy(-1, self.ids, functional.linear(hidden, self.rows).float() * scale)
 
 
 @dataclass(frozen=True, slots=True)

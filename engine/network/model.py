@@ -31,6 +31,8 @@ class LoadedModel:
     """Sizes of the model's KV caches."""
     arena: Arena | None = None
     """Memory of the KV caches on a GPU; None where each cache allocates its own."""
+    reserved: int = 0
+    """Number of bytes that the KV caches leave free for the model of another engine."""
     costs: StepCosts = field(default_factory=StepCosts)
     """Measured durations of the forward passes."""
 

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.kernels.native import INT4, INT8, Native, NativeMatrix, matrix
+from engine.kernels.native import Native
+from engine.kernels.structures import INT4, INT8, NativeMatrix, matrix
 from engine.network.backend import Backend
 from engine.network.batch import DECODE_ROWS
 

@@ -87,17 +87,19 @@ class StaticStep:
         inputs = self._inputs[:, : bucket.num_rows]
         ids, positions = inputs[0], inputs[2]
         attend = operations.attention(bucket, inputs[1:])
-        hidden = weights.tokens.rows(ids).to(weights.dtype) + weights.positions[positions]
+        hidden = weights.embed(ids)
+        if weights.positions is not None:
+            hidden = hidden + weights.positions[positions]
         addition: Tensor | None = None
         for layer, rows in zip(weights.layers, self._arena.rows, strict=True):
             hidden, normed = operations.add_norm(hidden, addition, layer.norm_1)
-            attention = attend(layer.products["attn.c_attn"](normed), rows)
-            addition = layer.products["attn.c_proj"](attention)
+            attention = attend(layer.products["attention_in"](normed), rows, layer)
+            addition = layer.products["attention_out"](attention)
             hidden, normed = operations.add_norm(hidden, addition, layer.norm_2)
-            inner = weights.activation(layer.products["mlp.c_fc"](normed))
-            addition = layer.products["mlp.c_proj"](inner)
+            inner = weights.activate(layer.products["mlp_in"](normed))
+            addition = layer.products["mlp_out"](inner)
         _, normed = operations.add_norm(hidden, addition, weights.last_norm)
-        self._logits[: bucket.num_rows] = weights.head(normed)
+        self._logits[: bucket.num_rows] = weights.logits(normed)
 
 
 class _StepInputs:

@@ -1,7 +1,7 @@
 """A transformers module as a `Forward`.
 
 This path computes all models that `LeanForward` does not support: weights that accelerate spreads
-over devices or offloads, models without multi-query attention, and other architectures.
+over devices or offloads, and architectures that `engine.architecture` cannot describe.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class TransformersForward:
     def _compute(self, entry: BatchEntry) -> Tensor:
         if entry.adapter is not None:
             raise RequestError(
-                "Adapters need a multi-query StarCoder model that lies on a single device."
+                "Adapters need a model that lies on a single device, of an architecture that "
+                "starcoder-lsp computes itself."
             )
         cache = entry.cache
         cache.reserve(entry.end)

@@ -1,21 +1,23 @@
-"""The weights of a multi-query GPTBigCode model, in the form in which `LeanForward` uses them.
+"""The weights of a dense decoder, in the form in which `LeanForward` uses them.
 
 Each matrix is a `Product`. The network does not know how a product stores its weights.
+`engine.network.weight_layout` says which tensors of a checkpoint make up a product.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import cache, partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from engine.architecture import Architecture
+from engine.network.rotary import interleaved_halves, rotation_table
+from engine.network.weight_layout import ProductLayout, ProductName, gate_block, layouts
 
 
 class Product(Protocol):
@@ -64,15 +66,21 @@ class Dense:
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """A layer norm over the last dimension."""
+    """A norm over the last dimension: LayerNorm, or RMSNorm if it has no bias.
+
+    RMSNorm is that of Zhang and Sennrich 2019, arXiv:1910.07467.
+    """
 
     weight: Tensor
-    bias: Tensor
+    bias: Tensor | None
     epsilon: float
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return the normalized rows of `x` (n, width)."""
-        return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
+        """Return the normalized rows of `x` (..., width)."""
+        shape = self.weight.shape
+        if self.bias is None:
+            return functional.rms_norm(x, shape, self.weight, self.epsilon)
+        return functional.layer_norm(x, shape, self.weight, self.bias, self.epsilon)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +89,29 @@ class Layer:
 
     norm_1: Norm
     norm_2: Norm
-    products: dict[str, Product]
-    """The products by the names in `PRODUCTS`, which LoRA adapters use too."""
+    products: dict[ProductName, Product]
+    query_norm: Norm | None = None
+    """Norm of the queries of each head, None for a model without such norms."""
+    key_norm: Norm | None = None
+    window: int | None = None
+    """Number of positions that a query sees, itself included; None for all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """All weights of a model."""
 
-    heads: int
-    """Number of attention heads."""
-    scale: float
-    """Factor of the attention scores."""
-    activation: Callable[[Tensor], Tensor]
-    """Activation function of the MLP."""
-    activation_name: str
-    """Name of the activation function in config.json."""
+    architecture: Architecture
+    dtype: torch.dtype
+    """Number format of the hidden states."""
+    device: torch.device
+    """Device that holds the model."""
     tokens: Table
     """Token embeddings (vocab, width)."""
-    positions: Tensor
-    """Position embeddings (positions, width)."""
+    positions: Tensor | None
+    """Position embeddings (positions, width), None for a model with rotary positions."""
+    rotations: Tensor | None
+    """Rotations (positions, head_dim) of `engine.network.rotary`, None without rotary positions."""
     layers: tuple[Layer, ...]
     last_norm: Norm
     head: Product
@@ -109,29 +120,64 @@ class Weights:
     @property
     def width(self) -> int:
         """Width of a hidden state, in values."""
-        return self.positions.shape[1]
+        return self.architecture.width
 
     @property
     def head_dim(self) -> int:
-        """Width of one attention head, and of the single key and value that all heads share."""
-        return self.width // self.heads
+        """Width of one attention head, in values."""
+        return self.architecture.head_dim
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Number format of the hidden states."""
-        return self.positions.dtype
+    def activate(self, x: Tensor) -> Tensor:
+        """Return the MLP's activations (n, inner) of its first product (n, inner or 2 * inner).
 
-    @property
-    def device(self) -> torch.device:
-        """Device that holds the model."""
-        return self.positions.device
+        A gated MLP multiplies them by its second product. `ProductLayout` gives the order in which
+        gate and second product alternate.
+        """
+        function = _activation(self.architecture.activation)
+        if not self.architecture.is_gated:
+            return function(x)
+        pairs = x.view(len(x), -1, 2, gate_block(self.architecture))
+        return (function(pairs[:, :, 0]) * pairs[:, :, 1]).flatten(1)
+
+    def add(self, hidden: Tensor, addition: Tensor) -> Tensor:
+        """Return a block's input plus what the block adds to it, both (n, width)."""
+        scale = self.architecture.residual_scale
+        return hidden + addition if scale == 1.0 else hidden + addition * scale
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Return the token embeddings (n, width) of `ids` (n,), without positions."""
+        return self.scaled_embeddings(self.tokens.rows(ids).to(self.dtype))
+
+    def scaled_embeddings(self, rows: Tensor) -> Tensor:
+        """Return rows of the embedding matrix as the first block gets them."""
+        scale = self.architecture.embedding_scale
+        return rows if scale == 1.0 else rows * scale
+
+    def logits(self, normed: Tensor) -> Tensor:
+        """Return float32 logits (n, vocab) of hidden states after the last norm (n, width)."""
+        logits = self.head(normed).float()
+        scale = self.architecture.logit_scale
+        return logits if scale == 1.0 else logits * scale
 
 
 TANH_GELU = "gelu_pytorch_tanh"
 """Name of the activation function of all published StarCoder models."""
+SILU = "silu"
+"""Name of the activation function of Llama and most models after it."""
 
-PRODUCTS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
-"""The products of a block, by the name of their module in transformers."""
+
+@cache
+def _activation(name: str) -> Callable[[Tensor], Tensor]:
+    if name == SILU:
+        return functional.silu
+    if name == TANH_GELU:
+        return partial(functional.gelu, approximate="tanh")
+    # No common code model needs this import, which takes seconds.
+    from transformers.activations import ACT2FN
+
+    activation: Callable[[Tensor], Tensor] = ACT2FN[name]
+    return activation
+
 
 ReadTensor = Callable[[str], Tensor]
 """A function that returns the tensor of a given name in the checkpoint, on its final device."""
@@ -140,51 +186,103 @@ MakeTable = Callable[[Tensor, Tensor | None], Table]
 
 
 def build_weights(
-    config: dict[str, Any], read: ReadTensor, make_table: MakeTable = Dense
+    architecture: Architecture,
+    read: ReadTensor,
+    make_table: MakeTable = Dense,
+    window: int | None = None,
 ) -> Weights:
-    """Return the weights that a GPTBigCode `config.json` describes.
+    """Return the weights of a checkpoint.
 
-    Raises KeyError for a tensor that `read` does not have.
+    `window` is the number of positions that are used, None for all that the model has. Raises
+    KeyError for a tensor that `read` does not have, and ValueError for one of a wrong shape.
     """
-    epsilon = float(config.get("layer_norm_epsilon", 1e-5))
-    heads, width = int(config["n_head"]), int(config["n_embd"])
-
-    def norm(name: str) -> Norm:
-        return Norm(read(f"{name}.weight"), read(f"{name}.bias"), epsilon)
-
-    def layer(name: str) -> Layer:
-        products: dict[str, Product] = {
-            product: make_table(read(f"{name}.{product}.weight"), read(f"{name}.{product}.bias"))
-            for product in PRODUCTS
-        }
-        return Layer(norm(f"{name}.ln_1"), norm(f"{name}.ln_2"), products)
-
-    tokens = make_table(read("transformer.wte.weight"), None)
-    is_tied = config.get("tie_word_embeddings", True)
-    activation = str(config.get("activation_function", TANH_GELU))
+    builder = _Builder(architecture, read, make_table)
+    names = architecture.names
+    tokens = builder.table(names.tokens)
+    last_norm = builder.norm(names.last_norm)
+    layers = tuple(builder.layer(index) for index in range(architecture.num_layers))
+    is_learned = architecture.rotary is None
+    device = last_norm.weight.device
+    positions = window or architecture.positions
     return Weights(
-        heads=heads,
-        scale=(width // heads) ** -0.5 if config.get("scale_attn_weights", True) else 1.0,
-        activation=_activation(activation),
-        activation_name=activation,
+        architecture=architecture,
+        dtype=last_norm.weight.dtype,
+        device=device,
         tokens=tokens,
-        positions=read("transformer.wpe.weight"),
-        layers=tuple(layer(f"transformer.h.{index}") for index in range(int(config["n_layer"]))),
-        last_norm=norm("transformer.ln_f"),
-        head=tokens if is_tied else make_table(read("lm_head.weight"), None),
+        positions=builder.read(names.positions, architecture.positions) if is_learned else None,
+        rotations=None if is_learned else rotation_table(architecture, positions).to(device),
+        layers=layers,
+        last_norm=last_norm,
+        head=tokens if architecture.is_tied else builder.table(names.head),
     )
 
 
-def _activation(name: str) -> Callable[[Tensor], Tensor]:
-    if name == TANH_GELU:
-        return partial(functional.gelu, approximate="tanh")
-    # No published StarCoder needs this import, which takes seconds.
-    from transformers.activations import ACT2FN
+class _Builder:
+    """Reads the tensors of a checkpoint and checks their shapes."""
 
-    activation: Callable[[Tensor], Tensor] = ACT2FN[name]
-    return activation
+    def __init__(self, architecture: Architecture, read: ReadTensor, make: MakeTable) -> None:
+        self._architecture, self._read, self._make = architecture, read, make
+        self._layouts = layouts(architecture)
 
+    def read(self, name: str, rows: int) -> Tensor:
+        """Return a matrix (rows, width)."""
+        return self._checked(f"{name}.weight", (rows, self._architecture.width))
 
-def weights_of_module(model: PreTrainedModel) -> Weights:
-    """Return the weights of a transformers module that `LeanForward.supports`."""
-    return build_weights(model.config.to_dict(), lambda name: model.get_parameter(name).detach())
+    def table(self, name: str) -> Table:
+        return self._make(self.read(name, self._architecture.vocab_size), None)
+
+    def norm(self, name: str, size: int | None = None, *, is_rms: bool | None = None) -> Norm:
+        shape = (size or self._architecture.width,)
+        has_bias = not (self._architecture.has_rms_norms if is_rms is None else is_rms)
+        return Norm(
+            self._checked(f"{name}.weight", shape),
+            self._checked(f"{name}.bias", shape) if has_bias else None,
+            self._architecture.epsilon,
+        )
+
+    def layer(self, index: int) -> Layer:
+        names, architecture = self._architecture.names, self._architecture
+        stem = f"{names.layers}{index}."
+        has_head_norms = architecture.has_head_norms
+        return Layer(
+            self.norm(stem + names.norm_1),
+            self.norm(stem + names.norm_2),
+            {name: self._product(stem, layout) for name, layout in self._layouts.items()},
+            self._head_norm(stem + names.query_norm) if has_head_norms else None,
+            self._head_norm(stem + names.key_norm) if has_head_norms else None,
+            architecture.windows[index],
+        )
+
+    def _head_norm(self, name: str) -> Norm:
+        """Return a norm of each head, in the order in which products have the head's values."""
+        norm = self.norm(name, self._architecture.head_dim, is_rms=True)
+        return Norm(interleaved_halves(norm.weight), None, norm.epsilon)
+
+    def _product(self, stem: str, layout: ProductLayout) -> Product:
+        weights = [
+            self._checked(f"{stem}{part.name}.weight", (part.rows, layout.columns))
+            for part in layout.parts
+        ]
+        weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+        del weights  # at most two copies of a matrix are in memory at any time
+        return self._make(layout.ordered(weight), self._bias(stem, layout, weight))
+
+    def _bias(self, stem: str, layout: ProductLayout, like: Tensor) -> Tensor | None:
+        """Return the bias of a product; a part without one has zeros."""
+        if not any(part.has_bias for part in layout.parts):
+            return None
+        biases = [
+            self._checked(f"{stem}{part.name}.bias", (part.rows,))
+            if part.has_bias
+            else like.new_zeros(part.rows)
+            for part in layout.parts
+        ]
+        return layout.ordered(torch.cat(biases))
+
+    def _checked(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        tensor = self._read(name)
+        if tensor.shape != shape:
+            raise ValueError(
+                f"the tensor {name} has the shape {tuple(tensor.shape)} instead of {shape}"
+            )
+        return tensor

@@ -68,7 +68,10 @@ class Scheduler:
         self._adapter_of, self._metrics = adapter_of, metrics
         self._costs = self._model.costs
         shape, arena = self._model.cache_shape, self._model.arena
-        self.pool = pool or CachePool(shape, arena.bytes if arena else default_limit(shape), arena)
+        if pool is None:
+            limit = default_limit(shape, reserved=self._model.reserved)
+            pool = CachePool(shape, arena.bytes if arena else limit, arena)
+        self.pool = pool
         """The prefix cache."""
         self._waiting = WaitingJobs()
         self._running: list[_Running] = []

@@ -52,8 +52,10 @@ async def _encode(
 ) -> tuple[int, ...]:
     if isinstance(prompt, list):
         return tuple(prompt)
-    encode = tokenizer.encode_with_special if parse_special else tokenizer.encode
-    return tuple(await asyncio.to_thread(encode, prompt))
+    if parse_special:
+        return tuple(await asyncio.to_thread(tokenizer.encode_with_special, prompt))
+    # As in vLLM, a text begins with the tokens that the model was trained to see there.
+    return (*tokenizer.start_ids, *await asyncio.to_thread(tokenizer.encode_start, prompt))
 
 
 def _generation_request(body: CompletionBody, prompt: tuple[int, ...]) -> GenerationRequest:

@@ -2,12 +2,15 @@
 
 There are three forms:
 
-- `cursor` is PSM as in the papers: the prefix is all text before the cursor.
-- `line` is PSM with a prefix that ends at the beginning of a line, either the cursor's or one a few
-  lines above. The text from there to the cursor follows `<fim_middle>`, as if the model had written
-  it as the beginning of the middle (llama.vim does so for the cursor's line).
+- `cursor` has the parts in the order of the family, as in the papers: mostly PSM, and for some
+  families the suffix before the prefix. The prefix is all text before the cursor.
+- `line` has the same order, and a prefix that ends at the beginning of a line, either the cursor's
+  or one a few lines above. The text from there to the cursor follows `<fim_middle>`, as if the
+  model had written it as the beginning of the middle (llama.vim does so for the cursor's line).
 - `suffix-first` is StarCoder's SPM (Bavarian et al. 2022, arXiv:2207.14255, variant 2): the suffix
   comes first, and all text before the cursor follows `<fim_middle>`.
+
+A model without tokens for fill-in-the-middle gets the text before the cursor, in every form.
 
 From key to key, and mostly from line to line, only the end of the last two forms changes. So the KV
 cache of the rest can be reused. In addition, the model continues the text directly before its
@@ -19,12 +22,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fim.prompt.families import FileIds, FimFamily, NotebookIds
+from fim.prompt.families import FileIds, FimFamily, FimIds, NotebookIds
+from fim.prompt.spellings import Order
 from fim.prompt.window import Encode, fit, unix_lines
 from fim.settings import DEFAULT_FORM, Form
 from fim.snapshot import Cell, Excerpt, Snapshot
 
-_NUM_FIM_IDS = 3
 _RELATED_DIVISOR = 4
 """Divisor that gives the maximum share of excerpts of other files: a fourth of the prompt."""
 
@@ -57,37 +60,70 @@ def build(
     encode: Encode,
     max_tokens: int,
     form: Form = DEFAULT_FORM,
+    encode_start: Encode | None = None,
 ) -> Prompt:
     """Return the prompt at the cursor, with at most `max_tokens` tokens.
 
     `encode` must treat its argument as plain text, so that text that spells a special token stays
-    text. Prefix and suffix are encoded separately, as in training. A family that was not trained
-    with the suffix first gets the form `line` instead of `suffix-first`.
+    text, and as a piece: without a space before it. Prefix and suffix are encoded separately, as in
+    training. `encode_start` encodes the text at the start of the prefix; None if that needs no
+    function of its own. A family that was not trained with a form gets the form that its order
+    allows: `line` instead of `suffix-first`, and `cursor` if it has no middle token.
     """
-    if form == "suffix-first" and not family.suffix_first:
-        form = "line"
-    room = max(0, max_tokens - _NUM_FIM_IDS - len(family.start))
+    fim = family.fim
+    room = max(0, max_tokens - len(family.start) - (0 if fim is None else len(fim.ids)))
     header = _header(snapshot, family.files, room // _RELATED_DIVISOR, encode)
     room -= len(header)
     cells = _cells(snapshot.cells, family.notebook, room // 2, encode)
     room -= len(cells)
+    if cells:
+        encode_start = None  # the cells are before it
+    form = _usable(form, fim)
     middle: str = ""
     middle_ids: Sequence[int] = ()
     if form == "line":
         middle, middle_ids = _middle_start(snapshot, room, encode)
         room -= _reserved(len(middle_ids), room)
     before = snapshot.text[: snapshot.cursor - len(middle)]
-    prefix, suffix = fit(before, snapshot.after, room, encode)
-    if form == "suffix-first":
-        body = (family.prefix, family.suffix, *suffix, family.middle, *cells, *prefix)
-        return Prompt((*family.start, *header, *body), len(prefix), len(suffix))
-    ids = (
-        *(*family.start, *header),
-        *(family.prefix, *cells, *prefix),
-        *(family.suffix, *suffix),
-        *(family.middle, *middle_ids),
-    )
+    after = "" if fim is None else snapshot.after
+    prefix, suffix = fit(before, after, room, encode, encode_start)
+    parts = _Parts((*cells, *prefix), suffix, middle_ids)
+    ids = (*family.start, *header, *_ordered(parts, fim, form))
+    if not ids:  # the engine needs at least one
+        ids = tuple(encode("\n"))
     return Prompt(ids, len(prefix) + len(middle_ids), len(suffix))
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The ids of the text around the cursor."""
+
+    prefix: Sequence[int]
+    suffix: Sequence[int]
+    middle: Sequence[int]
+    """The start of the middle, in the form `line`."""
+
+
+def _usable(form: Form, fim: FimIds | None) -> Form:
+    """Return the form to use instead of one that the family was not trained with."""
+    if form == "suffix-first" and fim is not None and not fim.has_spm:
+        form = "line"
+    if fim is None or (form == "line" and fim.middle is None):
+        form = "cursor"
+    return form
+
+
+def _ordered(parts: _Parts, fim: FimIds | None, form: Form) -> tuple[int, ...]:
+    """Return the ids of the parts in the order of the family or form, with the FIM ids."""
+    if fim is None:
+        return tuple(parts.prefix)
+    middle_id = () if fim.middle is None else (fim.middle,)
+    if form == "suffix-first":
+        return (fim.prefix, fim.suffix, *parts.suffix, *middle_id, *parts.prefix)
+    prefix, suffix = (fim.prefix, *parts.prefix), (fim.suffix, *parts.suffix)
+    if fim.order is Order.SUFFIX_FIRST:
+        return (*suffix, *prefix, *middle_id, *parts.middle)
+    return (*prefix, *suffix, *middle_id, *parts.middle)
 
 
 def _middle_start(snapshot: Snapshot, room: int, encode: Encode) -> tuple[str, Sequence[int]]:

@@ -1,20 +1,19 @@
-"""The special tokens for fill-in-the-middle of each model family. All families support PSM order.
+"""The special tokens with which a model was trained for fill-in-the-middle, as token ids.
 
-| family | source |
-|---|---|
-| StarCoder, StarCoder2 | Li et al. 2023, arXiv:2305.06161; Lozhkov et al. 2024, arXiv:2402.19173 |
-| SantaCoder | Ben Allal et al. 2023, arXiv:2301.03988 |
-| Code Llama | Rozière et al. 2023, arXiv:2308.12950 |
-| DeepSeek-Coder | Guo et al. 2024, arXiv:2401.14196; its hole token marks the place of the middle |
-| Qwen-Coder | Hui et al. 2024, arXiv:2409.12186 |
+The names of the tokens, and their sources, are in `fim.prompt.spellings`. A model without such
+tokens completes left to right: its prompt is the text before the cursor.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from engine.errors import UnsupportedModelError
 from engine.tokenizer import Tokenizer
+from fim.prompt.spellings import END_NAMES, SPELLINGS, Order, Spelling
+
+LEFT_TO_RIGHT = "left to right"
+"""Name of the family of all models without tokens for fill-in-the-middle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,143 +35,99 @@ class FileIds:
 
 
 @dataclass(frozen=True, slots=True)
+class FimIds:
+    """Token ids before prefix, suffix and middle, and the orders of these parts."""
+
+    prefix: int
+    suffix: int
+    middle: int | None
+    """Id before the middle; None if the model continues the prefix without such a token."""
+    order: Order = Order.PREFIX_FIRST
+    has_spm: bool = False
+    """Whether the family was also trained with StarCoder's SPM (Bavarian et al. 2022,
+    arXiv:2207.14255, variant 2): the suffix first, and the prefix after the middle's id."""
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All ids, each of which a prompt has exactly once."""
+        middle = () if self.middle is None else (self.middle,)
+        return (self.prefix, self.suffix, *middle)
+
+
+@dataclass(frozen=True, slots=True)
 class FimFamily:
-    """Token ids around prefix, suffix and middle, and the ids that end the middle."""
+    """The token ids around the text of a prompt, and the ids that end the output."""
 
     name: str
     start: tuple[int, ...]
-    """Ids at the start of the prompt: begin-of-text if the family was trained with it."""
-    prefix: int
-    suffix: int
-    middle: int
+    """Ids at the start of the prompt, such as begin-of-text."""
+    fim: FimIds | None
+    """Ids for fill-in-the-middle; None if the model has none and completes left to right."""
     stop_ids: frozenset[int]
-    suffix_first: bool = False
-    """Whether the family was also trained with the suffix first, as in StarCoder's SPM."""
     notebook: NotebookIds | None = None
     """Special tokens for notebooks, None if the family has none."""
     files: FileIds | None = None
     """Special tokens for files, None if the family has none."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Spelling:
-    name: str
-    prefix: str
-    suffix: str
-    middle: str
-    marker: str = ""
-    """A token that distinguishes this family from others with the same token names."""
-    start: str = ""
-    suffix_first: bool = False
-    repository: str = ""
-    file: str = ""
-
-
-_SPELLINGS = (
-    _Spelling(
-        "StarCoder2",
-        "<fim_prefix>",
-        "<fim_suffix>",
-        "<fim_middle>",
-        marker="<file_sep>",
-        suffix_first=True,
-        repository="<repo_name>",
-        file="<file_sep>",
-    ),
-    _Spelling(
-        "StarCoder",
-        "<fim_prefix>",
-        "<fim_suffix>",
-        "<fim_middle>",
-        suffix_first=True,
-        repository="<reponame>",
-        file="<filename>",
-    ),
-    _Spelling("SantaCoder", "<fim-prefix>", "<fim-suffix>", "<fim-middle>", suffix_first=True),
-    _Spelling(
-        "Qwen-Coder",
-        "<|fim_prefix|>",
-        "<|fim_suffix|>",
-        "<|fim_middle|>",
-        repository="<|repo_name|>",
-        file="<|file_sep|>",
-    ),
-    _Spelling(
-        "DeepSeek-Coder",
-        "<｜fim▁begin｜>",
-        "<｜fim▁hole｜>",
-        "<｜fim▁end｜>",
-        start="<｜begin▁of▁sentence｜>",
-    ),
-    _Spelling("Code Llama", "▁<PRE>", "▁<SUF>", "▁<MID>", start="<s>"),
-)
-
-_ENDS = (
-    "<|endoftext|>",
-    "</s>",
-    "▁<EOT>",
-    "<｜end▁of▁sentence｜>",
-    "<|im_end|>",
-    "<|EOT|>",
-    "<fim_pad>",
-    "<|fim_pad|>",
-    "<fim-pad>",
-    "<filename>",
-    "<reponame>",
-    "<file_sep>",
-    "<repo_name>",
-    "<|file_sep|>",
-    "<|repo_name|>",
-    "<gh_stars>",
-    "<commit_before>",
-    "<jupyter_start>",
-    "<jupyter_code>",
-    "<jupyter_text>",
-    "<jupyter_output>",
-    "<empty_output>",
-    "<issue_start>",
-)
-"""Tokens after which a model begins another text; each model has some of them."""
+    @property
+    def note(self) -> str:
+        """A sentence for the user on what the model cannot do; empty if there is none."""
+        if self.fim is not None:
+            return ""
+        return (
+            "This model has no fill-in-the-middle tokens, so it completes left to right and does "
+            "not see the text after the cursor."
+        )
 
 
 def detect(tokenizer: Tokenizer) -> FimFamily:
-    """Return the family of a model, derived from the special tokens of its tokenizer.
-
-    Raises UnsupportedModelError for a model that was not trained for fill-in-the-middle.
-    """
-    for spelling in _SPELLINGS:
-        ids = [tokenizer.token_id(t) for t in (spelling.prefix, spelling.suffix, spelling.middle)]
-        present = [token_id for token_id in ids if token_id is not None]
-        if len(present) < 3 or (spelling.marker and tokenizer.token_id(spelling.marker) is None):
-            continue
-        prefix, suffix, middle = present
-        start = tokenizer.token_id(spelling.start) if spelling.start else None
-        end_ids = (tokenizer.token_id(name) for name in _ENDS)
-        ends = {token_id for token_id in end_ids if token_id is not None}
-        return FimFamily(
-            name=spelling.name,
-            start=() if start is None else (start,),
-            prefix=prefix,
-            suffix=suffix,
-            middle=middle,
-            stop_ids=frozenset({*ends, *present}),
-            suffix_first=spelling.suffix_first,
-            notebook=_notebook(tokenizer),
-            files=_files(tokenizer, spelling),
-        )
-    raise UnsupportedModelError(
-        "This model cannot complete code: its tokenizer has no fill-in-the-middle tokens. Use a "
-        "base model such as bigcode/starcoderbase-1b."
+    """Return the family of a model, derived from the special tokens of its tokenizer."""
+    for spelling in SPELLINGS:
+        fim = _fim_ids(tokenizer, spelling)
+        if fim is not None:
+            return _family(tokenizer, spelling, fim)
+    return FimFamily(
+        name=LEFT_TO_RIGHT,
+        start=tokenizer.start_ids,
+        fim=None,
+        stop_ids=frozenset(_known_ids(tokenizer, END_NAMES)),
+        notebook=_notebook(tokenizer),
     )
 
 
-def _files(tokenizer: Tokenizer, spelling: _Spelling) -> FileIds | None:
-    file = tokenizer.token_id(spelling.file)
+def _fim_ids(tokenizer: Tokenizer, spelling: Spelling) -> FimIds | None:
+    """Return the ids of a family's tokens, None if the tokenizer does not have all of them."""
+    needed = (spelling.prefix, spelling.suffix, spelling.middle, spelling.marker)
+    if any(name and tokenizer.token_id(name) is None for name in needed):
+        return None
+    prefix, suffix, *middle = _known_ids(tokenizer, needed[:3])
+    return FimIds(prefix, suffix, middle[0] if middle else None, spelling.order, spelling.has_spm)
+
+
+def _family(tokenizer: Tokenizer, spelling: Spelling, fim: FimIds) -> FimFamily:
+    named_start = _known_ids(tokenizer, (spelling.start,))
+    return FimFamily(
+        name=spelling.name,
+        start=tuple(named_start) or tokenizer.start_ids,
+        fim=fim,
+        stop_ids=frozenset({*_known_ids(tokenizer, END_NAMES), *fim.ids}),
+        notebook=_notebook(tokenizer),
+        files=_files(tokenizer, spelling),
+    )
+
+
+def _known_ids(tokenizer: Tokenizer, names: Iterable[str]) -> list[int]:
+    """Return the ids of the tokens that the tokenizer has, in the order of their names."""
+    ids = (tokenizer.token_id(name) for name in names if name)
+    return [id_ for id_ in ids if id_ is not None]
+
+
+def _files(tokenizer: Tokenizer, spelling: Spelling) -> FileIds | None:
+    file = tokenizer.token_id(spelling.file) if spelling.file else None
     return None if file is None else FileIds(file, tokenizer.token_id(spelling.repository))
 
 
 def _notebook(tokenizer: Tokenizer) -> NotebookIds | None:
     names = ("<jupyter_start>", "<jupyter_code>", "<jupyter_text>", "<empty_output>")
-    ids = [tokenizer.token_id(name) for name in names]
-    present = [token_id for token_id in ids if token_id is not None]
-    return NotebookIds(*present) if len(present) == len(names) else None
+    ids = _known_ids(tokenizer, names)
+    return NotebookIds(*ids) if len(ids) == len(names) else None

@@ -39,34 +39,43 @@ def cached_encoder(encode: Callable[[str], list[int]]) -> Encode:
     return encode_cached
 
 
-def fit(before: str, after: str, room: int, encode: Encode) -> tuple[list[int], list[int]]:
+def fit(
+    before: str, after: str, room: int, encode: Encode, encode_start: Encode | None = None
+) -> tuple[list[int], list[int]]:
     """Return the ids of the text before and after the cursor, at most `room` in total.
 
     Room that one side does not need goes to the other. Line endings are encoded as `\\n`.
+    `encode_start` encodes the first block; None if that needs no function of its own.
     """
     if room <= 0:
         return [], []
     max_characters = room * _CHARACTERS_PER_TOKEN
     blocks = list(_blocks_after(after, max_characters))
     share = min(_num_first_ids(blocks, room, encode), room // _SUFFIX_DIVISOR)
-    prefix = _fit_before(before, before.count("\n"), room - share, max_characters, encode)
+    starts = encode_start or encode
+    prefix = _fit_before(before, room - share, max_characters, encode, starts)
     return prefix, _fit_after(blocks, len(prefix), room, encode)
 
 
 def _fit_before(
-    before: str, line: int, room: int, max_characters: int, encode: Encode
+    before: str, room: int, max_characters: int, encode: Encode, encode_start: Encode
 ) -> list[int]:
     """Return the ids of the last blocks that fit, or of the end of the last block."""
     chosen: list[Sequence[int]] = []
+    first = ""
     remaining = room
-    for block in _blocks_before(before, line, max_characters):
+    for block in _blocks_before(before, before.count("\n"), max_characters):
         ids = encode(block)
         if len(ids) > remaining:
             if not chosen and remaining:
                 chosen.append(ids[-remaining:])
             break
         chosen.append(ids)
+        first = block
         remaining -= len(ids)
+    # For the model, a document begins where the window begins.
+    if first and len(ids := encode_start(first)) <= remaining + len(chosen[-1]):
+        chosen[-1] = ids
     return [token_id for ids in reversed(chosen) for token_id in ids]
 
 

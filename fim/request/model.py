@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from engine.api import Chunk, Engine, FinishReason, GenerationRequest, Priority, Sampling
+from engine.errors import UnsupportedModelError
 from fim.postprocess.confidence import Scorer, Scores
 from fim.postprocess.repetition import without_repetition
 from fim.postprocess.truncate import Extent, Scope, Truncator, continue_line_after
@@ -53,6 +54,7 @@ class _ModelProperties:
     """Properties of the engine's model that a prompt depends on."""
 
     encode: Encode
+    encode_start: Encode
     decode: Callable[[tuple[int, ...]], str]
     family: FimFamily
     context_window: int
@@ -131,13 +133,20 @@ class FimModel:
         scores = buffer.scorer.scores().from_offset(len(forced_prefix)).shifted(len(head))
         return ModelOutput(truncated.text, scores, is_complete=not limited)
 
-    async def fill(self, snapshot: Snapshot, stop_text: tuple[str, ...] = ()) -> str:
+    async def fill(
+        self, snapshot: Snapshot, stop_text: tuple[str, ...] = (), *, needs_suffix: bool = False
+    ) -> str:
         """Return the greedy output at the cursor, up to the first stop text.
 
-        Nothing is cached, truncated or cleaned. Raises UnsupportedModelError for a model without
-        fill-in-the-middle, and the errors of the engine.
+        Nothing is cached, truncated or cleaned. Raises the errors of the engine, and
+        UnsupportedModelError if the text after the cursor is needed and the model cannot see it.
         """
         properties = await self._load_properties()
+        if needs_suffix and properties.family.fim is None:
+            raise UnsupportedModelError(
+                f"{properties.family.note} Use a model with these tokens, such as "
+                "bigcode/starcoderbase-1b, or ask in the chat."
+            )
         max_new_tokens, prompt = await self._prompt(properties, snapshot)
         request = GenerationRequest(
             prompt.ids,
@@ -224,7 +233,13 @@ class FimModel:
         max_tokens = min(settings.max_prompt_tokens, properties.context_window - max_new_tokens)
         form = properties.form if settings.form == "auto" else settings.form
         prompt = await asyncio.to_thread(
-            build, snapshot, properties.family, properties.encode, max_tokens, form
+            build,
+            snapshot,
+            properties.family,
+            properties.encode,
+            max_tokens,
+            form,
+            properties.encode_start,
         )
         return max_new_tokens, prompt
 
@@ -233,6 +248,7 @@ class FimModel:
             tokenizer, info = await self._engine.tokenizer(), await self._engine.info()
             self._properties = _ModelProperties(
                 encode=cached_encoder(tokenizer.encode),
+                encode_start=cached_encoder(tokenizer.encode_start),
                 decode=tokenizer.decode,
                 family=detect(tokenizer),
                 context_window=info.context_window,

@@ -23,6 +23,14 @@ Model = Annotated[
         envvar="STARCODER_LSP_MODEL",
     ),
 ]
+ChatModel = Annotated[
+    str | None,
+    typer.Option(
+        "--chat-model",
+        help="A model for chat alone, as in the setting starcoder.chatModel.",
+        envvar="STARCODER_LSP_CHAT_MODEL",
+    ),
+]
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Number format of the weights.")]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Device that the model runs on.")]
 Offline = Annotated[

@@ -16,6 +16,7 @@ from engine.client.managed import ManagedEngine
 from engine.errors import ConfigurationError
 from engine.settings import EngineSettings
 from fim.completer import Completer
+from fim.prompt.families import detect
 from fim.snapshot import CompletionResult, Snapshot, Trigger
 from lsp_server.cli import common
 from lsp_server.session.documents import LineIndex
@@ -40,7 +41,9 @@ def complete(
     with common.plain_errors():
         snapshot = read_snapshot(position)
         settings = EngineSettings(model=model, dtype=dtype, device=device, offline=offline)
-        result = asyncio.run(_complete(snapshot, settings))
+        result, note = asyncio.run(_complete(snapshot, settings))
+        if note:
+            common.stderr().print(note, style="dim", soft_wrap=True)
         if plain:
             typer.echo(result.suggestions[0].text if result.suggestions else "")
         else:
@@ -70,10 +73,12 @@ def read_snapshot(position: str) -> Snapshot:
     return Snapshot(file.resolve().as_uri(), file.suffix.lstrip("."), text, cursor)
 
 
-async def _complete(snapshot: Snapshot, settings: EngineSettings) -> CompletionResult:
+async def _complete(snapshot: Snapshot, settings: EngineSettings) -> tuple[CompletionResult, str]:
+    """Return the suggestions, and a note on what the model cannot do."""
     engine = ManagedEngine(settings)
     try:
-        return await Completer(engine).complete(snapshot, Trigger.INVOKED)
+        result = await Completer(engine).complete(snapshot, Trigger.INVOKED)
+        return result, detect(await engine.tokenizer()).note
     finally:
         await engine.aclose()
 

@@ -18,6 +18,7 @@ from engine.client.endpoint import RuntimeFiles, runtime_dir
 from engine.client.managed import ManagedEngine
 from engine.errors import StarcoderError
 from engine.settings import EngineSettings
+from fim.prompt.families import detect
 from lsp_server import __version__
 from lsp_server.cli import common
 
@@ -35,18 +36,18 @@ class Finding:
     """The state of the checked part; if it is not ok, also what to do."""
 
 
-def doctor(model: common.Model = common.DEFAULT_MODEL) -> None:
+def doctor(model: common.Model = common.DEFAULT_MODEL, chat_model: common.ChatModel = None) -> None:
     """Check this machine, and say how to fix problems."""
     console, all_ok = Console(highlight=False), True
-    for finding in check(model):
+    for finding in check(model, chat_model):
         all_ok = all_ok and finding.is_ok
         mark = "[green]ok[/]  " if finding.is_ok else "[red]no[/]  "
-        console.print(f"{mark}{finding.name:12}{escape(finding.detail)}", soft_wrap=True)
+        console.print(f"{mark}{finding.name:13}{escape(finding.detail)}", soft_wrap=True)
     console.print("\nNo problems." if all_ok else "\nSee the lines marked `no`.")
     raise typer.Exit(0 if all_ok else 1)
 
 
-def check(model: str) -> Iterator[Finding]:
+def check(model: str, chat_model: str | None) -> Iterator[Finding]:
     """Run the checks one after the other, quick ones first."""
     yield Finding(
         "version", True, f"starcoder-lsp {__version__}, Python {platform.python_version()}"
@@ -55,7 +56,10 @@ def check(model: str) -> Iterator[Finding]:
     yield _check_torch()
     yield _check_neovim()
     yield _run_check("model", lambda: _locate_model(model))
-    yield _run_check("engine", lambda: asyncio.run(_start_engine(model)))
+    yield _run_check("engine", lambda: asyncio.run(_start_engine(model, chat_model)))
+    if chat_model is not None:
+        yield _run_check("chat model", lambda: _locate_model(chat_model))
+        yield _run_check("chat engine", lambda: asyncio.run(_start_engine(chat_model, model)))
 
 
 def _run_check(name: str, inspect: Callable[[], str]) -> Finding:
@@ -103,15 +107,17 @@ def _locate_model(model: str) -> str:
     return f"{model} is {name} at {path}" if model != name else f"{name} at {path}"
 
 
-async def _start_engine(model: str) -> str:
-    """Start the engine as an editor does, and return what it runs."""
+async def _start_engine(model: str, other_model: str | None) -> str:
+    """Start an engine next to the one of another model, as an editor does; return what it runs."""
     settings = EngineSettings(model=model)
-    engine = ManagedEngine(settings)
+    companion = None if other_model is None else EngineSettings(model=other_model)
+    engine = ManagedEngine(settings, companion=companion)
     try:
         info = await engine.info()
+        note = detect(await engine.tokenizer()).note
     finally:
         await engine.aclose()
     return (
         f"process {info.pid} runs {info.model} on {info.device} in {info.dtype}, context "
-        f"{info.context_window}; log: {RuntimeFiles.for_settings(settings).log_file}"
-    )
+        f"{info.context_window}; log: {RuntimeFiles.for_settings(settings).log_file}. {note}"
+    ).removesuffix(". ")

@@ -2,38 +2,96 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from engine.settings import EngineSettings
 from lsp_server.cli import common
 
+if TYPE_CHECKING:
+    from engine.loading.catalog import Checkpoint, Eligibility, Selection, Unusable
 
-def models() -> None:
+Folder = Annotated[
+    Path | None,
+    typer.Argument(help="A folder of models; without it, all places where models usually are."),
+]
+
+_DOWNLOADS = """\
+No model except the demo model is on disk and fits. To download one:
+  hf download bigcode/tiny_starcoder_py      164M, Python, for a CPU
+  hf download Qwen/Qwen2.5-Coder-0.5B        494M, for a CPU, set it by name
+  hf download bigcode/starcoder2-3b          3B, for a GPU of 8 GB
+  hf download Qwen/Qwen2.5-Coder-7B          7.6B, for a GPU of 20 GB
+  hf download bigcode/starcoder              15.5B, for a GPU of 40 GB, gated"""
+
+
+def models(folder: Folder = None, chat_model: common.ChatModel = None) -> None:
     """List the models on this machine, and say which one `auto` chooses and why."""
-    from engine.loading.catalog import find_checkpoints, select_checkpoint
+    from engine.loading.catalog import find_models, models_in, select_checkpoint, usable
     from engine.machine import format_bytes, free_memory
 
     console = Console(highlight=False)
     memory = free_memory()
-    selection = select_checkpoint(find_checkpoints(), memory)
-    columns = ("model", "parameters", "on disk", "context", "auto?")
-    table = common.make_table("StarCoder models on this machine", *columns, fold=True)
-    for eligibility in selection.considered if selection else ():
-        checkpoint = eligibility.checkpoint
-        chosen = selection is not None and checkpoint is selection.checkpoint
-        table.add_row(
-            checkpoint.name,
-            format_bytes(checkpoint.parameters).rstrip("B").strip(),
-            format_bytes(checkpoint.bytes_on_disk),
-            f"{checkpoint.context_window:,}",
-            f"{'[bold]chosen[/]: ' if chosen else ''}{eligibility.reason}",
-        )
-    console.print(table)
+    with common.plain_errors():
+        listed = find_models() if folder is None else list(models_in(folder.expanduser()))
+    selection = select_checkpoint(usable(listed), memory)
+    _print_table(console, listed, selection)
     gpus = ", ".join(format_bytes(free) for free in memory.gpus) or "none"
     console.print(f"Free memory: {format_bytes(memory.cpu)} on the CPU; GPUs: {gpus}.")
-    if selection is None or selection.checkpoint.is_demo:
-        console.print(
-            "No model except the demo model is on disk and fits. To download one:\n"
-            "  hf download bigcode/tiny_starcoder_py    164M, Python, fast enough on a CPU\n"
-            "  hf download bigcode/starcoderbase-1b     1B, gated: accept its licence first\n"
-            "  hf download bigcode/starcoder            15.5B, gated; needs a GPU of 40 GB, or two"
-        )
+    if chat_model is not None:
+        with common.plain_errors():
+            console.print(f"For chat: {escape(_memory_of(chat_model))}")
+    if folder is None and (selection is None or selection.checkpoint.is_demo):
+        console.print(_DOWNLOADS)
+
+
+def _print_table(
+    console: Console, listed: Sequence[Checkpoint | Unusable], selection: Selection | None
+) -> None:
+    from engine.loading.catalog import Unusable, check_eligibility, usable
+    from engine.machine import free_memory
+
+    columns = ("model", "parameters", "on disk", "context", "auto?")
+    table = common.make_table("Models on this machine", *columns, fold=True)
+    memory = free_memory()
+    for checkpoint in usable(listed):
+        is_chosen = selection is not None and checkpoint is selection.checkpoint
+        table.add_row(*_row(check_eligibility(checkpoint, memory), is_chosen=is_chosen))
+    for model in listed:
+        if isinstance(model, Unusable):
+            table.add_row(escape(model.name), "", "", "", escape(model.reason))
+    console.print(table)
+
+
+def _row(eligibility: Eligibility, *, is_chosen: bool) -> tuple[str, ...]:
+    from engine.machine import format_bytes
+
+    checkpoint = eligibility.checkpoint
+    stored_as = f" {checkpoint.stored_as}" if checkpoint.stored_as else ""
+    return (
+        escape(checkpoint.name),
+        format_bytes(checkpoint.parameters).rstrip("B").strip(),
+        f"{format_bytes(checkpoint.bytes_on_disk)}{stored_as}",
+        f"{checkpoint.context_window:,}",
+        f"{'[bold]chosen[/]: ' if is_chosen else ''}{eligibility.reason}",
+    )
+
+
+def _memory_of(model: str) -> str:
+    """Return the memory that a second model needs. Raises ModelError."""
+    from engine.loading.load import pick_device
+    from engine.loading.reserve import sizes_on_disk
+    from engine.machine import format_bytes
+
+    settings = EngineSettings(model=model, offline=True)
+    sizes = sizes_on_disk(settings, pick_device(settings))
+    smallest = f", or {format_bytes(sizes[-1])} in fewer bits" if len(sizes) > 1 else ""
+    return (
+        f"{model} needs {format_bytes(sizes[0])}{smallest}, in addition to the model for "
+        "completions."
+    )

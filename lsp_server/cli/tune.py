@@ -102,10 +102,10 @@ def _tune(
     """Train, print the report, and install the adapter if it helped."""
     from accelerate import PartialState
 
-    from engine.loading.locate import locate
+    from engine.loading.locate import locate_trainable
     from training.tune import tune
 
-    base_name, base = locate(settings, lambda *_: None)
+    base_name, base = locate_trainable(settings, lambda *_: None)
     _check_memory(base_name, base, options)
     with tempfile.TemporaryDirectory() as scratch:
         result = full or Path(scratch) / "adapter"
@@ -165,17 +165,18 @@ def remove(name: Annotated[str, typer.Argument(help="Name of the adapter.")]) ->
 
 def _check_memory(name: str, base: Path, options: TuneOptions) -> None:
     """Raise OutOfMemoryError if training needs more memory than is free; loads nothing."""
-    from engine.loading.model_size import parameter_count
+    from engine.architecture import require_architecture
     from engine.machine import format_bytes, free_memory
     from training.tune_options import estimate_memory_bytes
 
     try:
         config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+        architecture = require_architecture(config)
         needed = estimate_memory_bytes(
-            parameter_count(config),
-            config["n_layer"],
-            config["n_embd"],
-            config["vocab_size"],
+            architecture.num_parameters,
+            architecture.num_layers,
+            architecture.width,
+            architecture.vocab_size,
             options,
         )
     except (OSError, ValueError, KeyError) as error:

@@ -82,9 +82,9 @@ def _tune(run: _Run, settings: EngineSettings, data: DialogueSplit, config: Tune
 
     from chat.training.card import chat_model_card
     from chat.training.train import tune_chat
-    from engine.loading.locate import locate
+    from engine.loading.locate import locate_trainable
 
-    base_name, base = locate(settings, lambda *_: None)
+    base_name, base = locate_trainable(settings, lambda *_: None)
     report = tune_chat(base, data, run.folder, config, common.stderr().print)
     if not PartialState().is_main_process:
         return  # only one of several processes reports and installs

@@ -7,6 +7,7 @@ import os
 import sys
 from typing import Any
 
+from engine.api import Engine
 from lsp_server import __version__
 from lsp_server.session.server import StarcoderServer
 
@@ -16,11 +17,12 @@ _HEAVY_MODULES = {"torch", "transformers", "accelerate"}
 
 async def debug_info(server: StarcoderServer, _: Any) -> dict[str, Any]:
     """Return the state of server and engine; of documents only length and hash, never text."""
-    health = await server.engine.current.health()
+    chat_engine = server.chat_engine.own
     return {
         "version": __version__,
         "pid": os.getpid(),
-        "engine": {"state": health.state, "detail": health.detail, "pid": health.pid},
+        "engine": await _state_of(server.engine.current),
+        "chatEngine": None if chat_engine is None else await _state_of(chat_engine),
         "status": server.status.current.payload(),
         "heavyModules": sorted(_HEAVY_MODULES & set(sys.modules)),
         "positionEncoding": server.workspace.position_encoding,
@@ -34,6 +36,11 @@ async def debug_info(server: StarcoderServer, _: Any) -> dict[str, Any]:
             for uri, document in server.documents.open_documents().items()
         ],
     }
+
+
+async def _state_of(engine: Engine) -> dict[str, Any]:
+    health = await engine.health()
+    return {"state": health.state, "detail": health.detail, "pid": health.pid}
 
 
 def _sha256(text: str) -> str:

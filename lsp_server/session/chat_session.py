@@ -5,22 +5,22 @@ from __future__ import annotations
 from chat.asker import Asker, OnPartial
 from chat.conversations import Conversations
 from chat.store import ConversationStore
-from lsp_server.session.engine_session import EngineSession
+from lsp_server.session.chat_engine import ChatEngineSession
 from lsp_server.settings import Settings
 
 
 class ChatSession:
     """The conversations of one editor window."""
 
-    def __init__(self, settings: Settings, engine: EngineSession) -> None:
+    def __init__(self, settings: Settings, engine: ChatEngineSession) -> None:
         self._settings = settings
         self._engine = engine
         self.conversations = Conversations(ConversationStore())
         self.asker = Asker(engine.current, settings.chat)
-        """Asks the model of the current engine."""
+        """Asks the model of the current engine of chat."""
 
     def apply_settings(self, settings: Settings) -> None:
-        """Use changed settings; call this after the engine session has applied them."""
+        """Use changed settings; call this after the engine sessions have applied them."""
         self._settings = settings
         self.asker = Asker(self._engine.current, settings.chat)
 

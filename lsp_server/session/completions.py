@@ -9,6 +9,7 @@ from engine.errors import StarcoderError
 from fim.completer import Completer
 from fim.snapshot import CompletionResult, SelectedText, Snapshot, Source, Trigger
 from lsp_server.session.debounce import AdaptiveDebounce
+from lsp_server.session.engine_choice import completion_engine
 from lsp_server.session.engine_session import EngineSession
 from lsp_server.session.exclusions import Exclusions, unsuitable_text
 from lsp_server.session.latest_wins import LatestWins
@@ -51,7 +52,8 @@ class CompletionSession:
         if settings.exclude != before.exclude:
             self._projects.stop()
             self._projects = self._new_projects()
-        if settings.fim != before.fim or not settings.same_engine(before):
+        same_engine = completion_engine(settings) == completion_engine(before)
+        if settings.fim != before.fim or not same_engine:
             self._completer = self._new_completer()
 
     async def complete(

@@ -15,11 +15,13 @@ from pygls.lsp.server import LanguageServer
 from lsp_server import __version__
 from lsp_server.logs import set_log_level
 from lsp_server.session.background_tasks import BackgroundTasks
+from lsp_server.session.chat_engine import ChatEngineSession
 from lsp_server.session.chat_session import ChatSession
 from lsp_server.session.client_edits import ClientEdits
 from lsp_server.session.completions import CompletionSession
 from lsp_server.session.documents import Document
-from lsp_server.session.engine_session import EngineFactory, EngineSession, create_engine
+from lsp_server.session.engine_choice import EngineFactory, create_engine
+from lsp_server.session.engine_session import EngineSession
 from lsp_server.session.pygls_internals import INTERNAL_ERROR_MESSAGE, StarcoderProtocol
 from lsp_server.session.statistics import Statistics
 from lsp_server.session.status import StatusReporter
@@ -72,7 +74,8 @@ class StarcoderServer(LanguageServer):
             self.status,
             Statistics(self.background.spawn, lambda: self.status.current.model),
         )
-        self.chat = ChatSession(self.settings, self.engine)
+        self.chat_engine = ChatEngineSession(make_engine, self.engine, self.status, self.background)
+        self.chat = ChatSession(self.settings, self.chat_engine)
         self.tasks = TaskSession(self.settings, self.engine, self.chat, self.documents)
 
     def initialize(self, settings: Any) -> None:
@@ -88,7 +91,9 @@ class StarcoderServer(LanguageServer):
             self.status.notify_once("\n".join(resolved.problems), types.MessageType.Warning)
         was_enabled, self.settings = self.settings.enabled, resolved.settings
         set_log_level(self.settings.log_level)
-        self.engine.apply_settings(self.settings)  # first: the others use the current engine
+        # The engines come first: the others use the current ones.
+        self.engine.apply_settings(self.settings)
+        self.chat_engine.apply_settings(self.settings)
         self.completions.apply_settings(self.settings)
         self.chat.apply_settings(self.settings)
         self.tasks.apply_settings(self.settings)
@@ -99,6 +104,7 @@ class StarcoderServer(LanguageServer):
         """End background tasks and connections; the engine process goes on for other clients."""
         self.background.cancel_all()
         self.completions.stop()
+        await self.chat_engine.aclose()
         await self.engine.aclose()
 
     def report_server_error(self, error: Exception, source: Any) -> None:

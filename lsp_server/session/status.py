@@ -6,16 +6,16 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
-from engine.api import Engine, EngineInfo, EngineState
+from engine.api import Engine, EngineInfo, EngineState, Health
 from fim.snapshot import CompletionResult
 from lsp_server.session.protocol import STATUS_METHOD
 
@@ -28,11 +28,24 @@ _POLL_INTERVAL_S = 0.2
 class State(StrEnum):
     """The server's state, as a status bar shows it."""
 
+    STOPPED = "stopped"
+    """Only for the engine of chat, which has not been needed yet."""
     STARTING = "starting"
     READY = "ready"
     BUSY = "busy"
     ERROR = "error"
     DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatStatus:
+    """The engine of a model that serves chat alone."""
+
+    model: str
+    device: str = ""
+    state: State = State.STOPPED
+    message: str = ""
+    """Progress of loading, or the reason of a failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +72,8 @@ class Status:
     """Milliseconds from the latest suggestion's request to its response."""
     tokens_per_second: float = 0.0
     """Speed of the engine's latest output; 0 while it is unknown."""
+    chat: ChatStatus | None = None
+    """The engine of chat; None if one model serves completions and chat."""
 
     def payload(self) -> dict[str, Any]:
         """Return the parameters as they are sent."""
@@ -75,6 +90,7 @@ class Status:
             "lastAt": round(self.last_at, 3),
             "lastMs": round(self.last_ms, 1),
             "tokensPerSecond": round(self.tokens_per_second, 1),
+            "chat": None if self.chat is None else asdict(self.chat),
         }
 
 
@@ -95,6 +111,11 @@ class StatusReporter:
             self.current = changed
             self._server.protocol.notify(STATUS_METHOD, changed.payload())
 
+    def update_chat(self, **changes: Any) -> None:
+        """Change fields of the status of chat's own engine."""
+        if self.current.chat is not None:
+            self.update(chat=replace(self.current.chat, **changes))
+
     @property
     def has_failed(self) -> bool:
         """Whether the status bar shows an error."""
@@ -105,11 +126,11 @@ class StatusReporter:
         state = State.READY if enabled else State.DISABLED
         self.update(state=state, why="" if enabled else "switched off")
 
-    def show_engine(self, info: EngineInfo, *, enabled: bool) -> None:
-        """Show the model of an engine that is ready."""
+    def show_engine(self, info: EngineInfo, note: str, *, enabled: bool) -> None:
+        """Show the model of an engine that is ready, and a note on what it cannot do."""
         self.update(
             state=State.READY if enabled else State.DISABLED,
-            message="demo model: too small for good suggestions" if info.is_demo else "",
+            message="demo model: too small for good suggestions" if info.is_demo else note,
             model=info.model,
             device=info.device,
             demo=info.is_demo,
@@ -172,15 +193,22 @@ class StatusReporter:
         finally:
             self._end_progress(token)
 
-    async def show_loading(self, engine: Engine) -> None:
-        """Show the progress of an engine that loads its model, until it is ready or has failed."""
-        token = await self._begin_progress("StarCoder: starting the engine")
+    async def show_loading(
+        self, engine: Engine, title: str, show: Callable[[Health], None]
+    ) -> None:
+        """Show the progress of an engine that loads its model, until it is ready or has failed.
+
+        `show` puts each state of the loading into the status.
+        """
+        token, has_begun = None, False
         try:
             while True:
                 health = await engine.health()
                 if health.state in (EngineState.READY, EngineState.FAILED):
                     return
-                self.update(state=State.STARTING, message=health.detail)
+                show(health)
+                if not has_begun:
+                    token, has_begun = await self._begin_progress(title), True
                 if token is not None:
                     percent = None if health.progress is None else int(100 * health.progress)
                     self._server.work_done_progress.report(

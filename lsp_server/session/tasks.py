@@ -77,7 +77,7 @@ class TaskSession:
             text = gap.prefix + gap.suffix
             snapshot = Snapshot(request.uri, gap.language, text, len(gap.prefix))
             model = FimModel(self._engine.current, self._settings.fim)
-            return await model.fill(snapshot, gap.stop)
+            return await model.fill(snapshot, gap.stop, needs_suffix=True)
 
         match request.name:
             case "tests":

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -39,6 +40,17 @@ def test_each_default_matches_the_type_of_its_setting() -> None:
         allowed = field["type"] if isinstance(field["type"], list) else [field["type"]]
         assert json_types[type(field["default"]).__name__] in allowed, name
         assert field["markdownDescription"].endswith("."), name
+
+
+def test_an_untrusted_workspace_cannot_choose_a_model_or_a_server() -> None:
+    restricted = MANIFEST["capabilities"]["untrustedWorkspaces"]["restrictedConfigurations"]
+    choices = {
+        name
+        for name in CONTRIBUTES["configuration"]["properties"]
+        if re.search(r"model$|tokenizer$|revision$|engine|server", name, re.IGNORECASE)
+    }
+    assert {"starcoder.model", "starcoder.chatModel", "starcoder.draftModel"} <= choices
+    assert choices <= set(restricted)
 
 
 def test_all_named_files_exist() -> None:

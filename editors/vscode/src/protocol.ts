@@ -2,6 +2,15 @@
 import { NotificationType, ProgressType, RequestType } from "vscode-languageclient/node";
 import type { WorkspaceEdit } from "vscode-languageserver-protocol";
 
+/** The engine of a model that serves chat alone. */
+export interface ChatStatus {
+  model: string;
+  device: string;
+  state: "stopped" | "starting" | "ready" | "error";
+  /** The progress of loading, or the reason of a failure. */
+  message: string;
+}
+
 export interface ServerStatus {
   state: "starting" | "ready" | "busy" | "error" | "disabled";
   message: string;
@@ -17,6 +26,8 @@ export interface ServerStatus {
   lastMs: number;
   /** Decoding speed; 0 while it is unknown. */
   tokensPerSecond: number;
+  /** Null if one model serves completions and chat. */
+  chat: ChatStatus | null;
 }
 
 export const NO_STATUS: ServerStatus = {
@@ -30,6 +41,7 @@ export const NO_STATUS: ServerStatus = {
   lastAt: 0,
   lastMs: 0,
   tokensPerSecond: 0,
+  chat: null,
 };
 
 export interface Range {

@@ -1,5 +1,5 @@
 // Text and hover of the status bar item. Pure.
-import type { ServerStatus } from "./protocol";
+import type { ChatStatus, ServerStatus } from "./protocol";
 
 export interface StatusText {
   text: string;
@@ -18,6 +18,8 @@ export function statusText(status: ServerStatus | undefined): StatusText {
   const name = status.demo ? "demo model" : model;
   const lines = [
     status.model === "" ? "" : `Model: ${status.model} on ${status.device}`,
+    // A server of an older version does not send this field.
+    status.chat ? chatModel(status.chat) : "",
     status.demo
       ? "This is the small embedded demo model. Its suggestions are poor."
       : status.message,
@@ -46,6 +48,17 @@ export function statusText(status: ServerStatus | undefined): StatusText {
       return { text: "$(circle-slash) StarCoder", tooltip: `Off: ${status.why}`, isWarning: false };
     case "ready":
       return { text: `$(sparkle) StarCoder: ${name}`, tooltip, isWarning: false };
+  }
+}
+
+function chatModel({ model, device, state, message }: ChatStatus): string {
+  switch (state) {
+    case "stopped":
+      return `Chat model: ${model}, starts with the first question`;
+    case "ready":
+      return `Chat model: ${model} on ${device}`;
+    default:
+      return `Chat model: ${model}: ${message}`;
   }
 }
 

@@ -13,6 +13,7 @@ const ready: ServerStatus = {
   lastAt: new Date(2026, 0, 2, 13, 4, 5).getTime() / 1000,
   lastMs: 41.7,
   tokensPerSecond: 123.4,
+  chat: null,
 };
 
 test("the status shows the model's name and the source of the last suggestion", () => {
@@ -35,6 +36,17 @@ test("unknown values are not shown", () => {
   const unknown = { why: "", suggested: false, lastAt: 0, lastMs: 0, tokensPerSecond: 0 };
   const { tooltip } = statusText({ ...ready, ...unknown });
   expect(tooltip).not.toMatch(/Last|Speed/);
+});
+
+test("a model for chat alone is named with its state", () => {
+  expect(statusText(ready).tooltip).not.toContain("Chat model");
+  const chat = { model: "HuggingFaceH4/starchat-beta", device: "", message: "" };
+  const tooltip = (changes: object) =>
+    statusText({ ...ready, chat: { ...chat, state: "stopped", ...changes } }).tooltip;
+  expect(tooltip({})).toContain("starchat-beta, starts with the first question");
+  expect(tooltip({ state: "ready", device: "cuda" })).toContain("starchat-beta on cuda");
+  expect(tooltip({ state: "error", message: "no such model" })).toContain("beta: no such model");
+  expect(tooltip({})).toContain("bigcode/starcoder on cuda");
 });
 
 test("the demo model is named as such", () => {

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +16,15 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
-from engine.api import Chunk, EngineState, FinishReason, GenerationRequest, Priority, Sampling
+from engine.api import (
+    Chunk,
+    EngineInfo,
+    EngineState,
+    FinishReason,
+    GenerationRequest,
+    Priority,
+    Sampling,
+)
 from engine.client.endpoint import Endpoint
 from engine.client.http import HttpEngine
 from engine.errors import (
@@ -268,6 +277,52 @@ async def test_a_server_without_a_tokenizer_needs_the_setting(
     await with_path.aclose()
 
 
+async def test_a_named_model_is_requested_from_a_server_with_several(
+    engine: ScriptedEngine, tmp_path: Path
+) -> None:
+    bodies: list[dict[str, Any]] = []
+
+    async def models(_: Any) -> JSONResponse:
+        return JSONResponse({"data": [{"id": "code"}, {"id": "chat", "max_model_len": 99}]})
+
+    async def completions(received: Any) -> StreamingResponse:
+        bodies.append(await received.json())
+        choice = {"text": "Yes.", "finish_reason": "stop"}
+        event = f"data: {json.dumps({'choices': [choice]})}\n\n"
+        return StreamingResponse(iter([event]), media_type="text/event-stream")
+
+    routes = [Route("/v1/models", models), Route("/v1/completions", completions, methods=["POST"])]
+    async with running(Starlette(routes=routes), tmp_path / "f") as endpoint:
+        client = HttpEngine(endpoint, chat_model="chat")
+        info = await client.info()
+        await collect(client.stream(request(engine)))
+        with pytest.raises(ConfigurationError, match=r"starcoder\.chatTokenizer"):
+            await client.tokenizer()
+        missing = HttpEngine(endpoint, chat_model="poet")
+        with pytest.raises(ModelNotFoundError, match=r"model poet.* \(code, chat\)"):
+            await missing.info()
+        for each in (client, missing):
+            await each.aclose()
+    assert (info.model, info.context_window) == ("chat", 99)
+    assert bodies[0]["model"] == "chat"
+
+
+async def test_an_adapter_of_our_server_is_not_a_model(tmp_path: Path) -> None:
+    @dataclass
+    class WithAdapter(ScriptedEngine):
+        async def info(self) -> EngineInfo:
+            return replace(await super().info(), adapters=("chat",))
+
+    async with serving(WithAdapter(lambda _: ""), uds=tmp_path / "s") as endpoint:
+        client = HttpEngine(endpoint, chat_model="chat")
+        with pytest.raises(ModelNotFoundError, match=r"\(scripted\)"):
+            await client.info()
+        own = HttpEngine(endpoint, chat_model="scripted")
+        assert (await own.info()).adapters == ("chat",)
+        for each in (client, own):
+            await each.aclose()
+
+
 class MissingModelEngine(ScriptedEngine):
     """An engine whose model is not on disk."""
 
@@ -292,6 +347,7 @@ SETTINGS = st.builds(
     context_window=st.none() | st.integers(),
     offline=st.booleans(),
     idle_timeout_s=st.floats(allow_nan=False),
+    reserve_for=st.none() | st.text(),
 )
 PATHS = st.text(min_size=1).map(Path)
 LISTEN = st.builds(Listen, uds=PATHS) | st.builds(

@@ -15,7 +15,8 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from engine.api import EngineState, GenerationRequest
+from engine.api import EngineState, GenerationRequest, Health
+from engine.client.companion import model_to_reserve_for
 from engine.client.endpoint import RuntimeFiles
 from engine.client.managed import ManagedEngine
 from engine.errors import EngineLostError, EngineStartError, ModelNotFoundError
@@ -76,8 +77,11 @@ Make = Callable[..., ManagedEngine]
 async def make(long_checkpoint: Path) -> AsyncIterator[Make]:
     engines: list[ManagedEngine] = []
 
-    def managed(*, unix: bool | None = None, **settings: Any) -> ManagedEngine:
-        engines.append(ManagedEngine(settings_of(long_checkpoint, **settings), unix=unix))
+    def managed(
+        *, unix: bool | None = None, companion: EngineSettings | None = None, **settings: Any
+    ) -> ManagedEngine:
+        own = settings_of(long_checkpoint, **{"model": str(long_checkpoint), **settings})
+        engines.append(ManagedEngine(own, companion=companion, unix=unix))
         return engines[-1]
 
     yield managed
@@ -218,6 +222,75 @@ async def test_a_model_that_cannot_be_loaded_is_reported_with_its_message(
     health = await engine.health()
     assert health.state is EngineState.FAILED
     assert health.detail == raised.value.user_message
+
+
+def reserves_of(runtime: Path) -> list[str]:
+    """Return the models for which the running engines reserve memory."""
+    return [
+        argument.removeprefix("--reserve-for=")
+        for process in engines_of(runtime)
+        for argument in process.cmdline()
+        if argument.startswith("--reserve-for=")
+    ]
+
+
+async def test_the_first_of_two_engines_reserves_memory_for_the_second(
+    make: Make, runtime: Path, long_checkpoint: Path, tiny_checkpoint: Path
+) -> None:
+    companion = settings_of(tiny_checkpoint)
+    first = make(companion=companion)
+    await first.info()
+    assert reserves_of(runtime) == [str(tiny_checkpoint)]
+    second = make(model=str(tiny_checkpoint), companion=settings_of(long_checkpoint))
+    await second.info()
+    assert reserves_of(runtime) == [str(tiny_checkpoint)]
+    assert len(engines_of(runtime)) == 2
+    # Clients with another companion, or without one, share the engine.
+    assert (await make().info()).pid == (await first.info()).pid
+
+
+@pytest.mark.parametrize(
+    ("state", "pid", "seconds", "expected"),
+    [
+        (EngineState.READY, 1, 30.0, None),
+        (EngineState.FAILED, 1, 30.0, None),
+        (EngineState.FAILED, None, 30.0, "other"),  # nothing answers at a stale socket
+        (EngineState.STARTING, None, 30.0, "other"),
+        (EngineState.LOADING, 1, 0.0, "other"),
+    ],
+)
+async def test_memory_is_reserved_for_a_model_that_is_not_in_memory_yet(
+    monkeypatch: pytest.MonkeyPatch,
+    state: EngineState,
+    pid: int | None,
+    seconds: float,
+    expected: str | None,
+) -> None:
+    async def health(*_: object) -> Health:
+        return Health(state, pid=pid)
+
+    monkeypatch.setattr("engine.client.companion.health_of", health)
+    monkeypatch.setattr("engine.client.companion.MAX_WAIT_S", seconds)
+    assert await model_to_reserve_for(EngineSettings("other"), None) == expected
+
+
+async def test_an_engine_starts_after_its_companion_has_loaded(
+    monkeypatch: pytest.MonkeyPatch, make: Make, runtime: Path, tiny_checkpoint: Path
+) -> None:
+    state = EngineState.LOADING
+
+    async def health(*_: object) -> Health:
+        return Health(state, pid=1)
+
+    monkeypatch.setattr("engine.client.companion.health_of", health)
+    engine = make(companion=settings_of(tiny_checkpoint))
+    info = asyncio.create_task(engine.info())
+    await asyncio.sleep(0.3)
+    assert engines_of(runtime) == []
+    assert str(tiny_checkpoint) in (await engine.health()).detail
+    state = EngineState.READY
+    await asyncio.wait_for(info, 20)
+    assert reserves_of(runtime) == []
 
 
 async def test_a_failing_command_is_reported_with_its_last_log_line() -> None:

@@ -100,7 +100,7 @@ def test_output_after_partial_reuse_equals_a_fresh_start(
 def test_both_forward_passes_agree(tmp_path: Path, multi_query: bool) -> None:
     path = make_checkpoint(tmp_path, multi_query=multi_query)
     module = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
-    assert LeanForward.supports(module) is multi_query
+    assert LeanForward.supports(module)
     model = load_quietly(path)
     ids = random_ids(40)
     with torch.inference_mode():

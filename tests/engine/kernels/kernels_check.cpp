@@ -127,125 +127,212 @@ static std::vector<double> attention(const float *q, const C *keys, const C *val
   return output;
 }
 
-template <class C> static void check_attention(Kind kind, double tolerance) {
-  const int heads = 5;
-  for (int dim : {16, 64, 80})
-    for (auto [start, count] : {std::pair{0, 1}, {0, 40}, {3, 5}, {126, 4}, {140, 2}, {290, 3}, {7, 33}}) {
-      const int rows = start + count, width = heads * dim;
-      std::vector<C> keys(rows * dim), values(rows * dim);
-      for (C &x : keys) x = to_stored<C>(normal() * 2);
-      for (C &x : values) x = to_stored<C>(normal());
-      keys.resize((rows + 1) * dim, to_stored<C>(NAN));  // keys after the last must not be visible
-      values.resize((rows + 1) * dim, to_stored<C>(NAN));
-      std::vector<float> q(count * width), out(count * width);
-      for (float &x : q) x = normal();
-      starcoder_attend(kind, q.data(), keys.data(), values.data(), start, count, heads, dim, 0.25f,
-                       out.data(), 1);
-      for (int i = 0; i < count * heads; i++) {
-        const auto expected =
-            attention(&q[i * dim], keys.data(), values.data(), start + i / heads + 1, dim, 0.25);
-        for (int column = 0; column < dim; column++)
-          near(out[i * dim + column], expected[column], tolerance, "attention", dim, start + i / heads);
-      }
-    }
+// Returns the attention of a query at `position` that sees `window` positions.
+template <class C>
+static std::vector<double> windowed(const float *q, const C *keys, const C *values, int position,
+                                    int window, int dim, double scale) {
+  const int first = std::max(0, position + 1 - window);
+  return attention(q, keys + first * dim, values + first * dim, position + 1 - first, dim, scale);
 }
 
-static std::vector<float> normed(const std::vector<float> &x, const Norm &norm) {
+template <class C> static void check_attention(Kind kind, double tolerance) {
+  for (auto [heads, kv_heads] : {std::pair{5, 1}, {6, 2}, {3, 3}})
+    for (int dim : {16, 64, 80})
+      for (int window : {NO_WINDOW, 1, 20, 130})
+        for (auto [start, count] :
+             {std::pair{0, 1}, {0, 40}, {3, 5}, {126, 4}, {140, 2}, {290, 3}, {7, 33}}) {
+          const int rows = start + count, width = heads * dim, cache_rows = rows + 3;
+          // Keys after the last one must not be visible.
+          std::vector<C> keys(kv_heads * cache_rows * dim, to_stored<C>(NAN)), values = keys;
+          for (int head = 0; head < kv_heads; head++)
+            for (int i = 0; i < rows * dim; i++) {
+              keys[head * cache_rows * dim + i] = to_stored<C>(normal() * 2);
+              values[head * cache_rows * dim + i] = to_stored<C>(normal());
+            }
+          std::vector<float> q(count * width), out(count * width);
+          for (float &x : q) x = normal();
+          const Heads shape{heads, kv_heads, dim};
+          starcoder_attend(kind, q.data(), keys.data(), values.data(), start, count, cache_rows,
+                           &shape, window, 0.25f, out.data(), 1);
+          for (int i = 0; i < count * heads; i++) {
+            const int offset = i % heads / (heads / kv_heads) * cache_rows * dim;
+            const auto expected = windowed(&q[i * dim], &keys[offset], &values[offset],
+                                           start + i / heads, window, dim, 0.25);
+            for (int column = 0; column < dim; column++)
+              near(out[i * dim + column], expected[column], tolerance, "attention", dim,
+                   start + i / heads);
+          }
+        }
+}
+
+// Returns a norm of x, LayerNorm or RMSNorm.
+template <class T>
+static std::vector<float> normed(const std::vector<T> &x, const Norm &norm) {
   double mean = 0, square = 0;
-  for (float value : x) mean += value / x.size();
-  for (float value : x) square += (value - mean) * (value - mean) / x.size();
+  for (T value : x) mean += norm.bias ? value / x.size() : 0;
+  for (T value : x) square += (value - mean) * (value - mean) / x.size();
   std::vector<float> result;
   for (size_t i = 0; i < x.size(); i++)
-    result.push_back((x[i] - mean) / std::sqrt(square + 1e-5) * norm.weight[i] + norm.bias[i]);
+    result.push_back((x[i] - mean) / std::sqrt(square + 1e-5) * norm.weight[i] +
+                     (norm.bias ? norm.bias[i] : 0));
   return result;
 }
 
-// Compares steps of two sequences together, and of one alone, with one row at a time.
-static void check_steps(Kind kind, double tolerance) {
-  const int heads = 3, dim = 32, width = heads * dim, inner = 4 * width, vocab = 50, places = 300;
-  std::vector<float> near_one, zeros(inner);
-  for (int i = 0; i < width; i++) near_one.push_back(1 + normal() / 9);
-  const Norm norm{near_one.data(), zeros.data()};
-  std::vector<Weights> in, out, up, down;
-  for (int i = 0; i < 2; i++) {
-    in.emplace_back(kind, width + 2 * dim, width, 0.2f);
-    out.emplace_back(kind, width, width, 0.2f);
-    up.emplace_back(kind, inner, width, 0.2f);
-    down.emplace_back(kind, width, inner, 0.2f);
+// Rotates pairs of neighbouring numbers by cosines and sines.
+static std::vector<float> rotated(const std::vector<float> &x, const float *turns) {
+  std::vector<float> result;
+  for (size_t i = 0; i < x.size(); i += 2) {
+    result.push_back(x[i] * turns[i] - x[i + 1] * turns[i + 1]);
+    result.push_back(x[i + 1] * turns[i] + x[i] * turns[i + 1]);
   }
-  const Weights head(kind, vocab, width, 0.2f), tokens(kind, vocab, width, 1);
-  std::vector<float> positions(places * width);
-  for (float &x : positions) x = normal();
+  return result;
+}
+
+// A network of two layers, computed one row at a time with plain loops.
+struct PlainNetwork {
+  static constexpr int DIM = 32, VOCAB = 50, PLACES = 300, LAYERS = 2;
+  const bool is_modern;  // as Qwen3 with all that other models have, instead of GPTBigCode
+  const Heads heads = is_modern ? Heads{4, 2, DIM} : Heads{3, 1, DIM};
+  const int width = 96, inner = is_modern ? 160 : 4 * width, window = is_modern ? 45 : NO_WINDOW;
+  const int query_width = heads.heads * DIM, kv_width = heads.kv_heads * DIM;
+  const float residual_scale = is_modern ? 0.6f : 1, logit_scale = is_modern ? 0.5f : 1;
+  const float embedding_scale = is_modern ? 2.0f : 1, scale = is_modern ? 0.3f : 0.177f;
+  std::vector<float> near_one, biases, positions, rotations;
+  std::vector<Weights> in, out, up, down;
+  Weights head, tokens;
   std::vector<Layer> layers;
-  for (int i = 0; i < 2; i++)
-    layers.push_back({norm, norm, in[i].matrix, out[i].matrix, up[i].matrix, down[i].matrix});
-  const float scale = 1 / std::sqrt((float)dim);
-  const Model model{width, heads, dim, inner, 2, FLOAT, 1e-5f, scale, layers.data(), norm,
-                    tokens.matrix, head.matrix, positions.data()};
+  Norm norm{};
+  Model model{};
+
+  PlainNetwork(Kind kind, bool is_modern)
+      : is_modern(is_modern), head(kind, VOCAB, width, 0.2f), tokens(kind, VOCAB, width, 1) {
+    for (int i = 0; i < width; i++) near_one.push_back(1 + normal() / 9), biases.push_back(normal() / 9);
+    norm = {near_one.data(), is_modern ? nullptr : biases.data()};
+    for (int i = 0; i < LAYERS; i++) {
+      in.emplace_back(kind, query_width + 2 * kv_width, width, 0.2f);
+      out.emplace_back(kind, width, query_width, 0.2f);
+      up.emplace_back(kind, is_modern ? 2 * inner : inner, width, 0.2f);
+      down.emplace_back(kind, width, inner, 0.2f);
+    }
+    for (int i = 0; i < PLACES * width; i++) positions.push_back(normal());
+    for (int i = 0; i < PLACES * DIM; i += 2) {
+      const float angle = normal() * 3;
+      rotations.push_back(std::cos(angle)), rotations.push_back(std::sin(angle));
+    }
+    const float *head_norm = is_modern ? near_one.data() : nullptr;
+    for (int i = 0; i < LAYERS; i++)
+      layers.push_back({norm, norm, head_norm, head_norm ? head_norm + 32 : nullptr, in[i].matrix,
+                        out[i].matrix, up[i].matrix, down[i].matrix, i ? window : NO_WINDOW});
+    model = {width, inner, LAYERS, heads, is_modern ? SILU : GELU, is_modern, FLOAT, 1e-5f, scale,
+             embedding_scale, residual_scale, logit_scale, layers.data(), norm, tokens.matrix,
+             head.matrix, is_modern ? nullptr : positions.data(),
+             is_modern ? rotations.data() : nullptr};
+  }
 
   struct Cache {
-    std::vector<float> keys[2], values[2];
-    void *of_keys[2], *of_values[2];
-  } caches[2], expected_caches[2];
-  for (auto *set : {caches, expected_caches})
-    for (int s = 0; s < 2; s++)
-      for (int layer = 0; layer < 2; layer++) {
-        set[s].keys[layer].resize(places * dim);
-        set[s].values[layer].resize(places * dim);
-        set[s].of_keys[layer] = set[s].keys[layer].data();
-        set[s].of_values[layer] = set[s].values[layer].data();
+    std::vector<float> keys[LAYERS], values[LAYERS];
+    void *of_keys[LAYERS], *of_values[LAYERS];
+
+    explicit Cache(const PlainNetwork &network) {
+      for (int layer = 0; layer < LAYERS; layer++) {
+        keys[layer].resize(PLACES * network.kv_width), values[layer].resize(PLACES * network.kv_width);
+        of_keys[layer] = keys[layer].data(), of_values[layer] = values[layer].data();
       }
+    }
+  };
+
+  std::vector<float> embedded(int64_t id, int position) const {
+    std::vector<float> x;
+    for (int i = 0; i < width; i++)
+      x.push_back(tokens.at(id, i) * embedding_scale +
+                  (is_modern ? 0 : positions[position * width + i]));
+    return x;
+  }
+
+  std::vector<float> head_of(const std::vector<double> &mixed, int head, const float *norm_weight,
+                             int position) const {
+    std::vector<float> x(mixed.begin() + head * DIM, mixed.begin() + (head + 1) * DIM);
+    if (norm_weight) x = normed(x, Norm{norm_weight, nullptr});
+    return norm_weight ? rotated(x, &rotations[position * DIM]) : x;
+  }
+
+  std::vector<float> attended(const Layer &layer, int index, const std::vector<double> &mixed,
+                              Cache &cache, int position) const {
+    const int group = heads.group();
+    for (int kv = 0; kv < heads.kv_heads; kv++) {
+      const auto key = head_of(mixed, heads.heads + kv, layer.key_norm, position);
+      const auto value = head_of(mixed, heads.heads + heads.kv_heads + kv, nullptr, position);
+      std::copy(key.begin(), key.end(), &cache.keys[index][(kv * PLACES + position) * DIM]);
+      std::copy(value.begin(), value.end(), &cache.values[index][(kv * PLACES + position) * DIM]);
+    }
+    std::vector<float> all;
+    for (int h = 0; h < heads.heads; h++) {
+      const auto q = head_of(mixed, h, layer.query_norm, position);
+      const int offset = h / group * PLACES * DIM;
+      for (double value : windowed(q.data(), &cache.keys[index][offset], &cache.values[index][offset],
+                                   position, layer.window, DIM, scale))
+        all.push_back(value);
+    }
+    return all;
+  }
+
+  std::vector<float> activations(const std::vector<double> &wide) const {
+    std::vector<float> result;
+    for (int i = 0; i < inner; i++) {
+      const double x = is_modern ? wide[i / 16 * 32 + i % 16] : wide[i];
+      if (is_modern) result.push_back(x / (1 + std::exp(-x)) * wide[i / 16 * 32 + 16 + i % 16]);
+      else result.push_back(x / 2 * (1 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))));
+    }
+    return result;
+  }
+
+  // Returns the logits of the next id and writes keys and values.
+  std::vector<double> operator()(int64_t id, int position, Cache &cache) const {
+    std::vector<float> x = embedded(id, position);
+    for (int i = 0; i < LAYERS; i++) {
+      const auto mixed = in[i].times(normed(x, norm).data());
+      const auto projected = out[i].times(attended(layers[i], i, mixed, cache, position).data());
+      for (int k = 0; k < width; k++) x[k] += projected[k] * residual_scale;
+      const auto wide = activations(up[i].times(normed(x, norm).data()));
+      const auto added = down[i].times(wide.data());
+      for (int k = 0; k < width; k++) x[k] += added[k] * residual_scale;
+    }
+    auto logits = head.times(normed(x, norm).data());
+    for (double &logit : logits) logit *= logit_scale;
+    return logits;
+  }
+};
+
+// Compares steps of two sequences together, and of one alone, with one row at a time.
+static void check_steps(Kind kind, bool is_modern, double tolerance) {
+  const PlainNetwork network(kind, is_modern);
+  const int vocab = network.VOCAB;
+  PlainNetwork::Cache caches[2] = {PlainNetwork::Cache(network), PlainNetwork::Cache(network)};
+  PlainNetwork::Cache expected_caches[2] = {caches[0], caches[1]};
   int lengths[2] = {0, 0};
   // The number of ids of each sequence in a step.
   for (auto [first, second] : {std::pair{150, 0}, {0, 40}, {1, 1}, {7, 2}, {0, 1}, {20, 9}, {2, 0}}) {
     std::vector<StepRow> rows;
     for (int s = 0; s < 2; s++)
       for (int i = 0; i < (s ? second : first); i++)
-        rows.push_back({caches[s].of_keys, caches[s].of_values, lengths[s] + i});
+        rows.push_back({caches[s].of_keys, caches[s].of_values, lengths[s] + i, network.PLACES});
     const int count = (int)rows.size();
-    std::vector<float> embedded, logits(count * vocab);
+    std::vector<float> logits(count * vocab);
     std::vector<int32_t> logits_rows;
     std::vector<int64_t> ids;
-    for (const StepRow &row : rows) {
-      ids.push_back(between(0, vocab - 1));
-      for (int i = 0; i < width; i++)
-        embedded.push_back(tokens.at(ids.back(), i) + positions[row.position * width + i]);
-    }
+    for (int i = 0; i < count; i++) ids.push_back(between(0, vocab - 1));
     for (int i = 0; i < count && second != 40; i++) logits_rows.push_back(i);  // once no logits at all
-    starcoder_step(&model, ids.data(), rows.data(), count, logits_rows.data(), (int)logits_rows.size(),
-                   logits.data(), 1);
+    starcoder_step(&network.model, ids.data(), rows.data(), count, logits_rows.data(),
+                   (int)logits_rows.size(), logits.data(), 1);
     for (int row = 0; row < count; row++) {
-      Cache &cache = expected_caches[row >= first];
-      const int position = rows[row].position;
-      std::vector<float> x(&embedded[row * width], &embedded[row * width] + width);
-      for (int layer = 0; layer < 2; layer++) {
-        const auto mixed = in[layer].times(normed(x, norm).data());
-        std::vector<float> q(mixed.begin(), mixed.begin() + width), all;
-        for (int i = 0; i < dim; i++) {
-          cache.keys[layer][position * dim + i] = mixed[width + i];
-          cache.values[layer][position * dim + i] = mixed[width + dim + i];
-        }
-        for (int h = 0; h < heads; h++)
-          for (double value : attention(&q[h * dim], cache.keys[layer].data(),
-                                        cache.values[layer].data(), position + 1, dim, scale))
-            all.push_back(value);
-        const auto projected = out[layer].times(all.data());
-        for (int i = 0; i < width; i++) x[i] += projected[i];
-        std::vector<float> wide;
-        for (double value : up[layer].times(normed(x, norm).data()))
-          wide.push_back(value / 2 * (1 + std::tanh(0.7978845608028654 *
-                                                    (value + 0.044715 * value * value * value))));
-        const auto added = down[layer].times(wide.data());
-        for (int i = 0; i < width; i++) x[i] += added[i];
-      }
+      const auto expected = network(ids[row], rows[row].position, expected_caches[row >= first]);
       if (logits_rows.empty()) continue;
-      const auto expected = head.times(normed(x, norm).data());
       double error = 0, size = 0;
       for (int i = 0; i < vocab; i++) {
         error += std::pow(logits[row * vocab + i] - expected[i], 2);
         size += std::pow(expected[i], 2);
       }
-      near(std::sqrt(error / size), 0, tolerance, "step", kind, row);
+      near(std::sqrt(error / size), 0, tolerance, is_modern ? "modern step" : "step", kind, row);
     }
     lengths[0] += first, lengths[1] += second;
   }
@@ -287,12 +374,15 @@ int main() {
   check_conversions();
   check_products();
   check_attention<float>(FLOAT, 2e-5);
-  check_attention<Bf16>(BF16, 0.03);
-  check_steps(FLOAT, 1e-5);
-  check_steps(BF16, 1e-5);
-  check_steps(BF16_DOT, 0.01);  // an activation halfway between two numbers may round to either
-  check_steps(INT8, 0.02);
-  check_steps(INT4, 0.02);
+  check_attention<Bf16>(BF16, 0.04);
+  for (bool is_modern : {false, true}) {
+    check_steps(FLOAT, is_modern, 1e-5);
+    check_steps(BF16, is_modern, 1e-5);
+    // An activation halfway between two numbers may round to either.
+    check_steps(BF16_DOT, is_modern, 0.01);
+    check_steps(INT8, is_modern, 0.02);
+    check_steps(INT4, is_modern, 0.02);
+  }
   std::printf("%d bytes of vector, %s: %d comparisons, %d failed\n", PART_BYTES,
 #if defined(NO_BYTE_DOT)
               "no products of bytes",

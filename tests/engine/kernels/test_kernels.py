@@ -15,7 +15,8 @@ from torch import Tensor
 from benchmarks.stepped_scheduler import finish_preparing, new_cache, run_alone, text_of
 from engine.api import GenerationRequest
 from engine.kernels import build
-from engine.kernels.native import Native, kind_of, matrix
+from engine.kernels.native import Native
+from engine.kernels.structures import INT8, kind_of, matrix
 from engine.loading.load import load
 from engine.network.backend import Backend
 from engine.network.batch import BatchEntry
@@ -286,17 +287,30 @@ def test_without_a_compiler_the_error_says_so(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("start", "count"), [(0, 40), (0, 64), (7, 33), (100, 65), (3, 5)])
 @pytest.mark.parametrize("dim", [16, 64, 80])
+@pytest.mark.parametrize(("kv_heads", "window"), [(1, None), (2, 20), (6, None)])
 def test_attention_of_many_rows_is_exact(
-    native: Native, dtype: torch.dtype, start: int, count: int, dim: int
+    native: Native,
+    dtype: torch.dtype,
+    start: int,
+    count: int,
+    dim: int,
+    kv_heads: int,
+    window: int | None,
 ) -> None:
-    heads, rows = 3, start + count
+    heads, rows = 6, start + count
     query = random(count, heads * dim).to(dtype)
-    keys, values = random(rows, dim).to(dtype), random(rows + 1, dim)[1:].to(dtype).contiguous()
-    actual = native.attend(query, keys, values, heads, dim**-0.5)
-    by_head = query.float().view(count, heads, dim).transpose(0, 1)
-    scores = by_head @ keys.float().T * dim**-0.5
-    later = torch.arange(rows) > torch.arange(start, rows)[:, None]
-    probabilities = scores.masked_fill(later, -torch.inf).softmax(-1)
-    expected = (probabilities @ values.float()).transpose(0, 1).reshape(count, heads * dim)
+    # As in a cache with space for more rows.
+    keys, values = random(2, kv_heads, rows + 5, dim).to(dtype)[:, :, :rows].unbind()
+    assert native.can_attend(keys) is native.is_fast_for_many_rows(INT8)
+    actual = native.attend(query, keys, values, dim**-0.5, window)
+    by_head = query.float().view(count, kv_heads, -1, dim).permute(1, 2, 0, 3)
+    scores = by_head @ keys.float().mT[:, None] * dim**-0.5
+    columns, positions = torch.arange(rows), torch.arange(start, rows)[:, None]
+    hidden = columns > positions
+    if window is not None:
+        hidden |= columns <= positions - window
+    probabilities = scores.masked_fill(hidden, -torch.inf).softmax(-1)
+    output = probabilities @ values.float()[:, None]
+    expected = output.permute(2, 0, 1, 3).reshape(count, heads * dim)
     tolerance = 1e-5 if dtype == torch.float32 else 0.03
     torch.testing.assert_close(actual.float(), expected, atol=tolerance, rtol=tolerance)

@@ -33,6 +33,13 @@ ATTENTION_CASES = [
     "a window that is no power of two",
     "several blocks of columns in a split",
     "a long window",
+    "grouped heads",
+    "a key for every head",
+    "rotary positions",
+    "norms of heads",
+    "all of Qwen3",
+    "a sliding window",
+    "a window of one position",
 ]
 STEPS = [
     "a prompt",
@@ -41,6 +48,10 @@ STEPS = [
     "a second prompt",
     "a third prompt",
     "three sequences",
+    "qwen3",
+    "granite",
+    "mistral",
+    "starcoder2",
 ]
 
 
@@ -49,7 +60,7 @@ def results() -> dict[str, dict[str, float]]:
     return run_triton_program("tests.engine.kernels.triton_step_program")
 
 
-@pytest.mark.parametrize("norm", ["norm", "sum and norm"])
+@pytest.mark.parametrize("norm", ["norm", "sum and norm", "RMS norm", "sum and RMS norm"])
 @pytest.mark.parametrize("dtype", TOLERANCES)
 def test_norms_are_close_to_those_of_torch(
     results: dict[str, dict[str, float]], norm: str, dtype: str
@@ -57,7 +68,7 @@ def test_norms_are_close_to_those_of_torch(
     errors = results[f"{norm} {dtype}"]
     assert errors["total"] < TOLERANCES[dtype]
     assert errors["normed"] < TOLERANCES[dtype]
-    if norm == "norm":
+    if not norm.startswith("sum"):
         assert errors["total"] == 0.0
 
 
@@ -85,7 +96,7 @@ def test_a_static_step_has_the_logits_of_torch(
 
 
 def test_each_result_is_tested(results: dict[str, dict[str, float]]) -> None:
-    groups = [*ATTENTION_CASES, "norm", "sum and norm"]
+    groups = [*ATTENTION_CASES, "norm", "sum and norm", "RMS norm", "sum and RMS norm"]
     assert set(results) == {f"{name} {dtype}" for name in groups for dtype in TOLERANCES} | {
         "steps"
     }
@@ -108,16 +119,21 @@ def test_the_kernels_can_be_compiled(
     from engine.kernels import triton_step as triton_step
 
     names = ("mixed", "cache", "output", "hidden", "addition", "weight", "bias", "total", "normed")
-    kinds = dict.fromkeys(names, "*bf16") | dict.fromkeys(("sums", "statistics"), "*fp32")
+    kinds = dict.fromkeys((*names, "query_norm", "key_norm"), "*bf16")
+    kinds |= dict.fromkeys(("sums", "statistics", "rotations"), "*fp32")
     kinds |= dict.fromkeys(("places", "positions", "bases"), "*i64")
-    numbers = ("width", "stride", "dim", "heads", "span", "splits", "rows_per_sequence")
-    kinds |= dict.fromkeys(numbers, "i32") | dict.fromkeys(("scale", "epsilon"), "fp32")
-    attention = {"HEADS": heads, "DIM": dim, "COLUMNS": triton_step.COLUMNS}
+    numbers = ("width", "stride", "head_stride", "dim", "heads", "kv_heads", "first_head")
+    numbers += ("window", "span", "splits", "rows_per_sequence")
+    kinds |= dict.fromkeys(numbers, "i32")
+    kinds |= dict.fromkeys(("scale", "epsilon", "addition_scale"), "fp32")
+    attention = {"GROUP": heads, "DIM": dim, "COLUMNS": triton_step.COLUMNS}
+    place = {"PAIRS": dim // 2}
     combination = {"DIM": dim, "MAX_SPLITS": triton_step.MAX_SPLITS}
     for kernel, constants, num_warps in (
-        (triton_step.add_norm_kernel, {"HAS_ADDITION": True, "WIDTH": width}, 8),
-        (triton_step.add_norm_kernel, {"HAS_ADDITION": False, "WIDTH": width}, 4),
-        (triton_step.store_kernel, {"DIM": dim}, 1),
+        (triton_step.add_norm_kernel, {"HAS_ADDITION": True, "IS_RMS": False, "WIDTH": width}, 8),
+        (triton_step.add_norm_kernel, {"HAS_ADDITION": False, "IS_RMS": True, "WIDTH": width}, 4),
+        (triton_step.place_kernel, place | {"HAS_ROTATIONS": False, "HAS_NORMS": False}, 1),
+        (triton_step.place_kernel, place | {"HAS_ROTATIONS": True, "HAS_NORMS": True}, 1),
         (triton_step.attention_kernel, attention, 4),
         (triton_step.combine_kernel, combination, 1),
     ):
@@ -132,4 +148,4 @@ def test_a_gpu_without_the_instructions_is_refused(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     with pytest.raises(RuntimeError, match="older than Ampere"):
-        triton_step.prepare(128, 2, torch.bfloat16, torch.device("cuda"))
+        triton_step.check_device(torch.device("cuda"))

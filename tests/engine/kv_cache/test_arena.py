@@ -29,14 +29,14 @@ def test_an_arena_is_as_large_as_memory_allows(
     real = torch.empty
 
     def limited(size: tuple[int, ...], **options: Any) -> Tensor:
-        if size[2] > 3 * shape.capacity:
+        if size[3] > 3 * shape.capacity:
             raise torch.OutOfMemoryError("planted")
         return real(size, **options)
 
     monkeypatch.setattr("engine.kv_cache.arena.torch.empty", limited)
     assert largest_arena(shape, 9 * window).num_slots == 2
     monkeypatch.setattr(
-        "engine.kv_cache.arena.torch.empty", lambda size, **options: limited((9, 9, 10**9))
+        "engine.kv_cache.arena.torch.empty", lambda size, **options: limited((9, 9, 9, 10**9))
     )
     with pytest.raises(torch.OutOfMemoryError):
         largest_arena(shape, 9 * window)

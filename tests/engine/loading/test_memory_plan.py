@@ -1,12 +1,14 @@
 """The memory plan that fits the free memory, and the reason shown to the user."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from engine.architecture import require_architecture
 from engine.errors import ConfigurationError, OutOfMemoryError
 from engine.loading import lean_loader, memory_plan
 from engine.loading.load import load
@@ -18,7 +20,8 @@ from engine.network.quantised import Quantised
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
 
-ONE_B = {
+ONE_B_CONFIG = {
+    "model_type": "gpt_bigcode",
     "n_embd": 2048,
     "n_layer": 24,
     "n_head": 16,
@@ -26,7 +29,7 @@ ONE_B = {
     "vocab_size": 49152,
     "multi_query": True,
 }
-PARAMETERS = 1_100_000_000
+ONE_B = require_architecture(ONE_B_CONFIG)
 
 SetFreeMemory = Callable[[int], None]
 
@@ -40,7 +43,7 @@ def set_free_memory(monkeypatch: pytest.MonkeyPatch) -> SetFreeMemory:
 
 
 def best_plan(**settings: Any) -> MemoryPlan:
-    return candidate_plans(EngineSettings(**settings), ONE_B, "cpu", PARAMETERS)[0]
+    return candidate_plans(EngineSettings(**settings), ONE_B_CONFIG, ONE_B, "cpu")[0]
 
 
 @pytest.mark.parametrize("name", ["bfloat16", "int8", "int4"])
@@ -76,7 +79,7 @@ def test_on_a_gpu_recorded_steps_need_memory_too(
     for size, expected in ((enough, "bfloat16"), (without, "int8")):
         memory = Memory(10**12, (1000, size))
         monkeypatch.setattr(memory_plan, "free_memory", lambda memory=memory: memory)
-        plan = candidate_plans(EngineSettings(), ONE_B, "cuda", PARAMETERS)[0]
+        plan = candidate_plans(EngineSettings(), ONE_B_CONFIG, ONE_B, "cuda")[0]
         assert (plan.name, plan.window) == (expected, 8192)
 
 
@@ -96,8 +99,8 @@ def test_a_model_may_name_its_number_format_for_cpus(
     monkeypatch.setattr(memory_plan, "free_memory", lambda: Memory(10**12, (10**12,)))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    config = ONE_B if own is None else {**ONE_B, "cpu_dtype": own}
-    plans = candidate_plans(EngineSettings(dtype=dtype), config, device, PARAMETERS)
+    config = ONE_B_CONFIG if own is None else {**ONE_B_CONFIG, "cpu_dtype": own}
+    plans = candidate_plans(EngineSettings(dtype=dtype), config, ONE_B, device)
     assert plans[0].name == expected
     assert plans[0].reason == ""
 
@@ -128,10 +131,10 @@ def test_running_out_of_memory_while_loading_leads_to_fewer_bits(
     """The estimate may be wrong, or another program may take the memory first."""
     read_weights, reported = lean_loader.read_weights, []
 
-    def run_out_of_memory(path: Path, config: Any, dtype: Any, bits: Any, *rest: Any) -> Any:
-        if bits != 4:
+    def run_out_of_memory(files: Any, architecture: Any, target: Any, report: Any) -> Any:
+        if target.bits != 4:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
-        return read_weights(path, config, dtype, bits, *rest)
+        return read_weights(files, architecture, target, report)
 
     monkeypatch.setattr(lean_loader, "read_weights", run_out_of_memory)
     settings = EngineSettings(model=str(make_checkpoint(tmp_path)))
@@ -143,9 +146,9 @@ def test_running_out_of_memory_while_loading_leads_to_fewer_bits(
 
 
 def test_fewer_bits_need_the_lean_forward_pass(tmp_path: Path) -> None:
-    path = make_checkpoint(tmp_path, multi_query=False)
-    with pytest.raises(ConfigurationError, match="multi-query"):
-        load(EngineSettings(model=str(path), dtype="int8"), lambda *_: None)
+    settings = EngineSettings(model=str(make_checkpoint(tmp_path)), device="balanced")
+    with pytest.raises(ConfigurationError, match="computes itself"):
+        load(replace(settings, dtype="int8"), lambda *_: None)
 
 
 def test_quantised_models_take_less_memory(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def with_static_steps(
     assert isinstance(model.forward, LeanForward)
     weights = model.forward.weights
     arena = Arena(model.cache_shape, num_slots)
-    arena.rows[:, :, : arena.zero_row] = torch.nan
-    arena.rows[:, :, arena.scratch_row] = torch.nan
+    arena.rows[..., : arena.zero_row, :] = torch.nan
+    arena.rows[..., arena.scratch_row, :] = torch.nan
     forward = LeanForward(weights, None, arena)
     graphs = CudaGraphRunner(weights, arena, record or recorder(weights.device.type))
     forward.graphs = graphs

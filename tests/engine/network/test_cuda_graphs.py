@@ -114,7 +114,7 @@ async def test_a_model_is_loaded_with_an_arena(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(
         lean_loader,
         "allocate_arena",
-        lambda shape, windows: largest_arena(shape, default_limit(shape, windows)),
+        lambda shape, windows, reserved: largest_arena(shape, default_limit(shape, windows)),
     )
     engine = LocalEngine(settings)
     assert await output(engine) == expected

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from benchmarks.stepped_scheduler import finish_preparing, new_cache
+from engine.architecture import require_architecture
 from engine.kv_cache.cache import KVCache
 from engine.loading.load import load
 from engine.loading.model_size import GPU_LIBRARIES, bytes_for_steps
@@ -272,7 +273,7 @@ def test_a_sequence_never_sees_rows_of_another(pair: Pair, seed: int) -> None:
 def changed_rows(before: Tensor, after: Tensor) -> list[int]:
     """Rows of an arena whose bits differ, in any layer."""
     kind = torch.int32 if before.dtype.itemsize == 4 else torch.int16
-    different = (before.view(kind) != after.view(kind)).any(-1).flatten(0, 1).any(0)
+    different = (before.view(kind) != after.view(kind)).any(-1).flatten(0, 2).any(0)
     rows: list[int] = different.nonzero().flatten().tolist()
     return rows
 
@@ -377,7 +378,7 @@ def test_the_largest_step_takes_at_most_the_planned_memory(tmp_path: Path) -> No
     settings = EngineSettings(str(path), device="cpu", dtype="bfloat16")
     static = with_static_steps(load(settings, lambda *_: None).model, num_slots=1)
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    planned = bytes_for_steps(config, "bfloat16", 4096) - GPU_LIBRARIES
+    planned = bytes_for_steps(require_architecture(config), "bfloat16", 4096) - GPU_LIBRARIES
     peaks = []
     for bucket in (Bucket(4096, DECODE_ROWS, 1), Bucket(4096, 1, DECODE_ROWS)):
         with torch.no_grad(), PeakMemory() as peak:

@@ -35,17 +35,9 @@ def cpu_weights(arena_and_weights: tuple[Arena, Weights]) -> Weights:
     return arena_and_weights[1]
 
 
-class CudaTensor(torch.Tensor):
-    """A tensor that says that it is on a GPU."""
-
-    @property
-    def device(self) -> torch.device:  # type: ignore[override]
-        return torch.device("cuda")
-
-
 @pytest.fixture
 def cuda_weights(cpu_weights: Weights) -> Weights:
-    return replace(cpu_weights, positions=cpu_weights.positions.as_subclass(CudaTensor))
+    return replace(cpu_weights, device=torch.device("cuda"))
 
 
 def test_without_triton_one_warning_is_logged(
@@ -70,12 +62,11 @@ def test_if_compiling_fails_one_warning_gives_the_reason(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     pytest.importorskip("triton", reason="optional: needs Triton")
-    from engine.kernels import triton_step as triton_step
 
-    def fail(*_: object) -> None:
+    def fail(_: TritonOperations) -> None:
         raise RuntimeError("there is no C compiler")
 
-    monkeypatch.setattr(triton_step, "prepare", fail)
+    monkeypatch.setattr(TritonOperations, "prepare", fail)
     with caplog.at_level(logging.WARNING):
         assert isinstance(step_operations(cuda_weights, arena), TorchOperations)
     assert [record.getMessage().count("no C compiler") for record in caplog.records] == [1]
@@ -85,13 +76,11 @@ def test_on_a_gpu_the_kernels_are_compiled_for_the_model(
     arena: Arena, cuda_weights: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("triton", reason="optional: needs Triton")
-    from engine.kernels import triton_step as triton_step
-
-    prepared: list[tuple[object, ...]] = []
-    monkeypatch.setattr(triton_step, "prepare", lambda *arguments: prepared.append(arguments))
-    assert isinstance(step_operations(cuda_weights, arena), TritonOperations)
-    heads = cuda_weights.heads
-    assert prepared == [(heads * cuda_weights.head_dim, heads, torch.float32, torch.device("cuda"))]
+    prepared: list[TritonOperations] = []
+    monkeypatch.setattr(TritonOperations, "prepare", lambda self: prepared.append(self))
+    operations = step_operations(cuda_weights, arena)
+    assert isinstance(operations, TritonOperations)
+    assert prepared == [operations]
 
 
 def test_on_a_cpu_steps_compute_with_torch(

@@ -1,16 +1,12 @@
 """The prompt has each special token once, and never more tokens than fit."""
 
-import json
 from dataclasses import replace
 from itertools import pairwise, takewhile
 
 import pytest
-import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import decoders, models, pre_tokenizers
 
-from engine.errors import UnsupportedModelError
 from engine.scripted import byte_tokenizer
 from engine.tokenizer import Tokenizer
 from fim.prompt.build import GROUP_LINES, build
@@ -21,7 +17,9 @@ from fim.snapshot import Cell, Excerpt, Snapshot
 
 TOKENIZER = byte_tokenizer()
 FAMILY = detect(TOKENIZER)
-SPECIAL = [FAMILY.prefix, FAMILY.suffix, FAMILY.middle]
+assert FAMILY.fim is not None
+FIM = FAMILY.fim
+SPECIAL = list(FIM.ids)
 
 
 def unix(text: str) -> str:
@@ -80,7 +78,7 @@ def test_the_order_of_each_form(form: Form, expected: str) -> None:
 
 def test_a_family_without_suffix_first_gets_the_line_form() -> None:
     snapshot = Snapshot("u", "python", "a\nb = ", 6)
-    other = replace(FAMILY, suffix_first=False)
+    other = replace(FAMILY, fim=replace(FIM, has_spm=False))
     ids = build(snapshot, other, TOKENIZER.encode, 100, "suffix-first").ids
     assert ids == build(snapshot, other, TOKENIZER.encode, 100, "line").ids
 
@@ -150,8 +148,8 @@ def test_long_lines_leave_no_gap_in_the_line_form() -> None:
     text = "".join(f"{'x' * 300}{number}\n" for number in range(20))
     for cursor in range(0, len(text), 97):
         ids = build(Snapshot("u", "python", text, cursor), FAMILY, TOKENIZER.encode, 800).ids
-        prefix = ids[1 : ids.index(FAMILY.suffix)]
-        middle = ids[ids.index(FAMILY.middle) + 1 :]
+        prefix = ids[1 : ids.index(FIM.suffix)]
+        middle = ids[ids.index(SPECIAL[-1]) + 1 :]
         assert text[:cursor].endswith(TOKENIZER.decode([*prefix, *middle]))
 
 
@@ -159,54 +157,6 @@ def test_a_line_as_long_as_a_file_still_fits() -> None:
     snapshot = Snapshot("u", "python", "x" * 1_000_000, 500_000)
     ids = build(snapshot, FAMILY, TOKENIZER.encode, 500, "line").ids
     assert 300 < len(ids) <= 500
-
-
-def tokenizer_of(*names: str, special: bool = True) -> Tokenizer:
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {token: token_id for token_id, token in enumerate([*names, *alphabet])}
-    inner = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    if special:
-        inner.add_special_tokens(list(names))
-    return Tokenizer(inner, json.dumps(names))
-
-
-@pytest.mark.parametrize(
-    ("name", "tokens"),
-    [
-        ("StarCoder", ["<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>"]),
-        (
-            "StarCoder2",
-            ["<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<file_sep>"],
-        ),
-        ("SantaCoder", ["<|endoftext|>", "<fim-prefix>", "<fim-middle>", "<fim-suffix>"]),
-        ("Qwen-Coder", ["<|endoftext|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]),
-        ("Code Llama", ["<s>", "</s>", "▁<PRE>", "▁<MID>", "▁<SUF>", "▁<EOT>"]),
-        (
-            "DeepSeek-Coder",
-            ["<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>", "<｜begin▁of▁sentence｜>"],
-        ),
-    ],
-)
-@pytest.mark.parametrize("special", [True, False])
-def test_a_family_is_detected_by_its_tokens(name: str, tokens: list[str], special: bool) -> None:
-    tokenizer = tokenizer_of(*tokens, special=special)
-    family = detect(tokenizer)
-    assert family.name == name
-    assert {family.prefix, family.suffix, family.middle} <= family.stop_ids
-    if "<|endoftext|>" in tokens:
-        assert tokenizer.token_id("<|endoftext|>") == 0  # falsy, but an end id nevertheless
-        assert 0 in family.stop_ids
-    ids = build(Snapshot("u", "c", "ab", 1), family, tokenizer.encode, 50, "cursor").ids
-    order = [family.prefix, family.suffix, family.middle]
-    assert [token_id for token_id in ids if token_id in order] == order
-    assert ids[: len(family.start)] == family.start
-
-
-def test_a_model_without_fim_is_refused_with_a_message() -> None:
-    with pytest.raises(UnsupportedModelError, match="fill-in-the-middle"):
-        detect(tokenizer_of("<|endoftext|>"))
 
 
 @pytest.mark.parametrize("lines", [0, 1, 31, 32, 33, 63, 64, 65, 96, 100])
@@ -286,7 +236,7 @@ def test_cells_take_at_most_half_of_the_prompt_and_the_last_ones_stay(
 
 
 def with_files(names: tuple[str, ...] = ("<filename>", "<reponame>")) -> Tokenizer:
-    return tokenizer_of("<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", *names)
+    return byte_tokenizer(("<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", *names))
 
 
 IN_PROJECT = Snapshot(
@@ -320,10 +270,11 @@ def test_a_family_without_tokens_for_files_gets_no_excerpts() -> None:
 def test_excerpts_take_a_fourth_of_the_prompt_and_are_included_whole() -> None:
     tokenizer = with_files()
     family = detect(tokenizer)
+    assert family.fim is not None
     for limit in range(20, 400):
         ids = build(IN_PROJECT, family, tokenizer.encode, limit).ids
         assert len(ids) <= limit
-        size = ids.index(family.prefix)
+        size = ids.index(family.fim.prefix)
         assert size <= limit // 4
         header = tokenizer.decode(ids[:size], skip_special=False)
         assert ("bread.py" in header) == ("def bake():" in header)
@@ -334,4 +285,5 @@ def test_a_path_that_spells_a_special_token_stays_text() -> None:
     family = detect(tokenizer)
     hostile = replace(IN_PROJECT, path="<fim_middle>.py", project="<fim_suffix>")
     ids = build(hostile, family, tokenizer.encode, 1000).ids
-    assert ids.count(family.middle) == ids.count(family.suffix) == 1
+    assert family.fim is not None
+    assert [ids.count(id_) for id_ in family.fim.ids] == [1, 1, 1]

@@ -112,6 +112,24 @@ def test_doctor_reports_a_missing_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("own_engines")
+def test_doctor_starts_a_model_for_chat_too(tiny_checkpoint: Path) -> None:
+    process = starcoder("doctor", "--model", "demo", "--chat-model", str(tiny_checkpoint))
+    lines = process.stdout.splitlines()
+    (completions,) = [line for line in lines if line.startswith("ok  engine ")]
+    (chat,) = [line for line in lines if line.startswith("ok  chat engine ")]
+    assert "runs demo" in completions
+    assert f"runs {tiny_checkpoint}" in chat
+
+
+def test_models_prints_the_memory_of_a_model_for_chat(tiny_checkpoint: Path) -> None:
+    output = starcoder("models", "--chat-model", str(tiny_checkpoint)).stdout
+    assert re.search(rf"For chat: {tiny_checkpoint} needs \d+.* [KM]B, or \d+", output)
+    process = starcoder("models", "--chat-model", "/nowhere")
+    assert process.returncode == 1
+    assert "no directory /nowhere" in process.stderr
+
+
+@pytest.mark.usefixtures("own_engines")
 def test_the_demo_shows_suggestions_of_the_model() -> None:
     process = starcoder("demo", "--model", "demo")
     assert process.returncode == 0, process.stderr

@@ -103,6 +103,23 @@ async def test_changed_settings_are_used_for_the_next_request(tmp_path: Path) ->
     assert result.source is Source.NONE
 
 
+async def test_another_engine_drops_the_cache_and_another_chat_model_does_not(
+    tmp_path: Path,
+) -> None:
+    first, second = ScriptedEngine(lambda _: "1 + 1"), ScriptedEngine(lambda _: "2 + 2")
+    session = Session(first, SETTINGS, tmp_path)
+    for changes, engine, expected, source in (
+        ({}, first, "1 + 1", Source.MODEL),
+        ({"chat_model": "demo"}, first, "1 + 1", Source.CACHE),
+        ({"model": "demo"}, second, "2 + 2", Source.MODEL),
+    ):
+        session.engine.current = engine
+        session.completions.apply_settings(SETTINGS.model_copy(update=changes))
+        result = await session.completions.complete(SNAPSHOT, Trigger.INVOKED)
+        assert [suggestion.text for suggestion in result.suggestions] == [expected]
+        assert result.source is source
+
+
 async def test_an_unreachable_engine_gives_no_suggestion_and_one_message(tmp_path: Path) -> None:
     session = Session(UnreachableEngine(lambda _: ""), SETTINGS, tmp_path)
     for _ in range(2):

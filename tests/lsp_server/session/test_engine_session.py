@@ -8,9 +8,11 @@ import pytest
 from lsprotocol import types
 
 from engine.api import EngineInfo
-from engine.errors import EngineUnavailableError, StarcoderError
-from engine.scripted import ScriptedEngine
+from engine.errors import ConfigurationError, EngineUnavailableError, StarcoderError
+from engine.scripted import ScriptedEngine, byte_tokenizer
+from engine.tokenizer import Tokenizer
 from lsp_server.session.background_tasks import BackgroundTasks
+from lsp_server.session.engine_choice import EngineChoice
 from lsp_server.session.engine_session import EngineSession
 from lsp_server.session.status import StatusReporter
 from lsp_server.settings import Settings
@@ -43,8 +45,8 @@ class LoadingEngine(ScriptedEngine):
         return replace(await super().info(), model=self.name)
 
 
-def make_engine(settings: Settings) -> LoadingEngine:
-    return LoadingEngine(lambda _: "", name=settings.engine.model)
+def make_engine(choice: EngineChoice) -> LoadingEngine:
+    return LoadingEngine(lambda _: "", name=choice.process.model)
 
 
 def new_session(settings: Settings) -> tuple[EngineSession, StatusReporter]:
@@ -70,6 +72,37 @@ async def test_the_status_shows_the_current_engine_and_not_the_one_that_it_repla
     assert status.current.model == "new"
 
 
+@pytest.mark.parametrize(
+    ("special", "words"),
+    [(("<|endoftext|>",), "completes left to right"), (("<fim_prefix>",), "left to right")],
+)
+async def test_the_status_says_what_a_model_without_fim_tokens_cannot_do(
+    special: tuple[str, ...], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    session, status = new_session(Settings(model="plain"))
+    assert isinstance(session.current, LoadingEngine)
+    session.current.model_tokenizer = byte_tokenizer(special)
+    session.current.loaded.set()
+    await session.start()
+    assert status.current.state == "ready"
+    assert words in status.current.message
+    assert status.current.message in caplog.text
+
+
+async def test_a_server_without_a_tokenizer_is_ready_nevertheless() -> None:
+    @dataclass
+    class WithoutTokenizer(LoadingEngine):
+        async def tokenizer(self, adapter: str | None = None) -> Tokenizer:
+            raise ConfigurationError("no tokenizer")
+
+    status = StatusReporter(FakeServer())  # type: ignore[arg-type]
+    engine = WithoutTokenizer(lambda _: "", name="elsewhere")
+    engine.loaded.set()
+    session = EngineSession(lambda _: engine, Settings(), status, BackgroundTasks(), lambda: None)
+    await session.start()
+    assert (status.current.state, status.current.message) == ("ready", "")
+
+
 async def test_settings_that_name_the_same_engine_keep_it() -> None:
     session, _ = new_session(Settings(model="old"))
     engine = session.current
@@ -85,8 +118,8 @@ async def test_an_engine_that_cannot_be_created_leaves_the_present_one_open() ->
         async def aclose(self) -> None:
             self.closed = True
 
-    def make(settings: Settings) -> ScriptedEngine:
-        if settings.tokenizer is not None:
+    def make(choice: EngineChoice) -> ScriptedEngine:
+        if choice.tokenizer is not None:
             raise RuntimeError("Could not determine home directory.")
         return ClosingEngine(lambda _: "")
 

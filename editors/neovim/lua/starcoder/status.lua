@@ -30,7 +30,20 @@ function M.line()
   return 'StarCoder ' .. (status.demo and 'demo model' or vim.fs.basename(status.model or ''))
 end
 
---- Return the model, the last suggestion, the speed, and the result of the last key.
+---@param chat table<string, any> the engine of a model that serves chat alone
+---@return string
+local function chat_line(chat)
+  local text = 'chat: ' .. chat.model
+  if chat.state == 'ready' then
+    return ('%s on %s'):format(text, chat.device)
+  end
+  if chat.state == 'stopped' then
+    return text .. ', starts with the first question'
+  end
+  return ('%s: %s'):format(text, chat.message)
+end
+
+--- Return the models, the last suggestion, the speed, and the result of the last key.
 ---@return string[]
 function M.details()
   local status = M.current
@@ -40,6 +53,9 @@ function M.details()
   local lines = {}
   if status.model ~= '' then
     table.insert(lines, ('%s on %s'):format(status.model, status.device))
+  end
+  if type(status.chat) == 'table' then
+    table.insert(lines, chat_line(status.chat))
   end
   if status.message ~= '' then
     table.insert(lines, status.message)

@@ -1,0 +1,81 @@
+"""Which engines the settings name, and the clients that reach them.
+
+The model runs in another process or on another machine (see `engine.client`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.api import Engine
+from engine.client.endpoint import Endpoint
+from engine.client.http import HttpEngine
+from engine.client.managed import DEFAULT_COMMAND, ManagedEngine
+from engine.settings import EngineSettings
+from lsp_server.settings import Settings
+
+_CHAT_RENDERER = "chat.rendering:render"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """An engine that the settings name: the one at `url`, or else a process on this machine."""
+
+    process: EngineSettings
+    companion: EngineSettings | None = field(default=None, compare=False)
+    """The process of the other engine. It is needed to plan memory, and does not change which
+    engine this is."""
+    url: str | None = None
+    token: str | None = None
+    """Access token for the engine at `url`."""
+    tokenizer: str | None = None
+    """Directory with the tokenizer.json of a model whose server does not provide it."""
+    chat_model: str | None = None
+    """Name of the model to request at `url`; None is the first model there."""
+
+
+EngineFactory = Callable[[EngineChoice], Engine]
+
+
+def completion_engine(settings: Settings) -> EngineChoice:
+    """Return the engine of completions, which also serves chat unless `chat_model` is set."""
+    return EngineChoice(
+        settings.engine,
+        settings.chat_engine,
+        settings.engine_url,
+        settings.engine_token,
+        settings.tokenizer,
+    )
+
+
+def chat_engine(settings: Settings) -> EngineChoice | None:
+    """Return the engine of chat; None if the engine of completions serves both."""
+    if settings.engine_url is not None and settings.chat_model:
+        return EngineChoice(
+            settings.engine,
+            None,
+            settings.engine_url,
+            settings.engine_token,
+            settings.chat_tokenizer,
+            settings.chat_model,
+        )
+    process = settings.chat_engine
+    return None if process is None else EngineChoice(process, settings.engine)
+
+
+def create_engine(choice: EngineChoice) -> Engine:
+    """Return a client of the engine at `url`, or of this machine's shared engine."""
+    if choice.url is not None:
+        endpoint = Endpoint(choice.url, token=choice.token)
+        tokenizer = None if choice.tokenizer is None else Path(choice.tokenizer).expanduser()
+        return HttpEngine(endpoint, tokenizer, choice.chat_model)
+    command = (*DEFAULT_COMMAND, "--chat-renderer", _CHAT_RENDERER)
+    return ManagedEngine(choice.process, command, companion=choice.companion)
+
+
+def set_companion(engine: Engine, choice: EngineChoice) -> None:
+    """Let the next process of this engine leave memory free for the companion of the choice."""
+    if isinstance(engine, ManagedEngine):
+        engine.companion = choice.companion

@@ -5,8 +5,9 @@ of our code.
 
 - `convert CHECKPOINT FORMAT FILE` writes a GPTBigCode checkpoint as GGUF, with llama.cpp's
   architecture "starcoder" and weights in a number format such as `q8_0`.
-- `run FILE THREADS CONTEXT` reads one request per line of JSON, {"prompt": [ids], "new": n}. It
-  generates greedily, reuses nothing, and writes {"ids": [...], "first": ms, "each": ms}.
+- `run FILE OPTIONS` reads one request per line of JSON, {"prompt": [ids], "new": n}. It generates
+  greedily, reuses nothing, and writes {"ids": [...], "first": ms, "each": ms}. OPTIONS is the JSON
+  of `benchmarks.llama_options.LlamaOptions`.
 """
 
 # mypy: disable-error-code="import-not-found, no-untyped-call"
@@ -23,8 +24,10 @@ from typing import Any
 import gguf
 import numpy as np
 
-_BATCH = 512
-"""Tokens that llama.cpp computes in one forward pass of a prefill."""
+_FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
+"""`enum llama_flash_attn_type` of llama.cpp's include/llama.h."""
+_LOAD_MODE = {"none": 0, "mmap": 1}
+"""`enum llama_load_mode` of the same file."""
 
 _FORMATS = {
     "f32": gguf.GGMLQuantizationType.F32,
@@ -130,21 +133,24 @@ def _add_vocabulary(writer: Any, folder: Path, size: int) -> None:
 
 
 class _Model:
-    def __init__(self, file: str, threads: int, context: int) -> None:
+    def __init__(self, file: str, options: dict[str, Any]) -> None:
         import llama_cpp as llama
 
         self._llama = llama
         self._log_nothing = llama.llama_log_callback(lambda *_: None)
         llama.llama_log_set(self._log_nothing, ctypes.c_void_p(0))
         llama.llama_backend_init()
-        self._model = llama.llama_model_load_from_file(
-            file.encode(), llama.llama_model_default_params()
-        )
-        settings = llama.llama_context_default_params()
-        settings.n_ctx = context
-        settings.n_batch = settings.n_ubatch = _BATCH
-        settings.n_threads = settings.n_threads_batch = threads
-        self._context = llama.llama_init_from_model(self._model, settings)
+        of_model = llama.llama_model_default_params()
+        of_model.load_mode = _LOAD_MODE[options["load_mode"]]
+        of_model.use_extra_bufts = options["repack"]
+        self._model = llama.llama_model_load_from_file(file.encode(), of_model)
+        self._batch = options["batch"]
+        of_context = llama.llama_context_default_params()
+        of_context.n_ctx = options["context"]
+        of_context.n_batch = of_context.n_ubatch = self._batch
+        of_context.n_threads = of_context.n_threads_batch = options["threads"]
+        of_context.flash_attn_type = _FLASH_ATTENTION[options["flash_attention"]]
+        self._context = llama.llama_init_from_model(self._model, of_context)
         self._vocab_size = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self._model))
 
     def generate(self, prompt: list[int], new: int) -> dict[str, Any]:
@@ -159,8 +165,8 @@ class _Model:
         return {"ids": ids, "first": (ticks[0] - started) * 1000, "each": each * 1000}
 
     def _next_id(self, ids: list[int]) -> int:
-        for start in range(0, len(ids), _BATCH):
-            chunk = ids[start : start + _BATCH]
+        for start in range(0, len(ids), self._batch):
+            chunk = ids[start : start + self._batch]
             tokens = (self._llama.llama_token * len(chunk))(*chunk)
             batch = self._llama.llama_batch_get_one(tokens, len(chunk))
             if self._llama.llama_decode(self._context, batch) != 0:
@@ -169,9 +175,9 @@ class _Model:
         return int(np.argmax(np.ctypeslib.as_array(logits, (self._vocab_size,))))
 
 
-def run(file: str, threads: int, context: int) -> None:
+def run(file: str, options: dict[str, Any]) -> None:
     """Generate tokens for each request until the input ends."""
-    model = _Model(file, threads, context)
+    model = _Model(file, options)
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)
@@ -182,4 +188,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "convert":
         convert(Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
     else:
-        run(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+        run(sys.argv[2], json.loads(sys.argv[3]))

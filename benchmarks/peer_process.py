@@ -18,6 +18,7 @@ from typing import TypedDict
 import torch
 
 from benchmarks.common import Timing, folder_of
+from benchmarks.llama_options import LlamaOptions
 
 _LLAMA_SCRIPT = Path(__file__).with_name("llama_peer.py")
 _TRANSFORMERS_SCRIPT = Path(__file__).with_name("transformers_peer.py")
@@ -92,15 +93,21 @@ class PeerProcess:
         self._process.communicate()
 
 
-class LlamaCpp(PeerProcess):
-    """llama.cpp, through llama-cpp-python in a Python of its own."""
+class LlamaCppFile(PeerProcess):
+    """llama.cpp with a GGUF file, through llama-cpp-python in a Python of its own."""
+
+    def __init__(self, python: Path, file: Path, options: LlamaOptions) -> None:
+        super().__init__([python, "-P", _LLAMA_SCRIPT, "run", file, options.to_json()])
+
+
+class LlamaCpp(LlamaCppFile):
+    """llama.cpp with our weights, in one of its number formats."""
 
     def __init__(self, python: Path, model: str, number_format: str, scratch: Path) -> None:
         file = scratch / f"{number_format}.gguf"
         convert_to_gguf(python, folder_of(model), number_format, file)
-        context = str(_DEMO_CONTEXT if model == "demo" else _CONTEXT)
-        threads = str(torch.get_num_threads())
-        super().__init__([python, "-P", _LLAMA_SCRIPT, "run", file, threads, context])
+        context = _DEMO_CONTEXT if model == "demo" else _CONTEXT
+        super().__init__(python, file, LlamaOptions(torch.get_num_threads(), context=context))
 
 
 class TransformersGenerate(PeerProcess):

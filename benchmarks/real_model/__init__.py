@@ -1,0 +1,1 @@
+"""Measurements with the weights of a real model, SmolLM2-135M-Instruct."""

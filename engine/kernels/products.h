@@ -86,6 +86,15 @@ struct Rows {
     sums[(size_t)row * groups() + group] = total;
   }
 
+  // Sets a row to what rounding to 8 bits has taken from the row before it, which is quantised.
+  void set_remainder(int row) {
+    const float *x = values + (size_t)(row - 1) * columns;
+    const int8_t *q = bytes + (size_t)(row - 1) * stride();
+    const float *scale = scales + (size_t)(row - 1) * groups();
+    for (int k = 0; k < columns; k++)
+      values[(size_t)row * columns + k] = x[k] - q[k] * scale[k / ACTIVATION_GROUP];
+  }
+
   // Converts one group of columns of a row to the format that the matrix needs.
   void prepare(const Matrix &matrix, int row, int group) {
     if (matrix.is_quantised()) return quantise(row, group);

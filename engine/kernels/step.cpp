@@ -32,7 +32,7 @@ struct Model {
   float epsilon, attention_scale, embedding_scale, residual_scale, logit_scale;
   const Layer *layers;
   Norm last_norm;
-  Matrix tokens, head;
+  Matrix tokens, head;     // head has no bias
   const void *positions;   // (positions, width), of the cache's kind; or null
   const float *rotations;  // (positions, dim): cosine and sine of each pair; or null
 
@@ -223,6 +223,12 @@ static void store_first(float *to, const Floats &y, int count) {
   std::memcpy(to, &y, sizeof(float) * std::min(count, LANES));
 }
 
+static void add_first(float *to, const Floats &y, int count) {
+  float values[LANES];
+  store(values, y);
+  for (int i = 0; i < std::min(count, LANES); i++) to[i] += values[i];
+}
+
 extern "C" {
 
 // Whether products of many rows with weights of a kind, and attention of many rows, are faster than
@@ -247,7 +253,10 @@ void starcoder_step(const Model *model, const int64_t *ids, const StepRow *rows,
       has_head_norms ? (size_t)count * (query_width + model->kv_width()) : 0;
   Step step{*model, rows, nullptr, Team(threads),
             {rows, count, model->heads, threads, count > MAX_ROWS}};
-  workspace.reserve(2 * rows_bytes(count, width) + rows_bytes(count, query_width) +
+  // The logits of a quantised head are sums of two products: with activations in 8 bits, and with
+  // the rest of the activations in 8 bits. So errors of activations do not reach the logits.
+  const int parts = model->head.is_quantised() ? 2 : 1;
+  workspace.reserve(3 * rows_bytes(count, width) + rows_bytes(count, query_width) +
                     rows_bytes(count, model->inner) +
                     sizeof(float) * ((size_t)count * width + num_projected) + 2 * 64 +
                     step.attention.bytes(threads));
@@ -257,19 +266,30 @@ void starcoder_step(const Model *model, const int64_t *ids, const StepRow *rows,
   step.mixed = allocate_rows(count, query_width);
   step.inner = allocate_rows(count, model->inner);
   step.attention.allocate(workspace, threads);
-  Rows last = allocate_rows(num_logits, width);
+  Rows last = allocate_rows(parts * num_logits, width);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     step.embed(ids);
     for (int i = 0; i < model->layer_count; i++) step.layer(model->layers[i], i);
     step.team.for_each(num_logits, [&](int i) {
+      const int row = parts * i;
       normalize(hidden + (size_t)logits_rows[i] * width, model->last_norm, width, model->epsilon,
-                last.values + (size_t)i * width);
-      last.prepare(model->head, i);
+                last.values + (size_t)row * width);
+      last.prepare(model->head, row);
+      if (parts == 2) {
+        last.set_remainder(row + 1);
+        last.prepare(model->head, row + 1);
+      }
     });
     const int vocab = model->head.rows;
+    // The same thread gets both parts of 16 logits, in order.
     multiply(model->head, last, step.team, [&](int row, int column, const Floats &y) {
-      store_first(logits + (size_t)row * vocab + column, y * model->logit_scale, vocab - column);
+      float *to = logits + (size_t)(row / parts) * vocab + column;
+      const Floats scaled = y * model->logit_scale;
+      if (row % parts == 0)
+        store_first(to, scaled, vocab - column);
+      else
+        add_first(to, scaled, vocab - column);
     });
   }
 }

@@ -83,8 +83,16 @@ struct Weights {
     return result;
   }
 
+  // Returns the product with activations as they are.
+  std::vector<double> times_exact(const float *x) const {
+    return times_activations(std::vector<double>(x, x + matrix.columns));
+  }
+
   std::vector<double> times(const float *x) const {
-    const std::vector<double> activations = rounded_activations(x);
+    return times_activations(rounded_activations(x));
+  }
+
+  std::vector<double> times_activations(const std::vector<double> &activations) const {
     std::vector<double> y(matrix.rows);
     for (int row = 0; row < matrix.rows; row++) {
       y[row] = bias[row];
@@ -207,6 +215,7 @@ struct PlainNetwork {
   PlainNetwork(Kind kind, bool is_modern)
       : is_modern(is_modern), head(kind, VOCAB, width, 0.2f), tokens(kind, VOCAB, width, 1) {
     for (int i = 0; i < width; i++) near_one.push_back(1 + normal() / 9), biases.push_back(normal() / 9);
+    std::fill(head.bias.begin(), head.bias.end(), 0.0f);  // no model has a bias there
     norm = {near_one.data(), is_modern ? nullptr : biases.data()};
     for (int i = 0; i < LAYERS; i++) {
       in.emplace_back(kind, query_width + 2 * kv_width, width, 0.2f);
@@ -297,7 +306,8 @@ struct PlainNetwork {
       const auto added = down[i].times(wide.data());
       for (int k = 0; k < width; k++) x[k] += added[k] * residual_scale;
     }
-    auto logits = head.times(normed(x, norm).data());
+    const auto last = normed(x, norm);
+    auto logits = head.matrix.is_quantised() ? head.times_exact(last.data()) : head.times(last.data());
     for (double &logit : logits) logit *= logit_scale;
     return logits;
   }

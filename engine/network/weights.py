@@ -137,7 +137,9 @@ class Weights:
         if not self.architecture.is_gated:
             return function(x)
         pairs = x.view(len(x), -1, 2, gate_block(self.architecture))
-        return (function(pairs[:, :, 0]) * pairs[:, :, 1]).flatten(1)
+        # On contiguous numbers the function is several times as fast.
+        gate = function(pairs[:, :, 0].flatten(1))
+        return (gate.view_as(pairs[:, :, 1]) * pairs[:, :, 1]).flatten(1)
 
     def add(self, hidden: Tensor, addition: Tensor) -> Tensor:
         """Return a block's input plus what the block adds to it, both (n, width)."""

@@ -6,13 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import ModelNotFoundError
+from engine.loading.catalog import Checkpoint, Unusable, find_models
+from engine.loading.load import load
 from engine.loading.local_stores import (
+    STORES,
     StoredModel,
     llama_cpp_models,
     lm_studio_models,
     ollama_models,
     stored_models,
 )
+from engine.loading.locate import locate
+from engine.settings import EngineSettings
+from tests.engine.loading.gguf_maker import make_model, write_gguf
 
 LAYER = "application/vnd.ollama.image.model"
 DIGEST = "sha256:" + "ab" * 32
@@ -154,3 +161,40 @@ def test_the_stores_are_where_the_programs_have_them(
     monkeypatch.setenv("LLAMA_CACHE", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "nowhere"))
     assert [model.name for model in stored_models()] == ["a/b/new", "a/b/old", "other"]
+
+
+def test_a_model_of_another_program_is_selected_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = put(tmp_path / "ollama/blobs" / DIGEST.replace(":", "-"))
+    put(tmp_path / "ollama/manifests/registry.ollama.ai/library/coder/1b", manifest(DIGEST))
+    file = put(tmp_path / "llama/starcoder2.gguf")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
+    monkeypatch.setenv("LLAMA_CACHE", str(tmp_path / "llama"))
+    settings = {model.setting: model.path for model in stored_models()}
+    assert settings == {"ollama:coder:1b": blob, "llama.cpp:starcoder2": file}
+    for name, path in settings.items():
+        assert name.startswith(STORES)
+        assert locate(EngineSettings(name), lambda *_: None) == (name, path)
+    for name in ("ollama:coder:2b", "llama.cpp:coder:1b", "lm-studio:starcoder2"):
+        with pytest.raises(ModelNotFoundError, match="starcoder-lsp models"):
+            locate(EngineSettings(name), lambda *_: None)
+
+
+def test_the_models_of_other_programs_are_listed_and_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "llama").mkdir()
+    file = write_gguf(tmp_path / "llama/tiny.gguf", make_model("llama"))
+    put(tmp_path / "llama/broken.gguf")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LLAMA_CACHE", str(tmp_path / "llama"))
+    monkeypatch.delenv("OLLAMA_MODELS", raising=False)
+    models = {model.name: model for model in find_models(tmp_path / "no cache")}
+    assert isinstance(models["llama.cpp:tiny"], Checkpoint)
+    assert models["llama.cpp:tiny"].path == file
+    assert isinstance(models["llama.cpp:broken"], Unusable)
+    assert models["demo"]
+    loaded = load(EngineSettings("llama.cpp:tiny", device="cpu"), lambda *_: None)
+    assert loaded.model.info.model == "llama.cpp:tiny"

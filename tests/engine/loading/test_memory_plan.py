@@ -112,6 +112,41 @@ def test_a_window_from_the_settings_is_kept(set_free_memory: SetFreeMemory) -> N
     assert best_plan(context_window=4096).window == 4096
 
 
+LONG_CONFIG = {
+    "model_type": "llama",
+    "vocab_size": 32016,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "max_position_embeddings": 16384,
+}
+"""Code Llama 7B, whose KV cache takes 8.6 GB with its full context window."""
+LONG = require_architecture(LONG_CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("name", "window"),
+    [("bfloat16", 16384), ("bfloat16", 8192), ("int8", 16384), ("int8", 8192), ("int4", 4096)],
+)
+def test_a_long_window_shrinks_before_bits_and_a_usual_one_after(
+    set_free_memory: SetFreeMemory, name: str, window: int
+) -> None:
+    set_free_memory(bytes_needed(LONG, name, window))
+    plan = candidate_plans(EngineSettings(), LONG_CONFIG, LONG, "cpu")[0]
+    assert plan.window == window
+    # A window of 16,384 in int8 needs more memory than one of 8,192 in bfloat16.
+    assert plan.name == name or bytes_needed(LONG, plan.name, window) <= bytes_needed(
+        LONG, name, window
+    )
+
+
+def test_a_longer_window_needs_a_longer_cache_and_table_of_rotations() -> None:
+    longer = bytes_needed(LONG, "bfloat16", 16384) - bytes_needed(LONG, "bfloat16", 8192)
+    cache, rotations = 8192 * 2 * 32 * 4096 * 2, 8192 * 128 * 4
+    assert cache + rotations <= longer <= cache + 1.1 * rotations
+
+
 def test_a_model_that_does_not_fit_is_refused_before_loading(
     set_free_memory: SetFreeMemory, tmp_path: Path
 ) -> None:

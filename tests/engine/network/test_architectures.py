@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from benchmarks.stepped_scheduler import SteppedScheduler, finish_preparing, ids
 from engine.api import GenerationRequest
 from engine.architecture import read_architecture, require_architecture
 from engine.decoding.draft_model import DraftModel
-from engine.errors import UnsupportedModelError
+from engine.errors import RequestError, UnsupportedModelError
 from engine.kernels.build import KernelBuild
 from engine.loading.adapter_store import install
 from engine.loading.load import Loaded, load
@@ -288,6 +289,57 @@ def test_configs_of_older_versions_of_transformers_mean_the_same(
     old: dict[str, object], new: dict[str, object]
 ) -> None:
     assert read_architecture(BASE | old) == read_architecture(BASE | new)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, (None, None, None)),
+        ({"use_sliding_window": True}, (None, None, None)),  # from layer 28 on
+        ({"use_sliding_window": True, "max_window_layers": 1}, (None, 64, 64)),
+        ({"use_sliding_window": True, "max_window_layers": 0}, (64, 64, 64)),
+        ({"use_sliding_window": False, "max_window_layers": 1}, (None, None, None)),
+        (
+            {
+                "use_sliding_window": True,
+                "layer_types": ["sliding_attention", "full_attention", "full_attention"],
+            },
+            (64, None, None),
+        ),
+    ],
+)
+def test_the_upper_layers_of_qwen_may_have_a_window(
+    changes: dict[str, object], expected: tuple[int | None, ...]
+) -> None:
+    qwen = BASE | {"model_type": "qwen2", "num_hidden_layers": 3, "sliding_window": 64}
+    assert require_architecture(qwen | changes).windows == expected
+
+
+def test_mistral_has_a_window_unless_its_config_says_otherwise() -> None:
+    mistral = BASE | {"model_type": "mistral"}
+    assert require_architecture(mistral).windows == (4096, 4096)
+    assert require_architecture(mistral | {"sliding_window": None}).windows == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target_modules": ["q_proj", "lm_head"]}, "changes .*lm_head"),
+        ({"target_modules": ["q_proj"], "trainable_token_indices": [3, 4]}, "not tied"),
+    ],
+)
+def test_an_adapter_that_would_lose_a_part_of_its_effect_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setenv("STARCODER_LSP_ADAPTERS", str(tmp_path / "shelf"))
+    path = make_architecture(tmp_path / "model", "llama")
+    config = LoraConfig(r=2, task_type="CAUSAL_LM", **options)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(path), config).save_pretrained(
+        tmp_path / "adapter"
+    )
+    install(tmp_path / "adapter", "mine", note(path))
+    with pytest.raises(RequestError, match=message):
+        load(EngineSettings(str(path), device="cpu"), lambda *_: None).adapters.get("mine")
 
 
 def test_a_window_is_a_limit_of_the_rotations(tmp_path: Path) -> None:

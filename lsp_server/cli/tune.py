@@ -172,6 +172,8 @@ def _check_memory(name: str, base: Path, options: TuneOptions) -> None:
     try:
         config = json.loads((base / "config.json").read_text(encoding="utf-8"))
         architecture = require_architecture(config)
+        if config["model_type"] != "gpt_bigcode":
+            raise ValueError(f"its architecture is {config['model_type']}")
         needed = estimate_memory_bytes(
             architecture.num_parameters,
             architecture.num_layers,
@@ -181,7 +183,8 @@ def _check_memory(name: str, base: Path, options: TuneOptions) -> None:
         )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
-            f"{name} cannot be tuned: it is not a StarCoder model ({error})."
+            f"{name} cannot be tuned, because it is not a StarCoder model: {error}. Choose one "
+            "whose config.json names gpt_bigcode."
         ) from None
     memory = free_memory()
     free = memory.largest_gpu or memory.cpu

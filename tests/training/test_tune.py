@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from engine.loading.adapter_store import adapters, fingerprint
 from lsp_server.cli.app import app
+from tests.architecture_checkpoints import make_architecture
 from training.collect import CorpusDocument
 from training.holes import sample_line_holes
 from training.repository import read_repository, split_repository
@@ -154,6 +155,7 @@ def test_bad_input_gives_a_clear_message(tmp_path: Path, tiny_checkpoint: Path) 
         ((tmp_path / "none", tiny_checkpoint), "not a folder"),
         ((tmp_path, tiny_checkpoint, "--name", "../up"), "cannot name"),
         ((tmp_path, tmp_path / "nothing"), "no directory"),
+        ((tmp_path, make_architecture(tmp_path / "llama", "llama")), "its architecture is llama"),
         ((tmp_path, tiny_checkpoint, "--rows-per-step", "100000000"), "is free"),
     )
     for arguments, words in cases:

@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.common import Contender, Timing
 from benchmarks.llama_options import LlamaOptions
 from benchmarks.peer_process import LlamaCppFile, peer_environment
+from benchmarks.real_model.quiet import when_quiet
 
 _CHOICES: tuple[dict[str, object], ...] = (
     {"threads": 1},
@@ -101,7 +102,8 @@ def best_options(
 
     def fastest_ms(options: LlamaOptions) -> float:
         with programs.contender(form, file, options) as contender:
-            return min(part(contender(prompt, new)) for _ in range(_TRIES + 1))
+            quiet = when_quiet(contender)
+            return min(part(quiet(prompt, new)) for _ in range(_TRIES + 1))
 
     best = LlamaOptions(os.cpu_count() or 1)
     best_ms = fastest_ms(best)

@@ -6,13 +6,14 @@ all contenders take turns. Each of our number formats is compared with the faste
 form of llama.cpp in the formats with as many bits. The 4-bit files are the one of the wheel (Q4_1,
 embedding in Q8_0) and the same weights in Q4_0, which has as many bits per weight as our int4.
 
-Run it on a machine that does nothing else: threads of llama.cpp spin while they wait for each
-other, so one busy core makes it several times slower. The load is printed.
+Each run waits until other programs leave the processor alone (`benchmarks.real_model.quiet`), and no
+ratio is printed for runs that were disturbed nevertheless.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -42,6 +43,7 @@ from benchmarks.peer_process import peer_environment
 from benchmarks.real_model.llama_contenders import LlamaPrograms, best_options
 from benchmarks.real_model.perplexity import FolderArgument
 from benchmarks.real_model.prompts import held_out_text
+from benchmarks.real_model.quiet import is_steady, when_quiet
 from engine.tokenizer import Tokenizer
 
 PEERS: dict[str, tuple[str, ...]] = {
@@ -80,9 +82,17 @@ class Result:
     """The names of the contenders with which each of ours is compared."""
 
     def ratio(self, name: str) -> float | None:
-        """Return the median of ours relative to the fastest peer; None for a peer."""
-        peers = [statistics.median(self.runs[peer]) for peer in self.peers.get(name, ())]
-        return statistics.median(self.runs[name]) / min(peers) if peers else None
+        """Return the median of ours relative to the fastest peer.
+
+        It is None for a peer, and NaN if runs of ours or of one of its peers were disturbed.
+        """
+        peers = self.peers.get(name, [])
+        if not peers:
+            return None
+        if not all(is_steady(self.runs[each]) for each in (name, *peers)):
+            return math.nan
+        fastest = min(statistics.median(self.runs[peer]) for peer in peers)
+        return statistics.median(self.runs[name]) / fastest
 
 
 def gguf_files(python: Path, source: Path, dtypes: list[str], scratch: Path) -> dict[str, Path]:
@@ -124,7 +134,8 @@ def measure(
                     contenders[peer] = stack.enter_context(programs.contender(form, file, options))
                     result.options[peer] = str(options)
                     result.peers[name].append(peer)
-        timings = by_turns(contenders, prompt, task.new, rounds)
+        quiet = {name: when_quiet(contender) for name, contender in contenders.items()}
+        timings = by_turns(quiet, prompt, task.new, rounds)
     result.runs = {name: [task.part(run) for run in runs] for name, runs in timings.items()}
     return result
 
@@ -137,7 +148,7 @@ def table_of(title: str, result: Result) -> Table:
     for name, runs in result.runs.items():
         ratio = result.ratio(name)
         figures = [f"{value:.2f}" for value in (statistics.median(runs), min(runs), max(runs))]
-        shown_ratio = "" if ratio is None else f"{ratio:.2f}"
+        shown_ratio = "" if ratio is None else "disturbed" if math.isnan(ratio) else f"{ratio:.2f}"
         table.add_row(name, *figures, shown_ratio, result.options.get(name, ""))
     return table
 

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.common import Timing, load_ours
 from benchmarks.llama_options import LlamaOptions
-from benchmarks.real_model import llama_contenders
+from benchmarks.real_model import llama_contenders, quiet
 from benchmarks.real_model.greedy import Reference, first_difference
 from benchmarks.real_model.llama_contenders import LlamaBench, LlamaPrograms, best_options
 from benchmarks.real_model.modes import Modes, through_engine
@@ -77,10 +77,28 @@ def test_the_prompts_are_varied_and_the_windows_whole() -> None:
 
 
 def test_ours_is_compared_with_the_fastest_peer_of_its_bits() -> None:
-    runs = {"ours int4": [3.0, 2.0, 9.0], "a": [6.0], "b": [2.0], "other": [1.0]}
+    runs = {"ours int4": [3.0, 2.9, 9.0], "a": [6.0], "b": [2.0], "other": [1.0]}
     result = Result(runs, {}, {"ours int4": ["a", "b"]})
     assert result.ratio("ours int4") == 1.5
     assert result.ratio("a") is None
+
+
+@pytest.mark.parametrize("disturbed", ["ours int4", "a", "b"])
+def test_disturbed_runs_give_no_ratio(disturbed: str) -> None:
+    runs = {"ours int4": [3.0, 3.0, 9.0], "a": [6.0, 6.0, 7.0], "b": [2.0, 2.0, 2.1]}
+    runs[disturbed] = [6.0, 60.0, 60.0]
+    ratio = Result(runs, {}, {"ours int4": ["a", "b"]}).ratio("ours int4")
+    assert ratio is not None
+    assert math.isnan(ratio)
+
+
+def test_a_run_waits_for_a_quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = [90.0, 40.0, 3.0, 80.0]
+    quiet.wait_until_quiet(lambda _: busy.pop(0))
+    assert busy == [80.0]
+    monkeypatch.setattr(quiet, "_MAX_WAIT_S", -1.0)
+    with pytest.raises(SystemExit, match="Other programs"):
+        quiet.wait_until_quiet(lambda _: 90.0)
 
 
 def test_inserted_lines_do_not_move_the_places_of_each_other() -> None:
@@ -110,6 +128,7 @@ def test_options_are_kept_only_if_they_help(monkeypatch: pytest.MonkeyPatch) -> 
             pass
 
     monkeypatch.setattr(llama_contenders, "LlamaCppFile", Fake)
+    monkeypatch.setattr(llama_contenders, "when_quiet", lambda contender: contender)
     programs = LlamaPrograms(Path("python"), None)
     best = best_options(programs, Path("f"), (1,), 2, lambda timing: timing.each)
     assert best == LlamaOptions(os.cpu_count() or 1, flash_attention="off")

@@ -6,7 +6,7 @@ all contenders take turns. Each of our number formats is compared with the faste
 form of llama.cpp in the formats with as many bits. The 4-bit files are the one of the wheel (Q4_1,
 embedding in Q8_0) and the same weights in Q4_0, which has as many bits per weight as our int4.
 
-Each run waits until other programs leave the processor alone (`benchmarks.real_model.quiet`), and no
+Each run waits until other programs leave the processor alone (`benchmarks.real_model.quiet`). No
 ratio is printed for runs that were disturbed nevertheless.
 """
 

@@ -37,9 +37,9 @@ from benchmarks.common import (
     tokens,
 )
 from benchmarks.decode import DtypesOption
-from engine.architecture import require_architecture
 from engine.kernels.build import KernelBuild
 from engine.loading.model_size import BYTES_PER_WEIGHT
+from engine.model_config import require_architecture
 from engine.network.backend import Backend
 from engine.network.model import LoadedModel
 from engine.network.quantised import Quantised

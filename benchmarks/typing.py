@@ -49,8 +49,8 @@ from benchmarks.typing_contenders import (
     PeerServer,
     engine_client,
 )
-from engine.architecture import require_architecture
 from engine.client.managed import ManagedEngine
+from engine.model_config import require_architecture
 from engine.network.backend import num_decode_threads
 from engine.settings import EngineSettings
 from fim.evaluation.counts import Passage

@@ -53,6 +53,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
             "errors",
             "settings",
             "architecture",
+            "model_config",
             "token_bytes",
             "stream_decoder",
             "tokenizer",

@@ -15,16 +15,17 @@ from torch import Tensor
 from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM
 
 from engine.api import EngineInfo
-from engine.architecture import require_architecture
 from engine.kv_cache.arena import largest_arena
 from engine.kv_cache.cache import CacheShape
 from engine.kv_cache.pool import default_limit
 from engine.loading.catalog import EMBEDDED_DIR
+from engine.model_config import require_architecture
 from engine.network.backend import Backend
+from engine.network.build_weights import MakeTable, build_weights
 from engine.network.lean_forward import LeanForward
 from engine.network.model import LoadedModel
 from engine.network.quantised import Quantised
-from engine.network.weights import Dense, MakeTable, build_weights
+from engine.network.weights import Dense
 from engine.tokenizer import Tokenizer
 
 SHAPES = {

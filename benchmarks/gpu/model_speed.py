@@ -22,8 +22,8 @@ from benchmarks.gpu.graph_profile import profile_steps
 from benchmarks.gpu.results import record
 from benchmarks.gpu.scheduled import measure_reuse, measure_typists
 from benchmarks.stepped_scheduler import finish_preparing, new_cache
-from engine.architecture import require_architecture
 from engine.loading.model_size import bytes_for_steps, bytes_needed
+from engine.model_config import require_architecture
 from engine.network.batch import BatchEntry
 from engine.network.lean_forward import LeanForward
 from engine.network.model import LoadedModel

@@ -96,11 +96,11 @@ class AdapterShelf:
             tensors = load_file(folder.path / WEIGHTS_FILE)
             reader = _Reader(base, tensors, lora_scale(config))
             layers = tuple(reader.layer(index) for index in range(len(base.layers)))
-            tokens = reader.added_tokens(config)
+            tokens, head = reader.added_tokens(config), reader.head()
             reader.check_complete()
         except (OSError, ValueError, KeyError, SafetensorError, UnsupportedModelError) as error:
             raise RequestError(f"The adapter {folder.name!r} cannot be used: {error}") from error
-        return Adapter(folder.name, layers, tokens, folder.changed)
+        return Adapter(folder.name, layers, tokens, folder.changed, head)
 
 
 def lora_scale(config: dict[str, Any]) -> float:
@@ -123,13 +123,24 @@ class _Reader:
     def __init__(self, base: Weights, tensors: Mapping[str, Tensor], scale: float) -> None:
         self._base, self._tensors, self._scale = base, tensors, scale
         self._layouts = layouts(base.architecture)
-        self._unread = set(tensors)
+        # peft copies the model's own output matrix, which LoRA does not train, into the file.
+        self._unread = {name for name in tensors if not name.endswith(".base_layer.weight")}
 
     def layer(self, index: int) -> dict[ProductName, LowRank]:
         """Return the additions to the products of a layer."""
         stem = f"{_STEM}{self._base.architecture.names.layers}{index}."
         additions = {name: self._product(stem, layout) for name, layout in self._layouts.items()}
         return {name: addition for name, addition in additions.items() if addition is not None}
+
+    def head(self) -> LowRank | None:
+        """Return the addition to the output matrix, None if the adapter does not change it."""
+        architecture = self._base.architecture
+        shape = architecture.vocab_size, architecture.width
+        pair = self._pair(f"{_STEM}{architecture.names.head}", shape)
+        if pair is None:
+            return None
+        down, up = pair
+        return LowRank(self._placed(down), self._placed(up.float() * self._scale))
 
     def _product(self, stem: str, layout: ProductLayout) -> LowRank | None:
         """Return the addition to one product, whose matrices may each have their own.

@@ -12,12 +12,13 @@ from huggingface_hub import scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 from safetensors import SafetensorError, safe_open
 
-from engine.architecture import Architecture, read_architecture, require_architecture
+from engine.architecture import Architecture
 from engine.errors import ModelNotFoundError, StarcoderError
 from engine.loading.gguf_file import GgufFile, gguf_in, is_model_name
 from engine.loading.local_stores import stored_models
 from engine.loading.model_size import HEADROOM, USUAL_WINDOW, cache_bytes
 from engine.machine import Memory, format_bytes
+from engine.model_config import read_architecture, require_architecture
 from engine.settings import DEMO_MODEL
 
 EMBEDDED_DIR = Path(__file__).parents[1] / "embedded"

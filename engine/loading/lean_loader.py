@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from engine.architecture import Architecture, read_architecture
+from engine.architecture import Architecture
 from engine.errors import UnsupportedModelError
 from engine.kv_cache.arena import Arena, largest_arena
 from engine.kv_cache.cache import CacheShape
@@ -20,6 +20,7 @@ from engine.loading.safetensors_reader import SafetensorsFiles
 from engine.loading.source import LoadedNetwork, ModelSource, cannot_load, too_large
 from engine.loading.weight_reader import TensorFiles, WeightsTarget, read_weights
 from engine.machine import is_out_of_memory
+from engine.model_config import read_architecture
 from engine.network.backend import Backend
 from engine.network.lean_forward import LeanForward
 

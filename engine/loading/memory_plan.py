@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.architecture import Architecture, Config
+from engine.architecture import Architecture
 from engine.errors import ConfigurationError, OutOfMemoryError
 from engine.loading.model_size import USUAL_WINDOW, bytes_for_steps, bytes_needed
 from engine.machine import format_bytes, free_memory
+from engine.model_config import Config
 from engine.network.quantised import Bits
 from engine.settings import EngineSettings
 

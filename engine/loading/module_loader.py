@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
-from engine.architecture import read_architecture
 from engine.errors import ConfigurationError
 from engine.kv_cache.cache import CacheShape
 from engine.loading.memory_plan import (
@@ -20,10 +19,11 @@ from engine.loading.memory_plan import (
 )
 from engine.loading.reserve import reserved_sizes
 from engine.loading.source import LoadedNetwork, ModelSource, cannot_load, too_large
+from engine.model_config import read_architecture
 from engine.network.backend import Backend
+from engine.network.build_weights import build_weights
 from engine.network.forward import Forward
 from engine.network.lean_forward import LeanForward
-from engine.network.weights import build_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from engine.architecture import require_architecture
 from engine.errors import OutOfMemoryError
 from engine.loading.locate import locate, read_config
 from engine.loading.memory_plan import MemoryPlan, sizes_needed
 from engine.machine import free_memory
+from engine.model_config import require_architecture
 from engine.settings import EngineSettings
 
 log = logging.getLogger(__name__)

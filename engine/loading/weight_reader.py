@@ -16,8 +16,9 @@ from torch import Tensor
 
 from engine.architecture import Architecture
 from engine.network.backend import Backend
+from engine.network.build_weights import build_weights
 from engine.network.quantised import Bits, Quantised
-from engine.network.weights import Dense, Table, Weights, build_weights
+from engine.network.weights import Dense, Table, Weights
 
 
 class TensorFiles(Protocol):

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from engine.architecture import read_architecture
 from engine.kernels.native import Native
 from engine.kv_cache.arena import Arena
+from engine.model_config import read_architecture
 from engine.network.attention import CausalMasks, attend, split_heads
 from engine.network.backend import MIN_PREFILL_ROWS, Backend
 from engine.network.batch import DECODE_ROWS, BatchEntry
@@ -165,11 +165,11 @@ class LeanForward:
         rows = self.weights.last_norm(selected[0] if len(selected) == 1 else torch.cat(selected))
         logits = torch.split(self.weights.logits(rows), sizes)
         scale = self.weights.architecture.logit_scale
+        parts = zip(spans, torch.split(rows, sizes), logits, strict=True)
         return [
-            span_logits
-            if span.added_tokens is None
-            else span.added_tokens.score(last, span_logits, scale)
-            for span, last, span_logits in zip(spans, torch.split(rows, sizes), logits, strict=True)
+            span_logits if adapter is None else adapter.score(last, span_logits, scale)
+            for span, last, span_logits in parts
+            for adapter in (span.entry.adapter,)
         ]
 
 

@@ -76,6 +76,18 @@ class Adapter:
     """Tokens that the adapter adds, or None."""
     changed: float
     """Modification time of the weights file when it was read, in seconds since 1970."""
+    head: LowRank | None = None
+    """The addition to the output matrix, or None."""
+
+    def score(self, hidden: Tensor, logits: Tensor, scale: float) -> Tensor:
+        """Return `logits` (n, vocab) of the base model with the adapter's additions.
+
+        `hidden` (n, width) are the rows that the output matrix gets, `scale` is the model's factor
+        of all logits.
+        """
+        if self.head is not None:
+            logits = logits + self.head(hidden).float() * scale
+        return logits if self.tokens is None else self.tokens.score(hidden, logits, scale)
 
     @property
     def owner(self) -> CacheOwner:

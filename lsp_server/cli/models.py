@@ -15,6 +15,7 @@ from lsp_server.cli import common
 
 if TYPE_CHECKING:
     from engine.loading.catalog import Checkpoint, Eligibility, Selection, Unusable
+    from engine.machine import Memory
 
 Folder = Annotated[
     Path | None,
@@ -40,7 +41,7 @@ def models(folder: Folder = None, chat_model: common.ChatModel = None) -> None:
     with common.plain_errors():
         listed = find_models() if folder is None else list(models_in(folder.expanduser()))
     selection = select_checkpoint(usable(listed), memory)
-    _print_table(console, listed, selection)
+    _print_table(console, listed, selection, memory)
     gpus = ", ".join(format_bytes(free) for free in memory.gpus) or "none"
     console.print(f"Free memory: {format_bytes(memory.cpu)} on the CPU; GPUs: {gpus}.")
     if chat_model is not None:
@@ -51,14 +52,15 @@ def models(folder: Folder = None, chat_model: common.ChatModel = None) -> None:
 
 
 def _print_table(
-    console: Console, listed: Sequence[Checkpoint | Unusable], selection: Selection | None
+    console: Console,
+    listed: Sequence[Checkpoint | Unusable],
+    selection: Selection | None,
+    memory: Memory,
 ) -> None:
     from engine.loading.catalog import Unusable, check_eligibility, usable
-    from engine.machine import free_memory
 
     columns = ("model", "parameters", "on disk", "context", "auto?")
     table = common.make_table("Models on this machine", *columns, fold=True)
-    memory = free_memory()
     for checkpoint in usable(listed):
         is_chosen = selection is not None and checkpoint is selection.checkpoint
         table.add_row(*_row(check_eligibility(checkpoint, memory), is_chosen=is_chosen))

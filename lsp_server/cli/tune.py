@@ -165,8 +165,8 @@ def remove(name: Annotated[str, typer.Argument(help="Name of the adapter.")]) ->
 
 def _check_memory(name: str, base: Path, options: TuneOptions) -> None:
     """Raise OutOfMemoryError if training needs more memory than is free; loads nothing."""
-    from engine.architecture import require_architecture
     from engine.machine import format_bytes, free_memory
+    from engine.model_config import require_architecture
     from training.tune_options import estimate_memory_bytes
 
     try:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from engine.architecture import require_architecture
 from engine.errors import ModelNotFoundError
 from engine.loading.catalog import (
     Checkpoint,
@@ -17,6 +16,7 @@ from engine.loading.catalog import (
     select_checkpoint,
 )
 from engine.machine import Memory
+from engine.model_config import require_architecture
 from tests.architecture_checkpoints import CONFIGS, WINDOW, make_architecture
 from tests.checkpoint_maker import edit_json, make_checkpoint
 

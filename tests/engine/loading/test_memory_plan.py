@@ -8,28 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from engine.architecture import require_architecture
 from engine.errors import ConfigurationError, OutOfMemoryError
 from engine.loading import lean_loader, memory_plan
 from engine.loading.load import load
 from engine.loading.memory_plan import MemoryPlan, candidate_plans
 from engine.loading.model_size import bytes_for_steps, bytes_needed
 from engine.machine import Memory
+from engine.model_config import require_architecture
 from engine.network.lean_forward import LeanForward
 from engine.network.quantised import Quantised
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
-
-ONE_B_CONFIG = {
-    "model_type": "gpt_bigcode",
-    "n_embd": 2048,
-    "n_layer": 24,
-    "n_head": 16,
-    "n_positions": 8192,
-    "vocab_size": 49152,
-    "multi_query": True,
-}
-ONE_B = require_architecture(ONE_B_CONFIG)
+from tests.engine.loading.shapes import ONE_B, ONE_B_CONFIG
 
 SetFreeMemory = Callable[[int], None]
 

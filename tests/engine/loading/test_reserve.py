@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from engine.architecture import require_architecture
 from engine.errors import OutOfMemoryError
 from engine.kv_cache import pool
 from engine.kv_cache.cache import CacheShape
@@ -19,17 +18,7 @@ from engine.loading.reserve import plans_with_reserve, reserved_sizes
 from engine.machine import Memory
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import edit_json, make_checkpoint
-
-ONE_B_CONFIG = {
-    "model_type": "gpt_bigcode",
-    "n_embd": 2048,
-    "n_layer": 24,
-    "n_head": 16,
-    "n_positions": 8192,
-    "vocab_size": 49152,
-    "multi_query": True,
-}
-ONE_B = require_architecture(ONE_B_CONFIG)
+from tests.engine.loading.shapes import ONE_B, ONE_B_CONFIG
 
 
 def set_free_memory(monkeypatch: pytest.MonkeyPatch, memory: Memory) -> None:

@@ -15,13 +15,13 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from benchmarks.stepped_scheduler import SteppedScheduler, finish_preparing, ids_of, new_cache
 from engine.api import GenerationRequest
-from engine.architecture import read_architecture, require_architecture
 from engine.decoding.draft_model import DraftModel
 from engine.errors import RequestError, UnsupportedModelError
 from engine.kernels.build import KernelBuild
 from engine.loading.adapter_store import install
 from engine.loading.load import Loaded, load
 from engine.loading.module_loader import forward_for_module
+from engine.model_config import read_architecture, require_architecture
 from engine.network.batch import BatchEntry
 from engine.network.lean_forward import LeanForward
 from engine.network.model import LoadedModel
@@ -181,12 +181,14 @@ TARGETS: dict[str, list[list[str]]] = {
         ["q_proj", "v_proj"],
         ["up_proj"],
         ["k_proj", "gate_proj", "down_proj"],
+        ["o_proj", "lm_head"],
     ],
-    "gpt_bigcode": [["c_attn", "c_proj", "c_fc"], ["c_attn"]],
-    "starcoder2": [["q_proj", "k_proj", "c_fc", "c_proj"]],
+    "gpt_bigcode": [["c_attn", "c_proj", "c_fc"], ["c_attn"], ["lm_head"]],
+    "starcoder2": [["q_proj", "k_proj", "c_fc", "c_proj", "lm_head"]],
 }
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_adapters_of_any_matrix_have_the_output_of_peft(
     example: Example, dtype: Dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -324,7 +326,7 @@ def test_mistral_has_a_window_unless_its_config_says_otherwise() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"target_modules": ["q_proj", "lm_head"]}, "changes .*lm_head"),
+        ({"target_modules": ["q_proj", "embed_tokens"]}, "changes .*embed_tokens"),
         ({"target_modules": ["q_proj"], "trainable_token_indices": [3, 4]}, "not tied"),
     ],
 )

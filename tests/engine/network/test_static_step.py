@@ -19,10 +19,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from benchmarks.stepped_scheduler import finish_preparing, new_cache
-from engine.architecture import require_architecture
 from engine.kv_cache.cache import KVCache
 from engine.loading.load import load
 from engine.loading.model_size import GPU_LIBRARIES, bytes_for_steps
+from engine.model_config import require_architecture
 from engine.network.batch import DECODE_ROWS, BatchEntry, Bucket
 from engine.network.lean_forward import LeanForward
 from engine.network.model import LoadedModel

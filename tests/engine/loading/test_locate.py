@@ -7,7 +7,13 @@ import pytest
 
 from engine.errors import ConfigurationError, ModelNotFoundError, UnsupportedModelError
 from engine.loading.adapter_store import fingerprint
-from engine.loading.locate import locate, locate_trainable, read_chat_template, read_config
+from engine.loading.locate import (
+    locate,
+    locate_trainable,
+    may_arrive,
+    read_chat_template,
+    read_config,
+)
 from engine.loading.model_tokenizer import read_tokenizer
 from engine.settings import EngineSettings
 from tests.engine.loading.gguf_maker import make_model, write_gguf, write_starcoder_tokenizer
@@ -100,3 +106,10 @@ def test_a_gguf_file_cannot_be_trained(gguf_file: Path, tiny_checkpoint: Path) -
         locate_trainable(EngineSettings(model=str(gguf_file)), lambda *_: None)
     name, path = locate_trainable(EngineSettings(model=str(tiny_checkpoint)), lambda *_: None)
     assert (name, path) == (str(tiny_checkpoint), tiny_checkpoint)
+
+
+def test_only_a_hub_id_may_be_downloaded(tmp_path: Path) -> None:
+    assert may_arrive(EngineSettings(model="org/model"))
+    assert not may_arrive(EngineSettings(model="org/model", offline=True))
+    for name in ("auto", "demo", "ollama:model", str(tmp_path), "./model", "~/model", "m.gguf"):
+        assert not may_arrive(EngineSettings(model=name)), name

@@ -1,8 +1,7 @@
 // Exact dot products of bytes: weights of sixteen rows with the activations of one row.
 //
 // A vector of weights contains four bytes of each row, stored with an offset: 8-bit weights are 0 to
-// 255, 4-bit weights 0 to 15. The four activations are -127 to 127. To subtract the effect of OFFSET,
-// the caller passes the sum of the activations.
+// 255, 4-bit weights 0 to 15. The four activations are -127 to 127.
 #pragma once
 
 #include "lanes.h"
@@ -48,8 +47,8 @@ struct Sums8 {
 #endif
   Ints sums;
 
-  // `sum` is the sum of all activations.
-  INLINED void start(int32_t sum) { sums = broadcast_int(-OFFSET * sum); }
+  // `first` is the sum of all activations times -OFFSET.
+  INLINED void start(int32_t first) { sums = broadcast_int(first); }
 
   // `x` contains four activations.
   INLINED void add(const Ints &w, int32_t x) {
@@ -68,17 +67,16 @@ struct Sums8 {
     });
   }
 
-  INLINED Ints total(int32_t) const { return sums; }
+  INLINED Ints total() const { return sums; }
 };
 
 // The same for 4-bit weights, over at most 32 columns.
 struct Sums4 {
-  static constexpr int OFFSET = 8;
   Ints sums;
 
-#if PART_BYTES == 32 && defined(NO_BYTE_DOT)  // sums of eight pairs of 15 * 127 fit 16 bits
   INLINED void start(int32_t) { sums = Ints{}; }
 
+#if PART_BYTES == 32 && defined(NO_BYTE_DOT)  // sums of eight pairs of 15 * 127 fit 16 bits
   INLINED void add(const Ints &w, int32_t x) {
     sums = by_parts<IntPart>([&](size_t p) {
       const __m256i pairs = byte_pairs((__m256i)w.part[p], _mm256_set1_epi32(x));
@@ -86,17 +84,14 @@ struct Sums4 {
     });
   }
 
-  INLINED Ints total(int32_t sum) const {
-    return by_parts<IntPart>([&](size_t p) { return short_pairs((__m256i)sums.part[p]); }) -
-           OFFSET * sum;
+  INLINED Ints total() const {
+    return by_parts<IntPart>([&](size_t p) { return short_pairs((__m256i)sums.part[p]); });
   }
 #else
-  INLINED void start(int32_t sum) { sums = broadcast_int(-OFFSET * sum); }
-
   INLINED void add(const Ints &w, int32_t x) {
     sums = by_parts<IntPart>([&](size_t p) { return dot_bytes(sums.part[p], w.part[p], x); });
   }
 
-  INLINED Ints total(int32_t) const { return sums; }
+  INLINED Ints total() const { return sums; }
 #endif
 };

@@ -68,19 +68,16 @@ static void normalize(const float *x, const Norm &norm, int width, float epsilon
 }
 
 static Rows allocate_rows(int count, int columns) {
-  Rows rows{};
-  rows.count = count, rows.columns = columns;
+  Rows rows(count, columns);
   rows.values = workspace.allocate<float>((size_t)count * columns);
   rows.bf16 = workspace.allocate<Bf16>((size_t)count * columns);
-  rows.bytes = workspace.allocate<int8_t>((size_t)count * rows.stride());
-  rows.scales = workspace.allocate<float>((size_t)count * rows.groups());
-  rows.sums = workspace.allocate<int32_t>((size_t)count * rows.groups());
-  rows.partial = workspace.allocate<int32_t>((size_t)count * rows.stride() / INT4_GROUP);
+  rows.words = workspace.allocate<int32_t>((size_t)rows.padded_count() * rows.stride() / 4);
+  rows.groups = workspace.allocate<QuantisedGroup>((size_t)rows.padded_count() * rows.num_groups());
   return rows;
 }
 
-static size_t rows_bytes(size_t count, size_t columns) {
-  return count * padded(columns, ACTIVATION_GROUP) * 8 + 6 * 64;
+static size_t rows_bytes(int count, int columns) {
+  return (size_t)Rows(count, columns).padded_count() * padded(columns, ACTIVATION_GROUP) * 8 + 6 * 64;
 }
 
 // The data that the threads of one step share. All threads must call each method.
@@ -90,7 +87,7 @@ struct Step {
   float *hidden;
   Team team;
   Attention attention;
-  Rows normed{}, mixed{}, inner{};
+  Rows normed{0, 0}, mixed{0, 0}, inner{0, 0};
   float *projected = nullptr;  // queries and keys before their norms, if a model has such norms
 
   Floats position_embedding(size_t index) const {
@@ -160,7 +157,7 @@ struct Step {
     });
     if (num_normed) place_normed_heads<C>(layer, index);
     attention.run<C>(team, index, layer.window, mixed.values);
-    const int groups = mixed.groups();
+    const int groups = mixed.num_groups();
     team.for_each(mixed.count * groups, [&](int i) {
       const int row = i / groups, from = i % groups * ACTIVATION_GROUP;
       attention.finish(row, from, std::min(from + ACTIVATION_GROUP, mixed.columns), mixed.values);
@@ -212,7 +209,7 @@ struct Step {
     multiply(layer.attention_out, mixed, team, add);
     norm_rows(layer.norm_2, layer.mlp_in);
     activations(layer);
-    const int groups = inner.groups();
+    const int groups = inner.num_groups();
     if (layer.mlp_out.is_quantised())
       team.for_each(inner.count * groups, [&](int i) { inner.quantise(i / groups, i % groups); });
     multiply(layer.mlp_out, inner, team, add);

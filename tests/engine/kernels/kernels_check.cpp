@@ -54,10 +54,14 @@ struct Weights {
       matrix.weight = kind == FLOAT ? (void *)floats.data() : (void *)bf16.data();
       return;
     }
-    const int bits = kind == INT8 ? 8 : 4, scales = kind == INT8 ? all_rows : all_rows * all_columns / INT4_GROUP;
+    const int bits = kind == INT8 ? 8 : 4;
+    const int scales = kind == INT8 ? all_rows : 2 * all_rows * all_columns / INT4_GROUP;
     for (int i = 0; i < all_rows * all_columns * bits / 8; i++)  // every third is an extreme
       numbers.push_back(between(0, 2) ? between(0, 255) : 255 * between(0, 1));
-    for (int i = 0; i < scales; i++) floats.push_back(real(to_bf16(size * between(1, 9) / 1000)));
+    for (int i = 0; i < scales; i++) {  // in 4 bits scales and minima alternate
+      const int number = kind == INT4 && i % 2 ? between(-100, 20) : between(1, 9);
+      floats.push_back(real(to_bf16(size * number / 1000)));
+    }
     for (float x : floats) bf16.push_back(to_bf16(x));
     matrix.weight = numbers.data();
     matrix.scale = kind == INT8 ? (void *)floats.data() : (void *)bf16.data();

@@ -20,7 +20,7 @@ MAX_PROMPT_TOKENS = 700
 """Maximum tokens of a measured prompt: as long as a typical piece in training."""
 
 _MAX_PIECES = 200
-"""Maximum pieces of held-out text that the loss is measured on."""
+"""Maximum pieces of held-out text that the loss is measured on, and at most one for each line."""
 _CHARACTERS_PER_TOKEN = 3.2
 """Size of the largest piece, by the length of a training sequence."""
 
@@ -80,7 +80,7 @@ class HeldOutTest:
         rng.shuffle(pieces)
         device = next(model.parameters()).device
         nats, num_tokens = 0.0, 0
-        for piece in pieces[:_MAX_PIECES]:
+        for piece in pieces[: min(_MAX_PIECES, len(self.holes))]:
             ids, start = self.encoder.measured_text(piece)
             if len(ids) <= self.length:
                 nats += float(summed_nats(model, torch.tensor([ids], device=device), start))

@@ -44,6 +44,12 @@ Rate = Annotated[
 Rows = Annotated[
     int, typer.Option(min=1, help="Sequences of 1,024 tokens per step; fewer need less memory.")
 ]
+Lines = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Held-out lines to measure with; fewer take less time and are less accurate."
+    ),
+]
 Full = Annotated[
     Path | None,
     typer.Option(
@@ -64,6 +70,7 @@ def code(
     rank: Rank = 16,
     learning_rate: Rate = None,
     rows_per_step: Rows = 8,
+    lines: Lines = 300,
     full: Full = None,
     keep_anyway: Annotated[
         bool, typer.Option("--keep-anyway", help="Serve the adapter even if it did not help.")
@@ -71,8 +78,9 @@ def code(
 ) -> None:
     """Train an adapter on a repository, and measure on held-out files whether it helped.
 
-    An adapter that helped is served under its name immediately. To use it, set `starcoder.adapter`
-    to the name in your editor.
+    The model may be of any architecture that starcoder-lsp computes itself, with safetensors
+    weights; docs/tune.md lists them. An adapter that helped is served under its name immediately.
+    To use it, set `starcoder.adapter` to the name in your editor.
     """
     with common.plain_errors():
         common.require_training_packages()
@@ -84,6 +92,7 @@ def code(
             learning_rate=learning_rate,
             rows_per_step=rows_per_step,
             full=full is not None,
+            lines=lines,
         )
         name = check_name(name or path.resolve().name)
         settings = EngineSettings(model=model, offline=offline)

@@ -45,8 +45,9 @@ def chat(
 ) -> None:
     """Train the model on dialogues; after an interruption, run it again to continue.
 
-    An adapter that lowers the perplexity of held-out dialogues is served under its name
-    immediately. To use it, set `starcoder.chatAdapter` to the name.
+    The dialogues are written in the model's own chat template, or in ChatML. An adapter that lowers
+    the perplexity of held-out dialogues is served under its name immediately. To use it, set
+    `starcoder.chatAdapter` to the name.
     """
     with common.plain_errors():
         common.require_training_packages()

@@ -19,6 +19,7 @@ from fim.training.options import TuneOptions, estimate_memory_bytes, learning_ra
 from fim.training.tune import tune
 from lsp_server.cli.app import app
 from tests.architecture_checkpoints import CONFIGS, make_architecture
+from tests.checkpoint_maker import edit_json
 from tests.fim.training.repositories import make_repository, source
 from training.base_model import load_base_model
 from training.collect import CorpusDocument
@@ -175,16 +176,22 @@ def test_the_command_does_not_serve_an_adapter_without_improvement(
 
 
 def test_bad_input_gives_a_clear_message(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    other = make_architecture(tmp_path / "other", "llama")
+    edit_json(other / "config.json", model_type="gpt2")
+    gguf = tmp_path / "model.gguf"
+    gguf.write_bytes(b"GGUF")
     cases: tuple[tuple[tuple[Path, Path, *tuple[str, ...]], str], ...] = (
         ((tmp_path / "none", tiny_checkpoint), "not a folder"),
         ((tmp_path, tiny_checkpoint, "--name", "../up"), "cannot name"),
         ((tmp_path, tmp_path / "nothing"), "no directory"),
+        ((tmp_path, other), "architecture gpt2"),
+        ((tmp_path, gguf), "original model"),
         ((tmp_path, tiny_checkpoint, "--rows-per-step", "100000000"), "is free"),
     )
     for arguments, words in cases:
         result = tune_code(*arguments)
         assert result.exit_code == 1, result.output
-        assert words in result.output
+        assert words in " ".join(result.output.split())
 
 
 def test_full_tuning_writes_a_checkpoint(

@@ -72,7 +72,7 @@ def tune(
     torch.manual_seed(options.seed)
     accelerator = Accelerator()
     say = say if accelerator.is_main_process else lambda _: None
-    files = _read_files(repository, options.seed)
+    files = read_files(repository, options.seed)
     holes = sample_line_holes(files.held_out, options.lines, random.Random(options.seed))
     if not holes:
         raise ValueError("The held-out files have no lines of code to measure with.")
@@ -104,8 +104,11 @@ def tune(
     )
 
 
-def _read_files(repository: Path, seed: int) -> RepositorySplit:
-    """Return the files of a repository, with the line endings that models expect."""
+def read_files(repository: Path, seed: int) -> RepositorySplit:
+    """Return the files of a repository, with the line endings that models expect.
+
+    Raises ValueError if it is no folder or too small.
+    """
     documents = read_repository(repository)
     return split_repository(
         [replace(document, text=unix_lines(document.text)) for document in documents], seed

@@ -11,7 +11,7 @@ from chat.asker import Asker, ChatSettings
 from chat.training.config import TuneChatConfig, read_config
 from chat.training.data import DialogueSplit, read_dialogues, split_dialogues
 from chat.training.train import ChatReport, tune_chat
-from chat.training.tuned_model import SAMPLE_QUESTION
+from chat.training.tuned_model import SAMPLE_QUESTION, add_embeddings
 from engine.api import Message
 from engine.errors import ConfigurationError
 from engine.loading.adapter_store import WEIGHTS_FILE, AdapterNote, fingerprint, install
@@ -20,6 +20,7 @@ from engine.local import LocalEngine
 from engine.settings import EngineSettings
 from tests.architecture_checkpoints import make_architecture
 from tests.llama_checkpoint import make_llama_checkpoint
+from training.base_model import load_base_model
 
 QWEN_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
@@ -121,6 +122,21 @@ def test_an_adapter_that_cannot_add_tokens_is_refused(tmp_path: Path) -> None:
     base = make_architecture(tmp_path / "base", "llama")
     with pytest.raises(ConfigurationError, match=r"no chat template, .* not tied.*full"):
         tuned(base, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral/tied"])
+def test_added_tokens_start_as_the_mean_of_all_others(name: str, tmp_path: Path) -> None:
+    model = load_base_model(make_base(name, tmp_path / "base"))
+    matrices = model.get_input_embeddings, model.get_output_embeddings
+    means = [matrix().weight.detach().mean(0) for matrix in matrices]
+    size = model.config.vocab_size
+    add_embeddings(model, (5, size, size + 1))
+    for matrix, mean in zip(matrices, means, strict=True):
+        rows = matrix().weight.detach()
+        assert len(rows) == size + 2
+        for id_ in (5, size, size + 1):
+            assert rows[id_].allclose(mean, atol=1e-6)
+        assert not rows[6].allclose(mean, atol=1e-2)
 
 
 async def test_all_weights_of_a_model_with_untied_embeddings(tmp_path: Path) -> None:

@@ -68,6 +68,14 @@ def test_pickled_weights_are_refused_and_never_opened(llama: Path, tmp_path: Pat
     assert not mark.exists()
 
 
+def test_harmless_pickled_weights_are_refused_too(llama: Path) -> None:
+    torch.save(load_base_model(llama).state_dict(), llama / "pytorch_model.bin")
+    for file in llama.glob("*.safetensors*"):
+        file.unlink()
+    with pytest.raises(ValueError, match="cannot be tuned"):
+        load_base_model(llama)
+
+
 def with_code(folder: Path, mark: Path, **config: object) -> Path:
     """Add code to a checkpoint that creates `mark` when it is imported."""
     (folder / "modeling_own.py").write_text(

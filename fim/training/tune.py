@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,7 +20,6 @@ from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from engine.loading.trainable import TrainableModel
-from fim.prompt.window import unix_lines
 from fim.training.examples import ExampleEncoder
 from fim.training.loop import add_adapter, train
 from fim.training.measure import HeldOutTest, Measurement
@@ -28,7 +27,7 @@ from fim.training.options import TuneOptions, sequence_length
 from fim.training.rows import make_rows
 from training.base_model import load_base_model
 from training.holes import baseline_match_rate, sample_line_holes
-from training.repository import RepositorySplit, read_repository, split_repository
+from training.repository import read_repository, split_repository
 
 _MIN_STEPS, _MAX_STEPS = 40, 1000
 _COPIED_FILES = ("tokenizer*", "special_tokens_map.json", "chat_template.jinja")
@@ -72,7 +71,7 @@ def tune(
     torch.manual_seed(options.seed)
     accelerator = Accelerator()
     say = say if accelerator.is_main_process else lambda _: None
-    files = read_files(repository, options.seed)
+    files = split_repository(read_repository(repository), options.seed)
     holes = sample_line_holes(files.held_out, options.lines, random.Random(options.seed))
     if not holes:
         raise ValueError("The held-out files have no lines of code to measure with.")
@@ -101,17 +100,6 @@ def tune(
         held_out_files=len(files.held_out),
         lines=len(holes),
         steps=steps,
-    )
-
-
-def read_files(repository: Path, seed: int) -> RepositorySplit:
-    """Return the files of a repository, with the line endings that models expect.
-
-    Raises ValueError if it is no folder or too small.
-    """
-    documents = read_repository(repository)
-    return split_repository(
-        [replace(document, text=unix_lines(document.text)) for document in documents], seed
     )
 
 

@@ -16,7 +16,7 @@ from engine.model_config import require_architecture
 from fim.training.loop import add_adapter
 from fim.training.measure import Measurement
 from fim.training.options import TuneOptions, estimate_memory_bytes, learning_rate
-from fim.training.tune import read_files, tune
+from fim.training.tune import tune
 from lsp_server.cli.app import app
 from tests.architecture_checkpoints import CONFIGS, make_architecture
 from tests.checkpoint_maker import edit_json
@@ -45,8 +45,7 @@ def test_files_that_git_ignores_are_not_read(repository: Path) -> None:
 
 def test_line_endings_are_those_of_completion(repository: Path) -> None:
     (repository / "windows.py").write_bytes(b"x = 1\r\ny = 2\r\n")
-    files = read_files(repository, 0)
-    texts = [document.text for document in (*files.training, *files.held_out)]
+    texts = [document.text for document in read_repository(repository)]
     assert "x = 1\ny = 2\n" in texts
     assert not any("\r" in text for text in texts)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from chat.pieces import Piece, encode
 from chat.rendering import FormatName, choose_format, render
-from chat.repetition import end_before_loop
+from chat.repetition import LoopDetector, without_loop
 from chat.window import fit_messages
 from engine.api import (
     Chunk,
@@ -127,7 +127,12 @@ class Asker:
         return len(await asyncio.to_thread(tokenizer.encode, text))
 
     async def stream(self, chat: PreparedChat) -> AsyncGenerator[Chunk, None]:
-        """Yield the answer in chunks, without the white space that the format puts before it."""
+        """Yield the answer in chunks, without the white space that the format puts before it.
+
+        If the model repeats itself again and again (`chat.repetition`), the request is cancelled
+        and the answer ends with the finish reason STOP, usually without `usage`. What was yielded
+        until then stays part of the answer.
+        """
         request = GenerationRequest(
             prompt=chat.rendered.ids,
             max_new_tokens=chat.max_new_tokens,
@@ -137,11 +142,15 @@ class Asker:
             priority=Priority.CHAT,
             adapter=self._settings.adapter,
         )
-        has_text = chat.continues_answer
+        has_text, offset, detector = chat.continues_answer, 0, LoopDetector()
         async with aclosing(self._engine.stream(request)) as chunks:
             async for chunk in chunks:
                 text = chunk.text if has_text else chunk.text.lstrip()
                 has_text = has_text or bool(text)
+                if (loop := detector.feed(text)) is not None:
+                    yield replace(chunk, text=text[: loop.end - offset], finish=FinishReason.STOP)
+                    return
+                offset += len(text)
                 yield replace(chunk, text=text)
 
     async def ask(
@@ -159,16 +168,14 @@ class Asker:
         return await self._finish(chat)
 
     async def _finish(self, chat: PreparedChat) -> FinishedAnswer:
-        """Collect an answer. It is stopped early if the model repeats itself."""
+        """Collect an answer. If the model repeats itself, the repeats are left out."""
         text, is_complete = "", False
         async with aclosing(self.stream(chat)) as chunks:
             async for chunk in chunks:
                 text += chunk.text
                 self._on_partial(chunk.text, False)
                 is_complete = chunk.finish is FinishReason.STOP
-                if "\n" in chunk.text and (end := end_before_loop(text)) is not None:
-                    return FinishedAnswer(text[:end], is_complete=True)
-        return FinishedAnswer(text, is_complete)
+        return FinishedAnswer(without_loop(text), is_complete)
 
     async def needs_commit_format(self) -> bool:
         """Whether the model has StarCoder's commit tokens but was not trained on dialogues."""

@@ -31,7 +31,7 @@ class StoredAnswer:
 
     turn: Turn
     usage: Usage | None
-    """None if the answer was stopped or failed."""
+    """None if the answer was stopped or failed, or if the model repeated itself."""
     num_left_out: int
     """Number of turns that were left out because they did not fit the model's window."""
 

@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from tqdm.auto import tqdm
 
 from engine.errors import ModelAccessError, ModelError, ModelNotFoundError
@@ -45,6 +46,15 @@ def fetch(
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
         raise _explain(error, repo, revision) from error
+
+
+def may_download(repo: str, offline: bool) -> bool:
+    """Return whether `fetch` tries to download a model that is not on this machine."""
+    try:
+        validate_repo_id(repo)
+    except HFValidationError:
+        return False
+    return not (offline or constants.HF_HUB_OFFLINE)
 
 
 def _find_in_cache(repo: str, revision: str | None) -> Path | None:

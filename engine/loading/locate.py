@@ -16,7 +16,7 @@ from engine.loading.catalog import (
     usable,
 )
 from engine.loading.gguf_file import GgufFile, gguf_in
-from engine.loading.hub import fetch
+from engine.loading.hub import fetch, may_download
 from engine.loading.local_stores import STORES, stored_model
 from engine.machine import free_memory
 from engine.settings import AUTO_MODEL, DEMO_MODEL, EngineSettings
@@ -53,12 +53,28 @@ def locate(settings: EngineSettings, progress: Progress) -> tuple[str, Path]:
         return settings.model, gguf_in(path.resolve()) or path.resolve()
     if path.is_file():
         return settings.model, path.resolve()
-    if path.is_absolute() or settings.model.startswith((".", "~")) or path.suffix == ".gguf":
+    if _is_path(settings.model):
         raise ModelNotFoundError(
             f"There is no directory and no file {settings.model}. Set the setting "
             "`starcoder.model` to the path of a model."
         )
     return settings.model, fetch(settings.model, settings.revision, settings.offline, progress)
+
+
+def may_arrive(settings: EngineSettings) -> bool:
+    """Return whether `locate` tries to download the model, because it is not on this machine.
+
+    Only a hub id can be downloaded. Nobody knows whether the hub has the model and gives access.
+    """
+    model = settings.model
+    is_local = model in (DEMO_MODEL, AUTO_MODEL) or _is_path(model) or Path(model).exists()
+    return not is_local and may_download(model, settings.offline)
+
+
+def _is_path(model: str) -> bool:
+    """Return whether a setting can only be the path of a directory or file, not a hub id."""
+    path = Path(model)
+    return path.is_absolute() or model.startswith((".", "~")) or path.suffix == ".gguf"
 
 
 def _stored(setting: str) -> Path:

@@ -9,7 +9,14 @@ import torch
 
 from engine.architecture import Architecture
 from engine.errors import ConfigurationError, OutOfMemoryError
-from engine.loading.model_size import USUAL_WINDOW, bytes_for_steps, bytes_needed
+from engine.loading.model_size import (
+    BYTES_PER_WEIGHT,
+    GPU_LIBRARIES,
+    NAME_MARGIN,
+    USUAL_WINDOW,
+    bytes_for_steps,
+    bytes_needed,
+)
 from engine.machine import format_bytes, free_memory
 from engine.model_config import Config
 from engine.network.quantised import Bits
@@ -84,6 +91,16 @@ def sizes_needed(
     window = min(window_of(settings, architecture.positions), USUAL_WINDOW)
     names = _names(settings, config, device, base)
     return [_needed(architecture, name, window, device) for name in names]
+
+
+def estimated_sizes(settings: EngineSettings, parameters: int, device: str) -> list[int]:
+    """Return the same for a model of which only the number of parameters is known, roughly."""
+    base = compute_dtype(settings, device, parameters)
+    libraries = GPU_LIBRARIES if device == "cuda" else 0
+    return [
+        int(NAME_MARGIN * parameters * BYTES_PER_WEIGHT[name]) + libraries
+        for name in _names(settings, {}, device, base)
+    ]
 
 
 def _names(settings: EngineSettings, config: Config, device: str, base: torch.dtype) -> list[str]:

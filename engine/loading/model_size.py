@@ -53,6 +53,13 @@ def _value_bytes(dtype: str) -> int:
     return 4 if dtype == "float32" else 2
 
 
+NAME_MARGIN = 1.3
+"""Factor on the size of the weights of a model of which only the name is known.
+
+It is for the KV cache of a usual window, a prefill chunk, and parameters that the name rounds off.
+`tests/engine/loading/test_reserve.py` compares the sizes with those of known models.
+"""
+
 GPU_LIBRARIES = 900_000_000
 """Bytes for the CUDA context, code and workspaces of CUDA's libraries, and CUDA graphs.
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from engine.errors import OutOfMemoryError
-from engine.loading.locate import locate, read_config
-from engine.loading.memory_plan import MemoryPlan, sizes_needed
+from engine.errors import ModelNotFoundError, OutOfMemoryError
+from engine.loading.locate import locate, may_arrive, read_config
+from engine.loading.memory_plan import MemoryPlan, estimated_sizes, sizes_needed
+from engine.loading.name_size import parameters_in_name
 from engine.machine import free_memory
 from engine.model_config import require_architecture
 from engine.settings import EngineSettings
@@ -20,28 +21,55 @@ log = logging.getLogger(__name__)
 def reserved_sizes(settings: EngineSettings, device: str) -> list[int]:
     """Return the bytes that the model `reserve_for` may take, by number format, best format first.
 
-    The list is empty if no memory needs to stay free on `device`: there is no such model on disk,
-    or a second GPU has room for it.
+    For a model that will be downloaded, its name states the number of parameters
+    (`engine.loading.name_size`), and the sizes are estimates. The list is empty if no memory needs
+    to stay free on `device`:
+
+    - A second GPU has room for the model.
+    - The model is damaged, or not on disk and never will be: downloading is off, or its name is no
+      hub id.
+    - It is not on disk and its name states no size.
+
+    For a hub id that is misspelt, or of a gated model without access, memory stays free in vain.
     """
     if settings.reserve_for is None:
         return []
+    sizes = _sizes_of_other(settings, settings.reserve_for, device)
+    gpus = sorted(free_memory().gpus, reverse=True) if device == "cuda" else []
+    return [] if len(gpus) > 1 and sizes and sizes[0] <= gpus[1] else sizes
+
+
+def _sizes_of_other(settings: EngineSettings, model: str, device: str) -> list[int]:
     # These settings belong to the other engine's model.
     other = replace(
         settings,
-        model=settings.reserve_for,
+        model=model,
         revision=None,
         draft_model=None,
         context_window=None,
         offline=True,
     )
     try:
-        sizes = sizes_on_disk(other, device)
+        return sizes_on_disk(other, device)
+    except ModelNotFoundError:
+        return _sizes_by_name(replace(other, offline=settings.offline), device)
     except Exception as error:
         # Whatever is wrong with the other model, its engine reports it, and this one must run.
         log.info("no memory is reserved for the other model: %s", type(error).__name__)
         return []
-    gpus = sorted(free_memory().gpus, reverse=True) if device == "cuda" else []
-    return [] if len(gpus) > 1 and sizes[0] <= gpus[1] else sizes
+
+
+def _sizes_by_name(settings: EngineSettings, device: str) -> list[int]:
+    """Return the sizes of a model that is not on disk, empty if nothing is known about it."""
+    if not may_arrive(settings):
+        log.info("no memory is reserved for the other model: it is not on this machine")
+        return []
+    parameters = parameters_in_name(settings.model)
+    if parameters is None:
+        log.info("no memory is reserved for the other model: its name does not state its size")
+        return []
+    log.info("memory is reserved for the other model by its name: %.2g parameters", parameters)
+    return estimated_sizes(settings, parameters, device)
 
 
 def sizes_on_disk(settings: EngineSettings, device: str) -> list[int]:

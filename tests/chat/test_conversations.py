@@ -132,6 +132,50 @@ async def test_cancelling_the_request_stops_the_engine_and_stores_the_partial_an
     await chats.send(conversation.id, "Again", [], Asker(scripted("ok")), ignore)
 
 
+@pytest.mark.parametrize("chunk_length", [1, 7, 400])
+async def test_an_answer_that_loops_ends_and_is_stored_as_it_was_shown(
+    chats: Conversations, chunk_length: int
+) -> None:
+    conversation = await chats.create("w")
+    engine = _InChunks("\n Well:\n" + "I do not know.\n" * 500, chunk_length)
+    pieces: list[str] = []
+    answer = await chats.send(conversation.id, "Why?", [], Asker(engine), pieces.append)
+    assert "".join(pieces) == "Well:\n" + "I do not know.\n" * 16
+    assert answer.turn.state == "whole"
+    assert answer.usage is None
+    assert engine.stopped_early == 1
+    stored = (await chats.get(conversation.id)).turns[-1]
+    assert stored == answer.turn
+    assert stored.content == "".join(pieces).strip()
+    # The conversation goes on.
+    again = await chats.send(conversation.id, "Again", [], Asker(scripted("ok")), ignore)
+    assert again.turn.content == "ok"
+
+
+async def test_a_streamed_answer_with_equal_rows_is_whole(chats: Conversations) -> None:
+    conversation = await chats.create("w")
+    text = "board = [\n" + "    [0, 0, 0, 0, 0, 0, 0, 0, 0],\n" * 9 + "]\nDone."
+    answer = await chats.send(conversation.id, "Go", [], Asker(scripted(text)), ignore)
+    assert answer.turn.content == text
+    assert answer.usage is not None
+
+
+class _InChunks(ScriptedEngine):
+    """Joins the chunks of its output to larger ones."""
+
+    def __init__(self, text: str, chunk_length: int) -> None:
+        super().__init__(lambda _: text)
+        self._chunk_length = chunk_length
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+        text = ""
+        async for chunk in super().generate(request):
+            text += chunk.text
+            if len(text) >= self._chunk_length or chunk.finish is not None:
+                yield Chunk(text, finish=chunk.finish, usage=chunk.usage)
+                text = ""
+
+
 async def test_retrying_replaces_the_last_answer(chats: Conversations) -> None:
     conversation = await chats.create("w")
     await chats.send(conversation.id, "Q", [], Asker(scripted("bad")), ignore)

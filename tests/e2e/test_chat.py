@@ -126,4 +126,5 @@ async def test_a_completion_does_not_wait_for_a_chat_answer(own_engines: Path) -
         assert during is not None
         assert before is not None
         assert answer["turn"]["content"] == "".join(editor.streamed(1)).strip()
-        assert answer["usage"]["completionTokens"] > 0
+        # The demo model may repeat itself, which ends the answer too.
+        assert answer["turn"]["state"] in ("whole", "cut off")

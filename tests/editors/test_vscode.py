@@ -145,6 +145,24 @@ def test_the_menu_turns_the_workspace_off_and_on(tmp_path: Path) -> None:
         window.wait_for_ghost_text()
 
 
+def test_a_chat_model_is_chosen_and_given_up_again(tmp_path: Path) -> None:
+    with vscode(tmp_path, {"a.py": CODE}, {}, scripted("x")) as window:
+        settings = tmp_path / "data/User/settings.json"
+
+        def chat_model() -> str | None:
+            return json.loads(settings.read_text()).get("starcoder.chatModel")
+
+        open_at_end(window, "a.py")
+        wait_until_ready(window)
+        window.run("StarCoder: Menu")
+        window.choose("Choose a chat model…")
+        window.choose("HuggingFaceH4/starchat-beta")
+        window.wait_until(lambda: chat_model() == "HuggingFaceH4/starchat-beta", "it is written")
+        window.run("StarCoder: Choose a Chat Model")
+        window.choose("The model for completions")
+        window.wait_until(lambda: chat_model() is None, "the setting is removed")
+
+
 def test_a_partial_answer_is_shown_before_the_diff(tmp_path: Path) -> None:
     answer = "():\n    assert add(1, 2) == 3\n    assert add(2, 2) == 4\n"
     with vscode(tmp_path, {"shop.py": CODE}, {}, scripted(answer, 0.08)) as window:

@@ -1,6 +1,7 @@
 // Entry point of the extension. It only connects VS Code to the server, which holds all state.
 import * as vscode from "vscode";
 import { ChatView } from "./chat/view";
+import { chooseModel } from "./chooseModel";
 import { Client, workspaceSchemes } from "./client";
 import { virtualNotice } from "./documents";
 import { install } from "./install";
@@ -28,6 +29,8 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
       webviewOptions: { retainContextWhenHidden: true },
     }),
     command("menu", () => menu(client)),
+    command("chooseModel", () => chooseModel("model")),
+    command("chooseChatModel", () => chooseModel("chatModel")),
     command("restart", () => client.start()),
     command("showLog", () => client.log.show()),
     command("install", async () => {

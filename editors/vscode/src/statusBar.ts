@@ -1,6 +1,7 @@
 // The status bar item, which shows the server's last status, and its menu.
 import * as vscode from "vscode";
 import type { Client } from "./client";
+import { effectiveTarget } from "./settings";
 import { statusText } from "./statusText";
 
 /** Show the status bar item and keep it up to date. */
@@ -58,7 +59,11 @@ export async function menu(client: Client): Promise<void> {
     });
   }
   items.push(
-    { label: "$(chip) Choose a model…", act: chooseModel },
+    { label: "$(chip) Choose a model…", act: () => run("starcoder.chooseModel") },
+    {
+      label: "$(comment) Choose a chat model…",
+      act: () => run("starcoder.chooseChatModel"),
+    },
     { label: "$(comment-discussion) Open the chat", act: () => run("starcoder.chat.focus") },
     { label: "$(output) Open the log", act: async () => client.log.show() },
     { label: "$(debug-restart) Restart the server", act: () => run("starcoder.restart") },
@@ -71,14 +76,6 @@ export async function menu(client: Client): Promise<void> {
 
 const GLOBAL = vscode.ConfigurationTarget.Global;
 const WORKSPACE = vscode.ConfigurationTarget.Workspace;
-
-/** Return the scope in which a setting must be written to take effect in this workspace. */
-function effectiveTarget(
-  config: vscode.WorkspaceConfiguration,
-  name: string,
-): vscode.ConfigurationTarget {
-  return config.inspect(name)?.workspaceValue === undefined ? GLOBAL : WORKSPACE;
-}
 
 /** Remove `enabled: false` from every scope that applies to this workspace. */
 async function turnOn(config: vscode.WorkspaceConfiguration): Promise<void> {
@@ -93,26 +90,4 @@ async function turnOn(config: vscode.WorkspaceConfiguration): Promise<void> {
 
 function run(command: string, ...args: unknown[]): Thenable<unknown> {
   return vscode.commands.executeCommand(command, ...args);
-}
-
-const MODELS = [
-  { label: "auto", description: "the largest StarCoder on disk that fits this machine" },
-  { label: "demo", description: "the embedded demo model, to try StarCoder" },
-  { label: "bigcode/tiny_starcoder_py", description: "164M, Python only; fast enough on a CPU" },
-  { label: "bigcode/starcoderbase-1b", description: "gated; accept its licence on the hub first" },
-  { label: "bigcode/starcoderbase-7b", description: "gated; needs a GPU with 16 GB" },
-  { label: "bigcode/starcoder", description: "15.5B, gated; needs a GPU with 40 GB" },
-  { label: "Another…", description: "a hub id or a folder" },
-];
-
-async function chooseModel(): Promise<void> {
-  const selected = await vscode.window.showQuickPick(MODELS, { placeHolder: "Model" });
-  const name =
-    selected?.label === "Another…"
-      ? await vscode.window.showInputBox({ prompt: "Hub id or folder of a model" })
-      : selected?.label;
-  if (name !== undefined && name !== "") {
-    const config = vscode.workspace.getConfiguration("starcoder");
-    await config.update("model", name, vscode.ConfigurationTarget.Global);
-  }
 }

@@ -196,3 +196,9 @@ async def test_a_model_that_repeats_itself_is_stopped() -> None:
     proposal = await fix(target("c\n", problems=("x",)), Asker(engine))
     assert engine.stopped_early == 1
     assert proposal.edits[0].text.count("x()") == 1
+
+
+async def test_a_task_keeps_equal_lines_that_are_no_loop() -> None:
+    code = "def volume(self):\n    return 1\n" + "    x()\n" * 10
+    proposal = await fix(target("c\n", problems=("x",)), Asker(ScriptedEngine(lambda _: code)))
+    assert proposal.edits[0].text.count("x()") == 10

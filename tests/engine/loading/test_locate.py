@@ -7,7 +7,12 @@ import pytest
 
 from engine.errors import ConfigurationError, ModelNotFoundError, UnsupportedModelError
 from engine.loading.adapter_store import fingerprint
-from engine.loading.locate import locate, read_chat_template, read_config
+from engine.loading.locate import (
+    locate,
+    may_arrive,
+    read_chat_template,
+    read_config,
+)
 from engine.loading.model_tokenizer import read_tokenizer
 from engine.loading.trainable import locate_trainable
 from engine.settings import EngineSettings
@@ -99,3 +104,10 @@ def test_the_fingerprint_depends_on_the_weights(gguf_file: Path, tmp_path: Path)
 def test_a_gguf_file_cannot_be_trained(gguf_file: Path) -> None:
     with pytest.raises(ConfigurationError, match="original model"):
         locate_trainable(EngineSettings(model=str(gguf_file)), lambda *_: None)
+
+
+def test_only_a_hub_id_may_be_downloaded(tmp_path: Path) -> None:
+    assert may_arrive(EngineSettings(model="org/model"))
+    assert not may_arrive(EngineSettings(model="org/model", offline=True))
+    for name in ("auto", "demo", "ollama:model", str(tmp_path), "./model", "~/model", "m.gguf"):
+        assert not may_arrive(EngineSettings(model=name)), name

@@ -1,10 +1,12 @@
 """An engine leaves memory free for the model that another engine will load."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from engine.errors import OutOfMemoryError
 from engine.kv_cache import pool
@@ -16,9 +18,10 @@ from engine.loading.memory_plan import MemoryPlan, candidate_plans, sizes_needed
 from engine.loading.model_size import bytes_for_steps, bytes_needed
 from engine.loading.reserve import plans_with_reserve, reserved_sizes
 from engine.machine import Memory
+from engine.model_config import require_architecture
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import edit_json, make_checkpoint
-from tests.engine.loading.shapes import ONE_B, ONE_B_CONFIG
+from tests.engine.loading.shapes import ONE_B, ONE_B_CONFIG, STARCODER_CONFIG, qwen2_config
 
 
 def set_free_memory(monkeypatch: pytest.MonkeyPatch, memory: Memory) -> None:
@@ -126,9 +129,104 @@ def test_on_a_second_gpu_with_room_nothing_needs_to_stay_free(
     assert reserved_sizes(settings, "cpu")
 
 
-@pytest.mark.parametrize("model", [None, "no-such/model", "/nowhere", "~nobody/model"])
-def test_a_model_that_is_not_on_disk_reserves_nothing(model: str | None) -> None:
+@pytest.mark.parametrize(
+    "model",
+    [
+        None,
+        "no-such/model",
+        "/nowhere-7b",
+        "~nobody/model-7b",
+        "./model-7b",
+        "org/model-7b.gguf",
+        "ollama:model:7b",
+        "a/b/model-7b",
+    ],
+)
+def test_a_model_of_unknown_size_or_that_never_arrives_reserves_nothing(model: str | None) -> None:
     assert reserved_sizes(EngineSettings(reserve_for=model), "cpu") == []
+
+
+def test_a_model_that_will_be_downloaded_reserves_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    settings = EngineSettings(reserve_for="no-such/model-7B-Instruct", context_window=1024)
+    weights = 7e9
+    assert reserved_sizes(settings, "cpu") == pytest.approx(
+        [1.3 * weights * 2, 1.3 * weights * 1.01, 1.3 * weights * 0.5625]
+    )
+    int8 = replace(settings, dtype="int8")
+    assert reserved_sizes(int8, "cpu") == pytest.approx([1.3 * weights * 1.01])
+    small = replace(settings, reserve_for="no-such/model-135M")
+    assert reserved_sizes(small, "cpu")[0] == pytest.approx(1.3 * 135e6 * 4)  # float32
+    assert "by its name" in caplog.text
+    caplog.clear()
+    # Without a connection it never arrives.
+    assert reserved_sizes(replace(settings, offline=True), "cpu") == []
+    assert "not on this machine" in caplog.text
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert reserved_sizes(settings, "cpu") == []
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    caplog.clear()
+    assert reserved_sizes(EngineSettings(reserve_for="no-such/model"), "cpu") == []
+    assert "does not state its size" in caplog.text
+
+
+def test_a_second_gpu_may_have_room_for_a_model_that_will_be_downloaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    settings = EngineSettings(reserve_for="no-such/model-7b")
+    set_free_memory(monkeypatch, Memory(10**12, (10**11,)))
+    size, *_ = sizes = reserved_sizes(settings, "cuda")
+    assert sizes == [size + 900_000_000 for size in reserved_sizes(settings, "cpu")]
+    set_free_memory(monkeypatch, Memory(10**12, (10**11, size - 1)))
+    assert reserved_sizes(settings, "cuda") == sizes
+    set_free_memory(monkeypatch, Memory(10**12, (10**11, size)))
+    assert reserved_sizes(settings, "cuda") == []
+    assert reserved_sizes(EngineSettings(reserve_for="no-such/model"), "cuda") == []
+
+
+def test_a_folder_without_a_model_reserves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "org" / "model-7b").mkdir(parents=True)
+    settings = EngineSettings(reserve_for="org/model-7b")
+    assert reserved_sizes(settings, "cpu") != []
+    monkeypatch.chdir(tmp_path)
+    assert reserved_sizes(settings, "cpu") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("starchat-beta", STARCODER_CONFIG),
+        ("Qwen2.5-Coder-7B-Instruct", qwen2_config(3584, 18944, 28, 28, 4)),
+        ("Qwen2.5-Coder-14B-Instruct", qwen2_config(5120, 13824, 48, 40, 8)),
+        ("Qwen2.5-Coder-32B-Instruct", qwen2_config(5120, 27648, 64, 40, 8)),
+    ],
+)
+def test_the_size_by_name_is_nearly_that_of_the_config(name: str, config: dict[str, Any]) -> None:
+    by_name = reserved_sizes(EngineSettings(reserve_for=f"no-such/{name}"), "cpu")
+    architecture = require_architecture(config)
+    for estimate, size in zip(
+        by_name, sizes_needed(EngineSettings(), config, architecture, "cpu"), strict=True
+    ):
+        assert 0.97 * size < estimate < 1.25 * size
+
+
+def test_the_own_model_is_smaller_if_the_other_will_be_downloaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With memory for one model in bfloat16 and the other in int8, both will fit."""
+    other = EngineSettings(reserve_for="no-such/model-3b")
+    set_free_memory(monkeypatch, Memory(size_of("bfloat16") + reserved_sizes(other, "cpu")[1]))
+    plans, left_free = plans_with_reserve(plans_for, reserved_sizes(other, "cpu"))
+    assert (plans[0].name, left_free) == ("bfloat16", reserved_sizes(other, "cpu")[1])
+    set_free_memory(monkeypatch, Memory(size_of("int8") + reserved_sizes(other, "cpu")[1]))
+    assert plans_for(0)[0].name == "bfloat16"
+    plans, left_free = plans_with_reserve(plans_for, reserved_sizes(other, "cpu"))
+    assert (plans[0].name, left_free) == ("int8", reserved_sizes(other, "cpu")[1])
 
 
 def test_the_other_models_files_count_if_its_size_cannot_be_computed(tmp_path: Path) -> None:

@@ -64,7 +64,8 @@ def _render(
         )
     except TemplateError as error:
         raise RequestError(
-            f"The model's chat template rejects this dialogue: {error}. Choose another chatFormat."
+            f"The model's chat template rejects this dialogue: {error}. Choose another chatFormat, "
+            "or leave out what it rejects."
         ) from None
     return _split(text, placeholders, tokenizer)
 

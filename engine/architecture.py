@@ -56,6 +56,17 @@ class TensorNames:
     query_norm: str = "self_attn.q_norm"
     key_norm: str = "self_attn.k_norm"
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Names of the linear modules of a layer, as transformers and peft call them."""
+        matrices = (*self.attention_in, self.attention_out, *self.mlp_in, self.mlp_out)
+        return tuple(dict.fromkeys(name.rpartition(".")[2] for name in matrices))
+
+    @property
+    def embedding_module(self) -> str:
+        """Name of the module of the embedding matrix."""
+        return self.tokens.rpartition(".")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -109,6 +120,14 @@ class Architecture:
     def kv_width(self) -> int:
         """Width of the keys of one token, and of its values."""
         return self.kv_heads * self.head_dim
+
+    def num_adapter_parameters(self, rank: int) -> int:
+        """Return the number of parameters of a LoRA adapter of all linear modules of the layers."""
+        inputs = (len(self.names.attention_in) + len(self.names.mlp_in)) * self.width
+        inputs += self.query_width + self.inner
+        outputs = self.query_width + 2 * self.kv_width + 2 * self.width
+        outputs += len(self.names.mlp_in) * self.inner
+        return self.num_layers * rank * (inputs + outputs)
 
     @property
     def num_parameters(self) -> int:

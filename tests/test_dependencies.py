@@ -34,6 +34,8 @@ LIGHT_ENGINE = (
 ALLOWED: dict[str, tuple[str, ...]] = {
     "syntax": (),
     "fim": (*CONTRACT, "syntax"),
+    # An adapter is trained and measured with the prompts of completion.
+    "fim.training": ("fim", "engine", "training"),
     "chat": (*CONTRACT, "syntax"),
     # StarChat's recipe measures with the rendering that serves, and installs its adapters.
     "chat.training": ("chat", "engine", "training"),
@@ -73,7 +75,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("prompt", "postprocess"),
         ("context", "request"),
         ("completer",),
-        ("evaluation",),
+        ("evaluation", "training"),
     ),
     "lsp_server": (
         ("settings", "logs", "__version__"),
@@ -243,7 +245,7 @@ def test_a_cycle_is_recognized() -> None:
 
 
 def is_light(module: str) -> bool:
-    if within(module, ("training", "chat.training")):
+    if within(module, ("training", "chat.training", "fim.training")):
         return False
     return not within(module, ("engine",)) or within(module, LIGHT_ENGINE)
 

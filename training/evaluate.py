@@ -200,9 +200,9 @@ def _answer(
     for start in range(0, len(prompts), size):
         yield from decode_greedily(
             model,
-            tokenizer,
+            tokenizer.decode,
             prompts[start : start + size],
-            end,
+            (end,),
             max_new_tokens=_MAX_ANSWER_TOKENS,
             single_line=False,
         )

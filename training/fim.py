@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import tokenizers
 
 from training.formats import SpecialToken
-from training.tokenizer import encode, special_id
+from training.tokenizer import special_id
 
 PREFIX, MIDDLE = SpecialToken("<fim_prefix>"), SpecialToken("<fim_middle>")
 SUFFIX, END = SpecialToken("<fim_suffix>"), SpecialToken("<|endoftext|>")
@@ -148,25 +148,6 @@ def hole_functions(
     scale = (1 - options.rest_of_line_rate) / others
     kinds = (rest_of_line, *(kind for kind, _ in OTHER_HOLES))
     return kinds, (options.rest_of_line_rate, *(weight * scale for _, weight in OTHER_HOLES))
-
-
-def transform(
-    text: str, tokenizer: tokenizers.Tokenizer, ids: FimIds, options: FimOptions, rng: random.Random
-) -> list[int]:
-    """Return the training ids of a piece of text, with or without a hole, and `<|endoftext|>`."""
-    by_name = {
-        PREFIX.name: ids.prefix,
-        MIDDLE.name: ids.middle,
-        SUFFIX.name: ids.suffix,
-        END.name: ids.end,
-    }
-    result: list[int] = []
-    for segment in transformed_segments(text, options, rng):
-        if isinstance(segment, SpecialToken):
-            result.append(by_name[segment.name])
-        else:
-            result += encode(tokenizer, segment)
-    return result
 
 
 def transformed_segments(

@@ -8,7 +8,7 @@ import json
 import random
 import tokenize
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.collect import CorpusDocument
@@ -38,6 +38,10 @@ class LineHole:
     """The rest of the line, without its line end."""
     suffix: str
     """All text from the line end on."""
+    project: str = ""
+    """Name of the project of the file, empty if unknown."""
+    path: str = ""
+    """Path of the file within the project, empty if unknown."""
 
 
 def code_lines(text: str) -> list[int]:
@@ -104,7 +108,14 @@ def sample_line_holes(
         )
     ]
     rng.shuffle(lines)
-    return [cut_line(document.text, line, rng.random()) for document, line in lines[:count]]
+    return [
+        replace(
+            cut_line(document.text, line, rng.random()),
+            project=document.project,
+            path=document.path,
+        )
+        for document, line in lines[:count]
+    ]
 
 
 def _probable_code_lines(text: str) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal, get_args
 
 import tokenizers
@@ -24,7 +24,8 @@ _PREFIX_CHARACTERS = 1800
 _SUFFIX_CHARACTERS = 700
 """Characters of context: about 700 ids with the prefix, as long as the pieces in training."""
 
-_MAX_NEW_TOKENS = 48
+MAX_NEW_TOKENS = 48
+"""Maximum tokens of the completion of a line."""
 
 FimForm = Literal["line", "cursor", "suffix-first"]
 """Form of a fill-in-the-middle prompt, with the names of `fim.prompt.build`."""
@@ -81,15 +82,25 @@ def complete_holes(
 ) -> list[str]:
     """Return the greedy completion of each hole, up to `<|endoftext|>` or a line end."""
     ids = FimIds.from_tokenizer(tokenizer)
-    max_prompt_tokens = int(model.config.n_positions) - _MAX_NEW_TOKENS
+    max_prompt_tokens = int(model.config.n_positions) - MAX_NEW_TOKENS
     # Rare characters can make a prompt longer than the window; its end matters most.
     prompts = [prompt_ids(tokenizer, ids, hole, form)[-max_prompt_tokens:] for hole in holes]
+    return complete_prompts(model, tokenizer.decode, prompts, (ids.end,))
+
+
+def complete_prompts(
+    model: PreTrainedModel | PeftModel,
+    decode: Callable[[list[int]], str],
+    prompts: Sequence[Sequence[int]],
+    end_ids: Collection[int],
+) -> list[str]:
+    """Return the greedy completion of each prompt, up to one of `end_ids` or a line end."""
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     completions = [""] * len(prompts)
     size = decoding_batch(model)
     for start in range(0, len(order), size):
         batch = order[start : start + size]
-        texts = decode_greedily(model, tokenizer, [prompts[i] for i in batch], ids.end)
+        texts = decode_greedily(model, decode, [prompts[i] for i in batch], end_ids)
         for i, text in zip(batch, texts, strict=True):
             completions[i] = text
     return completions
@@ -103,16 +114,16 @@ def decoding_batch(model: PreTrainedModel | PeftModel) -> int:
 @torch.inference_mode()
 def decode_greedily(
     model: PreTrainedModel | PeftModel,
-    tokenizer: tokenizers.Tokenizer,
+    decode: Callable[[list[int]], str],
     prompts: Sequence[Sequence[int]],
-    end: int,
+    end_ids: Collection[int],
     *,
-    max_new_tokens: int = _MAX_NEW_TOKENS,
+    max_new_tokens: int = MAX_NEW_TOKENS,
     single_line: bool = True,
 ) -> list[str]:
     """Return the greedy outputs of a batch of prompts, which are padded on the left.
 
-    An output ends before the id `end` or, with `single_line`, with its first line end.
+    An output ends before one of `end_ids` or, with `single_line`, with its first line end.
     """
     longest = max(map(len, prompts))
     device = next(model.parameters()).device
@@ -134,14 +145,14 @@ def decode_greedily(
         chosen = next_ids.tolist()
         for i in list(running):
             id_ = chosen[i]
-            if id_ != end:
+            if id_ not in end_ids:
                 outputs[i].append(id_)
-            if id_ == end or (single_line and "\n" in tokenizer.decode(outputs[i])):
+            if id_ in end_ids or (single_line and "\n" in decode(outputs[i])):
                 running.discard(i)
         if not running:
             break
         ids, mask = next_ids[:, None], functional.pad(mask, (0, 1), value=1)
-    return [tokenizer.decode(output) for output in outputs]
+    return [decode(output) for output in outputs]
 
 
 @torch.inference_mode()

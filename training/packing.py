@@ -57,10 +57,17 @@ def cut_pieces(
 def pack(
     encoded: Iterable[Sequence[int]], length: int, rng: random.Random
 ) -> list[npt.NDArray[np.uint16]]:
-    """Pack whole pieces into rows of `length` tokens: the longest first, each into the fullest row.
+    """Pack whole pieces into rows of `length` tokens, see `distribute`; padded with `PAD`."""
+    return [_join(pieces, length) for pieces in distribute(encoded, length, rng)]
 
-    The pieces of a row, and the rows, are then shuffled. Pieces that are longer than a row are
-    dropped: their hole would lose its middle.
+
+def distribute(
+    encoded: Iterable[Sequence[int]], length: int, rng: random.Random
+) -> list[list[Sequence[int]]]:
+    """Return the pieces of each row: the longest piece first, each into the fullest row.
+
+    A row has at most `length` tokens. The pieces of a row, and the rows, are then shuffled. Pieces
+    that are longer than a row are dropped: their hole would lose its middle.
     """
     rows: list[list[Sequence[int]]] = []
     by_room: list[list[int]] = [[] for _ in range(length + 1)]
@@ -76,7 +83,7 @@ def pack(
     for pieces in rows:
         rng.shuffle(pieces)
     rng.shuffle(rows)
-    return [_join(pieces, length) for pieces in rows]
+    return rows
 
 
 def _join(pieces: Sequence[Sequence[int]], length: int) -> npt.NDArray[np.uint16]:

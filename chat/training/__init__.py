@@ -1,1 +1,1 @@
-"""StarChat's recipe: fine-tune a StarCoder on dialogues (bigcode-project/starcoder, chat)."""
+"""StarChat's recipe: fine-tune a model on dialogues (bigcode-project/starcoder, chat)."""

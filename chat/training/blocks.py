@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from chat.rendering import render_dialogue
 from chat.training.data import Dialogue
+from chat.training.dialogue_format import DialogueFormat
 from engine.api import Message
-from engine.tokenizer import Tokenizer
 
 IGNORED_LABEL = -100
 """Label that torch's cross entropy computes no loss for."""
@@ -25,9 +24,9 @@ class TrainingBlock:
 
 
 def build_blocks(
-    dialogues: Iterable[Dialogue], tokenizer: Tokenizer, size: int, system: str = ""
+    dialogues: Iterable[Dialogue], dialogue_format: DialogueFormat, size: int, system: str = ""
 ) -> list[TrainingBlock]:
-    """Join dialogues in ChatML format and cut them into blocks of `size` tokens.
+    """Join dialogues in a format and cut them into blocks of `size` tokens.
 
     The rest after the last whole block is dropped, unless it is the only block. Blocks without a
     label are dropped too.
@@ -42,7 +41,7 @@ def build_blocks(
     for dialogue in dialogues:
         has_system = dialogue[0].role == "system"
         messages = dialogue if has_system or not system else (Message("system", system), *dialogue)
-        encoded = render_dialogue(messages, tokenizer, format_name="chatml")
+        encoded = dialogue_format.render_dialogue(tuple(messages))
         ids += encoded.ids
         labels += [
             id_ if is_learned else IGNORED_LABEL

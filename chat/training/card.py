@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from chat.rendering import FormatName
 from chat.training.config import TuneChatConfig
 from chat.training.train import ChatReport
 from chat.training.tuned_model import SAMPLE_QUESTION
+
+_FORMATS: dict[FormatName, str] = {
+    "chatml": "StarChat's dialogue format (ChatML)",
+    "own": "the dialogue format of its chat template",
+}
 
 
 def chat_model_card(
@@ -22,7 +28,7 @@ tags: [starcoder, chat]
 
 # {name}
 
-{kind} for dialogues with {base}, in StarChat's dialogue format (ChatML).
+{kind} for dialogues with {base}, in {_FORMATS[report.format_name]}.
 
 | | before | after |
 |---|---|---|

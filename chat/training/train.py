@@ -10,21 +10,23 @@ from pathlib import Path
 
 import torch
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from chat.rendering import FormatName
 from chat.training.blocks import TrainingBlock, build_blocks
 from chat.training.config import TuneChatConfig
 from chat.training.data import DialogueSplit
+from chat.training.dialogue_format import format_for
 from chat.training.tuned_model import (
     add_adapter,
     add_embeddings,
-    load_base_model,
     sample_answer,
-    tokenizer_with_chat_tokens,
     write_serving_files,
 )
 from engine.errors import ConfigurationError
+from engine.loading.trainable import TrainableModel
+from training.base_model import load_base_model
 
 PLAN_FILE = "plan.json"
 
@@ -43,6 +45,8 @@ class ChatReport:
     """Number of training sequences."""
     sample: str
     """Answer to a sample question; empty under DeepSpeed."""
+    format_name: FormatName
+    """Format of the dialogues."""
 
     @property
     def is_improved(self) -> bool:
@@ -70,32 +74,34 @@ class _BlockDataset(Dataset[dict[str, torch.Tensor]]):
 
 
 def tune_chat(
-    base: Path,
+    base: TrainableModel,
     data: DialogueSplit,
     folder: Path,
     config: TuneChatConfig,
     say: Callable[[str], None] = print,
 ) -> ChatReport:
-    """Tune the checkpoint in `base`; write the adapter or the weights to `folder/result`.
+    """Tune a model on dialogues; write the adapter or the weights to `folder/result`.
 
     `folder` also contains the checkpoints: another run of the same plan continues from the last
     one. Raises ConfigurationError if `folder` belongs to another run, or if the model or the data
     cannot be used.
     """
-    _check_plan(folder, base, config, data)
+    _check_plan(folder, base.path, config, data)
     set_seed(config.seed)
-    tokenizer, added_ids = tokenizer_with_chat_tokens(base)
-    model = load_base_model(base)
-    add_embeddings(model, added_ids)
-    size = min(config.block_size, int(model.config.max_position_embeddings))
-    training = build_blocks(data.training, tokenizer, size, config.system)
-    held_out = build_blocks(data.held_out, tokenizer, size, config.system)
+    dialogue_format, names = format_for(base, config), base.architecture.names
+    size = min(config.block_size, base.architecture.positions)
+    training = build_blocks(data.training, dialogue_format, size, config.system)
+    held_out = build_blocks(data.held_out, dialogue_format, size, config.system)
     if not training or not held_out:
         raise ConfigurationError(
             f"The dialogues do not fill one sequence of {size} tokens. Add dialogues."
         )
+    model = _load(base.path)
+    add_embeddings(model, dialogue_format.added_ids)
+    if config.method == "lora":
+        model = add_adapter(model, names, config, dialogue_format.added_ids)
     trainer = Trainer(
-        model=model if config.method == "full" else add_adapter(model, config, added_ids),
+        model=model,
         args=_training_arguments(folder, config),
         train_dataset=_BlockDataset(training),
         eval_dataset=_BlockDataset(held_out),
@@ -107,10 +113,18 @@ def tune_chat(
     say(f"after: perplexity {after:.2f}")
     out = folder / "result"
     trainer.save_model(str(out))
-    sample = "" if config.deepspeed else sample_answer(trainer.model, tokenizer, config)
+    sample = "" if config.deepspeed else sample_answer(trainer.model, dialogue_format, config)
     if trainer.is_world_process_zero():
-        write_serving_files(out, base, tokenizer, added_ids, config)
-    return ChatReport(before, after, len(data.training), len(data.held_out), len(training), sample)
+        write_serving_files(out, base, dialogue_format, config)
+    counts = len(data.training), len(data.held_out), len(training)
+    return ChatReport(before, after, *counts, sample, dialogue_format.name)
+
+
+def _load(base: Path) -> PreTrainedModel:
+    try:
+        return load_base_model(base)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def _training_arguments(folder: Path, config: TuneChatConfig) -> TrainingArguments:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.errors import ConfigurationError, ModelNotFoundError, UnsupportedModelError
+from engine.errors import ModelNotFoundError, UnsupportedModelError
 from engine.loading.catalog import (
     EMBEDDED_DIR,
     embedded_checkpoint,
@@ -85,20 +85,6 @@ def _stored(setting: str) -> Path:
             f"There is no model {setting} on this machine. `starcoder-lsp models` lists all models."
         )
     return model.path
-
-
-def locate_trainable(settings: EngineSettings, progress: Progress) -> tuple[str, Path]:
-    """Return the same as `locate` for a model that is to be trained.
-
-    Raises ModelError, and ConfigurationError for a GGUF file: its weights have been rounded.
-    """
-    name, path = locate(settings, progress)
-    if path.is_file():
-        raise ConfigurationError(
-            f"{name} is a GGUF file, and only models with safetensors weights can be tuned. Set "
-            "the hub id or the directory of the original model."
-        )
-    return name, path
 
 
 def read_config(path: Path, name: str) -> dict[str, Any]:

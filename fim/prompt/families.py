@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.tokenizer import Tokenizer
-from fim.prompt.spellings import END_NAMES, SPELLINGS, Order, Spelling
+from fim.prompt.spellings import END_NAMES, SPELLINGS, TEXT_ENDS, Order, Spelling
 
 LEFT_TO_RIGHT = "left to right"
 """Name of the family of all models without tokens for fill-in-the-middle."""
@@ -64,6 +64,10 @@ class FimFamily:
     fim: FimIds | None
     """Ids for fill-in-the-middle; None if the model has none and completes left to right."""
     stop_ids: frozenset[int]
+    text_end: int | None = None
+    """Id that ends a text in training, None if the tokenizer has none of the usual tokens."""
+    middle_end: int | None = None
+    """Id that ends a middle in training, None as for `text_end`."""
     notebook: NotebookIds | None = None
     """Special tokens for notebooks, None if the family has none."""
     files: FileIds | None = None
@@ -91,6 +95,7 @@ def detect(tokenizer: Tokenizer) -> FimFamily:
         start=tokenizer.start_ids,
         fim=None,
         stop_ids=frozenset(_known_ids(tokenizer, END_NAMES)),
+        text_end=_first_id(tokenizer, TEXT_ENDS),
         notebook=_notebook(tokenizer),
     )
 
@@ -111,6 +116,8 @@ def _family(tokenizer: Tokenizer, spelling: Spelling, fim: FimIds) -> FimFamily:
         start=tuple(named_start) or tokenizer.start_ids,
         fim=fim,
         stop_ids=frozenset({*_known_ids(tokenizer, END_NAMES), *fim.ids}),
+        text_end=_first_id(tokenizer, TEXT_ENDS),
+        middle_end=_first_id(tokenizer, (spelling.end, *TEXT_ENDS)),
         notebook=_notebook(tokenizer),
         files=_files(tokenizer, spelling),
     )
@@ -120,6 +127,10 @@ def _known_ids(tokenizer: Tokenizer, names: Iterable[str]) -> list[int]:
     """Return the ids of the tokens that the tokenizer has, in the order of their names."""
     ids = (tokenizer.token_id(name) for name in names if name)
     return [id_ for id_ in ids if id_ is not None]
+
+
+def _first_id(tokenizer: Tokenizer, names: Iterable[str]) -> int | None:
+    return next(iter(_known_ids(tokenizer, names)), None)
 
 
 def _files(tokenizer: Tokenizer, spelling: Spelling) -> FileIds | None:

@@ -45,6 +45,8 @@ class Spelling:
     """Token at the start of a prompt."""
     has_spm: bool = False
     """Whether the family was also trained with StarCoder's SPM, see `fim.prompt.families`."""
+    end: str = ""
+    """Token that ends a middle, if it is not the one that ends a text."""
     marker: str = ""
     """A token that distinguishes this family from others with the same token names."""
     repository: str = ""
@@ -88,7 +90,7 @@ SPELLINGS = (
         "<｜fim▁end｜>",
         start="<｜begin▁of▁sentence｜>",
     ),
-    Spelling("Code Llama", "▁<PRE>", "▁<SUF>", "▁<MID>", start="<s>", has_spm=True),
+    Spelling("Code Llama", "▁<PRE>", "▁<SUF>", "▁<MID>", start="<s>", has_spm=True, end="▁<EOT>"),
     Spelling(
         "Seed-Coder",
         "<[fim-prefix]>",
@@ -100,15 +102,20 @@ SPELLINGS = (
 )
 """All families. The first one whose tokens a tokenizer has is the model's."""
 
-END_NAMES = (
+TEXT_ENDS = (
     "<|endoftext|>",
     "<|end_of_text|>",
     "</s>",
     "<eos>",
-    "▁<EOT>",
     "<｜end▁of▁sentence｜>",
     "<[end▁of▁sentence]>",
     "<|im_end|>",
+)
+"""Tokens that end a text in training. The first one that a tokenizer has is the model's."""
+
+END_NAMES = (
+    *TEXT_ENDS,
+    "▁<EOT>",
     "<|EOT|>",
     "<fim_pad>",
     "<|fim_pad|>",

@@ -21,7 +21,7 @@ from fim.request.speed import SpeedMeter
 from fim.settings import DEFAULT_FORM, FORMS, FimSettings, Form
 from fim.snapshot import Snapshot
 
-_MIN_WINDOW_FOR_RELATED_FILES = 4096
+MIN_WINDOW_FOR_RELATED_FILES = 4096
 """Minimum context window, in tokens, for excerpts of other files with `related_files="auto"`."""
 
 _MIN_LOGPROB = -50.0
@@ -164,7 +164,7 @@ class FimModel:
     async def uses_related_files(self) -> bool:
         """Return whether the prompt includes excerpts of other files."""
         properties, setting = await self._load_properties(), self._settings.related_files
-        is_large = properties.context_window >= _MIN_WINDOW_FOR_RELATED_FILES
+        is_large = properties.context_window >= MIN_WINDOW_FOR_RELATED_FILES
         is_wanted = setting == "always" or (setting == "auto" and is_large)
         return properties.family.files is not None and is_wanted
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from engine.errors import ConfigurationError, ModelError, OutOfMemoryError
+from engine.errors import ConfigurationError, OutOfMemoryError
 from engine.loading.adapter_store import (
     AdapterNote,
     adapters,
@@ -24,8 +23,9 @@ from engine.settings import EngineSettings
 from lsp_server.cli import common, tune_chat
 
 if TYPE_CHECKING:
-    from training.tune import TuneReport
-    from training.tune_options import TuneOptions
+    from engine.loading.trainable import TrainableModel
+    from fim.training.options import TuneOptions
+    from fim.training.tune import TuneReport
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,6 +43,12 @@ Rate = Annotated[
 ]
 Rows = Annotated[
     int, typer.Option(min=1, help="Sequences of 1,024 tokens per step; fewer need less memory.")
+]
+Lines = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Held-out lines to measure with; fewer take less time and are less accurate."
+    ),
 ]
 Full = Annotated[
     Path | None,
@@ -64,6 +70,7 @@ def code(
     rank: Rank = 16,
     learning_rate: Rate = None,
     rows_per_step: Rows = 8,
+    lines: Lines = 300,
     full: Full = None,
     keep_anyway: Annotated[
         bool, typer.Option("--keep-anyway", help="Serve the adapter even if it did not help.")
@@ -71,12 +78,13 @@ def code(
 ) -> None:
     """Train an adapter on a repository, and measure on held-out files whether it helped.
 
-    An adapter that helped is served under its name immediately. To use it, set `starcoder.adapter`
-    to the name in your editor.
+    The model may be of any architecture that starcoder-lsp computes itself, with safetensors
+    weights; docs/tune.md lists them. An adapter that helped is served under its name immediately.
+    To use it, set `starcoder.adapter` to the name in your editor.
     """
     with common.plain_errors():
         common.require_training_packages()
-        from training.tune_options import TuneOptions
+        from fim.training.options import TuneOptions
 
         options = TuneOptions(
             steps=steps,
@@ -84,6 +92,7 @@ def code(
             learning_rate=learning_rate,
             rows_per_step=rows_per_step,
             full=full is not None,
+            lines=lines,
         )
         name = check_name(name or path.resolve().name)
         settings = EngineSettings(model=model, offline=offline)
@@ -102,11 +111,11 @@ def _tune(
     """Train, print the report, and install the adapter if it helped."""
     from accelerate import PartialState
 
-    from engine.loading.locate import locate_trainable
-    from training.tune import tune
+    from engine.loading.trainable import locate_trainable
+    from fim.training.tune import tune
 
-    base_name, base = locate_trainable(settings, lambda *_: None)
-    _check_memory(base_name, base, options)
+    base = locate_trainable(settings, lambda *_: None)
+    _check_memory(base, options)
     with tempfile.TemporaryDirectory() as scratch:
         result = full or Path(scratch) / "adapter"
         try:
@@ -119,7 +128,7 @@ def _tune(
         if full is not None:
             _print_line(f"The tuned model is in {full}. Set starcoder.model to that folder.")
         elif report.is_improved or keep_anyway:
-            note = AdapterNote(base_name, fingerprint(base), asdict(report))
+            note = AdapterNote(base.name, fingerprint(base.path), asdict(report))
             install(result, name, note)
             _print_line(f'Served from now on as {name}. Set "starcoder.adapter": "{name}".')
         else:
@@ -163,38 +172,21 @@ def remove(name: Annotated[str, typer.Argument(help="Name of the adapter.")]) ->
         shutil.rmtree(folder)
 
 
-def _check_memory(name: str, base: Path, options: TuneOptions) -> None:
+def _check_memory(base: TrainableModel, options: TuneOptions) -> None:
     """Raise OutOfMemoryError if training needs more memory than is free; loads nothing."""
     from engine.machine import format_bytes, free_memory
-    from engine.model_config import require_architecture
-    from training.tune_options import estimate_memory_bytes
+    from fim.training.options import estimate_memory_bytes
 
-    try:
-        config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-        architecture = require_architecture(config)
-        if config["model_type"] != "gpt_bigcode":
-            raise ValueError(f"its architecture is {config['model_type']}")
-        needed = estimate_memory_bytes(
-            architecture.num_parameters,
-            architecture.num_layers,
-            architecture.width,
-            architecture.vocab_size,
-            options,
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"{name} cannot be tuned, because it is not a StarCoder model: {error}. Choose one "
-            "whose config.json names gpt_bigcode."
-        ) from None
+    needed = estimate_memory_bytes(base.architecture, options)
     memory = free_memory()
     free = memory.largest_gpu or memory.cpu
     common.stderr().print(
-        f"Tuning {name} needs about {format_bytes(needed)}; {format_bytes(free)} is free."
+        f"Tuning {base.name} needs about {format_bytes(needed)}; {format_bytes(free)} is free."
     )
     if needed > free:
         raise OutOfMemoryError(
-            f"Tuning {name} needs about {format_bytes(needed)}, but {format_bytes(free)} is free. "
-            "Try --rows-per-step 1 or a smaller model."
+            f"Tuning {base.name} needs about {format_bytes(needed)}, but {format_bytes(free)} is "
+            "free. Try --rows-per-step 1 or a smaller model."
         )
 
 

@@ -45,8 +45,9 @@ def chat(
 ) -> None:
     """Train the model on dialogues; after an interruption, run it again to continue.
 
-    An adapter that lowers the perplexity of held-out dialogues is served under its name
-    immediately. To use it, set `starcoder.chatAdapter` to the name.
+    The dialogues are written in the model's own chat template, or in ChatML. An adapter that lowers
+    the perplexity of held-out dialogues is served under its name immediately. To use it, set
+    `starcoder.chatAdapter` to the name.
     """
     with common.plain_errors():
         common.require_training_packages()
@@ -82,21 +83,21 @@ def _tune(run: _Run, settings: EngineSettings, data: DialogueSplit, config: Tune
 
     from chat.training.card import chat_model_card
     from chat.training.train import tune_chat
-    from engine.loading.locate import locate_trainable
+    from engine.loading.trainable import locate_trainable
 
-    base_name, base = locate_trainable(settings, lambda *_: None)
+    base = locate_trainable(settings, lambda *_: None)
     report = tune_chat(base, data, run.folder, config, common.stderr().print)
     if not PartialState().is_main_process:
         return  # only one of several processes reports and installs
     result = run.folder / "result"
-    card = chat_model_card(run.name, base_name, run.dialogues.name, config, report)
+    card = chat_model_card(run.name, base.name, run.dialogues.name, config, report)
     (result / "README.md").write_text(card, encoding="utf-8")
     console = Console(highlight=False)
     console.print(_table(report))
     if config.method == "full":
         console.print(f"The tuned model is in {result}. Set starcoder.model to that folder.")
     elif report.is_improved or run.keep_anyway:
-        note = AdapterNote(base_name, fingerprint(base), asdict(report))
+        note = AdapterNote(base.name, fingerprint(base.path), asdict(report))
         install(result, run.name, note)
         name = run.name
         console.print(f'Served from now on as {name}. Set "starcoder.chatAdapter": "{name}".')

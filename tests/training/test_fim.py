@@ -14,9 +14,10 @@ from training.fim import (
     hole_functions,
     indented_block,
     rest_of_line,
-    transform,
+    transformed_segments,
     whole_lines,
 )
+from training.formats import encode_segments
 from training.tokenizer import encode
 
 TEXTS = (
@@ -45,6 +46,12 @@ def test_the_shares_of_the_kinds_add_up_to_one(share: float) -> None:
     assert list(kinds) == KINDS
     assert shares[0] == share
     assert sum(shares) == pytest.approx(1)
+
+
+def transformed(
+    text: str, tokenizer: tokenizers.Tokenizer, options: FimOptions, rng: random.Random
+) -> list[int]:
+    return encode_segments(transformed_segments(text, options, rng), tokenizer)
 
 
 def split_at_hole(
@@ -76,7 +83,7 @@ def test_every_order_restores_the_document(
     options = FimOptions(rate=1, spm_rate=spm_rate, line_rate=line_rate, empty_suffix_rate=0)
     seen_psm = False
     for seed in range(40):
-        ids = transform(CODE, tokenizer, fim, options, random.Random(seed))
+        ids = transformed(CODE, tokenizer, options, random.Random(seed))
         before, after, psm = split_at_hole(ids, fim, tokenizer)
         assert before + after == CODE
         seen_psm |= psm
@@ -89,7 +96,7 @@ def test_special_tokens_in_the_document_stay_text(tokenizer: tokenizers.Tokenize
     options = FimOptions(rate=1, empty_suffix_rate=0)
     for seed in range(40):
         before, after, _ = split_at_hole(
-            transform(text, tokenizer, fim, options, random.Random(seed)), fim, tokenizer
+            transformed(text, tokenizer, options, random.Random(seed)), fim, tokenizer
         )
         assert before + after == text
 
@@ -101,7 +108,7 @@ def test_with_an_empty_suffix_only_prefix_and_middle_remain(
     options = FimOptions(rate=1, empty_suffix_rate=1)
     for seed in range(20):
         before, after, _ = split_at_hole(
-            transform(CODE, tokenizer, fim, options, random.Random(seed)), fim, tokenizer
+            transformed(CODE, tokenizer, options, random.Random(seed)), fim, tokenizer
         )
         assert after == ""
         assert CODE.startswith(before)
@@ -109,13 +116,13 @@ def test_with_an_empty_suffix_only_prefix_and_middle_remain(
 
 def test_without_a_hole_the_document_is_plain_text(tokenizer: tokenizers.Tokenizer) -> None:
     fim = FimIds.from_tokenizer(tokenizer)
-    ids = transform(CODE, tokenizer, fim, FimOptions(rate=0), random.Random(0))
+    ids = transformed(CODE, tokenizer, FimOptions(rate=0), random.Random(0))
     assert ids == [*encode(tokenizer, CODE), fim.end]
 
 
 def test_the_share_of_holes_is_the_rate(tokenizer: tokenizers.Tokenizer) -> None:
     fim, rng = FimIds.from_tokenizer(tokenizer), random.Random(0)
-    encoded = [transform("a = 1\n", tokenizer, fim, FimOptions(), rng) for _ in range(2000)]
+    encoded = [transformed("a = 1\n", tokenizer, FimOptions(), rng) for _ in range(2000)]
     assert sum(ids[0] == fim.prefix for ids in encoded) / len(encoded) == pytest.approx(
         0.5, abs=0.04
     )

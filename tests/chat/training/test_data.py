@@ -8,9 +8,12 @@ import pytest
 from chat.training.blocks import IGNORED_LABEL, build_blocks
 from chat.training.config import CONFIGS_FOLDER, read_config
 from chat.training.data import Dialogue, read_dialogues, split_dialogues
+from chat.training.dialogue_format import DialogueFormat
 from engine.api import Message
 from engine.errors import ConfigurationError
 from tests.chat.test_rendering import CHATML, byte_tokenizer
+
+CHATML_FORMAT = DialogueFormat("chatml", byte_tokenizer(CHATML))
 
 TREE = {
     "prompt": {
@@ -115,8 +118,8 @@ def test_answers_to_one_question_are_held_out_together() -> None:
 
 
 def test_blocks_are_joined_and_cut_and_only_the_assistant_has_labels() -> None:
-    tokenizer = byte_tokenizer(CHATML)
-    blocks = build_blocks([pair("Hi", "Hello"), pair("Bye", "See you")], tokenizer, 24)
+    tokenizer = CHATML_FORMAT.tokenizer
+    blocks = build_blocks([pair("Hi", "Hello"), pair("Bye", "See you")], CHATML_FORMAT, 24)
     ids = [id_ for block in blocks for id_ in block.ids]
     text = tokenizer.decode(ids, skip_special=False)
     assert text.startswith(
@@ -129,9 +132,9 @@ def test_blocks_are_joined_and_cut_and_only_the_assistant_has_labels() -> None:
 
 
 def test_the_system_message_is_added_to_dialogues_without_one() -> None:
-    tokenizer = byte_tokenizer(CHATML)
+    tokenizer = CHATML_FORMAT.tokenizer
     own = (Message("system", "Own."), *pair("Q", "A"))
-    blocks = build_blocks([pair("Q", "A"), own], tokenizer, 1000, "Be kind.")
+    blocks = build_blocks([pair("Q", "A"), own], CHATML_FORMAT, 1000, "Be kind.")
     text = tokenizer.decode(blocks[0].ids, skip_special=False)
     assert text.count("Be kind.") == 1
     assert text.count("Own.") == 1
@@ -155,8 +158,8 @@ def published_labels(joined: list[list[int]], user: int, assistant: int) -> list
 
 
 def test_the_published_script_masks_nothing_and_ours_does() -> None:
-    tokenizer = byte_tokenizer(CHATML)
-    blocks = build_blocks([pair("Question", "Answer")] * 8, tokenizer, 32)
+    tokenizer = CHATML_FORMAT.tokenizer
+    blocks = build_blocks([pair("Question", "Answer")] * 8, CHATML_FORMAT, 32)
     user, assistant = (tokenizer.special_id(f"<|{role}|>") for role in ("user", "assistant"))
     assert user is not None
     assert assistant is not None

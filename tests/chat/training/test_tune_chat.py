@@ -15,6 +15,7 @@ from chat.training.train import tune_chat
 from engine.api import GenerationRequest, Message
 from engine.errors import ConfigurationError
 from engine.loading.adapter_store import WEIGHTS_FILE, read_adapter
+from engine.loading.trainable import TrainableModel, read_trainable
 from engine.local import LocalEngine
 from engine.settings import EngineSettings
 from lsp_server.cli.app import app
@@ -33,6 +34,11 @@ def dialogues(tmp_path: Path) -> Path:
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return file
+
+
+@pytest.fixture
+def trainable(tiny_checkpoint: Path) -> TrainableModel:
+    return read_trainable("tiny", tiny_checkpoint)
 
 
 def config(**changes: object) -> TuneChatConfig:
@@ -56,10 +62,10 @@ def run_command(
 
 
 def test_training_lowers_the_perplexity_of_held_out_dialogues(
-    tiny_checkpoint: Path, dialogues: Path, tmp_path: Path
+    trainable: TrainableModel, dialogues: Path, tmp_path: Path
 ) -> None:
     data = split_dialogues(read_dialogues(dialogues), 0)
-    report = tune_chat(tiny_checkpoint, data, tmp_path / "run", config(), quiet)
+    report = tune_chat(trainable, data, tmp_path / "run", config(), quiet)
     assert report.is_improved
     assert report.perplexity_after < report.perplexity_before / 2
     result = tmp_path / "run" / "result"
@@ -73,15 +79,21 @@ def test_training_lowers_the_perplexity_of_held_out_dialogues(
 
 
 def test_an_interrupted_run_continues_from_the_last_checkpoint(
-    tiny_checkpoint: Path, dialogues: Path, tmp_path: Path
+    trainable: TrainableModel, dialogues: Path, tmp_path: Path
 ) -> None:
     data = split_dialogues(read_dialogues(dialogues), 0)
-    whole = tune_chat(tiny_checkpoint, data, tmp_path / "whole", config(epochs=2), quiet)
+    whole = tune_chat(trainable, data, tmp_path / "whole", config(epochs=2), quiet)
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        tune_chat(tiny_checkpoint, data, run, config(epochs=2), stop_after_training)
+        tune_chat(
+            trainable,
+            data,
+            run,
+            config(epochs=2),
+            stop_after_training,
+        )
     assert list(run.glob("checkpoint-*"))
-    resumed = tune_chat(tiny_checkpoint, data, run, config(epochs=2), quiet)
+    resumed = tune_chat(trainable, data, run, config(epochs=2), quiet)
     assert resumed.perplexity_after == pytest.approx(whole.perplexity_after, rel=1e-5)
 
 
@@ -91,21 +103,21 @@ def stop_after_training(text: str) -> None:
 
 
 def test_the_folder_of_another_run_is_refused(
-    tiny_checkpoint: Path, dialogues: Path, tmp_path: Path
+    trainable: TrainableModel, dialogues: Path, tmp_path: Path
 ) -> None:
     data = split_dialogues(read_dialogues(dialogues), 0)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "plan.json").write_text('{"base": "other"}')
     with pytest.raises(ConfigurationError, match="another model"):
-        tune_chat(tiny_checkpoint, data, tmp_path / "run", config(), quiet)
+        tune_chat(trainable, data, tmp_path / "run", config(), quiet)
 
 
 def test_full_tuning_writes_a_checkpoint_that_the_engine_loads(
-    tiny_checkpoint: Path, dialogues: Path, tmp_path: Path
+    trainable: TrainableModel, dialogues: Path, tmp_path: Path
 ) -> None:
     data = split_dialogues(read_dialogues(dialogues), 0)
     full = config(method="full", epochs=1, learning_rate=1e-3)
-    tune_chat(tiny_checkpoint, data, tmp_path / "run", full, quiet)
+    tune_chat(trainable, data, tmp_path / "run", full, quiet)
 
     async def loaded() -> int | None:
         engine = LocalEngine(EngineSettings(model=str(tmp_path / "run" / "result"), device="cpu"))

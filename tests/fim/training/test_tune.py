@@ -3,38 +3,33 @@
 import json
 import random
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from engine.architecture import Architecture
 from engine.loading.adapter_store import adapters, fingerprint
+from engine.loading.trainable import read_trainable
+from engine.model_config import require_architecture
+from fim.training.loop import add_adapter
+from fim.training.measure import Measurement
+from fim.training.options import TuneOptions, estimate_memory_bytes, learning_rate
+from fim.training.tune import tune
 from lsp_server.cli.app import app
-from tests.architecture_checkpoints import make_architecture
+from tests.architecture_checkpoints import CONFIGS, make_architecture
+from tests.checkpoint_maker import edit_json
+from tests.fim.training.repositories import make_repository, source
+from training.base_model import load_base_model
 from training.collect import CorpusDocument
 from training.holes import sample_line_holes
 from training.repository import read_repository, split_repository
-from training.tune import Measurement, tune
-from training.tune_options import TuneOptions, estimate_memory_bytes
-
-
-def source(number: int) -> str:
-    rng = random.Random(number)
-    names = [f"value_{rng.randrange(99)}" for _ in range(6)]
-    lines = "".join(f"    {name} = compute({name}, {rng.randrange(99)})\n" for name in names)
-    return (
-        f"def function_{number}({', '.join(sorted(set(names)))}):\n{lines}    return {names[0]}\n"
-    )
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    root = tmp_path / "project"
-    (root / "src").mkdir(parents=True)
-    for number in range(12):
-        (root / "src" / f"module_{number}.py").write_text(source(number))
-    (root / "README.md").write_text("# Words\n")
-    return root
+    return make_repository(tmp_path / "project")
 
 
 def test_files_that_git_ignores_are_not_read(repository: Path) -> None:
@@ -46,6 +41,13 @@ def test_files_that_git_ignores_are_not_read(repository: Path) -> None:
     assert "secret.py" not in paths
     assert "README.md" not in paths
     assert len(paths) == 12
+
+
+def test_line_endings_are_those_of_completion(repository: Path) -> None:
+    (repository / "windows.py").write_bytes(b"x = 1\r\ny = 2\r\n")
+    texts = [document.text for document in read_repository(repository)]
+    assert "x = 1\ny = 2\n" in texts
+    assert not any("\r" in text for text in texts)
 
 
 def test_a_folder_that_the_repository_around_it_ignores_is_read(repository: Path) -> None:
@@ -108,11 +110,41 @@ def test_a_better_result_has_a_lower_loss_and_no_fewer_exact_lines(
     assert after.is_better_than(before) is better
 
 
+def architecture(name: str, **sizes: int) -> Architecture:
+    config = CONFIGS[name]().to_dict()
+    return require_architecture(config | sizes)
+
+
+STARCODER = architecture(
+    "gpt-bigcode", n_embd=6144, n_inner=24576, n_layer=40, n_head=48, n_positions=8192
+)
+
+
 def test_the_memory_estimate_grows_with_the_trained_weights() -> None:
-    shape = (15_500_000_000, 40, 6144, 49152)
-    adapter = estimate_memory_bytes(*shape, TuneOptions())
-    assert estimate_memory_bytes(*shape, TuneOptions(full=True)) > 200e9
-    assert 31e9 < estimate_memory_bytes(*shape, TuneOptions(rows_per_step=1)) < adapter
+    adapter = estimate_memory_bytes(STARCODER, TuneOptions())
+    assert estimate_memory_bytes(STARCODER, TuneOptions(full=True)) > 200e9
+    assert 31e9 < estimate_memory_bytes(STARCODER, TuneOptions(rows_per_step=1)) < adapter
+
+
+def test_activations_are_those_of_the_paper_for_an_mlp_of_four_times_the_width() -> None:
+    every_head = replace(STARCODER, kv_heads=STARCODER.heads, vocab_size=0)
+    estimates = [estimate_memory_bytes(every_head, TuneOptions(rows_per_step=n)) for n in (1, 2)]
+    assert estimates[1] - estimates[0] == 1024 * 40 * 34 * 6144
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_estimate_counts_the_parameters_of_the_adapter(name: str, tmp_path: Path) -> None:
+    base = read_trainable(name, make_architecture(tmp_path / "base", name))
+    model = add_adapter(load_base_model(base.path), base.architecture, TuneOptions(rank=5))
+    assert model.get_nb_trainable_parameters()[0] == base.architecture.num_adapter_parameters(5)
+
+
+def test_the_learning_rate_depends_on_the_size_of_the_model() -> None:
+    tiny = architecture("llama", vocab_size=400)
+    assert learning_rate(tiny, TuneOptions()) == 2e-3
+    assert learning_rate(STARCODER, TuneOptions()) == 3e-4
+    assert learning_rate(STARCODER, TuneOptions(full=True)) == pytest.approx(3e-5)
+    assert learning_rate(tiny, TuneOptions(learning_rate=0.5, full=True)) == 0.5
 
 
 def tune_code(repository: Path, model: Path, *options: str) -> Result:
@@ -151,17 +183,22 @@ def test_the_command_does_not_serve_an_adapter_without_improvement(
 
 
 def test_bad_input_gives_a_clear_message(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    other = make_architecture(tmp_path / "other", "llama")
+    edit_json(other / "config.json", model_type="gpt2")
+    gguf = tmp_path / "model.gguf"
+    gguf.write_bytes(b"GGUF")
     cases: tuple[tuple[tuple[Path, Path, *tuple[str, ...]], str], ...] = (
         ((tmp_path / "none", tiny_checkpoint), "not a folder"),
         ((tmp_path, tiny_checkpoint, "--name", "../up"), "cannot name"),
         ((tmp_path, tmp_path / "nothing"), "no directory"),
-        ((tmp_path, make_architecture(tmp_path / "llama", "llama")), "its architecture is llama"),
+        ((tmp_path, other), "architecture gpt2"),
+        ((tmp_path, gguf), "original model"),
         ((tmp_path, tiny_checkpoint, "--rows-per-step", "100000000"), "is free"),
     )
     for arguments, words in cases:
         result = tune_code(*arguments)
         assert result.exit_code == 1, result.output
-        assert words in result.output
+        assert words in " ".join(result.output.split())
 
 
 def test_full_tuning_writes_a_checkpoint(
@@ -169,7 +206,7 @@ def test_full_tuning_writes_a_checkpoint(
 ) -> None:
     out = tmp_path / "tuned"
     report = tune(
-        tiny_checkpoint,
+        read_trainable("tiny", tiny_checkpoint),
         repository,
         out,
         TuneOptions(steps=20, full=True, lines=20, learning_rate=3e-3),

@@ -1,48 +1,39 @@
-"""The optimiser loop of fine-tuning on a repository, and the model that it trains."""
+"""The optimiser loop of fine-tuning on a repository, and the adapter that it trains."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
+from engine.architecture import Architecture
+from fim.training.options import TuneOptions, learning_rate
+from fim.training.rows import PADDING
 from training.labels import IGNORED_LABEL
-from training.packing import PAD, Rows
-from training.tune_options import LORA_TARGETS, TuneOptions
 
 _WARM_UP_SHARE = 0.1
-_SMALL_MODEL = 100_000_000
-"""Number of parameters below which a model needs a higher learning rate."""
 
 
-def load_base_model(base: Path, accelerator: Accelerator) -> PreTrainedModel:
-    """Load the checkpoint in `base`. Raises ValueError if it cannot be loaded."""
-    on_gpu = accelerator.device.type == "cuda"
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            base, dtype=torch.bfloat16 if on_gpu else torch.float32, local_files_only=True
-        )
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{base} cannot be tuned: {error}") from error
-    return model.to(accelerator.device)
+def add_adapter(
+    model: PreTrainedModel, architecture: Architecture, options: TuneOptions
+) -> PeftModel:
+    """Return the model with a new LoRA adapter of all linear modules of its layers.
 
-
-def add_adapter(model: PreTrainedModel, options: TuneOptions) -> PeftModel:
-    """Return the model with a new LoRA adapter; only the adapter is trainable."""
+    Only the adapter is trainable. BigCode's list of modules has those of the attention only.
+    """
     config = LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
-        target_modules=list(LORA_TARGETS),
+        target_modules=list(architecture.names.modules),
         task_type="CAUSAL_LM",
     )
     adapted = get_peft_model(model, config)
@@ -55,17 +46,19 @@ def add_adapter(model: PreTrainedModel, options: TuneOptions) -> PeftModel:
 
 def train(
     model: PreTrainedModel | PeftModel,
-    rows: Rows,
+    architecture: Architecture,
+    rows: Tensor,
     steps: int,
     options: TuneOptions,
     accelerator: Accelerator,
     say: Callable[[str], None],
 ) -> None:
-    """Train on the rows for `steps` steps; the rows start again after the last one."""
+    """Train on the rows (count, length) for `steps` steps; they start again after the last one."""
     model.train()
     model.config.use_cache = False
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(weights, learning_rate(model, options), weight_decay=0.05)
+    rate = learning_rate(architecture, options)
+    optimizer = torch.optim.AdamW(weights, rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _cosine(step, steps))
     rows_per_process = max(1, options.rows_per_step // accelerator.num_processes)
     loader = _shuffled_batches(rows, rows_per_process, options.seed)
@@ -73,7 +66,7 @@ def train(
     step = 0
     while step < steps:
         for (ids,) in loader:
-            is_padding = ids == int(PAD)
+            is_padding = ids == PADDING
             with accelerator.autocast(), _bfloat16_products(accelerator):
                 logits = model(input_ids=torch.where(is_padding, 0, ids)[:, :-1]).logits
             labels = torch.where(is_padding, IGNORED_LABEL, ids)[:, 1:]
@@ -90,19 +83,9 @@ def train(
                 break
 
 
-def _shuffled_batches(rows: Rows, size: int, seed: int) -> DataLoader[tuple[torch.Tensor, ...]]:
-    dataset = TensorDataset(torch.from_numpy(rows.astype(np.int64)))
+def _shuffled_batches(rows: Tensor, size: int, seed: int) -> DataLoader[tuple[Tensor, ...]]:
     generator = torch.Generator().manual_seed(seed)
-    return DataLoader(dataset, size, shuffle=True, generator=generator)
-
-
-def learning_rate(model: PreTrainedModel | PeftModel, options: TuneOptions) -> float:
-    """Return the peak learning rate: the option, or a default for the size of the model."""
-    if options.learning_rate is not None:
-        return options.learning_rate
-    is_small = sum(parameter.numel() for parameter in model.parameters()) < _SMALL_MODEL
-    rate = 2e-3 if is_small else 3e-4
-    return rate / 10 if options.full else rate
+    return DataLoader(TensorDataset(rows), size, shuffle=True, generator=generator)
 
 
 def _cosine(step: int, steps: int) -> float:

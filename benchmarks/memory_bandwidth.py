@@ -37,8 +37,9 @@ from benchmarks.common import (
     tokens,
 )
 from benchmarks.decode import DtypesOption
+from engine.architecture import Architecture
 from engine.kernels.build import KernelBuild
-from engine.loading.model_size import BYTES_PER_WEIGHT
+from engine.loading.model_size import weight_bytes
 from engine.model_config import require_architecture
 from engine.network.backend import Backend
 from engine.network.model import LoadedModel
@@ -52,8 +53,15 @@ _MATRIX_SIDE = 8192 if _ON_GPU else 2048
 _REPEATS = 10 if _ON_GPU else 1
 """Number of repetitions per measurement: on a GPU one operation is too short to measure."""
 _PREFILL = 512
-_BYTES_READ = BYTES_PER_WEIGHT if _ON_GPU else {**BYTES_PER_WEIGHT, "float32": 2.0}
-"""Bytes read per weight. The checkpoints are in bfloat16, and on a CPU float32 reads these too."""
+
+
+def _bytes_read(architecture: Architecture, name: str) -> float:
+    """Return the bytes of weights that a step reads.
+
+    The checkpoints are in bfloat16, and on a CPU float32 reads these, too.
+    """
+    is_narrow = name == "float32" and not _ON_GPU
+    return weight_bytes(architecture, "bfloat16" if is_narrow else name)
 
 
 def _seconds(run: Callable[[], object]) -> float:
@@ -146,7 +154,7 @@ def main(
     ids = tuple(torch.randint(19, config["vocab_size"], (_PREFILL,)).tolist())
     for number in range(rounds + 1):
         for name in dtype:
-            size = int(weights * _BYTES_READ[name])
+            size = int(_bytes_read(architecture, name))
             run = _measure(models[name], ids, new, machine_rates, size)
             run.matrix_rate = machine_rates.matrix_rate(name)
             if number:  # the first round warms up

@@ -7,11 +7,8 @@ transformers' module and our network share the same memory: 15.5 billion weights
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM
 
 from engine.api import EngineInfo
@@ -21,9 +18,10 @@ from engine.kv_cache.pool import default_limit
 from engine.loading.catalog import EMBEDDED_DIR
 from engine.model_config import require_architecture
 from engine.network.backend import Backend
-from engine.network.build_weights import MakeTable, build_weights
+from engine.network.build_weights import ProductParts, build_weights
 from engine.network.lean_forward import LeanForward
 from engine.network.model import LoadedModel
+from engine.network.quantise import Bits
 from engine.network.quantised import Quantised
 from engine.network.weights import Dense
 from engine.tokenizer import Tokenizer
@@ -77,19 +75,19 @@ class DeviceModel:
 def device_model(module: GPTBigCodeForCausalLM, dtype: str) -> DeviceModel:
     """Return our network over the module's weights, in `bfloat16`, `int8` or `int4`."""
     tables: list[Dense | Quantised] = []
-    make: MakeTable = Dense
-    if dtype != "bfloat16":
-        make = partial(Quantised, bits=8 if dtype == "int8" else 4, backend=Backend())
 
-    def make_and_count(weight: Tensor, bias: Tensor | None) -> Any:
-        tables.append(make(weight, bias))  # type: ignore[arg-type]
-        return tables[-1]
+    def make(parts: ProductParts) -> Dense | Quantised:
+        if dtype == "bfloat16":
+            table: Dense | Quantised = Dense(parts.weight, parts.bias)
+        else:
+            bits: Bits = 8 if dtype == "int8" or parts.is_table else 4
+            table = Quantised(parts.weight, parts.bias, bits, Backend())
+        tables.append(table)
+        return table
 
     config = module.config.to_dict()
     architecture = require_architecture(config)
-    weights = build_weights(
-        architecture, lambda name: module.get_parameter(name).detach(), make_and_count
-    )
+    weights = build_weights(architecture, lambda name: module.get_parameter(name).detach(), make)
     devices = (weights.device,) * len(weights.layers)
     shape = CacheShape(
         architecture.positions, architecture.kv_heads, weights.head_dim, devices, weights.dtype

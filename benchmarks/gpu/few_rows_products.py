@@ -13,24 +13,25 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from engine.kernels.triton_row_products import dp4a
+from engine.kernels.triton_row_products import bits_of, dp4a, scale_words, unpack_grids
 
 _LOW = tl.constexpr(0x0F0F0F0F)
 
 
 @triton.jit(do_not_specialize=["columns", "words_count"])
-def quantise_kernel(x, words, scales, offsets, columns, words_count, BITS: tl.constexpr):
+def quantise_kernel(x, words, scales, x_sums, columns, words_count, BITS: tl.constexpr):
     """Quantise 128 values of a row of x to 8 bits.
 
     `words` (rows, words_count) has four values per word. `scales` is (rows, groups of 128),
-    `offsets` (rows, groups of 32): minus the offset of the weights times the sum of the values.
+    `x_sums` (rows, groups of 32): the sum of the values, and with 8 bits minus the offset of the
+    weights times the sum.
     """
     part = tl.program_id(0)
     row = tl.program_id(1)
     x += row * columns
     words += row * words_count
     scales += row * (words_count // 32)
-    offsets += row * (words_count // 8)
+    x_sums += row * (words_count // 8)
     word = tl.arange(0, 32)
     byte = tl.arange(0, 4)
     column = part * 128 + word[:, None] * 4 + byte[None, :]
@@ -41,14 +42,14 @@ def quantise_kernel(x, words, scales, offsets, columns, words_count, BITS: tl.co
     tl.store(words + part * 32 + word, tl.sum((number & 255) << (8 * byte)[None, :], 1))
     tl.store(scales + part, scale)
     sums = tl.sum(tl.reshape(tl.sum(number, 1), (4, 8)), 1)
-    tl.store(offsets + part * 4 + byte, -sums * 2 ** (BITS - 1))
+    tl.store(x_sums + part * 4 + byte, -128 * sums if BITS == 8 else sums)
 
 
 @triton.jit(do_not_specialize=["rows", "outputs", "groups", "x_count"])
 def rows_kernel(
     x_words,
     x_scales,
-    x_offsets,
+    x_sums,
     numbers,
     scales,
     y,
@@ -64,7 +65,7 @@ def rows_kernel(
 ):
     """Compute y (rows, outputs) = x Wᵀ for up to `ROWS` rows of 8-bit activations.
 
-    `x_words` is (rows, x_count), `x_scales` (rows, x_count / 32), `x_offsets` (rows, x_count / 8).
+    `x_words` is (rows, x_count), `x_scales` (rows, x_count / 32), `x_sums` (rows, x_count / 8).
     """
     lane = tl.arange(0, 16 * BLOCKS)
     output = tl.program_id(0) * 16 * BLOCKS + lane
@@ -80,8 +81,8 @@ def rows_kernel(
         is_inside = is_group[:, None] & is_output[None, :]
         is_value = (row < rows)[:, None] & is_group[None, :]
         x_start = x_words + row[:, None] * x_count + (group * 8)[None, :]
-        offset = tl.load(x_offsets + row[:, None] * (x_count // 8) + group[None, :], is_value, 0)
-        whole = tl.zeros((ROWS, GROUPS, 16 * BLOCKS), tl.int32) + offset[:, :, None]
+        x_sum = tl.load(x_sums + row[:, None] * (x_count // 8) + group[None, :], is_value, 0)
+        whole = tl.zeros((ROWS, GROUPS, 16 * BLOCKS), tl.int32)
         for word in tl.static_range(BITS):
             pointer = start + ((group * BITS + word) * 16)[:, None]
             packed = tl.load(pointer, mask=is_inside, other=0)
@@ -97,9 +98,11 @@ def rows_kernel(
         factor = tl.load(factor_start, is_value, 0.0)[:, :, None]
         if BITS == 4:
             pointer = tl.max_contiguous(scale_start + (group * 16)[:, None], [1, 4])
-            scale = tl.load(pointer, mask=is_inside, other=0.0).to(tl.float32)
-            factor = factor * scale[None, :, :]
-        sums += whole.to(tl.float32) * factor
+            scale, minimum = unpack_grids(tl.load(pointer, mask=is_inside, other=0))
+            offset = x_sum.to(tl.float32)[:, :, None] * minimum[None, :, :]
+            sums += (whole.to(tl.float32) * scale[None, :, :] + offset) * factor
+        else:
+            sums += (whole + x_sum[:, :, None]).to(tl.float32) * factor
     result = tl.sum(sums, 1)
     if BITS == 8:
         result = result * tl.load(scales + output, mask=is_output, other=0.0)[None, :]
@@ -109,16 +112,16 @@ def rows_kernel(
 
 
 def quantise(x: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return words, scales and offsets of activations (rows, in); see `quantise_kernel`."""
+    """Return words, scales and sums of activations (rows, in); see `quantise_kernel`."""
     rows, columns = x.shape
     parts = triton.cdiv(columns, 128)
     words = torch.empty(rows, parts * 32, dtype=torch.int32, device=x.device)
     scales = torch.empty(rows, parts, dtype=torch.float32, device=x.device)
-    offsets = torch.empty(rows, parts * 4, dtype=torch.int32, device=x.device)
+    sums = torch.empty(rows, parts * 4, dtype=torch.int32, device=x.device)
     quantise_kernel[(parts, rows)](
-        x, words, scales, offsets, columns, parts * 32, BITS=bits, num_warps=1
+        x, words, scales, sums, columns, parts * 32, BITS=bits, num_warps=1
     )
-    return words, scales, offsets
+    return words, scales, sums
 
 
 def rows_product(
@@ -133,12 +136,12 @@ def rows_product(
     `tile` is groups, blocks, stages and warps.
     """
     groups, blocks, stages, warps = tile
-    bits = 8 if scales.ndim == 2 else 4
+    bits = bits_of(scales)
     rows, outputs = y.shape
     rows_kernel[(triton.cdiv(triton.cdiv(outputs, 16), blocks),)](
         *x,
         numbers.view(torch.int32),
-        scales,
+        scale_words(scales),
         y,
         rows,
         outputs,

@@ -67,10 +67,10 @@ class Matrix:
             return (
                 (packed.flatten(2).float() - 128).mul_(self.scales[blocks, :, None]).flatten(0, 1)
             )
-        numbers = torch.stack([packed & 15, packed >> 4], 3).flatten(2).float() - 8
+        numbers = torch.stack([packed & 15, packed >> 4], 3).flatten(2).float()
         groups = numbers.view(*numbers.shape[:2], -1, 32)
-        scales = self.scales[blocks].transpose(1, 2).float()
-        return groups.mul_(scales[..., None]).flatten(2).flatten(0, 1)
+        scales, minima = self.scales[blocks].transpose(1, 2).float().unbind(-1)
+        return groups.mul_(scales[..., None]).add_(minima[..., None]).flatten(2).flatten(0, 1)
 
 
 def random_matrix(bits: int, outputs: int, columns: int) -> Matrix:
@@ -80,7 +80,8 @@ def random_matrix(bits: int, outputs: int, columns: int) -> Matrix:
     if bits == 8:
         scales = torch.rand(outputs // 16, 16, device=_DEVICE) * 1e-3
     else:
-        scales = (torch.rand(outputs // 16, columns // 32, 16, device=_DEVICE) * 1e-2).bfloat16()
+        scales = torch.rand(outputs // 16, columns // 32, 16, 2, device=_DEVICE) * 1e-2
+        scales = (scales * torch.tensor([1.0, -7.5], device=_DEVICE)).bfloat16()
     return Matrix(bits, outputs, columns, numbers, scales)
 
 
@@ -143,9 +144,11 @@ def _current(variant: Variant, x: Tensor, matrix: Matrix, y: Tensor) -> None:
     from engine.kernels.triton_products import product_kernel
 
     words, blocks, stages, warps = variant.tile
-    numbers = matrix.numbers.view(torch.int32)
+    from engine.kernels.triton_row_products import scale_words
+
+    numbers, scales = matrix.numbers.view(torch.int32), scale_words(matrix.scales)
     product_kernel[(-(-(matrix.outputs // 16) // blocks),)](
-        x, numbers, matrix.scales, matrix.scales, y, variant.rows, matrix.columns, matrix.outputs,
+        x, numbers, scales, scales, y, variant.rows, matrix.columns, matrix.outputs,
         numbers.shape[1], BITS=matrix.bits, HAS_BIAS=False,
         ROWS=16, WORDS=words, BLOCKS=blocks, STAGES=stages,
         num_warps=warps,

@@ -11,6 +11,7 @@ import math
 import platform
 import statistics
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, cast
 
 import typer
@@ -78,6 +79,10 @@ def compare(logprobs: list[float], reference: list[float]) -> Comparison:
 def main(
     folder: FolderArgument,
     dtype: Annotated[list[str], typer.Option(help="Number format.")] = list(DTYPES),  # noqa: B006
+    gguf: Annotated[
+        Path | None,
+        typer.Option(help="GGUF file of these weights, measured as `auto` loads it."),
+    ] = None,
     step: Annotated[int, typer.Option(min=1, help="Measure each n-th window only.")] = 1,
     json_file: JsonOption = None,
 ) -> None:
@@ -85,8 +90,11 @@ def main(
     results: dict[str, Comparison] = {}
     reference: list[float] = []
     texts: list[tuple[int, ...]] = []
-    for name in dtype:
-        model = load_ours(folder, name)
+    contenders = {name: (folder, name) for name in dtype}
+    if gguf is not None:
+        contenders[gguf.name] = str(gguf), "auto"
+    for name, (path, number_format) in contenders.items():
+        model = load_ours(path, number_format)
         texts = texts or windows(model.tokenizer, WINDOW)[::step]
         reference = reference or reference_logprobs(folder, texts)
         results[name] = compare(our_logprobs(model, texts), reference)

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from engine.kernels.triton_row_products import row_product
+from engine.kernels.triton_row_products import bits_of, row_product, scale_words, unpack_grids
 
 MAX_ROWS = 32
 """Maximum rows of activations of `product`. For more, a product of expanded weights is faster."""
@@ -27,7 +27,7 @@ TILES = ((16, 128, 2, 3), (MAX_ROWS, 64, 4, 3))
 """Tiles as (maximum rows, words of weights, blocks of weights, pipeline stages).
 
 With more rows, activations are read more often. So a program then computes more blocks. All tiles
-fit 64 KB of shared memory.
+fit 96 KB of shared memory, which every GPU from Ampere (2020) on has.
 """
 EXPANDED_COLUMNS = 256
 """Columns that a program of `expand_kernel` converts."""
@@ -60,7 +60,8 @@ def product_kernel(
 ):
     """Compute y (rows, outputs) = x (rows, columns) Wᵀ + bias for `BLOCKS` blocks of W.
 
-    `numbers` are 32-bit words (blocks, words, 16), each with 32 / BITS columns.
+    `numbers` are 32-bit words (blocks, words, 16), each with 32 / BITS columns. `scales` are
+    float32 (blocks, 16), or with 4 bits 32-bit words (blocks, groups, 16) of scales and minima.
     """
     x_type = x.dtype.element_ty
     lane = tl.arange(0, 16 * BLOCKS)
@@ -81,16 +82,17 @@ def product_kernel(
             scale_offset = (block[None, :] * groups + (index // 4)[:, None]) * 16 + (lane % 16)[
                 None, :
             ]
-            scale = tl.load(scales + scale_offset, mask=is_inside, other=0.0).to(tl.float32)
+            scale, minimum = unpack_grids(tl.load(scales + scale_offset, mask=is_inside, other=0))
         for column in tl.static_range(32 // BITS):
             # With 4 bits, the two columns of a byte are four apart.
             shift = 8 * column if BITS == 8 else 8 * (column % 4) + 4 * (column // 4)
             bits = ((packed >> shift) & (2**BITS - 1)) | _MAGIC_BITS
-            number = bits.to(tl.float32, bitcast=True) - (_MAGIC_VALUE + 2 ** (BITS - 1))
+            # 8-bit weights are stored with an offset.
+            number = bits.to(tl.float32, bitcast=True) - (_MAGIC_VALUE + (128 if BITS == 8 else 0))
             x_column = index * (32 // BITS) + column
             x_mask = (row < rows)[:, None] & (x_column < columns)[None, :]
             values = tl.load(x + row[:, None] * columns + x_column[None, :], mask=x_mask, other=0.0)
-            weight = number * scale if BITS == 4 else number
+            weight = number * scale + minimum if BITS == 4 else number
             sums = tl.dot(values, weight.to(x_type), sums, input_precision="ieee")
     if BITS == 8:
         sums = sums * tl.load(scales + output, mask=is_output, other=0.0)[None, :]
@@ -117,7 +119,7 @@ def expand_kernel(
 ):
     """Write some columns of one block's rows to `wide`, whose first row is that of block `first`.
 
-    `numbers` are bytes (blocks, words, 16, 4).
+    `numbers` are bytes (blocks, words, 16, 4), `scales` as those of `product_kernel`.
     """
     block = (first + tl.program_id(0)).to(tl.int64)
     row = tl.arange(0, 16)[:, None]
@@ -129,10 +131,10 @@ def expand_kernel(
     if BITS == 4:
         number = (number >> (4 * (column // 4 % 2))) & 15
         offset = (block * tl.cdiv(words, 4) + column // 32) * 16 + row
-        scale = tl.load(scales + offset, is_inside, other=0.0).to(tl.float32)
+        scale, minimum = unpack_grids(tl.load(scales + offset, is_inside, other=0))
+        value = number.to(tl.float32) * scale + minimum
     else:
-        scale = tl.load(scales + block * 16 + row)
-    value = (number - 2 ** (BITS - 1)).to(tl.float32) * scale
+        value = (number - 128).to(tl.float32) * tl.load(scales + block * 16 + row)
     target = (tl.program_id(0).to(tl.int64) * 16 + row) * columns + column
     tl.store(wide + target, value.to(wide.dtype.element_ty), is_inside)
 
@@ -153,14 +155,14 @@ def product(
     product_kernel[grid](
         x.contiguous(),
         words,
-        scales,
+        scale_words(scales),
         scales if bias is None else bias,
         y,
         x.shape[0],
         x.shape[1],
         outputs,
         words.shape[1],
-        BITS=_bits(scales),
+        BITS=bits_of(scales),
         HAS_BIAS=bias is not None,
         ROWS=rows,
         WORDS=tile_words,
@@ -182,12 +184,12 @@ def expand(
     grid = (blocks, triton.cdiv(columns, EXPANDED_COLUMNS))
     expand_kernel[grid](
         numbers,
-        scales,
+        scale_words(scales),
         wide,
         first // _BLOCK,
         columns,
         numbers.shape[1],
-        BITS=_bits(scales),
+        BITS=bits_of(scales),
         COLUMNS=EXPANDED_COLUMNS,
     )
     return wide[:count]
@@ -204,13 +206,9 @@ def prepare(bits: int, dtype: torch.dtype, device: torch.device) -> None:
     numbers = torch.zeros(1, bits, _BLOCK, 4, dtype=torch.uint8, device=device)
     scales = torch.zeros(1, _BLOCK, device=device)
     if bits == 4:
-        scales = torch.zeros(1, 1, _BLOCK, dtype=torch.bfloat16, device=device)
+        scales = torch.zeros(1, 1, _BLOCK, 2, dtype=torch.bfloat16, device=device)
     for rows in (1, *(tile[0] for tile in TILES)):
         for bias in (None, torch.zeros(_BLOCK, dtype=dtype, device=device)):
             x = torch.zeros(rows, 32, dtype=dtype, device=device)
             product(x, numbers, scales, bias, _BLOCK)
     expand(numbers, scales, 0, _BLOCK, 32, dtype)
-
-
-def _bits(scales: Tensor) -> int:
-    return 8 if scales.ndim == 2 else 4

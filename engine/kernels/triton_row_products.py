@@ -56,6 +56,13 @@ def dp4a(weights, values, sums, IS_SIGNED: tl.constexpr):
 
 
 @triton.jit
+def unpack_grids(words):
+    """Return scales and minima of words that have both in bfloat16, the scale in the low bits."""
+    scale = (words << 16).to(tl.float32, bitcast=True)
+    return scale, (words & -65536).to(tl.float32, bitcast=True)
+
+
+@triton.jit
 def _add_products(weights, x_word, is_group, high, low):
     """Return the sums of products of high and of low bytes, with four columns added."""
     bytes_of_x = tl.load(x_word, mask=is_group, other=0)
@@ -97,7 +104,7 @@ def quantise_kernel(
     x,
     x_words,
     x_scales,
-    x_offsets,
+    x_sums,
     columns,
     BITS: tl.constexpr,
     IS_EARLY: tl.constexpr,
@@ -105,8 +112,9 @@ def quantise_kernel(
     """Quantise 128 values of x to 16 bits.
 
     `x_words` has 64 bits per 4 columns: four low bytes, then four high bytes. `x_scales` has one
-    number per 128 columns. `x_offsets` has one per 32 columns: minus the offset of the weights
-    times the sum of the quantised values. With IS_EARLY, the next kernel may start.
+    number per 128 columns. `x_sums` has one per 32 columns: the sum of the quantised values, and
+    with 8 bits minus the offset of the weights times the sum. With IS_EARLY, the next kernel may
+    start.
     """
     if IS_EARLY:
         gdc_launch_dependents()
@@ -124,14 +132,14 @@ def quantise_kernel(
     tl.store(x_words + part * 32 + word, low | (high << 32))
     tl.store(x_scales + part, scale)
     sums = tl.sum(tl.reshape(tl.sum(number, 1), (4, 8)), 1)
-    tl.store(x_offsets + part * 4 + byte, -sums * 2 ** (BITS - 1))
+    tl.store(x_sums + part * 4 + byte, -128 * sums if BITS == 8 else sums)
 
 
 @triton.jit(do_not_specialize=["outputs", "groups"])
 def row_kernel(
     x_words,
     x_scales,
-    x_offsets,
+    x_sums,
     numbers,
     scales,
     bias,
@@ -146,8 +154,10 @@ def row_kernel(
 ):
     """Compute 16 numbers of y (outputs) = Wx + bias, with one block of W.
 
-    `numbers` are 32-bit words (blocks, groups, BITS, 16), each with 32 / BITS columns. With LINES,
-    the kernel starts before x is complete, and first fetches that many lines of `numbers`.
+    `numbers` are 32-bit words (blocks, groups, BITS, 16), each with 32 / BITS columns. `scales` are
+    float32 (blocks, 16), or with 4 bits 32-bit words (blocks, groups, 16) of scales and minima.
+    With LINES, the kernel starts before x is complete, and first fetches that many lines of
+    `numbers`.
     """
     lane = tl.arange(0, 16)
     output = tl.program_id(0) * 16 + lane
@@ -168,13 +178,13 @@ def row_kernel(
             offset = ((group * BITS + word) * 16)[:, None] + lane[None, :]
             packed = tl.load(start + offset, mask=is_group[:, None], other=0)
             loaded += (packed,)  # type: ignore[assignment]
-        offsets = tl.load(x_offsets + group, mask=is_group, other=0)[:, None]
+        x_sum = tl.load(x_sums + group, mask=is_group, other=0)[:, None]
         scale = tl.load(x_scales + group // 4, mask=is_group, other=0.0)[:, None]
         if BITS == 4:
             offset = (block * groups + group)[:, None] * 16 + lane[None, :]
             # As many neighbours per thread as of weights: then threads need not exchange values.
             pointer = tl.max_contiguous(scales + offset, [1, 4])
-            weight_scale = tl.load(pointer, mask=is_group[:, None], other=0.0)
+            grids = tl.load(pointer, mask=is_group[:, None], other=0)
         if STAGES == 1:
             _keep_order(first)
         for word in tl.static_range(BITS):
@@ -188,10 +198,13 @@ def row_kernel(
                 high_16, low_16 = _add_products(
                     packed & _HIGH, x_word + 1, is_group, high_16, low_16
                 )
-        whole = high * 256 + low + ((high_16 * 256 + low_16) >> 4) + offsets
+        whole = high * 256 + low
         if BITS == 4:
-            scale *= weight_scale.to(tl.float32)
-        sums += whole.to(tl.float32) * scale
+            whole += (high_16 * 256 + low_16) >> 4
+            weight_scale, minimum = unpack_grids(grids)
+            sums += (whole.to(tl.float32) * weight_scale + x_sum.to(tl.float32) * minimum) * scale
+        else:
+            sums += (whole + x_sum).to(tl.float32) * scale
     result = tl.sum(sums, 0)
     if BITS == 8:
         result *= tl.load(scales + output)
@@ -202,25 +215,25 @@ def row_kernel(
 
 
 def quantise(x: Tensor, bits: int, *, is_early: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """Return words, scales and offsets of activations `x` (1, in); see `quantise_kernel`.
+    """Return words, scales and sums of activations `x` (1, in); see `quantise_kernel`.
 
     With `is_early`, the next kernel may start before the result is complete.
     """
     parts = triton.cdiv(x.numel(), _PART)
     words = torch.empty(parts * _PART // 4, dtype=torch.int64, device=x.device)
     scales = torch.empty(parts, dtype=torch.float32, device=x.device)
-    offsets = torch.empty(parts * 4, dtype=torch.int32, device=x.device)
+    sums = torch.empty(parts * 4, dtype=torch.int32, device=x.device)
     quantise_kernel[(parts,)](
         x.contiguous(),
         words,
         scales,
-        offsets,
+        sums,
         x.numel(),
         BITS=bits,
         IS_EARLY=is_early,
         num_warps=1,
     )
-    return words, scales, offsets
+    return words, scales, sums
 
 
 def multiply(
@@ -237,12 +250,12 @@ def multiply(
     With `lines`, start early and fetch that many cache lines first.
     """
     groups, stages, warps = tile
-    bits = 8 if scales.ndim == 2 else 4
+    bits = bits_of(scales)
     outputs = y.numel()
     row_kernel[(triton.cdiv(outputs, _BLOCK),)](
         *x,
         numbers.view(torch.int32),
-        scales,
+        scale_words(scales),
         scales if bias is None else bias,
         y,
         outputs,
@@ -264,12 +277,22 @@ def row_product(
 
     `numbers` and `scales` have the layout of `engine.network.quantised`.
     """
-    bits = 8 if scales.ndim == 2 else 4
+    bits = bits_of(scales)
     lines = FETCHED_LINES if can_start_early(x.device) else 0
     quantised = quantise(x, bits, is_early=lines > 0)
     y = torch.empty(1, outputs, dtype=x.dtype, device=x.device)
     multiply(quantised, numbers, scales, bias, y, TILES[bits], lines)
     return y
+
+
+def bits_of(scales: Tensor) -> int:
+    """Return the number of bits of the weights that have these scales."""
+    return 8 if scales.ndim == 2 else 4
+
+
+def scale_words(scales: Tensor) -> Tensor:
+    """Return scales as the kernels take them: those of 4 bits with their minima in 32-bit words."""
+    return scales if scales.ndim == 2 else scales.view(torch.int32)
 
 
 @cache

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import ModelNotFoundError, UnsupportedModelError
 from engine.loading.gguf_config import make_config
 from engine.loading.gguf_container import Container, StoredTensor, Value, is_gguf, read_container
+from engine.loading.gguf_grids import is_4_bit, read_grids
 from engine.loading.gguf_metadata import Metadata
 from engine.loading.gguf_names import ROPE_FACTORS, named_tensors
 from engine.loading.gguf_tensors import read_tensor
@@ -23,6 +24,8 @@ from engine.loading.gguf_tokenizer import make_tokenizer
 
 if TYPE_CHECKING:
     import torch
+
+    from engine.network.quantise import Grids
 
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 _MAX_PARTS = 1000
@@ -50,12 +53,12 @@ class GgufFile:
     def config(self) -> dict[str, Any]:
         """Return the contents of config.json for the same model.
 
-        On a CPU weights that have few bits in the file use 8 bits (`cpu_dtype`), in which they
-        change little more.
+        On a CPU weights that have few bits in the file use 4 bits if they keep their values in
+        them, otherwise 8 bits, in which they change little more (`cpu_dtype`).
         """
         config = dict(self._config)
         if self.bits < _MIN_WIDE_BITS:
-            config["cpu_dtype"] = "int8"
+            config["cpu_dtype"] = "int4" if self.is_4_bit else "int8"
         return config
 
     def tokenizer_json(self) -> str:
@@ -80,6 +83,18 @@ class GgufFile:
         Raises KeyError for a name that is not in `names`.
         """
         return read_tensor(self._tensors[name])
+
+    def read_grids(self, name: str) -> Grids | None:
+        """Return the grids of a matrix in 4 bits, None for a tensor in another format.
+
+        Raises KeyError for a name that is not in `names`.
+        """
+        return read_grids(self._tensors[name])
+
+    @property
+    def is_4_bit(self) -> bool:
+        """Whether most weights have 4 bits and can keep their values in the engine's 4 bits."""
+        return is_4_bit(self.kind)
 
     def kind_of(self, name: str) -> str:
         """Return the number format in which a tensor is stored, such as `Q4_K`."""

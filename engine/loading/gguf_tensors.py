@@ -30,16 +30,9 @@ def read_tensor(tensor: NamedTensor) -> torch.Tensor:
     expanded by the `gguf` package, in chunks that several threads share, so only the result is in
     memory as a whole.
     """
-    import numpy as np
     import torch
 
-    stored = tensor.stored
-    num_rows = prod(stored.shape[:-1])
-    rows = np.frombuffer(
-        stored.buffer, dtype=np.uint8, count=stored.num_bytes, offset=stored.offset
-    ).reshape(num_rows, -1)
-    if tensor.heads is not None:
-        rows = _unpermute(rows.reshape(stored.shape[0], -1), tensor.heads).reshape(rows.shape)
+    stored, rows = tensor.stored, stored_rows(tensor)
     plain = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
     if stored.kind.name in plain:
         values = torch.empty(stored.shape, dtype=plain[stored.kind.name])
@@ -48,6 +41,19 @@ def read_tensor(tensor: NamedTensor) -> torch.Tensor:
     values = torch.empty(stored.shape, dtype=torch.float32)
     _expand(rows, values.view(-1).numpy(), stored.kind)
     return values
+
+
+def stored_rows(tensor: NamedTensor) -> NDArray[np.uint8]:
+    """Return the bytes of a tensor (rows, bytes of a row), in the order of transformers' rows."""
+    import numpy as np
+
+    stored = tensor.stored
+    rows = np.frombuffer(
+        stored.buffer, dtype=np.uint8, count=stored.num_bytes, offset=stored.offset
+    ).reshape(prod(stored.shape[:-1]), -1)
+    if tensor.heads is None:
+        return rows
+    return _unpermute(rows.reshape(stored.shape[0], -1), tensor.heads).reshape(rows.shape)
 
 
 def _unpermute(rows: NDArray[np.uint8], heads: int) -> NDArray[np.uint8]:

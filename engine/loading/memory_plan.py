@@ -19,7 +19,7 @@ from engine.loading.model_size import (
 )
 from engine.machine import format_bytes, free_memory
 from engine.model_config import Config
-from engine.network.quantised import Bits
+from engine.network.quantise import Bits
 from engine.settings import EngineSettings
 
 _FLOAT32_PARAMETERS = 1_000_000_000

@@ -24,7 +24,7 @@ BYTES_PER_WEIGHT = {
     "bfloat16": 2.0,
     "float16": 2.0,
     "int8": 1.01,
-    "int4": 0.5625,
+    "int4": 0.625,
 }
 """Bytes per weight by number format, including the scales of quantised weights."""
 
@@ -32,6 +32,9 @@ _PREFILL_ROWS = 512
 """Number of rows of the largest prefill chunk."""
 _WEIGHTS_MARGIN = 1.05
 """Factor on the size of the weights."""
+_4_BIT_MARGIN = 1.12
+"""The same for 4 bits. Files of 4 bits have some matrices in more bits, which then get 8: a sixth
+of the weights in llama.cpp's Q4_K_M."""
 
 
 def bytes_needed(architecture: Architecture, dtype: str, window: int) -> int:
@@ -39,14 +42,24 @@ def bytes_needed(architecture: Architecture, dtype: str, window: int) -> int:
 
     On a GPU `bytes_for_steps` is added to it.
     """
-    weights = architecture.num_parameters * BYTES_PER_WEIGHT[dtype]
+    weights = weight_bytes(architecture, dtype)
     if architecture.rotary is not None:
         weights += 4 * window * architecture.head_dim
     inner = architecture.inner * (3 if architecture.is_gated else 1)
     activations = inner + 6 * max(architecture.width, architecture.query_width)
     prefill = _PREFILL_ROWS * activations * 4
     cache = cache_bytes(architecture, window, _value_bytes(dtype))
-    return int(_WEIGHTS_MARGIN * weights + cache + prefill)
+    margin = _4_BIT_MARGIN if dtype == "int4" else _WEIGHTS_MARGIN
+    return int(margin * weights + cache + prefill)
+
+
+def weight_bytes(architecture: Architecture, dtype: str) -> float:
+    """Return the size of all weights. In 4 bits, embeddings and the output matrix have 8."""
+    size = architecture.num_parameters * BYTES_PER_WEIGHT[dtype]
+    if dtype != "int4":
+        return size
+    tables = architecture.vocab_size * architecture.width * (1 if architecture.is_tied else 2)
+    return size + tables * (BYTES_PER_WEIGHT["int8"] - BYTES_PER_WEIGHT["int4"])
 
 
 def _value_bytes(dtype: str) -> int:

@@ -36,6 +36,14 @@ class SafetensorsFiles:
         tensor: Tensor = self._shard(self._file_of[name]).get_tensor(name)
         return tensor
 
+    @property
+    def is_4_bit(self) -> bool:
+        """No matrix of these files has 4 bits; see `TensorFiles`."""
+        return False
+
+    def read_grids(self, _name: str) -> None:
+        """Return None: no matrix of these files has 4 bits; see `TensorFiles`."""
+
     def _shard(self, file: str) -> Any:
         if file not in self._open:
             self._open[file] = safe_open(self._path / file, framework="pt")

@@ -2,26 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from engine.architecture import Architecture
+from engine.network.quantise import Grids
 from engine.network.rotary import interleaved_halves, rotation_table
 from engine.network.weight_layout import ProductLayout, layouts
 from engine.network.weights import Dense, Layer, Norm, Product, Table, Weights
 
 ReadTensor = Callable[[str], Tensor]
 """A function that returns the tensor of a given name in the checkpoint, on its final device."""
-MakeTable = Callable[[Tensor, Tensor | None], Table]
-"""A function that returns a product of weights (out, in) and a bias."""
+ReadGrids = Callable[[str], Grids | None]
+"""A function that returns the grids of a tensor in 4 bits, None for any other tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProductParts:
+    """What a product is made from."""
+
+    weight: Tensor
+    """Weights (out, in)."""
+    bias: Tensor | None
+    """Bias (out,), or None."""
+    grids: Grids | None
+    """Grids of weights that all have 4 bits, otherwise None."""
+    is_table: bool
+    """Whether the product is the matrix of embeddings or the output matrix."""
+
+
+MakeTable = Callable[[ProductParts], Table]
+"""A function that returns a product."""
+
+
+def make_dense(parts: ProductParts) -> Table:
+    """Return a product whose weights are stored as they are."""
+    return Dense(parts.weight, parts.bias)
+
+
+def no_grids(_name: str) -> None:
+    """Return None, for a checkpoint without weights in 4 bits."""
 
 
 def build_weights(
     architecture: Architecture,
     read: ReadTensor,
-    make_table: MakeTable = Dense,
+    make_table: MakeTable = make_dense,
+    read_grids: ReadGrids = no_grids,
     window: int | None = None,
 ) -> Weights:
     """Return the weights of a checkpoint.
@@ -29,7 +59,7 @@ def build_weights(
     `window` is the number of positions that are used, None for all that the model has. Raises
     KeyError for a tensor that `read` does not have, and ValueError for one of a wrong shape.
     """
-    builder = _Builder(architecture, read, make_table)
+    builder = _Builder(architecture, read, make_table, read_grids)
     names = architecture.names
     tokens = builder.table(names.tokens)
     last_norm = builder.norm(names.last_norm)
@@ -53,8 +83,11 @@ def build_weights(
 class _Builder:
     """Reads the tensors of a checkpoint and checks their shapes."""
 
-    def __init__(self, architecture: Architecture, read: ReadTensor, make: MakeTable) -> None:
+    def __init__(
+        self, architecture: Architecture, read: ReadTensor, make: MakeTable, read_grids: ReadGrids
+    ) -> None:
         self._architecture, self._read, self._make = architecture, read, make
+        self._read_grids = read_grids
         self._layouts = layouts(architecture)
 
     def read(self, name: str, rows: int) -> Tensor:
@@ -62,7 +95,8 @@ class _Builder:
         return self._checked(f"{name}.weight", (rows, self._architecture.width))
 
     def table(self, name: str) -> Table:
-        return self._make(self.read(name, self._architecture.vocab_size), None)
+        weight = self.read(name, self._architecture.vocab_size)
+        return self._make(ProductParts(weight, None, self._read_grids(f"{name}.weight"), True))
 
     def norm(self, name: str, size: int | None = None, *, is_rms: bool | None = None) -> Norm:
         shape = (size or self._architecture.width,)
@@ -92,13 +126,23 @@ class _Builder:
         return Norm(interleaved_halves(norm.weight), None, norm.epsilon)
 
     def _product(self, stem: str, layout: ProductLayout) -> Product:
+        names = [f"{stem}{part.name}.weight" for part in layout.parts]
         weights = [
-            self._checked(f"{stem}{part.name}.weight", (part.rows, layout.columns))
-            for part in layout.parts
+            self._checked(name, (part.rows, layout.columns))
+            for name, part in zip(names, layout.parts, strict=True)
         ]
         weight = weights[0] if len(weights) == 1 else torch.cat(weights)
         del weights  # at most two copies of a matrix are in memory at any time
-        return self._make(layout.ordered(weight), self._bias(stem, layout, weight))
+        bias, grids = self._bias(stem, layout, weight), self._grids(names, layout)
+        return self._make(ProductParts(layout.ordered(weight), bias, grids, False))
+
+    def _grids(self, names: Sequence[str], layout: ProductLayout) -> Grids | None:
+        """Return the grids of a product, None if a part of it does not have grids."""
+        parts = [grids for name in names if (grids := self._read_grids(name)) is not None]
+        if len(parts) < len(names):
+            return None
+        grids = Grids.stacked(parts)
+        return grids if layout.order is None else grids.take(layout.order)
 
     def _bias(self, stem: str, layout: ProductLayout, like: Tensor) -> Tensor | None:
         """Return the bias of a product; a part without one has zeros."""

@@ -37,9 +37,13 @@ class Grids:
     minima: Tensor
     """Smallest values (out, groups) in float32."""
 
+    def to(self, device: str) -> Grids:
+        """Return the grids on a device."""
+        return Grids(self.scales.to(device), self.minima.to(device))
+
     def split(self, rows: int) -> list[Grids]:
         """Return the grids of every `rows` rows."""
-        pairs = zip(self.scales.split(rows), self.minima.split(rows), strict=True)
+        pairs = zip(torch.split(self.scales, rows), torch.split(self.minima, rows), strict=True)
         return [Grids(scales, minima) for scales, minima in pairs]
 
     def take(self, order: Tensor) -> Grids:

@@ -45,7 +45,7 @@ def test_the_kernels_can_be_compiled(capability: int, compile_kernel: Callable[.
     """The compiler is stricter than the interpreter, and a GPU has little shared memory."""
     from engine.kernels import triton_products as triton_products
 
-    for bits, scale in ((8, "*fp32"), (4, "*bf16")):
+    for bits, scale in ((8, "*fp32"), (4, "*i32")):
         numbers = dict.fromkeys(("rows", "columns", "outputs", "words", "first"), "i32")
         compiled = compile_kernel(
             triton_products.expand_kernel,
@@ -61,7 +61,7 @@ def test_the_kernels_can_be_compiled(capability: int, compile_kernel: Callable[.
                 {**tensors, "scales": scale, **numbers},
                 {"BITS": bits, "HAS_BIAS": True, **sizes},
             )
-            assert compiled.metadata.shared <= 64 * 1024
+            assert compiled.metadata.shared <= 96 * 1024
             # Weights are prefetched, sixteen bytes at a time.
             assert "cp.async.cg.shared.global [" in compiled.asm["ptx"]
             assert "mma.sync" in compiled.asm["ptx"]
@@ -75,7 +75,7 @@ def test_the_kernels_for_one_row_can_be_compiled(
     from engine.kernels import triton_row_products as triton_row_products
 
     is_early = capability >= 90
-    tensors = {"x_words": "*i64", "x_scales": "*fp32", "x_offsets": "*i32"}
+    tensors = {"x_words": "*i64", "x_scales": "*fp32", "x_sums": "*i32"}
     numbers = dict.fromkeys(("columns", "outputs", "groups"), "i32")
     compile_kernel(
         triton_row_products.quantise_kernel,
@@ -83,7 +83,7 @@ def test_the_kernels_for_one_row_can_be_compiled(
         {"BITS": bits, "IS_EARLY": is_early},
         num_warps=1,
     )
-    scale = {"scales": "*fp32" if bits == 8 else "*bf16"}
+    scale = {"scales": "*fp32" if bits == 8 else "*i32"}
     groups, stages, warps = triton_row_products.TILES[bits]
     lines = triton_row_products.FETCHED_LINES if is_early else 0
     compiled = compile_kernel(

@@ -10,7 +10,7 @@ import torch
 from engine.architecture import Architecture
 from engine.errors import ConfigurationError, OutOfMemoryError
 from engine.loading.model_size import (
-    BYTES_PER_WEIGHT,
+    BYTES_PER_WEIGHT_BY_NAME,
     GPU_LIBRARIES,
     NAME_MARGIN,
     USUAL_WINDOW,
@@ -98,7 +98,7 @@ def estimated_sizes(settings: EngineSettings, parameters: int, device: str) -> l
     base = compute_dtype(settings, device, parameters)
     libraries = GPU_LIBRARIES if device == "cuda" else 0
     return [
-        int(NAME_MARGIN * parameters * BYTES_PER_WEIGHT[name]) + libraries
+        int(NAME_MARGIN * parameters * BYTES_PER_WEIGHT_BY_NAME[name]) + libraries
         for name in _names(settings, {}, device, base)
     ]
 

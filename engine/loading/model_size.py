@@ -66,6 +66,8 @@ def _value_bytes(dtype: str) -> int:
     return 4 if dtype == "float32" else 2
 
 
+BYTES_PER_WEIGHT_BY_NAME = {**BYTES_PER_WEIGHT, "int4": 0.7}
+"""The same for a model of which only the name is known. In 4 bits its tables, with 8, add to it."""
 NAME_MARGIN = 1.3
 """Factor on the size of the weights of a model of which only the name is known.
 

@@ -91,7 +91,7 @@ def test_a_row_of_zeros_or_with_an_outlier_has_a_finite_product(
     assert native.product(weights.native_matrix, x).abs().max() == 0
 
 
-@pytest.mark.parametrize(("bits", "tolerance"), [(8, 0.01), (4, 0.1)])
+@pytest.mark.parametrize(("bits", "tolerance"), [(8, 0.01), (4, 0.085)])
 def test_quantised_weights_are_close_to_the_original(bits: Bits, tolerance: float) -> None:
     weight = random(300, 200)
     stored = Quantised(weight, None, bits).rows(torch.arange(300))

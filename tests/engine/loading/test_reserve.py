@@ -153,7 +153,7 @@ def test_a_model_that_will_be_downloaded_reserves_by_its_name(
     settings = EngineSettings(reserve_for="no-such/model-7B-Instruct", context_window=1024)
     weights = 7e9
     assert reserved_sizes(settings, "cpu") == pytest.approx(
-        [1.3 * weights * 2, 1.3 * weights * 1.01, 1.3 * weights * 0.5625]
+        [1.3 * weights * 2, 1.3 * weights * 1.01, 1.3 * weights * 0.7]
     )
     int8 = replace(settings, dtype="int8")
     assert reserved_sizes(int8, "cpu") == pytest.approx([1.3 * weights * 1.01])

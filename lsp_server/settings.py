@@ -66,7 +66,7 @@ class Settings(BaseModel):
     revision: str | None = Field(None, description="Branch, tag or commit of a hub model.")
     dtype: Dtype = Field(
         "auto",
-        description="Number format of the weights. `int8` and `int4` need a half and a quarter of "
+        description="Number format of the weights. `int8` and `int4` need a half and a third of "
         "the memory of `bfloat16` and decode faster on a CPU. `auto` uses them if the others do "
         "not fit.",
     )

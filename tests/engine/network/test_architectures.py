@@ -117,7 +117,7 @@ def test_logits_equal_those_of_transformers(example: Example, path: str) -> None
     torch.testing.assert_close(actual, example.expected_logits(), atol=1e-4, rtol=1e-4)
 
 
-MIN_SIMILARITY: dict[Dtype, float] = {"bfloat16": 0.998, "int8": 0.99, "int4": 0.9}
+MIN_SIMILARITY: dict[Dtype, float] = {"bfloat16": 0.998, "int8": 0.99, "int4": 0.8}
 """Smallest mean cosine similarity to the exact logits. Random weights suffer more than trained."""
 
 

@@ -86,26 +86,23 @@ struct Rows {
     const float max = max_lane(top);
     const float scale = max / 127.0f, inverse = max > 0 ? 127.0f / max : 0.0f;
     QuantisedGroup &group = this->group(row, index);
+    int32_t *to = &word(row, first);
     int32_t total = 0;
     for (int k = first; k < first + ACTIVATION_GROUP; k += INT4_GROUP) {
-      int32_t part = 0;
-      for (int i = k; i < k + INT4_GROUP; i += LANES) {
+      Ints part{};
+      for (int i = k; i < k + INT4_GROUP; i += LANES, to += LANES / 4 * tile) {
         const Ints numbers = i < last ? rounded(load<Floats>(x + i) * inverse) : Ints{};
-        put_bytes(row, i, numbers);
-        part += sum(numbers);
+        int32_t four_bytes[LANES / 4];
+        store_bytes((int8_t *)four_bytes, numbers);
+        for (int j = 0; j < LANES / 4; j++) to[j * tile] = four_bytes[j];
+        part += numbers;
       }
-      group.sums[(k - first) / INT4_GROUP] = part * scale;
-      total += part;
+      const int32_t part_sum = sum(part);
+      group.sums[(k - first) / INT4_GROUP] = part_sum * scale;
+      total += part_sum;
     }
     group.scale = scale;
     group.start = -Sums8::OFFSET * total;
-  }
-
-  // Stores 16 numbers of 8 bits.
-  void put_bytes(int row, int column, const Ints &numbers) {
-    int8_t bytes[LANES];
-    store_bytes(bytes, numbers);
-    for (int i = 0; i < LANES; i += 4) std::memcpy(&word(row, column + i), bytes + i, 4);
   }
 
   // Sets a row to what rounding to 8 bits has taken from the row before it, which is quantised.

@@ -95,9 +95,10 @@ __attribute__((noinline)) static void quantised_tile(const Matrix &a, int block,
         const Grid grid(grid_address(a, block + j, k));
         const int part = k / INT4_GROUP % (ACTIVATION_GROUP / INT4_GROUP);
         UNROLL
-        for (int m = 0; m < M; m++)
-          total[j][m] += to_floats(acc[j][m].total()) * grid.scale * group[m].scale +
-                       grid.minimum * group[m].sums[part];
+        for (int m = 0; m < M; m++) {
+          total[j][m] += grid.minimum * group[m].sums[part];
+          total[j][m] += to_floats(acc[j][m].total()) * grid.scale * group[m].scale;
+        }
       }
     }
   }

@@ -9,7 +9,7 @@
 enum Kind : int32_t { FLOAT = 0, BF16 = 1, BF16_DOT = 2, INT8 = 3, INT4 = 4 };
 
 // `weight` is (rows, columns) of floats, or of bfloat16 numbers for BF16 and BF16_DOT. Quantised
-// weights are in blocks of 16 rows: see engine/network/quantised.py. `scale` has floats for INT8 and
+// weights are in blocks of 16 rows: see engine/network/quantise.py. `scale` has floats for INT8 and
 // Grids for INT4. `bias` may be null; otherwise it is padded to a multiple of 16.
 struct Matrix {
   int32_t kind, rows, columns;

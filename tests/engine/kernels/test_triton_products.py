@@ -17,6 +17,9 @@ TOLERANCES = {"float32": 1e-6, "float16": 1e-3, "bfloat16": 1e-2}
 ROW_TOLERANCES = {"float32": 1e-4, "float16": 1e-3, "bfloat16": 1e-2}
 """The same with activations in 16 bits."""
 
+# Triton's interpreter takes its time for all cases, which the first test waits for.
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture(scope="module")
 def errors() -> dict[str, float]:

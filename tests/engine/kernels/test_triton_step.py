@@ -54,6 +54,9 @@ STEPS = [
     "starcoder2",
 ]
 
+# Triton's interpreter takes a minute for all cases, which the first test waits for.
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, dict[str, float]]:

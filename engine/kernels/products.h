@@ -39,10 +39,11 @@ INLINE void add_columns(Sums (&acc)[J][M], const Ints (&w)[J], const int32_t *wo
 
 // Products of J blocks of 16 quantised rows of weights with M rows from `first` on.
 //
-// Sums over a group of columns are exact. The sums of the groups are added as floats.
+// Sums over a group of columns are exact. The sums of the groups are added as floats. The function is
+// not inlined: with the addresses of its callers, GCC would keep sums in memory.
 template <int BITS, int M, int J>
-__attribute__((noinline)) static void quantised_tile(const Matrix &a, int block, const Rows &x, int first,
-                                  Floats (&out)[J][M]) {
+__attribute__((noinline)) static void quantised_tile(const Matrix &a, int block, const Rows &x,
+                                                     int first, Floats (&out)[J][M]) {
   using Sums = std::conditional_t<BITS == 8, Sums8, Sums4>;
   constexpr int GROUP = BITS == 8 ? ACTIVATION_GROUP : INT4_GROUP;
   constexpr int STEP = BITS == 8 ? 4 : 8;  // columns in 64 bytes of 16 rows

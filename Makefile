@@ -12,7 +12,7 @@ LUA    := editors/neovim
 WITH_NODE := PATH="$(CURDIR)/.editors/node/node_modules/.bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-editors check lint lint-lua lint-vscode lint-workflows \
+.PHONY: help setup demo test test-editors fuzz check lint lint-lua lint-vscode lint-workflows \
 	format format-lua bench rehearse-gpu lock clean
 
 help: ## list the targets
@@ -27,6 +27,11 @@ test: $(VENV)/.dev ## run the tests
 	@$(BIN)/python -m pytest
 
 EDITORS := $(patsubst %,.editors/%/run,nvim-0.12 nvim-0.10 nvim-0.7 emacs helix)
+
+FUZZ ?= 5000
+
+fuzz: $(VENV)/.dev ## run the fuzzers with many random examples (half an hour; FUZZ=N sets the number)
+	@STARCODER_LSP_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz --timeout 3600
 
 test-editors: $(VENV)/.dev $(EDITORS) $(VSCODE)/dist/starcoder.vsix ## run the tests that drive real editors, installed into .editors (Debian)
 	@cd $(VSCODE) && $(WITH_NODE) npm test --silent

@@ -57,6 +57,12 @@ class Settings(BaseModel):
     respect_gitignore: bool = Field(
         True, description="Suggest nothing automatically in files that git ignores."
     )
+    git: bool = Field(
+        True,
+        description="Run git to list the files of a project and to read staged changes. It runs no "
+        "program that the repository names. VS Code switches it off in a workspace that you do not "
+        "trust.",
+    )
     model: str = Field(
         "auto",
         min_length=1,

@@ -4,6 +4,7 @@ See ARCHITECTURE.md, "Who may import whom". Imports inside functions and under T
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("lsp_server", "fim", "chat", "syntax", "engine", "training")
+PACKAGES = ("lsp_server", "fim", "chat", "syntax", "engine", "training", "workspace")
 """The packages that are shipped."""
 NOT_SHIPPED = ("benchmarks", "tests")
 """Packages that no shipped module may import."""
@@ -33,20 +34,32 @@ LIGHT_ENGINE = (
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "syntax": (),
-    "fim": (*CONTRACT, "syntax"),
+    "workspace": (),
+    "fim": (*CONTRACT, "syntax", "workspace"),
     # An adapter is trained and measured with the prompts of completion.
     "fim.training": ("fim", "engine", "training"),
-    "chat": (*CONTRACT, "syntax"),
+    "chat": (*CONTRACT, "syntax", "workspace"),
     # StarChat's recipe measures with the rendering that serves, and installs its adapters.
     "chat.training": ("chat", "engine", "training"),
-    "lsp_server": ("fim", "chat", "syntax", *LIGHT_ENGINE),
+    "lsp_server": ("fim", "chat", "syntax", "workspace", *LIGHT_ENGINE),
     # Each command is a process of its own, and some of them load a model.
     "lsp_server.cli": ("lsp_server", "fim", "chat", "syntax", "engine", "training"),
     "engine": (),
     # The same list of secrets is used for training data and for suggestions.
-    "training": ("fim.secrets",),
+    "training": ("fim.secrets", "workspace"),
 }
 """What each package may import besides itself. The longest matching entry counts."""
+
+STARTS_PROCESSES = {
+    "engine/client/managed.py": "the engine",
+    "engine/kernels/build.py": "the C++ compiler",
+    "fim/evaluation/sandbox.py": "generated programs, isolated",
+    "fim/evaluation/sandbox_child.py": "the same",
+    "lsp_server/cli/doctor.py": "editors, to ask for their versions",
+    "training/sources.py": "pip, npm and apt, for the corpus of the demo model",
+    "workspace/git.py": "git, without the programs that a repository names",
+}
+"""The modules that may start other programs, and which ones."""
 
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "engine": (
@@ -291,3 +304,17 @@ def test_the_imports_are_really_read() -> None:
     assert "engine.api.GenerationRequest" in names
     assert "torch" in names
     assert "engine.errors" in import_graph()["engine.loading.load"]
+
+
+def test_only_the_listed_modules_start_other_programs() -> None:
+    """A workspace must not be able to run anything: see SECURITY.md."""
+    starting = {
+        file.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for file in (ROOT / package).rglob("*.py")
+        if re.search(
+            r"\bsubprocess\b|create_subprocess|os\.(exec|spawn|posix_spawn|system|popen|fork)\b",
+            file.read_text(encoding="utf-8"),
+        )
+    }
+    assert starting == STARTS_PROCESSES.keys()

@@ -13,7 +13,17 @@ from lsp_server.cli.app import app
 from training.__main__ import app as training_app
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("benchmarks", "chat", "engine", "fim", "lsp_server", "syntax", "training", "tests")
+PACKAGES = (
+    "benchmarks",
+    "chat",
+    "engine",
+    "fim",
+    "lsp_server",
+    "syntax",
+    "training",
+    "workspace",
+    "tests",
+)
 
 FENCE = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", re.M | re.S)
 CODE = re.compile(r"`[^`\n]+`")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from training.collect import LANGUAGES
 from training.formats import Commit
+from workspace.git import NO_DIFF_PROGRAMS, GitError, run_git
 
 _MAX_FILE_CHARACTERS = 40_000
+_TIMEOUT_S = 300.0
+_MAX_BYTES = 1 << 30
 _RECORD_SEPARATOR = "\x1e"
 
 
@@ -20,7 +22,7 @@ def read_commits(repository: Path) -> Iterator[Commit]:
     history yields nothing.
     """
     log_format = f"--format={_RECORD_SEPARATOR}%H%x00%B%x00"
-    log = _git(repository, "log", "--first-parent", log_format, "--name-status")
+    log = _git(repository, "log", *NO_DIFF_PROGRAMS, "--first-parent", log_format, "--name-status")
     for record in log.split(_RECORD_SEPARATOR)[1:]:
         revision, message, names = record.split("\x00")
         changes = [line.split("\t") for line in names.splitlines() if line.strip()]
@@ -30,15 +32,16 @@ def read_commits(repository: Path) -> Iterator[Commit]:
         name = files[0][0]
         if Path(name).suffix not in LANGUAGES:
             continue
-        before = _git(repository, "show", f"{revision}~1:{name}")
-        after = _git(repository, "show", f"{revision}:{name}")
+        before = _git(repository, "cat-file", "blob", f"{revision}~1:{name}")
+        after = _git(repository, "cat-file", "blob", f"{revision}:{name}")
         if 0 < len(before) <= _MAX_FILE_CHARACTERS and 0 < len(after) <= _MAX_FILE_CHARACTERS:
             yield Commit(message.splitlines()[0], before, after)
 
 
 def _git(repository: Path, *arguments: str) -> str:
     """Return the output of a git command; an empty string if it fails."""
-    process = subprocess.run(
-        ["git", "-C", str(repository), *arguments], capture_output=True, check=False
-    )
-    return process.stdout.decode("utf-8", "replace") if process.returncode == 0 else ""
+    try:
+        output = run_git(repository, *arguments, timeout_s=_TIMEOUT_S, max_bytes=_MAX_BYTES)
+    except GitError:
+        return ""
+    return output.decode("utf-8", "replace")

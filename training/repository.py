@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from training.collect import LANGUAGES, CorpusDocument
 from training.filters import MAX_CHARACTERS, MAX_LINE, Deduplicator
+from workspace.files import read_text
+from workspace.git import GitError, list_files
 
 HELD_OUT_SHARE = 0.15
 """Share of the files that are held out."""
@@ -42,7 +43,7 @@ def read_repository(root: Path) -> list[CorpusDocument]:
         if file.suffix not in LANGUAGES or LANGUAGES[file.suffix] in _NON_CODE_LANGUAGES:
             continue
         try:
-            text = file.read_text(encoding="utf-8")
+            text = read_text(file, 4 * MAX_CHARACTERS, inside=root)
         except (OSError, UnicodeDecodeError):
             continue
         lines = text.splitlines()
@@ -53,11 +54,11 @@ def read_repository(root: Path) -> list[CorpusDocument]:
 
 
 def _list_files(root: Path) -> list[Path]:
-    command = ["git", "-C", str(root), "ls-files", "-z"]
-    command += ["--cached", "--others", "--exclude-standard"]
-    process = subprocess.run(command, capture_output=True, check=False)
-    names = [name for name in process.stdout.decode("utf-8", "replace").split("\0") if name]
-    if process.returncode == 0 and names:
+    try:
+        names = list_files(root, untracked=True)
+    except GitError:
+        names = []
+    if names:
         return sorted(root / name for name in names)
     # There is no git, or the folder is ignored by the repository around it.
     return sorted(

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from engine.errors import RequestError
 from syntax.symbols import Symbol, enclosing_symbol
+from workspace.files import leaves_folder, read_text
 
 _SKIPPED_FOLDERS = frozenset(
     {"node_modules", "__pycache__", "venv", "target", "dist", "build", "vendor", "site-packages"}
 )
 _MAX_FILES = 20_000
+_MAX_BYTES = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +75,32 @@ class WorkspaceFiles:
     root: Path
     read_open_file: Callable[[Path], str | None] = field(default=lambda _: None)
     """Function that returns the text of a file that is open in the editor, None for other files."""
+    boundary: Path | None = None
+    """The workspace folder that no file may leave; None if the user's file is in no folder."""
     _paths: list[Path] | None = None
 
     def read(self, path: Path) -> str | None:
-        """Return the text of a file, or None if the file is missing or is not UTF-8 text."""
+        """Return the text of a file of the workspace; None if it cannot be read as UTF-8 text."""
         text = self.read_open_file(path)
         if text is not None:
             return text
         try:
-            # `read_text` would convert the line ends.
-            return path.read_bytes().decode("utf-8")
+            return read_text(path, _MAX_BYTES, inside=self.boundary)
         except (OSError, UnicodeDecodeError):
             return None
+
+    def read_to_edit(self, path: Path) -> str | None:
+        """Return the text of a file that a proposal changes, or None if it does not exist yet.
+
+        Raises RequestError if the file exists but cannot be read, or is outside of the workspace.
+        """
+        text = self.read(path)
+        is_outside = self.boundary is not None and leaves_folder(path, self.boundary)
+        if text is None and (is_outside or os.path.lexists(path)):
+            raise RequestError(
+                f"{path.name} cannot be changed, because it is not a text file of this workspace."
+            )
+        return text
 
     def paths(self) -> list[Path]:
         """Return the files of the workspace, at most 20,000, without tool folders."""

@@ -42,7 +42,7 @@ async def write_tests(target: Target, asker: Asker, files: WorkspaceFiles) -> Pr
     """
     subject, convention = await asyncio.to_thread(_read_project, target, files)
     dialect = DIALECTS[convention.framework]
-    existing = await asyncio.to_thread(files.read, subject.test_file)
+    existing = await asyncio.to_thread(files.read_to_edit, subject.test_file)
     for attempt in _attempts(subject, convention, dialect, target.instruction):
         answer = await _ask(asker, attempt, dialect.fence)
         tests = await asyncio.to_thread(

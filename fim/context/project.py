@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +22,8 @@ from fim.context.index import Index
 from fim.prompt.window import BLOCK_LINES
 from fim.snapshot import Excerpt, Snapshot
 from syntax.languages import LANGUAGES
+from workspace.files import read_text, regular_file_stat
+from workspace.git import GitError, list_files
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,6 @@ _MAX_BYTES = 200_000
 _MAX_WAIT_S = 0.05
 _EXCERPTS_VALID_S = 60.0
 _SCAN_INTERVAL_S = 300.0
-_GIT_TIMEOUT_S = 20.0
 
 _EXCLUDED_FOLDERS = frozenset(
     {
@@ -77,9 +77,12 @@ class Project:
         root: Path,
         is_allowed: Callable[[str], bool] = lambda _: True,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        use_git: bool = True,
     ) -> None:
         """`is_allowed` returns whether the file with a path within the folder may be read."""
         self.root = root
+        self._use_git = use_git
         self._is_allowed, self._clock = is_allowed, clock
         self._index = Index()
         self._mtimes: dict[str, int] = {}
@@ -155,16 +158,13 @@ class Project:
         for path in self._source_files():
             if self._stopped:
                 return
-            try:
-                stat = (self.root / path).stat()
-            except OSError:
-                continue
-            if stat.st_size <= _MAX_BYTES:
+            stat = regular_file_stat(self.root / path, inside=self.root)
+            if stat is not None and stat.st_size <= _MAX_BYTES:
                 yield path, stat.st_mtime_ns
 
     def _read(self, path: str) -> None:
         try:
-            text = (self.root / path).read_text(encoding="utf-8")
+            text = read_text(self.root / path, _MAX_BYTES, inside=self.root)
         except (OSError, UnicodeDecodeError):
             return
         self._index.add(path, LANGUAGES[Path(path).suffix], text)
@@ -189,28 +189,27 @@ class Project:
     def _source_files(self) -> Iterator[str]:
         """Yield the paths of source files that may be read, at most `MAX_FILES`."""
         count = 0
-        for path in _git_files(self.root) or _all_files(self.root):
+        for path in self._git_files() or _all_files(self.root):
             if Path(path).suffix in LANGUAGES and self._is_allowed(path):
                 yield path
                 count += 1
                 if count == MAX_FILES:
                     return
 
+    def _git_files(self) -> list[str]:
+        """Return the files that git tracks or does not ignore; empty without a git repository."""
+        if not self._use_git:
+            return []
+        try:
+            return list_files(self.root, untracked=True, should_stop=lambda: self._stopped)
+        except GitError:
+            return []
+
 
 def _log_failure(work: asyncio.Future[Any]) -> None:
     """Log an error; the completion goes on without other files."""
     if not work.cancelled() and (error := work.exception()) is not None:
         log.error("cannot read other files of the project: %s", type(error).__name__)
-
-
-def _git_files(root: Path) -> list[str]:
-    """Return the files that git tracks or does not ignore; empty without a git repository."""
-    command = ["git", "-C", str(root), "ls-files", "-z", "-co", "--exclude-standard"]
-    try:
-        process = subprocess.run(command, capture_output=True, check=True, timeout=_GIT_TIMEOUT_S)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [path for path in process.stdout.decode("utf-8", "replace").split("\0") if path]
 
 
 def _all_files(root: Path) -> Iterator[str]:

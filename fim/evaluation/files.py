@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import ConfigurationError
 from syntax.languages import LANGUAGES
+from workspace.files import read_text
+from workspace.git import GitError, list_files
 
+_MAX_BYTES = 1_000_000
 _MAX_CHARACTERS = 400_000
 
 
@@ -38,16 +40,14 @@ def source_files(*roots: Path) -> list[File]:
 def _in_folder(root: Path, *, prefix_name: bool) -> Iterator[File]:
     if not root.is_dir():
         raise ConfigurationError(f"{root} is neither a folder nor a JSONL file.")
-    command = ["git", "-C", str(root), "ls-files", "-z"]
-    process = subprocess.run(command, capture_output=True, check=False)
-    names = [name for name in process.stdout.decode("utf-8", "replace").split("\0") if name]
-    paths = (
-        [root / name for name in names] if process.returncode == 0 and names else root.rglob("*")
-    )
-    for path in sorted(paths):
-        if path.suffix in LANGUAGES and path.is_file():
+    try:
+        names = list_files(root, untracked=False)
+    except GitError:
+        names = []
+    for path in sorted([root / name for name in names] or root.rglob("*")):
+        if path.suffix in LANGUAGES:
             try:
-                text = path.read_text(encoding="utf-8")
+                text = read_text(path, _MAX_BYTES, inside=root)
             except (OSError, UnicodeDecodeError):
                 continue
             if text.strip() and len(text) <= _MAX_CHARACTERS:

@@ -13,6 +13,7 @@ from lsp_server.session.documents import Document
 from lsp_server.session.protocol import Params, RangeParams
 from lsp_server.session.uris import path_of
 from lsp_server.session.workspace_documents import WorkspaceDocuments
+from workspace.files import TooLargeError, read_text
 
 MAX_FILE_BYTES = 200_000
 """Size of the largest file that can be attached; it is much longer than any context window."""
@@ -50,7 +51,8 @@ async def _read(documents: WorkspaceDocuments, params: AttachmentParams) -> Atta
         return Attachment(params.kind, name, document.source, document.language_id or "")
     if params.range is not None:
         raise RequestError(f"{name} is not open, so a selection in it cannot be attached.")
-    text = await asyncio.to_thread(_read_file, path_of(params.uri))
+    path = path_of(params.uri)
+    text = await asyncio.to_thread(_read_file, path, documents.folder_of(path))
     return Attachment(params.kind, name, text)
 
 
@@ -68,10 +70,11 @@ def _selection(
     return Attachment(params.kind, label, text, document.language_id or "")
 
 
-def _read_file(path: Path) -> str:
+def _read_file(path: Path, folder: Path | None) -> str:
+    """Return a file's text. A file of a workspace folder must not lead out of it."""
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise RequestError(f"{path.name} is too large to attach. Select a part of it.")
-        return path.read_text(encoding="utf-8")
+        return read_text(path, MAX_FILE_BYTES, inside=folder)
+    except TooLargeError:
+        raise RequestError(f"{path.name} is too large to attach. Select a part of it.") from None
     except (OSError, UnicodeDecodeError):
         raise RequestError(f"{path.name} cannot be read as text.") from None

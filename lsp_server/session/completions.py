@@ -49,7 +49,7 @@ class CompletionSession:
         """
         before, self._settings = self._settings, settings
         self._exclusions = _exclusions(settings)
-        if settings.exclude != before.exclude:
+        if settings.exclude != before.exclude or settings.git != before.git:
             self._projects.stop()
             self._projects = self._new_projects()
         same_engine = completion_engine(settings) == completion_engine(before)
@@ -140,6 +140,7 @@ class CompletionSession:
             self._documents.folder_uris,
             lambda: self._documents.open_documents().values(),
             self._exclusions.by_pattern,
+            use_git=self._settings.git,
         )
 
 

@@ -10,8 +10,12 @@ from pathlib import Path
 from pathspec import GitIgnoreSpec
 from pygls.uris import to_fs_path
 
+from workspace.files import read_bytes, regular_file_stat
+
 MAX_CHARACTERS = 2_000_000
 """Maximum characters of a file with suggestions. A larger file is data or generated code."""
+
+_MAX_GITIGNORE_BYTES = 1_000_000
 
 _NUM_BINARY_CHECK = 8192
 """Characters at the start of a text that are searched for a null character."""
@@ -63,8 +67,9 @@ def is_ignored(file: Path) -> bool:
     folders = [root, *(root / part for part in _folders_between(root, file.parent))]
     for folder in folders:  # the nearest .gitignore overrides the others
         gitignore = folder / ".gitignore"
-        if gitignore.is_file():
-            spec = _read_spec(gitignore, gitignore.stat().st_mtime_ns)
+        status = regular_file_stat(gitignore, inside=root)
+        if status is not None:
+            spec = _read_spec(gitignore, root, status.st_mtime_ns)
             result = spec.check_file(file.relative_to(folder).as_posix())
             ignored = ignored if result.include is None else result.include
     return ignored
@@ -77,6 +82,10 @@ def _folders_between(root: Path, folder: Path) -> list[Path]:
 
 
 @lru_cache(64)
-def _read_spec(file: Path, _mtime_ns: int) -> GitIgnoreSpec:
+def _read_spec(file: Path, root: Path, _mtime_ns: int) -> GitIgnoreSpec:
     """Return the patterns of a .gitignore; `_mtime_ns` makes the cache miss after a change."""
-    return GitIgnoreSpec.from_lines(file.read_text(encoding="utf-8", errors="replace").splitlines())
+    try:
+        text = read_bytes(file, _MAX_GITIGNORE_BYTES, inside=root).decode("utf-8", "replace")
+    except OSError:
+        text = ""
+    return GitIgnoreSpec.from_lines(text.splitlines())

@@ -19,8 +19,11 @@ class Projects:
         folder_uris: Callable[[], Iterable[str]],
         documents: Callable[[], Iterable[Document]],
         reason_to_exclude: Callable[[str], str | None],
+        *,
+        use_git: bool,
     ) -> None:
         """`reason_to_exclude` returns why the file of a URI must not be read, None if it may be."""
+        self._use_git = use_git
         self._folder_uris = folder_uris
         self._documents = documents
         self._reason_to_exclude = reason_to_exclude
@@ -59,7 +62,7 @@ class Projects:
             return None
         root = max(parents, key=lambda parent: len(parent.parts))
         if root not in self._projects:
-            self._projects[root] = Project(root, self._allowed_in(root))
+            self._projects[root] = Project(root, self._allowed_in(root), use_git=self._use_git)
         return self._projects[root], file.relative_to(root).as_posix()
 
     def _allowed_in(self, root: Path) -> Callable[[str], bool]:

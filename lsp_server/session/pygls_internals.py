@@ -77,6 +77,15 @@ class EditableDocument(TextDocument, ABC):
     pygls splits a change into the edit and the bookkeeping only in private members.
     """
 
+    @property
+    def source(self) -> str:
+        """The text that the client sent.
+
+        pygls would read the text of a document that is not open from disk, on the event loop; the
+        file may be a device or a FIFO.
+        """
+        return self._source or ""
+
     @abstractmethod
     def text_after(self, change: types.TextDocumentContentChangePartial) -> str:
         """Return the text after an edit."""

@@ -18,7 +18,7 @@ from fim.snapshot import Snapshot
 from lsp_server.session.chat_session import ChatSession
 from lsp_server.session.engine_session import EngineSession
 from lsp_server.session.protocol import TaskName
-from lsp_server.session.staged_changes import staged_diff
+from lsp_server.session.staged_changes import read_staged_diff
 from lsp_server.session.uris import path_of
 from lsp_server.session.workspace_documents import WorkspaceDocuments
 from lsp_server.settings import Settings
@@ -110,10 +110,15 @@ class TaskSession:
     async def write_commit_message(self, uri: str | None, instruction: str) -> str:
         """Return a message for the staged changes in the repository of a file or folder.
 
-        `uri` is None for the workspace's root. Raises RequestError if nothing is staged.
+        `uri` is None for the workspace's root. Raises RequestError if nothing is staged
+        or git may not run.
         """
         uri = uri or self._documents.root_uri
         if not uri:
             raise RequestError("No folder is open, so there are no staged changes.")
-        diff = await staged_diff(path_of(uri))
+        if not self._settings.git:
+            raise RequestError(
+                "git does not run here: starcoder.git is off, or the workspace is not trusted."
+            )
+        diff = await read_staged_diff(path_of(uri))
         return await commit_message(diff, self._chat.asker, instruction)

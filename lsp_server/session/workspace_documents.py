@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import cast
+from urllib.parse import unquote
 
 from lsprotocol import types
 from pygls.workspace import Workspace
 
 from chat.tasks.target import WorkspaceFiles
+from engine.errors import RequestError
 from fim.snapshot import Cell, Snapshot
 from lsp_server.session.documents import Document, Encoding
 from lsp_server.session.uris import path_of, uri_of
@@ -25,8 +27,14 @@ class WorkspaceDocuments:
     # Documents.
 
     def document(self, uri: str) -> Document:
-        """Return a document; one that is not open is read from disk."""
-        return cast(Document, self._workspace().get_text_document(uri))
+        """Return an open document; raises RequestError for one that is not open.
+
+        A document that is not open is never read from disk: it may be a device.
+        """
+        document = self.find_open(uri)
+        if document is None:
+            raise RequestError(f"{path_of(uri).name} is not open in the editor.")
+        return document
 
     def open_documents(self) -> dict[str, Document]:
         """Return the open documents by URI."""
@@ -43,8 +51,9 @@ class WorkspaceDocuments:
     def find_open(self, uri: str) -> Document | None:
         """Return an open document; the URI may be escaped differently from the document's."""
         documents = self.open_documents()
-        if uri in documents:
-            return documents[uri]
+        # pygls keys its documents by their URIs without escapes.
+        if (document := documents.get(unquote(uri))) is not None:
+            return document
         matches = (
             document
             for document in documents.values()
@@ -90,16 +99,20 @@ class WorkspaceDocuments:
 
     def root_of(self, path: Path) -> Path:
         """Return the workspace folder that contains a file, or the file's own folder."""
+        return self.folder_of(path) or path.parent
+
+    def folder_of(self, path: Path) -> Path | None:
+        """Return the workspace folder that contains a file, None if no folder does."""
         folders = [path_of(folder.uri) for folder in self._workspace().folders.values()]
         if self.root_uri:
             folders.append(path_of(self.root_uri))
         parents = [folder for folder in folders if path.is_relative_to(folder)]
-        return max(parents, key=lambda folder: len(folder.parts), default=path.parent)
+        return max(parents, key=lambda folder: len(folder.parts), default=None)
 
     def files_of(self, path: Path) -> WorkspaceFiles:
         """Return the files of a file's workspace; open documents take precedence over the disk."""
         texts = {path_of(uri): document.source for uri, document in self.open_documents().items()}
-        return WorkspaceFiles(self.root_of(path), texts.get)
+        return WorkspaceFiles(self.root_of(path), texts.get, self.folder_of(path))
 
     @property
     def position_encoding(self) -> Encoding:

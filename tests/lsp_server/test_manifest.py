@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import re
 from pathlib import Path
 from types import ModuleType
 
@@ -42,15 +41,38 @@ def test_each_default_matches_the_type_of_its_setting() -> None:
         assert field["markdownDescription"].endswith("."), name
 
 
-def test_an_untrusted_workspace_cannot_choose_a_model_or_a_server() -> None:
+HARMLESS = {
+    f"starcoder.{name}"
+    for name in (
+        "enabled",
+        "disabledLanguages",
+        "dtype",
+        "device",
+        "contextWindow",
+        "idleTimeoutSeconds",
+        "maxNewTokens",
+        "maxPromptTokens",
+        "multiline",
+        "promptForm",
+        "relatedFiles",
+        "eagerness",
+        "debounceMs",
+        "statistics",
+        "chatFormat",
+        "chatMaxNewTokens",
+        "logLevel",
+    )
+}
+"""Settings that a workspace may change before it is trusted. They name no program, model, engine or
+text for the model, and permit nothing that the user has forbidden."""
+
+
+def test_an_untrusted_workspace_changes_only_harmless_settings() -> None:
+    """A new setting must be added either to the restricted ones or to `HARMLESS`."""
     restricted = MANIFEST["capabilities"]["untrustedWorkspaces"]["restrictedConfigurations"]
-    choices = {
-        name
-        for name in CONTRIBUTES["configuration"]["properties"]
-        if re.search(r"model$|tokenizer$|revision$|engine|server", name, re.IGNORECASE)
-    }
-    assert {"starcoder.model", "starcoder.chatModel", "starcoder.draftModel"} <= choices
-    assert choices <= set(restricted)
+    assert len(restricted) == len(set(restricted))
+    assert set(restricted).isdisjoint(HARMLESS)
+    assert {*restricted, *HARMLESS} == CONTRIBUTES["configuration"]["properties"].keys()
 
 
 def test_all_named_files_exist() -> None:

@@ -61,7 +61,7 @@ export class Client implements vscode.Disposable {
           workspace: {
             configuration: async (params, token, next) => {
               const sections = await next(params, token);
-              return Array.isArray(sections) ? sections.map(withoutClientSettings) : sections;
+              return Array.isArray(sections) ? sections.map(forServer) : sections;
             },
           },
         },
@@ -132,12 +132,13 @@ export function workspaceSchemes(): string[] {
 /** Return the settings that are sent to the server. */
 function serverSettings(): Record<string, unknown> {
   const all = vscode.workspace.getConfiguration().get<Record<string, unknown>>("starcoder", {});
-  return withoutClientSettings(all);
+  return forServer(all);
 }
 
-function withoutClientSettings(section: unknown): Record<string, unknown> {
+function forServer(section: unknown): Record<string, unknown> {
   const entries = Object.entries((section ?? {}) as Record<string, unknown>);
-  return Object.fromEntries(entries.filter(([key]) => !CLIENT_SETTINGS.includes(key)));
+  const settings = Object.fromEntries(entries.filter(([key]) => !CLIENT_SETTINGS.includes(key)));
+  return vscode.workspace.isTrusted ? settings : { ...settings, git: false };
 }
 
 /** Return the interpreter selected in the Python extension, undefined without that extension. */

@@ -26,7 +26,9 @@ export function serverCommand(environment: Environment): string[] | undefined {
   const virtualEnvironments = folders.flatMap((folder) =>
     [".venv", "venv"].map((inner) => path.join(folder, inner, bin)),
   );
-  const program = [...selected, ...virtualEnvironments, ...environment.path]
+  // A relative entry of PATH could lead into the workspace.
+  const absolutePath = environment.path.filter((folder) => path.isAbsolute(folder));
+  const program = [...selected, ...virtualEnvironments, ...absolutePath]
     .map((folder) => path.join(folder, name))
     .find((file) => exists(file));
   return program === undefined ? undefined : [program];

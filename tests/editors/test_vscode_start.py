@@ -64,6 +64,43 @@ def test_an_untrusted_workspace_cannot_choose_the_server(tmp_path: Path) -> None
         window.wait_until(marker.exists, "a trusted workspace chooses the server")
 
 
+def test_git_does_not_run_until_the_workspace_is_trusted(tmp_path: Path) -> None:
+    mark, programs = tmp_path / "git-ran", tmp_path / "programs"
+    programs.mkdir()
+    git = programs / "git"
+    git.write_text(f'#!/bin/sh\ncase "$*" in *ls-files*) echo ran >> {mark};; esac\nexit 1\n')
+    git.chmod(0o755)
+    command = f"PATH={programs}:$PATH; export PATH; exec {shlex.join(scripted('total'))}"
+    server = ["/bin/sh", "-c", command]
+    # The workspace tries to switch git on.
+    files = {
+        "a.py": CODE,
+        "b.py": CODE,
+        ".vscode/settings.json": json.dumps({"starcoder.git": True}),
+    }
+    with vscode(tmp_path, files, {"relatedFiles": "always"}, server, trusted=False) as window:
+        open_at_end(window, "a.py")
+        wait_until_ready(window)
+        window.type("x = ")
+        window.wait_for_ghost_text()
+        window.page.wait_for_timeout(1000)
+        assert not mark.exists()
+        window.run("StarCoder: Write a Commit Message")
+        toast = window.page.locator(".notification-toast", has_text="Trust this workspace")
+        toast.first.wait_for(timeout=20_000)
+        window.run("Workspaces: Manage Workspace Trust")
+        window.page.locator(
+            ".workspace-trust-editor a.monaco-button", has_text="Trust"
+        ).first.click()
+        window.page.locator(".workspace-trust-header.workspace-trust-trusted").first.wait_for()
+        window.page.locator(".monaco-modal-editor-block .codicon-close").last.click()
+        wait_until_ready(window)
+        open_at_end(window, "b.py")
+        window.type("y = ")
+        window.wait_for_ghost_text()
+        window.wait_until(mark.exists, "git runs in a trusted workspace")
+
+
 def test_the_extension_installs_the_server(tmp_path: Path) -> None:
     """The test uses the real button, a real environment and pip, but a stand-in for our package."""
     packages = tmp_path / "packages"

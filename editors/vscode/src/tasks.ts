@@ -94,6 +94,10 @@ function problemsAt(uri: vscode.Uri, range: vscode.Range): string[] {
 
 /** Write a message for the staged changes into the source control view. */
 export async function writeCommitMessage(client: Client): Promise<void> {
+  if (!vscode.workspace.isTrusted) {
+    void vscode.window.showInformationMessage("Trust this workspace so that git may run in it.");
+    return;
+  }
   const git = vscode.extensions.getExtension("vscode.git");
   const api = (await git?.activate())?.getAPI(1);
   const repository = api?.repositories[0];

@@ -25,6 +25,14 @@ test("the selected Python precedes the workspace's environment, which precedes t
   expect(serverCommand(environment(all.slice(2), selected))).toEqual(["/usr/bin/starcoder-lsp"]);
 });
 
+test("a relative entry of the PATH is skipped, because it could lead into the workspace", () => {
+  const path = ["", ".", "bin", "/usr/bin"];
+  const exists = () => true;
+  expect(serverCommand(environment([], { folders: [], path, exists }))).toEqual([
+    "/usr/bin/starcoder-lsp",
+  ]);
+});
+
 test("there is no command if the server is not installed", () => {
   expect(serverCommand(environment([]))).toBeUndefined();
 });

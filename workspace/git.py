@@ -162,7 +162,7 @@ def _read(process: subprocess.Popen[bytes], output: bytearray, max_bytes: int) -
 
 
 def _wait(reader: threading.Thread, deadline: float, should_stop: Callable[[], bool]) -> None:
-    """Wait for the end of the output; raises GitError after the deadline or if told to stop."""
+    """Wait for the end of the output; raises GitError after the deadline or if it should stop."""
     while reader.is_alive():
         reader.join(_POLL_S)
         if should_stop():

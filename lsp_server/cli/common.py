@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -39,6 +40,9 @@ Offline = Annotated[
 
 DEFAULT_MODEL = AUTO_MODEL
 
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""All but tab and line feed."""
+
 
 def stderr() -> Console:
     """Return a console for messages; stdout is for the output of a command.
@@ -56,13 +60,23 @@ def make_table(title: str, *columns: str, fold: bool = False) -> Table:
     return table
 
 
+def printable(text: str) -> str:
+    """Return a text without control characters, which could give orders to the terminal.
+
+    Text of a model, a file, a folder or another server must go through this function.
+    """
+    return _CONTROL_CHARACTERS.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Print the message of a StarcoderError, and exit with status 1."""
     try:
         yield
     except StarcoderError as error:
-        stderr().print(f"[bold red]error:[/] {escape(error.user_message)}", soft_wrap=True)
+        stderr().print(
+            f"[bold red]error:[/] {escape(printable(error.user_message))}", soft_wrap=True
+        )
         raise typer.Exit(1) from None
 
 

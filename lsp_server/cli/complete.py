@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +46,8 @@ def complete(
         if note:
             common.stderr().print(note, style="dim", soft_wrap=True)
         if plain:
-            typer.echo(result.suggestions[0].text if result.suggestions else "")
+            text = result.suggestions[0].text if result.suggestions else ""
+            typer.echo(common.printable(text) if sys.stdout.isatty() else text)
         else:
             _print_result(snapshot, result)
 
@@ -89,8 +91,8 @@ def _print_result(snapshot: Snapshot, result: CompletionResult) -> None:
         console.print(f"No suggestion: {result.explanation}.", style="dim")
         return
     suggestion = result.suggestions[0]
-    line = Text(snapshot.line_before)
-    line.append(suggestion.text, style="black on bright_cyan")
-    line.append(snapshot.text[suggestion.replace_end :].split("\n", 1)[0])
+    line = Text(common.printable(snapshot.line_before))
+    line.append(common.printable(suggestion.text), style="black on bright_cyan")
+    line.append(common.printable(snapshot.text[suggestion.replace_end :].split("\n", 1)[0]))
     console.print(line)
     console.print(f"{result.explanation}, {result.model_ms:.0f} ms", style="dim")

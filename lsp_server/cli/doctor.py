@@ -42,7 +42,9 @@ def doctor(model: common.Model = common.DEFAULT_MODEL, chat_model: common.ChatMo
     for finding in check(model, chat_model):
         all_ok = all_ok and finding.is_ok
         mark = "[green]ok[/]  " if finding.is_ok else "[red]no[/]  "
-        console.print(f"{mark}{finding.name:13}{escape(finding.detail)}", soft_wrap=True)
+        console.print(
+            f"{mark}{finding.name:13}{escape(common.printable(finding.detail))}", soft_wrap=True
+        )
     console.print("\nNo problems." if all_ok else "\nSee the lines marked `no`.")
     raise typer.Exit(0 if all_ok else 1)
 

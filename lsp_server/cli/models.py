@@ -66,7 +66,8 @@ def _print_table(
         table.add_row(*_row(check_eligibility(checkpoint, memory), is_chosen=is_chosen))
     for model in listed:
         if isinstance(model, Unusable):
-            table.add_row(escape(model.name), "", "", "", escape(model.reason))
+            reason = escape(common.printable(model.reason))
+            table.add_row(escape(common.printable(model.name)), "", "", "", reason)
     console.print(table)
 
 
@@ -76,7 +77,7 @@ def _row(eligibility: Eligibility, *, is_chosen: bool) -> tuple[str, ...]:
     checkpoint = eligibility.checkpoint
     stored_as = f" {checkpoint.stored_as}" if checkpoint.stored_as else ""
     return (
-        escape(checkpoint.name),
+        escape(common.printable(checkpoint.name)),
         format_bytes(checkpoint.parameters).rstrip("B").strip(),
         f"{format_bytes(checkpoint.bytes_on_disk)}{stored_as}",
         f"{checkpoint.context_window:,}",

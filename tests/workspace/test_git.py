@@ -1,4 +1,4 @@
-"""git in a hostile folder: no program of the folder runs, nothing hangs, nothing stays behind."""
+"""git in a hostile folder: no program of the folder runs, nothing hangs, no process remains."""
 
 import os
 import subprocess
@@ -15,6 +15,7 @@ import pytest
 from tests.workspace.hostile import TRICKS, HostileFolder, make_hostile_folder
 from training.history import read_commits
 from training.repository import read_repository
+from workspace import git
 from workspace.git import GitError, list_files, run_git, staged_diff
 
 UNSAFE = {
@@ -59,6 +60,24 @@ def test_no_program_of_the_folder_runs(
             list(read_commits(folder))
             read_repository(folder)
     assert not hostile.mark.exists()
+
+
+def test_a_newer_variable_of_git_is_not_needed_against_remote_helpers(
+    hostile: HostileFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Versions of git before 2.45 ignore GIT_NO_LAZY_FETCH."""
+    TRICKS["missing object"](hostile)
+    monkeypatch.delitem(git._SAFE_ENVIRONMENT, "GIT_NO_LAZY_FETCH")
+    staged_diff(hostile.root, 10_000)
+    assert not hostile.mark.exists()
+
+
+def test_a_folder_in_the_form_of_a_bare_repository_is_no_repository(
+    hostile: HostileFolder,
+) -> None:
+    TRICKS["bare repository"](hostile)
+    with pytest.raises(GitError, match="bare repository"):
+        list_files(hostile.root / "docs", untracked=True)
 
 
 def test_files_and_diff_of_an_ordinary_repository(hostile: HostileFolder) -> None:
@@ -131,11 +150,11 @@ def test_a_fifo_as_ignore_file_ends_at_the_time_limit(hostile: HostileFolder) ->
     assert _processes_with(str(hostile.root)) == []
 
 
-def test_git_ends_when_it_is_told_to_stop(hostile: HostileFolder) -> None:
+def test_git_ends_when_its_caller_stops_it(hostile: HostileFolder) -> None:
     os.mkfifo(hostile.root / ".gitignore")
     stop = threading.Event()
     threading.Timer(0.2, stop.set).start()
-    with pytest.raises(GitError, match="was stopped"):
+    with pytest.raises(GitError, match="git was stopped"):
         list_files(hostile.root, untracked=True, should_stop=stop.is_set)
     assert _processes_with(str(hostile.root)) == []
 
@@ -161,8 +180,8 @@ def _wait_until(condition: Callable[[], bool]) -> None:
 
 
 def test_output_is_cut_at_its_limit(hostile: HostileFolder) -> None:
-    for number in range(2000):
-        (hostile.root / f"file-with-a-long-name-{number}.py").write_text("")
+    for number in range(1500):  # more than fits into the pipe
+        (hostile.root / f"{'long' * 50}-{number}.py").write_text("")
     output = run_git(hostile.root, "ls-files", "-o", max_bytes=1000)
     assert len(output) == 1000
     assert _processes_with(str(hostile.root)) == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lsp_server import __version__
+from lsp_server.cli.common import printable
 from lsp_server.cli.complete import read_snapshot
 
 
@@ -40,6 +41,13 @@ def test_without_a_command_the_server_runs(arguments: list[str]) -> None:
     process = starcoder(*arguments)
     assert "Usage" not in process.stderr
     assert process.stdout == ""
+
+
+def test_text_of_others_gives_no_orders_to_the_terminal() -> None:
+    mark = "\N{REPLACEMENT CHARACTER}"
+    assert printable("a\x1b]0;\x07\x9b31m\tb\nc\r") == f"a{mark}]0;{mark}{mark}31m\tb\nc{mark}"
+    process = starcoder("complete", "no\x1b[31m.py:1:1")
+    assert f"no{mark}[31m.py cannot be read" in process.stderr
 
 
 def test_two_transports_are_refused() -> None:

@@ -10,6 +10,7 @@ from engine.api import Priority
 from engine.scripted import ScriptedEngine
 from lsp_server.logs import set_up_logging
 from lsp_server.registration import build_server
+from lsp_server.stdio import run_stdio
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
     async def _(*_: object) -> None:
         raise ValueError("secret words of the user")
 
-    server.start_io()
+    sys.exit(run_stdio(server))
 
 
 if __name__ == "__main__":

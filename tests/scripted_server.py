@@ -5,8 +5,10 @@ reports the engine's requests, prefetches excepted.
 """
 
 import sys
+from typing import Any
 
 from engine.api import Priority
+from engine.errors import RequestError, StarcoderError
 from engine.scripted import ScriptedEngine
 from lsp_server.logs import set_up_logging
 from lsp_server.registration import build_server
@@ -33,6 +35,11 @@ def main() -> None:
     @server.feature("test/crash")
     async def _(*_: object) -> None:
         raise ValueError("secret words of the user")
+
+    @server.feature("test/fail")
+    def _(params: Any) -> None:
+        kinds = {"plain": StarcoderError, "request": RequestError, "unexpected": ValueError}
+        raise kinds[params["how"]]("The disk is full: delete something.")
 
     sys.exit(run_stdio(server))
 

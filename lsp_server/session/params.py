@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
+import attrs
 import cattrs
 from lsprotocol import types
 from pygls.protocol import default_converter
@@ -21,7 +23,34 @@ def strict_converter() -> cattrs.Converter:
     converter.register_structure_hook(str, _string)
     converter.register_structure_hook(int, _integer)
     converter.register_structure_hook(bool, _boolean)
+    _require_objects(converter)
     return converter
+
+
+def _require_objects(converter: cattrs.Converter) -> None:
+    """Have the converter refuse other values than objects for classes.
+
+    The hooks of cattrs look for members with `in`, so a text passes for a class whose members are
+    all optional. An empty list is an empty object in Lua.
+    """
+    building: set[type] = set()
+
+    def is_new(kind: Any) -> bool:
+        return attrs.has(kind) and kind not in building
+
+    def make_hook(kind: type) -> Callable[[Any, Any], Any]:
+        building.add(kind)
+        inner = converter.get_structure_hook(kind, cache_result=False)
+        building.remove(kind)
+
+        def hook(value: Any, expected: Any) -> Any:
+            if not isinstance(value, dict) and value != []:
+                raise TypeError("not an object")
+            return inner(value or {}, expected)
+
+        return hook
+
+    converter.register_structure_hook_factory(is_new, make_hook)
 
 
 def params_type(method: str) -> Any:

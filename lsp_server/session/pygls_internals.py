@@ -205,7 +205,9 @@ class StarcoderProtocol(LanguageServerProtocol):
 
     def _refuse(self, id_: Any, error: MessageError) -> None:
         log.warning("a message was refused: error %d", error.code)
-        self._send_response(id_, error=types.ResponseError(error.code, error.message))
+        # Not as an object of lsprotocol, which leaves out an id that is null.
+        answer = {"code": error.code, "message": error.message}
+        self._send_data({"jsonrpc": self.VERSION, "id": id_, "error": answer})
 
     def _send_handler_result(self, future: Future[Any], *, msg_id: Any) -> None:
         """Answer a request; pygls would send the message and the traceback of any exception."""

@@ -12,6 +12,7 @@ from lsprotocol import types
 from pygls.protocol import default_converter
 
 from lsp_server.session.messages import ErrorCode, MessageError
+from lsp_server.session.uris import path_of
 
 
 def strict_converter() -> cattrs.Converter:
@@ -70,6 +71,7 @@ def structure_params(converter: cattrs.Converter, method: str, params: Any) -> A
     """
     if params is not None and not isinstance(params, dict | list):
         raise MessageError(ErrorCode.INVALID_PARAMS, "'params' must be an object.")
+    _check_uris(params)
     expected = params_type(method)
     if expected is None:
         return params
@@ -77,6 +79,33 @@ def structure_params(converter: cattrs.Converter, method: str, params: Any) -> A
         return converter.structure({} if params is None else params, expected)
     except Exception as error:
         raise MessageError(ErrorCode.INVALID_PARAMS, _describe(error)) from None
+
+
+def _check_uris(value: Any, member: str = "") -> None:
+    """Raise MessageError for a URI that cannot be parsed, or whose path no system accepts.
+
+    It is easier to be sure here, where all of them arrive, than wherever a path is used.
+    """
+    if isinstance(value, str):
+        if member.lower().endswith("uri") or member == "document":
+            _check_uri(value, member)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _check_uris(inner, key)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_uris(inner, member)
+
+
+def _check_uri(uri: str, member: str) -> None:
+    try:
+        is_usable = "\0" not in path_of(uri).as_posix()
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise MessageError(
+            ErrorCode.INVALID_PARAMS, f"The parameter {member!r} cannot be used: it is not a URI."
+        )
 
 
 def _describe(error: Exception) -> str:

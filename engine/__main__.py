@@ -5,6 +5,7 @@ import sys
 from importlib import import_module
 
 from engine.errors import ConfigurationError
+from engine.logs import set_up_logging
 from engine.server.chat import RenderChat
 from engine.server.process import run
 from engine.settings import parse_argv
@@ -24,11 +25,7 @@ def load_renderer(name: str | None) -> RenderChat | None:
 
 def main() -> None:
     """Serve until stopped by a signal or idle."""
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    set_up_logging(logging.StreamHandler(sys.stderr))
     settings, listen, renderer = parse_argv(sys.argv[1:])
     try:
         run(settings, listen, render_chat=load_renderer(renderer))

@@ -15,7 +15,8 @@
 
 Each message says what is wrong and what to do. `kind` identifies the class in the field
 `type` of OpenAI's error object. `http_status` is the status of the HTTP response. `lsp_code` is the
-JSON-RPC code of the response to an editor (LSP 3.18, section ErrorCodes).
+JSON-RPC code of the response to an editor (LSP 3.18, section ErrorCodes). It is never -32603,
+"internal error": that code means an unexpected exception, whose message nobody may see.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 _INVALID_PARAMS = -32602
-_INTERNAL_ERROR = -32603
 _REQUEST_FAILED = -32803
 
 
@@ -32,7 +32,7 @@ class StarcoderError(Exception):
 
     kind: ClassVar[str] = "internal_error"
     http_status: ClassVar[int] = 500
-    lsp_code: ClassVar[int] = _INTERNAL_ERROR
+    lsp_code: ClassVar[int] = _REQUEST_FAILED
 
     @property
     def user_message(self) -> str:
@@ -53,7 +53,6 @@ class ModelError(StarcoderError):
 
     kind = "model_error"
     http_status = 503
-    lsp_code = _REQUEST_FAILED
 
 
 class ModelNotFoundError(ModelError):
@@ -101,7 +100,6 @@ class EngineUnavailableError(StarcoderError):
 
     kind = "engine_unavailable"
     http_status = 503
-    lsp_code = _REQUEST_FAILED
 
 
 class EngineStartError(EngineUnavailableError):

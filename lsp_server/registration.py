@@ -6,10 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from lsprotocol import types
-from pydantic import ValidationError
-from pygls.exceptions import JsonRpcException
 
-from engine.errors import StarcoderError
 from lsp_server.handlers import chat, lifecycle, tasks
 from lsp_server.handlers.code_actions import OPTIONS as CODE_ACTION_OPTIONS
 from lsp_server.handlers.code_actions import code_actions
@@ -19,24 +16,21 @@ from lsp_server.handlers.inline_completion import accepted, inline_completion
 from lsp_server.session.engine_choice import EngineFactory, create_engine
 from lsp_server.session.protocol import (
     ACCEPTED_COMMAND,
-    INVALID_PARAMS,
     TASK_COMMAND,
     NoParams,
     Params,
-    to_plain,
+    parse_params,
 )
-from lsp_server.session.pygls_internals import StarcoderProtocol
 from lsp_server.session.server import StarcoderServer
 
 P = TypeVar("P", bound=Params)
 
 
 def build_server(
-    make_engine: EngineFactory = create_engine,
-    protocol_cls: type[StarcoderProtocol] = StarcoderProtocol,
+    make_engine: EngineFactory = create_engine, *, is_shared: bool = False
 ) -> StarcoderServer:
-    """Return a server with all its handlers."""
-    server = StarcoderServer(make_engine, protocol_cls)
+    """Return a server for one client with all its handlers; see `StarcoderServer`."""
+    server = StarcoderServer(make_engine, is_shared=is_shared)
     _register_lifecycle(server)
     _register_completion(server)
     _register_chat(server)
@@ -106,25 +100,9 @@ def _register_custom(
     params_type: type[P],
     handler: Callable[[StarcoderServer, P], Awaitable[Any]],
 ) -> None:
-    """Register one of our own requests; its handler returns plain JSON or types of lsprotocol.
-
-    Parameters are validated, and errors are sent with their message for the user.
-    """
+    """Register one of our own requests; its handler returns plain JSON or types of lsprotocol."""
 
     async def handle(params: Any) -> Any:
-        try:
-            validated = params_type.model_validate(to_plain(params) or {})
-        except ValidationError as error:
-            raise JsonRpcException(_describe(error), INVALID_PARAMS) from None
-        try:
-            return await handler(server, validated)
-        except StarcoderError as error:
-            raise JsonRpcException(error.user_message, error.lsp_code) from error
+        return await handler(server, parse_params(params_type, params))
 
     server.feature(method)(handle)
-
-
-def _describe(error: ValidationError) -> str:
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    return f"The parameter {field!r} cannot be used: {first['msg']}."

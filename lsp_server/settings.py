@@ -95,6 +95,7 @@ class Settings(BaseModel):
     idle_timeout_seconds: float = Field(
         1800.0,
         ge=0,
+        allow_inf_nan=False,
         strict=False,
         description="Seconds without a request after which the engine exits and frees its memory; "
         "0 means never.",
@@ -189,6 +190,14 @@ class Settings(BaseModel):
         "info", description="How much to log. Logs never contain the text of documents."
     )
 
+    @field_validator("*")
+    @classmethod
+    def _check_characters(cls, value: Any) -> Any:
+        """Refuse the null character, which no path and no argument of a process may contain."""
+        if any("\0" in text for text in (value if isinstance(value, tuple) else (str(value),))):
+            raise PydanticCustomError("null_character", "it contains a null character")
+        return value
+
     @field_validator("exclude")
     @classmethod
     def _check_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
@@ -266,6 +275,10 @@ class Settings(BaseModel):
         )
 
 
+_BY_NAME = {str(field.alias): field for field in Settings.model_fields.values()}
+"""The settings by their camelCase names."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resolved:
     """Settings, and the problems in the value that the client sent."""
@@ -289,7 +302,8 @@ def resolve(value: Any) -> Resolved:
         problem = f"{SECTION}: expected an object with settings. The defaults are used."
         return Resolved(Settings(), (problem,))
     values = {str(key): inner for key, inner in value.items() if inner is not None}
-    problems: list[str] = []
+    problems = [_unknown(key) for key in values if key not in _BY_NAME]
+    values = {key: inner for key, inner in values.items() if key in _BY_NAME}
     # Each round drops the keys that failed and validates the others again.
     while True:
         try:
@@ -299,10 +313,12 @@ def resolve(value: Any) -> Resolved:
                 problems.append(_problem(key, values.pop(key), error))
 
 
+def _unknown(key: str) -> str:
+    return f"{SECTION}.{key} is not a setting; it is ignored."
+
+
 def _problem(key: str, value: Any, error: ValidationError) -> str:
     detail = next(detail for detail in error.errors() if str(detail["loc"][0]) == key)
-    if detail["type"] == "extra_forbidden":
-        return f"{SECTION}.{key} is not a setting; it is ignored."
     shown = "…" if key == "engineToken" else repr(value)[:80]
     default = default_of(key)
     return f"{SECTION}.{key} = {shown}: {detail['msg']}. The default {default!r} is used."
@@ -310,8 +326,7 @@ def _problem(key: str, value: Any, error: ValidationError) -> str:
 
 def default_of(key: str) -> Any:
     """Return the default of a setting by its camelCase name."""
-    fields = {field.alias: field for field in Settings.model_fields.values()}
-    return fields[key].default
+    return _BY_NAME[key].default
 
 
 def schema() -> dict[str, Any]:

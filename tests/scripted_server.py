@@ -5,11 +5,14 @@ reports the engine's requests, prefetches excepted.
 """
 
 import sys
+from typing import Any
 
 from engine.api import Priority
+from engine.errors import RequestError, StarcoderError
 from engine.scripted import ScriptedEngine
 from lsp_server.logs import set_up_logging
 from lsp_server.registration import build_server
+from lsp_server.stdio import run_stdio
 
 
 def main() -> None:
@@ -33,7 +36,12 @@ def main() -> None:
     async def _(*_: object) -> None:
         raise ValueError("secret words of the user")
 
-    server.start_io()
+    @server.feature("test/fail")
+    def _(params: Any) -> None:
+        kinds = {"plain": StarcoderError, "request": RequestError, "unexpected": ValueError}
+        raise kinds[params["how"]]("The disk is full: delete something.")
+
+    sys.exit(run_stdio(server))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import typer
 
 from benchmarks.real_model.perplexity import FolderArgument
 from lsp_server.cli.editor import ScriptedEditor, editor_with_server
-from lsp_server.session.protocol import to_plain
+from tests.e2e.client import to_plain
 
 _QUESTIONS = (
     "Write a Python function that checks whether a number is even.",

@@ -7,12 +7,14 @@ wait for torch, and `--help` answers immediately.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lsp_server import __version__
 from lsp_server.cli import (
+    common,
     complete,
     demo,
     doctor,
@@ -24,6 +26,7 @@ from lsp_server.cli import (
     stats,
     tune,
 )
+from lsp_server.cli.tokens import TOKEN_VARIABLE, read_secret
 
 app = typer.Typer(
     name="starcoder-lsp",
@@ -73,8 +76,23 @@ def root(
         typer.Option(
             "--tcp",
             metavar="[HOST:]PORT",
-            help="Serve several editors over TCP instead; the default host is this machine only.",
+            help="Serve several editors over TCP instead; the default host is this machine only. "
+            "Needs --token-file or STARCODER_LSP_TOKEN.",
         ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", help="File with the token that clients of --tcp must send."),
+    ] = None,
+    uds: Annotated[
+        Path | None,
+        typer.Option(
+            "--uds", help="Serve several editors over this Unix socket, which only you can open."
+        ),
+    ] = None,
+    pipe: Annotated[
+        str | None,
+        typer.Option("--pipe", help="Connect to the Unix socket on which one editor listens."),
     ] = None,
     log_file: Annotated[
         str | None, typer.Option("--log-file", help="Write the log to this file instead of stderr.")
@@ -93,22 +111,46 @@ def root(
     """Run the language server, unless a command is given."""
     if context.invoked_subcommand is not None:
         return
-    if stdio and tcp:
-        raise typer.BadParameter("--stdio and --tcp exclude each other. Give only one of them.")
-    if tcp:
-        from lsp_server.tcp import run_tcp
+    if sum(map(bool, (stdio, tcp, uds, pipe))) > 1:
+        raise typer.BadParameter(
+            "--stdio, --tcp, --uds and --pipe exclude each other. Give only one of them."
+        )
+    with common.plain_errors():
+        raise typer.Exit(_run(tcp, token_file, uds, pipe, log_file))
 
-        run_tcp(*_parse_address(tcp), log_file=log_file)
-        return
+
+def _run(
+    tcp: str | None,
+    token_file: Path | None,
+    uds: Path | None,
+    pipe: str | None,
+    log_file: str | None,
+) -> int:
+    """Run the server over the given transport; returns the exit status."""
+    from lsp_server import sockets
+    from lsp_server.logs import set_up_logging
+    from lsp_server.registration import build_server
+    from lsp_server.stdio import run_stdio
+
+    set_up_logging(log_file)
+    if tcp:
+        token = read_secret(token_file, TOKEN_VARIABLE)
+        sockets.run_tcp(*_parse_address(tcp), token, lambda: build_server(is_shared=True))
+        return 0
+    if uds:
+        sockets.check_unix()
+        sockets.run_unix(uds, lambda: build_server(is_shared=True))
+        return 0
+    if pipe:
+        sockets.check_unix()
+        return sockets.run_pipe(pipe, build_server)
     if sys.stdin.isatty():
         typer.echo(
             "This is a language server. It waits for messages of an editor on stdin.\n"
             "Press Ctrl+C to stop. `starcoder-lsp --help` lists the other commands.",
             err=True,
         )
-    from lsp_server.stdio import run_stdio
-
-    run_stdio(log_file=log_file)
+    return run_stdio(build_server())
 
 
 def main() -> None:

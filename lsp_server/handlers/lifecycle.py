@@ -13,8 +13,14 @@ from lsp_server.session.server import StarcoderServer
 
 def initialize(server: StarcoderServer, params: types.InitializeParams) -> None:
     """Prepare documents and settings; nothing slow may happen here."""
-    server.initialize(params.initialization_options)
-    if params.process_id is not None and (parent := find_process(params.process_id)) is not None:
+    options = params.initialization_options
+    if isinstance(options, dict):
+        # The token of the connection is not a setting.
+        options = {key: value for key, value in options.items() if key != "token"}
+    server.initialize(options)
+    if server.is_shared or params.process_id is None:
+        return
+    if (parent := find_process(params.process_id)) is not None:
         server.background.spawn(exit_with(parent))
 
 

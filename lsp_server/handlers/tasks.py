@@ -11,18 +11,15 @@ from collections.abc import Coroutine
 from typing import Any
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcException
 
 from chat.asker import OnPartial
 from engine.errors import StarcoderError
 from lsp_server.session.protocol import (
-    INVALID_PARAMS,
-    TASK_COMMAND,
     Params,
     ProgressToken,
     RangeParams,
     TaskName,
-    to_plain,
+    parse_params,
 )
 from lsp_server.session.server import StarcoderServer
 from lsp_server.session.tasks import TaskRequest, TaskResult
@@ -73,7 +70,7 @@ async def propose(server: StarcoderServer, params: TaskParams) -> dict[str, Any]
 
 async def run_command(server: StarcoderServer, *arguments: Any) -> dict[str, Any]:
     """Perform a task and have the client apply it, with progress that the user can cancel."""
-    params = _parse(arguments)
+    params = parse_params(TaskParams, arguments[0] if arguments else None)
     try:
         async with server.status.progress(f"StarCoder: {_ACTIVITIES[params.task]}") as cancelled:
             result = await _run_until_cancelled(_perform(server, params), cancelled)
@@ -109,14 +106,6 @@ def _partial_sender(server: StarcoderServer, token: ProgressToken | None) -> OnP
             server.progress(types.ProgressParams(token, value))
 
     return send
-
-
-def _parse(arguments: tuple[Any, ...]) -> TaskParams:
-    try:
-        return TaskParams.model_validate(to_plain(arguments[0]))
-    except (IndexError, ValueError) as error:
-        message = f"{TASK_COMMAND} cannot be run: {error}"
-        raise JsonRpcException(message, INVALID_PARAMS) from None
 
 
 async def _run_until_cancelled(

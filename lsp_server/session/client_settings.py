@@ -9,7 +9,6 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
-from lsp_server.session.protocol import to_plain
 from lsp_server.settings import SECTION
 
 log = logging.getLogger(__name__)
@@ -27,9 +26,9 @@ async def pull_settings(server: LanguageServer) -> Any:
     try:
         answer = await server.workspace_configuration_async(params)
     except JsonRpcException as error:
-        log.warning("the client did not return its settings: %s", error.message)
+        log.warning("the client did not return its settings: error %d", error.code)
         return None
-    return to_plain(answer[0]) if answer else None
+    return answer[0] if answer else None
 
 
 async def watch_settings(server: LanguageServer) -> None:
@@ -46,4 +45,4 @@ async def watch_settings(server: LanguageServer) -> None:
     try:
         await server.client_register_capability_async(types.RegistrationParams([registration]))
     except JsonRpcException as error:
-        log.warning("the client will not report changed settings: %s", error.message)
+        log.warning("the client will not report changed settings: error %d", error.code)

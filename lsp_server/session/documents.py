@@ -12,9 +12,13 @@ from itertools import pairwise
 
 from lsprotocol import types
 
-from lsp_server.session.pygls_internals import EditableDocument
+from lsp_server.session.pygls_workspace import EditableDocument
+from lsp_server.session.surrogates import halves, join_pairs, replace_surrogates
 
 _LINE_ENDING = re.compile(r"\r\n|\r|\n")
+
+_LAST_SINGLE_UNIT = 0xFFFF
+"""Largest code point that is one code unit in UTF-16."""
 
 Encoding = types.PositionEncodingKind | str
 
@@ -59,6 +63,30 @@ class LineIndex:
         line = self._line(position.line)
         return start + _to_code_points(line, position.character, encoding)
 
+    def split(self, position: types.Position, encoding: Encoding) -> tuple[int, bool]:
+        """Return the offset of a position, and whether it lies inside the character there.
+
+        Only in UTF-16: an editor that stores UTF-16 splits a character into its two halves then.
+        """
+        offset = self.offset(position, encoding)
+        if encoding != types.PositionEncodingKind.Utf16 or offset >= len(self.text):
+            return offset, False
+        is_wide = ord(self.text[offset]) > _LAST_SINGLE_UNIT
+        before = self.position(offset, encoding)
+        return offset, is_wide and before.line == position.line and (
+            before.character < position.character
+        )
+
+    def with_neighbours(self, start: int, end: int, inserted: str) -> tuple[int, int, str]:
+        """Return the same edit, larger by halves of characters that it completes."""
+        if start > 0 and _is_surrogate(self.text[start - 1]):
+            start -= 1
+            inserted = self.text[start] + inserted
+        if end < len(self.text) and _is_surrogate(self.text[end]):
+            inserted += self.text[end]
+            end += 1
+        return start, end, join_pairs(inserted)
+
     def position(self, offset: int, encoding: Encoding) -> types.Position:
         """Return the position of an offset between 0 and the length of the text."""
         line = bisect_right(self.starts, offset) - 1
@@ -70,6 +98,10 @@ class LineIndex:
         is_last = number + 1 >= len(self.starts)
         end = len(self.text) if is_last else self.starts[number + 1]
         return self.text[self.starts[number] : end].rstrip("\r\n")
+
+
+def _is_surrogate(character: str) -> bool:
+    return "\ud800" <= character <= "\udfff"
 
 
 def _to_units(text: str, encoding: Encoding) -> int:
@@ -89,14 +121,31 @@ def _to_code_points(line: str, units: int, encoding: Encoding) -> int:
         return min(units, len(line))
     name = "utf-8" if encoding == types.PositionEncodingKind.Utf8 else "utf-16-le"
     size = units if name == "utf-8" else 2 * units
-    head = line.encode(name, "surrogatepass")[:size]
+    # A replaced surrogate has the same size in both encodings.
+    head = replace_surrogates(line).encode(name)[:size]
     return len(head.decode(name, "ignore"))
 
 
 class Document(EditableDocument):
-    """A text document whose lines end where they end in an editor."""
+    """A text document whose lines end where they end in an editor.
+
+    `_source`, the text that edits change, is exactly the client's. `source`, the text that all else
+    reads, has U+FFFD in place of lone surrogates, which no tokenizer and no file can contain. Both
+    have the same positions.
+    """
 
     _index: LineIndex | None = None
+    """The line index of `_source`, or of `source`."""
+    _well_formed: tuple[str, str] = ("", "")
+    """An exact text and the same text without lone surrogates."""
+
+    @property
+    def source(self) -> str:
+        """The text, without lone surrogates."""
+        exact = self._source or ""
+        if self._well_formed[0] is not exact:
+            self._well_formed = exact, replace_surrogates(exact)
+        return self._well_formed[1]
 
     @property
     def index(self) -> LineIndex:
@@ -130,7 +179,22 @@ class Document(EditableDocument):
 
     def text_after(self, change: types.TextDocumentContentChangePartial) -> str:
         """Return the text after an edit, and keep its line index."""
-        start = self.offset_at_position(change.range.start)
-        end = max(start, self.offset_at_position(change.range.end))
-        self._index = self.index.after_edit(start, end, change.text)
+        index = self._exact_index
+        start, first_half = index.split(change.range.start, self.encoding)
+        end, second_half = index.split(change.range.end, self.encoding)
+        if (end, second_half) < (start, first_half):
+            end, second_half = start, first_half
+        text = change.text
+        if first_half:
+            text = halves(index.text[start])[0] + text
+        if second_half:
+            text += halves(index.text[end])[1]
+            end += 1
+        self._index = index.after_edit(*index.with_neighbours(start, end, text))
         return self._index.text
+
+    @property
+    def _exact_index(self) -> LineIndex:
+        exact = self._source or ""
+        is_current = self._index is not None and self._index.text is exact
+        return self._index if is_current and self._index is not None else LineIndex(exact)

@@ -69,10 +69,21 @@ def create_engine(choice: EngineChoice) -> Engine:
     """Return a client of the engine at `url`, or of this machine's shared engine."""
     if choice.url is not None:
         endpoint = Endpoint(choice.url, token=choice.token)
-        tokenizer = None if choice.tokenizer is None else Path(choice.tokenizer).expanduser()
+        tokenizer = None if choice.tokenizer is None else _expand(Path(choice.tokenizer))
         return HttpEngine(endpoint, tokenizer, choice.chat_model)
     command = (*DEFAULT_COMMAND, "--chat-renderer", _CHAT_RENDERER)
     return ManagedEngine(choice.process, command, companion=choice.companion)
+
+
+def _expand(path: Path) -> Path:
+    """Return the path with the home directory in place of `~`; as it is, if there is no such user.
+
+    The engine's client then reports that there is no such file.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def set_companion(engine: Engine, choice: EngineChoice) -> None:

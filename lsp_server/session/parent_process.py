@@ -21,7 +21,7 @@ def find_process(pid: int) -> psutil.Process | None:
     """
     try:
         return psutil.Process(pid)
-    except psutil.Error:
+    except (psutil.Error, ValueError, OverflowError):  # the client may send any number
         return None
 
 

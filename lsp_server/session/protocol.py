@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from lsprotocol import types
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
+from pygls.exceptions import JsonRpcException
 
 STATUS_METHOD = "starcoder/status"
 """Our notification about the server's state; clients that do not know it ignore it."""
@@ -18,6 +19,10 @@ TASK_COMMAND = "starcoder.task"
 INVALID_PARAMS = -32602
 """Error code of JSON-RPC for invalid parameters."""
 
+P = TypeVar("P", bound="Params")
+
+UInteger = Annotated[int, Field(ge=0, lt=2**31)]
+"""A number of a line or character (LSP 3.18, `uinteger`)."""
 ProgressToken = str | int
 TaskName = Literal["tests", "explain", "document", "fix", "edit"]
 
@@ -35,8 +40,8 @@ class NoParams(Params):
 class PositionParams(Params):
     """A position in the client's encoding."""
 
-    line: int
-    character: int
+    line: UInteger
+    character: UInteger
 
     def to_lsp(self) -> types.Position:
         """Return the position as lsprotocol defines it."""
@@ -54,12 +59,15 @@ class RangeParams(Params):
         return types.Range(self.start.to_lsp(), self.end.to_lsp())
 
 
-def to_plain(value: Any) -> Any:
-    """Return JSON with dictionaries in place of the anonymous named tuples of pygls."""
-    if hasattr(value, "_asdict"):
-        return {key: to_plain(inner) for key, inner in value._asdict().items()}
-    if isinstance(value, dict):
-        return {key: to_plain(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [to_plain(inner) for inner in value]
-    return value
+def parse_params(params_type: type[P], value: Any) -> P:
+    """Return validated parameters of one of our requests; None means that all have defaults.
+
+    Raises JsonRpcException, which names the first member that cannot be used and not its value.
+    """
+    try:
+        return params_type.model_validate({} if value is None else value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        member = ".".join(str(part) for part in first["loc"]) or "params"
+        message = f"The parameter {member!r} cannot be used: {first['msg']}."
+        raise JsonRpcException(message, INVALID_PARAMS) from None

@@ -22,6 +22,7 @@ from lsp_server.session.completions import CompletionSession
 from lsp_server.session.documents import Document
 from lsp_server.session.engine_choice import EngineFactory, create_engine
 from lsp_server.session.engine_session import EngineSession
+from lsp_server.session.params import strict_converter
 from lsp_server.session.pygls_internals import INTERNAL_ERROR_MESSAGE, StarcoderProtocol
 from lsp_server.session.statistics import Statistics
 from lsp_server.session.status import StatusReporter
@@ -46,14 +47,18 @@ class StarcoderServer(LanguageServer):
     def __init__(
         self,
         make_engine: EngineFactory = create_engine,
-        protocol_cls: type[StarcoderProtocol] = StarcoderProtocol,
+        *,
+        is_shared: bool = False,
     ) -> None:
+        """`is_shared` says that the process serves several clients, so it outlives each of them."""
         super().__init__(
             "starcoder-lsp",
             __version__,
-            protocol_cls=protocol_cls,
+            protocol_cls=StarcoderProtocol,
+            converter_factory=strict_converter,
             notebook_document_sync=_NOTEBOOKS,
         )
+        self.is_shared = is_shared
         self.settings = Settings()
         self.background = BackgroundTasks()
         self.status = StatusReporter(self)

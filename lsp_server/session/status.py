@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from lsprotocol import types
+from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
 from engine.api import Engine, EngineInfo, EngineState, Health
@@ -162,8 +163,8 @@ class StatusReporter:
     # Messages.
 
     def notify_once(self, message: str, kind: types.MessageType) -> None:
-        """Log a message, and show it unless the user has seen it."""
-        log.log(logging.ERROR if kind is types.MessageType.Error else logging.WARNING, message)
+        """Show a message unless the user has seen it. It may name files, so it is not logged."""
+        log.warning("a message for the user: %s", kind.name)
         if message not in self._shown_messages:
             self._shown_messages.add(message)
             self.show_message(message, kind)
@@ -226,7 +227,11 @@ class StatusReporter:
         if window is None or not window.work_done_progress:
             return None
         token = str(uuid.uuid4())
-        await self._server.work_done_progress.create_async(token)
+        try:
+            await self._server.work_done_progress.create_async(token)
+        except JsonRpcException as error:
+            log.warning("the client shows no progress: error %d", error.code)
+            return None
         begin = types.WorkDoneProgressBegin(title=title, cancellable=is_cancellable or None)
         self._server.work_done_progress.begin(token, begin)
         return token

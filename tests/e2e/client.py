@@ -15,8 +15,6 @@ from lsprotocol import types
 from pytest_lsp import LanguageClient, client_capabilities
 from pytest_lsp.client import DEFAULT_CLIENT_FEATURES, register_lsp_features
 
-from lsp_server.session.protocol import to_plain
-
 ROOT = Path(__file__).parent.parent.parent
 SERVER = [sys.executable, "-P", "-m", "lsp_server"]
 URI = "file:///work-space/example.py"
@@ -26,6 +24,17 @@ def scripted(answer: str, seconds_per_token: float = 0.0) -> list[str]:
     """Return the command of a real server with a scripted engine."""
     escaped = answer.encode("unicode_escape").decode()
     return [sys.executable, "-P", "-m", "tests.scripted_server", escaped, str(seconds_per_token)]
+
+
+def to_plain(value: Any) -> Any:
+    """Return JSON with dictionaries in place of the anonymous named tuples of pygls's client."""
+    if hasattr(value, "_asdict"):
+        return {key: to_plain(inner) for key, inner in value._asdict().items()}
+    if isinstance(value, dict):
+        return {key: to_plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [to_plain(inner) for inner in value]
+    return value
 
 
 class Editor:

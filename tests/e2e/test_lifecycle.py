@@ -134,7 +134,11 @@ def test_the_server_ends_when_the_editor_is_killed() -> None:
 
 async def test_two_clients_over_tcp_have_separate_documents() -> None:
     process = subprocess.Popen(  # noqa: ASYNC220 - nothing else runs yet
-        [*SERVER, "--tcp", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True, cwd=ROOT
+        [*SERVER, "--tcp", "127.0.0.1:0"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "STARCODER_LSP_TOKEN": "the token of this test"},
     )
     assert process.stderr is not None
     try:
@@ -154,7 +158,7 @@ async def test_two_clients_over_tcp_have_separate_documents() -> None:
 async def _debug_info_over_tcp(port: int, name: str) -> dict[str, Any]:
     """Open a document, return the debug info, and send `exit`."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    options = {"engineUrl": "http://127.0.0.1:9"}
+    options = {"engineUrl": "http://127.0.0.1:9", "token": "the token of this test"}
     params = {
         "processId": None,
         "rootUri": None,

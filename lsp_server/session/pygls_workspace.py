@@ -1,0 +1,51 @@
+"""The adaptation of pygls's workspace. It uses private members of pygls; each use has its reason.
+
+What can be reported to pygls: lines end as in Python and not as in LSP (see `documents`), and
+`Workspace.get_text_document` reads any file from the disk whose document is not open.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from lsprotocol import types
+from pygls.workspace import TextDocument, Workspace
+
+
+class EditableDocument(TextDocument, ABC):
+    """A document whose subclass decides how an incremental edit changes the text.
+
+    pygls splits a change into the edit and the bookkeeping only in private members.
+    """
+
+    @abstractmethod
+    def text_after(self, change: types.TextDocumentContentChangePartial) -> str:
+        """Return the text after an edit."""
+
+    def _apply_incremental_change(self, change: types.TextDocumentContentChangePartial) -> None:
+        self._source = self.text_after(change)
+
+
+class WorkspaceWithDocuments(Workspace):
+    """A workspace that creates documents of a given class; pygls has no argument for it."""
+
+    def __init__(self, document_class: type[TextDocument], *args: Any) -> None:
+        self._document_class = document_class
+        super().__init__(*args)
+
+    def _create_text_document(
+        self,
+        doc_uri: str,
+        source: str | None = None,
+        version: int | None = None,
+        language_id: str | None = None,
+    ) -> TextDocument:
+        return self._document_class(
+            doc_uri,
+            source=source or "",  # with None, a document that is not open is read from the disk
+            version=version,
+            language_id=language_id,
+            sync_kind=self._sync_kind,
+            position_codec=self._position_codec,
+        )

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from engine.machine import configure_threads
 
 configure_threads()  # before torch is imported, as in the engine process
 
 from tests.checkpoint_maker import make_checkpoint  # noqa: E402
+
+# A deadline per example fails on a busy machine. pytest-timeout limits each test.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 OPTIONAL = "optional: "
 """Prefix of the reasons with which a test may be skipped in CI: it needs optional equipment."""

@@ -56,8 +56,8 @@ def layout_for(readable: Iterable[Path]) -> Layout:
     Raises ConfigurationError if one of the paths cannot be shown.
     """
     base = _interpreter_layout()
-    wanted = [Path(os.path.abspath(path)) for path in readable]
-    binds = _add(list(base.binds), wanted)
+    absolute = [Path(os.path.abspath(path)) for path in readable]
+    binds = _add(list(base.binds), absolute)
     added = [target for _, target in binds[len(base.binds) :]]
     special = (*base.special_files, *_special_files(added))
     if len(special) > _MAX_SPECIAL_FILES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import platform
+import socket
 import struct
 
 from fim.evaluation.isolation.system_calls import FILTERED, LAST_KNOWN, PROCESSORS, forbidden
@@ -19,7 +20,7 @@ _NEW_NAMESPACES = 0x7E020000
 """All CLONE_NEW* that clone(2) accepts: mounts, cgroup, UTS, IPC, user, PID and network."""
 _TERMINAL_INPUT = (0x5412, 0x541C)
 """TIOCSTI and TIOCLINUX, which type into a terminal."""
-_UNIX, _INET, _INET6, _STREAM, _TYPE_MASK = 1, 2, 10, 1, 0xF
+_UNIX, _INET, _INET6, _STREAM, _TYPE_MASK, _ANY_PROTOCOL = 1, 2, 10, 1, 0xF, 0
 
 _Instruction = tuple[int, int, int, int]
 """Code, jump if true, jump if false, operand. Jumps are relative to the next instruction."""
@@ -98,6 +99,12 @@ def _socket() -> list[_Instruction]:
         (_EQUAL, 2, 0, _INET),
         (_EQUAL, 1, 0, _INET6),
         _fail(errno.EAFNOSUPPORT),
+        # Others would make the kernel load modules: SCTP, DCCP, L2TP.
+        _load_argument(2),
+        (_EQUAL, 3, 0, _ANY_PROTOCOL),
+        (_EQUAL, 2, 0, socket.IPPROTO_TCP),
+        (_EQUAL, 1, 0, socket.IPPROTO_UDP),
+        _fail(errno.EPROTONOSUPPORT),
         (_RETURN, 0, 0, _ALLOW),
     ]
 

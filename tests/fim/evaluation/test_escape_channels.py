@@ -200,8 +200,8 @@ def test_nothing_is_typed_into_a_terminal(box: Sandbox, request_number: int) -> 
 def test_only_pipes_are_inherited(box: Sandbox, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("mine")
-    held = os.open(secret, os.O_RDONLY)
-    os.set_inheritable(held, True)
+    secret_file = os.open(secret, os.O_RDONLY)
+    os.set_inheritable(secret_file, True)
     try:
         listing = (
             "open_files = {}\n"
@@ -212,7 +212,7 @@ def test_only_pipes_are_inherited(box: Sandbox, tmp_path: Path) -> None:
         )
         assert attempt(box, listing) == ""
     finally:
-        os.close(held)
+        os.close(secret_file)
 
 
 def test_the_output_is_a_pipe_that_only_the_caller_reads(box: Sandbox) -> None:

@@ -100,10 +100,7 @@ def test_the_private_folder_is_new_each_time(box: Sandbox) -> None:
 
 @pytest.mark.parametrize("path", ["/etc/shadow", "/proc/1/root/etc/shadow", "/../etc/shadow"])
 def test_a_link_in_the_private_folder_leads_nowhere(box: Sandbox, path: str) -> None:
-    assert attempt(box, f"os.symlink({path!r}, '/private/x'); open('/private/x')") in (
-        "ENOENT",
-        "EACCES",
-    )
+    assert attempt(box, f"os.symlink({path!r}, 'x'); open('x')") in ("ENOENT", "EACCES")
     assert attempt(box, f"os.link({path!r}, '/private/x')") in ("ENOENT", "EACCES")
 
 

@@ -93,6 +93,22 @@ open('/private/a', 'w').write('x'); os.mkdir('b'); open('/dev/shm/c', 'w'); prin
     assert os.listdir(tmp_path) == ["kept"]
 
 
+def test_all_mounts_are_restricted(box: Sandbox, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    box = replace(box, readable=(tmp_path,))
+    mounts = [line.split()[4:6] for line in python(box, MOUNTS).strip().splitlines()]
+    options = {path: set(words.split(",")) for path, words in mounts}
+    assert {"/", "/usr", "/private", "/proc", "/dev/null", str(tmp_path)} <= options.keys()
+    for path, words in options.items():
+        is_device = path.startswith("/dev/")
+        assert "nosuid" in words, path
+        assert "nodev" in words or is_device, path
+        assert "ro" in words or path == "/private" or is_device, path
+
+
+MOUNTS = "print(open('/proc/self/mountinfo').read())"
+
+
 def test_the_private_folder_is_new_each_time(box: Sandbox) -> None:
     program = "print(os.listdir('/private')); open('/private/a', 'w')"
     assert python(box, program) == python(box, program) == "[]\n"

@@ -145,6 +145,17 @@ def test_what_needs_a_privilege_is_refused(box: Sandbox, statements: str) -> Non
     assert attempt(box, statements) in ("EPERM", "EACCES", "EROFS", "ENOENT")
 
 
+def test_no_process_of_a_sandbox_has_a_privilege(box: Sandbox) -> None:
+    program = (
+        "print(*[open(f'/proc/{n}/status').read() for n in os.listdir('/proc') if n.isdigit()])"
+    )
+    status = [line.split() for line in python(box, program).splitlines()]
+    for name, value in (("CapEff:", "0" * 16), ("CapPrm:", "0" * 16), ("NoNewPrivs:", "1")):
+        values = [words[1] for words in status if words[:1] == [name]]
+        assert values == [value, value], name
+    assert [words[1] for words in status if words[:1] == ["Seccomp:"]] == ["2", "2"]
+
+
 def test_the_other_processes_of_a_sandbox_have_nothing_to_take(box: Sandbox) -> None:
     """The first process of the namespace is not the program. It must not hold more than pipes."""
     program = """

@@ -114,10 +114,9 @@ def _leave_old_root() -> None:
     flags = linux.READ_ONLY | linux.NO_SUID | linux.NO_DEVICES | linux.NO_EXECUTION
     with suppress(PermissionError):  # in most containers; then there is no /proc
         linux.mount("proc", _NEW + "/proc", flags)
-    linux.unmount(_OLD)
     os.chdir(_NEW)
     linux.pivot_root(".", ".")
-    linux.unmount(".")
+    linux.unmount(".")  # what was the root until now, with the machine's root in it
     os.chdir("/")
     linux.restrict_mount("/", _READ_ONLY, recursive=False)
 

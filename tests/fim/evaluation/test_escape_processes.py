@@ -294,6 +294,11 @@ def test_the_status_of_a_command(box: Sandbox, program: str, status: int) -> Non
     assert (result.outcome is Outcome.PASSED) is (status == 0)
 
 
+def test_a_signal_to_the_own_group_reaches_only_the_program(box: Sandbox) -> None:
+    result = box.run_command(Command((sys.executable, "-c", "import os; os.kill(0, 15)")))
+    assert result.status == 128 + signal.SIGTERM
+
+
 def test_a_command_that_does_not_exist_fails(box: Sandbox) -> None:
     result = box.run_command(Command(("no-such-command",)))
     assert result.outcome is Outcome.FAILED

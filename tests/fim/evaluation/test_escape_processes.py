@@ -297,6 +297,8 @@ def test_the_status_of_a_command(box: Sandbox, program: str, status: int) -> Non
 def test_a_signal_to_the_own_group_reaches_only_the_program(box: Sandbox) -> None:
     result = box.run_command(Command((sys.executable, "-c", "import os; os.kill(0, 15)")))
     assert result.status == 128 + signal.SIGTERM
+    own = "print(0 not in (os.getsid(0), os.getpgid(0)))"  # 0 is a session outside
+    assert python(box, own) == "True\n"
 
 
 def test_a_command_that_does_not_exist_fails(box: Sandbox) -> None:

@@ -12,7 +12,7 @@ LUA    := editors/neovim
 WITH_NODE := PATH="$(CURDIR)/.editors/node/node_modules/.bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-editors fuzz check lint lint-lua lint-vscode lint-workflows \
+.PHONY: help setup demo test test-editors test-sandbox fuzz check lint lint-lua lint-vscode lint-workflows \
 	format format-lua bench rehearse-gpu lock clean
 
 help: ## list the targets
@@ -36,6 +36,9 @@ fuzz: $(VENV)/.dev ## run the fuzzers with many random examples (half an hour; F
 test-editors: $(VENV)/.dev $(EDITORS) $(VSCODE)/dist/starcoder.vsix ## run the tests that drive real editors, installed into .editors (Debian)
 	@cd $(VSCODE) && $(WITH_NODE) npm test --silent
 	@STARCODER_LSP_EDITORS=required $(BIN)/python -m pytest tests/editors
+
+test-sandbox: $(VENV)/.dev .editors/bubblewrap/run ## run the tests of the sandbox, with bubblewrap (installed into .editors, Debian) and without
+	@STARCODER_LSP_SANDBOX=required $(BIN)/python -m pytest tests/fim/evaluation
 
 check: lint lint-lua lint-vscode lint-workflows ## run all linters and type checkers: Python, Lua, TypeScript, CI
 

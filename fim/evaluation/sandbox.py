@@ -1,7 +1,8 @@
 """Runs programs that a model has written parts of, with limits and isolated from the machine.
 
-The isolation is in `fim.evaluation.sandbox_child`. It is not a virtual machine: the program may
-read all files that the user may read, but it can neither send nor change anything.
+An isolated program starts with an empty root. It sees the system's programs and libraries, the
+interpreter, the folders in `Sandbox.readable`, a few harmless devices, and one private folder, the
+only one in which it can write. docs/evaluation.md says what it can and cannot do.
 """
 
 from __future__ import annotations
@@ -9,63 +10,41 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from engine.errors import ConfigurationError
+from fim.evaluation.isolation.backends import Backend, launcher, started_with
+from fim.evaluation.isolation.command import (
+    NOBODY,
+    PRIVATE_FOLDER,
+    Command,
+    Limits,
+    Outcome,
+    Result,
+)
+from fim.evaluation.isolation.exchange import Ending, exchange
+from fim.evaluation.isolation.layout import DEVICES, layout_for
+from fim.evaluation.isolation.seccomp import has_filter
+from fim.evaluation.isolation.watchdog import exceeds
 
-_CHILD = Path(__file__).with_name("sandbox_child.py")
-
-
-class Outcome(StrEnum):
-    """Outcome of running a program."""
-
-    PASSED = "passed"
-    """The program reached its last line."""
-    FAILED = "failed"
-    TIMED_OUT = "timed out"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits for a program; some apply to each of its processes, depending on the system."""
-
-    seconds: float = 10.0
-    """Maximum wall-clock time of the whole program, in seconds."""
-    cpu_seconds: int = 10
-    """Maximum CPU time, in seconds."""
-    memory_bytes: int = 1 << 30
-    file_bytes: int = 16 << 20
-    open_files: int = 64
-    processes: int = 32
-    """Maximum number of processes; Linux does not enforce it for root."""
-
-    def rlimits(self) -> dict[str, int]:
-        """Return the limits by the names of the system's resources."""
-        return {
-            "RLIMIT_CPU": self.cpu_seconds,
-            "RLIMIT_AS": self.memory_bytes,
-            "RLIMIT_FSIZE": self.file_bytes,
-            "RLIMIT_NOFILE": self.open_files,
-            "RLIMIT_NPROC": self.processes,
-            "RLIMIT_CORE": 0,
-        }
+_BY_PREFERENCE = (Backend.BUBBLEWRAP, Backend.OWN)
+_PYTHON = (sys.executable, "-I", "-B", "-")
 
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """Runs programs; safe to use from several threads."""
+    """Runs programs; safe to use from several threads, which must not end during a run."""
 
-    isolated: bool = True
-    """Whether the program is isolated. If not, it can do everything that the user can."""
-    limits: Limits = Limits()
+    backend: Backend
+    limits: Limits = field(default_factory=Limits)
+    readable: tuple[Path, ...] = ()
+    """Files and folders that an isolated program may read, besides those that all programs need."""
 
     def run(self, program: str) -> Outcome:
         """Run a Python program.
@@ -74,53 +53,99 @@ class Sandbox:
         """
         mark = secrets.token_hex(16)
         marked = f"{program}\n\nprint('\\n' + {mark!r})\n"
-        environment = {"PATH": os.defpath, "LANG": "C.UTF-8"}
-        with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
-            command = [
-                sys.executable,
-                "-I",
-                "-B",
-                str(_CHILD),
-                json.dumps(self.limits.rlimits()),
-                folder if self.isolated else "",
-            ]
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.DEVNULL,
-                cwd=folder,
-                env=environment,
-                start_new_session=True,
+        result = self.run_command(Command(_PYTHON, marked.encode("utf-8", "replace")))
+        if result.outcome is Outcome.PASSED and mark.encode() not in result.output:
+            return Outcome.FAILED
+        return result.outcome
+
+    def run_command(self, command: Command) -> Result:
+        """Run a command and wait for its end.
+
+        Raises ConfigurationError if it could not be started in isolation. Then nothing has run.
+        """
+        mark = secrets.token_hex(16)
+        with ExitStack() as stack:
+            folder, is_isolated = PRIVATE_FOLDER, self.backend is not Backend.NONE
+            arguments, inherited = launcher(), tuple[int, ...]()
+            if is_isolated:
+                started = started_with(self.backend, layout_for(self.readable), self.limits)
+                arguments, inherited = stack.enter_context(started)
+            else:
+                folder = stack.enter_context(tempfile.TemporaryDirectory())
+            process = _start(arguments, inherited)
+            ending = exchange(
+                process,
+                _start_message(command, self.limits, folder, mark, is_isolated=is_isolated),
+                self.limits,
+                lambda: is_isolated and exceeds(process.pid, self.limits),
             )
-            try:
-                process.communicate(marked.encode("utf-8", "replace"), self.limits.seconds)
-            except subprocess.TimeoutExpired:
-                return Outcome.TIMED_OUT
-            finally:
-                _kill_group(process)
-            output.seek(max(0, output.seek(0, os.SEEK_END) - 2 * len(mark)))
-            reached = output.read().rstrip().endswith(mark.encode())
-        return Outcome.PASSED if process.returncode == 0 and reached else Outcome.FAILED
+        return _result(ending, process.returncode, mark.encode() + b"\n")
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    # This is needed after a normal end too, for processes that the program has started.
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    if process.stdin is not None:
-        process.stdin.close()
+def _start(arguments: list[str], inherited: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        arguments,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd="/",
+        env={},
+        start_new_session=True,
+        pass_fds=inherited,
+    )
+
+
+def _start_message(
+    command: Command, limits: Limits, private: str, mark: str, *, is_isolated: bool
+) -> bytes:
+    """Return what the launcher reads: never in arguments, which every user can read."""
+    start = {
+        "limits": limits.rlimits(),
+        "uid": NOBODY if is_isolated else None,
+        "writable": [private, *DEVICES] if is_isolated else None,
+        "mark": mark,
+        "command": command.arguments,
+        "environment": {**command.environment, "HOME": private, "TMPDIR": private},
+        "folder": os.fspath(command.folder or private),
+    }
+    data = json.dumps(start).encode()
+    return len(data).to_bytes(8, "big") + data + command.stdin
+
+
+def _result(ending: Ending, status: int, mark: bytes) -> Result:
+    before, was_started, output = ending.output.partition(mark)
+    if ending.timed_out:
+        return Result(Outcome.TIMED_OUT, status, output)
+    if not was_started:
+        lines = before.decode("utf-8", "replace").strip().splitlines()
+        reason = lines[-1] if lines else f"it ended with status {status}"
+        raise ConfigurationError(f"The sandbox could not be started: {reason}")
+    passed = status == 0 and not ending.exceeded
+    return Result(Outcome.PASSED if passed else Outcome.FAILED, status, output)
 
 
 @cache
-def isolation_problem() -> str | None:
-    """Return why programs cannot be isolated on this machine, None if they can be."""
+def backend_problem(backend: Backend) -> str | None:
+    """Return why a backend cannot isolate programs on this machine, None if it can."""
     if sys.platform != "linux":
         return "isolation is only available on Linux"
-    if Sandbox().run("") is not Outcome.PASSED:
-        return "this system does not allow user namespaces, or its kernel is older than 5.12"
-    return None
+    if not has_filter():
+        return "there is no filter of system calls for this processor"
+    try:
+        outcome = Sandbox(backend).run("")
+    except (ConfigurationError, OSError) as error:
+        return str(error)
+    return None if outcome is Outcome.PASSED else f"an empty program {outcome}"
+
+
+def isolation_problem() -> str | None:
+    """Return why programs cannot be isolated on this machine, None if they can be."""
+    problems = []
+    for backend in _BY_PREFERENCE:
+        if (problem := backend_problem(backend)) is None:
+            return None
+        problems.append(f"{backend}: {problem}")
+    return "; ".join(problems)
 
 
 def make_sandbox(*, unsandboxed: bool) -> Sandbox:
@@ -131,11 +156,12 @@ def make_sandbox(*, unsandboxed: bool) -> Sandbox:
     if unsandboxed:
         if sys.platform == "win32":
             raise ConfigurationError("Tests cannot be run on Windows. Use --no-tests.")
-        return Sandbox(isolated=False)
-    if (problem := isolation_problem()) is not None:
-        raise ConfigurationError(
-            "The holes have tests, but generated code cannot be isolated on this machine: "
-            f"{problem}. Use --no-tests to skip the tests, or --run-unsandboxed to run them with "
-            "your own permissions and with limits only."
-        )
-    return Sandbox()
+        return Sandbox(Backend.NONE)
+    for backend in _BY_PREFERENCE:
+        if backend_problem(backend) is None:
+            return Sandbox(backend)
+    raise ConfigurationError(
+        "The holes have tests, but generated code cannot be isolated on this machine: "
+        f"{isolation_problem()}. Use --no-tests to skip the tests, or --run-unsandboxed to run "
+        "them with your own permissions and with limits only."
+    )

@@ -18,10 +18,11 @@ from engine.settings import EngineSettings
 from fim.completer import ContextProvider
 from fim.evaluation.files import File, source_files
 from fim.evaluation.holes import Hole, HoleKind, draw_holes, read_holes
+from fim.evaluation.isolation.command import Outcome
 from fim.evaluation.plot import draw_plot, require_matplotlib
 from fim.evaluation.project_context import context_provider_for
 from fim.evaluation.run import Evaluator, Record, RunTest
-from fim.evaluation.sandbox import Outcome, make_sandbox
+from fim.evaluation.sandbox import make_sandbox
 from fim.settings import FimSettings
 from lsp_server.cli import common
 from lsp_server.cli.evaluation_tables import print_tables, report_json

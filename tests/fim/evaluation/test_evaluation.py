@@ -13,10 +13,12 @@ from engine.errors import ConfigurationError
 from engine.scripted import ScriptedEngine
 from fim.evaluation.files import File, source_files
 from fim.evaluation.holes import Hole, HoleKind, draw_holes, read_holes
+from fim.evaluation.isolation.backends import Backend
+from fim.evaluation.isolation.command import Limits, Outcome
 from fim.evaluation.plot import draw_plot
 from fim.evaluation.report import calibrations, percentile, rows, threshold_rows
 from fim.evaluation.run import Evaluator, Filling, Record, as_edited, measure
-from fim.evaluation.sandbox import Limits, Outcome, Sandbox
+from fim.evaluation.sandbox import Sandbox
 from fim.settings import FimSettings
 from lsp_server.cli.app import app
 
@@ -253,7 +255,7 @@ async def test_the_tests_of_a_hole_are_run(output: str, passed: bool) -> None:
 
     def run_test(program: str) -> bool:
         programs.append(program)
-        return Sandbox(isolated=False, limits=Limits(seconds=3)).run(program) is Outcome.PASSED
+        return Sandbox(Backend.NONE, Limits(seconds=3)).run(program) is Outcome.PASSED
 
     engine = ScriptedEngine(lambda _: output)
     # In the pipeline the cursor is after the indentation.
@@ -316,7 +318,7 @@ def test_the_solutions_of_human_eval_pass_its_tests() -> None:
         for hole in holes[:: len(holes) // 6]:
             for variant in (hole, as_edited(hole)):
                 program = variant.prefix + variant.middle + variant.suffix
-                run = Sandbox(isolated=False).run
+                run = Sandbox(Backend.NONE).run
                 assert run(f"{program}\n\n{variant.test}") is Outcome.PASSED
                 assert run(f"{program}\n\nraise ValueError\n{variant.test}") is Outcome.FAILED
 

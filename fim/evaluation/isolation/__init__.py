@@ -1,0 +1,1 @@
+"""Isolation of programs that nobody has read: an empty root, namespaces, a filter, limits."""

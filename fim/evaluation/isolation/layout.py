@@ -1,0 +1,149 @@
+"""What an isolated program sees of the file system. All of it is read-only."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+from engine.errors import ConfigurationError
+from fim.evaluation.isolation.command import PRIVATE_FOLDER
+
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
+_STORES = ("/nix/store", "/gnu/store", "/home/linuxbrew/.linuxbrew")
+"""Folders of package managers whose packages need each other."""
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+"""Devices that keep nothing and reach nobody. All may be read and written."""
+_LINKS = (
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+    (PRIVATE_FOLDER, "/dev/shm"),
+)
+_TEMPORARY = "/tmp"
+_OCCUPIED = ("/", "/dev", "/proc", "/sys", _TEMPORARY, PRIVATE_FOLDER)
+_OCCUPIED_BELOW = ("/dev/", "/proc/", "/sys/", f"{PRIVATE_FOLDER}/")
+_MAX_SPECIAL_FILES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The contents of the new root, besides the private folder and /proc."""
+
+    binds: tuple[tuple[str, str], ...]
+    """Real paths on the machine, and the paths at which the program sees them."""
+    devices: tuple[str, ...]
+    links: tuple[tuple[str, str], ...]
+    """Targets and paths of symbolic links."""
+    special_files: tuple[str, ...]
+    """FIFOs, sockets and devices in `binds`. They must be hidden: one can write to a FIFO and
+    connect to a socket also if they are on a read-only mount."""
+
+    def as_json(self) -> dict[str, object]:
+        """Return the fields as lists of strings."""
+        return asdict(self)
+
+
+def layout_for(readable: Iterable[Path]) -> Layout:
+    """Return a layout with the system's programs and libraries, this interpreter, and `readable`.
+
+    Raises ConfigurationError if one of the paths cannot be shown.
+    """
+    base = _interpreter_layout()
+    absolute = [Path(os.path.abspath(path)) for path in readable]
+    binds = _add(list(base.binds), absolute)
+    added = [target for _, target in binds[len(base.binds) :]]
+    special = (*base.special_files, *_special_files(added))
+    if len(special) > _MAX_SPECIAL_FILES:
+        raise ConfigurationError(
+            f"{special[-1]} and more than {_MAX_SPECIAL_FILES} others are FIFOs, sockets or "
+            "devices. Remove them, or choose a smaller folder."
+        )
+    links = base.links
+    if not any(Path(target).is_relative_to(_TEMPORARY) for _, target in binds):
+        links += ((PRIVATE_FOLDER, _TEMPORARY),)
+    return Layout(tuple(binds), base.devices, links, special)
+
+
+@cache
+def _interpreter_layout() -> Layout:
+    links = [(os.readlink(path), path) for path in _SYSTEM if os.path.islink(path)]
+    system = [Path(path) for path in _SYSTEM if os.path.isdir(path) and not os.path.islink(path)]
+    files = [Path(path) for path in _SYSTEM_FILES if os.path.exists(path)]
+    binds = _add([], [*system, *files])
+    count = len(binds)
+    binds = _add(binds, _interpreter_folders())
+    special = _special_files(target for _, target in binds[count:])
+    devices = tuple(path for path in DEVICES if os.path.exists(path))
+    return Layout(tuple(binds), devices, (*links, *_LINKS), tuple(special))
+
+
+def _interpreter_folders() -> Iterator[Path]:
+    home = os.path.realpath(Path.home())
+    prefixes = [Path(sys.base_prefix), Path(sys.prefix)]
+    program = sys.executable
+    while os.path.islink(program):  # each link of the way must exist for the program too
+        program = os.path.normpath(os.path.join(os.path.dirname(program), os.readlink(program)))
+        prefixes.append(Path(program).parent.parent)
+    for prefix in prefixes:
+        real = os.path.realpath(prefix)
+        if os.path.commonpath([real, home]) == real:
+            if prefix in prefixes[:2]:
+                raise ConfigurationError(
+                    f"Python's folder {prefix} contains your home folder, which a sandbox must not "
+                    "show. Install starcoder-lsp into a virtual environment."
+                )
+            continue
+        yield prefix
+        yield from (Path(store) for store in _STORES if Path(real).is_relative_to(store))
+
+
+def _add(binds: list[tuple[str, str]], paths: Iterable[Path]) -> list[tuple[str, str]]:
+    """Return binds with these paths added, at their own and at their real path."""
+    result = list(binds)
+    for path in paths:
+        real = os.path.realpath(path)
+        if not os.path.exists(real):
+            raise ConfigurationError(f"{path} does not exist, so a sandbox cannot show it.")
+        for target in dict.fromkeys((real, str(path))):
+            if _covered(target, result):
+                continue
+            if target in _OCCUPIED or target.startswith(_OCCUPIED_BELOW):
+                raise ConfigurationError(f"A sandbox cannot show {path}. Choose another folder.")
+            result.append((real, target))
+    return result
+
+
+def _covered(target: str, binds: Iterable[tuple[str, str]]) -> bool:
+    system_links = [path for path in _SYSTEM if os.path.islink(path)]
+    roots = [*system_links, *(shown for _, shown in binds)]
+    return any(Path(target).is_relative_to(root) for root in roots)
+
+
+def _special_files(trees: Iterable[str]) -> list[str]:
+    """Return the FIFOs, sockets and devices in trees, without following links."""
+    special = []
+    pending = []
+    for tree in trees:
+        mode = os.lstat(tree).st_mode
+        if stat.S_ISDIR(mode):
+            pending.append(tree)
+        elif not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+            special.append(tree)
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    elif not entry.is_file(follow_symlinks=False) and not entry.is_symlink():
+                        special.append(entry.path)
+        except PermissionError:
+            continue  # the program cannot read it either
+    return special

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +68,10 @@ class RawClient:
     def send(self, message: Any) -> None:
         """Send any JSON value."""
         self.send_bytes(frame(message))
+
+    def join(self) -> None:
+        """Wait until the server's messages have ended."""
+        self._reader.join(TIMEOUT_S)
 
     def notify(self, method: str, params: Any = None) -> None:
         """Send a notification."""
@@ -193,3 +198,16 @@ def raw_process(
         yield process
     finally:
         process.kill()
+
+
+@contextlib.contextmanager
+def client_of(connection: socket.socket) -> Iterator[RawClient]:
+    """Use a connected socket until the block ends."""
+    with connection, connection.makefile("rb") as output:
+        client = RawClient(output, connection.sendall)
+        try:
+            yield client
+        finally:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            client.join()

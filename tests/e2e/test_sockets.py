@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.client import SERVER
-from tests.raw_client import ROOT, RawClient, frame, frame_body
+from tests.raw_client import ROOT, RawClient, client_of, frame, frame_body
 
 TOKEN = "zanzibar-token"
 OPTIONS = {"engineUrl": "http://127.0.0.1:9"}
@@ -72,14 +72,6 @@ def tcp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listening]:
     folder = tmp_path_factory.mktemp("tcp")
     with listening(folder, ["--tcp", "0"], STARCODER_LSP_TOKEN=TOKEN) as server:
         yield server
-
-
-@contextlib.contextmanager
-def client_of(connection: socket.socket) -> Iterator[RawClient]:
-    with connection, connection.makefile("rb") as output:
-        yield RawClient(output, connection.sendall)
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
 
 
 def answers(connection: socket.socket) -> bytes:

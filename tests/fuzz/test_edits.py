@@ -71,7 +71,7 @@ class Utf16Text:
 
 def _to_units(text: str) -> list[int]:
     data = text.encode("utf-16-le", "surrogatepass")
-    return [int.from_bytes(data[at : at + 2], "little") for at in range(0, len(data), 2)]
+    return [int.from_bytes(data[index : index + 2], "little") for index in range(0, len(data), 2)]
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from lsp_server.session.surrogates import well_formed
 from lsp_server.settings import Settings, resolve
 from tests.fuzz.conftest import FUZZING
 from tests.fuzz.settings_server import COMMAND
-from tests.raw_client import RawClient, RawProcess, raw_process
+from tests.raw_client import RawClient, RawProcess, client_of, raw_process
 
 VALID: dict[str, Any] = {
     "enabled": True,
@@ -154,13 +154,11 @@ def socket_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @FUZZING
 @given(value=settings_values)
 def test_a_server_starts_with_any_settings(socket_path: str, value: Any) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.connect(socket_path)
-        with connection.makefile("rb") as output:
-            client = RawClient(output, connection.sendall)
-            assert "result" in client.initialize(value)
-            assert_works(client)
-            connection.shutdown(socket.SHUT_RDWR)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.connect(socket_path)
+    with client_of(connection) as client:
+        assert "result" in client.initialize(value)
+        assert_works(client)
 
 
 def assert_works(client: RawClient) -> None:

@@ -1,13 +1,13 @@
 """Write the lock files: exact versions of all packages, with the hashes of all their files.
 
-`uv pip compile` resolves the versions for all platforms and Python versions at once. It knows every
-file of a version, so the files also serve machines other than the one that wrote them. They are:
+`uv pip compile` resolves the versions for all platforms and Python versions together. It knows all
+files of a version, so the locks also serve machines other than the one that wrote them. They are:
 
 - requirements.lock: the product, except torch. The VS Code extension installs it, too.
 - requirements-dev.lock: the product, its tests, and the programs that build it, except torch.
-- requirements-torch.lock: torch. There are several builds of one version. A registry has one for each
-  platform, and a machine may be set up to take a smaller one, for CPUs only. So the file has the
-  hashes of all registered builds, and that of the build which pip selects on this machine.
+- requirements-torch.lock: torch. There are several builds of one version. A registry has one for
+  each platform, and a machine may be set up to take a smaller one, for CPUs only. So the file has
+  the hashes of all registered builds, and that of the build which pip selects on this machine.
 - requirements-cuda.lock: what CUDA builds of torch need in addition. It takes gigabytes, and is
   installed only if the installed torch is such a build.
 """

@@ -58,12 +58,13 @@ def make_private_folder(path: Path) -> bool:
         os.close(descriptor)
 
 
-def open_private_file(path: Path, flags: int) -> int:
+def open_private_file(path: Path, flags: int, *, repair: bool = False) -> int:
     """Return a descriptor of an ordinary file of this user; a new one has mode 0600.
 
     `flags` are those of os.open. Raises NotPrivateError for a link, for something that is no
     ordinary file, and for a file of another user or one that other users can write to, and OSError
-    if the file cannot be opened.
+    if the file cannot be opened. With `repair` a file that others can write to gets mode 0600: use
+    it only if nothing depends on what is in the file.
     """
     try:
         descriptor = os.open(path, flags | _NO_FOLLOW | _NO_WAIT, 0o600)
@@ -76,7 +77,9 @@ def open_private_file(path: Path, flags: int) -> int:
         if _HAS_OWNERS and state.st_uid != os.getuid():
             raise NotPrivateError(path, "belongs to another user")
         if _HAS_OWNERS and state.st_mode & OTHERS_WRITE:
-            raise NotPrivateError(path, "can be written by other users")
+            if not repair:
+                raise NotPrivateError(path, "can be written by other users")
+            os.fchmod(descriptor, 0o600)
     except OSError:
         os.close(descriptor)
         raise

@@ -37,7 +37,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "fim": (*CONTRACT, "syntax"),
     # An adapter is trained and measured with the prompts of completion.
     "fim.training": ("fim", "engine", "training"),
-    "chat": (*CONTRACT, "syntax"),
+    # Conversations are private, and so is their file.
+    "chat": (*CONTRACT, "engine.private_files", "syntax"),
     # StarChat's recipe measures with the rendering that serves, and installs its adapters.
     "chat.training": ("chat", "engine", "training"),
     "lsp_server": ("fim", "chat", "syntax", *LIGHT_ENGINE),

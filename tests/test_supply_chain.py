@@ -1,4 +1,4 @@
-"""Everything that is installed is locked by version and hash, and fits what the project declares."""
+"""All packages are locked by version and hash, and fit what the project declares."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from lsp_server import __version__
 
 ROOT = Path(__file__).parent.parent
 LOCKS = {name: ROOT / f"requirements{name}.lock" for name in ("", "-dev", "-torch", "-cuda")}
@@ -115,8 +118,6 @@ def test_pip_installs_the_locked_packages_and_no_other_file(tmp_path: Path) -> N
 
 
 def _write_wheel(file: Path) -> None:
-    import zipfile
-
     with zipfile.ZipFile(file, "w") as wheel:
         info = "helper-1.0.dist-info"
         wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: helper\nVersion: 1.0\n")
@@ -140,8 +141,6 @@ def test_lock_files_name_no_host() -> None:
 
 
 def test_the_extension_has_the_version_of_the_server() -> None:
-    from lsp_server import __version__
-
     manifest = json.loads((VSCODE / "package.json").read_text(encoding="utf-8"))
     assert manifest["version"] == __version__
 
@@ -149,13 +148,9 @@ def test_the_extension_has_the_version_of_the_server() -> None:
 def test_the_list_of_packages_is_complete(tmp_path: Path) -> None:
     pytest.importorskip("cyclonedx_py", reason="optional: needs cyclonedx-bom; run make")
     output = tmp_path / "sbom.json"
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements"]
-        + [str(LOCKS[""]), "--pyproject", str(ROOT / "pyproject.toml")]
-        + ["--output-file", str(output)],
-        check=True,
-        capture_output=True,
-    )
+    command = [sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements"]
+    command += [str(LOCKS[""]), "--pyproject", str(ROOT / "pyproject.toml")]
+    subprocess.run([*command, "--output-file", str(output)], check=True, capture_output=True)
     components = json.loads(output.read_text(encoding="utf-8"))["components"]
     versions = {canonicalize_name(each["name"]): each["version"] for each in components}
     assert versions == {name: version for name, (version, _) in locked("").items()}

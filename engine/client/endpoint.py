@@ -80,7 +80,8 @@ class RuntimeFiles:
         for path in (self.log_file, fallback):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                descriptor = open_private_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+                descriptor = open_private_file(path, flags, repair=True)
             except OSError as error:
                 log.warning("the engine cannot log to %s: %s", path, error.strerror or error)
                 continue

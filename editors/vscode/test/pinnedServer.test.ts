@@ -6,7 +6,6 @@ import {
   mkdtempSync,
   readFileSync,
   rmSync,
-  statSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -89,12 +88,9 @@ test("a wheel with another hash is rejected", { timeout: 180_000 }, async () => 
 
 test("a dependency without its hash is rejected", { timeout: 180_000 }, async () => {
   pin("0.1.0", publish("starcoder_lsp", "0.1.0", "pinned"));
-  const hash = publish("helper", "1.0", "helper");
-  const lock = path.join(dist, "requirements.lock");
-  writeFileSync(lock, "helper==1.0\n");
+  publish("helper", "1.0", "helper");
+  writeFileSync(path.join(dist, "requirements.lock"), "helper==1.0\n");
   await expect(install()).rejects.toThrow(/hash/i);
-  writeFileSync(lock, `helper==1.0 --hash=sha256:${hash}\n`);
-  expect(statSync(await install()).isFile()).toBe(true);
 });
 
 test("CUDA's packages are installed only for a build of torch that needs them", {

@@ -149,8 +149,8 @@ class Database:
     def _sentence(self, error: Exception) -> str:
         problem, advice = _reason(error)
         return (
-            f"Chats are not stored until the server is restarted: {self._file} {problem}. {advice}, "
-            f"or set {self._variable} to another file."
+            f"Chats are not stored until the server is restarted: {self._file} {problem}. "
+            f"{advice}, or set {self._variable} to another file."
         )
 
 

@@ -130,7 +130,7 @@ async def test_a_completion_does_not_wait_for_a_chat_answer(own_engines: Path) -
         assert answer["turn"]["state"] in ("whole", "cut off")
 
 
-async def test_chat_without_a_usable_file_tells_the_user_once(tmp_path: Path) -> None:
+async def test_the_user_learns_once_that_chats_are_not_stored(tmp_path: Path) -> None:
     file = tmp_path / "chats.sqlite3"
     file.mkdir()
     async with start(

@@ -3,7 +3,6 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-LOCK   := requirements-dev.lock
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 VSCODE := editors/vscode
@@ -12,8 +11,8 @@ LUA    := editors/neovim
 WITH_NODE := PATH="$(CURDIR)/.editors/node/node_modules/.bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-editors test-sandbox fuzz check lint lint-lua lint-vscode lint-workflows \
-	format format-lua bench rehearse-gpu lock clean
+.PHONY: help setup demo test test-editors test-sandbox fuzz check lint lint-lua lint-vscode \
+	lint-workflows format format-lua bench rehearse-gpu lock wheel sbom clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,12 +73,22 @@ bench: $(VENV)/.product ## compare the decoding speed with that of transformers'
 
 # torch is pinned here and not in pyproject.toml, so that users can choose another version.
 # triton is the version that CUDA builds of torch 2.13.0 require.
-PINNED := torch==2.13.0 triton==3.7.1
+TORCH  := torch==2.13.0
+PINNED := $(TORCH) triton==3.7.1
 
-lock: $(VENV)/.made ## resolve the newest versions of all dependencies and write requirements-dev.lock
-	@$(BIN)/pip install --quiet --dry-run --ignore-installed --report $(VENV)/report.json \
-		$(PINNED) '.[dev]'
-	@$(BIN)/python .ci/lock.py < $(VENV)/report.json > $(LOCK)
+lock: $(VENV)/.made ## resolve the newest versions of all dependencies and write the lock files
+	@$(BIN)/python -m uv --version > /dev/null 2>&1 || $(BIN)/pip install --quiet --no-deps uv
+	@$(BIN)/python .ci/lock.py $(PINNED)
+
+wheel: $(VENV)/.dev ## build the wheel and the source archive into dist, with the locked hatchling
+	@$(BIN)/hatchling build --directory dist
+
+sbom: $(VENV)/.dev ## write dist/sbom.json: the packages of the product, in CycloneDX
+	@mkdir -p dist
+	@cat requirements.lock requirements-torch.lock requirements-cuda.lock > dist/all.lock
+	@$(BIN)/python -W ignore -m cyclonedx_py requirements dist/all.lock --pyproject pyproject.toml \
+		--output-reproducible --output-file dist/sbom.json
+	@rm dist/all.lock
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
@@ -94,14 +103,25 @@ $(VENV)/.made:
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.product: $(VENV)/.made pyproject.toml $(LOCK)
+# The lock files name all packages, so pip resolves nothing (--no-deps). It runs no code of a package
+# to build it (--only-binary), except our own, which is built with the locked hatchling.
+INSTALL := $(BIN)/pip install --quiet --no-deps
+LOCKED  := $(INSTALL) --require-hashes --only-binary :all: --requirement
+
+# pip first selects the build of torch that suits this machine, then its hash is checked.
+$(VENV)/.product: $(VENV)/.made pyproject.toml requirements.lock requirements-torch.lock requirements-cuda.lock
 	@echo "== installing starcoder-lsp and its dependencies (torch is the large one)"
-	@$(BIN)/pip install --quiet --constraint $(LOCK) --editable .
+	@$(LOCKED) requirements.lock
+	@$(BIN)/pip download --quiet --no-deps --only-binary :all: --dest $(VENV)/torch $(TORCH)
+	@PIP_FIND_LINKS= $(LOCKED) requirements-torch.lock --no-index --find-links $(VENV)/torch
+	@rm -rf $(VENV)/torch
+	@! $(BIN)/python .ci/needs_cuda.py || $(LOCKED) requirements-cuda.lock
+	@$(INSTALL) --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.product
+$(VENV)/.dev: $(VENV)/.product requirements-dev.lock
 	@echo "== installing the dependencies of the tests"
-	@$(BIN)/pip install --quiet --constraint $(LOCK) --editable '.[dev]'
+	@$(LOCKED) requirements-dev.lock
 	@touch $@
 
 .editors/%/run: .ci/install-editor
@@ -119,9 +139,9 @@ $(VENV)/.dev: $(VENV)/.product
 	@touch $@
 
 $(VSCODE)/node_modules/.package-lock.json: .editors/code-server/node_modules/.bin/code-server \
-		$(VSCODE)/package.json
+		$(VSCODE)/package.json $(VSCODE)/package-lock.json
 	@echo "== installing the dependencies of the VS Code extension"
-	@cd $(VSCODE) && $(WITH_NODE) npm install --loglevel=error > /dev/null
+	@cd $(VSCODE) && $(WITH_NODE) npm ci --loglevel=error > /dev/null
 	@touch $@
 
 $(VSCODE)/dist/starcoder.vsix: $(VSCODE)/node_modules/.package-lock.json \

@@ -1,44 +1,44 @@
 """Conversations on disk: one SQLite file for all workspaces of the user.
 
 All methods block, so call them in a thread. Each call opens the file again. So several editor
-windows can share the file, and a killed process leaves it intact.
+windows can share the file, and a killed process leaves it intact. `chat.database` decides what
+happens if the file cannot be used.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from sqlite3 import Connection, IntegrityError
 from typing import Literal
 
 import platformdirs
 
 from chat.attachments import Attachment
-from engine.errors import RequestError, StarcoderError
+from chat.database import DamagedError, Database
+from engine.errors import RequestError
 
 MAX_CONVERSATIONS = 200
 """Number of conversations that are kept per workspace. The least recently changed are deleted."""
 
 _VARIABLE = "STARCODER_LSP_CHATS"
-_VERSION = 1
 _MAX_TITLE_CHARACTERS = 60
 _TABLES = """
-create table conversations (
+create table if not exists conversations (
     id text primary key, workspace text not null, title text not null, changed real not null
 );
-create index by_workspace on conversations (workspace, changed);
-create table turns (
+create index if not exists by_workspace on conversations (workspace, changed);
+create table if not exists turns (
     id text primary key,
     conversation text not null references conversations (id) on delete cascade,
     role text not null, content text not null, attachments text not null, state text not null
 );
-create index by_conversation on turns (conversation);
+create index if not exists by_conversation on turns (conversation);
 """
 
 TurnState = Literal["whole", "stopped", "cut off", "failed"]
@@ -101,13 +101,21 @@ def chats_file() -> Path:
 class ConversationStore:
     """Reads and writes the file of all conversations."""
 
-    def __init__(self, file: Path | None = None) -> None:
-        self._file = file or chats_file()
+    def __init__(
+        self, file: Path | None = None, on_problem: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Store conversations in `file`.
+
+        `on_problem` gets one sentence for the user if the file is damaged or cannot be used. Each
+        problem is reported once, from the thread that calls a method.
+        """
+        self._database = Database(file or chats_file(), _TABLES, _VARIABLE, on_problem)
 
     def create(self, workspace: str) -> Conversation:
         """Create an empty conversation, and delete the oldest ones above `MAX_CONVERSATIONS`."""
         id_ = uuid.uuid4().hex
-        with self._open() as database:
+
+        def create(database: Connection) -> None:
             database.execute(
                 "insert into conversations values (?, ?, '', ?)", (id_, workspace, time.time())
             )
@@ -116,39 +124,49 @@ class ConversationStore:
                 "conversations where workspace = ? order by changed desc, rowid desc limit ?)",
                 (workspace, workspace, MAX_CONVERSATIONS),
             )
+
+        self._database.run(create)
         return Conversation(id_, workspace, "", ())
 
     def list(self, workspace: str) -> list[ConversationSummary]:
         """Return the conversations of a workspace that have turns, newest first."""
-        with self._open() as database:
-            rows = database.execute(
+        rows = self._database.run(
+            lambda database: database.execute(
                 "select id, title, changed from conversations where workspace = ? and exists "
                 "(select 1 from turns where conversation = conversations.id) "
                 "order by changed desc, rowid desc",
                 (workspace,),
             ).fetchall()
+        )
         return [ConversationSummary(*row) for row in rows]
 
     def get(self, id_: str) -> Conversation:
         """Return a conversation; raises RequestError if it does not exist."""
-        with self._open() as database:
+
+        def get(database: Connection) -> Conversation:
             row = database.execute(
                 "select workspace, title from conversations where id = ?", (id_,)
             ).fetchone()
             if row is None:
-                raise RequestError("There is no such conversation; it may have been deleted.")
+                raise _no_conversation()
             turns = database.execute(
                 "select id, role, content, attachments, state from turns where conversation = ? "
                 "order by rowid",
                 (id_,),
             ).fetchall()
-        return Conversation(id_, row[0], row[1], tuple(_turn(*turn) for turn in turns))
+            return Conversation(id_, row[0], row[1], tuple(_turn(*turn) for turn in turns))
+
+        return self._database.run(get)
 
     def add(self, conversation: str, turn: Turn) -> None:
-        """Add a turn at the end. The first turn of the user becomes the conversation's title."""
+        """Add a turn at the end. The first turn of the user becomes the conversation's title.
+
+        Raises RequestError if the conversation does not exist.
+        """
         attachments = json.dumps([asdict(each) for each in turn.attachments])
         row = (turn.id, conversation, turn.role, turn.content, attachments, turn.state)
-        with self._open() as database:
+
+        def add(database: Connection) -> None:
             database.execute("insert into turns values (?, ?, ?, ?, ?, ?)", row)
             database.execute(
                 "update conversations set changed = ?, title = case when title = '' then ? else "
@@ -156,56 +174,40 @@ class ConversationStore:
                 (time.time(), _title(turn), conversation),
             )
 
+        try:
+            self._database.run(add)
+        except IntegrityError:
+            raise _no_conversation() from None
+
     def delete_from(self, conversation: str, turn: str) -> None:
         """Delete a turn and all turns after it."""
-        with self._open() as database:
-            database.execute(
-                "delete from turns where conversation = ? and rowid >= "
-                "(select rowid from turns where id = ? and conversation = ?)",
-                (conversation, turn, conversation),
-            )
+        self._execute(
+            "delete from turns where conversation = ? and rowid >= "
+            "(select rowid from turns where id = ? and conversation = ?)",
+            (conversation, turn, conversation),
+        )
 
     def delete(self, conversation: str) -> None:
         """Delete a conversation if it exists."""
-        with self._open() as database:
-            database.execute("delete from conversations where id = ?", (conversation,))
+        self._execute("delete from conversations where id = ?", (conversation,))
 
     def clear(self, workspace: str) -> None:
         """Delete all conversations of a workspace."""
-        with self._open() as database:
-            database.execute("delete from conversations where workspace = ?", (workspace,))
+        self._execute("delete from conversations where workspace = ?", (workspace,))
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            # Only the user may read conversations, because they contain code.
-            os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o600))
-            with closing(sqlite3.connect(self._file, timeout=5.0)) as database, database:
-                database.execute("pragma foreign_keys = on")
-                database.execute("pragma secure_delete = on")
-                _prepare(database, self._file)
-                yield database
-        except (OSError, sqlite3.Error) as error:
-            raise StarcoderError(
-                f"Conversations cannot be stored in {self._file}: {error}. Move the file away, or "
-                f"set {_VARIABLE} to another file."
-            ) from error
+    def _execute(self, statement: str, values: tuple[str, ...]) -> None:
+        self._database.run(lambda database: database.execute(statement, values))
 
 
-def _prepare(database: sqlite3.Connection, file: Path) -> None:
-    version = database.execute("pragma user_version").fetchone()[0]
-    if version == 0:
-        database.executescript(f"{_TABLES} pragma user_version = {_VERSION};")
-    elif version > _VERSION:
-        raise StarcoderError(
-            f"{file} was written by a newer starcoder-lsp. Update this one, or set {_VARIABLE} to "
-            "another file."
-        )
+def _no_conversation() -> RequestError:
+    return RequestError("There is no such conversation; it may have been deleted.")
 
 
 def _turn(id_: str, role: str, content: str, attachments: str, state: TurnState) -> Turn:
-    parsed = tuple(Attachment(**each) for each in json.loads(attachments))
+    try:
+        parsed = tuple(Attachment(**each) for each in json.loads(attachments))
+    except (ValueError, TypeError) as error:
+        raise DamagedError("attachments that are no JSON of attachments") from error
     return Turn(id_, role, content, parsed, state)
 
 

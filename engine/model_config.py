@@ -5,6 +5,7 @@ To add a model, add a `Family`: the names of its tensors, and what its config.js
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ from engine.architecture import (
 
 Config = Mapping[str, Any]
 """The contents of a `config.json`."""
+_MAX_SIZE = (1 << 31) - 1
+"""Largest size: the kernels have 32 bits for it."""
+_MAX_LAYERS = 10_000
 
 
 def read_architecture(config: Config) -> Architecture | None:
@@ -56,13 +60,37 @@ def _check(architecture: Architecture) -> None:
         "head size": architecture.head_dim,
         "number of positions": architecture.positions,
     }
-    wrong = [name for name, size in sizes.items() if size < 1]
+    wrong = [name for name, size in sizes.items() if not 1 <= size <= _MAX_SIZE]
+    if wrong:
+        raise ValueError(f"the {wrong[0]} is not a number from 1 to {_MAX_SIZE}")
+    if any(window is not None and window < 1 for window in architecture.windows):
+        raise ValueError("the sliding window is not a positive number")
+    numbers = {
+        "epsilon of the norms": architecture.epsilon,
+        "scale of the attention": architecture.attention_scale,
+        "scale of the embeddings": architecture.embedding_scale,
+        "scale of the blocks": architecture.residual_scale,
+        "scale of the logits": architecture.logit_scale,
+    }
+    wrong = [name for name, number in numbers.items() if not 0 <= number < math.inf]
     if wrong:
         raise ValueError(f"the {wrong[0]} is not a positive number")
     if architecture.heads % architecture.kv_heads:
         raise ValueError("the heads are not a multiple of the key/value heads")
-    if architecture.rotary is not None and architecture.head_dim % 2:
-        raise ValueError("the head size is odd")
+    if architecture.rotary is not None:
+        if architecture.head_dim % 2:
+            raise ValueError("the head size is odd")
+        _check_rotary(architecture.rotary)
+
+
+def _check_rotary(rotary: Rotary) -> None:
+    numbers = [rotary.theta, rotary.linear_factor]
+    if (scaling := rotary.llama3) is not None:
+        numbers += [scaling.factor, scaling.low_frequency_factor, scaling.original_positions]
+        if not scaling.low_frequency_factor < scaling.high_frequency_factor < math.inf:
+            raise ValueError("the frequency factors of the rotary positions are not in order")
+    if not all(0 < number < math.inf for number in numbers):
+        raise ValueError("a number of the rotary positions is not positive")
 
 
 _BLOCK = {"norm_1": "input_layernorm", "norm_2": "post_attention_layernorm"}
@@ -109,7 +137,7 @@ def _gpt_bigcode(config: Config) -> Architecture | None:
         vocab_size=int(config["vocab_size"]),
         width=width,
         inner=int(config.get("n_inner") or 4 * width),
-        num_layers=int(config["n_layer"]),
+        num_layers=_num_layers(config, "n_layer"),
         heads=heads,
         kv_heads=1 if is_multi_query else heads,
         head_dim=width // heads,
@@ -121,7 +149,7 @@ def _gpt_bigcode(config: Config) -> Architecture | None:
         attention_scale=(width // heads) ** -0.5 if config.get("scale_attn_weights", True) else 1.0,
         biases=ALL_PARTS,
         has_rows_by_head=not is_multi_query,
-        windows=(None,) * int(config["n_layer"]),
+        windows=(None,) * _num_layers(config, "n_layer"),
     )
 
 
@@ -184,8 +212,11 @@ class Family:
         )
 
 
-def _num_layers(config: Config) -> int:
-    return int(config["num_hidden_layers"])
+def _num_layers(config: Config, key: str = "num_hidden_layers") -> int:
+    count = int(config[key])
+    if not 1 <= count <= _MAX_LAYERS:
+        raise ValueError(f"{key} is not a number from 1 to {_MAX_LAYERS}")
+    return count
 
 
 def _rotary(config: Config) -> Rotary | None:

@@ -27,6 +27,7 @@ LIGHT_ENGINE = (
     "engine.settings",
     "engine.logs",
     "engine.machine",
+    "engine.private_files",
     "engine.client",
     "engine.scripted",
     "engine.decoding.stop_text",
@@ -39,7 +40,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "fim": (*CONTRACT, "syntax", "workspace"),
     # An adapter is trained and measured with the prompts of completion.
     "fim.training": ("fim", "engine", "training"),
-    "chat": (*CONTRACT, "syntax", "workspace"),
+    # Conversations are private, and so is their file.
+    "chat": (*CONTRACT, "engine.private_files", "syntax", "workspace"),
     # StarChat's recipe measures with the rendering that serves, and installs its adapters.
     "chat.training": ("chat", "engine", "training"),
     "lsp_server": ("fim", "chat", "syntax", "workspace", *LIGHT_ENGINE),
@@ -77,6 +79,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
             "tokenizer",
             "machine",
             "logs",
+            "private_files",
         ),
         ("kernels",),
         ("kv_cache",),

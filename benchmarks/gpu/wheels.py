@@ -91,7 +91,8 @@ def pins(names: set[str]) -> list[str]:
     Raises ValueError for a package that is not in it.
     """
     lines = (_ROOT / "requirements-dev.lock").read_text(encoding="utf-8").splitlines()
-    versions = {normalized(line.split("==")[0]): line for line in lines if "==" in line}
+    pinned = [line.split()[0] for line in lines if "==" in line and not line.startswith("#")]
+    versions = {normalized(pin.split("==")[0]): pin for pin in pinned}
     if absent := sorted(names - versions.keys()):
         raise ValueError(f"requirements-dev.lock lacks {', '.join(absent)}; run `make lock`")
     return sorted(versions[name] for name in names)

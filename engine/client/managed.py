@@ -7,7 +7,8 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -37,7 +38,6 @@ _NOT_RUNNING = "the engine is not running"
 _START_SECONDS = 60.0
 """Time from the process's start to its first answer. Loading comes later and may take longer."""
 _POLL_SECONDS = 0.05
-_MAX_LOG_BYTES = 2_000_000
 
 
 class ManagedEngine:
@@ -154,26 +154,26 @@ class ManagedEngine:
 
     async def _start(self) -> HttpEngine:
         files = await asyncio.to_thread(RuntimeFiles.for_settings, self._settings, unix=self._unix)
-        async with AsyncFileLock(files.start_lock):
+        async with _start_lock(files.start_lock):
             # Another client may have started it while this one waited for the lock.
             if engine := await self._find_answering():
                 return engine
             settings = await self._settings_to_start()
-            process = await asyncio.to_thread(self._spawn, files, settings)
+            process, log_file = await asyncio.to_thread(self._spawn, files, settings)
             deadline = time.monotonic() + _START_SECONDS
             while time.monotonic() < deadline:
                 if engine := await self._find_answering():
                     return engine
                 if process.poll():
-                    raise EngineStartError(_exit_message(process.returncode, files.log_file))
+                    raise EngineStartError(_exit_message(process.returncode, log_file))
                 # Status 0: another process had the address. It may have been about to exit.
                 if process.returncode == 0:
-                    process = await asyncio.to_thread(self._spawn, files, settings)
+                    process, log_file = await asyncio.to_thread(self._spawn, files, settings)
                 await asyncio.sleep(_POLL_SECONDS)
             process.kill()
             raise EngineStartError(
                 f"The engine did not answer within {_START_SECONDS:.0f} s of its start; see "
-                f"{files.log_file}."
+                f"{log_file}."
             )
 
     async def _settings_to_start(self) -> EngineSettings:
@@ -186,15 +186,16 @@ class ManagedEngine:
             self._activity = _NOT_RUNNING
         return replace(self._settings, reserve_for=model)
 
-    def _spawn(self, files: RuntimeFiles, settings: EngineSettings) -> subprocess.Popen[bytes]:
+    def _spawn(
+        self, files: RuntimeFiles, settings: EngineSettings
+    ) -> tuple[subprocess.Popen[bytes], Path]:
+        """Start the engine process; return it with the path of its log."""
         argv = [*self._command, *to_argv(settings, files.listen)]
-        log_file = files.log_file
-        log_file.parent.mkdir(parents=True, exist_ok=True)
-        is_too_long = log_file.exists() and log_file.stat().st_size > _MAX_LOG_BYTES
+        output, log_file = files.open_log()
         log.info("starting the engine; its log is %s", log_file)
         try:
-            with log_file.open("wb" if is_too_long else "ab") as output:
-                return subprocess.Popen(
+            with output:
+                process = subprocess.Popen(
                     argv,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -206,6 +207,23 @@ class ManagedEngine:
             raise EngineStartError(
                 f"The engine cannot be started: {argv[0]}: {error.strerror}."
             ) from error
+        return process, log_file
+
+
+@asynccontextmanager
+async def _start_lock(path: Path) -> AsyncIterator[None]:
+    """Hold the lock of the engine's start. Raises EngineStartError if the file cannot be used."""
+    lock = AsyncFileLock(path)
+    try:
+        await lock.acquire()
+    except OSError as error:
+        raise EngineStartError(
+            f"The engine's lock file {path} cannot be used ({error.strerror or error}). Delete it."
+        ) from None
+    try:
+        yield
+    finally:
+        await lock.release()
 
 
 def _exit_message(status: int, log_file: Path) -> str:

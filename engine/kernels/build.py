@@ -22,6 +22,7 @@ import platformdirs
 import torch
 
 from engine.kernels.native import Native
+from engine.private_files import NotPrivateError, make_private_folder, read_private_file
 
 log = logging.getLogger(__name__)
 
@@ -70,28 +71,85 @@ class KernelBuild:
 
     def _run(self) -> None:
         try:
-            self._result.set_result(Native(library()))
+            self._result.set_result(load_kernels())
         except (NoKernelsError, OSError, subprocess.SubprocessError, AttributeError) as error:
             log.warning("no kernels, decoding is slower: %s", error)
             self._result.set_result(None)
 
 
-def library(folder: Path | None = None) -> Path:
-    """Return the compiled library, compiling it if `folder` does not contain it yet.
+def load_kernels(folder: Path | None = None) -> Native:
+    """Return the kernels, from the library in `folder` or from one that is compiled now.
+
+    A library is used only if its name has the hash of its contents and if no other user could have
+    written it. Any other library is compiled again, and so is one that cannot be loaded. If
+    `folder` cannot be used, the library lies in a temporary folder until it is loaded. (A library
+    that another program of the same user wrote, with the right hash, is loaded: such a program can
+    do everything that the library could.)
 
     Raises NoKernelsError without a compiler or if compiling fails, and OSError or
     subprocess.SubprocessError if files or the compiler cannot be used.
     """
     folder = folder or platformdirs.user_cache_path("starcoder-lsp") / "kernels"
+    compiler = _find_compiler()
+    try:
+        had_other_writers = make_private_folder(folder)
+        if had_other_writers:
+            _remove_all(folder)
+        return _load_or_compile(compiler, folder)
+    except OSError as error:
+        log.warning("compiled kernels cannot be kept in %s: %s", folder, error.strerror or error)
+    with tempfile.TemporaryDirectory(prefix="starcoder-lsp-kernels-") as scratch:
+        return Native(_compiled(compiler, Path(scratch), _cache_key(compiler)))
+
+
+def _find_compiler() -> str:
     candidates = [shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")]
     compiler = next((path for path in candidates if path), None)
     if compiler is None or sys.platform == "win32":
         raise NoKernelsError("there is no C++ compiler: install g++ or clang++")
-    file = folder / f"{_cache_key(compiler)}.so"
-    if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            os.replace(_compile(compiler, Path(scratch)), file)
+    return compiler
+
+
+def _load_or_compile(compiler: str, folder: Path) -> Native:
+    key = _cache_key(compiler)
+    for file in sorted(folder.glob(f"{key}-*.so")):
+        try:
+            _check_library(file)
+            return Native(file)
+        except (OSError, AttributeError) as error:
+            log.warning("the compiled kernels are damaged and are compiled again: %s", error)
+            file.unlink(missing_ok=True)
+    return Native(_compiled(compiler, folder, key))
+
+
+def _remove_all(folder: Path) -> None:
+    for file in folder.glob("*.so"):
+        file.unlink(missing_ok=True)
+
+
+def _check_library(file: Path) -> None:
+    """Raise OSError unless a library is an unchanged file that only this user can write.
+
+    Loading a truncated library would end the process with a signal.
+    """
+    if file.name != _library_name(file.stem.partition("-")[0], read_private_file(file)):
+        raise NotPrivateError(file, "has other contents than its name says")
+
+
+def _library_name(key: str, content: bytes) -> str:
+    """Return a file name that says for what the library is, and the hash of its contents."""
+    return f"{key}-{hashlib.sha256(content).hexdigest()}.so"
+
+
+def _compiled(compiler: str, folder: Path, key: str) -> Path:
+    """Compile the library and return its file in `folder`, where it appears as a whole."""
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        library = _compile(compiler, Path(scratch))
+        library.chmod(0o700)
+        file = folder / _library_name(key, library.read_bytes())
+        with library.open("rb") as content:
+            os.fsync(content.fileno())  # else the new name may outlive the contents
+        os.replace(library, file)
     return file
 
 

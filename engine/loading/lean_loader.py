@@ -42,7 +42,7 @@ def load_lean(source: ModelSource, backend: Backend, max_windows: int) -> Loaded
             partial(candidate_plans, source.settings, config, architecture, device),
             reserved_sizes(source.settings, device),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise UnsupportedModelError(f"The config.json of {name} is damaged: {error}") from error
     if device == "cpu":
         backend.use_decode_threads(architecture.num_parameters)

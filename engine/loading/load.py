@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
 from engine.api import EngineInfo
-from engine.errors import ConfigurationError
+from engine.errors import ConfigurationError, UnsupportedModelError
 from engine.kernels.build import KernelBuild
 from engine.kv_cache.pool import MAX_DRAFT_WINDOWS, MAX_WINDOWS
 from engine.loading.adapter_shelf import AdapterShelf
@@ -111,7 +110,7 @@ def _load_model(
         tokenizer=tokenizer,
         info=info,
         vocab_size=network.vocab_size,
-        end_ids=_end_ids(source.config, tokenizer),
+        end_ids=_end_ids(source, tokenizer),
         cache_shape=network.cache_shape,
         arena=network.arena,
         reserved=network.reserved,
@@ -136,7 +135,11 @@ def pick_device(settings: EngineSettings) -> str:
     return device
 
 
-def _end_ids(config: dict[str, Any], tokenizer: Tokenizer) -> frozenset[int]:
-    declared = config.get("eos_token_id")
+def _end_ids(source: ModelSource, tokenizer: Tokenizer) -> frozenset[int]:
+    declared = source.config.get("eos_token_id")
     ids = declared if isinstance(declared, list) else [declared]
+    if not all(id_ is None or isinstance(id_, int) for id_ in ids):
+        raise UnsupportedModelError(
+            f"The config.json of {source.name} is damaged: eos_token_id is no token id."
+        )
     return frozenset(id_ for id_ in (*ids, tokenizer.end_of_text_id) if id_ is not None)

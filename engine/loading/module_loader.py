@@ -79,8 +79,10 @@ def load_module(path: Path, name: str, device: str, dtype: torch.dtype) -> PreTr
 
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        module: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        module: PreTrainedModel
+        module, report = AutoModelForCausalLM.from_pretrained(
             path,
+            output_loading_info=True,
             config=config,
             dtype=dtype,
             device_map=None if device == "cpu" else _device_map(device),
@@ -92,6 +94,9 @@ def load_module(path: Path, name: str, device: str, dtype: torch.dtype) -> PreTr
         raise too_large(name, device, dtype_name(dtype)) from error
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
         raise cannot_load(name, path, error) from error
+    if missing := sorted(report["missing_keys"]):
+        # transformers would give it random values.
+        raise cannot_load(name, path, KeyError(f"the checkpoint has no tensor {missing[0]}"))
     module.eval().requires_grad_(False)
     return module
 

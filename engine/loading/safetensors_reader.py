@@ -6,10 +6,26 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from torch import Tensor
 
 _INDEX = "model.safetensors.index.json"
+
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+def _read_index(index: Path) -> dict[str, str]:
+    """Return the file name of each tensor. Raises ValueError for a file outside of the folder."""
+    content = json.loads(index.read_text(encoding="utf-8"))
+    files = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(files, dict):
+        raise ValueError(f"{_INDEX} has no weight_map")
+    for file in files.values():
+        if not isinstance(file, str) or Path(file).name != file:
+            raise ValueError(f"{_INDEX} names a file that is not next to it")
+    return files
 
 
 class SafetensorsFiles:
@@ -21,7 +37,7 @@ class SafetensorsFiles:
         self._open: dict[str, Any] = {}
         index = path / _INDEX
         if index.exists():
-            self._file_of = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            self._file_of = _read_index(index)
         else:
             self._file_of = {
                 name: file.name
@@ -34,6 +50,12 @@ class SafetensorsFiles:
         if name not in self._file_of:
             raise KeyError(f"the checkpoint has no tensor {name}")
         tensor: Tensor = self._shard(self._file_of[name]).get_tensor(name)
+        if tensor.dtype not in _DTYPES:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise ValueError(
+                f"the tensor {name} has the number format {kind} instead of float32, float16 or "
+                "bfloat16"
+            )
         return tensor
 
     @property
@@ -46,5 +68,7 @@ class SafetensorsFiles:
 
     def _shard(self, file: str) -> Any:
         if file not in self._open:
+            if not (self._path / file).is_file():  # opening a FIFO would wait without end
+                raise FileNotFoundError(f"there is no file {file}")
             self._open[file] = safe_open(self._path / file, framework="pt")
         return self._open[file]

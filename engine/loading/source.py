@@ -58,7 +58,9 @@ def too_large(name: str, device: str, dtype: str) -> OutOfMemoryError:
 
 def cannot_load(name: str, path: Path, error: Exception) -> UnsupportedModelError:
     """Return the error for a model whose files are damaged."""
+    # str() of a KeyError has quotes around the message.
+    reason = error.args[0] if isinstance(error, KeyError) and error.args else error
     return UnsupportedModelError(
-        f"{name} cannot be loaded: {error}. If files are missing or incomplete, delete {path} and "
+        f"{name} cannot be loaded: {reason}. If files are missing or incomplete, delete {path} and "
         "download the model again."
     )

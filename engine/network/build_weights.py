@@ -12,7 +12,15 @@ from engine.architecture import Architecture
 from engine.network.quantise import Grids
 from engine.network.rotary import interleaved_halves, rotation_table
 from engine.network.weight_layout import ProductLayout, layouts
-from engine.network.weights import Dense, Layer, Norm, Product, Table, Weights
+from engine.network.weights import (
+    Dense,
+    Layer,
+    Norm,
+    Product,
+    Table,
+    Weights,
+    check_activation,
+)
 
 ReadTensor = Callable[[str], Tensor]
 """A function that returns the tensor of a given name in the checkpoint, on its final device."""
@@ -59,6 +67,7 @@ def build_weights(
     `window` is the number of positions that are used, None for all that the model has. Raises
     KeyError for a tensor that `read` does not have, and ValueError for one of a wrong shape.
     """
+    check_activation(architecture.activation)
     builder = _Builder(architecture, read, make_table, read_grids)
     names = architecture.names
     tokens = builder.table(names.tokens)

@@ -167,6 +167,11 @@ SILU = "silu"
 """Name of the activation function of Llama and most models after it."""
 
 
+def check_activation(name: str) -> None:
+    """Raise ValueError for an activation function that does not exist."""
+    _activation(name)
+
+
 @cache
 def _activation(name: str) -> Callable[[Tensor], Tensor]:
     if name == SILU:
@@ -176,5 +181,7 @@ def _activation(name: str) -> Callable[[Tensor], Tensor]:
     # No common code model needs this import, which takes seconds.
     from transformers.activations import ACT2FN
 
+    if name not in ACT2FN:
+        raise ValueError(f"the activation function {name[:40]!r} is unknown")
     activation: Callable[[Tensor], Tensor] = ACT2FN[name]
     return activation

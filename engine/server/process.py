@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import json
 import logging
@@ -22,6 +23,7 @@ from filelock import FileLock, Timeout
 from engine.api import EngineState
 from engine.errors import ConfigurationError
 from engine.local import LocalEngine
+from engine.private_files import open_private_file
 from engine.server.access import Activity
 from engine.server.app import create_app
 from engine.server.chat import RenderChat
@@ -97,6 +99,11 @@ def _exclusive_lock(lock_file: Path) -> Iterator[bool]:
     except Timeout:
         yield False
         return
+    except OSError as error:
+        raise ConfigurationError(
+            f"The engine cannot use the lock file {lock_file}: {error.strerror or error}. Delete "
+            "it, or choose an address in a folder that you can write to."
+        ) from None
     try:
         yield True
     finally:
@@ -106,11 +113,16 @@ def _exclusive_lock(lock_file: Path) -> Iterator[bool]:
 @contextmanager
 def _unix_socket(path: Path) -> Iterator[socket.socket]:
     """Listen on a socket that only this user may open, replacing one of a killed process."""
-    path.unlink(missing_ok=True)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     umask = os.umask(stat.S_IRWXG | stat.S_IRWXO | stat.S_IXUSR)
     try:
+        _remove_socket(path)
         bound.bind(str(path))
+    except OSError as error:
+        bound.close()
+        raise ConfigurationError(
+            f"The engine cannot listen on {path}: {error.strerror or error}. Choose another --uds."
+        ) from None
     finally:
         os.umask(umask)
     try:
@@ -118,7 +130,19 @@ def _unix_socket(path: Path) -> Iterator[socket.socket]:
         yield bound
     finally:
         bound.close()
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            _remove_socket(path)
+
+
+def _remove_socket(path: Path) -> None:
+    """Remove a socket if there is one; raises FileExistsError for anything else."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(errno.EEXIST, "there is a file that is no socket")
+    path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -137,7 +161,8 @@ def _tcp_socket(host: str, port: int) -> Iterator[socket.socket]:
 @contextmanager
 def _endpoint_file(path: Path, bound: socket.socket, token: str) -> Iterator[None]:
     partial = path.with_suffix(".partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    partial.unlink(missing_ok=True)
+    descriptor = open_private_file(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump({"port": bound.getsockname()[1], "token": token}, file)
     os.replace(partial, path)

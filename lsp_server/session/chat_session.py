@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from chat.asker import Asker, OnPartial
 from chat.conversations import Conversations
 from chat.store import ConversationStore
@@ -12,10 +14,17 @@ from lsp_server.settings import Settings
 class ChatSession:
     """The conversations of one editor window."""
 
-    def __init__(self, settings: Settings, engine: ChatEngineSession) -> None:
+    def __init__(
+        self, settings: Settings, engine: ChatEngineSession, on_problem: Callable[[str], None]
+    ) -> None:
+        """Create the session.
+
+        `on_problem` gets a sentence for the user if conversations cannot be stored, from another
+        thread.
+        """
         self._settings = settings
         self._engine = engine
-        self.conversations = Conversations(ConversationStore())
+        self.conversations = Conversations(ConversationStore(on_problem=on_problem))
         self.asker = Asker(engine.current, settings.chat)
         """Asks the model of the current engine of chat."""
 

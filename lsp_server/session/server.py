@@ -5,6 +5,7 @@ Never imports torch: the model runs in a process of its own (see `engine.client`
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -59,6 +60,7 @@ class StarcoderServer(LanguageServer):
             notebook_document_sync=_NOTEBOOKS,
         )
         self.is_shared = is_shared
+        self._event_loop: asyncio.AbstractEventLoop | None = None
         self.settings = Settings()
         self.background = BackgroundTasks()
         self.status = StatusReporter(self)
@@ -80,11 +82,12 @@ class StarcoderServer(LanguageServer):
             Statistics(self.background.spawn, lambda: self.status.current.model),
         )
         self.chat_engine = ChatEngineSession(make_engine, self.engine, self.status, self.background)
-        self.chat = ChatSession(self.settings, self.chat_engine)
+        self.chat = ChatSession(self.settings, self.chat_engine, self._warn_from_thread)
         self.tasks = TaskSession(self.settings, self.engine, self.chat, self.documents)
 
     def initialize(self, settings: Any) -> None:
         """Prepare the session when the client connects, before any document is open."""
+        self._event_loop = asyncio.get_running_loop()
         self.protocol.use_document_class(Document)
         self.apply_settings(settings)
 
@@ -111,6 +114,12 @@ class StarcoderServer(LanguageServer):
         self.completions.stop()
         await self.chat_engine.aclose()
         await self.engine.aclose()
+
+    def _warn_from_thread(self, message: str) -> None:
+        """Show a warning to the user; may be called from any thread."""
+        loop = self._event_loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self.status.notify_once, message, types.MessageType.Warning)
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Show that a notification failed, without details: they may contain user code.

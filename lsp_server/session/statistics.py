@@ -20,6 +20,7 @@ from typing import Any
 
 import platformdirs
 
+from engine.private_files import open_private_file
 from fim.snapshot import CompletionResult, Snapshot, Source
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,8 @@ class Statistics:
         self._current_model = current_model
         self._file = file or statistics_file()
         self._offers: OrderedDict[str, _Offer] = OrderedDict()
+        self._is_usable = True
+        """Whether the file could be written so far; after the first failure nothing is recorded."""
 
     def record_shown(self, snapshot: Snapshot, result: CompletionResult) -> None:
         """Record the suggestions of a completion request."""
@@ -111,19 +114,28 @@ class Statistics:
             self._record(event, offer)
 
     def _record(self, event: str, offer: _Offer) -> None:
-        row = (time.time(), event, offer.language, self._current_model(), len(offer.text))
-        self._spawn(asyncio.to_thread(write, self._file, row))
+        if self._is_usable:
+            row = (time.time(), event, offer.language, self._current_model(), len(offer.text))
+            self._spawn(self._write(row))
+
+    async def _write(self, row: Event) -> None:
+        if not await asyncio.to_thread(write, self._file, row) and self._is_usable:
+            self._is_usable = False
+            log.warning("statistics are off until the server is restarted")
 
 
-def write(file: Path, event: Event) -> None:
-    """Add an event; log a warning if the file cannot be written."""
+def write(file: Path, event: Event) -> bool:
+    """Add an event; return whether the file could be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        os.close(open_private_file(file, os.O_CREAT | os.O_RDWR, repair=True))
         with closing(sqlite3.connect(file, timeout=5.0)) as database, database:
             database.execute(_TABLE)
             database.execute("insert into events values (?, ?, ?, ?, ?)", event)
     except (OSError, sqlite3.Error) as error:
-        log.warning("statistics were not written: %s", error)
+        log.info("%s cannot be written: %s", file, error)
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """A conversation stores questions and answers, also if an answer is stopped or fails."""
 
 import asyncio
-import sqlite3
 import stat
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -14,7 +13,7 @@ from chat.attachments import Attachment, code_blocks, fenced
 from chat.conversations import Conversations, StoredAnswer
 from chat.store import ConversationStore
 from engine.api import Chunk, GenerationRequest
-from engine.errors import EngineLostError, PromptTooLongError, RequestError, StarcoderError
+from engine.errors import EngineLostError, PromptTooLongError, RequestError
 from engine.scripted import ScriptedEngine
 
 
@@ -283,18 +282,6 @@ def test_the_oldest_conversations_are_deleted(
             store.get(deleted.id)
     for kept in (*conversations[2:], other_workspace):
         store.get(kept.id)
-
-
-def test_an_unusable_file_is_an_error(tmp_path: Path) -> None:
-    file = tmp_path / "chats.sqlite3"
-    file.write_text("not a database, but as long as one" * 20)
-    with pytest.raises(StarcoderError, match="Move the file away"):
-        ConversationStore(file).create("w")
-    newer = tmp_path / "newer.sqlite3"
-    with sqlite3.connect(newer) as database:
-        database.execute("pragma user_version = 99")
-    with pytest.raises(StarcoderError, match="newer starcoder-lsp"):
-        ConversationStore(newer).create("w")
 
 
 def test_a_fence_is_longer_than_the_fences_in_the_text() -> None:

@@ -128,3 +128,20 @@ async def test_a_completion_does_not_wait_for_a_chat_answer(own_engines: Path) -
         assert answer["turn"]["content"] == "".join(editor.streamed(1)).strip()
         # The demo model may repeat itself, which ends the answer too.
         assert answer["turn"]["state"] in ("whole", "cut off")
+
+
+async def test_the_user_learns_once_that_chats_are_not_stored(tmp_path: Path) -> None:
+    file = tmp_path / "chats.sqlite3"
+    file.mkdir()
+    async with start(
+        scripted("All is well."), environment={"STARCODER_LSP_CHATS": str(file)}
+    ) as editor:
+        for _ in range(2):
+            conversation = await create_conversation(editor)
+            answer = await editor.request(
+                "starcoder/chat/send", {"conversation": conversation, "text": "How is it?"}
+            )
+            assert answer["turn"]["content"] == "All is well."
+        assert len(await editor.request("starcoder/chat/list")) == 2
+        (message,) = editor.client.messages
+        assert "Chats are not stored until the server is restarted" in message.message

@@ -1,36 +1,25 @@
-// Installs the server into its own virtual environment and shows the progress.
-import { execFile } from "node:child_process";
-import * as path from "node:path";
-import { promisify } from "node:util";
+// Installs the server that belongs to this extension, and shows the progress.
 import * as vscode from "vscode";
-
-const run = promisify(execFile);
+import { installPinned } from "./pinnedServer";
 
 /** Install the server in the extension's storage and return its program, undefined on failure. */
 export async function install(context: vscode.ExtensionContext): Promise<string | undefined> {
-  const folder = vscode.Uri.joinPath(context.globalStorageUri, "server").fsPath;
-  const isWindows = process.platform === "win32";
-  const bin = path.join(folder, isWindows ? "Scripts" : "bin");
   const options = { location: vscode.ProgressLocation.Notification, title: "Installing StarCoder" };
   try {
-    await vscode.window.withProgress(options, async (progress) => {
-      progress.report({ message: "creating a virtual environment" });
-      await run(isWindows ? "python" : "python3", ["-I", "-m", "venv", folder]);
-      progress.report({ message: "downloading packages (torch is the large one)" });
-      await run(path.join(bin, "python"), [
-        "-I",
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "starcoder-lsp",
-      ]);
-    });
+    return await vscode.window.withProgress(options, (progress) =>
+      installPinned({
+        dist: vscode.Uri.joinPath(context.extensionUri, "dist").fsPath,
+        folder: vscode.Uri.joinPath(context.globalStorageUri, "server").fsPath,
+        isWindows: process.platform === "win32",
+        report: (message) => progress.report({ message }),
+      }),
+    );
   } catch (error) {
-    const output = String((error as { stderr?: string }).stderr ?? error).trim();
-    const lastLine = output.split("\n").at(-1) ?? "";
+    const failure = error as { stderr?: string; message?: string };
+    const output = (failure.stderr || failure.message || String(error)).trim();
+    const reason = output.split("\n").find((line) => line.startsWith("ERROR:"));
+    const lastLine = reason ?? output.split("\n").at(-1) ?? "";
     void vscode.window.showErrorMessage(`StarCoder could not be installed: ${lastLine}`);
     return undefined;
   }
-  return path.join(bin, isWindows ? "starcoder-lsp.exe" : "starcoder-lsp");
 }

@@ -281,7 +281,7 @@ def test_without_a_compiler_the_error_says_so(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(build.NoKernelsError, match=r"C\+\+ compiler"):
-        build.library(tmp_path)
+        build.load_kernels(tmp_path)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

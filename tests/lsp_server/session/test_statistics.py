@@ -1,7 +1,8 @@
 """Suggestions are counted when they are shown, accepted and kept; their text is never stored."""
 
 import asyncio
-from collections.abc import Coroutine
+import os
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,3 +109,27 @@ async def test_a_file_that_cannot_be_written_raises_no_error(tmp_path: Path) -> 
 
 def test_a_file_that_does_not_exist_has_no_counts(tmp_path: Path) -> None:
     assert read(tmp_path / "none") == []
+
+
+def not_a_database(file: Path) -> None:
+    file.write_bytes(b"not a database, but as long as one" * 200)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [not_a_database, Path.mkdir, os.mkfifo, lambda file: file.symlink_to(file.with_name("target"))],
+)
+async def test_statistics_switch_themselves_off_with_one_log_line(
+    tmp_path: Path, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    file, background = tmp_path / "stats.sqlite3", Background()
+    damage(file)
+    recorder = Statistics(background.spawn, lambda: "demo", file)
+    for _ in range(3):
+        recorder.record_shown(SNAPSHOT, completion(Source.MODEL))
+        recorder.record_accepted("1", "word", lambda _: None)
+    await background.finish()
+    recorder.record_shown(SNAPSHOT, completion(Source.MODEL))
+    assert background.tasks == [], "it goes on after the failure"
+    assert [record.levelname for record in caplog.records if record.levelno >= 30] == ["WARNING"]
+    assert not (tmp_path / "target").exists()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from lsprotocol import types
@@ -32,6 +32,27 @@ class StarcoderProtocol(LanguageServerProtocol):
         if error is not None and error.code == _INTERNAL_ERROR:
             error = types.ResponseError(_INTERNAL_ERROR, INTERNAL_ERROR_MESSAGE)
         super()._send_response(msg_id, result, error)
+
+    def _execute_handler(
+        self,
+        msg_id: Any,
+        handler: Callable[..., Any],
+        callback: Callable[[Any], Any],
+        args: tuple[Any, ...] | None = None,
+        kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        """Forget the future of a handler once it is done.
+
+        pygls forgets those of requests only. It would keep one for each `didChange`, so the server
+        would grow with each key.
+        """
+
+        def forget(future: Any) -> None:
+            if self._request_futures.get(msg_id) is future:
+                del self._request_futures[msg_id]
+            callback(future)
+
+        super()._execute_handler(msg_id, handler, forget, args, kwargs)
 
     def use_document_class(self, document_class: type[TextDocument]) -> None:
         """Make the workspace create documents of this class; call before any document is open.

@@ -111,7 +111,7 @@ class LightEditor:
         self.notify("textDocument/didClose", {"textDocument": document.identifier})
 
     def edit(self, start: int, end: int, text: str) -> None:
-        """Replace the text between two offsets; the cursor is then behind the new text."""
+        """Replace the text between two offsets; the cursor is then after the new text."""
         document = self.document
         changes = [{"range": document.range(start, end), "text": text}]
         document.version += 1
@@ -250,8 +250,9 @@ async def light_editor(
         await editor.request("initialize", _initialize_params(settings, folder))
         editor.notify("initialized", {})
         yield editor
-        await editor.request("shutdown", None)
-        editor.notify("exit", None)
+        if process.returncode is None:  # a benchmark may have killed it
+            await editor.request("shutdown", None)
+            editor.notify("exit", None)
     finally:
         if process.returncode is None:
             try:

@@ -55,7 +55,9 @@ class Typist:
     async def work(self, end: float) -> None:
         """Work until the event loop's clock reaches `end`, then wait for all responses."""
         loop = asyncio.get_running_loop()
-        self._open_another()
+        for _ in range(_MAX_OPEN):  # as an editor does that opens the files of its last session
+            self._open_another()
+            await self._look(self.editor.request_completion())
         while loop.time() < end:
             (action,) = self.rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
             self.actions[action.__name__.strip("_")] += 1

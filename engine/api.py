@@ -242,6 +242,10 @@ class EngineMetrics:
     """Number of requests started."""
     cache_bytes: int = 0
     """Bytes that the KV caches take now."""
+    caches_in_use: int = 0
+    """Number of KV caches that requests use now; 0 while the engine is idle."""
+    requests_running: int = 0
+    """Number of requests that are running or waiting now."""
 
 
 class Engine(Protocol):

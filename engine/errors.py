@@ -11,7 +11,9 @@
     │   └── PromptTooLongError     prompt and output do not fit the context window
     └── EngineUnavailableError     no engine answers
         ├── EngineStartError       the engine could not be started
+        ├── EngineSilentError      the engine's process runs, but answers nothing
         └── EngineLostError        the engine ended during a request
+            └── EngineReplacedError    it was replaced by one with another model
 
 Each message says what is wrong and what to do. `kind` identifies the class in the field
 `type` of OpenAI's error object. `http_status` is the status of the HTTP response. `lsp_code` is the
@@ -112,6 +114,18 @@ class EngineLostError(EngineUnavailableError):
     """The engine ended during a request."""
 
     kind = "engine_lost"
+
+
+class EngineReplacedError(EngineLostError):
+    """The engine was replaced by one with another model, whose token ids differ."""
+
+    kind = "engine_replaced"
+
+
+class EngineSilentError(EngineUnavailableError):
+    """The engine's process runs, but answers nothing."""
+
+    kind = "engine_silent"
 
 
 def _tree(root: type[StarcoderError]) -> list[type[StarcoderError]]:

@@ -32,6 +32,10 @@ def main() -> None:
             "tokensWritten": engine.tokens_written,
         }
 
+    @server.feature("test/futures")
+    async def _(*_: object) -> int:
+        return len(server.protocol._request_futures)
+
     @server.feature("test/crash")
     async def _(*_: object) -> None:
         raise ValueError("secret words of the user")

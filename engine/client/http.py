@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from httpx2 import EventSource
 
 from engine.api import Chunk, EngineInfo, EngineState, GenerationRequest, Health
 from engine.client.endpoint import Endpoint
+from engine.client.watchdog import Watchdog
 from engine.client.wire import (
     error_message,
     is_our_model,
@@ -28,6 +29,8 @@ from engine.client.wire import (
 from engine.errors import (
     ConfigurationError,
     EngineLostError,
+    EngineReplacedError,
+    EngineSilentError,
     EngineUnavailableError,
     ModelNotFoundError,
 )
@@ -72,13 +75,26 @@ class HttpEngine:
     async def health(self) -> Health:
         """See `Engine.health`. A server without our `/health` is ready when it answers."""
         try:
+            return await self.probe()
+        except EngineUnavailableError as error:
+            return Health(EngineState.FAILED, error.user_message)
+
+    async def probe(self) -> Health:
+        """Return the engine's health.
+
+        Raises EngineSilentError if something listens but does not answer, and
+        EngineUnavailableError if nothing listens.
+        """
+        try:
             response = await self._http.get("/health", timeout=_HEALTH_SECONDS)
             if response.status_code >= 400:
                 message = error_message(response.content, response.status_code)
                 return Health(EngineState.FAILED, message)
             body = response.json() if response.content else {}
+        except httpx2.ReadTimeout as error:
+            raise self._silent() from error
         except httpx2.HTTPError as error:
-            return Health(EngineState.FAILED, self._unreachable(error).user_message)
+            raise self._unreachable(error) from error
         except ValueError:
             body = {}
         if not isinstance(body, dict) or body.get("state") not in set(EngineState):
@@ -130,7 +146,8 @@ class HttpEngine:
             return await asyncio.to_thread(read_tokenizer, self._tokenizer_path)
         params = {} if adapter is None else {"adapter": adapter}
         async with self._translate_errors():
-            response = await self._http.get("/tokenizer.json", params=params)
+            with Watchdog(self._check_alive):
+                response = await self._http.get("/tokenizer.json", params=params)
         # Our engine also answers 404 if it does not find the model; its message says what to do.
         if response.status_code == 404 and ModelNotFoundError.kind not in response.text:
             setting = "tokenizer" if self._chat_model is None else "chatTokenizer"
@@ -148,18 +165,9 @@ class HttpEngine:
         request, text_before = await self._adapt(request)
         body = request_body(request, model, is_ours=self._is_ours)
         last: Chunk | None = None
-        async with (
-            self._translate_errors(),
-            self._http.stream("POST", "/v1/completions", json=body) as response,
-        ):
-            if response.status_code >= 400:
-                raise_for_status(response.status_code, await response.aread())
-            async for event in EventSource(response):
-                if event.data == "[DONE]":
-                    break
-                payload = json.loads(event.data)
-                if "error" in payload:
-                    raise read_error(payload["error"], response.status_code)
+        async with aclosing(self._events(body)) as events:
+            async for payload in events:
+                self._check_model(payload, model)
                 for choice in payload.get("choices") or ():
                     chunk = read_chunk(choice, text_before)
                     text_before = ""
@@ -172,6 +180,47 @@ class HttpEngine:
         if last is None:
             raise EngineLostError("The engine's output ended in the middle. Try again.")
         yield last
+
+    async def _events(self, body: dict[str, object]) -> AsyncGenerator[Any, None]:
+        """Send a completion request, and yield the JSON of each event."""
+        async with self._translate_errors(), AsyncExitStack() as stack:
+            with Watchdog(self._check_alive):
+                response = await stack.enter_async_context(
+                    self._http.stream("POST", "/v1/completions", json=body)
+                )
+            if response.status_code >= 400:
+                raise_for_status(response.status_code, await response.aread())
+            events = aiter(EventSource(response))
+            while True:
+                with Watchdog(self._check_alive):
+                    event = await anext(events, None)
+                if event is None or event.data == "[DONE]":
+                    return
+                payload = json.loads(event.data)
+                if "error" in payload:
+                    raise read_error(payload["error"], response.status_code)
+                yield payload
+
+    async def _check_alive(self) -> None:
+        """Raise EngineSilentError if the engine accepts a connection but does not answer."""
+        path = "/health" if self._is_ours else "/v1/models"
+        try:
+            await self._http.get(path, timeout=_HEALTH_SECONDS)
+        except httpx2.ReadTimeout as error:
+            raise self._silent() from error
+        except httpx2.HTTPError:
+            return  # the request that waits gets a better error itself
+
+    def _check_model(self, payload: Any, model: str) -> None:
+        """Raise EngineReplacedError if another engine of ours answers than the one that was asked
+        for its tokenizer."""
+        answering = payload.get("model", model)
+        if self._is_ours and answering != model:
+            self._info = None
+            self._tokenizers.clear()
+            raise EngineReplacedError(
+                f"The engine now has the model {answering}. Ask again to use it."
+            )
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -195,7 +244,8 @@ class HttpEngine:
 
     async def _get_json(self, path: str) -> Any:
         async with self._translate_errors():
-            response = await self._http.get(path)
+            with Watchdog(self._check_alive):
+                response = await self._http.get(path)
         raise_for_status(response.status_code, response.content)
         try:
             return response.json()
@@ -218,6 +268,12 @@ class HttpEngine:
         return EngineUnavailableError(
             f"No engine answers at {self._endpoint.uds or self._endpoint.url} "
             f"({type(error).__name__})."
+        )
+
+    def _silent(self) -> EngineSilentError:
+        return EngineSilentError(
+            f"The engine at {self._endpoint.uds or self._endpoint.url} runs but does not answer. "
+            "If it stays like this, end its process; the next request then starts it again."
         )
 
 

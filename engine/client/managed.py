@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +19,12 @@ from engine.api import Chunk, EngineInfo, EngineState, GenerationRequest, Health
 from engine.client.companion import model_to_reserve_for
 from engine.client.endpoint import RuntimeFiles
 from engine.client.http import HttpEngine
-from engine.errors import EngineLostError, EngineStartError, EngineUnavailableError
+from engine.errors import (
+    EngineReplacedError,
+    EngineSilentError,
+    EngineStartError,
+    EngineUnavailableError,
+)
 from engine.settings import EngineSettings, to_argv
 from engine.tokenizer import Tokenizer
 
@@ -38,6 +43,13 @@ _NOT_RUNNING = "the engine is not running"
 _START_SECONDS = 60.0
 """Time from the process's start to its first answer. Loading comes later and may take longer."""
 _POLL_SECONDS = 0.05
+_MAX_EXIT_SECONDS = 10.0
+"""Time for which the address may belong to an engine that answers nothing, because it is about to
+exit."""
+_MAX_TRIES = 3
+"""Number of engines that a request may find ended before its first chunk."""
+_MAX_KILLED_STARTS = 2
+"""Number of processes that may be killed during one start before it fails."""
 
 
 class ManagedEngine:
@@ -60,44 +72,67 @@ class ManagedEngine:
         self._connected: HttpEngine | None = None
         self._connecting: asyncio.Task[HttpEngine] | None = None
         self._dropped: list[HttpEngine] = []
+        self._known_model: str | None = None
+        """The model that callers know, and whose token ids they send."""
 
     async def health(self) -> Health:
         """See `Engine.health`. An engine that is not running is `starting`."""
-        engine = self._connected or await asyncio.to_thread(self._find)
+        connected = self._connected
+        engine = connected or await asyncio.to_thread(self._find)
         if engine is None:
             return Health(EngineState.STARTING, self._activity)
-        health = await engine.health()
-        if engine is not self._connected:
-            await engine.aclose()
-        return health
+        try:
+            return await engine.probe()
+        except EngineSilentError as error:
+            return Health(EngineState.FAILED, error.user_message)
+        except EngineUnavailableError:  # its socket has outlived it
+            return Health(EngineState.STARTING, self._activity)
+        finally:
+            if engine is not connected:
+                await engine.aclose()
 
     async def info(self) -> EngineInfo:
         """See `Engine.info`. Starts the engine."""
-        return await self._with_engine(HttpEngine.info)
+        info = await self._with_engine(HttpEngine.info)
+        self._known_model = info.model
+        return info
 
     async def tokenizer(self, adapter: str | None = None) -> Tokenizer:
         """See `Engine.tokenizer`. Starts the engine."""
         return await self._with_engine(lambda engine: engine.tokenizer(adapter))
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
-        """See `Engine.stream`. Starts the engine, and restarts it once if it was unreachable."""
-        for is_last_try in (False, True):
+        """See `Engine.stream`. Starts the engine, and restarts it if it has ended.
+
+        A connection to a process that is being killed still opens, so one more try is not enough.
+        Raises EngineLostError if the engine ends after its first chunk, and EngineReplacedError if
+        the restarted engine has another model than the one that `info` reported.
+        """
+        for num_left in reversed(range(_MAX_TRIES)):
             engine = await self._engine()
             has_output = False
             stream = engine.stream(request)
             try:
+                await self._check_model(engine)
                 async for chunk in stream:
                     has_output = True
                     yield chunk
                 return
-            except EngineUnavailableError as error:
+            except (EngineSilentError, EngineReplacedError):
+                raise
+            except EngineUnavailableError:
                 self._drop(engine)
-                # An engine that ended between requests is started again. If it ended during a
-                # request, the caller gets the error.
-                if has_output or is_last_try or isinstance(error, EngineLostError):
+                # The caller may have shown the output so far, and a new one may differ.
+                if has_output or not num_left:
                     raise
             finally:
                 await stream.aclose()
+
+    async def _check_model(self, engine: HttpEngine) -> None:
+        model = (await engine.info()).model
+        expected, self._known_model = self._known_model, model
+        if expected not in (None, model):
+            raise EngineReplacedError(f"The engine now has the model {model}. Ask again to use it.")
 
     async def aclose(self) -> None:
         """Close the connection; the engine process keeps running for other clients."""
@@ -108,12 +143,17 @@ class ManagedEngine:
         self._dropped.clear()
 
     async def _with_engine(self, call: Callable[[HttpEngine], Awaitable[T]]) -> T:
-        try:
-            return await call(await self._engine())
-        except EngineUnavailableError:
-            if self._connected is not None:
-                self._drop(self._connected)
-            return await call(await self._engine())
+        for num_left in reversed(range(_MAX_TRIES)):
+            engine = await self._engine()
+            try:
+                return await call(engine)
+            except EngineSilentError:
+                raise
+            except EngineUnavailableError:
+                self._drop(engine)
+                if not num_left:
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     def _drop(self, engine: HttpEngine) -> None:
         """Stop using a connection. `aclose` closes it, since other requests may still use it."""
@@ -142,15 +182,24 @@ class ManagedEngine:
         return None if endpoint is None else HttpEngine(endpoint)
 
     async def _find_answering(self) -> HttpEngine | None:
-        """Return a connection if an engine answers; a socket may outlive its process."""
+        """Return a connection if an engine answers; a socket may outlive its process.
+
+        Raises EngineSilentError if a process has the socket, but does not answer.
+        """
         engine = await asyncio.to_thread(self._find)
         if engine is None:
             return None
-        health = await engine.health()
-        if health.pid is None:
-            await engine.aclose()
-            return None
-        return engine
+        is_engine = False
+        try:
+            is_engine = (await engine.probe()).pid is not None
+        except EngineSilentError:
+            raise
+        except EngineUnavailableError:
+            pass
+        finally:
+            if not is_engine:
+                await engine.aclose()
+        return engine if is_engine else None
 
     async def _start(self) -> HttpEngine:
         files = await asyncio.to_thread(RuntimeFiles.for_settings, self._settings, unix=self._unix)
@@ -159,15 +208,23 @@ class ManagedEngine:
             if engine := await self._find_answering():
                 return engine
             settings = await self._settings_to_start()
+            started, num_killed = time.monotonic(), 0
             process, log_file = await asyncio.to_thread(self._spawn, files, settings)
-            deadline = time.monotonic() + _START_SECONDS
-            while time.monotonic() < deadline:
-                if engine := await self._find_answering():
-                    return engine
-                if process.poll():
-                    raise EngineStartError(_exit_message(process.returncode, log_file))
+            while (elapsed := time.monotonic() - started) < _START_SECONDS:
+                with suppress(EngineSilentError):  # it has its socket, but does not serve it yet
+                    if engine := await self._find_answering():
+                        return engine
+                status = process.poll()
+                num_killed += status is not None and status < 0
+                if status and (status > 0 or num_killed > _MAX_KILLED_STARTS):
+                    raise EngineStartError(_exit_message(status, log_file))
                 # Status 0: another process had the address. It may have been about to exit.
-                if process.returncode == 0:
+                if status == 0 and elapsed > _MAX_EXIT_SECONDS:
+                    raise EngineSilentError(
+                        f"An engine has the address {files.listen.uds or files.directory}, but "
+                        "does not answer. End its process; the next request then starts it again."
+                    )
+                if status is not None:
                     process, log_file = await asyncio.to_thread(self._spawn, files, settings)
                 await asyncio.sleep(_POLL_SECONDS)
             process.kill()

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from engine.kv_cache.buffers import BufferShelf, new_buffer
+
 BLOCK = 256
 """Number of rows by which a cache grows."""
 
@@ -81,14 +83,20 @@ class KVCache:
     """
 
     def __init__(
-        self, shape: CacheShape, owner: CacheOwner | None = None, slot: Slot | None = None
+        self,
+        shape: CacheShape,
+        owner: CacheOwner | None = None,
+        slot: Slot | None = None,
+        shelf: BufferShelf | None = None,
     ) -> None:
         """Create an empty cache.
 
         `owner` is None for rows of the base model. With a `slot` the cache has space for the whole
-        context window from the start. Without one it grows as rows are reserved.
+        context window from the start. Without one it grows as rows are reserved, with buffers from
+        the `shelf` if one is given.
         """
         self.shape = shape
+        self._shelf = shelf
         self.owner = owner
         self.slot = slot
         self.ids = array("i")
@@ -109,7 +117,7 @@ class KVCache:
         """Make space for `rows` rows in total.
 
         Committed rows stay valid. Earlier views of `keys` and `values` become stale. Raises
-        ValueError above the capacity, and torch.OutOfMemoryError or RuntimeError when memory runs
+        ValueError above the capacity, and torch.OutOfMemoryError or MemoryError when memory runs
         out; the cache is then unchanged.
         """
         if rows <= self.rows:
@@ -123,6 +131,13 @@ class KVCache:
         for device, buffer in self._buffers.items():
             buffer[:, :, :, :rows] = other._buffers[device][:, :, :, :rows]
         self.ids = other.ids[:rows]
+
+    def release(self) -> None:
+        """Put the buffers back on the shelf. The cache must not be used any more."""
+        if self.slot is None:
+            self._put_back_buffers()
+            self._buffers, self.keys, self.values, self.rows = {}, [], [], 0
+        del self.ids[:]
 
     def truncate(self, rows: int) -> None:
         """Drop all committed rows after the first `rows`."""
@@ -148,10 +163,17 @@ class KVCache:
         buffers: dict[torch.device, Tensor] = {}
         for device in dict.fromkeys(devices):
             size = (devices.count(device), 2, shape.kv_heads, rows, shape.head_dim)
-            buffers[device] = torch.empty(size, dtype=shape.dtype, device=device)
+            allocate = new_buffer if self._shelf is None else self._shelf.take
+            buffers[device] = allocate(size, shape.dtype, device)
             if num_kept:
                 buffers[device][:, :, :, :num_kept] = self._buffers[device][:, :, :, :num_kept]
+        self._put_back_buffers()
         self._use_buffers(buffers, rows)
+
+    def _put_back_buffers(self) -> None:
+        if self._shelf is not None:
+            for buffer in self._buffers.values():
+                self._shelf.put(buffer)
 
     def _use_buffers(self, buffers: dict[torch.device, Tensor], rows: int) -> None:
         next_layer = dict.fromkeys(self.shape.devices, 0)

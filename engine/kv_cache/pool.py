@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Sequence
 
 from engine.kv_cache.arena import Arena
+from engine.kv_cache.buffers import BufferShelf
 from engine.kv_cache.cache import CacheOwner, CacheShape, KVCache, common_prefix_length
 from engine.machine import free_memory
 
@@ -63,11 +64,17 @@ class CachePool:
         self._idle: list[KVCache] = []
         """Idle caches, the least recently used one first."""
         self._in_use: list[KVCache] = []
+        self._shelf = BufferShelf()
 
     @property
     def bytes(self) -> int:
-        """Bytes that all caches take."""
-        return sum(cache.bytes for cache in (*self._idle, *self._in_use))
+        """Bytes that all caches take, and the buffers that wait for the next caches."""
+        return sum(cache.bytes for cache in (*self._idle, *self._in_use)) + self._shelf.bytes
+
+    @property
+    def num_in_use(self) -> int:
+        """Number of caches that requests use now."""
+        return len(self._in_use)
 
     @property
     def idle(self) -> tuple[KVCache, ...]:
@@ -108,8 +115,7 @@ class CachePool:
         Raises the errors of `KVCache.reserve`.
         """
         if rows > cache.rows:
-            self._free_bytes((self._shape.round_up(rows) - cache.rows) * self._shape.bytes_per_row)
-            cache.reserve(rows)
+            self._grow(cache, rows)
 
     def give_back(self, cache: KVCache) -> None:
         """Keep a cache as idle, for prompts that start with the same tokens."""
@@ -128,13 +134,15 @@ class CachePool:
         self._free_bytes(0)
 
     def drop_idle(self) -> None:
-        """Release all idle caches."""
+        """Release all idle caches and their memory."""
         for cache in list(self._idle):
             self._drop(cache)
+        while self._shelf.release_oldest():
+            pass
 
     def _new(self, owner: CacheOwner | None, keep: KVCache | None) -> KVCache:
         if self._arena is None:
-            return KVCache(self._shape, owner)
+            return KVCache(self._shape, owner, shelf=self._shelf)
         self._free_bytes(self._shape.bytes_per_window, keep)
         return KVCache(self._shape, owner, self._arena.take())
 
@@ -151,14 +159,13 @@ class CachePool:
         self._idle.remove(cache)
         if self._arena is not None and cache.slot is not None:
             self._arena.give_back(cache.slot)
+        cache.release()
 
     def _use(self, cache: KVCache, rows: int, keep: KVCache | None = None) -> KVCache:
         self._in_use.append(cache)
         try:
             if rows > cache.rows:
-                num_new = self._shape.round_up(rows) - cache.rows
-                self._free_bytes(num_new * self._shape.bytes_per_row, keep)
-                cache.reserve(rows)
+                self._grow(cache, rows, keep)
         except BaseException:
             self._in_use.remove(cache)
             self._idle.append(cache)
@@ -166,15 +173,26 @@ class CachePool:
             raise
         return cache
 
+    def _grow(self, cache: KVCache, rows: int, keep: KVCache | None = None) -> None:
+        """Make space for `rows` rows in a cache; its present rows are copied."""
+        self._free_bytes(self._shape.round_up(rows) * self._shape.bytes_per_row, keep)
+        cache.reserve(rows)
+        self._free_bytes(0, keep)  # the buffer that the cache has outgrown
+
     def _free_bytes(self, needed: int, keep: KVCache | None = None) -> None:
-        """Drop idle caches, except `keep`, until `needed` more bytes are within the limit."""
-        excess = self.bytes + needed - self._max_bytes
-        for cache in list(self._idle):
-            if excess <= 0:
+        """Release buffers, and drop idle caches except `keep`, until a new buffer of `needed` bytes
+        is within the limit or is on the shelf."""
+        while True:
+            is_on_shelf = needed > 0 and self._shelf.holds(needed)
+            if self.bytes + (0 if is_on_shelf else needed) <= self._max_bytes:
                 return
-            if cache is not keep:
-                self._drop(cache)
-                excess -= cache.bytes
+            if not is_on_shelf and self._shelf.release_oldest():
+                continue
+            dropped = next((cache for cache in self._idle if cache is not keep), None)
+            if dropped is not None:
+                self._drop(dropped)
+            elif not self._shelf.release_oldest():
+                return
 
     def _longest_match(
         self, prompt: array[int], owner: CacheOwner | None

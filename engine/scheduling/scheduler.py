@@ -101,6 +101,11 @@ class Scheduler:
         self._drop_cancelled()
         self._start_waiting()
         self._compute_step()
+        self._report_use()
+
+    def _report_use(self) -> None:
+        self._metrics.requests_running = len(self._running) + len(self._waiting)
+        self._metrics.caches_in_use = self.pool.num_in_use
 
     def drain(self) -> None:
         """End all running sequences and drop all other jobs; each job gets its last event."""

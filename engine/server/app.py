@@ -22,6 +22,8 @@ from engine.server.responses import ClientDisconnected
 
 log = logging.getLogger(__name__)
 
+_GAUGES = ("_bytes", "_in_use", "_running")
+"""Ends of the names of metrics that can fall."""
 _CLIENT_CLOSED_REQUEST = 499
 """Status code of nginx for a response that no client receives."""
 
@@ -35,7 +37,7 @@ async def metrics(request: Request) -> Response:
     """Return the engine's metrics in Prometheus' text format."""
     metrics = asdict(request.app.state.engine.metrics())
     lines = [
-        f"# TYPE starcoder_{name} {'gauge' if name.endswith('bytes') else 'counter'}\n"
+        f"# TYPE starcoder_{name} {'gauge' if name.endswith(_GAUGES) else 'counter'}\n"
         f"starcoder_{name} {value}\n"
         for name, value in metrics.items()
     ]

@@ -28,17 +28,26 @@ class SuggestionCache:
         self._entries: TTLCache[_Key, Candidate] = TTLCache(size, seconds, timer)
         self._texts_before: dict[tuple[str, str], dict[str, None]] = {}
         """Texts left of the cursor, by URI and text right of the cursor; the newest text last."""
+        self._num_stored = 0
+        """Number of candidates stored since the texts were last compared with the entries."""
 
     def store(self, snapshot: Snapshot, candidate: Candidate) -> None:
         """Store the candidate for the cursor; it may be empty."""
         uri, before, after = key = _key(snapshot.uri, snapshot.before, snapshot.after)
         self._entries[key] = candidate
-        if len(self._texts_before) > self._entries.maxsize:
-            present = {(entry_uri, entry_after) for entry_uri, _, entry_after in self._entries}
-            self._texts_before = {
-                place: texts for place, texts in self._texts_before.items() if place in present
-            }
+        self._num_stored += 1
+        if self._num_stored > self._entries.maxsize:
+            self._forget_dropped()
         self._texts_before.setdefault((uri, after), {})[before] = None
+
+    def _forget_dropped(self) -> None:
+        """Keep the texts of present entries only."""
+        self._num_stored = 0
+        self._texts_before = {
+            (uri, after): {text: None for text in texts if (uri, text, after) in self._entries}
+            for (uri, after), texts in self._texts_before.items()
+            if any((uri, text, after) in self._entries for text in texts)
+        }
 
     def find(self, snapshot: Snapshot) -> Candidate | None:
         """Return the candidate for the cursor.

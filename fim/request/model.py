@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from engine.api import Chunk, Engine, FinishReason, GenerationRequest, Priority, Sampling
-from engine.errors import UnsupportedModelError
+from engine.errors import EngineLostError, EngineReplacedError, UnsupportedModelError
 from fim.postprocess.confidence import Scorer, Scores
 from fim.postprocess.repetition import without_repetition
 from fim.postprocess.truncate import Extent, Scope, Truncator, continue_line_after
@@ -89,7 +89,6 @@ class FimModel:
         self._properties: _ModelProperties | None = None
         self.num_requests = 0
         """Number of requests so far, without prefetches."""
-        """Number of prefetches so far."""
         self.tokens_per_second = 0.0
         """Decoding speed of the last request; 0 while it is unknown."""
 
@@ -102,8 +101,29 @@ class FimModel:
     ) -> ModelOutput:
         """Return the truncated output at the cursor. Raises StarcoderError.
 
-        `on_text` is called with the output so far whenever it grows.
+        `on_text` is called with the output so far whenever it grows. If the engine ends meanwhile,
+        the request is made once more: nothing of its output was shown yet.
         """
+        has_output = False
+
+        def receive(text: str) -> None:
+            nonlocal has_output
+            has_output = True
+            on_text(text)
+
+        try:
+            return await self._generate(snapshot, truncator, options, receive)
+        except EngineLostError as error:
+            # Without output, the client of the engine has tried it again already.
+            is_worth_it = has_output or isinstance(error, EngineReplacedError)
+            if not is_worth_it or options.priority is Priority.PREFETCH:
+                raise
+        self.reset()
+        return await self._generate(snapshot, truncator, options, on_text)
+
+    async def _generate(
+        self, snapshot: Snapshot, truncator: Truncator, options: RequestOptions, on_text: OnText
+    ) -> ModelOutput:
         properties = await self._load_properties()
         partial = self._partial_token(snapshot)
         # A given first token is part of the prompt. Its text is part of the output, except for the

@@ -82,6 +82,8 @@ class CompletionSession:
         needs_model = selected is not None or self._completer.needs_model(snapshot)
         if trigger is Trigger.AUTOMATIC and needs_model:
             await asyncio.sleep(self._delay_ms(snapshot) / 1000)
+        if needs_model:
+            self._engine.report_request()
         try:
             result = await self._completer.complete(snapshot, trigger, selected)
         except StarcoderError as error:

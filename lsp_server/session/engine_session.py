@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from engine.api import Engine, Health
+from engine.api import Engine, EngineState, Health
 from engine.errors import ConfigurationError, EngineUnavailableError, StarcoderError
 from fim.prompt.families import detect
 from lsp_server.session.background_tasks import BackgroundTasks
@@ -15,6 +15,9 @@ from lsp_server.session.status import State, StatusReporter
 from lsp_server.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_SLOW_ANSWER_S = 0.5
+"""Seconds without an answer after which the user sees whether the engine is loading."""
 
 
 async def completion_note(engine: Engine) -> str:
@@ -51,6 +54,8 @@ class EngineSession:
         self._background = background
         self._on_unavailable = on_unavailable
         self.current = make_engine(self._choice)
+        self._is_watching = False
+        self._num_answers = 0
 
     def apply_settings(self, settings: Settings) -> None:
         """Replace the engine if the settings name another one; otherwise keep it running."""
@@ -95,8 +100,26 @@ class EngineSession:
         if isinstance(error, EngineUnavailableError):
             self._on_unavailable()
 
+    def report_request(self) -> None:
+        """Show that the engine is loading, if it does not answer soon: it may have ended."""
+        if not self._is_watching:
+            self._is_watching = True
+            self._background.spawn(self._show_if_loading(self._num_answers))
+
+    async def _show_if_loading(self, num_answers: int) -> None:
+        try:
+            await asyncio.sleep(_SLOW_ANSWER_S)
+            if self._num_answers != num_answers or self._status.current.state is State.STARTING:
+                return
+            health = await self.current.health()
+            if health.state in (EngineState.STARTING, EngineState.LOADING):
+                await self.start()
+        finally:
+            self._is_watching = False
+
     def report_success(self) -> None:
         """Show that the engine works and which model it holds, if the status shows a failure."""
+        self._num_answers += 1
         if self._status.has_failed:
             self._background.spawn(self.start())
 

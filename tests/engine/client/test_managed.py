@@ -19,7 +19,13 @@ from engine.api import EngineState, GenerationRequest, Health
 from engine.client.companion import model_to_reserve_for
 from engine.client.endpoint import RuntimeFiles
 from engine.client.managed import ManagedEngine
-from engine.errors import EngineLostError, EngineStartError, ModelNotFoundError
+from engine.errors import (
+    EngineLostError,
+    EngineReplacedError,
+    EngineSilentError,
+    EngineStartError,
+    ModelNotFoundError,
+)
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
 from tests.engine.server.serving import until
@@ -181,6 +187,71 @@ async def test_an_engine_killed_between_requests_is_restarted(make: Make, runtim
     assert await text(engine, SHORT) == output
     assert await pid_of(engine) == await pid_of(new_client) != first
     assert stale.exists()
+
+
+async def test_a_start_that_is_killed_is_repeated(
+    tmp_path: Path, runtime: Path, long_checkpoint: Path
+) -> None:
+    """As by the kernel when memory runs out. But a process that always ends is not repeated."""
+    starts = tmp_path / "starts"
+    script = (
+        "import os, signal, sys; "
+        f"open({str(starts)!r}, 'a').write('x'); "
+        f"len(open({str(starts)!r}).read()) <= NUMBER and os.kill(os.getpid(), signal.SIGKILL); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'engine', *sys.argv[1:]])"
+    )
+    settings = settings_of(long_checkpoint)
+    engine = ManagedEngine(settings, [sys.executable, "-c", script.replace("NUMBER", "2")])
+    assert (await engine.info()).pid == engines_of(runtime)[0].pid
+    await engine.aclose()
+    kill(engines_of(runtime)[0].pid)
+    starts.unlink()
+    engine = ManagedEngine(settings, [sys.executable, "-c", script.replace("NUMBER", "99")])
+    with pytest.raises(EngineStartError, match="status -9"):
+        await asyncio.wait_for(engine.info(), 30)
+    assert len(starts.read_text()) == 3
+    await engine.aclose()
+
+
+async def test_an_engine_that_is_stopped_is_reported_and_not_replaced(
+    make: Make, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.client.watchdog.SILENCE_S", 0.2)
+    monkeypatch.setattr("engine.client.http._HEALTH_SECONDS", 0.5)
+    engine = make()
+    output = await text(engine, SHORT)
+    (process,) = engines_of(runtime)
+    process.suspend()
+    try:
+        for client in (engine, make()):
+            with pytest.raises(EngineSilentError, match="does not answer"):
+                await asyncio.wait_for(text(client, SHORT), 10)
+            health = await client.health()
+            assert health.state is EngineState.FAILED
+            assert "does not answer" in health.detail
+    finally:
+        process.resume()
+    assert await text(engine, SHORT) == output
+    assert engines_of(runtime) == [process]
+
+
+async def test_an_engine_that_has_ended_is_starting(make: Make, runtime: Path) -> None:
+    engine = make()
+    await engine.info()
+    kill(await pid_of(engine))
+    assert (await engine.health()).state is EngineState.STARTING
+    assert (await make().health()).state is EngineState.STARTING
+    assert engines_of(runtime) == []
+
+
+async def test_a_restarted_engine_with_another_model_gets_no_old_token_ids(make: Make) -> None:
+    """The setting `auto` may choose another model when the engine starts again."""
+    engine = make()
+    await engine.info()
+    engine._known_model = "another"
+    with pytest.raises(EngineReplacedError, match="now has the model"):
+        await text(engine, SHORT)
+    assert await text(engine, SHORT)  # the caller knows the model now
 
 
 async def test_an_idle_engine_exits_and_the_next_request_restarts_it(

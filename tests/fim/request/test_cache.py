@@ -42,3 +42,15 @@ def test_empty_candidates_are_cached_too_until_they_expire() -> None:
     assert candidate.text == ""
     now = 61.0
     assert cache.find(snapshot) is None
+
+
+def test_only_the_texts_of_present_candidates_are_kept() -> None:
+    cache = SuggestionCache(50, 60)
+    for number in range(1000):
+        text = f"x{number} = "
+        cache.store(Snapshot("u", "python", text, len(text)), Candidate("1"))
+        if number % 3 == 0:
+            cache.store(Snapshot("u", "python", f"{text}\n{number}", len(text)), Candidate("2"))
+    assert sum(map(len, cache._texts_before.values())) <= 2 * 50 + 1
+    last = cache.find(Snapshot("u", "python", "x999 = ", 7))
+    assert last is not None

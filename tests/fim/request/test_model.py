@@ -1,9 +1,14 @@
 """Requests to the engine, and what is read from their output."""
 
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+
 import pytest
 
-from engine.errors import UnsupportedModelError
+from engine.api import Chunk, GenerationRequest, Priority
+from engine.errors import EngineLostError, EngineReplacedError, UnsupportedModelError
 from engine.scripted import ScriptedEngine, byte_tokenizer
+from engine.tokenizer import Tokenizer
 from fim.completer import Completer
 from fim.postprocess.truncate import Truncator, scope_of
 from fim.request.model import FimModel, RequestOptions
@@ -67,3 +72,66 @@ async def test_a_gap_that_needs_the_text_after_it_is_refused_without_fim_tokens(
         await model.fill(snapshot, needs_suffix=True)
     with_tokens = FimModel(ScriptedEngine(lambda _: "text"), FimSettings())
     assert await with_tokens.fill(snapshot, needs_suffix=True) == "text"
+
+
+@dataclass
+class FailingEngine(ScriptedEngine):
+    """An engine whose first requests fail with these errors, each after its chunks."""
+
+    errors: list[tuple[list[Chunk], Exception]] = field(default_factory=list)
+    num_tokenizers_read: int = 0
+
+    async def tokenizer(self, adapter: str | None = None) -> Tokenizer:
+        self.num_tokenizers_read += 1
+        return await super().tokenizer(adapter)
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+        if self.errors:
+            chunks, error = self.errors.pop(0)
+            for chunk in chunks:
+                yield chunk
+            raise error
+        async for chunk in super().stream(request):
+            yield chunk
+
+
+LOST = EngineLostError("lost")
+SNAPSHOT = Snapshot("u", "python", "x = ", 4)
+
+
+async def generate(engine: FailingEngine, priority: Priority = Priority.COMPLETION) -> str:
+    model = FimModel(engine, FimSettings())
+    truncator = Truncator(SNAPSHOT, scope_of(SNAPSHOT))
+    options = RequestOptions(priority=priority)
+    return (await model.generate(SNAPSHOT, truncator, options, lambda _: None)).text
+
+
+async def test_a_key_is_answered_although_the_engine_ends_in_the_middle_of_its_output() -> None:
+    engine = FailingEngine(lambda _: "12\n", errors=[([Chunk("9", (1,))], LOST)])
+    assert await generate(engine) == "12"
+
+
+async def test_a_request_that_ends_engines_is_made_twice_only() -> None:
+    errors: list[tuple[list[Chunk], Exception]] = [([Chunk("9", (1,))], LOST)] * 3
+    engine = FailingEngine(lambda _: "12\n", errors=errors)
+    with pytest.raises(EngineLostError):
+        await generate(engine)
+    assert len(engine.errors) == 1
+
+
+@pytest.mark.parametrize(
+    ("chunks", "priority"),
+    [([], Priority.COMPLETION), ([Chunk("9", (1,))], Priority.PREFETCH)],
+    ids=["the client has tried again", "a prefetch"],
+)
+async def test_other_requests_are_not_repeated(chunks: list[Chunk], priority: Priority) -> None:
+    engine = FailingEngine(lambda _: "12\n", errors=[(chunks, LOST)])
+    with pytest.raises(EngineLostError):
+        await generate(engine, priority)
+
+
+async def test_another_model_gets_a_prompt_of_its_own() -> None:
+    error = EngineReplacedError("another model")
+    engine = FailingEngine(lambda _: "12\n", errors=[([], error)])
+    assert await generate(engine) == "12"
+    assert engine.num_tokenizers_read == 2

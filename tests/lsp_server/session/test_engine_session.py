@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from lsprotocol import types
 
-from engine.api import EngineInfo
+from engine.api import EngineInfo, EngineState, Health
 from engine.errors import ConfigurationError, EngineUnavailableError, StarcoderError
 from engine.scripted import ScriptedEngine, byte_tokenizer
 from engine.tokenizer import Tokenizer
 from lsp_server.session.background_tasks import BackgroundTasks
 from lsp_server.session.engine_choice import EngineChoice
 from lsp_server.session.engine_session import EngineSession
-from lsp_server.session.status import StatusReporter
+from lsp_server.session.status import State, StatusReporter
 from lsp_server.settings import Settings
 
 
@@ -152,3 +152,50 @@ async def test_only_an_engine_that_cannot_be_reached_may_return_with_another_mod
     assert num_unavailable == 0
     session.report_failure(EngineUnavailableError("No engine answers."))
     assert num_unavailable == 1
+
+
+@dataclass
+class SlowEngine(ScriptedEngine):
+    """An engine in a given state."""
+
+    state: EngineState = EngineState.LOADING
+    num_checks: int = 0
+
+    async def health(self) -> Health:
+        self.num_checks += 1
+        return Health(self.state)
+
+
+@pytest.mark.parametrize(
+    ("state", "is_answered", "shown"),
+    [
+        (EngineState.LOADING, False, True),
+        (EngineState.STARTING, False, True),
+        (EngineState.READY, False, False),
+        (EngineState.LOADING, True, False),
+    ],
+)
+async def test_the_user_sees_that_the_engine_loads_if_no_answer_comes(
+    monkeypatch: pytest.MonkeyPatch, state: EngineState, is_answered: bool, shown: bool
+) -> None:
+    monkeypatch.setattr("lsp_server.session.engine_session._SLOW_ANSWER_S", 0.01)
+    engine = SlowEngine(lambda _: "", state=state)
+    status = StatusReporter(FakeServer())  # type: ignore[arg-type]
+    background = BackgroundTasks()
+    session = EngineSession(lambda _: engine, Settings(), status, background, lambda: None)
+    status.update(state=State.READY)
+    num_starts = 0
+
+    async def count_start() -> None:
+        nonlocal num_starts
+        num_starts += 1
+
+    monkeypatch.setattr(session, "start", count_start)
+    for _ in range(3):  # keys that cancel each other start one check together
+        session.report_request()
+    if is_answered:
+        session.report_success()
+    await asyncio.sleep(0.05)
+    assert num_starts == shown
+    assert engine.num_checks == (not is_answered)
+    background.cancel_all()

@@ -82,7 +82,7 @@ async def _prepare(request: Request, body: ChatBody) -> _Prepared:
 
 async def _answer(prepared: _Prepared) -> ChatCompletion:
     output = await collect(prepared.chunks)
-    fields = wire.ResponseFields("chat.completion", "chatcmpl", prepared.model).fields
+    builder = wire.ResponseBuilder("chat.completion", "chatcmpl", prepared.model)
     choice: ChatChoice = {
         "index": 0,
         # The model generates the newline that the format puts after the role.
@@ -90,7 +90,7 @@ async def _answer(prepared: _Prepared) -> ChatCompletion:
         "finish_reason": output.finish,
         "logprobs": await prepared.logprobs(output.logprobs),
     }
-    return {**fields, "choices": [choice], "usage": wire.usage_body(output.usage)}
+    return builder.chat_completion([choice], output.usage)
 
 
 def _generation_request(body: ChatBody, rendered: RenderedChat) -> GenerationRequest:
@@ -112,7 +112,7 @@ def _generation_request(body: ChatBody, rendered: RenderedChat) -> GenerationReq
 
 async def _stream(request: Request, prepared: _Prepared) -> Response:
     body = prepared.body
-    fields = wire.ResponseFields("chat.completion.chunk", "chatcmpl", prepared.model).fields
+    builder = wire.ResponseBuilder("chat.completion.chunk", "chatcmpl", prepared.model)
     has_text = False
 
     def event(
@@ -124,7 +124,7 @@ async def _stream(request: Request, prepared: _Prepared) -> Response:
             "finish_reason": finish,
             "logprobs": logprobs,
         }
-        return {**fields, "choices": [choice]}
+        return builder.chat_completion([choice])
 
     async def events(chunk: Chunk) -> AsyncIterator[ChatCompletion]:
         nonlocal has_text
@@ -135,8 +135,6 @@ async def _stream(request: Request, prepared: _Prepared) -> Response:
         logprobs = await prepared.logprobs(chunk.logprobs)
         yield event({"content": text} if text else {}, chunk.finish, logprobs)
         if chunk.usage is not None and body.include_usage:
-            last: ChatCompletion = {**fields, "choices": []}
-            last["usage"] = wire.usage_body(chunk.usage)
-            yield last
+            yield builder.chat_completion([], chunk.usage)
 
     return await event_stream(request, prepared.chunks, events)

@@ -72,9 +72,9 @@ async def _prepare(engine: ScoringEngine, body: CompletionBody) -> _Prepared:
 
 async def _complete(prepared: _Prepared) -> Completion:
     results = [await _choice(index, prepared) for index in range(len(prepared.prompts))]
-    fields = wire.ResponseFields("text_completion", "cmpl", prepared.model).fields
-    usage = wire.usage_body(wire.total_usage([usage for _, usage in results]))
-    return {**fields, "choices": [choice for choice, _ in results], "usage": usage}
+    builder = wire.ResponseBuilder("text_completion", "cmpl", prepared.model)
+    usage = wire.total_usage([usage for _, usage in results])
+    return builder.completion([choice for choice, _ in results], usage)
 
 
 async def _encode(
@@ -149,7 +149,7 @@ def _check_ids(prompt: tuple[int, ...], tokenizer: Tokenizer) -> None:
 
 async def _stream(request: Request, prepared: _Prepared) -> Response:
     body = prepared.body
-    fields = wire.ResponseFields("text_completion", "cmpl", prepared.model).fields
+    builder = wire.ResponseBuilder("text_completion", "cmpl", prepared.model)
     offset = 0
 
     async def events(chunk: Chunk) -> AsyncIterator[Completion]:
@@ -161,11 +161,9 @@ async def _stream(request: Request, prepared: _Prepared) -> Response:
             )
         offset += len(chunk.text)
         choice = wire.completion_choice(0, chunk, logprobs, with_ids=body.return_token_ids)
-        yield {**fields, "choices": [choice]}
+        yield builder.completion([choice])
         if chunk.usage is not None and body.include_usage:
-            last: Completion = {**fields, "choices": []}
-            last["usage"] = wire.usage_body(chunk.usage)
-            yield last
+            yield builder.completion([], chunk.usage)
 
     chunks = prepared.engine.stream(_generation_request(body, prepared.prompts[0]))
     return await event_stream(request, chunks, events)

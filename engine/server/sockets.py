@@ -36,9 +36,9 @@ def tcp_socket(host: str, port: int, needs_loopback: bool) -> Iterator[socket.so
         # The resolved address is the one that is checked and bound.
         addresses = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
         address = str(addresses[0][4][0])
-        if needs_loopback and not (host and is_loopback(address)):
+        if needs_loopback and not is_loopback(address):
             raise ConfigurationError(
-                f"Other machines could connect to this engine on {host or 'all addresses'}. Set a "
+                f"Other machines could connect to this engine on {host}. Set a "
                 "token (--token-file or STARCODER_LSP_TOKEN) that clients must send."
             )
         bound = socket.create_server((address, port), family=family, backlog=_BACKLOG)

@@ -8,14 +8,16 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import accumulate
-from typing import TypedDict
 
 from starlette.responses import JSONResponse
 
 from engine.api import Chunk, TokenLogprob, Usage
 from engine.errors import StarcoderError
 from engine.server.response_types import (
+    ChatChoice,
+    ChatCompletion,
     ChatLogprobs,
+    Completion,
     CompletionChoice,
     CompletionLogprobs,
     ErrorBody,
@@ -83,23 +85,46 @@ def error_response(error: StarcoderError, param: str | None = None) -> JSONRespo
     return JSONResponse(error_body(error, param), error.http_status)
 
 
-class _Common(TypedDict):
-    id: str
-    object: str
-    created: int
-    model: str
+class ResponseBuilder:
+    """Builds the response object of one request, or the objects of its stream.
 
-
-class ResponseFields:
-    """The fields that all response objects of one request have in common."""
+    All of them have the same id, type, time and model.
+    """
 
     def __init__(self, kind: str, id_prefix: str, model: str) -> None:
-        self.fields: _Common = {
-            "id": f"{id_prefix}-{uuid.uuid4().hex}",
-            "object": kind,
-            "created": int(time.time()),
-            "model": model,
+        self._id = f"{id_prefix}-{uuid.uuid4().hex}"
+        self._kind, self._model = kind, model
+        self._created = int(time.time())
+
+    def completion(
+        self, choices: Sequence[CompletionChoice], usage: Usage | None = None
+    ) -> Completion:
+        """Return a response object of `/v1/completions` with these choices."""
+        body: Completion = {
+            "id": self._id,
+            "object": self._kind,
+            "created": self._created,
+            "model": self._model,
+            "choices": list(choices),
         }
+        if usage is not None:
+            body["usage"] = usage_body(usage)
+        return body
+
+    def chat_completion(
+        self, choices: Sequence[ChatChoice], usage: Usage | None = None
+    ) -> ChatCompletion:
+        """Return a response object of `/v1/chat/completions` with these choices."""
+        body: ChatCompletion = {
+            "id": self._id,
+            "object": self._kind,
+            "created": self._created,
+            "model": self._model,
+            "choices": list(choices),
+        }
+        if usage is not None:
+            body["usage"] = usage_body(usage)
+        return body
 
 
 def usage_body(usage: Usage) -> UsageBody:

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import re
 import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -362,3 +364,32 @@ def test_usage_and_chunk_are_those_of_the_contract() -> None:
     assert choice["token_ids"] == [9]
     assert choice["starcoder_ends"] == [1]
     assert wire.usage_body(Usage(1, 2, 0, 0.0, 0.0))["total_tokens"] == 3
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        limits.MAX_PROMPTS,
+        limits.MAX_PROMPT_TOKENS,
+        limits.MAX_MESSAGES,
+        limits.MAX_STOPS,
+        limits.MAX_STOP,
+        limits.MAX_FORCED_PREFIX,
+        limits.MAX_DRAFT_TOKENS,
+        limits.MAX_STOP_IDS,
+        limits.MAX_ALTERNATIVES,
+        limits.MAX_SCORES,
+        limits.MAX_REQUESTS,
+        limits.MAX_CONNECTIONS,
+        f"{limits.MAX_BODY_BYTES // 2**20} MiB",
+        f"{limits.MAX_HEAD_BYTES // 2**10} KiB",
+        f"{limits.HEAD_SECONDS:.0f} s",
+        f"{limits.BODY_SECONDS:.0f} s",
+        f"{limits.SEND_SECONDS:.0f} s",
+    ],
+)
+def test_the_limits_are_documented(value: int | str) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "engine.md").read_text(encoding="utf-8")
+    table = page.partition("**Limits.**")[2]
+    shown = f"{value:,}" if isinstance(value, int) else value
+    assert re.search(rf"(?<![\d,]){re.escape(shown)}(?![\d,]*\d)", table)

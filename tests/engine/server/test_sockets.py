@@ -12,8 +12,8 @@ from engine.server.sockets import tcp_socket, unix_socket
 from tests.conftest import OPTIONAL
 
 
-def left_behind(path: Path) -> None:
-    """Leave a socket behind, as a killed process does."""
+def make_stale(path: Path) -> None:
+    """Create a socket on which nobody answers, as a killed process leaves it."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bound:
         bound.bind(str(path))
 
@@ -29,7 +29,7 @@ class TestUnixSocket:
 
     def test_a_stale_socket_is_replaced(self, tmp_path: Path) -> None:
         path = tmp_path / "engine.sock"
-        left_behind(path)
+        make_stale(path)
         with unix_socket(path), socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
 
@@ -54,7 +54,7 @@ class TestUnixSocket:
         if kind == "file":
             target.write_text("mine")
         elif kind == "socket":
-            left_behind(target)
+            make_stale(target)
         link.symlink_to(target)
         with pytest.raises(ConfigurationError, match="not a socket"):
             unix_socket(link).__enter__()
@@ -74,13 +74,13 @@ class TestUnixSocket:
         path = tmp_path / "engine.sock"
         with unix_socket(path):
             path.unlink()
-            left_behind(path)
+            make_stale(path)
         assert path.exists()
 
     @pytest.mark.skipif(os.getuid() != 0, reason=f"{OPTIONAL}needs root to act as another user")
     def test_the_socket_of_another_user_is_kept(self, tmp_path: Path) -> None:
         path = tmp_path / "engine.sock"
-        left_behind(path)
+        make_stale(path)
         os.chown(path, 12345, 12345)
         with pytest.raises(ConfigurationError, match="another user"):
             unix_socket(path).__enter__()

@@ -93,6 +93,6 @@ def test_an_empty_token_is_refused() -> None:
 
 
 def test_a_token_of_the_environment_is_used(tmp_path: Path) -> None:
-    """With a token any address is allowed, so the process gets as far as its missing model."""
+    """With a token any address is allowed, so the error is that of the missing model."""
     process = serve("--host", "0.0.0.0", "--model", str(tmp_path), STARCODER_LSP_TOKEN="secret")
     assert "config.json" in process.stderr

@@ -89,12 +89,22 @@ def _text(media_type: str) -> dict[str, object]:
     return {media_type: {"schema": {"type": "string"}}}
 
 
+def _events() -> dict[str, object]:
+    """Return the content of a stream; the data of an event is the text of a JSON object."""
+    schema = {
+        "type": "object",
+        "properties": {"data": {"type": "string"}},
+        "required": ["data"],
+    }
+    return {"text/event-stream": {"schema": schema}}
+
+
 def _get(summary: str, content: dict[str, object]) -> dict[str, object]:
     return {"get": _operation(summary, content)}
 
 
 def _post(summary: str, body: object, answer: object) -> dict[str, object]:
-    operation = _operation(summary, {**_json(answer), **_text("text/event-stream")}, _BODY_ERRORS)
+    operation = _operation(summary, {**_json(answer), **_events()}, _BODY_ERRORS)
     return {"post": {**operation, "requestBody": {"required": True, "content": _json(body)}}}
 
 

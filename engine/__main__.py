@@ -4,7 +4,7 @@ import logging
 import sys
 from importlib import import_module
 
-from engine.errors import ConfigurationError
+from engine.errors import ConfigurationError, StarcoderError
 from engine.logs import set_up_logging
 from engine.server.chat import RenderChat
 from engine.server.process import run
@@ -29,7 +29,7 @@ def main() -> None:
     settings, listen, renderer = parse_argv(sys.argv[1:])
     try:
         run(settings, listen, render_chat=load_renderer(renderer))
-    except ConfigurationError as error:
+    except StarcoderError as error:
         sys.exit(error.user_message)
 
 

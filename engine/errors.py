@@ -9,6 +9,7 @@
     │   └── OutOfMemoryError       the model does not fit the free memory
     ├── RequestError               the engine refuses this request; others may succeed
     │   └── PromptTooLongError     prompt and output do not fit the context window
+    ├── EngineBusyError            the engine has too many requests; a later one may succeed
     └── EngineUnavailableError     no engine answers
         ├── EngineStartError       the engine could not be started
         ├── EngineSilentError      the engine's process runs, but answers nothing
@@ -95,6 +96,14 @@ class PromptTooLongError(RequestError):
     """Prompt and output do not fit the context window."""
 
     kind = "prompt_too_long"
+
+
+class EngineBusyError(StarcoderError):
+    """The engine has too many requests; a later one may succeed."""
+
+    kind = "engine_busy"
+    http_status = 503
+    lsp_code = _REQUEST_FAILED
 
 
 class EngineUnavailableError(StarcoderError):

@@ -10,11 +10,15 @@ from typing import Any
 from engine.api import Chunk, EngineInfo, FinishReason, GenerationRequest, TokenLogprob, Usage
 from engine.errors import (
     ConfigurationError,
+    EngineBusyError,
     EngineUnavailableError,
     ModelError,
     StarcoderError,
     error_from_wire,
 )
+
+_OTHER_FAILURES = (ModelError, EngineUnavailableError, EngineBusyError)
+"""Errors with a status from 500 on that mean what they say; any other means an unusable engine."""
 
 _DEFAULT_WINDOW = 2048
 """Context window, in tokens, of a server that does not report one."""
@@ -129,7 +133,7 @@ def read_error(error: Any, status: int) -> StarcoderError:
     if status == 401:
         return ConfigurationError(error["message"])
     exception = error_from_wire(str(error.get("type")), error["message"])
-    if status >= 500 and not isinstance(exception, (ModelError, EngineUnavailableError)):
+    if status >= 500 and not isinstance(exception, _OTHER_FAILURES):
         return EngineUnavailableError(error["message"])
     return exception
 

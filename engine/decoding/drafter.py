@@ -40,6 +40,10 @@ place in the text may be different."""
 _MAX_DRAFT = 24
 """Maximum number of draft tokens per step."""
 
+_MAX_MISALIGNED = 8
+"""Maximum number of matches that are skipped because they start inside an id. More of them in a row
+occur only in prompts that were made for it."""
+
 _ID_BYTES = 4
 """Bytes of a token id in an array of type "i"."""
 
@@ -98,9 +102,7 @@ class Drafter:
             token_ms = self._model_draft.token_ms
             model_length, model_rate = self._best_length(_MODEL, max_tokens, other_rows, token_ms)
             if model_length and model_rate > rate:
-                model_draft = self._model_draft.propose(
-                    array("i", _to_ids(self._ids)), model_length
-                )
+                model_draft = self._model_draft.propose(_to_array(self._ids), model_length)
                 if model_draft:
                     self._source, draft = _MODEL, _up_to_end(model_draft, ends_output)
                     length = len(draft)
@@ -165,8 +167,10 @@ class Drafter:
     def _after_earlier_match(self, size: int) -> int | None:
         """Return the byte after the last earlier occurrence of the last `size` ids, or None."""
         last_ids = self._ids[-size * _ID_BYTES :]
+        if len(last_ids) < size * _ID_BYTES:
+            return None
         end = len(self._ids) - 1  # excludes the occurrence at the end itself
-        while len(last_ids) == size * _ID_BYTES:
+        for _ in range(1 + _MAX_MISALIGNED):
             start = self._ids.rfind(last_ids, 0, end)
             if start < 0:
                 return None
@@ -185,6 +189,7 @@ class CallerDraft:
 
     def __init__(self, ids: Sequence[int]) -> None:
         self._ids = tuple(ids)
+        self._bytes = array("i", ids).tobytes()
         self._next: int | None = 0
         """Index of the next token if the output follows the draft; None if it has left it."""
         self._num_passed = 0
@@ -211,10 +216,15 @@ class CallerDraft:
     def _after_match(self, last_ids: Sequence[int]) -> int | None:
         """Return the index after the longest match of `last_ids`, the nearest one of several."""
         for size in range(len(last_ids), 0, -1):
-            end_ids = tuple(last_ids[-size:])
-            for start in range(self._num_passed, len(self._ids) - size + 1):
-                if self._ids[start : start + size] == end_ids:
-                    return start + size
+            target = array("i", last_ids[-size:]).tobytes()
+            start = self._num_passed * _ID_BYTES
+            for _ in range(1 + _MAX_MISALIGNED):
+                start = self._bytes.find(target, start)
+                if start < 0 or start % _ID_BYTES == 0:
+                    break
+                start += 1
+            if start >= 0 and start % _ID_BYTES == 0:
+                return start // _ID_BYTES + size
         return None
 
 
@@ -226,7 +236,11 @@ def _up_to_end(ids: tuple[int, ...], ends_output: Callable[[int], bool] | None) 
     return ids[:size]
 
 
-def _to_ids(data: bytes | bytearray) -> tuple[int, ...]:
+def _to_array(data: bytes | bytearray) -> array[int]:
     ids = array("i")
-    ids.frombytes(bytes(data))
-    return tuple(ids)
+    ids.frombytes(data)
+    return ids
+
+
+def _to_ids(data: bytes | bytearray) -> tuple[int, ...]:
+    return tuple(_to_array(data))

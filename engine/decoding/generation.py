@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
+import torch
+
 from engine.api import Chunk, FinishReason, GenerationRequest, TokenLogprob, Usage
 from engine.decoding.draft_length import DraftLengths
 from engine.decoding.draft_model import DraftModel
@@ -15,8 +17,16 @@ from engine.decoding.logits_reader import LogitsRequest, TokenChoices, read_logi
 from engine.decoding.sampler import Sampler
 from engine.decoding.sequence import Step, Steps
 from engine.decoding.stop_text import StopText
-from engine.decoding.token_healing import ForcedPrefix, search_forced_prefix
-from engine.decoding.vocabulary import Vocabulary, check_forced_prefix
+from engine.decoding.token_healing import (
+    ForcedPrefix,
+    search_forced_prefix,
+    split_usual_ids,
+)
+from engine.decoding.vocabulary import (
+    Vocabulary,
+    check_forced_prefix,
+    unsupported_forced_prefix,
+)
 from engine.kv_cache.cache import KVCache
 from engine.network.lora import Adapter
 from engine.network.model import LoadedModel
@@ -128,14 +138,16 @@ class _Generation:
         if not self._request.forced_prefix:
             yield from self._compute(rest)
             return
+        usual_ids = tuple(self._context.model.tokenizer.encode(self._request.forced_prefix))
+        fixed_ids, searched_ids = split_usual_ids(usual_ids[: self._num_left])
+        rest += fixed_ids
         choices = yield Step(rest, len(rest))
         self._prefilled = time.perf_counter()
-        prefix = yield from self._search_forced_prefix(choices)
+        self._add_all(self._choices_without_alternative(fixed_ids))
+        prefix = yield from self._search_forced_prefix(choices, searched_ids)
         request = LogitsRequest(self._request.logprobs, forced_ids=prefix.ids)
-        prefix_choices = read_logits([prefix.logits], [request])[0]
         self._next_ids = prefix.ids
-        for index in range(len(prefix.ids)):
-            self._add(prefix_choices, index)
+        self._add_all(read_logits([prefix.logits], [request])[0])
 
     def decode(self) -> Steps:
         """Compute the tokens chosen last and choose the next ones."""
@@ -179,18 +191,34 @@ class _Generation:
         self._drafter.record_result(num_right if self.finish else len(draft), num_right)
 
     def _search_forced_prefix(
-        self, choices: TokenChoices
+        self, choices: TokenChoices, usual_ids: tuple[int, ...]
     ) -> Generator[Step, TokenChoices, ForcedPrefix]:
-        prefix = self._request.forced_prefix
-        usual_ids = self._context.model.tokenizer.encode(prefix)[: self._num_left]
+        """Search the rest of the forced prefix, whose usual tokenization ends in `usual_ids`."""
+        prefix = self._request.forced_prefix.encode()
+        vocabulary = self._context.vocabulary
+        written = b"".join(map(vocabulary.bytes_of, self._pending_ids))
+        if not prefix.startswith(written):
+            raise unsupported_forced_prefix()
         return search_forced_prefix(
             choices.logits,
-            prefix.encode(),
+            prefix[len(written) :],
             usual_ids,
-            self._context.vocabulary,
+            vocabulary,
             self._sampler,
             self._num_left,
         )
+
+    def _choices_without_alternative(self, ids: tuple[int, ...]) -> TokenChoices:
+        """Return the choice of ids each of which was the only one allowed."""
+        num_top = self._request.logprobs
+        if num_top is None:
+            return TokenChoices(torch.empty(0), ids)
+        scores = [TokenLogprob(id_, 0.0, ((id_, 0.0),)[:num_top]) for id_ in ids]
+        return TokenChoices(torch.empty(0), ids, scores)
+
+    def _add_all(self, choices: TokenChoices) -> None:
+        for index in range(len(choices.ids)):
+            self._add(choices, index)
 
     def _add(self, choices: TokenChoices, index: int) -> None:
         """Add a token to the output, and to `text` what is complete with it."""

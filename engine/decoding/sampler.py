@@ -14,6 +14,9 @@ from torch import Tensor
 
 from engine.api import Sampling
 
+_MIN_TEMPERATURE = 1e-5
+"""Temperature below which sampling is greedy, as in vLLM: logits divided by less may overflow."""
+
 _NUCLEUS_SIZE = 512
 """Number of likeliest tokens that nearly always reach `top_p`. Finding them costs a tenth of
 sorting the whole vocabulary."""
@@ -36,7 +39,7 @@ class Sampler:
     @property
     def is_greedy(self) -> bool:
         """Whether the likeliest token is always chosen."""
-        return self._sampling.temperature <= 0.0
+        return self._sampling.temperature < _MIN_TEMPERATURE
 
     @property
     def needs_no_processing(self) -> bool:

@@ -9,7 +9,7 @@ from engine.decoding.logits_reader import LogitsRequest
 from engine.decoding.sequence import Step, Steps
 
 CHUNK_TOKENS = 512
-"""Number of tokens per step. It bounds the time until a cancellation takes effect."""
+"""Maximum number of tokens per step. A step is computed in prefill chunks, as a prompt is."""
 
 
 def score(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import NamedTuple
 
+from engine.api import TokenLogprob
 from engine.decoding.logits_reader import LogitsRequest, TokenChoices
 from engine.kv_cache.cache import KVCache
 from engine.network.batch import BatchEntry
@@ -40,6 +41,8 @@ class TokenSequence:
         self._steps, self._adapter = steps, adapter
         self._num_computed = 0
         """Number of ids of the current step that are computed."""
+        self._scores: list[TokenLogprob] = []
+        """What was read from the logits of these ids, if the step scores given ids."""
         self._step: Step | None = next(steps)
 
     @property
@@ -50,10 +53,13 @@ class TokenSequence:
     def next_entry(self, max_rows: int) -> tuple[BatchEntry, LogitsRequest | None]:
         """Return the next part of the current step, and the request for its logits.
 
-        The part has at most `max_rows` ids, but ids whose logits are needed stay together.
+        The part has at most `max_rows` ids. Ids whose logits are needed stay together, except in a
+        step that only scores given ids.
         """
         step = self._step
         assert step is not None
+        if step.logits_request is not None and step.logits_request.forced_ids is not None:
+            return self._next_scored(step, step.logits_request, max_rows)
         num_without_logits = len(step.ids) - step.num_logits - self._num_computed
         if num_without_logits > 0 and self.num_left > max_rows:
             end = self._num_computed + min(max(1, max_rows), num_without_logits)
@@ -62,6 +68,16 @@ class TokenSequence:
         ids = step.ids[self._num_computed :]
         return BatchEntry(ids, self.cache, step.num_logits, self._adapter), step.logits_request
 
+    def _next_scored(
+        self, step: Step, request: LogitsRequest, max_rows: int
+    ) -> tuple[BatchEntry, LogitsRequest]:
+        assert request.forced_ids is not None
+        assert step.num_logits == len(step.ids)
+        part = slice(self._num_computed, self._num_computed + max(1, max_rows))
+        ids = step.ids[part]
+        entry = BatchEntry(ids, self.cache, len(ids), self._adapter)
+        return entry, request._replace(forced_ids=request.forced_ids[part])
+
     def advance(self, entry: BatchEntry, choices: TokenChoices) -> None:
         """Record that `entry` was computed: commit its rows, and go to the next step at its end."""
         step = self._step
@@ -69,12 +85,16 @@ class TokenSequence:
         end = self._num_computed + len(entry.ids)
         self.cache.commit(step.ids[self._num_computed : min(end, step.num_committed)])
         self._num_computed = end
-        if end == len(step.ids):
-            self._num_computed = 0
-            try:
-                self._step = self._steps.send(choices)
-            except StopIteration:
-                self._step = None
+        if end < len(step.ids):
+            self._scores += choices.logprobs
+            return
+        if self._scores:
+            choices = choices._replace(logprobs=[*self._scores, *choices.logprobs])
+        self._num_computed, self._scores = 0, []
+        try:
+            self._step = self._steps.send(choices)
+        except StopIteration:
+            self._step = None
 
     def close(self) -> None:
         """Stop the steps where they are."""

@@ -9,6 +9,9 @@ every word with p, but after it only `ri` is left, which the model never writes 
 search whole tokenizations, best first (Dijkstra 1959, with negative log-probabilities as
 distances): a tokenization can only become less likely as it grows. Each visit is a step of the
 model. Tokenizations that no text has are not visited, because no model has been trained on them.
+
+Only the last tokens of a long forced prefix are searched. The tokens before them are those of the
+tokenizer: they are computed like a prompt, in prefill chunks.
 """
 
 from __future__ import annotations
@@ -27,6 +30,9 @@ from engine.decoding.vocabulary import Vocabulary
 
 _MAX_VISITS = 12
 """Maximum number of tokenizations that are visited. The tokenizer's own is always among them."""
+
+_MAX_SEARCHED = 16
+"""Maximum number of the tokenizer's own tokens that are searched. A half-typed word has fewer."""
 
 _SAMPLING_SLACK = 3.0
 """Maximum distance of a visited tokenization from the best one, in nats, when sampling.
@@ -67,6 +73,15 @@ class _Completions:
     """Log-probability of `ids` with each of `last_ids`."""
 
 
+def split_usual_ids(usual_ids: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the ids of a forced prefix that are not searched, and those that are.
+
+    `usual_ids` are the tokenizer's own tokenization. At least one id is searched if there is one.
+    """
+    num_fixed = max(0, len(usual_ids) - _MAX_SEARCHED)
+    return usual_ids[:num_fixed], usual_ids[num_fixed:]
+
+
 def search_forced_prefix(
     logits: Tensor,
     prefix: bytes,
@@ -79,8 +94,9 @@ def search_forced_prefix(
 
     `logits` (1, vocab) follow the prompt. `usual_ids` are the tokenizer's own tokenization of
     `prefix`. When greedy, the result is the likeliest of all tokenizations, within `_MAX_VISITS`.
-    When sampling, tokenizations are drawn by their probability. Yields steps whose ids are all
-    uncommitted.
+    When sampling, tokenizations are drawn by their probability. Yields steps of a
+    few ids, all of them uncommitted. So other requests run between them, and a cancelled request
+    ends there.
     """
     search = _Search(vocabulary, sampler, max_new_tokens)
     search.visit(_Path((), prefix, 0.0), logits)

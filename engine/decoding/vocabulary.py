@@ -47,6 +47,11 @@ class Vocabulary:
         return {token: id_ for id_, token in self._bytes.items()}
 
     @cached_property
+    def _max_bytes(self) -> int:
+        """Length of the longest token, in bytes."""
+        return max(map(len, self._bytes.values()), default=0)
+
+    @cached_property
     def size(self) -> int:
         """The largest token id plus 1."""
         return max(self._bytes, default=-1) + 1
@@ -58,8 +63,10 @@ class Vocabulary:
     def tokens_compatible_with(self, prefix: bytes) -> list[int]:
         """Return the tokens that are a prefix of `prefix`, and those that start with it.
 
-        Raises RequestError if there is none: the tokenizer has no tokens for single bytes.
+        Raises RequestError if there is none: the tokenizer has no tokens for single bytes. The time
+        does not depend on the length of `prefix`.
         """
+        prefix = prefix[: self._max_bytes]  # the rest has no influence
         shorter = (self._id_of.get(prefix[:size]) for size in range(1, len(prefix)))
         ids = [id_ for id_ in shorter if id_ is not None]
         start = bisect_left(self._sorted_bytes, prefix)
@@ -71,10 +78,7 @@ class Vocabulary:
         )
         ids += self._sorted_ids[start:end]
         if not ids:
-            raise RequestError(
-                "This model's tokenizer does not support a forced prefix. Leave `forced_prefix` "
-                "empty."
-            )
+            raise unsupported_forced_prefix()
         return ids
 
     def can_continue(self, id_: int, rest: bytes) -> bool:
@@ -85,12 +89,12 @@ class Vocabulary:
         "So many tokens, so little time", on the bpe crate). So one of the tokens that agree with
         `rest` must be such a neighbour of `id_`. The result is True if the search would take long.
         """
-        key = id_, rest
+        key = id_, rest[: self._max_bytes]
         result = self._continues.get(key)
         if result is None:
             if len(self._continues) >= _MAX_REMEMBERED:
                 self._continues.clear()
-            result = self._continues[key] = self._has_neighbour(id_, rest)
+            result = self._continues[key] = self._has_neighbour(*key)
         return result
 
     def _has_neighbour(self, id_: int, rest: bytes) -> bool:
@@ -108,6 +112,13 @@ class Vocabulary:
             self._tokenizer.encode(text) == [id_, candidate]
             for text, candidate in zip(pairs, candidates, strict=True)
         )
+
+
+def unsupported_forced_prefix() -> RequestError:
+    """Return the error for a tokenizer that cannot write every text."""
+    return RequestError(
+        "This model's tokenizer does not support a forced prefix. Leave `forced_prefix` empty."
+    )
 
 
 def check_forced_prefix(prefix: str) -> None:

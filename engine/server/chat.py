@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from typing import NamedTuple
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from engine.api import (
     Chunk,
@@ -16,18 +17,20 @@ from engine.api import (
     Message,
     Priority,
     RenderedChat,
+    TokenLogprob,
 )
 from engine.errors import RequestError
 from engine.server import wire
+from engine.server.bodies import check_scores, parse_body
+from engine.server.response_types import ChatChoice, ChatCompletion, ChatDelta, ChatLogprobs
 from engine.server.responses import (
     adapter_name,
     cancel_on_disconnect,
     collect,
     event_stream,
-    parse_body,
+    json_response,
 )
 from engine.server.schema import ChatBody
-from engine.server.wire import JsonObject
 from engine.tokenizer import Tokenizer
 
 RenderChat = Callable[[Sequence[Message], Tokenizer, str], RenderedChat]
@@ -40,28 +43,54 @@ Raises RequestError for a conversation that the model cannot continue.
 async def chat_completions(request: Request) -> Response:
     """Answer one chat request."""
     body = await parse_body(request, ChatBody)
-    engine: Engine = request.app.state.engine
-    render: RenderChat | None = request.app.state.render_chat
-    if render is None:
+    if request.app.state.render_chat is None:
         raise RequestError("This engine was started without a chat renderer (--chat-renderer).")
-    info = await cancel_on_disconnect(request, engine.info())
+    prepared = await cancel_on_disconnect(request, _prepare(request, body))
+    if body.stream:
+        return await _stream(request, prepared)
+    return await json_response(await cancel_on_disconnect(request, _answer(prepared)))
+
+
+class _Prepared(NamedTuple):
+    """A chat request whose prompt is rendered."""
+
+    body: ChatBody
+    tokenizer: Tokenizer
+    chunks: AsyncGenerator[Chunk, None]
+    model: str
+
+    async def logprobs(self, scores: Sequence[TokenLogprob]) -> ChatLogprobs | None:
+        """Return the log-probabilities of a response, None if they were not requested."""
+        if not self.body.logprobs:
+            return None
+        return await asyncio.to_thread(wire.chat_logprobs, scores, self.tokenizer)
+
+
+async def _prepare(request: Request, body: ChatBody) -> _Prepared:
+    engine: Engine = request.app.state.engine
+    render: RenderChat = request.app.state.render_chat
+    info = await engine.info()
     body = body.model_copy(update={"adapter": adapter_name(info, body)})
     tokenizer = await engine.tokenizer(body.adapter)
     messages = [Message(message.role, message.text) for message in body.messages]
     rendered = await asyncio.to_thread(render, messages, tokenizer, info.chat_template)
+    max_new_tokens = min(body.max_new_tokens, info.context_window)
+    check_scores(max_new_tokens, body.top_logprobs if body.logprobs else None)
     chunks = engine.stream(_generation_request(body, rendered))
-    if body.stream:
-        return await _stream(request, body, tokenizer, chunks, info.model)
-    output = await cancel_on_disconnect(request, collect(chunks))
-    choice: JsonObject = {
+    return _Prepared(body, tokenizer, chunks, info.model)
+
+
+async def _answer(prepared: _Prepared) -> ChatCompletion:
+    output = await collect(prepared.chunks)
+    builder = wire.ResponseBuilder("chat.completion", "chatcmpl", prepared.model)
+    choice: ChatChoice = {
         "index": 0,
         # The model generates the newline that the format puts after the role.
         "message": {"role": "assistant", "content": output.text.lstrip(), "refusal": None},
         "finish_reason": output.finish,
-        "logprobs": wire.chat_logprobs(output.logprobs, tokenizer) if body.logprobs else None,
+        "logprobs": await prepared.logprobs(output.logprobs),
     }
-    builder = wire.ResponseBuilder("chat.completion", "chatcmpl", info.model)
-    return JSONResponse(builder.build([choice], output.usage))
+    return builder.chat_completion([choice], output.usage)
 
 
 def _generation_request(body: ChatBody, rendered: RenderedChat) -> GenerationRequest:
@@ -69,7 +98,7 @@ def _generation_request(body: ChatBody, rendered: RenderedChat) -> GenerationReq
         prompt=rendered.ids,
         max_new_tokens=body.max_new_tokens,
         stop_ids=rendered.stop_ids | frozenset(body.stop_token_ids),
-        stop_text=(*rendered.stop_text, *body.stop),
+        stop_text=(*rendered.stop_text, *body.stops),
         sampling=body.sampling,
         priority=body.priority_or(Priority.CHAT),
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
@@ -81,31 +110,31 @@ def _generation_request(body: ChatBody, rendered: RenderedChat) -> GenerationReq
     )
 
 
-async def _stream(
-    request: Request,
-    body: ChatBody,
-    tokenizer: Tokenizer,
-    chunks: AsyncGenerator[Chunk, None],
-    model: str,
-) -> Response:
-    builder = wire.ResponseBuilder("chat.completion.chunk", "chatcmpl", model)
+async def _stream(request: Request, prepared: _Prepared) -> Response:
+    body = prepared.body
+    builder = wire.ResponseBuilder("chat.completion.chunk", "chatcmpl", prepared.model)
     has_text = False
 
-    def choice(
-        delta: JsonObject, finish: FinishReason | None = None, logprobs: JsonObject | None = None
-    ) -> JsonObject:
-        return {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": logprobs}
+    def event(
+        delta: ChatDelta, finish: FinishReason | None = None, logprobs: ChatLogprobs | None = None
+    ) -> ChatCompletion:
+        choice: ChatChoice = {
+            "index": 0,
+            "delta": delta,
+            "finish_reason": finish,
+            "logprobs": logprobs,
+        }
+        return builder.chat_completion([choice])
 
-    async def events(chunk: Chunk) -> AsyncIterator[JsonObject]:
+    async def events(chunk: Chunk) -> AsyncIterator[ChatCompletion]:
         nonlocal has_text
         text = chunk.text if has_text else chunk.text.lstrip()
         if not has_text:
-            yield builder.build([choice({"role": "assistant", "content": ""})])
+            yield event({"role": "assistant", "content": ""})
         has_text = has_text or bool(text)
-        logprobs = wire.chat_logprobs(chunk.logprobs, tokenizer) if body.logprobs else None
-        delta: JsonObject = {"content": text} if text else {}
-        yield builder.build([choice(delta, chunk.finish, logprobs)])
+        logprobs = await prepared.logprobs(chunk.logprobs)
+        yield event({"content": text} if text else {}, chunk.finish, logprobs)
         if chunk.usage is not None and body.include_usage:
-            yield builder.build([], chunk.usage)
+            yield builder.chat_completion([], chunk.usage)
 
-    return await event_stream(request, chunks, events)
+    return await event_stream(request, prepared.chunks, events)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import ipaddress
 import json
 import logging
 import os
 import secrets
 import socket
-import stat
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 from filelock import FileLock, Timeout
+from starlette.applications import Starlette
 
 from engine.api import EngineState
 from engine.errors import ConfigurationError
@@ -27,6 +26,8 @@ from engine.private_files import open_private_file
 from engine.server.access import Activity
 from engine.server.app import create_app
 from engine.server.chat import RenderChat
+from engine.server.connection import server_config
+from engine.server.sockets import tcp_socket, unix_socket
 from engine.settings import EngineSettings, Listen
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,6 @@ FAILED_GRACE_S = 30.0
 """Seconds that a process stays after loading failed, so that clients can read the reason."""
 
 _CHECK_EVERY_S = 0.5
-_GRACEFUL_SHUTDOWN_S = 3
 _SWITCH_INTERVAL_S = 0.0005
 """Python's switch interval: seconds for which the event loop may keep the interpreter lock.
 
@@ -44,47 +44,46 @@ small model. With Python's default it would wait up to 5 ms.
 """
 
 
-def run(settings: EngineSettings, listen: Listen, *, render_chat: RenderChat | None) -> None:
+def run(
+    settings: EngineSettings,
+    listen: Listen,
+    *,
+    render_chat: RenderChat | None,
+    is_shared: bool = True,
+) -> None:
     """Serve until a signal arrives, or until idle for `settings.idle_timeout_s` seconds.
 
-    The socket is bound before the model is loaded, so that `health` answers from the start. Returns
-    immediately if another process already listens there. Raises ConfigurationError for an address
-    that cannot be used.
+    The socket is bound before the model is loaded, so that `health` answers from the start. With
+    `is_shared` clients start this process on demand: it returns immediately if another process
+    already listens there, and a process that could not load its model reports it for a while.
+    Otherwise both are errors. Raises ConfigurationError for an address that cannot be used, and
+    the error of a model that cannot be loaded.
     """
-    _require_token(listen)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with contextlib.ExitStack() as stack:
+        host, token = None, listen.token
         if listen.uds is not None:
-            if not stack.enter_context(_exclusive_lock(listen.uds.with_suffix(".alive"))):
+            if is_shared and not stack.enter_context(_exclusive_lock(_alive_file(listen.uds))):
                 log.info("another engine already serves %s", listen.uds)
                 return
-            bound = stack.enter_context(_unix_socket(listen.uds))
-            token = listen.token
+            bound = stack.enter_context(unix_socket(listen.uds))
         else:
-            bound = stack.enter_context(_tcp_socket(listen.host, listen.port))
-            token = listen.token
+            host = listen.host
+            needs_loopback = not (token or listen.endpoint_file)
+            bound = stack.enter_context(tcp_socket(host, listen.port, needs_loopback))
             if listen.endpoint_file is not None:
-                if not stack.enter_context(
-                    _exclusive_lock(listen.endpoint_file.with_suffix(".alive"))
-                ):
+                if not stack.enter_context(_exclusive_lock(_alive_file(listen.endpoint_file))):
                     return
                 token = secrets.token_urlsafe(32)
                 stack.enter_context(_endpoint_file(listen.endpoint_file, bound, token))
-        asyncio.run(_serve(settings, bound, token, render_chat))
+        engine, activity = LocalEngine(settings), Activity()
+        app = create_app(engine, render_chat=render_chat, token=token, host=host, activity=activity)
+        failed_grace_s = FAILED_GRACE_S if is_shared else 0.0
+        asyncio.run(_serve(app, bound, _Idle(engine, activity, settings, failed_grace_s)))
 
 
-def _require_token(listen: Listen) -> None:
-    if listen.uds is not None or listen.token or listen.endpoint_file:
-        return
-    try:
-        is_loopback = listen.host == "localhost" or ipaddress.ip_address(listen.host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
-        raise ConfigurationError(
-            f"Other machines could connect to this engine on {listen.host}. Set a token (--token "
-            "or STARCODER_LSP_TOKEN) that clients must send."
-        )
+def _alive_file(path: Path) -> Path:
+    return path.with_suffix(".alive")
 
 
 @contextmanager
@@ -111,54 +110,6 @@ def _exclusive_lock(lock_file: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def _unix_socket(path: Path) -> Iterator[socket.socket]:
-    """Listen on a socket that only this user may open, replacing one of a killed process."""
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    umask = os.umask(stat.S_IRWXG | stat.S_IRWXO | stat.S_IXUSR)
-    try:
-        _remove_socket(path)
-        bound.bind(str(path))
-    except OSError as error:
-        bound.close()
-        raise ConfigurationError(
-            f"The engine cannot listen on {path}: {error.strerror or error}. Choose another --uds."
-        ) from None
-    finally:
-        os.umask(umask)
-    try:
-        bound.listen(128)
-        yield bound
-    finally:
-        bound.close()
-        with contextlib.suppress(OSError):
-            _remove_socket(path)
-
-
-def _remove_socket(path: Path) -> None:
-    """Remove a socket if there is one; raises FileExistsError for anything else."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise FileExistsError(errno.EEXIST, "there is a file that is no socket")
-    path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _tcp_socket(host: str, port: int) -> Iterator[socket.socket]:
-    try:
-        bound = socket.create_server((host, port), backlog=128)
-    except OSError as error:
-        raise ConfigurationError(
-            f"The engine cannot listen on {host}:{port}: {error.strerror}. Choose another --port."
-        ) from None
-    log.info("listening on http://%s:%d/v1", *bound.getsockname()[:2])
-    with bound:
-        yield bound
-
-
-@contextmanager
 def _endpoint_file(path: Path, bound: socket.socket, token: str) -> Iterator[None]:
     partial = path.with_suffix(".partial")
     partial.unlink(missing_ok=True)
@@ -172,46 +123,42 @@ def _endpoint_file(path: Path, bound: socket.socket, token: str) -> Iterator[Non
         path.unlink(missing_ok=True)
 
 
-async def _serve(
-    settings: EngineSettings,
-    bound: socket.socket,
-    token: str | None,
-    render_chat: RenderChat | None,
-) -> None:
-    engine, activity = LocalEngine(settings), Activity()
-    app = create_app(engine, render_chat=render_chat, token=token, activity=activity)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_S,
-        )
-    )
-    async with _stop_when_idle(server, engine, activity, settings.idle_timeout_s):
-        await server.serve(sockets=[bound])
-    await engine.aclose()
+@dataclass(frozen=True)
+class _Idle:
+    """Decides when a process ends by itself."""
 
+    engine: LocalEngine
+    activity: Activity
+    settings: EngineSettings
+    failed_grace_s: float
+    """Seconds for which a process without a model goes on."""
 
-@asynccontextmanager
-async def _stop_when_idle(
-    server: uvicorn.Server, engine: LocalEngine, activity: Activity, idle_timeout_s: float
-) -> AsyncIterator[None]:
-    async def watch() -> None:
+    async def wait(self) -> None:
+        """Return when the engine has been idle for too long, or has failed."""
         while True:
             await asyncio.sleep(_CHECK_EVERY_S)
-            failed = (await engine.health()).state is EngineState.FAILED
-            limit = FAILED_GRACE_S if failed else idle_timeout_s
-            if limit and activity.idle_seconds > limit:
-                log.info("idle for %.0f s: exiting", activity.idle_seconds)
-                server.should_exit = True
+            idle_s = self.activity.idle_seconds
+            if (await self.engine.health()).state is EngineState.FAILED:
+                if idle_s >= self.failed_grace_s:
+                    return
+            elif self.settings.idle_timeout_s and idle_s > self.settings.idle_timeout_s:
+                log.info("idle for %.0f s: exiting", idle_s)
                 return
 
-    engine.start()
+
+async def _serve(app: Starlette, bound: socket.socket, idle: _Idle) -> None:
+    server = uvicorn.Server(server_config(app))
+
+    async def watch() -> None:
+        await idle.wait()
+        server.should_exit = True
+
+    idle.engine.start()
     watcher = asyncio.create_task(watch())
     try:
-        yield
+        await server.serve(sockets=[bound])
     finally:
         watcher.cancel()
+    await idle.engine.aclose()
+    if (await idle.engine.health()).state is EngineState.FAILED:
+        await idle.engine.info()  # raises the error

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from engine.api import Chunk, EngineInfo, TokenLogprob, Usage
-from engine.errors import RequestError, StarcoderError
+from engine.errors import StarcoderError
 from engine.server import wire
 from engine.server.schema import RequestBody
-from engine.server.wire import JsonObject
 
 _EVENT_STREAM = "text/event-stream"
 
 T = TypeVar("T")
-Body = TypeVar("Body", bound=BaseModel)
 
 
 class ClientDisconnected(Exception):  # noqa: N818 - not an error: no client waits for a response
@@ -37,20 +34,6 @@ class Output:
     logprobs: tuple[TokenLogprob, ...]
     finish: str
     usage: Usage
-
-
-async def parse_body(request: Request, model: type[Body]) -> Body:
-    """Return the validated body; raises RequestError that names the invalid field."""
-    try:
-        return model.model_validate_json(await request.body())
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise RequestError(
-            f"The request's field {field!r} cannot be used: {first['msg']}."
-            if field
-            else f"The request is not valid JSON: {first['msg']}."
-        ) from None
 
 
 async def cancel_on_disconnect(request: Request, work: Awaitable[T]) -> T:
@@ -92,10 +75,15 @@ async def collect(chunks: AsyncGenerator[Chunk, None]) -> Output:
     )
 
 
+async def json_response(payload: Mapping[str, object]) -> Response:
+    """Return a JSON response. Encoding a long one does not block other requests."""
+    return Response(await asyncio.to_thread(wire.encode, payload), media_type="application/json")
+
+
 async def event_stream(
     request: Request,
     chunks: AsyncGenerator[Chunk, None],
-    events: Callable[[Chunk], AsyncIterator[JsonObject]],
+    events: Callable[[Chunk], AsyncIterator[Mapping[str, object]]],
 ) -> Response:
     """Return a response of server-sent events; `events` makes the payloads of a chunk.
 

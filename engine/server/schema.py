@@ -7,17 +7,37 @@ fields are ignored, as OpenAI's own server does.
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from engine.api import Priority, Sampling
+from engine.server.limits import (
+    MAX_ALTERNATIVES,
+    MAX_DRAFT_TOKENS,
+    MAX_FORCED_PREFIX,
+    MAX_INT,
+    MAX_MESSAGES,
+    MAX_NAME,
+    MAX_PROMPT_TOKENS,
+    MAX_PROMPTS,
+    MAX_SEED,
+    MAX_STOP,
+    MAX_STOP_IDS,
+    MAX_STOPS,
+)
 
 _DEFAULT_COMPLETION_TOKENS = 16
 _DEFAULT_CHAT_TOKENS = 512
 
-_T = TypeVar("_T")
-_NonEmptyList = Annotated[list[_T], Field(min_length=1)]
+_Name = Annotated[str, Field(max_length=MAX_NAME)]
+_Id = Annotated[int, Field(ge=0, le=MAX_INT)]
+_Stop = Annotated[str, Field(max_length=MAX_STOP)]
+_Stops = Annotated[list[_Stop], Field(max_length=MAX_STOPS, fail_fast=True)]
+# Validation ends at the first wrong entry: reporting a million of them takes a gigabyte.
+_Ids = Annotated[list[_Id], Field(min_length=1, max_length=MAX_PROMPT_TOKENS, fail_fast=True)]
+_Texts = Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)]
+_IdLists = Annotated[list[_Ids], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)]
 
 
 class StreamOptions(BaseModel):
@@ -29,41 +49,42 @@ class StreamOptions(BaseModel):
 class RequestBody(BaseModel):
     """The fields that completion and chat requests share."""
 
-    model_config = ConfigDict(extra="ignore")
+    # JSON has no infinity and no NaN, but the parser would accept them.
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
-    model: str | None = None
+    model: _Name | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
-    stop: Annotated[list[str], Field(max_length=16)] = []
+    stop: _Stop | _Stops = []
     temperature: Annotated[float, Field(ge=0, le=10)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    top_k: Annotated[int, Field(ge=-1)] = 0
-    repetition_penalty: Annotated[float, Field(gt=0)] = 1.0
-    seed: int | None = None
+    top_k: Annotated[int, Field(ge=-1, le=MAX_INT)] = 0
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] = 1.0
+    seed: Annotated[int | None, Field(ge=-MAX_SEED, le=MAX_SEED)] = None
     n: Annotated[int, Field(ge=1, le=1)] = 1
-    stop_token_ids: list[int] = []
-    priority: int | None = None
-    adapter: str | None = None
+    stop_token_ids: Annotated[list[_Id], Field(max_length=MAX_STOP_IDS, fail_fast=True)] = []
+    priority: Annotated[int | None, Field(ge=-MAX_INT, le=MAX_INT)] = None
+    adapter: _Name | None = None
     """Name of a LoRA adapter (our extension). As in vLLM, `model` may name it instead."""
-    draft_tokens: list[int] = []
+    draft_tokens: Annotated[list[_Id], Field(max_length=MAX_DRAFT_TOKENS, fail_fast=True)] = []
     """See `engine.api.GenerationRequest.draft_tokens` (our extension)."""
-    forced_prefix: str = ""
+    forced_prefix: Annotated[str, Field(max_length=MAX_FORCED_PREFIX)] = ""
     """See `engine.api.GenerationRequest.forced_prefix` (our extension)."""
     single_line: bool = False
     """See `engine.api.GenerationRequest.single_line` (our extension)."""
-    continue_line_after: list[str] = []
+    continue_line_after: _Stops = []
     """See `engine.api.GenerationRequest.continue_line_after` (our extension)."""
-
-    @field_validator("stop", mode="before")
-    @classmethod
-    def _wrap_single_stop(cls, value: object) -> object:
-        return [] if value is None else [value] if isinstance(value, str) else value
 
     @field_validator("*", mode="before")
     @classmethod
     def _null_is_default(cls, value: object, info: ValidationInfo) -> object:
         field = cls.model_fields[str(info.field_name)]
         return field.default if value is None and not field.is_required() else value
+
+    @property
+    def stops(self) -> list[str]:
+        """The stop strings as a list, also if there is only one."""
+        return [self.stop] if isinstance(self.stop, str) else self.stop
 
     @property
     def sampling(self) -> Sampling:
@@ -87,9 +108,9 @@ class RequestBody(BaseModel):
 class CompletionBody(RequestBody):
     """The body of `POST /v1/completions`."""
 
-    prompt: str | _NonEmptyList[int] | _NonEmptyList[str] | _NonEmptyList[list[int]]
-    max_tokens: Annotated[int | None, Field(ge=0)] = _DEFAULT_COMPLETION_TOKENS
-    logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
+    prompt: str | _Ids | _Texts | _IdLists
+    max_tokens: Annotated[int | None, Field(ge=0, le=MAX_INT)] = _DEFAULT_COMPLETION_TOKENS
+    logprobs: Annotated[int | None, Field(ge=0, le=MAX_ALTERNATIVES)] = None
     echo: bool = False
     return_token_ids: bool = False
     parse_special: bool = False
@@ -112,15 +133,15 @@ class CompletionBody(RequestBody):
 class ChatContent(BaseModel):
     """One part of a message's content; only text is supported."""
 
-    type: str
+    type: _Name
     text: str = ""
 
 
 class ChatMessage(BaseModel):
     """One message of the conversation."""
 
-    role: str
-    content: str | list[ChatContent]
+    role: _Name
+    content: str | Annotated[list[ChatContent], Field(max_length=MAX_MESSAGES, fail_fast=True)]
 
     @property
     def text(self) -> str:
@@ -133,11 +154,11 @@ class ChatMessage(BaseModel):
 class ChatBody(RequestBody):
     """The body of `POST /v1/chat/completions`."""
 
-    messages: list[ChatMessage]
-    max_tokens: Annotated[int | None, Field(ge=1)] = None
-    max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
+    messages: Annotated[list[ChatMessage], Field(max_length=MAX_MESSAGES, fail_fast=True)]
+    max_tokens: Annotated[int | None, Field(ge=1, le=MAX_INT)] = None
+    max_completion_tokens: Annotated[int | None, Field(ge=1, le=MAX_INT)] = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
+    top_logprobs: Annotated[int | None, Field(ge=0, le=MAX_ALTERNATIVES)] = None
 
     @property
     def max_new_tokens(self) -> int:

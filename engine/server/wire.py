@@ -5,26 +5,70 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import accumulate
 
 from starlette.responses import JSONResponse
 
 from engine.api import Chunk, TokenLogprob, Usage
 from engine.errors import StarcoderError
+from engine.server.response_types import (
+    ChatChoice,
+    ChatCompletion,
+    ChatLogprobs,
+    Completion,
+    CompletionChoice,
+    CompletionLogprobs,
+    ErrorBody,
+    TokenScore,
+    UsageBody,
+)
 from engine.tokenizer import Tokenizer
 
-JsonObject = dict[str, object]
-"""A JSON object of a response."""
+_SLICE = 500
+"""Number of entries of a long list that are encoded at a time. The encoder keeps the interpreter
+lock; this many entries take a few milliseconds."""
+
+_MIN_LOGPROB = -9999.0
+"""Log-probability of an impossible token, as in OpenAI's API."""
 
 DONE = "data: [DONE]\n\n"
 
 
-def event(payload: JsonObject) -> str:
+def event(payload: Mapping[str, object]) -> str:
     """Return one server-sent event."""
     return f"data: {json.dumps(payload)}\n\n"
 
 
-def error_body(error: StarcoderError, param: str | None = None) -> JsonObject:
+def encode(payload: Mapping[str, object]) -> bytes:
+    """Return a JSON object, in UTF-8. Other threads run in between, however long it is."""
+    return "".join(_encode(payload)).encode()
+
+
+def _encode(value: object) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        yield "{"
+        for index, (key, entry) in enumerate(value.items()):
+            yield f"{', ' if index else ''}{json.dumps(key)}: "
+            yield from _encode(entry)
+        yield "}"
+    elif isinstance(value, list) and len(value) > _SLICE:
+        yield "["
+        for start in range(0, len(value), _SLICE):
+            yield (", " if start else "") + json.dumps(value[start : start + _SLICE])[1:-1]
+        yield "]"
+    elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+        yield "["
+        for index, entry in enumerate(value):
+            yield ", " if index else ""
+            yield from _encode(entry)
+        yield "]"
+    else:
+        yield json.dumps(value)
+
+
+def error_body(error: StarcoderError, param: str | None = None) -> ErrorBody:
     """Return OpenAI's error object. Our client recreates the exception from its `type`."""
     return {
         "error": {
@@ -48,22 +92,42 @@ class ResponseBuilder:
     """
 
     def __init__(self, kind: str, id_prefix: str, model: str) -> None:
-        self._fields = {
-            "id": f"{id_prefix}-{uuid.uuid4().hex}",
-            "object": kind,
-            "created": int(time.time()),
-            "model": model,
-        }
+        self._id = f"{id_prefix}-{uuid.uuid4().hex}"
+        self._kind, self._model = kind, model
+        self._created = int(time.time())
 
-    def build(self, choices: Sequence[JsonObject], usage: Usage | None = None) -> JsonObject:
-        """Return a response object with these choices."""
-        body: JsonObject = {**self._fields, "choices": choices}
+    def completion(
+        self, choices: Sequence[CompletionChoice], usage: Usage | None = None
+    ) -> Completion:
+        """Return a response object of `/v1/completions` with these choices."""
+        body: Completion = {
+            "id": self._id,
+            "object": self._kind,
+            "created": self._created,
+            "model": self._model,
+            "choices": list(choices),
+        }
+        if usage is not None:
+            body["usage"] = usage_body(usage)
+        return body
+
+    def chat_completion(
+        self, choices: Sequence[ChatChoice], usage: Usage | None = None
+    ) -> ChatCompletion:
+        """Return a response object of `/v1/chat/completions` with these choices."""
+        body: ChatCompletion = {
+            "id": self._id,
+            "object": self._kind,
+            "created": self._created,
+            "model": self._model,
+            "choices": list(choices),
+        }
         if usage is not None:
             body["usage"] = usage_body(usage)
         return body
 
 
-def usage_body(usage: Usage) -> JsonObject:
+def usage_body(usage: Usage) -> UsageBody:
     """Return OpenAI's usage object, with times and draft tokens as our extension."""
     return {
         "prompt_tokens": usage.prompt_tokens,
@@ -93,60 +157,72 @@ def total_usage(usages: Sequence[Usage]) -> Usage:
 
 
 def completion_choice(
-    index: int, chunk: Chunk, logprobs: JsonObject | None, *, with_ids: bool
-) -> JsonObject:
+    index: int, chunk: Chunk, logprobs: CompletionLogprobs | None, *, with_ids: bool
+) -> CompletionChoice:
     """Return a choice of a streamed `/v1/completions`."""
-    choice: JsonObject = {
+    choice: CompletionChoice = {
         "index": index,
         "text": chunk.text,
         "logprobs": logprobs,
         "finish_reason": chunk.finish,
     }
     if with_ids:
-        choice["token_ids"] = chunk.ids
-        choice["starcoder_ends"] = chunk.ends
+        choice["token_ids"] = list(chunk.ids)
+        choice["starcoder_ends"] = list(chunk.ends)
     return choice
 
 
 def completion_logprobs(
     scores: Sequence[TokenLogprob | None], ids: Sequence[int], tokenizer: Tokenizer, offset: int
-) -> JsonObject:
+) -> CompletionLogprobs:
     """Return the log-probabilities of `/v1/completions`.
 
     `offset` is the first token's offset in the text, in characters. Token ids are included as an
     extension, since two ids may have the same text.
     """
-    texts = [_token_text(id_, tokenizer) for id_ in ids]
-    offsets = [offset + sum(map(len, texts[:index])) for index in range(len(texts))]
+    text_of = _token_texts(tokenizer)
+    texts = [text_of(id_) for id_ in ids]
+    offsets = list(accumulate(map(len, texts), initial=offset))[:-1]
+    tops = [None if score is None else _finite(score.top) for score in scores]
     return {
         "tokens": texts,
-        "token_logprobs": [None if score is None else score.logprob for score in scores],
+        "token_logprobs": [None if score is None else _json_logprob(score) for score in scores],
         "top_logprobs": [
-            None
-            if score is None
-            else {_token_text(id_, tokenizer): value for id_, value in score.top}
-            for score in scores
+            None if top is None else {text_of(id_): value for id_, value in top} for top in tops
         ],
         "text_offset": offsets,
-        "starcoder_top": [None if score is None else list(score.top) for score in scores],
+        "starcoder_top": tops,
     }
 
 
-def chat_logprobs(scores: Sequence[TokenLogprob], tokenizer: Tokenizer) -> JsonObject:
+def chat_logprobs(scores: Sequence[TokenLogprob], tokenizer: Tokenizer) -> ChatLogprobs:
     """Return the log-probabilities of `/v1/chat/completions`."""
+    text_of = _token_texts(tokenizer)
 
-    def entry(id_: int, logprob: float) -> JsonObject:
-        text = _token_text(id_, tokenizer)
+    def entry(id_: int, logprob: float) -> TokenScore:
+        text = text_of(id_)
         return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
 
     return {
         "content": [
-            entry(s.id, s.logprob)
-            | {"top_logprobs": [entry(*alternative) for alternative in s.top]}
-            for s in scores
+            {
+                **entry(score.id, _json_logprob(score)),
+                "top_logprobs": [entry(*alternative) for alternative in _finite(score.top)],
+            }
+            for score in scores
         ]
     }
 
 
-def _token_text(id_: int, tokenizer: Tokenizer) -> str:
-    return tokenizer.decode([id_], skip_special=False)
+def _token_texts(tokenizer: Tokenizer) -> Callable[[int], str]:
+    """Return a function for the text of a token, which remembers its results."""
+    return cache(lambda id_: tokenizer.decode([id_], skip_special=False))
+
+
+def _json_logprob(score: TokenLogprob) -> float:
+    return max(score.logprob, _MIN_LOGPROB)
+
+
+def _finite(top: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Return the alternatives that are possible at all; JSON has no infinity."""
+    return [pair for pair in top if pair[1] > _MIN_LOGPROB]

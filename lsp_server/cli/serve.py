@@ -11,6 +11,9 @@ import typer
 
 from engine.settings import EngineSettings, Listen
 from lsp_server.cli import common
+from lsp_server.cli.token import choose_token
+
+_TOKEN_VARIABLE = "STARCODER_LSP_TOKEN"
 
 
 def serve(
@@ -50,9 +53,14 @@ def serve(
         str | None,
         typer.Option(
             "--token",
-            envvar="STARCODER_LSP_TOKEN",
-            help="Token that clients must send. Required if other machines can connect.",
+            envvar=_TOKEN_VARIABLE,
+            help="Token that clients must send. Required if other machines can connect. All users "
+            "of this machine can read a command line: prefer --token-file or the variable.",
         ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", help="File that contains the token; only you may read it."),
     ] = None,
 ) -> None:
     """Serve a model with OpenAI's API: completions, chat, models, health.
@@ -74,4 +82,5 @@ def serve(
         idle_timeout_s=idle_timeout,
     )
     with common.plain_errors():
-        run(settings, Listen(uds, host, port, token), render_chat=render)
+        listen = Listen(uds, host, port, choose_token(token, token_file))
+        run(settings, listen, render_chat=render, is_shared=False)

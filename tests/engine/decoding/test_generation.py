@@ -17,8 +17,11 @@ from benchmarks.stepped_scheduler import (
     score_alone,
     text_of,
 )
-from engine.api import Chunk, FinishReason, GenerationRequest, Sampling
+from engine.api import Chunk, FinishReason, GenerationRequest, Sampling, TokenLogprob
+from engine.decoding.logits_reader import read_logits
 from engine.decoding.scoring import CHUNK_TOKENS
+from engine.decoding.scoring import score as score_steps
+from engine.decoding.sequence import TokenSequence
 from engine.errors import PromptTooLongError, RequestError, StarcoderError
 from engine.loading.load import load
 from engine.network.batch import BatchEntry
@@ -309,3 +312,26 @@ def test_streamed_text_never_contains_half_a_character(long_model: LoadedModel) 
     texts = list(pieces())
     assert "".join(texts) == text
     assert not any("\N{REPLACEMENT CHARACTER}" in piece for piece in texts)
+
+
+def test_scoring_computes_prefill_chunks_like_a_prompt(long_model: LoadedModel) -> None:
+    """With another request running, a step of the scores is as short as any prefill chunk."""
+    ids = random_ids(300)
+    whole = TokenSequence(score_steps(ids, 2, lambda _: None), new_cache(long_model))
+    entry, request = whole.next_entry(40)
+    assert len(entry.ids) == entry.num_logits == 40
+    assert request is not None
+    assert request.forced_ids == ids[1:41]
+    scores = score_alone(long_model, ids, 2)
+    in_parts: list[tuple[TokenLogprob | None, ...]] = []
+    sequence = TokenSequence(score_steps(ids, 2, in_parts.append), new_cache(long_model))
+    with torch.inference_mode():
+        while sequence.num_left:
+            entry, request = sequence.next_entry(23)
+            choices = read_logits(long_model.forward([entry]), [request])[0]
+            sequence.advance(entry, choices)
+    (parts,) = in_parts
+    assert len(parts) == len(ids)
+    expected = [score.logprob for score in scores if score is not None]
+    assert [part.id for part in parts if part is not None] == list(ids[1:])
+    assert [part.logprob for part in parts if part is not None] == pytest.approx(expected, abs=1e-3)

@@ -133,3 +133,12 @@ def test_decoding_token_by_token_gives_the_same_text(model: LoadedModel) -> None
     text = "a👩‍💻é漢🎉b"
     stream = tokenizer.stream()
     assert "".join(map(stream.feed_one, tokenizer.encode(text))) + stream.flush() == text
+
+
+@pytest.mark.parametrize("temperature", [1e-310, 1e-40, 9e-6])
+def test_a_tiny_temperature_is_greedy(temperature: float) -> None:
+    logits = torch.tensor([[1.0, 50.0, -3.0, 49.9]])
+    for seed in range(20):
+        sampler = Sampler(Sampling(temperature=temperature, seed=seed), ())
+        assert sampler.is_greedy
+        assert sampler.choose(logits, 0, ()).tolist() == [1]

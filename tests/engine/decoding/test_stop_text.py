@@ -1,5 +1,7 @@
 """Output ends at a stop string, or at the end of its line."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,3 +84,47 @@ def test_a_line_that_the_engine_ends_would_be_truncated_there(
     )
     passed = fed(stop_text, split(output, size))
     assert truncate(passed, scope, ended=True) == truncate(output, scope, ended=True)
+
+
+def stopped_by_search(text: str, pieces: list[str], stops: tuple[str, ...]) -> str:
+    """The text up to the first stop string, found by searching all text after each piece."""
+    for size in range(len(pieces) + 1):
+        arrived = "".join(pieces[:size])
+        starts = [start for stop in stops if (start := arrived.find(stop)) >= 0]
+        if starts:
+            return text[: min(starts)]
+    return text
+
+
+@given(
+    text=st.text("ab", max_size=30),
+    size=st.integers(1, 6),
+    stops=st.lists(st.text("ab", min_size=1, max_size=9), min_size=1, max_size=3).map(tuple),
+)
+def test_the_output_ends_where_a_search_finds_a_stop_string(
+    text: str, size: int, stops: tuple[str, ...]
+) -> None:
+    pieces = split(text, size)
+    assert fed(StopText(stops), pieces) == stopped_by_search(text, pieces, stops)
+
+
+@given(text=st.text("ab", max_size=30), stop=st.text("ab", min_size=1, max_size=9))
+def test_only_text_that_may_start_a_stop_string_is_held_back(text: str, stop: str) -> None:
+    stop_text = StopText((stop,))
+    passed = "".join(map(stop_text.feed, text))
+    if not stop_text.reached:
+        starts = [size for size in range(len(stop)) if text.endswith(stop[:size])]
+        assert passed == text[: len(text) - max(starts)]
+
+
+def test_a_long_stop_string_takes_little_memory() -> None:
+    stop = "ab" * 20_000
+    tracemalloc.start()
+    try:
+        stop_text = StopText((stop,))
+        passed = fed(stop_text, split(stop[:-1] + "x", 7))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert passed == stop[:-1] + "x"
+    assert peak < 3_000_000  # a table of all prefixes takes 800 MB

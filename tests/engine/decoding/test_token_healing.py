@@ -1,6 +1,7 @@
 """Output with a forced prefix starts with it, is the likeliest that does, and is free after it."""
 
 import json
+import time
 from collections import Counter
 from functools import cache
 
@@ -9,7 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.stepped_scheduler import ids_of, new_cache, run_alone, score_alone, text_of
+from benchmarks.stepped_scheduler import (
+    SteppedScheduler,
+    ids_of,
+    new_cache,
+    run_alone,
+    score_alone,
+    text_of,
+)
 from engine.api import Chunk, GenerationRequest, Sampling
 from engine.decoding.sampler import Sampler
 from engine.decoding.sequence import Step
@@ -302,3 +310,51 @@ async def test_the_scripted_engine_keeps_the_contract(script: str, expected: str
     engine = ScriptedEngine(lambda _: script)
     request = GenerationRequest((7,), 50, forced_prefix="retu", stop_text=("e",))
     assert "".join([chunk.text async for chunk in engine.stream(request)]) == expected
+
+
+LONG_PREFIX = "the_prefix = compute(another_value, 12)\n" * 55
+
+
+def test_a_long_forced_prefix_is_computed_in_short_steps(demo: LoadedModel) -> None:
+    """Other requests run between the steps, and a cancellation takes effect there."""
+    scheduler = SteppedScheduler(demo)
+    prefix_ids = demo.tokenizer.encode(LONG_PREFIX)
+    assert len(prefix_ids) > 700
+    request = GenerationRequest((7,), len(prefix_ids) + 8, forced_prefix=LONG_PREFIX, logprobs=1)
+    long = scheduler.submit(request)
+    short = scheduler.submit(GenerationRequest((8, 9), 2))
+    durations = []
+    while scheduler.is_busy:
+        started = time.perf_counter()
+        scheduler.step()
+        durations.append(time.perf_counter() - started)
+        if not short.done:
+            assert not long.done
+    assert text_of(long.chunks).startswith(LONG_PREFIX)
+    scores = [score for chunk in long.chunks for score in chunk.logprobs]
+    assert scores[0].logprob == 0.0
+    assert scores[0].top == ((scores[0].id, 0.0),)
+    # In one step, the search took several seconds and a tensor of all logits.
+    assert max(durations) < 1.0
+
+
+def test_a_long_forced_prefix_stops_when_it_is_cancelled(demo: LoadedModel) -> None:
+    scheduler = SteppedScheduler(demo)
+    prefix = LONG_PREFIX + "retu"
+    request = GenerationRequest((7,), 2000, forced_prefix=prefix)
+    long = scheduler.submit(request)
+    scheduler.step()
+    assert not long.done
+    long.job.cancelled.set()
+    scheduler.step()
+    assert long.done
+    assert not long.chunks
+
+
+def test_a_token_follows_a_rest_of_any_length_as_it_follows_the_start() -> None:
+    vocabulary = embedded_vocabulary()
+    long = b"print_the_rest" * 1000
+    longest = max(map(len, Tokenizer.from_file(EMBEDDED_DIR).bytes_by_id.values()))
+    assert vocabulary.tokens_compatible_with(long) == vocabulary.tokens_compatible_with(
+        long[: longest + 1]
+    )

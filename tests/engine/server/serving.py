@@ -15,8 +15,10 @@ from chat.rendering import render
 from engine.api import ScoringEngine
 from engine.client.endpoint import Endpoint
 from engine.scripted import byte_tokenizer
+from engine.server.access import Activity
 from engine.server.app import create_app
 from engine.server.chat import RenderChat
+from engine.server.connection import server_config
 
 OUTPUT = "return a + b\n\nprint(1)"
 
@@ -28,17 +30,22 @@ async def serving(
     uds: Path | None = None,
     token: str | None = None,
     render_chat: RenderChat | None = render,
+    activity: Activity | None = None,
 ) -> AsyncIterator[Endpoint]:
     """Serve an engine from the test's process inside the block."""
+    host: str | None
     if uds is None:
         bound = socket.create_server(("127.0.0.1", 0))
         endpoint = Endpoint(f"http://127.0.0.1:{bound.getsockname()[1]}", token=token)
+        host = "127.0.0.1"
     else:
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         bound.bind(str(uds))
         endpoint = Endpoint("http://engine", uds=uds, token=token)
-    app = create_app(engine, render_chat=render_chat, token=token)
-    config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+        host = None
+    app = create_app(engine, render_chat=render_chat, token=token, host=host, activity=activity)
+    config = server_config(app)
+    config.timeout_graceful_shutdown = 1
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[bound]))
     await until(lambda: server.started)

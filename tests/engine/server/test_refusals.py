@@ -41,7 +41,9 @@ class TestErrors:
 
     async def test_a_body_that_is_not_json_is_refused(self, client: openai.AsyncOpenAI) -> None:
         async with httpx2.AsyncClient(base_url=str(client.base_url)) as plain:
-            answer = await plain.post("completions", content=b"{")
+            answer = await plain.post(
+                "completions", content=b"{", headers={"Content-Type": "application/json"}
+            )
         assert answer.status_code == 400
         assert "not valid JSON" in answer.json()["error"]["message"]
 

@@ -211,6 +211,14 @@ class Settings(BaseModel):
                 ) from error
         return patterns
 
+    @field_validator("engine_token")
+    @classmethod
+    def _check_token(cls, token: str | None) -> str | None:
+        """Refuse what the header of an HTTP request cannot contain."""
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise PydanticCustomError("token", "it has other characters than printable ASCII")
+        return token
+
     @field_validator("engine_url")
     @classmethod
     def _check_url(cls, url: str | None) -> str | None:

@@ -95,3 +95,25 @@ def test_an_empty_document_has_one_position() -> None:
 def test_a_position_within_a_surrogate_pair_is_before_the_character() -> None:
     assert LineIndex("🎉x").offset(types.Position(0, 1), "utf-16") == 0
     assert LineIndex("🎉x").offset(types.Position(0, 2), "utf-16") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end", "inserted", "expected"),
+    [
+        ("a🎉b", 2, 3, "", "a\ufffdb"),  # the second half is deleted
+        ("a🎉b", 1, 2, "", "a\ufffdb"),  # the first half
+        ("a🎉b", 2, 2, "x", "a\ufffdx\ufffdb"),
+        ("🎉🎉", 1, 3, "", "🎉"),  # the two halves that remain form a character
+        ("a\ud83d", 2, 2, "\ude00", "a😀"),
+        ("\ude00b", 0, 0, "\ud83d", "😀b"),
+        ("a\ud83dxb", 2, 2, "é", "a\ufffdéxb"),
+    ],
+)
+def test_an_edit_may_split_and_join_surrogate_pairs(
+    text: str, start: int, end: int, inserted: str, expected: str
+) -> None:
+    document = open_document(text, "utf-16")
+    range_ = types.Range(types.Position(0, start), types.Position(0, end))
+    document.apply_change(types.TextDocumentContentChangePartial(range=range_, text=inserted))
+    assert document.source == expected
+    assert document.index.starts == [0]

@@ -1,7 +1,10 @@
 """Tokenizers in SentencePiece's form: pieces of text stay as they are, also in a stream."""
 
 import json
+import random
+from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 import tokenizers
 from hypothesis import given, settings
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
 from engine.decoding.vocabulary import Vocabulary
+from engine.loading.catalog import EMBEDDED_DIR
 from engine.tokenizer import Tokenizer
 from tests.llama_checkpoint import INFILLING, tokenizer_json
 
@@ -152,3 +156,19 @@ def test_added_tokens_of_ordinary_text_stay_text() -> None:
     assert tokenizer.bytes_by_id[256] == b"    "
     assert tokenizer.start_ids == ()
     assert tokenizer.encode_start("a b") == tokenizer.encode("a b")
+
+
+def test_what_threads_remember_is_bounded() -> None:
+    """The library would remember 10,000 words for each thread, 20 MB here."""
+    tokenizer = Tokenizer.from_file(EMBEDDED_DIR)
+    process, rng = psutil.Process(), random.Random(0)
+
+    def encode(_: int) -> None:
+        for _ in range(500):
+            words = ("".join(rng.choices("abcdefgh_", k=rng.randint(3, 12))) for _ in range(40))
+            tokenizer.encode(" ".join(words))
+
+    before = process.memory_info().rss
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(encode, range(30)))
+        assert process.memory_info().rss - before < 10 << 20

@@ -187,6 +187,8 @@ async def test_an_engine_killed_between_requests_is_restarted(make: Make, runtim
     assert await text(engine, SHORT) == output
     assert await pid_of(engine) == await pid_of(new_client) != first
     assert stale.exists()
+    kill(await pid_of(engine))
+    assert await text(engine, SHORT) == output  # no other client has started it meanwhile
 
 
 async def test_a_start_that_is_killed_is_repeated(

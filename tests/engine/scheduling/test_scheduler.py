@@ -145,6 +145,19 @@ def test_metrics_count_the_work(loaded: Loaded) -> None:
     assert metrics.cache_bytes > 0
 
 
+def test_metrics_show_what_is_in_use(loaded: Loaded) -> None:
+    scheduler = stepped(loaded)
+    metrics = scheduler.metrics
+    submissions = [scheduler.submit(GenerationRequest(ids(n, 10), 20)) for n in range(40)]
+    scheduler.step()
+    assert metrics.requests_running == 40
+    assert 0 < metrics.caches_in_use < 40
+    for submission in submissions:
+        submission.job.cancelled.set()
+    scheduler.finish()
+    assert (metrics.requests_running, metrics.caches_in_use) == (0, 0)
+
+
 def test_more_requests_than_may_run_at_a_time_all_end(loaded: Loaded) -> None:
     scheduler = stepped(loaded)
     for seed in range(40):

@@ -6,6 +6,7 @@ wait for torch, and `--help` answers immediately.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +27,7 @@ from lsp_server.cli import (
     stats,
     tune,
 )
-from lsp_server.cli.tokens import TOKEN_VARIABLE, read_secret
+from lsp_server.cli.token import TOKEN_VARIABLE, choose_token
 
 app = typer.Typer(
     name="starcoder-lsp",
@@ -134,7 +135,7 @@ def _run(
 
     set_up_logging(log_file)
     if tcp:
-        token = read_secret(token_file, TOKEN_VARIABLE)
+        token = choose_token(os.environ.get(TOKEN_VARIABLE), token_file)
         sockets.run_tcp(*_parse_address(tcp), token, lambda: build_server(is_shared=True))
         return 0
     if uds:

@@ -9,11 +9,10 @@ from typing import Annotated
 
 import typer
 
+from engine.logs import set_up_logging
 from engine.settings import EngineSettings, Listen
 from lsp_server.cli import common
-from lsp_server.cli.token import choose_token
-
-_TOKEN_VARIABLE = "STARCODER_LSP_TOKEN"
+from lsp_server.cli.token import TOKEN_VARIABLE, choose_token
 
 
 def serve(
@@ -53,7 +52,7 @@ def serve(
         str | None,
         typer.Option(
             "--token",
-            envvar=_TOKEN_VARIABLE,
+            envvar=TOKEN_VARIABLE,
             help="Token that clients must send. Required if other machines can connect. All users "
             "of this machine can read a command line: prefer --token-file or the variable.",
         ),
@@ -70,7 +69,7 @@ def serve(
     from chat.rendering import render
     from engine.server.process import run
 
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
+    set_up_logging(logging.StreamHandler(sys.stderr))
     settings = EngineSettings(
         model=model,
         revision=revision,

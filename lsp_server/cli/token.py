@@ -1,4 +1,4 @@
-"""The access token of `serve`: from a file, from the environment or from the command line."""
+"""The access token of `serve` and `--tcp`: from a file, the environment or the command line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 
 from engine.errors import ConfigurationError
 
+TOKEN_VARIABLE = "STARCODER_LSP_TOKEN"
+"""The environment variable that contains the token."""
+
 _MAX_BYTES = 4096
 
 
@@ -16,15 +19,16 @@ def choose_token(token: str | None, file: Path | None) -> str | None:
 
     Raises ConfigurationError for a token that is empty or that no HTTP header can contain.
     """
+    source = "The token"
     if file is not None:
-        token = read_token(file)
+        token, source = read_token(file), f"The token in {file}"
     if token is None:
         return None
     if not token:
-        raise ConfigurationError("The token is empty. Choose a long random one.")
+        raise ConfigurationError(f"{source} is empty. Choose a long random one.")
     if not all("!" <= letter <= "~" for letter in token):
         raise ConfigurationError(
-            "The token contains white space or characters outside ASCII, which no HTTP header can "
+            f"{source} contains white space or characters outside ASCII, which no HTTP header can "
             "contain. Choose another one."
         )
     return token

@@ -162,6 +162,7 @@ def test_tcp_without_a_token_names_both_alternatives(host: str) -> None:
 
 def test_the_token_can_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "token"
+    file.touch(mode=0o600)
     file.write_text(f"{TOKEN}\n", encoding="ascii")
     arguments = ["--tcp", "127.0.0.1:0", "--token-file", str(file)]
     with (
@@ -175,6 +176,7 @@ def test_the_token_can_come_from_a_file(tmp_path: Path) -> None:
 def test_a_file_without_a_token_is_refused(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "token"
     if content is not None:
+        file.touch(mode=0o600)
         file.write_bytes(content)
     assert str(file.name) in run("--tcp", "0", "--token-file", str(file))
 

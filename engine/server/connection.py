@@ -37,6 +37,8 @@ def server_config(app: ASGIApp) -> uvicorn.Config:
         app,
         http=LimitedConnection,
         log_config=None,
+        # Its lines about start and end add nothing to ours.
+        log_level="warning",
         access_log=False,
         lifespan="off",
         ws="none",

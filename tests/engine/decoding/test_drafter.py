@@ -235,6 +235,7 @@ def test_a_callers_draft_changes_only_the_number_of_steps(
     sampling = Sampling(temperature=temperature, seed=4)
     prompt = tuple(torch.randperm(300)[:30].add(19).tolist())
     request = GenerationRequest(prompt, 60, sampling=sampling)
+    model = replace(model, costs=FixedCosts(FLAT))  # measured costs depend on what else runs
     plain, _, _ = run(model, request)
     draft = (*plain[:num_kept], *range(300, 305), *plain[num_kept:])
     drafted, usage, cached = run(model, replace(request, draft_tokens=draft))

@@ -200,7 +200,7 @@ async def test_bytes_that_drip_do_not_keep_a_connection(
     monkeypatch.setattr(connection, "HEAD_SECONDS", 0.3)
     async with serving(engine) as endpoint, connected(endpoint) as raw:
         started = time.monotonic()
-        # The transport of a reset connection reports it in `is_closing`, not as the end of the stream.
+        # A reset connection is reported by `is_closing`, not as the end of the stream.
         while not (raw.writer.is_closing() or raw.reader.at_eof()):
             raw.writer.write(b"X")
             await asyncio.sleep(0.02)

@@ -5,6 +5,7 @@ pyproject.toml pins pygls below version 3, so these members do not change unnoti
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
@@ -44,15 +45,19 @@ class StarcoderProtocol(LanguageServerProtocol):
         """Forget the future of a handler once it is done.
 
         pygls forgets those of requests only. It would keep one for each `didChange`, so the server
-        would grow with each key.
+        would grow with each key. They are forgotten a moment later, because pygls iterates over the
+        futures at `shutdown` while it cancels them.
         """
 
-        def forget(future: Any) -> None:
-            if self._request_futures.get(msg_id) is future:
-                del self._request_futures[msg_id]
+        def finish(future: Any) -> None:
+            asyncio.get_running_loop().call_soon(self._forget, msg_id, future)
             callback(future)
 
-        super()._execute_handler(msg_id, handler, forget, args, kwargs)
+        super()._execute_handler(msg_id, handler, finish, args, kwargs)
+
+    def _forget(self, msg_id: Any, future: Any) -> None:
+        if self._request_futures.get(msg_id) is future:
+            del self._request_futures[msg_id]
 
     def use_document_class(self, document_class: type[TextDocument]) -> None:
         """Make the workspace create documents of this class; call before any document is open.

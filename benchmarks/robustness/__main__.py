@@ -88,7 +88,10 @@ def main(
             soaked = asyncio.run(
                 soak(folder, scratch / "work", model=model, typists=typists, seconds=60 * minutes)
             )
-            results["soak"] = asdict(soaked)
+            results["soak"] = {
+                "actions": dict(soaked.actions),
+                "processes": [asdict(c) for c in soaked.courses],
+            }
             console.print(_soak_table(soaked))
             console.print(_actions(soaked))
     if json_file is not None:

@@ -184,3 +184,10 @@ def test_the_check_itself_reads_links_modules_and_names() -> None:
     assert exists_in_code("engine.api.GenerationRequest")
     assert not exists_in_code("engine.api.NoSuchName")
     assert not exists_in_code("engine.no_such_module")
+
+
+def test_the_threat_model_names_only_tests_that_exist() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    names = re.findall(r"`((?:tests|editors/vscode/test)/[^`]*)`", text)
+    assert len(names) > 20
+    assert [name for name in names if not any(ROOT.glob(name))] == []

@@ -138,7 +138,7 @@ async def test_two_clients_over_tcp_have_separate_documents() -> None:
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "STARCODER_LSP_TOKEN": "the token of this test"},
+        env={**os.environ, "STARCODER_LSP_TOKEN": "the-token-of-this-test"},
     )
     assert process.stderr is not None
     try:
@@ -158,7 +158,7 @@ async def test_two_clients_over_tcp_have_separate_documents() -> None:
 async def _debug_info_over_tcp(port: int, name: str) -> dict[str, Any]:
     """Open a document, return the debug info, and send `exit`."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    options = {"engineUrl": "http://127.0.0.1:9", "token": "the token of this test"}
+    options = {"engineUrl": "http://127.0.0.1:9", "token": "the-token-of-this-test"}
     params = {
         "processId": None,
         "rootUri": None,

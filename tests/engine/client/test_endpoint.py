@@ -252,7 +252,7 @@ async def test_an_ordinary_file_in_place_of_the_socket_is_kept(own_engines: Path
     assert files.listen.uds is not None
     files.listen.uds.write_text("precious")
     engine = ManagedEngine(SETTINGS, unix=True)
-    with pytest.raises(EngineStartError, match="a file that is no socket"):
+    with pytest.raises(EngineStartError, match="exists and is not a socket"):
         await engine.info()
     await engine.aclose()
     assert files.listen.uds.read_text() == "precious"

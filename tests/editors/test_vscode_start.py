@@ -1,5 +1,6 @@
 """Tests of how the extension finds, starts and installs its server in real VS Code."""
 
+import hashlib
 import json
 import os
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.client import scripted
-from tests.editors.vscode import CODE, NODE, open_at_end, vscode, wait_until_ready
+from tests.editors.vscode import CODE, NODE, VSIX, open_at_end, vscode, wait_until_ready
 
 pytestmark = pytest.mark.usefixtures("vscode_installed")
 
@@ -104,7 +105,8 @@ def test_git_does_not_run_until_the_workspace_is_trusted(tmp_path: Path) -> None
 def test_the_extension_installs_the_server(tmp_path: Path) -> None:
     """The test uses the real button, a real environment and pip, but a stand-in for our package."""
     packages = tmp_path / "packages"
-    create_stand_in_wheel(packages)
+    wheel = create_stand_in_wheel(packages)
+    released = package_for_release(tmp_path / "released.vsix", wheel)
     path = tmp_path / "bin"
     path.mkdir()
     (path / "python3").symlink_to(sys.executable)
@@ -115,7 +117,9 @@ def test_the_extension_installs_the_server(tmp_path: Path) -> None:
         "PATH": f"{path}:{NODE}:/usr/bin:/bin",
         "HOME": str(tmp_path),
     }
-    with vscode(tmp_path, {"a.py": CODE}, {}, [], environment=environment) as window:
+    with vscode(
+        tmp_path, {"a.py": CODE}, {}, [], environment=environment, extension=released
+    ) as window:
         window.open("a.py")
         toast = window.page.locator(".notification-toast", has_text="needs its server").first
         toast.wait_for(timeout=60_000)
@@ -131,7 +135,7 @@ def test_the_extension_installs_the_server(tmp_path: Path) -> None:
         assert window.wait_for_ghost_text() == "installed + 1"
 
 
-def create_stand_in_wheel(folder: Path) -> None:
+def create_stand_in_wheel(folder: Path) -> Path:
     """Create a wheel named starcoder-lsp whose command is the server with a scripted engine."""
     folder.mkdir()
     command = scripted("installed + 1\n")
@@ -143,9 +147,27 @@ def create_stand_in_wheel(folder: Path) -> None:
         f"{info}/entry_points.txt": "[console_scripts]\nstarcoder-lsp = stand_in:main\n",
     }
     files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in files)
-    with zipfile.ZipFile(folder / "starcoder_lsp-0.0.1-py3-none-any.whl", "w") as wheel:
+    file = folder / "starcoder_lsp-0.0.1-py3-none-any.whl"
+    with zipfile.ZipFile(file, "w") as wheel:
         for name, text in files.items():
             wheel.writestr(name, text)
+    return file
+
+
+def package_for_release(file: Path, wheel: Path) -> Path:
+    """Write our extension as a release packages it, pinned to a wheel without dependencies."""
+    pin = {"version": "0.0.1", "sha256": hashlib.sha256(wheel.read_bytes()).hexdigest()}
+    with zipfile.ZipFile(VSIX) as packaged, zipfile.ZipFile(file, "w") as released:
+        for name in packaged.namelist():
+            content = packaged.read(name)
+            if name == "extension/dist/server.json":
+                content = json.dumps(pin).encode()
+            elif name.endswith(".lock"):
+                content = b""
+            elif name.endswith("needs_cuda.py"):
+                content = b"raise SystemExit(1)"
+            released.writestr(name, content)
+    return file
 
 
 def test_the_walkthrough_has_all_steps(tmp_path: Path) -> None:

@@ -180,6 +180,7 @@ def vscode(
     *,
     trusted: bool = True,
     environment: dict[str, str] | None = None,
+    extension: Path = VSIX,
 ) -> Iterator[VSCode]:
     """Run VS Code with fresh data and our packaged extension until the `with` block ends.
 
@@ -219,7 +220,7 @@ def vscode(
         "--disable-getting-started-override",
         *(["--disable-workspace-trust"] if trusted else []),
     ]
-    install = [*command, "--install-extension", str(VSIX)]
+    install = [*command, "--install-extension", str(extension)]
     subprocess.run(install, env=process_environment, check=True, capture_output=True, timeout=120)
     with (folder / "code-server.log").open("wb") as log:
         process = subprocess.Popen(

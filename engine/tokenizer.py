@@ -38,7 +38,7 @@ from engine.token_bytes import (
 
 END_OF_TEXT = "<|endoftext|>"
 
-_NUM_CACHED_WORDS = 1000
+_NUM_CACHED_WORDS = 500
 """Number of words whose ids each thread remembers: more than a file has different words."""
 
 _CONTROL_NAME = re.compile(

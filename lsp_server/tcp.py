@@ -11,6 +11,7 @@ import sys
 
 from pygls.io_ import run_async
 
+from lsp_server.allocator import limit_arenas
 from lsp_server.logs import set_up_logging
 from lsp_server.registration import build_server
 from lsp_server.session.engine_choice import EngineFactory, create_engine
@@ -27,6 +28,7 @@ def run_tcp(
     make_engine: EngineFactory = create_engine,
 ) -> None:
     """Serve every client that connects, until interrupted."""
+    limit_arenas()
     set_up_logging(log_file)
     try:
         asyncio.run(serve_tcp(host, port, make_engine))

@@ -78,7 +78,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("evaluation", "training"),
     ),
     "lsp_server": (
-        ("settings", "logs", "__version__"),
+        ("settings", "logs", "allocator", "__version__"),
         ("session",),
         ("handlers",),
         ("registration",),

@@ -38,8 +38,8 @@ from engine.token_bytes import (
 
 END_OF_TEXT = "<|endoftext|>"
 
-_NUM_CACHED_WORDS = 1000
-"""Number of words whose ids each thread remembers: more than a file has different words."""
+_NUM_CACHED_WORDS = 500
+"""Number of words whose ids each thread remembers, about as many as a file has different words."""
 _LONG_TEXT = 20_000
 """Number of characters from which a text is encoded without the interpreter lock. For a shorter
 text, which takes up to 10 ms, giving up the lock is not worth its cost."""

@@ -42,7 +42,7 @@ class FimSettings:
     """Sampling temperature; 0 is greedy."""
     eagerness: Eagerness = "balanced"
     """Confidence that the model needs before a suggestion is shown automatically."""
-    cache_size: int = 500
+    cache_size: int = 200
     """Maximum number of cached suggestions."""
     cache_seconds: float = 600.0
     """Seconds until a cached suggestion expires."""

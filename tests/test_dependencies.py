@@ -98,7 +98,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("evaluation", "training"),
     ),
     "lsp_server": (
-        ("settings", "logs", "framing", "__version__"),
+        ("settings", "logs", "framing", "allocator", "__version__"),
         ("session",),
         ("handlers",),
         ("registration", "connection"),

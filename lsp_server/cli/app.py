@@ -129,10 +129,12 @@ def _run(
 ) -> int:
     """Run the server over the given transport; returns the exit status."""
     from lsp_server import sockets
+    from lsp_server.allocator import limit_arenas
     from lsp_server.logs import set_up_logging
     from lsp_server.registration import build_server
     from lsp_server.stdio import run_stdio
 
+    limit_arenas()
     set_up_logging(log_file)
     if tcp:
         token = choose_token(os.environ.get(TOKEN_VARIABLE), token_file)

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_OWN_PACKAGES = ("engine", "lsp_server", "fim", "chat", "syntax", "training")
+_OWN_PACKAGES = ("engine", "lsp_server", "fim", "chat", "syntax", "training", "workspace")
 _MAX_FRAMES = 30
 """Number of locations that are printed of one traceback, from its end."""
 _MAX_EXCEPTIONS = 20

@@ -37,11 +37,12 @@ def read_bytes(path: Path, max_bytes: int, *, inside: Path | None = None) -> byt
 
 
 def read_text(path: Path, max_bytes: int, *, inside: Path | None = None) -> str:
-    """Return a file's UTF-8 text with its own line endings; see `read_bytes`.
+    """Return a file's UTF-8 text with `\\n` as line ending, as `Path.read_text` does.
 
-    Raises also UnicodeDecodeError.
+    Raises UnicodeDecodeError, and the errors of `read_bytes`.
     """
-    return read_bytes(path, max_bytes, inside=inside).decode("utf-8")
+    text = read_bytes(path, max_bytes, inside=inside).decode("utf-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def regular_file_stat(path: Path, *, inside: Path) -> os.stat_result | None:

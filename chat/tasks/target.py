@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.errors import RequestError
 from syntax.symbols import Symbol, enclosing_symbol
-from workspace.files import leaves_folder, read_text
+from workspace.files import leaves_folder, read_bytes
 
 _SKIPPED_FOLDERS = frozenset(
     {"node_modules", "__pycache__", "venv", "target", "dist", "build", "vendor", "site-packages"}
@@ -85,7 +85,8 @@ class WorkspaceFiles:
         if text is not None:
             return text
         try:
-            return read_text(path, _MAX_BYTES, inside=self.boundary)
+            # Edits are offsets in the text, so its line endings stay.
+            return read_bytes(path, _MAX_BYTES, inside=self.boundary).decode("utf-8")
         except (OSError, UnicodeDecodeError):
             return None
 

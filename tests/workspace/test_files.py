@@ -131,17 +131,24 @@ def test_a_fifo_is_not_even_opened(root: Path) -> None:
 def test_regular_files_and_links_within_the_folder_are_read(root: Path) -> None:
     (root / "link.py").symlink_to("inner/a.py")
     for file in (root / "inner" / "a.py", root / "link.py"):
-        assert read_text(file, 1000, inside=root) == "ä = 1\r\n"
-        assert read_text(file, 1000) == "ä = 1\r\n"
+        assert read_text(file, 1000, inside=root) == "ä = 1\n"
+        assert read_text(file, 1000) == "ä = 1\n"
         status = regular_file_stat(file, inside=root)
         assert status is not None
         assert status.st_size == 8
 
 
+def test_line_endings_become_line_feeds_in_text_only(root: Path) -> None:
+    file = root / "x.py"
+    file.write_bytes(b"a\r\nb\rc\n")
+    assert read_text(file, 100) == "a\nb\nc\n"
+    assert read_bytes(file, 100) == b"a\r\nb\rc\n"
+
+
 def test_a_folder_that_is_itself_a_link_is_read(root: Path) -> None:
     link = root.parent / "workspace"
     link.symlink_to(root)
-    assert read_text(link / "inner" / "a.py", 1000, inside=link) == "ä = 1\r\n"
+    assert read_text(link / "inner" / "a.py", 1000, inside=link) == "ä = 1\n"
 
 
 def test_without_a_folder_links_are_followed(root: Path) -> None:

@@ -19,6 +19,7 @@ from engine.kernels.build import KernelBuild
 from engine.loading.lean_loader import load_lean
 from engine.loading.load import load
 from engine.loading.source import ModelSource
+from engine.model_config import require_architecture
 from engine.network.backend import Backend
 from engine.settings import EngineSettings
 from tests.architecture_checkpoints import CONFIGS, make_architecture
@@ -131,6 +132,13 @@ def test_an_absurd_config_is_an_error(key: str, tmp_path_factory: pytest.TempPat
         (folder / "config.json").write_text(json.dumps(changed), encoding="utf-8")
         with pytest.raises(StarcoderError):
             load(EngineSettings(model=str(folder), device="cpu"), lambda *_: None)
+
+
+def test_rotary_positions_need_an_even_head_size(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert require_architecture(config | {"head_dim": 4}).head_dim == 4
+    with pytest.raises(ValueError, match="head size is odd"):
+        require_architecture(config | {"head_dim": 3})
 
 
 def test_granites_scales_are_checked(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -145,7 +146,7 @@ NOTIFICATIONS: dict[str, st.SearchStrategy[Any]] = {
 @st.composite
 def damaged(draw: st.DrawFn, valid: st.SearchStrategy[Any]) -> Any:
     """Return valid parameters in which one value, at any depth, may be replaced by any other."""
-    params = draw(valid)
+    params = deepcopy(draw(valid))  # `st.just` returns the same object each time
     if draw(st.booleans()):
         return params
     if not isinstance(params, dict | list):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ConfigurationError
+from engine.unix_socket import unix_socket
 from lsp_server.connection import serve
 from lsp_server.session.server import StarcoderServer
 
@@ -56,24 +57,9 @@ def run_unix(path: Path, make_server: MakeServer) -> None:
     Raises ConfigurationError if the socket cannot be made, or not safely.
     """
     _check_folder(path)
-    _remove_stale(path)
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with bound:
-        umask = os.umask(0o177)
-        try:
-            bound.bind(str(path))
-        except OSError as error:
-            raise ConfigurationError(
-                f"The server cannot listen on {path} ({error}). Choose another --uds."
-            ) from None
-        finally:
-            os.umask(umask)
-        try:
-            bound.listen(_BACKLOG)
-            _print_address(str(path))
-            _run(_listen(bound, None, make_server))
-        finally:
-            path.unlink(missing_ok=True)
+    with unix_socket(path) as bound:
+        _print_address(str(path))
+        _run(_listen(bound, None, make_server))
 
 
 def run_pipe(path: str, make_server: MakeServer) -> int:
@@ -157,24 +143,3 @@ def _check_folder(path: Path) -> None:
             f"Others can write to the folder of the socket {path}, so clients could connect to "
             "somebody else's server. Choose a folder that belongs to you and has mode 0700."
         )
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove the socket of a killed process. Raises ConfigurationError for anything else."""
-    try:
-        state = path.lstat()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be used ({error.strerror}).") from None
-    if not stat.S_ISSOCK(state.st_mode):
-        raise ConfigurationError(f"{path} exists and is not a socket. Choose another --uds.")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        try:
-            client.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-        except OSError as error:
-            raise ConfigurationError(f"{path} cannot be used ({error.strerror}).") from None
-    raise ConfigurationError(f"Another process listens on {path}. Choose another --uds.")

@@ -27,8 +27,9 @@ from engine.server.access import Activity
 from engine.server.app import create_app
 from engine.server.chat import RenderChat
 from engine.server.connection import server_config
-from engine.server.sockets import tcp_socket, unix_socket
+from engine.server.tcp_socket import tcp_socket
 from engine.settings import EngineSettings, Listen
+from engine.unix_socket import unix_socket
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,8 @@
-"""The sockets on which an engine process listens."""
+"""Listens on a Unix socket that only this user may open. Imports no torch; both servers use it."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import stat
@@ -14,43 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.errors import ConfigurationError
-from engine.server.access import is_loopback
-
-log = logging.getLogger(__name__)
 
 _BACKLOG = 128
 """Number of connections that the system keeps until they are accepted."""
 _PROBE_SECONDS = 1.0
 _LOCK_SECONDS = 5.0
-
-
-@contextmanager
-def tcp_socket(host: str, port: int, needs_loopback: bool) -> Iterator[socket.socket]:
-    """Listen on a TCP address inside the block.
-
-    Raises ConfigurationError for an address that cannot be used, and with `needs_loopback` for one
-    that other machines can reach.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        # The resolved address is the one that is checked and bound.
-        addresses = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
-        address = str(addresses[0][4][0])
-        if needs_loopback and not is_loopback(address):
-            raise ConfigurationError(
-                f"Other machines could connect to this engine on {host}. Set a "
-                "token (--token-file or STARCODER_LSP_TOKEN) that clients must send."
-            )
-        bound = socket.create_server((address, port), family=family, backlog=_BACKLOG)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigurationError(
-            f"The engine cannot listen on {host}:{port}: {reason}. Choose another --host or --port."
-        ) from None
-    shown = f"[{address}]" if family == socket.AF_INET6 else address
-    log.info("listening on http://%s:%d/v1", shown, bound.getsockname()[1])
-    with bound:
-        yield bound
 
 
 @contextmanager
@@ -83,7 +50,9 @@ def _bind(bound: socket.socket, path: Path) -> None:
         bound.listen(_BACKLOG)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ConfigurationError(f"The engine cannot listen on {path}: {reason}.") from None
+        raise ConfigurationError(
+            f"Nothing can listen on {path}: {reason}. Choose another --uds."
+        ) from None
     finally:
         os.umask(umask)
 

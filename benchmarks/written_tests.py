@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from chat.asker import Asker
-from chat.tasks.target import Target, WorkspaceFiles
+from chat.tasks.target import FileEdit, Target, WorkspaceFiles
 from chat.tasks.write_tests import write_tests
 from engine.errors import RequestError
 from engine.local import LocalEngine
@@ -43,12 +43,13 @@ async def _write_test(engine: LocalEngine, code: str, root: Path) -> bool:
     source = root / "mod.py"
     await asyncio.to_thread(source.write_text, code, encoding="utf-8")
     cursor = code.index("return")
-    target = Target(source, "python", code, cursor, cursor, root)
+    target = Target(source.as_uri(), source, "python", code, cursor, cursor)
     try:
         proposal = await write_tests(target, Asker(engine), WorkspaceFiles(root))
     except RequestError:
         return False
     for edit in proposal.edits:
+        assert isinstance(edit, FileEdit)
         edit.path.parent.mkdir(exist_ok=True)
         edit.path.write_text(edit.text, encoding="utf-8")
     return True

@@ -7,9 +7,8 @@ import asyncio
 import textwrap
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from chat.tasks.target import FileEdit, Proposal, Target
+from chat.tasks.target import DocumentEdit, Proposal, Target
 from engine.errors import RequestError
 from syntax.grammars import count_errors, grammar_name
 from syntax.symbols import Symbol
@@ -19,9 +18,8 @@ from syntax.symbols import Symbol
 class FillRequest:
     """A request to generate the text between a prefix and a suffix."""
 
-    path: Path
     language: str
-    """The LSP language id of the file."""
+    """The LSP language id of the document."""
     prefix: str
     suffix: str
     stop: tuple[str, ...]
@@ -70,14 +68,14 @@ async def document(target: Target, fill: Fill) -> Proposal:
     return Proposal(f"Document {symbol.name}", (edit,))
 
 
-def _adds_errors(target: Target, edit: FileEdit) -> bool:
+def _adds_errors(target: Target, edit: DocumentEdit) -> bool:
     """Whether the file has more syntax errors after the edit."""
     after = target.text[: edit.start] + edit.text + target.text[edit.end :]
     num_errors_before = count_errors(target.text, target.language) or 0
     return (count_errors(after, target.language) or 0) > num_errors_before
 
 
-async def _docstring(target: Target, symbol: Symbol, fill: Fill) -> FileEdit:
+async def _docstring(target: Target, symbol: Symbol, fill: Fill) -> DocumentEdit:
     if _has_docstring(symbol):
         raise RequestError(f"{symbol.name} has a docstring already.")
     line_start = target.text.rfind("\n", 0, symbol.body) + 1
@@ -89,7 +87,7 @@ async def _docstring(target: Target, symbol: Symbol, fill: Fill) -> FileEdit:
         )
     prefix = f'{target.text[:line_start]}{indent}"""'
     suffix = f'"""\n{target.text[line_start:]}'
-    text = await fill(FillRequest(target.path, target.language, prefix, suffix, ('"""',)))
+    text = await fill(FillRequest(target.language, prefix, suffix, ('"""',)))
     first, *rest = _comment_lines(text)
     if rest:
         body = "\n".join(f"{indent}{line}" if line else "" for line in rest)
@@ -106,25 +104,25 @@ def _has_docstring(symbol: Symbol) -> bool:
     return isinstance(node, definitions) and ast.get_docstring(node) is not None
 
 
-async def _star_comment(target: Target, symbol: Symbol, fill: Fill) -> FileEdit:
+async def _star_comment(target: Target, symbol: Symbol, fill: Fill) -> DocumentEdit:
     line_start = _start_of_undocumented(target, symbol, "*/")
     indent = symbol.indent
     prefix = f"{target.text[:line_start]}{indent}/**\n{indent} * "
     suffix = f"\n{indent} */\n{target.text[line_start:]}"
-    text = await fill(FillRequest(target.path, target.language, prefix, suffix, ("*/",)))
+    text = await fill(FillRequest(target.language, prefix, suffix, ("*/",)))
     text = "\n".join(line.strip().removeprefix("*").strip() for line in text.split("\n"))
     body = "\n".join(f"{indent} * {line}".rstrip() for line in _comment_lines(text))
     return _insert(target, line_start, f"{indent}/**\n{body}\n{indent} */\n")
 
 
-async def _line_comment(target: Target, symbol: Symbol, mark: str, fill: Fill) -> FileEdit:
+async def _line_comment(target: Target, symbol: Symbol, mark: str, fill: Fill) -> DocumentEdit:
     line_start = _start_of_undocumented(target, symbol, mark)
     indent = symbol.indent
     # Go's tools expect that a comment begins with the name.
     begin = f"{symbol.name} " if mark == "//" else ""
     prefix = f"{target.text[:line_start]}{indent}{mark} {begin}"
     suffix = f"\n{target.text[line_start:]}"
-    text = await fill(FillRequest(target.path, target.language, prefix, suffix, ("\n\n",)))
+    text = await fill(FillRequest(target.language, prefix, suffix, ("\n\n",)))
     first, *rest = text.split("\n")
     lines = [first]
     for line in rest:
@@ -160,6 +158,6 @@ def _comment_lines(text: str) -> list[str]:
     return lines
 
 
-def _insert(target: Target, position: int, text: str) -> FileEdit:
+def _insert(target: Target, position: int, text: str) -> DocumentEdit:
     text = text.replace("\n", "\r\n") if "\r\n" in target.text else text
-    return FileEdit(target.path, position, position, text)
+    return target.edit(position, position, text)

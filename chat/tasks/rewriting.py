@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chat.asker import Asker
 from chat.attachments import code_blocks, fenced
-from chat.tasks.target import FileEdit, Proposal, Target
+from chat.tasks.target import Proposal, Target
 from engine.api import Message
 from engine.errors import RequestError
 from syntax.grammars import count_errors, grammar_name
@@ -127,7 +127,7 @@ def _proposal(target: Target, region: Region, code: str, title: str) -> Proposal
             f"The model's code does not define {region.name} any more, so it is not used. Try "
             "again."
         )
-    return Proposal(title, (FileEdit(target.path, region.start, region.end, text),))
+    return Proposal(title, (target.edit(region.start, region.end, text),))
 
 
 def _language_name(target: Target) -> str:

@@ -22,21 +22,35 @@ _MAX_BYTES = 2_000_000
 class Target:
     """The place in the user's code that a task works on."""
 
-    path: Path
+    uri: str
+    """The name of the document, as the editor writes it."""
+    path: Path | None
+    """The file of the document, None if it is no file of this machine: an unsaved document, a
+    virtual one, or a cell of a notebook."""
     language: str
-    """The LSP language id of the file."""
+    """The LSP language id of the document."""
     text: str
-    """The content of the file as the editor shows it."""
+    """The content of the document as the editor shows it."""
     start: int
     """Start of the selection, in code points."""
     end: int
     """End of the selection, in code points. It equals `start` if there is only a cursor."""
-    root: Path
-    """The workspace folder, or the folder of the file if there is no workspace."""
     instruction: str = ""
     """Additional instruction of the user, in any language."""
     problems: tuple[str, ...] = ()
     """Messages of the editor's diagnostics at this place."""
+    why_no_path: str = ""
+    """A sentence for the user that says why `path` is None, and what to do."""
+
+    def file(self) -> Path:
+        """Return the file of the document; raises RequestError if it has none."""
+        if self.path is None:
+            raise RequestError(self.why_no_path or "This document is not a file. Save it first.")
+        return self.path
+
+    def edit(self, start: int, end: int, text: str) -> DocumentEdit:
+        """Return an edit of the document between two offsets, in code points."""
+        return DocumentEdit(self.uri, start, end, text)
 
     def symbol(self) -> Symbol:
         """Return the function or class at this place; raises RequestError if there is none."""
@@ -44,6 +58,17 @@ class Target:
         if symbol is None:
             raise RequestError("Put the cursor into a function or class.")
         return symbol
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentEdit:
+    """An edit that replaces the text of an open document between two offsets, in code points."""
+
+    uri: str
+    """The name of the document, as the editor writes it."""
+    start: int
+    end: int
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +88,7 @@ class Proposal:
     """The result of a task: edits that the user may accept, or an answer in words."""
 
     title: str
-    edits: tuple[FileEdit, ...] = ()
+    edits: tuple[DocumentEdit | FileEdit, ...] = ()
     note: str = ""
     """A sentence for the user about the edits, or the whole answer if there are no edits."""
 

@@ -59,13 +59,13 @@ async def write_tests(target: Target, asker: Asker, files: WorkspaceFiles) -> Pr
 
 def _read_project(target: Target, files: WorkspaceFiles) -> tuple[Subject, Convention]:
     symbol = target.symbol()
-    convention = find_convention(target.path, target.language, files)
+    convention = find_convention(target.file(), target.language, files)
     if symbol.in_function:
         raise RequestError(
             f"{symbol.name} is inside another function, so a test cannot call it. Put the cursor "
             "into the outer function."
         )
-    subject = Subject(symbol, target.path, target.text, convention.test_file, target.root)
+    subject = Subject(symbol, target.file(), target.text, convention.test_file, files.root)
     return subject, convention
 
 

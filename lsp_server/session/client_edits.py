@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
-from chat.tasks.target import FileEdit, Proposal, WorkspaceFiles
+from chat.tasks.target import DocumentEdit, FileEdit, Proposal, WorkspaceFiles
 from engine.errors import RequestError
 from lsp_server.session.documents import LineIndex
 from lsp_server.session.new_files import NewFiles
@@ -17,6 +17,7 @@ from lsp_server.session.workspace_documents import WorkspaceDocuments
 
 _ANNOTATION = "starcoder"
 
+Edit = DocumentEdit | FileEdit
 DocumentChange = types.TextDocumentEdit | types.CreateFile | types.RenameFile | types.DeleteFile
 
 
@@ -33,7 +34,7 @@ class ClientEdits:
         Raises RequestError if a file cannot be created.
         """
         new_files = None
-        if any(edit.creates for edit in proposal.edits) and not self._can_create_files:
+        if any(_creates(edit) for edit in proposal.edits) and not self._can_create_files:
             new_files = NewFiles(proposal)
             try:
                 proposal = await asyncio.to_thread(new_files.create)
@@ -66,7 +67,7 @@ class ClientEdits:
         annotation_id = _ANNOTATION if capabilities.change_annotation_support is not None else None
         changes: list[DocumentChange] = []
         for edit in proposal.edits:
-            if edit.creates:
+            if isinstance(edit, FileEdit) and edit.creates:
                 changes.append(self._create_file(edit, annotation_id))
             changes.append(self._document_edit(edit, files, annotation_id))
         annotation = types.ChangeAnnotation(
@@ -99,11 +100,11 @@ class ClientEdits:
         )
 
     def _document_edit(
-        self, edit: FileEdit, files: WorkspaceFiles, annotation_id: str | None
+        self, edit: Edit, files: WorkspaceFiles, annotation_id: str | None
     ) -> types.TextDocumentEdit:
-        document = self._documents.find_open(uri_of(edit.path))
+        document = self._documents.find_open(_uri_of(edit))
         identifier = types.OptionalVersionedTextDocumentIdentifier(
-            document.uri if document else uri_of(edit.path), document.version if document else None
+            document.uri if document else _uri_of(edit), document.version if document else None
         )
         change = self._text_edit(edit, files)
         if annotation_id is None:
@@ -114,24 +115,33 @@ class ClientEdits:
         return types.TextDocumentEdit(identifier, [annotated])
 
     def _plain_changes(
-        self, edits: Iterable[FileEdit], files: WorkspaceFiles
+        self, edits: Iterable[Edit], files: WorkspaceFiles
     ) -> dict[str, list[types.TextEdit]]:
         """Return the changes by URI, for clients without document changes."""
         changes: dict[str, list[types.TextEdit]] = {}
         for edit in edits:
-            if edit.creates:
+            if isinstance(edit, FileEdit) and edit.creates:
                 raise _cannot_create(edit)
-            document = self._documents.find_open(uri_of(edit.path))
-            uri = document.uri if document else uri_of(edit.path)
+            document = self._documents.find_open(_uri_of(edit))
+            uri = document.uri if document else _uri_of(edit)
             changes.setdefault(uri, []).append(self._text_edit(edit, files))
         return changes
 
-    def _text_edit(self, edit: FileEdit, files: WorkspaceFiles) -> types.TextEdit:
-        document = self._documents.find_open(uri_of(edit.path))
-        index = document.index if document else LineIndex(files.read(edit.path) or "")
+    def _text_edit(self, edit: Edit, files: WorkspaceFiles) -> types.TextEdit:
+        document = self._documents.find_open(_uri_of(edit))
+        on_disk = files.read(edit.path) if document is None and isinstance(edit, FileEdit) else ""
+        index = document.index if document else LineIndex(on_disk or "")
         encoding = self._documents.position_encoding
         start, end = index.position(edit.start, encoding), index.position(edit.end, encoding)
         return types.TextEdit(types.Range(start, end), edit.text)
+
+
+def _uri_of(edit: Edit) -> str:
+    return edit.uri if isinstance(edit, DocumentEdit) else uri_of(edit.path)
+
+
+def _creates(edit: Edit) -> bool:
+    return isinstance(edit, FileEdit) and edit.creates
 
 
 def _cannot_create(edit: FileEdit) -> RequestError:

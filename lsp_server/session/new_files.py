@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from chat.tasks.target import Proposal
+from chat.tasks.target import DocumentEdit, FileEdit, Proposal
 
 
 class NewFiles:
@@ -22,11 +22,14 @@ class NewFiles:
 
     def create(self) -> Proposal:
         """Create empty files and return the proposal that fills them. Raises OSError."""
+        edits: list[DocumentEdit | FileEdit] = []
         for edit in self._proposal.edits:
-            if edit.creates:
+            if isinstance(edit, FileEdit) and edit.creates:
                 self._create_empty(edit.path)
-        edits = tuple(replace(edit, creates=False) for edit in self._proposal.edits)
-        return replace(self._proposal, edits=edits)
+                edits.append(replace(edit, creates=False))
+            else:
+                edits.append(edit)
+        return replace(self._proposal, edits=tuple(edits))
 
     def _create_empty(self, path: Path) -> None:
         missing_folders = [folder for folder in path.parents if not folder.exists()]

@@ -66,7 +66,7 @@ class TaskSession:
     async def perform(self, request: TaskRequest, on_partial: OnPartial) -> TaskResult:
         """Return what a task proposes. Raises RequestError if the document is not open."""
         target = self._target(request)
-        files = self._documents.files_of(target.path)
+        files = self._documents.files_of(path_of(request.uri))
         asker = self._chat.streaming_asker(on_partial)
         return TaskResult(await self._propose(request, target, files, asker), files)
 
@@ -97,12 +97,12 @@ class TaskSession:
         if opened is None:
             raise RequestError(f"{path.name} is not open in the editor.")
         return Target(
+            uri=opened.uri,
             path=path,
             language=opened.language_id or "",
             text=opened.source,
             start=opened.offset_at_position(request.range.start),
             end=opened.offset_at_position(request.range.end),
-            root=self._documents.root_of(path),
             instruction=request.instruction,
             problems=request.problems,
         )

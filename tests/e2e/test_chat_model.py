@@ -76,7 +76,7 @@ async def settled_requests_of(runtime: Path, model: Path) -> int:
 async def explanation(model: Path) -> str:
     """Return the explanation by this model alone."""
     engine = LocalEngine(EngineSettings(model=str(model), device="cpu"))
-    target = Target(Path("/work-space/example.py"), "python", CODE, 4, 4, Path("/work-space"))
+    target = Target("file:///work-space/example.py", None, "python", CODE, 4, 4)
     proposal = await explain(target, Asker(engine, ChatSettings(max_new_tokens=32)))
     await engine.aclose()
     return proposal.note

@@ -34,7 +34,7 @@ def target(
     start = text.index(cursor)
     end = text.index(to) + len(to) if to else start
     path = Path("/w/a.py")
-    return Target(path, language, text, start, end, path.parent, instruction, problems)
+    return Target(path.as_uri(), path, language, text, start, end, instruction, problems)
 
 
 def scripted(text: str) -> tuple[Asker, ScriptedEngine]:

@@ -10,7 +10,7 @@ import pytest
 
 from chat.asker import Asker
 from chat.tasks.dialects.registry import find_convention
-from chat.tasks.target import Proposal, Target, WorkspaceFiles
+from chat.tasks.target import FileEdit, Proposal, Target, WorkspaceFiles
 from chat.tasks.write_tests import write_tests
 from engine.errors import RequestError
 from engine.local import LocalEngine
@@ -25,7 +25,7 @@ def target_in(project: Project, root: Path, instruction: str = "") -> Target:
     source = lay_out(project, root)
     text = source.read_text()
     cursor = text.index(project.cursor)
-    return Target(source, project.language, text, cursor, cursor, root, instruction)
+    return Target(source.as_uri(), source, project.language, text, cursor, cursor, instruction)
 
 
 async def propose(
@@ -36,8 +36,14 @@ async def propose(
     return await write_tests(target, Asker(engine), WorkspaceFiles(root)), engine
 
 
+def edits_of(proposal: Proposal) -> list[FileEdit]:
+    edits = [edit for edit in proposal.edits if isinstance(edit, FileEdit)]
+    assert len(edits) == len(proposal.edits)
+    return edits
+
+
 def apply(proposal: Proposal) -> None:
-    for edit in sorted(proposal.edits, key=lambda edit: -edit.start):
+    for edit in sorted(edits_of(proposal), key=lambda edit: -edit.start):
         assert edit.creates != edit.path.exists()
         text = "" if edit.creates else edit.path.read_bytes().decode()
         edit.path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +73,7 @@ async def test_the_right_file_is_changed_and_parses_and_loses_nothing(
     proposal, _ = await propose(project, tmp_path)
     apply(proposal)
     file = tmp_path / project.test_file
-    assert {edit.path for edit in proposal.edits} == {file}
+    assert {edit.path for edit in edits_of(proposal)} == {file}
     text = file.read_text()
     assert count_errors(text, project.language) == 0, text
     source = tmp_path / project.source
@@ -183,7 +189,7 @@ async def test_an_open_file_is_read_from_the_editor(tmp_path: Path) -> None:
     files = WorkspaceFiles(tmp_path, lambda path: text if path == unsaved else None)
     engine = ScriptedEngine(lambda _: "():\n    assert total([1]) == 1\n")
     proposal = await write_tests(target, Asker(engine), files)
-    (edit,) = proposal.edits
+    (edit,) = edits_of(proposal)
     assert not edit.creates
     assert edit.start == len(text)
     assert "test_total_2" in edit.text
@@ -240,7 +246,7 @@ async def test_a_target_that_cannot_be_tested_is_an_error(
     text: str, cursor: str, language: str, match: str, tmp_path: Path
 ) -> None:
     start = text.index(cursor)
-    target = Target(tmp_path / "a.x", language, text, start, start, tmp_path)
+    target = Target("file:///a.x", tmp_path / "a.x", language, text, start, start)
     with pytest.raises(RequestError, match=match):
         await write_tests(target, Asker(ScriptedEngine(lambda _: "")), WorkspaceFiles(tmp_path))
 
@@ -251,7 +257,7 @@ async def test_a_small_window_gets_a_shorter_prompt(tmp_path: Path) -> None:
     source.write_text("import os  # " + "x" * 1000 + "\n" + PYTHON)
     text = source.read_text()
     cursor = text.index("return math")
-    target = Target(source, "python", text, cursor, cursor, tmp_path)
+    target = Target(source.as_uri(), source, "python", text, cursor, cursor)
     engine = ScriptedEngine(lambda _: "():\n    assert total([]) == 0\n")
     await write_tests(target, Asker(engine), WorkspaceFiles(tmp_path))
     full_request = engine.requests[0]
@@ -280,7 +286,7 @@ async def test_the_demo_model_writes_tests_that_pytest_collects(tmp_path: Path) 
         source = root / "shop.py"
         source.write_text(code)
         cursor = code.index("return")
-        target = Target(source, "python", code, cursor, cursor, root)
+        target = Target(source.as_uri(), source, "python", code, cursor, cursor)
         try:
             proposal = await write_tests(target, Asker(engine), WorkspaceFiles(root))
         except RequestError:

@@ -153,8 +153,8 @@ def _document_changes(
             identifier = types.OptionalVersionedTextDocumentIdentifier(change.uri, change.version)
             edits[change.uri] = types.TextDocumentEdit(identifier, [])
             document_changes.append(edits[change.uri])
-        one_edit = _annotated(change.edit, annotation_id)
-        edits[change.uri].edits = [*edits[change.uri].edits, one_edit]
+        annotated = _annotated(change.edit, annotation_id)
+        edits[change.uri].edits = [*edits[change.uri].edits, annotated]
     return document_changes
 
 

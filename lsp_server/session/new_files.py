@@ -33,7 +33,7 @@ class NewFiles:
 
     def _create_empty(self, path: Path) -> None:
         missing_folders = [folder for folder in path.parents if not folder.exists()]
-        # Recorded first: `remove_empty` then also removes what an error left behind.
+        # Recorded first: `remove_empty` then also removes what remains after an error.
         self._created += missing_folders
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):

@@ -42,24 +42,27 @@ def moved_edit(edit: DocumentEdit, before: str, now: str) -> DocumentEdit:
     """
     if before == now:
         return edit
-    if now.startswith(before[: edit.end]) and _keeps_line(edit, before, now):
-        return edit
-    growth = len(now) - len(before)
-    if now.endswith(before[edit.start :]) and edit.start + growth >= 0:
-        return DocumentEdit(edit.uri, edit.start + growth, edit.end + growth, edit.text)
+    if now.startswith(before[: edit.end]):
+        if _line_after(before, edit.end) == _line_after(now, edit.end):
+            return edit
+    elif now.endswith(before[edit.start :]):
+        start = edit.start + len(now) - len(before)
+        if _line_before(before, edit.start) == _line_before(now, start):
+            return DocumentEdit(edit.uri, start, start + edit.end - edit.start, edit.text)
     raise RequestError(
         "The code was changed while the model wrote. Nothing is changed; start the task again."
     )
 
 
-def _keeps_line(edit: DocumentEdit, before: str, now: str) -> bool:
-    """Whether the rest of the line on which the edit ends is still the same."""
-    return _rest_of_line(before, edit.end) == _rest_of_line(now, edit.end)
+def _line_before(text: str, offset: int) -> str:
+    """Return the part of a line before an offset."""
+    return text[text.rfind("\n", 0, offset) + 1 : offset]
 
 
-def _rest_of_line(text: str, start: int) -> str:
-    end = text.find("\n", start)
-    return text[start:] if end < 0 else text[start:end]
+def _line_after(text: str, offset: int) -> str:
+    """Return the part of a line after an offset."""
+    end = text.find("\n", offset)
+    return text[offset:] if end < 0 else text[offset:end]
 
 
 def _real_path(path: Path) -> Path:

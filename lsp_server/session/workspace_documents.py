@@ -49,12 +49,14 @@ class WorkspaceDocuments:
         """Return an open document; the URI may be escaped differently from the document's."""
         documents = self._workspace().text_documents
         # pygls keys its documents by their URIs without escapes.
-        found = documents.get(unquote(uri))
-        if found is None or canonical(found.uri) != canonical(uri):
-            wanted = canonical(uri)
-            matches = (open_ for open_ in documents.values() if canonical(open_.uri) == wanted)
-            found = next(matches, None)
-        return cast("Document | None", found)
+        document = documents.get(unquote(uri))
+        if document is None or canonical(document.uri) != canonical(uri):
+            canonical_uri = canonical(uri)
+            matches = (
+                open_ for open_ in documents.values() if canonical(open_.uri) == canonical_uri
+            )
+            document = next(matches, None)
+        return cast("Document | None", document)
 
     def open_text(self, uri: str) -> str | None:
         """Return the text of an open document, None if it is closed."""
@@ -107,24 +109,28 @@ class WorkspaceDocuments:
 
     def notebook_cells(self, uri: str) -> list[Cell] | None:
         """Return the cells of an open notebook, None if it is not open."""
-        wanted = canonical(uri)
+        canonical_uri = canonical(uri)
         notebooks = self._workspace().notebook_documents.values()
-        notebook = next((open_ for open_ in notebooks if canonical(open_.uri) == wanted), None)
+        notebook = next(
+            (open_ for open_ in notebooks if canonical(open_.uri) == canonical_uri), None
+        )
         return None if notebook is None else self._cells(notebook, None)
 
     def cell_number(self, uri: str) -> int | None:
         """Return the number of a cell in its notebook, from 1; None for other documents."""
-        notebook, wanted = self._notebook_of(uri), canonical(uri)
+        notebook, canonical_uri = self._notebook_of(uri), canonical(uri)
         cells = notebook.cells if notebook is not None else ()
-        numbers = (n for n, cell in enumerate(cells, 1) if canonical(cell.document) == wanted)
+        numbers = (
+            n for n, cell in enumerate(cells, 1) if canonical(cell.document) == canonical_uri
+        )
         return next(numbers, None)
 
     def _notebook_of(self, uri: str) -> types.NotebookDocument | None:
         """Return the open notebook that contains this cell, None for other documents."""
-        found = self._workspace().get_notebook_document(cell_uri=uri)
-        if found is None and (document := self.find_open(uri)) is not None:
-            found = self._workspace().get_notebook_document(cell_uri=document.uri)
-        return found
+        notebook = self._workspace().get_notebook_document(cell_uri=uri)
+        if notebook is None and (document := self.find_open(uri)) is not None:
+            notebook = self._workspace().get_notebook_document(cell_uri=document.uri)
+        return notebook
 
     def _cells(self, notebook: types.NotebookDocument, end: str | None) -> list[Cell]:
         """Return the cells with text, up to the cell with the canonical URI `end`."""

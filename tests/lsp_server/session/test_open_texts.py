@@ -44,6 +44,7 @@ def test_changes_elsewhere_move_the_edit(edit: DocumentEdit, now: str) -> None:
     [
         (REWRITE, BEFORE.replace("return 1", "return 10")),
         (REWRITE, BEFORE.replace("def f()", "def f(x)")),
+        (REWRITE, BEFORE.replace("def f()", "async def f()")),
         (REWRITE, BEFORE.replace("return 1\n", "return 1 + x\n")),
         (DOCSTRING, BEFORE.replace("    return 1", "        return 1")),
         (REWRITE, ""),
@@ -71,6 +72,11 @@ def test_a_file_is_open_under_each_of_its_paths(tmp_path: Path) -> None:
     for path in (link / "a.py", real / "a.py"):
         assert texts.text_of_file(path) == "open"
         assert texts.edit_of_document(FileEdit(path, 1, 2, "x")) == DocumentEdit("u", 1, 2, "x")
+    opened_directly = OpenTexts({"u": "open"}, {"u": real / "a.py"})
+    assert opened_directly.text_of_file(link / "a.py") == "open"
+    twice = OpenTexts({"u": "1", "v": "2"}, {"u": link / "a.py", "v": real / "a.py"})
+    assert twice.uri_of_file(link / "a.py") == "u"
+    assert twice.uri_of_file(real / "a.py") == "v"
     other = FileEdit(real / "b.py", 1, 2, "x")
     assert texts.text_of_file(other.path) is None
     assert texts.edit_of_document(other) is other

@@ -84,6 +84,7 @@ NOTEBOOK = "file:///project/my%20notes.ipynb"
             "vscode-notebook-cell://ssh-remote+box/a.ipynb#{}",
         ),
         ("file:///p/a.ipynb.cell-{}.py", "file:///p/a.ipynb.cell-{}.py"),
+        ("file:///p/a.ipynb.cell-{}.py", "file://localhost/p/a.ipynb.cell-{}.py"),
     ],
 )
 def test_the_snapshot_of_a_notebook_cell_contains_the_cells_before_it(

@@ -105,10 +105,10 @@ class Go(Dialect):
     ) -> bool:
         if self._own.is_outside and unexported_names(test.text, self._own.declared):
             return False
-        known = self._known_packages(generated, subject.text, existing)
+        packages = self._known_packages(generated, subject.text, existing)
         written = imports_of(_import_declaration(generated.imports))
         used = set(_USED_PACKAGE.findall(test.text))
-        return all(imported.name in known for imported in written if imported.name in used)
+        return all(imported.name in packages for imported in written if imported.name in used)
 
     def new_file(self, generated: GeneratedTests, subject: Subject) -> str:
         code = self._code(generated, "")

@@ -156,10 +156,9 @@ def _names(layout: PythonLayout) -> list[str]:
     """Return names for a new test file that pytest collects, the usual one first."""
     tests = [test for test in layout.tests if test.stem != "tests"]
     uses_suffix = sum(test.stem.endswith("_test") for test in tests) > len(tests) / 2
-    names: list[str] = []
-    for stem in layout.stems_of(layout.source):
-        names.append(f"{stem}_test.py" if uses_suffix else f"test_{stem}.py")
-        names += [pattern.replace("*", stem, 1) for pattern in layout.pytest.names]
+    stems = layout.stems_of(layout.source)
+    names = [f"{stem}_test.py" if uses_suffix else f"test_{stem}.py" for stem in stems]
+    names += [pattern.replace("*", stem, 1) for stem in stems for pattern in layout.pytest.names]
     collected = [name for name in names if layout.has_configured_name(name)]
     plain = (name for name in collected or names if not re.search(r"[*?\[]", name))
     return list(dict.fromkeys(plain)) or [f"test_{layout.source.stem}.py"]

@@ -127,8 +127,8 @@ class Cargo(Dialect):
             if not line.startswith("use super::")
             and re.search(rf"\b{re.escape(_last_name(line))}\b", code)
         }
-        wanted = [self._own_import, *sorted(used)]
-        return [line for line in wanted if not _is_imported(line, uses)]
+        needed = [self._own_import, *sorted(used)]
+        return [line for line in needed if not _is_imported(line, uses)]
 
 
 def _is_imported(line: str, uses: str) -> bool:

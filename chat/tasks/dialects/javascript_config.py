@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from syntax.grammars import parse
 
 _SUFFIXES = (".js", ".ts", ".mjs", ".cjs", ".mts", ".cts", ".json")
 _FLAGS = glob.GLOBSTAR | glob.EXTGLOB | glob.DOTGLOB
-_MAX_PATTERN = 200
+_MAX_PATTERN = 1000
 _MAX_STARS = 8
 _MAX_BRACES = 50
 
@@ -55,6 +57,15 @@ class TestRunner:
         if self.expression:
             return _agrees(self.expression, path)
         return not self.patterns or any(_matches(path, pattern) for pattern in self.patterns)
+
+    def pattern_folders(self) -> Iterator[Path]:
+        """Yield the folders that the patterns name before their first special character."""
+        for pattern in self.patterns:
+            parts = pattern.split("/")[:-1]
+            plain = takewhile(lambda part: not re.search(r"(?<!\\)[*?\[{(]", part), parts)
+            folder = re.sub(r"\\(.)", r"\1", "/".join(plain))
+            if folder:
+                yield Path(folder)
 
 
 def read_runner(source: Path, files: WorkspaceFiles) -> TestRunner:

@@ -136,10 +136,10 @@ def _new_test_files(layout: JavaScriptLayout) -> Iterator[Path]:
 
     Paths that the test runner does not find come last.
     """
+    folders = list(dict.fromkeys(_folders(layout)))
     candidates = [
-        folder / name
-        for folder in dict.fromkeys(_folders(layout))
-        for name in dict.fromkeys(_names(layout, folder))
+        *(folder / name for folder in folders for name in _names(layout, folder)),
+        *(folder / name for folder in folders for name in _other_names(layout)),
     ]
     for path in sorted(candidates, key=lambda path: not layout.runner.finds(path)):
         if layout.is_free(path):
@@ -154,7 +154,10 @@ def _new_test_files(layout: JavaScriptLayout) -> Iterator[Path]:
 
 def _folders(layout: JavaScriptLayout) -> Iterator[Path]:
     source, project = layout.source, layout.project
-    yield from layout.test_folders(own=True)
+    for folder in layout.test_folders(own=True):
+        yield folder
+        if not folder.is_relative_to(source.parent) and source.parent != project:
+            yield folder / source.parent.name  # if a file of the other folder has other tests
     if not any(layout.project_of(test) == project for test in layout.tests):
         yield from layout.test_folders(own=False)
         for name in ("test", "tests", "__tests__"):
@@ -164,26 +167,33 @@ def _folders(layout: JavaScriptLayout) -> Iterator[Path]:
     yield source.parent / "__tests__"
     yield from (project / name for name in ("test", "tests", "__tests__"))
     yield from layout.runner.roots
-    for pattern in layout.runner.patterns:
-        prefix = re.split(r"/[^/]*[*?\[{(!+@]", pattern, maxsplit=1)[0]
-        yield project / prefix if prefix else project
+    yield from layout.runner.pattern_folders()
 
 
-def _names(layout: JavaScriptLayout, folder: Path) -> Iterator[str]:
-    """Yield names for a new test file, the one that most tests use first."""
-    source, runner = layout.source, layout.runner
-    suffix = source.suffix
-    if runner.framework == "jest" and not any(test.suffix == suffix for test in layout.tests):
-        suffix = _PLAIN.get(suffix, suffix)
+def _names(layout: JavaScriptLayout, folder: Path) -> list[str]:
+    """Return the names for a new test file in the form that most tests have."""
     forms = ["{}.test", "{}.spec", "{}-test", "{}_test", "test-{}", "{}"]
     counts = [sum(_has_form(test, form) for test in layout.tests) for form in forms]
-    best = forms[counts.index(max(counts))] if any(counts) else forms[0]
+    best = forms[counts.index(max(counts))]
     if best == "{}" and folder.name != "__tests__":
         best = forms[0]
-    for stem in layout.stems_of(source):
-        yield from (form.format(stem) + suffix for form in (best, *forms[:2]))
-        for pattern in runner.patterns:
-            yield from _names_by_pattern(pattern, stem, suffix)
+    return [best.format(stem) + _suffix(layout) for stem in layout.stems_of(layout.source)]
+
+
+def _other_names(layout: JavaScriptLayout) -> Iterator[str]:
+    """Yield other names for a new test file, also those that the test runner is configured for."""
+    for stem in layout.stems_of(layout.source):
+        for form in ("{}.test", "{}.spec"):
+            yield form.format(stem) + _suffix(layout)
+        for pattern in layout.runner.patterns:
+            yield from _names_by_pattern(pattern, stem, _suffix(layout))
+
+
+def _suffix(layout: JavaScriptLayout) -> str:
+    suffix = layout.source.suffix
+    if layout.runner.framework == "jest" and not any(t.suffix == suffix for t in layout.tests):
+        return _PLAIN.get(suffix, suffix)
+    return suffix
 
 
 def _has_form(test: Path, form: str) -> bool:

@@ -33,7 +33,7 @@ class Placement:
     """A project and where the tests of one function in it belong."""
 
     source: str
-    """The path of the source file. The cursor is at the first `total` in it."""
+    """The path of the source file. The cursor is at the first `total` or `Total`."""
     test_file: str
     files: dict[str, str | bytes]
     """The content of the files, by path."""
@@ -43,7 +43,8 @@ class Placement:
     """Texts that it does not contain."""
     answer: str = ""
     """The model's answer, if it is not the usual one of the language."""
-    cursor: str = "total"
+    cursor: str = ""
+    """A text at which the cursor is, if it is not at `total` or `Total`."""
 
 
 def write(files: dict[str, str | bytes], root: Path) -> None:
@@ -57,7 +58,7 @@ def target_of(placement: Placement, root: Path) -> Target:
     write(placement.files, root)
     source = root / placement.source
     text = source.read_bytes().decode("utf-8", "replace")
-    cursor = text.index(placement.cursor)
+    cursor = text.index(placement.cursor) if placement.cursor else text.lower().index("total")
     return Target(source.as_uri(), source, LANGUAGES[source.suffix], text, cursor, cursor)
 
 

@@ -112,7 +112,7 @@ PLACEMENTS = {
     ),
     "the test imports the other one by an alias": Placement(
         "src/a/sum.ts",
-        "tests/sum-2.test.ts",
+        "tests/a/sum.test.ts",
         {
             "package.json": JEST,
             "tsconfig.json": '{"compilerOptions": {"baseUrl": "src"}}',
@@ -133,7 +133,7 @@ PLACEMENTS = {
             "packages/two/src/sum.ts": O,
             "packages/two/test/sum.test.ts": "import { o } from '../src/sum';\n",
         },
-        ('import { test, expect } from "vitest";',),
+        ('import { expect, test } from "vitest";',),
         ("old",),
     ),
     "testMatch": Placement(

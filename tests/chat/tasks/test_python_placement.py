@@ -22,11 +22,9 @@ UNITTEST_ANSWER = "(self):\n        self.assertEqual(total([1]), 1)\n"
 TOML = "[tool.pytest.ini_options]\n"
 
 
-def test_of(module: str, name: str = "other") -> str:
+def old_test(module: str, name: str = "other") -> str:
     return f"from {module} import {name}\n\n\ndef test_old():\n    assert {name}() == 1\n"
 
-
-test_of.__test__ = False  # type: ignore[attr-defined]
 
 PLACEMENTS = {
     "an app whose sibling has a test of the same name": Placement(
@@ -37,7 +35,7 @@ PLACEMENTS = {
             "users/__init__.py": "",
             "shop/models.py": OTHER,
             "users/models.py": CODE,
-            "shop/tests/test_models.py": test_of("shop.models"),
+            "shop/tests/test_models.py": old_test("shop.models"),
         },
         ("from users.models import total",),
     ),
@@ -58,7 +56,7 @@ PLACEMENTS = {
             "users/__init__.py": "",
             "shop/models.py": OTHER,
             "users/models.py": CODE,
-            "tests/test_models.py": test_of("shop.models"),
+            "tests/test_models.py": old_test("shop.models"),
         },
         ("from users.models import total",),
     ),
@@ -70,7 +68,7 @@ PLACEMENTS = {
             "users/__init__.py": "",
             "shop/models.py": OTHER,
             "users/models.py": CODE + OTHER,
-            "tests/test_models.py": test_of("users.models"),
+            "tests/test_models.py": old_test("users.models"),
         },
         ("def test_old():", "import other\nfrom users.models import total"),
     ),
@@ -110,8 +108,8 @@ PLACEMENTS = {
             "pkg/b/__init__.py": "",
             "pkg/a/utils.py": CODE,
             "pkg/b/utils.py": OTHER,
-            "tests/b/test_names.py": test_of("pkg.b.utils"),
-            "tests/b/test_utils.py": test_of("pkg.b.utils"),
+            "tests/b/test_names.py": old_test("pkg.b.utils"),
+            "tests/b/test_utils.py": old_test("pkg.b.utils"),
         },
     ),
     "a package of a monorepo without tests": Placement(
@@ -137,7 +135,7 @@ PLACEMENTS = {
             "libs/one/pyproject.toml": "[project]\nname = 'one'\n",
             "libs/one/one/__init__.py": "",
             "libs/one/one/calc.py": CODE + OTHER,
-            "tests/one/test_calc.py": test_of("one.calc"),
+            "tests/one/test_calc.py": old_test("one.calc"),
         },
         ("def test_old():", "from one.calc import total"),
     ),
@@ -162,7 +160,7 @@ PLACEMENTS = {
         {
             "setup.cfg": "[tool:pytest]\npython_files = check_*.py\n",
             "calc.py": CODE + OTHER,
-            "quality/check_calc.py": test_of("calc"),
+            "quality/check_calc.py": old_test("calc"),
         },
         ("def test_old",),
     ),
@@ -174,7 +172,7 @@ PLACEMENTS = {
             "app/core/__init__.py": "",
             "app/core/calc.py": CODE,
             "app/names.py": OTHER,
-            "app/names_test.py": test_of("app.names"),
+            "app/names_test.py": old_test("app.names"),
         },
     ),
     "tests.py of a Django app": Placement(
@@ -223,7 +221,7 @@ PLACEMENTS = {
             "src/shop/__init__.py": "",
             "src/shop/calc.py": CODE,
             "src/shop/names.py": OTHER,
-            "tests/test_names.py": test_of("src.shop.names"),
+            "tests/test_names.py": old_test("src.shop.names"),
         },
         ("from src.shop.calc import total",),
     ),
@@ -234,7 +232,7 @@ PLACEMENTS = {
             "lambda-one/conftest.py": "",
             "lambda-one/handler.py": CODE,
             "lambda-one/names.py": OTHER,
-            "lambda-one/tests/test_names.py": test_of("names"),
+            "lambda-one/tests/test_names.py": old_test("names"),
         },
         ("from handler import total",),
     ),
@@ -250,8 +248,8 @@ PLACEMENTS = {
         {
             "shop/__init__.py": "",
             "shop/calc.py": CODE + OTHER,
-            "tests/integration/test_calc.py": test_of("shop.calc"),
-            "tests/unit/test_calc.py": test_of("shop.calc"),
+            "tests/integration/test_calc.py": old_test("shop.calc"),
+            "tests/unit/test_calc.py": old_test("shop.calc"),
         },
         ("def test_old",),
     ),
@@ -268,7 +266,7 @@ PLACEMENTS = {
         "tests/test_calc.py",
         {
             "calc.py": (CODE + OTHER).replace("\n", "\r"),
-            "tests/test_calc.py": test_of("calc").replace("\n", "\r"),
+            "tests/test_calc.py": old_test("calc").replace("\n", "\r"),
         },
         ("import other\rfrom calc import total\r", "\r\r\rdef test_total():\r"),
         ("\n",),

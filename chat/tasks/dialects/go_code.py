@@ -36,7 +36,7 @@ class GoImport:
 
     @property
     def name(self) -> str:
-        """The name of the package in code, as far as the path shows it."""
+        """The name of the package in code. It is guessed from the path, if there is no alias."""
         return self.alias or _VERSION.sub("", self.path).rsplit("/", 1)[-1].removeprefix("go-")
 
     @property

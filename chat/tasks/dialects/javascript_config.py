@@ -51,7 +51,7 @@ class TestRunner:
         return self.package.get("type") == "module"
 
     def finds(self, path: Path) -> bool:
-        """Whether the runner finds a test file, as far as its configuration is known."""
+        """Whether the runner finds a test file, by the part of its configuration that is known."""
         if self.roots and not any(path.is_relative_to(root) for root in self.roots):
             return False
         if self.expression:

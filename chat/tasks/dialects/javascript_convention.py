@@ -18,6 +18,8 @@ from chat.tasks.dialects.javascript_layout import JavaScriptLayout
 from chat.tasks.target import WorkspaceFiles
 from engine.errors import RequestError
 
+_TEST_CODE = re.compile(r"^\s*(?:describe|it|test)(?:\.\w+)*\(", re.M)
+"""What a test file has, and what a module with a name such as `ab-test.ts` has not."""
 _TYPESCRIPT = (".ts", ".tsx", ".mts", ".cts")
 _PLAIN = {".mjs": ".js", ".cjs": ".js", ".mts": ".ts", ".cts": ".ts"}
 """The suffixes whose tests Jest finds by default, in place of those that it does not find."""
@@ -31,7 +33,8 @@ def javascript_convention(subject: Subject, files: WorkspaceFiles) -> Convention
     Raises RequestError if the file is a test, or if a test cannot import the subject.
     """
     layout = JavaScriptLayout(subject.path, files)
-    if layout.is_test(subject.path):
+    has_usual_name = subject.path.stem.endswith((".test", ".spec"))
+    if layout.is_test(subject.path) and (has_usual_name or _TEST_CODE.search(subject.text)):
         raise RequestError(
             f"{subject.path.name} contains tests. Put the cursor into the code that they test."
         )

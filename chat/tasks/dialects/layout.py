@@ -101,8 +101,8 @@ class Layout(ABC):
     @cached_property
     def _sources_by_stem(self) -> dict[str, list[Path]]:
         sources: dict[str, list[Path]] = {}
-        known = [path for path in self.files.paths() if path != self.source]
-        for path in [self.source, *known]:
+        others = [path for path in self.files.paths() if path != self.source]
+        for path in [self.source, *others]:
             is_code = self.is_source(path) and not self.is_test(path)
             if path == self.source or (is_code and not self.is_helper(path)):
                 for stem in self.stems_of(path):

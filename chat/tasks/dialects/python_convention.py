@@ -15,6 +15,8 @@ from chat.tasks.dialects.python_names import module_name
 from chat.tasks.target import WorkspaceFiles
 from engine.errors import RequestError
 
+_TEST_CODE = re.compile(r"^[ \t]*(?:async )?def test|\bTestCase\b", re.M)
+"""What a test file has, and what a module with a name such as `ab_test.py` has not."""
 _PYTEST_CONFIGURATION = (
     ("pytest.ini", ""),
     ("conftest.py", ""),
@@ -46,7 +48,10 @@ def python_convention(subject: Subject, files: WorkspaceFiles) -> Convention:
     """
     source = subject.path
     layout = PythonLayout(source, files)
-    if source.name == "conftest.py" or layout.is_test(source):
+    is_test = layout.is_test(source) and (
+        layout.is_helper(source) or _TEST_CODE.search(subject.text) is not None
+    )
+    if source.name == "conftest.py" or is_test:
         raise RequestError(
             f"{source.name} belongs to the tests. Put the cursor into the code that they test."
         )

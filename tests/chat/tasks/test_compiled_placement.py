@@ -288,12 +288,21 @@ RUST_PLACEMENTS = {
         },
     ),
     "one of several programs": Placement(
-        "src/bin/tool.rs",
-        "src/bin/checks.rs",
+        "src/bin/tool/main.rs",
+        "src/bin/tool/checks.rs",
         {
-            "src/bin/tool.rs": RUST
-            + "\nfn main() {\n    total(1);\n}\n\n#[cfg(test)]\nmod checks;\n",
-            "src/bin/checks.rs": OLD + "#[allow(dead_code)]\nfn main() {}\n",
+            "src/bin/tool/main.rs": RUST + "\nfn main() {\n    total(1);\n}\n\n#[cfg(test)]\n"
+            "mod checks;\n",
+            "src/bin/tool/checks.rs": OLD,
+        },
+    ),
+    "a library at another path": Placement(
+        "src/shop.rs",
+        "src/tests.rs",
+        {
+            "Cargo.toml": CARGO + '[lib]\npath = "src/shop.rs"\n',
+            "src/shop.rs": RUST + "\n#[cfg(test)]\nmod tests;\n",
+            "src/tests.rs": OLD,
         },
     ),
     "CR LF": Placement(

@@ -256,6 +256,12 @@ PLACEMENTS = {
             'import { expect } from "vitest";\r\nimport { test } from "vitest";\r\nimport { total } from',
         ),
     ),
+    "a module whose name looks like a test": Placement(
+        "src/ab-test.ts",
+        "src/ab-test.test.ts",
+        {"package.json": VITEST, "src/ab-test.ts": TS},
+        ('import { total } from "./ab-test";',),
+    ),
     "package.json is null": Placement(
         "sum.test2.ts",
         "sum.test2.test.ts",
@@ -355,7 +361,8 @@ async def test_node_runs_the_tests_of_each_kind_of_module(
         ("side.js", "export class A {\n  #total() {\n  }\n}\n", "#total is private"),
         ("side.d.ts", "export class total {}\n", "only declarations"),
         ("side.test.ts", TS, "contains tests"),
-        ("__tests__/side.ts", TS, "contains tests"),
+        ("__tests__/side.ts", OLD + TS, "contains tests"),
+        ("test-side.ts", OLD + TS, "contains tests"),
     ],
 )
 async def test_what_a_test_cannot_import_is_an_error_before_the_model_is_asked(

@@ -301,6 +301,9 @@ PLACEMENTS = {
             "tests/test_names.py": "# coding: latin-1\n# gr\xfc\xdfe\n".encode("latin-1"),
         },
     ),
+    "a module whose name looks like a test": Placement(
+        "ab_test.py", "tests/test_ab_test.py", {"ab_test.py": CODE, "pytest.ini": "[pytest]\n"}
+    ),
     "an empty test file": Placement(
         "calc.py", "tests/test_calc.py", {"calc.py": CODE, "tests/test_calc.py": "\n"}
     ),

@@ -95,7 +95,8 @@ class Layout(ABC):
     @cached_property
     def tests(self) -> list[Path]:
         """All test files of the workspace, the nearest first."""
-        tests = (path for path in self.files.paths() if self.is_test(path))
+        paths = (path for path in self.files.paths() if path != self.source)
+        tests = (path for path in paths if self.is_test(path))
         return sort_by_distance(tests, self.source)
 
     @cached_property

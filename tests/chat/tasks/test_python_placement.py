@@ -304,6 +304,34 @@ PLACEMENTS = {
     "a module whose name looks like a test": Placement(
         "ab_test.py", "tests/test_ab_test.py", {"ab_test.py": CODE, "pytest.ini": "[pytest]\n"}
     ),
+    "the test imports a module of this name that is not in the workspace": Placement(
+        "users/models.py",
+        "tests/test_users_models.py",
+        {
+            "users/__init__.py": "",
+            "users/models.py": CODE,
+            "tests/test_models.py": old_test("vendor.models"),
+        },
+    ),
+    "a test of one of two modules, nobody knows which": Placement(
+        "pkg/a/utils.py",
+        "tests/test_a_utils.py",
+        {
+            "pkg/a/utils.py": CODE,
+            "pkg/b/utils.py": OTHER,
+            "tests/test_utils.py": "def test_old():\n    assert True\n",
+        },
+    ),
+    "a module next to the folder of tests": Placement(
+        "shop/prices.py",
+        "tests/test_prices.py",
+        {
+            "main.py": OTHER,
+            "shop/__init__.py": "",
+            "shop/prices.py": CODE,
+            "tests/test_main.py": old_test("main"),
+        },
+    ),
     "an empty test file": Placement(
         "calc.py", "tests/test_calc.py", {"calc.py": CODE, "tests/test_calc.py": "\n"}
     ),

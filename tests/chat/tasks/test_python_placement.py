@@ -322,6 +322,15 @@ PLACEMENTS = {
             "tests/test_utils.py": "def test_old():\n    assert True\n",
         },
     ),
+    "a test of one of two modules, from the other side": Placement(
+        "pkg/b/utils.py",
+        "tests/test_b_utils.py",
+        {
+            "pkg/b/utils.py": CODE,
+            "pkg/a/utils.py": OTHER,
+            "tests/test_utils.py": "def test_old():\n    assert True\n",
+        },
+    ),
     "a module next to the folder of tests": Placement(
         "shop/prices.py",
         "tests/test_prices.py",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from chat.tasks.dialects.base import Dialect
 from chat.tasks.target import WorkspaceFiles
 
 Framework = Literal[
@@ -25,18 +26,22 @@ class Convention:
 
     framework: Framework
     test_file: Path
-    """The file for new tests. In Rust it is the source file itself."""
+    """The file for new tests. In Rust it is often the source file itself."""
+    dialect: Dialect
+    """The rules by which the tests are written."""
     example: str = ""
     """The text of an existing test file of the same framework, empty if there is none."""
+    note: str = ""
+    """A sentence for the user about the test file."""
 
 
 def sort_by_distance(tests: Iterable[Path], source: Path) -> list[Path]:
     """Return test files sorted by their distance from a source file, the nearest first.
 
-    Files that contain the name of the source file come before all others.
+    Files that contain the name of the source file come before all others at the same distance.
     """
 
-    def distance(test: Path) -> tuple[bool, int, str]:
+    def distance(test: Path) -> tuple[int, bool, str]:
         source_parts, test_parts = source.parent.parts, test.parent.parts
         num_common = 0
         for source_part, test_part in zip(source_parts, test_parts, strict=False):
@@ -45,7 +50,7 @@ def sort_by_distance(tests: Iterable[Path], source: Path) -> list[Path]:
             num_common += 1
         has_name = source.stem in test.stem
         num_steps = len(source_parts) + len(test_parts) - 2 * num_common
-        return (not has_name, num_steps, str(test))
+        return (num_steps, not has_name, str(test))
 
     return sorted(tests, key=distance)
 

@@ -8,13 +8,21 @@ from dataclasses import replace
 
 from chat.asker import FinishedAnswer
 from chat.attachments import code_blocks
-from chat.tasks.dialects.base import Dialect, GeneratedTests, Snippet, Subject, free_name
+from chat.tasks.dialects.base import (
+    Destination,
+    Dialect,
+    GeneratedTests,
+    Snippet,
+    Subject,
+    free_name,
+    with_line_feeds,
+)
 from chat.tasks.target import FileEdit
 from syntax.grammars import count_errors
 
 
 def select_tests(
-    begin: str, answer: FinishedAnswer, subject: Subject, dialect: Dialect, existing: str | None
+    begin: str, answer: FinishedAnswer, subject: Subject, dialect: Dialect, file: Destination
 ) -> GeneratedTests:
     """Return the usable tests of an answer that begins with `begin`, possibly none.
 
@@ -25,28 +33,28 @@ def select_tests(
     if not answer.is_complete:
         # The last test may be incomplete even if it parses.
         generated = replace(generated, tests=generated.tests[:-1])
-    selected = _select(generated, subject, dialect, existing)
+    selected = _select(generated, subject, dialect, file.text)
     while selected.tests:
-        edits = dialect.place(selected, subject, existing)
-        if not _adds_errors(edits, existing, dialect.language):
+        edits = dialect.place(selected, subject, file)
+        if not _adds_errors(edits, file.original or "", dialect.language):
             return selected
         selected = replace(selected, tests=selected.tests[:-1])
     return selected
 
 
 def _select(
-    generated: GeneratedTests, subject: Subject, dialect: Dialect, existing: str | None
+    generated: GeneratedTests, subject: Subject, dialect: Dialect, existing: str
 ) -> GeneratedTests:
     """Return the tests that use the subject and assert, under free names, with their helpers."""
-    taken = dialect.declared_names(existing) if existing else set()
+    taken = dialect.declared_names(existing)
     selected: list[Snippet] = []
     for test in generated.tests:
         is_usable = (
-            uses_subject(test, subject)
+            uses_subject(test, subject, dialect.qualifier)
             and dialect.assertion.search(test.text)
             and dialect.has_all_names(test, generated, subject, existing)
         )
-        if not is_usable or (existing and test.text.strip() in existing):
+        if not is_usable or test.text.strip() in existing:
             continue
         name = free_name(test.name, taken)
         taken.add(name)
@@ -67,18 +75,20 @@ def _needed_helpers(
     )
 
 
-def uses_subject(test: Snippet, subject: Subject) -> bool:
+def uses_subject(test: Snippet, subject: Subject, qualifier: str) -> bool:
     """Whether a test calls the subject, or passes it as an argument."""
     name = re.escape(subject.symbol.name)
     if subject.symbol.kind == "function" and subject.class_name:
         name = rf"(?:[.:]{name}|{re.escape(subject.class_name)})"
         return re.search(rf"{name}\s*[(.<!]", test.text) is not None
-    return re.search(rf"(?<![\w.\"'`]){name}\s*[(.<!,)]", test.text) is not None
+    before = rf"(?<![\w.\"'`])(?:{re.escape(qualifier)})?"
+    return re.search(rf"{before}{name}\s*[(.<!,)]", test.text) is not None
 
 
-def _adds_errors(edits: list[FileEdit], existing: str | None, language: str) -> bool:
+def _adds_errors(edits: list[FileEdit], existing: str, language: str) -> bool:
     """Whether the test file has more syntax errors after the edits."""
-    before = text = existing or ""
+    text = existing
     for edit in sorted(edits, key=lambda edit: -edit.start):
         text = text[: edit.start] + edit.text + text[edit.end :]
-    return (count_errors(text, language) or 0) > (count_errors(before, language) or 0)
+    before, after = with_line_feeds(existing), with_line_feeds(text)
+    return (count_errors(after, language) or 0) > (count_errors(before, language) or 0)

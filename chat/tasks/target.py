@@ -111,7 +111,8 @@ class WorkspaceFiles:
             return text
         try:
             # Edits are offsets in the text, so its line endings stay.
-            return read_bytes(path, _MAX_BYTES, inside=self.boundary).decode("utf-8")
+            # An editor does not show a byte order mark, so offsets do not count it.
+            return read_bytes(path, _MAX_BYTES, inside=self.boundary).decode("utf-8-sig")
         except (OSError, UnicodeDecodeError):
             return None
 

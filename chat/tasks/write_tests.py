@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chat.asker import GREEDY, Asker, FinishedAnswer
 from chat.attachments import fenced
 from chat.tasks.conventions import Convention
-from chat.tasks.dialects.base import Dialect, GeneratedTests, Subject
-from chat.tasks.dialects.registry import DIALECTS, find_convention
+from chat.tasks.dialects.base import (
+    Destination,
+    Dialect,
+    GeneratedTests,
+    Subject,
+    with_line_feeds,
+)
+from chat.tasks.dialects.registry import find_convention
 from chat.tasks.selection import select_tests
 from chat.tasks.target import FileEdit, Proposal, Target, WorkspaceFiles
 from engine.api import Message, Sampling
@@ -19,6 +25,7 @@ from syntax.symbols import Symbol
 
 _MAX_EXAMPLE_CHARACTERS = 3000
 _MAX_CONTEXT_CHARACTERS = 1500
+_BYTE_ORDER_MARK = "\ufeff"
 _FENCE_END = "\n```"
 _RANDOM = tuple(Sampling(temperature=0.6, top_p=0.95, seed=seed) for seed in range(1, 4))
 
@@ -40,33 +47,44 @@ async def write_tests(target: Target, asker: Asker, files: WorkspaceFiles) -> Pr
     Only tests that parse and that call the function are proposed. Raises RequestError if there is
     nothing to test, if the language is not supported, or if the model wrote no usable test.
     """
-    subject, convention = await asyncio.to_thread(_read_project, target, files)
-    dialect = DIALECTS[convention.framework]
-    existing = await asyncio.to_thread(files.read_to_edit, subject.test_file)
+    subject, convention, file = await asyncio.to_thread(_read_project, target, files)
+    dialect = convention.dialect
     for attempt in _attempts(subject, convention, dialect, target.instruction):
         answer = await _ask(asker, attempt, dialect.fence)
-        tests = await asyncio.to_thread(
-            select_tests, attempt.begin, answer, subject, dialect, existing
-        )
+        tests = await asyncio.to_thread(select_tests, attempt.begin, answer, subject, dialect, file)
         if tests.tests:
-            edits = await asyncio.to_thread(dialect.place, tests, subject, existing)
-            return _proposal(tests, subject, convention, edits, existing is not None)
+            edits = await asyncio.to_thread(dialect.place, tests, subject, file)
+            return _proposal(tests, subject, convention, edits)
     raise RequestError(
         f"The model wrote no test of {subject.symbol.name} that can be used. Try a larger model, "
         "or an instruction that says what to test."
     )
 
 
-def _read_project(target: Target, files: WorkspaceFiles) -> tuple[Subject, Convention]:
+def _read_project(target: Target, files: WorkspaceFiles) -> tuple[Subject, Convention, Destination]:
+    path = target.file()
+    target = _with_line_feeds(target)
     symbol = target.symbol()
-    convention = find_convention(target.file(), target.language, files)
     if symbol.in_function:
         raise RequestError(
             f"{symbol.name} is inside another function, so a test cannot call it. Put the cursor "
             "into the outer function."
         )
-    subject = Subject(symbol, target.file(), target.text, convention.test_file, files.root)
-    return subject, convention
+    subject = Subject(symbol, path, target.text, target.language)
+    convention = find_convention(subject, files)
+    existing = files.read_to_edit(convention.test_file)
+    return subject, convention, Destination(convention.test_file, existing)
+
+
+def _with_line_feeds(target: Target) -> Target:
+    """Return a target whose text has line feeds as line endings and no byte order mark."""
+    offsets = (target.start, target.end)
+    start, end = (
+        len(with_line_feeds(target.text[:offset].removeprefix(_BYTE_ORDER_MARK)))
+        for offset in offsets
+    )
+    text = with_line_feeds(target.text.removeprefix(_BYTE_ORDER_MARK))
+    return replace(target, text=text, start=start, end=end)
 
 
 def _attempts(
@@ -146,11 +164,10 @@ def _proposal(
     subject: Subject,
     convention: Convention,
     edits: Sequence[FileEdit],
-    file_exists: bool,
 ) -> Proposal:
     count = len(tests.tests)
     tests_in_words = "a test" if count == 1 else f"{count} tests"
-    action = "Add" if file_exists else "Create a file with"
-    file = f"{subject.test_file.name} ({convention.framework})"
+    action = "Create a file with" if any(edit.creates for edit in edits) else "Add"
+    file = f"{convention.test_file.name} ({convention.framework})"
     title = f"{action} {tests_in_words} of {subject.symbol.name}: {file}"
-    return Proposal(title, tuple(edits))
+    return Proposal(title, tuple(edits), convention.note)

@@ -6,12 +6,13 @@ How to add a test framework, for example Kotlin's:
    its functions and classes (`tests/syntax/test_symbols.py` has one sample per language).
 2. Add the framework's name to `chat.tasks.conventions.Framework`.
 3. Create `chat/tasks/dialects/kotlin.py` with two things:
-   - `kotlin_convention(source, files) -> Convention`: the framework that the project uses, the file
-     for the tests, and an existing test as an example. `go.py` has the shortest one.
    - A subclass of `Dialect` that implements the abstract methods below. `go.py` and `java.py` are
      good models. Use `find_snippets` to find complete tests in what the model wrote.
-4. Register both in `chat/tasks/dialects/registry.py`, under the name of the grammar and under the
-   name of the framework. Add the language to the error message there.
+   - `kotlin_convention(subject, files) -> Convention`: the framework that the project uses, the
+     file for the tests, the dialect, and an existing test as an example. It raises RequestError if
+     no test can call the subject. `java_convention.py` is the shortest one.
+4. Register the function in `chat/tasks/dialects/registry.py`, under the name of the grammar. Add
+   the language to the error message there.
 5. Add a small project to `PROJECTS` in `tests/chat/tasks/projects.py`. The tests in
    `tests/chat/tasks/test_write_tests.py` then check its file, its syntax, and that no code is lost.
 6. Add the framework to the list in `docs/chat.md`.
@@ -27,19 +28,20 @@ from pathlib import Path
 from chat.tasks.target import FileEdit
 from syntax.symbols import Symbol
 
+_LINE_END = re.compile(r"\r\n|\n|\r")
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The function or class to test, and the file for its tests."""
+    """The function or class to test."""
 
     symbol: Symbol
     path: Path
     """The source file."""
     text: str
-    """The content of the source file."""
-    test_file: Path
-    root: Path
-    """The workspace folder."""
+    """The content of the source file, with line feeds as line endings and no byte order mark."""
+    language: str
+    """The LSP language id of the source file."""
 
     @property
     def class_name(self) -> str:
@@ -86,8 +88,56 @@ class GeneratedTests:
         return separator.join(snippet.text for snippet in (*self.helpers, *self.tests))
 
 
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """The file for the tests. `text` and all offsets have line feeds as line endings.
+
+    An edit gets the line endings that the file has: CR LF, LF, or CR alone.
+    """
+
+    path: Path
+    original: str | None
+    """The content of the file as it is, None if the file does not exist yet."""
+
+    @property
+    def text(self) -> str:
+        """The content with line feeds, empty for a new file."""
+        return with_line_feeds(self.original or "")
+
+    @property
+    def has_code(self) -> bool:
+        """Whether the file contains more than white space."""
+        return bool(self.text.strip())
+
+    def fill(self, text: str) -> FileEdit:
+        """Return an edit that makes `text` the content of a file without code."""
+        end = len(self.original or "")
+        return FileEdit(self.path, 0, end, self._in_line_ends(text), self.original is None)
+
+    def insert(self, position: int, text: str) -> FileEdit:
+        """Return an edit that inserts `text` at an offset in `self.text`."""
+        original = self.original or ""
+        offset = position
+        for match in _LINE_END.finditer(original):
+            if match.start() >= offset:
+                break
+            offset += len(match[0]) - 1
+        return FileEdit(self.path, offset, offset, self._in_line_ends(text))
+
+    def append(self, code: str, blank_lines: int = 1) -> FileEdit:
+        """Return an edit that appends code, with blank lines between it and the rest."""
+        text = self.text
+        num_line_ends = len(text) - len(text.rstrip("\n"))
+        num_missing = max(0, blank_lines + 1 - num_line_ends) if text.strip() else 0
+        return self.insert(len(text), "\n" * num_missing + code.strip() + "\n")
+
+    def _in_line_ends(self, text: str) -> str:
+        match = _LINE_END.search(self.original or "")
+        return text.replace("\n", match[0]) if match else text
+
+
 class Dialect(ABC):
-    """One test framework. The module's docstring says how to add another.
+    """One test framework in one project. The module's docstring says how to add another.
 
     The model's answer begins with text that the dialect chooses: either `file_head` and
     `test_opening`, or `test_opening` and `first_call`. `parse` finds the complete tests in the
@@ -102,6 +152,8 @@ class Dialect(ABC):
     """The LSP language id by which the tests are parsed."""
     assertion: re.Pattern[str]
     """Pattern that matches an assertion. A test without a match is not used."""
+    qualifier = ""
+    """Text before the subject's name if tests are outside of its package, such as `geo.`."""
     blank_lines = 1
     """Number of blank lines before a test that is appended to a file."""
 
@@ -134,31 +186,32 @@ class Dialect(ABC):
 
     @abstractmethod
     def import_edits(
-        self, generated: GeneratedTests, subject: Subject, existing: str
+        self, generated: GeneratedTests, subject: Subject, file: Destination
     ) -> list[FileEdit]:
         """Return the edits that add missing imports to an existing test file."""
 
-    def test_edit(self, generated: GeneratedTests, subject: Subject, existing: str) -> FileEdit:
+    def test_edit(self, generated: GeneratedTests, subject: Subject, file: Destination) -> FileEdit:
         """Return the edit that adds the tests to an existing test file, by default at its end."""
-        return append(subject.test_file, existing, generated.joined(), self.blank_lines)
+        return file.append(generated.joined(), self.blank_lines)
 
     def place(
-        self, generated: GeneratedTests, subject: Subject, existing: str | None
+        self, generated: GeneratedTests, subject: Subject, file: Destination
     ) -> list[FileEdit]:
-        """Return the edits that put tests into the test file. `existing` is None for a new file."""
-        if existing is None or not existing.strip():
-            text = self.new_file(generated, subject)
-            is_new = existing is None
-            return [FileEdit(subject.test_file, 0, len(existing or ""), text, creates=is_new)]
+        """Return the edits that put tests into the test file."""
+        if not file.has_code:
+            return [file.fill(self.new_file(generated, subject))]
         return [
-            *self.import_edits(generated, subject, existing),
-            self.test_edit(generated, subject, existing),
+            *self.import_edits(generated, subject, file),
+            self.test_edit(generated, subject, file),
         ]
 
     def has_all_names(
-        self, test: Snippet, generated: GeneratedTests, subject: Subject, existing: str | None
+        self, test: Snippet, generated: GeneratedTests, subject: Subject, existing: str
     ) -> bool:
-        """Whether all names that a test uses are defined. True if the dialect cannot check it."""
+        """Whether all names that a test uses are defined. True if the dialect cannot check it.
+
+        `existing` is the content of the test file, empty for a new file.
+        """
         return True
 
     def rename(self, test: Snippet, name: str) -> Snippet:
@@ -175,18 +228,9 @@ def free_name(name: str, taken: set[str], separator: str = "_") -> str:
     return free
 
 
-def insert(file: Path, existing: str, position: int, text: str) -> FileEdit:
-    """Return an edit that inserts text, with the line ends of the existing file."""
-    text = text.replace("\n", "\r\n") if "\r\n" in existing else text
-    return FileEdit(file, position, position, text)
-
-
-def append(file: Path, existing: str, code: str, blank_lines: int = 1) -> FileEdit:
-    """Return an edit that appends code to a file, with blank lines between it and the rest."""
-    unix_text = existing.replace("\r\n", "\n")
-    num_line_ends = len(unix_text) - len(unix_text.rstrip("\n"))
-    num_missing = max(0, blank_lines + 1 - num_line_ends) if unix_text.strip() else 0
-    return insert(file, existing, len(existing), "\n" * num_missing + code.strip() + "\n")
+def with_line_feeds(text: str) -> str:
+    """Return a text with a line feed as the end of each line."""
+    return _LINE_END.sub("\n", text)
 
 
 def indent(text: str) -> str:

@@ -4,44 +4,31 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from pathlib import Path
+from typing import Literal
 
-from chat.tasks.conventions import Convention, Framework, find_example
-from chat.tasks.dialects.base import Dialect, GeneratedTests, Subject, insert
+from chat.tasks.dialects.base import Destination, Dialect, GeneratedTests, Subject
 from chat.tasks.dialects.snippets import find_snippets, first_group
-from chat.tasks.target import FileEdit, WorkspaceFiles
+from chat.tasks.target import FileEdit
+from syntax.grammars import parse
+
+JUnitVersion = Literal["junit5", "junit4"]
 
 _TEST = re.compile(r"^[ \t]*@Test\b", re.M)
 _NODE_TYPES = frozenset({"method_declaration"})
 _NAME = re.compile(r"\bvoid (\w+)\s*\(")
 _IMPORT = re.compile(r"^import (?:static )?[\w.]+(?:\.\*)?;", re.M)
 _PACKAGE = re.compile(r"^package ([\w.]+);", re.M)
+_PACKAGE_PRIVATE = re.compile(r"^([ \t]*)void\b", re.M)
 _AROUND_METHOD = ("class X {\n", "\n}")
 
 
-def java_convention(source: Path, files: WorkspaceFiles) -> Convention:
-    """Return how tests for a Java file are written: in `*Test.java` below `test`, not `main`."""
-    tests = [path for path in files.paths() if path.name.endswith(("Test.java", "Tests.java"))]
-    parts = list(source.parts)
-    if "main" in parts:
-        last_index = len(parts) - 1 - parts[::-1].index("main")
-        parts[last_index] = "test"
-    test_file = Path(*parts).with_name(f"{source.stem}Test.java")
-    example = find_example(tests, source, files, "@Test")
-    return Convention(_junit_version(source, example, files), test_file, example)
-
-
-def _junit_version(source: Path, example: str, files: WorkspaceFiles) -> Framework:
-    if "org.junit.Test;" in example:
-        return "junit4"
-    for folder in source.parents:
-        for name in ("pom.xml", "build.gradle", "build.gradle.kts"):
-            text = files.read(folder / name) or ""
-            if re.search(r"junit:junit|<artifactId>junit</artifactId>", text):
-                return "junit4"
-        if folder == files.root:
-            break
-    return "junit5"
+def package_of(text: str) -> str:
+    """Return the package that a Java file declares, empty for the default package."""
+    root = parse(text, "java")
+    for node in root.named_children if root is not None else ():
+        if node.type == "package_declaration":
+            return "".join((node.named_children[-1].text or b"").decode().split())
+    return ""
 
 
 class JUnit(Dialect):
@@ -50,9 +37,14 @@ class JUnit(Dialect):
     fence = language = "java"
     assertion = re.compile(r"\bassert\w*\(|\bfail\(|expected\s*=")
 
-    def __init__(self, framework: str, package: str) -> None:
-        self.framework = framework
-        assertions = "Assertions" if "jupiter" in package else "Assert"
+    def __init__(self, version: JUnitVersion, class_name: str) -> None:
+        """Create a dialect for a test class of this name."""
+        self._class_name = class_name
+        # JUnit 4 runs only public classes and methods.
+        self._is_public = version == "junit4"
+        self.framework = "JUnit 4" if version == "junit4" else "JUnit 5"
+        package = "org.junit" if version == "junit4" else "org.junit.jupiter.api"
+        assertions = "Assert" if version == "junit4" else "Assertions"
         self._imports = (
             f"import {package}.Test;",
             f"import static {package}.{assertions}.*;",
@@ -62,11 +54,11 @@ class JUnit(Dialect):
         return "\n".join(self._imports) + "\n\n"
 
     def test_opening(self, subject: Subject) -> str:
-        name = f"{subject.path.stem}Test"
-        return f"class {name} {{\n    @Test\n    public void {subject.symbol.name}"
+        return f"class {self._class_name} {{\n    @Test\n    public void {subject.symbol.name}"
 
     def first_call(self, subject: Subject) -> str:
-        return f"() {{\n        assertEquals({subject.class_name}.{subject.symbol.name}("
+        outer = ".".join(subject.symbol.parents)
+        return f"() {{\n        assertEquals({outer}.{subject.symbol.name}("
 
     def parse(self, code: str) -> GeneratedTests:
         name_of = partial(first_group, _NAME)
@@ -77,28 +69,36 @@ class JUnit(Dialect):
         return set(_NAME.findall(existing))
 
     def new_file(self, generated: GeneratedTests, subject: Subject) -> str:
-        package = first_group(_PACKAGE, subject.text)
+        package = package_of(subject.text)
         head = [f"package {package};"] if package else []
         head.append("\n".join(self._needed_imports(generated)))
-        tests = _indented_tests(generated)
-        return "\n\n".join([*head, f"class {subject.path.stem}Test {{\n{tests}\n}}\n"])
+        tests = self._indented_tests(generated)
+        public = "public " if self._is_public else ""
+        return "\n\n".join([*head, f"{public}class {self._class_name} {{\n{tests}\n}}\n"])
 
     def import_edits(
-        self, generated: GeneratedTests, subject: Subject, existing: str
+        self, generated: GeneratedTests, subject: Subject, file: Destination
     ) -> list[FileEdit]:
         needed = self._needed_imports(generated)
-        lines = "".join(f"\n{line}" for line in needed if not _has_import(existing, line))
+        lines = "".join(f"\n{line}" for line in needed if not _has_import(file.text, line))
         if not lines:
             return []
-        above = (*_PACKAGE.finditer(existing), *_IMPORT.finditer(existing))
+        above = (*_PACKAGE.finditer(file.text), *_IMPORT.finditer(file.text))
         position = max((match.end() for match in above), default=0)
-        return [insert(subject.test_file, existing, position, lines)]
+        return [file.insert(position, lines if position else f"{lines.strip()}\n\n")]
 
-    def test_edit(self, generated: GeneratedTests, subject: Subject, existing: str) -> FileEdit:
-        brace = existing.rfind("}")
-        position = existing.rfind("\n", 0, brace) + 1 if brace >= 0 else len(existing)
-        tests = _indented_tests(generated)
-        return insert(subject.test_file, existing, position, f"\n{tests}\n")
+    def test_edit(self, generated: GeneratedTests, subject: Subject, file: Destination) -> FileEdit:
+        text = file.text
+        brace = _end_of_class(text, self._class_name)
+        line = text.rfind("\n", 0, brace) + 1
+        position = brace if text[line:brace].strip() else line
+        return file.insert(position, f"\n{self._indented_tests(generated)}\n")
+
+    def _indented_tests(self, generated: GeneratedTests) -> str:
+        texts = [test.text for test in generated.tests]
+        if self._is_public:
+            texts = [_PACKAGE_PRIVATE.sub(r"\1public void", text, count=1) for text in texts]
+        return "\n\n".join(_indent(text) for text in texts)
 
     def _needed_imports(self, generated: GeneratedTests) -> list[str]:
         code = "\n".join(test.text for test in generated.tests)
@@ -124,8 +124,18 @@ def _has_import(existing: str, import_line: str) -> bool:
     return f"{package}.*;" in existing if is_test_annotation else f"{package}." in existing
 
 
-def _indented_tests(generated: GeneratedTests) -> str:
-    return "\n\n".join(_indent(test.text) for test in generated.tests)
+def _end_of_class(text: str, name: str) -> int:
+    """Return the offset of the last brace of a class, or of the last class of the file."""
+    root = parse(text, "java")
+    end = text.rfind("}") if "}" in text else len(text)
+    for node in root.named_children if root is not None else ():
+        body, own_name = node.child_by_field_name("body"), node.child_by_field_name("name")
+        if body is not None and own_name is not None:
+            encoded = text.encode("utf-8", "surrogatepass")[: body.end_byte - 1]
+            end = len(encoded.decode("utf-8", "surrogatepass"))
+            if own_name.text == name.encode():
+                return end
+    return end
 
 
 def _indent(text: str) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from functools import partial
-from pathlib import PurePath
 
-from chat.tasks.dialects.base import Dialect, GeneratedTests, Snippet, Subject, insert
+from chat.tasks.dialects.base import Destination, Dialect, GeneratedTests, Snippet, Subject
+from chat.tasks.dialects.javascript_imports import ModuleImport, Style, read_imports
 from chat.tasks.dialects.snippets import find_snippets, first_group
 from chat.tasks.target import FileEdit
 
@@ -19,11 +18,16 @@ _HELPER_TYPES = frozenset(
 )
 _TITLE = re.compile(r"""\(\s*(["'`])(.*?)\1""")
 _NAME = re.compile(r"(?:function|const|let) (\w+)")
-_ANY_IMPORT = re.compile(
-    r"^import [\s\S]*?[\"'];?$|^(?:const|let) [^;]*?= require\([^)]*\);?$", re.M
+_HEAD = re.compile(
+    r"(?:#![^\n]*\n)?"
+    r"(?:[ \t]*(?://[^\n]*|/\*(?:[^*]|\*(?!/))*\*/|[\"']use [a-z]+[\"'];?)?[ \t]*\n)*"
 )
-_VITEST_NAMES = ("afterEach", "beforeEach", "describe", "expect", "it", "test", "vi")
-_NODE_NAMES = ("after", "afterEach", "before", "beforeEach", "describe", "it", "mock", "test")
+_FUNCTIONS = {
+    "vitest": ("afterEach", "beforeEach", "describe", "expect", "it", "test", "vi"),
+    "@jest/globals": ("afterEach", "beforeEach", "describe", "expect", "it", "jest", "test"),
+    "node:test": ("after", "afterEach", "before", "beforeEach", "describe", "it", "mock", "test"),
+}
+"""The names that tests use, by the module that exports them."""
 
 
 class JavaScript(Dialect):
@@ -33,14 +37,20 @@ class JavaScript(Dialect):
     language = "typescriptreact"  # its grammar also parses JavaScript, JSX and TypeScript
     assertion = re.compile(r"\)\.(?:\w+\.)*to\w+\(|\bassert\b|\bt\.assert")
 
-    def __init__(self, framework: str, module: str | None) -> None:
-        """Create a dialect. `module` exports the test functions; they are global if it is None."""
+    def __init__(self, framework: str, module: str, own_import: ModuleImport, style: Style) -> None:
+        """Create a dialect.
+
+        `module` exports the test functions; they are global if it is empty. `own_import` is the
+        import of the subject, and `style` the form of all imports of the test file.
+        """
         self.framework = framework
         self._module = module
+        self._own_import = own_import
+        self._style: Style = style
 
     def file_head(self, subject: Subject) -> str:
-        lines = self._needed_imports(subject, 'test("", () => { expect(assert) })')
-        return "\n".join([*lines, "", ""])
+        imports = self._needed_imports('test("", () => { expect(assert) })')
+        return "\n".join([*(each.statement(self._style) for each in imports), "", ""])
 
     def test_opening(self, subject: Subject) -> str:
         return f'test("{subject.symbol.name}'
@@ -56,7 +66,7 @@ class JavaScript(Dialect):
         tests = find_snippets(code, self.language, _TEST, _TEST_TYPES, _title)
         helpers = find_snippets(code, self.language, _HELPER, _HELPER_TYPES, name_of)
         return GeneratedTests(
-            imports=tuple(_ANY_IMPORT.findall(code)),
+            imports=(),
             helpers=tuple(helper for helper in helpers if "require(" not in helper.text),
             tests=tuple(tests),
         )
@@ -71,76 +81,40 @@ class JavaScript(Dialect):
 
     def new_file(self, generated: GeneratedTests, subject: Subject) -> str:
         code = generated.joined()
-        imports = "\n".join(self._needed_imports(subject, code))
+        imports = "\n".join(each.statement(self._style) for each in self._needed_imports(code))
         return f"{imports}\n\n{code.strip()}\n"
 
     def import_edits(
-        self, generated: GeneratedTests, subject: Subject, existing: str
+        self, generated: GeneratedTests, subject: Subject, file: Destination
     ) -> list[FileEdit]:
-        matches = list(_ANY_IMPORT.finditer(existing))
-        bound = {name for match in matches for name in re.findall(r"\w+", match[0])}
-        needed = self._needed_imports(subject, generated.joined())
-        missing = [line for line in needed if not _imported_names(line) <= bound]
-        if not missing:
+        existing = read_imports(file.text, self.language)
+        needed = self._needed_imports(generated.joined())
+        missing = [each.without(existing.bound) for each in needed]
+        lines = "\n".join(each.statement(self._style) for each in missing if each is not None)
+        if not lines:
             return []
-        lines = "\n".join(_without_names(line, bound) for line in missing)
-        if matches:
-            return [insert(subject.test_file, existing, matches[-1].end(), f"\n{lines}")]
-        return [insert(subject.test_file, existing, 0, f"{lines}\n\n")]
+        if existing.end is not None:
+            return [file.insert(existing.end, f"\n{lines}")]
+        position = _end_of_head(file.text)
+        return [file.insert(position, f"{lines}\n\n")]
 
-    def _needed_imports(self, subject: Subject, code: str) -> list[str]:
-        is_module = _is_es_module(subject)
-        lines = []
-        if self._module is not None:
-            names = _VITEST_NAMES if self._module == "vitest" else _NODE_NAMES
-            used = [name for name in names if re.search(rf"(?<![.\w]){name}\b[.(]", code)]
-            lines.append(_import_line(f"{{ {', '.join(used)} }}", self._module, is_module))
-            if self._module == "node:test" and "assert" in code:
-                lines.insert(0, _import_line("assert", "node:assert/strict", is_module))
-        name = subject.imported_name
-        is_default = re.search(rf"export default [^\n]*\b{name}\b", subject.text)
-        is_whole_module = re.search(rf"module\.exports = {name}\b", subject.text)
-        binding = name if is_default or is_whole_module else f"{{ {name} }}"
-        return [*lines, _import_line(binding, _relative_module(subject), is_module)]
+    def _needed_imports(self, code: str) -> list[ModuleImport]:
+        imports = []
+        if self._module == "node:test" and "assert" in code:
+            imports.append(ModuleImport("node:assert/strict", whole="assert"))
+        names = _FUNCTIONS.get(self._module, ())
+        used = [name for name in names if re.search(rf"(?<![.\w]){name}\b[.(]", code)]
+        if used:
+            imports.append(ModuleImport(self._module, tuple((name, name) for name in used)))
+        return [*imports, self._own_import]
+
+
+def _end_of_head(text: str) -> int:
+    """Return the end of what must stay first: an interpreter line, comments and directives."""
+    match = _HEAD.match(text)
+    return match.end() if match else 0
 
 
 def _title(text: str) -> str:
     match = _TITLE.search(text)
     return match[2] if match else ""
-
-
-def _import_line(binding: str, module: str, is_es_module: bool) -> str:
-    if is_es_module:
-        return f'import {binding} from "{module}";'
-    return f'const {binding} = require("{module}");'
-
-
-def _is_es_module(subject: Subject) -> bool:
-    """Whether the source file is an ES module, by its suffix, else by its imports and exports."""
-    if subject.path.suffix in (".ts", ".tsx", ".mts", ".mjs"):
-        return True
-    if subject.path.suffix == ".cjs":
-        return False
-    return re.search(r"^(?:export|import) ", subject.text, re.M) is not None
-
-
-def _relative_module(subject: Subject) -> str:
-    path = PurePath(os.path.relpath(subject.path, subject.test_file.parent)).as_posix()
-    path = path if path.startswith(".") else f"./{path}"
-    stem, suffix = os.path.splitext(path)
-    # TypeScript imports have no `.ts` suffix; ES modules must be imported with their suffix.
-    return stem if suffix in (".ts", ".tsx") else f"{stem}{suffix}"
-
-
-def _imported_names(import_line: str) -> set[str]:
-    names = re.sub(r"from .*|= require.*|^import|^const", "", import_line)
-    return set(re.findall(r"\w+", names))
-
-
-def _without_names(import_line: str, bound: set[str]) -> str:
-    """Return an import line without the names that the file already imports."""
-    braces = re.search(r"\{ (.*) \}", import_line)
-    if braces is None:
-        return import_line
-    names = [name for name in braces[1].split(", ") if name not in bound]
-    return import_line.replace(braces[0], f"{{ {', '.join(names)} }}")

@@ -2,67 +2,221 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path, PurePath
 
-from chat.tasks.conventions import Convention, Framework, find_example, sort_by_distance
+import bracex
+
+from chat.tasks.conventions import Convention, find_example
+from chat.tasks.dialects.base import Subject
+from chat.tasks.dialects.javascript import JavaScript
+from chat.tasks.dialects.javascript_exports import Export, find_export, has_module_syntax
+from chat.tasks.dialects.javascript_imports import ModuleImport, Style, read_imports
+from chat.tasks.dialects.javascript_layout import JavaScriptLayout
 from chat.tasks.target import WorkspaceFiles
+from engine.errors import RequestError
 
-_SUFFIXES = (".js", ".jsx", ".ts", ".tsx", ".mjs", ".cjs", ".mts", ".cts")
-_TEST_NAME = re.compile(r"(.+)[.](test|spec)[.]\w+$")
+_TEST_CODE = re.compile(r"^\s*(?:describe|it|test)(?:\.\w+)*\(", re.M)
+"""What a test file has, and what a module with a name such as `ab-test.ts` has not."""
+_TYPESCRIPT = (".ts", ".tsx", ".mts", ".cts")
+_PLAIN = {".mjs": ".js", ".cjs": ".js", ".mts": ".ts", ".cts": ".ts"}
+"""The suffixes whose tests Jest finds by default, in place of those that it does not find."""
+_COMPILED = {".ts": ".js", ".tsx": ".js", ".mts": ".mjs", ".cts": ".cjs"}
+_LOADERS = re.compile(r"\b(tsx|ts-node|swc|esbuild|esbuild-register|babel)\b")
 
 
-def javascript_convention(source: Path, files: WorkspaceFiles) -> Convention:
-    """Return how tests for a JavaScript or TypeScript file are written."""
-    framework = _framework(source, files)
-    tests = [
-        path
-        for path in files.paths()
-        if path.suffix in _SUFFIXES and (_TEST_NAME.match(path.name) or "__tests__" in path.parts)
-    ]
+def javascript_convention(subject: Subject, files: WorkspaceFiles) -> Convention:
+    """Return how tests for a JavaScript or TypeScript file are written.
+
+    Raises RequestError if the file is a test, or if a test cannot import the subject.
+    """
+    layout = JavaScriptLayout(subject.path, files)
+    has_usual_name = subject.path.stem.endswith((".test", ".spec"))
+    if layout.is_test(subject.path) and (has_usual_name or _TEST_CODE.search(subject.text)):
+        raise RequestError(
+            f"{subject.path.name} contains tests. Put the cursor into the code that they test."
+        )
+    export = _export_of(subject)
+    own_tests = layout.own_tests()
+    test_file = own_tests[0] if own_tests else next(_new_test_files(layout))
+    framework = layout.runner.framework
     required_text = {"node": "node:test", "vitest": "vitest"}.get(framework, "")
-    example = find_example(tests, source, files, required_text)
-    existing = [path for path in tests if path.name.split(".")[0] == source.stem]
-    if existing:
-        return Convention(framework, sort_by_distance(existing, source)[0], example)
-    uses_spec = sum(".spec." in path.name for path in tests) > len(tests) / 2
-    name = f"{source.stem}.{'spec' if uses_spec else 'test'}{source.suffix}"
-    return Convention(framework, _test_folder(source, tests, files.root) / name, example)
+    tests = list(dict.fromkeys([*own_tests, *layout.tests]))
+    example = find_example(tests, subject.path, files, required_text)
+    style = _style(subject, test_file, layout)
+    module = _module(subject, test_file, layout, example)
+    names = {"node": "node:test", "vitest": "vitest"}
+    runner_module = names.get(framework, "")
+    if framework == "jest" and "@jest/globals" in example:
+        runner_module = "@jest/globals"
+    title = {"node": "node:test"}.get(framework, framework)
+    own_import = _import_of(subject, export, module, style, uses_assignment=framework == "jest")
+    dialect = JavaScript(title, runner_module, own_import, style)
+    return Convention(framework, test_file, dialect, example)
 
 
-def _framework(source: Path, files: WorkspaceFiles) -> Framework:
-    """Return the framework that the nearest `package.json` names, else Node's test runner."""
-    for folder in source.parents:
-        text = files.read(folder / "package.json")
-        if text is not None:
-            return _framework_in_package(text)
-        if folder == files.root:
-            break
-    return "node"
+def _export_of(subject: Subject) -> Export:
+    """Return how the subject is exported; raises RequestError if a test cannot use it."""
+    name, file = subject.symbol.name, subject.path.name
+    if file.endswith((".d.ts", ".d.mts", ".d.cts")):
+        raise RequestError(f"{file} contains only declarations, so there is nothing to test.")
+    before_name = subject.symbol.text.partition(name)[0]
+    if name.startswith("#") or re.search(r"\b(private|protected)\b", before_name):
+        raise RequestError(
+            f"{name} is private, so a test cannot call it. Put the cursor into a public method "
+            "that calls it."
+        )
+    exported = find_export(subject.text, subject.language, subject.imported_name)
+    if exported is None:
+        raise RequestError(
+            f"{file} does not export {subject.imported_name}, so a test cannot import it. Export "
+            "it, or put the cursor into an exported function that calls it."
+        )
+    return exported
 
 
-def _framework_in_package(text: str) -> Framework:
+def _import_of(
+    subject: Subject, export: Export, module: str, style: Style, *, uses_assignment: bool
+) -> ModuleImport:
+    """Return the import of the subject in the form in which it is exported."""
+    name = subject.imported_name
+    if export.form == "named":
+        return ModuleImport(module, ((export.name, name),))
+    is_whole = export.form.endswith("whole module")
+    is_assigned = is_whole and not export.is_commonjs and uses_assignment
+    if export.form in ("in default", "in whole module"):
+        inner = ((export.name, name),)
+        return ModuleImport(module, inner, f"{name}Module", export.name, is_assigned)
+    if style == "require" and not is_whole:
+        return ModuleImport(module, (("default", name),))
+    return ModuleImport(module, whole=name, is_assigned=is_assigned)
+
+
+def _style(subject: Subject, test_file: Path, layout: JavaScriptLayout) -> Style:
+    """Return how the test file imports: by its own imports, its suffix, then the package."""
+    existing = read_imports(layout.files.read(test_file) or "", "typescriptreact").style
+    if existing is not None:
+        return existing
+    if test_file.suffix == ".cjs":
+        return "require"
+    if test_file.suffix in (*_TYPESCRIPT, ".mjs") or layout.runner.framework == "vitest":
+        return "import"
+    is_module = has_module_syntax(subject.text, subject.language) or subject.path.suffix == ".mjs"
+    return "import" if is_module or layout.runner.is_es_package else "require"
+
+
+def _module(subject: Subject, test_file: Path, layout: JavaScriptLayout, example: str) -> str:
+    """Return the relative name by which the test file imports the source file."""
+    path = PurePath(os.path.relpath(subject.path, test_file.parent)).as_posix()
+    path = path if path.startswith(".") else f"./{path}"
+    stem, suffix = os.path.splitext(path)
+    if suffix not in _COMPILED:
+        return path  # ES modules must be imported with their suffix
+    modules = [*_modules_of(subject.text), *_modules_of(example)]
+    local = [module for module in modules if module.startswith(".")]
+    if any(module.endswith(_TYPESCRIPT) for module in local) or _runs_sources(layout):
+        return path
+    is_compiled_name = any(module.endswith((".js", ".mjs", ".cjs")) for module in local)
+    if is_compiled_name or suffix in (".mts", ".cts") or layout.needs_import_suffix():
+        return f"{stem}{_COMPILED[suffix]}"
+    return stem
+
+
+def _modules_of(text: str) -> tuple[str, ...]:
+    return read_imports(text, "typescriptreact").modules
+
+
+def _runs_sources(layout: JavaScriptLayout) -> bool:
+    """Whether Node runs the TypeScript files itself, which needs their own suffix in imports."""
+    is_node = layout.runner.framework == "node"
+    return is_node and not _LOADERS.search(str(layout.runner.package))
+
+
+def _new_test_files(layout: JavaScriptLayout) -> Iterator[Path]:
+    """Yield paths of new test files, the best first, without files of other tests.
+
+    Paths that the test runner does not find come last.
+    """
+    folders = list(dict.fromkeys(_folders(layout)))
+    candidates = [
+        *(folder / name for folder in folders for name in _names(layout, folder)),
+        *(folder / name for folder in folders for name in _other_names(layout)),
+    ]
+    for path in sorted(candidates, key=lambda path: not layout.runner.finds(path)):
+        if layout.is_free(path):
+            yield path
+    number = 2
+    while True:
+        path = candidates[0].with_name(f"{layout.source.stem}-{number}.test{layout.source.suffix}")
+        if layout.is_free(path):
+            yield path
+        number += 1
+
+
+def _folders(layout: JavaScriptLayout) -> Iterator[Path]:
+    source, project = layout.source, layout.project
+    for folder in layout.test_folders(own=True):
+        yield folder
+        if not folder.is_relative_to(source.parent) and source.parent != project:
+            yield folder / source.parent.name  # if a file of the other folder has other tests
+    if not any(layout.project_of(test) == project for test in layout.tests):
+        yield from layout.test_folders(own=False)
+        for name in ("test", "tests", "__tests__"):
+            if (project / name).is_dir():
+                yield project / name
+    yield source.parent
+    yield source.parent / "__tests__"
+    yield from (project / name for name in ("test", "tests", "__tests__"))
+    yield from layout.runner.roots
+    yield from layout.runner.pattern_folders()
+
+
+def _names(layout: JavaScriptLayout, folder: Path) -> list[str]:
+    """Return the names for a new test file in the form that most tests have."""
+    forms = ["{}.test", "{}.spec", "{}-test", "{}_test", "test-{}", "{}"]
+    counts = [sum(_has_form(test, form) for test in layout.tests) for form in forms]
+    best = forms[counts.index(max(counts))]
+    if best == "{}" and folder.name != "__tests__":
+        best = forms[0]
+    return [best.format(stem) + _suffix(layout) for stem in layout.stems_of(layout.source)]
+
+
+def _other_names(layout: JavaScriptLayout) -> Iterator[str]:
+    """Yield other names for a new test file, also those that the test runner is configured for."""
+    for stem in layout.stems_of(layout.source):
+        for form in ("{}.test", "{}.spec"):
+            yield form.format(stem) + _suffix(layout)
+        for pattern in layout.runner.patterns:
+            yield from _names_by_pattern(pattern, stem, _suffix(layout))
+
+
+def _suffix(layout: JavaScriptLayout) -> str:
+    suffix = layout.source.suffix
+    if layout.runner.framework == "jest" and not any(t.suffix == suffix for t in layout.tests):
+        return _PLAIN.get(suffix, suffix)
+    return suffix
+
+
+def _has_form(test: Path, form: str) -> bool:
+    before, after = form.split("{}")
+    if form == "{}":
+        return "__tests__" in test.parts and "." not in test.stem
+    return test.stem.startswith(before) and test.stem.endswith(after)
+
+
+def _names_by_pattern(pattern: str, stem: str, suffix: str) -> Iterator[str]:
+    """Yield the names for a stem that a glob pattern such as `*.check.{js,ts}` allows."""
+    last = pattern.rsplit("/", 1)[-1]
     try:
-        package: dict[str, Any] = json.loads(text)
-    except ValueError:
-        package = {}
-    dependencies = {**package.get("dependencies", {}), **package.get("devDependencies", {})}
-    scripts = " ".join(map(str, package.get("scripts", {}).values()))
-    frameworks: tuple[Framework, ...] = ("vitest", "jest")
-    for name in frameworks:
-        if name in dependencies or re.search(rf"\b{name}\b", scripts):
-            return name
-    return "node"
-
-
-def _test_folder(source: Path, tests: list[Path], root: Path) -> Path:
-    """Return the folder for a new test file: where the nearest tests are."""
-    folders = {path.parent for path in sort_by_distance(tests, source)[:10]}
-    if any(folder.name == "__tests__" for folder in folders):
-        return source.parent / "__tests__"
-    for name in ("test", "tests"):
-        if root / name in folders or (not tests and (root / name).is_dir()):
-            return root / name
-    return source.parent
+        names = bracex.expand(last, limit=20)
+    except (bracex.ExpansionLimitException, ValueError):
+        return
+    for name in names:
+        filled = re.sub(
+            r"\.\?\([cm|]*\)\[[jt]*\]s(\?\(x\))?$|\.\[[jt]*\]s(\?\(x\))?$", suffix, name
+        )
+        filled = filled.replace("*", stem, 1)
+        if not re.search(r"[*?\[\](){}!+@|]", filled):
+            yield filled

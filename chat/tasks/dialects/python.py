@@ -8,21 +8,19 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from chat.tasks.dialects.base import (
+    Destination,
     Dialect,
     GeneratedTests,
     Snippet,
     Subject,
-    append,
     free_name,
     indent,
-    insert,
 )
 from chat.tasks.dialects.python_names import (
     Import,
     argument_names,
     find_imports,
     import_position,
-    module_name,
     undefined_names,
     uses_name,
 )
@@ -66,34 +64,38 @@ class _Python(Dialect):
     assertion = re.compile(r"\bassert\b|\.assert\w+\(|\braises\(|\bwarns\(|\.fail\(")
     blank_lines = 2
 
+    def __init__(self, module: str) -> None:
+        """Create a dialect. `module` is the dotted name by which tests import the source file."""
+        self._module = module
+
     def file_head(self, subject: Subject) -> str:
-        own_import = _own_import(subject)
-        return f"import {self.framework}\n\n{own_import.line}\n\n\n"
+        return f"import {self.framework}\n\n{self._own_import(subject).line}\n\n\n"
 
     def declared_names(self, existing: str) -> set[str]:
         return set(re.findall(r"(?:def|class) (\w+)", existing))
 
     def has_all_names(
-        self, test: Snippet, generated: GeneratedTests, subject: Subject, existing: str | None
+        self, test: Snippet, generated: GeneratedTests, subject: Subject, existing: str
     ) -> bool:
         imports = [
-            *_needed_imports(_with_imports(generated, test.text), subject),
-            *find_imports(existing or ""),
+            *self._needed_imports(_with_imports(generated, test.text), subject),
+            *find_imports(existing),
         ]
         defined = {"unittest", "pytest", *(imported.bound_name for imported in imports)}
         defined |= {helper.name for helper in generated.helpers}
-        defined |= self.declared_names(existing or "")
+        defined |= self.declared_names(existing)
         return undefined_names(test.text) <= defined
 
     def new_file(self, generated: GeneratedTests, subject: Subject) -> str:
         code = self._code(generated, subject, "")
         imports = self._imports(generated, code, subject)
-        head = _sorted_groups(imports, _own_import(subject))
+        head = _sorted_groups(imports, self._own_import(subject))
         return f"{head}\n\n\n{code}\n"
 
     def import_edits(
-        self, generated: GeneratedTests, subject: Subject, existing: str
+        self, generated: GeneratedTests, subject: Subject, file: Destination
     ) -> list[FileEdit]:
+        existing = file.text
         code = self._code(generated, subject, existing)
         bound = {imported.bound_name for imported in find_imports(existing)}
         missing = [
@@ -106,18 +108,42 @@ class _Python(Dialect):
         position = import_position(existing)
         is_line_start = position == 0 or existing[position - 1] == "\n"
         lines = ("" if is_line_start else "\n") + "".join(f"{line}\n" for line in sorted(missing))
-        return [insert(subject.test_file, existing, position, lines)]
+        return [file.insert(position, lines)]
 
-    def test_edit(self, generated: GeneratedTests, subject: Subject, existing: str) -> FileEdit:
-        code = self._code(generated, subject, existing)
-        main = _MAIN.search(existing)
+    def test_edit(self, generated: GeneratedTests, subject: Subject, file: Destination) -> FileEdit:
+        code = self._code(generated, subject, file.text)
+        main = _MAIN.search(file.text)
         if main:
-            return insert(subject.test_file, existing, main.start(), f"{code}\n\n\n")
-        return append(subject.test_file, existing, code, self.blank_lines)
+            return file.insert(main.start(), f"{code}\n\n\n")
+        return file.append(code, self.blank_lines)
 
     def _imports(self, generated: GeneratedTests, code: str, subject: Subject) -> list[Import]:
         """Return the imports of a test file that contains `code`."""
-        return _needed_imports(_with_imports(generated, code), subject)
+        return self._needed_imports(_with_imports(generated, code), subject)
+
+    def _own_import(self, subject: Subject) -> Import:
+        """Return the import of the subject itself."""
+        return Import(self._module, subject.imported_name)
+
+    def _needed_imports(self, code: str, subject: Subject) -> list[Import]:
+        """Return the imports that code uses, and the import of the subject.
+
+        Modules are taken only from the standard library, pytest and the imports of the source file,
+        because the model may invent others.
+        """
+        own = self._own_import(subject)
+        source_imports = find_imports(subject.text)
+        existing_modules = {*sys.stdlib_module_names, "pytest"}
+        existing_modules |= {imported.top_module for imported in source_imports}
+        used = [
+            imported
+            for imported in (*find_imports(code), *source_imports)
+            if uses_name(code, imported.bound_name)
+            and imported.top_module in existing_modules
+            and imported.bound_name != own.bound_name
+            and imported.module != "__future__"
+        ]
+        return list(dict.fromkeys([*used, own]))
 
     @abstractmethod
     def _code(self, generated: GeneratedTests, subject: Subject, existing: str) -> str:
@@ -183,32 +209,6 @@ class Unittest(_Python):
     def _imports(self, generated: GeneratedTests, code: str, subject: Subject) -> list[Import]:
         imports = super()._imports(generated, code, subject)
         return list(dict.fromkeys([Import("unittest"), *imports]))
-
-
-def _own_import(subject: Subject) -> Import:
-    """Return the import of the subject itself."""
-    return Import(module_name(subject.path, subject.root), subject.imported_name)
-
-
-def _needed_imports(code: str, subject: Subject) -> list[Import]:
-    """Return the imports that code uses, and the import of the subject.
-
-    Modules are taken only from the standard library, pytest and the imports of the source file,
-    because the model may invent others.
-    """
-    own = _own_import(subject)
-    source_imports = find_imports(subject.text)
-    existing_modules = {*sys.stdlib_module_names, "pytest"}
-    existing_modules |= {imported.top_module for imported in source_imports}
-    used = [
-        imported
-        for imported in (*find_imports(code), *source_imports)
-        if uses_name(code, imported.bound_name)
-        and imported.top_module in existing_modules
-        and imported.bound_name != own.bound_name
-        and imported.module != "__future__"
-    ]
-    return list(dict.fromkeys([*used, own]))
 
 
 def _sorted_groups(imports: Sequence[Import], own: Import) -> str:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable
-from pathlib import Path, PurePath
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
 
-from chat.tasks.conventions import Convention, Framework, find_example, sort_by_distance
+from chat.tasks.conventions import Convention, Framework, find_example
+from chat.tasks.dialects.base import Dialect, Subject
+from chat.tasks.dialects.python import Pytest, Unittest
+from chat.tasks.dialects.python_layout import PythonLayout
+from chat.tasks.dialects.python_names import module_name
 from chat.tasks.target import WorkspaceFiles
+from engine.errors import RequestError
 
+_TEST_CODE = re.compile(r"^[ \t]*(?:async )?def test|\bTestCase\b", re.M)
+"""What a test file has, and what a module with a name such as `ab_test.py` has not."""
 _PYTEST_CONFIGURATION = (
     ("pytest.ini", ""),
     ("conftest.py", ""),
@@ -23,97 +30,157 @@ _PYTEST_CONFIGURATION = (
 )
 """File names in the project's root, and the text that shows that the project uses pytest."""
 
-_UNITTEST_CONFIGURATION = ("Makefile", "tox.ini", "pyproject.toml", "README.md", "README.rst")
-"""Files in the project's root that name `unittest` if the project uses it."""
+_UNITTEST_CONFIGURATION = (
+    ("Makefile", "unittest"),
+    ("tox.ini", "unittest"),
+    ("pyproject.toml", "unittest"),
+    ("README.md", "unittest"),
+    ("README.rst", "unittest"),
+    ("manage.py", "django"),
+)
+"""Files in the project's root, and the text that shows that the project uses unittest."""
 
 
-def python_convention(source: Path, files: WorkspaceFiles) -> Convention:
-    """Return how tests for a Python file are written in its project."""
-    tests = [path for path in files.paths() if is_python_test(path)]
-    framework: Framework = "pytest" if _uses_pytest(tests, source, files) else "unittest"
-    existing = [path for path in tests if _tested_stem(path) == source.stem]
-    if existing:
-        test_file = sort_by_distance(existing, source)[0]
-    else:
-        test_file = _new_test_file(source, tests, files)
-    required_text = "import unittest" if framework == "unittest" else "def test"
-    return Convention(framework, test_file, find_example(tests, source, files, required_text))
+def python_convention(subject: Subject, files: WorkspaceFiles) -> Convention:
+    """Return how tests for a Python file are written in its project.
+
+    Raises RequestError if the file is a test or cannot be imported.
+    """
+    source = subject.path
+    layout = PythonLayout(source, files)
+    is_test = layout.is_test(source) and (
+        layout.is_helper(source) or _TEST_CODE.search(subject.text) is not None
+    )
+    if source.name == "conftest.py" or is_test:
+        raise RequestError(
+            f"{source.name} belongs to the tests. Put the cursor into the code that they test."
+        )
+    module = module_name(source, layout.project, _import_root(layout))
+    own_tests = [*layout.own_tests(), *_tests_of_folder(source, layout)]
+    test_file = own_tests[0] if own_tests else next(_new_test_files(layout))
+    tests = list(dict.fromkeys([*own_tests, *layout.tests]))
+    framework: Framework = "pytest" if _uses_pytest(tests, layout) else "unittest"
+    required_text = "def test" if framework == "pytest" else "TestCase"
+    dialect: Dialect = Pytest(module) if framework == "pytest" else Unittest(module)
+    example = find_example(tests, source, files, required_text)
+    note = _note(test_file, layout) if framework == "pytest" and not own_tests else ""
+    return Convention(framework, test_file, dialect, example, note)
 
 
-def is_python_test(path: PurePath) -> bool:
-    """Whether pytest collects a file of this name."""
-    return path.suffix == ".py" and (path.stem.startswith("test_") or path.stem.endswith("_test"))
+def _import_root(layout: PythonLayout) -> Path | None:
+    """Return the folder from which tests import the source file, None if no test shows it."""
+    if not layout.is_helper(layout.source):
+        return layout.import_root()
+    folder = layout.source.parent
+    return None if (folder / "__init__.py").exists() else folder
 
 
-def _uses_pytest(tests: list[Path], source: Path, files: WorkspaceFiles) -> bool:
+def _tests_of_folder(source: Path, layout: PythonLayout) -> list[Path]:
+    """Return `tests.py` of a Django app, which has the tests of all modules of its folder."""
+    tests = source.with_name("tests.py")
+    return [tests] if tests in layout.tests else []
+
+
+def _uses_pytest(tests: list[Path], layout: PythonLayout) -> bool:
     """Whether the nearest tests use pytest, else the configuration. The default is pytest."""
-    for test in sort_by_distance(tests, source)[:10]:
-        text = files.read(test) or ""
+    for test in tests[:10]:
+        text = layout.files.read(test) or ""
         if re.search(r"^(import|from) pytest\b|^(async )?def test", text, re.MULTILINE):
             return True
-        if "unittest" in text and "TestCase" in text:
+        if re.search(r"\bunittest\b|\bdjango\.test\b", text) and "TestCase" in text:
             return False
-    for name, required_text in _PYTEST_CONFIGURATION:
-        configuration = files.read(files.root / name)
-        if configuration is not None and required_text in configuration:
+    for root in dict.fromkeys([layout.project, layout.files.root]):
+        if layout.pytest.is_configured or _has_text(root, _PYTEST_CONFIGURATION, layout.files):
             return True
-    texts = (files.read(files.root / name) or "" for name in _UNITTEST_CONFIGURATION)
-    return not any("unittest" in text for text in texts)
+        if _has_text(root, _UNITTEST_CONFIGURATION, layout.files):
+            return False
+    return True
 
 
-def _tested_stem(test: Path) -> str:
-    """Return the name of the module that a test file tests, by the name of the test file."""
-    stem = test.stem
-    return stem.removeprefix("test_") if stem.startswith("test_") else stem.removesuffix("_test")
+def _has_text(
+    root: Path, configuration: tuple[tuple[str, str], ...], files: WorkspaceFiles
+) -> bool:
+    texts = ((files.read(root / name), required) for name, required in configuration)
+    return any(text is not None and required in text for text, required in texts)
 
 
-def _new_test_file(source: Path, tests: list[Path], files: WorkspaceFiles) -> Path:
-    """Return the path of a new test file, by the placement rule that most tests follow."""
-    uses_suffix = sum(path.stem.endswith("_test") for path in tests) > len(tests) / 2
-    name = f"{source.stem}_test.py" if uses_suffix else f"test_{source.stem}.py"
-    votes = _count_votes(tests, files)
-    if votes and votes.most_common(1)[0][1]:
-        best = max(_FOLDER_RULES, key=lambda rule: votes[rule])
-        return _FOLDER_RULES[best](source, files.root) / name
-    if tests:
-        return sort_by_distance(tests, source)[0].parent / name
-    return _tests_folder(files.root) / name
+def _new_test_files(layout: PythonLayout) -> Iterator[Path]:
+    """Yield paths of new test files, the best first, without files of other tests."""
+    folders = _allowed(layout, _folders(layout))
+    names = _names(layout)
+    if _has_one_file_per_folder(layout):
+        yield layout.source.with_name("tests.py")
+    for folder in folders:
+        for name in names:
+            if layout.is_free(folder / name):
+                yield folder / name
+    number = 2
+    while True:
+        name = names[0].replace(".py", f"_{number}.py")
+        if layout.is_free(folders[0] / name):
+            yield folders[0] / name
+        number += 1
 
 
-def _count_votes(tests: list[Path], files: WorkspaceFiles) -> Counter[str]:
-    """Return for each placement rule how many of the tests follow it."""
-    sources_by_stem: dict[str, list[Path]] = {}
-    for path in files.paths():
-        if path.suffix == ".py" and not is_python_test(path):
-            sources_by_stem.setdefault(path.stem, []).append(path)
-    votes: Counter[str] = Counter()
-    for test in tests:
-        for source in sources_by_stem.get(_tested_stem(test), []):
-            for name, folder_for in _FOLDER_RULES.items():
-                votes[name] += folder_for(source, files.root) == test.parent
-    return votes
+def _has_one_file_per_folder(layout: PythonLayout) -> bool:
+    """Whether the tests of a new Django app belong into its `tests.py`."""
+    num_such_files = sum(test.name == "tests.py" for test in layout.tests)
+    has_folder = (layout.source.parent / "tests").exists()
+    return num_such_files > len(layout.tests) / 2 and not has_folder
 
 
-def _tests_folder(root: Path) -> Path:
-    return root / "test" if (root / "test").is_dir() else root / "tests"
+def _folders(layout: PythonLayout) -> Iterator[Path]:
+    """Yield folders for a new test file: as existing tests suggest, else as configured."""
+    project, source = layout.project, layout.source
+    yield from layout.test_folders(own=True)
+    for folder in layout.pytest.folders:
+        if not re.search(r"[*?\[]", folder):
+            root = project / folder
+            yield source.parent if source.is_relative_to(root) else root
+    yield from (project / name for name in ("tests", "test") if (project / name).is_dir())
+    yield from layout.test_folders(own=False)
+    yield project / "tests"
 
 
-def _mirrored(source: Path, root: Path, num_skipped: int = 0) -> Path:
-    """Return the folder below `tests` that mirrors the folders of a source file."""
-    parts = source.parent.relative_to(root).parts if source.is_relative_to(root) else ()
-    return _tests_folder(root).joinpath(*parts[num_skipped:])
+def _allowed(layout: PythonLayout, folders: Iterator[Path]) -> list[Path]:
+    """Return the folders without those in which pytest does not search, if any is left."""
+    unique = list(dict.fromkeys(folders))
+    patterns = [str(layout.project / folder) for folder in layout.pytest.folders]
+
+    def is_searched(folder: Path) -> bool:
+        return any(
+            fnmatchcase(str(outer), pattern)
+            for outer in (folder, *folder.parents)
+            for pattern in patterns
+        )
+
+    return [folder for folder in unique if is_searched(folder)] or unique
 
 
-_FOLDER_RULES: dict[str, Callable[[Path, Path], Path]] = {
-    "tests": lambda _, root: _tests_folder(root),
-    "tests/src/package/inner": _mirrored,
-    "tests/package/inner": lambda source, root: _mirrored(source, root, num_skipped=1),
-    "tests/inner": lambda source, root: _mirrored(source, root, num_skipped=2),
-    "next to the source file": lambda source, _: source.parent,
-    "in tests next to the source file": lambda source, _: source.parent / "tests",
-}
-"""Placement rules: from a source file and the workspace folder to the folder of its tests.
+def _names(layout: PythonLayout) -> list[str]:
+    """Return names for a new test file that pytest collects, the usual one first."""
+    tests = [test for test in layout.tests if test.stem != "tests"]
+    uses_suffix = sum(test.stem.endswith("_test") for test in tests) > len(tests) / 2
+    stems = layout.stems_of(layout.source)
+    names = [f"{stem}_test.py" if uses_suffix else f"test_{stem}.py" for stem in stems]
+    names += [pattern.replace("*", stem, 1) for stem in stems for pattern in layout.pytest.names]
+    collected = [name for name in names if layout.has_configured_name(name)]
+    plain = (name for name in collected or names if not re.search(r"[*?\[]", name))
+    return list(dict.fromkeys(plain)) or [f"test_{layout.source.stem}.py"]
 
-The names show where the tests of `src/package/inner/module.py` are. If two rules are equally
-frequent, the first one wins.
-"""
+
+def _note(test_file: Path, layout: PythonLayout) -> str:
+    """Return what the user must know about a test file of the same name in another folder."""
+    others = [
+        test
+        for test in layout.tests
+        if test.name == test_file.name
+        and layout.project_of(test) == layout.project
+        and not (test.parent / "__init__.py").exists()
+    ]
+    if not others or layout.pytest.uses_importlib or (test_file.parent / "__init__.py").exists():
+        return ""
+    return (
+        f"pytest cannot collect two files named {test_file.name} in folders without __init__.py. "
+        f"Add an empty __init__.py next to {test_file.name}."
+    )

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ast
 import builtins
+import keyword
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from engine.errors import RequestError
 
 _UNPARSABLE = "code that does not parse"
 """Name that stands for the unknown names of such code. No code defines this name."""
@@ -44,7 +48,7 @@ def find_imports(code: str) -> list[Import]:
     """Return the absolute imports at the top level of code; none if the code does not parse."""
     try:
         tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     imports = []
     for node in tree.body:
@@ -55,28 +59,63 @@ def find_imports(code: str) -> list[Import]:
     return imports
 
 
-def module_name(path: Path, root: Path) -> str:
+def module_name(path: Path, project: Path, import_root: Path | None) -> str:
     """Return the dotted name by which a file is imported.
 
-    The name begins below the folder that contains the outermost package. For a file outside any
-    package it begins below `src` or the workspace folder.
+    The name begins below `import_root`, if the project's tests import from there. Else it begins
+    below the folder that contains the outermost package. For a file outside any package it begins
+    below `src` or the project's folder.
+
+    Raises RequestError if no import statement can name the file.
     """
+    top = import_root or _folder_of_packages(path)
+    if import_root is None and top == path.parent and path.is_relative_to(project):
+        top = project / "src" if path.is_relative_to(project / "src") else project
+    parts = [*path.parent.relative_to(top).parts, path.name.removesuffix(".py")]
+    if parts[-1] == "__init__" and len(parts) > 1:
+        parts.pop()
+    _check_importable(path, parts)
+    return ".".join(parts)
+
+
+def _folder_of_packages(path: Path) -> Path:
+    """Return the folder that contains the outermost package around a file."""
     top = path.parent
     while (top / "__init__.py").exists() and top != top.parent:
         top = top.parent
-    if top == path.parent and path.is_relative_to(root):
-        top = root / "src" if path.is_relative_to(root / "src") else root
-    parts = list(path.relative_to(top).with_suffix("").parts)
-    if parts[-1] == "__init__":
-        parts.pop()
-    return ".".join(parts)
+    return top
+
+
+def _check_importable(path: Path, parts: list[str]) -> None:
+    if path.suffix != ".py":
+        raise RequestError(
+            f"A test cannot import {path.name}, because its name does not end in .py. Move the "
+            "code into a module, and put the cursor there."
+        )
+    for part in parts:
+        if not part.isidentifier() or keyword.iskeyword(part):
+            name = f"{part}.py" if part == parts[-1] and path.name == f"{part}.py" else part
+            raise RequestError(
+                f"A test cannot import {path.name}, because {name} is not a valid name in a Python "
+                "import. Rename it, for example to a name of letters and underscores."
+            )
+    if parts[0] in ("__init__", "__main__"):
+        raise RequestError(
+            f"A test cannot import {path.name}, because it is not inside a package. Move the code "
+            "into another module, and put the cursor there."
+        )
+    if parts[0] in sys.stdlib_module_names:
+        raise RequestError(
+            f"A test cannot import {path.name}, because Python's standard library also has a "
+            f"module {parts[0]}. Rename it."
+        )
 
 
 def argument_names(test: str) -> set[str]:
     """Return the argument names of a test, without those that its decorators provide."""
     try:
         (node,) = ast.parse(test).body
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {_UNPARSABLE}
     names: set[str] = set()
     for function in node.body if isinstance(node, ast.ClassDef) else [node]:
@@ -91,7 +130,7 @@ def undefined_names(code: str) -> set[str]:
     """Return the names that code uses and that neither the code nor Python defines."""
     try:
         nodes = list(ast.walk(ast.parse(code)))
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {_UNPARSABLE}
     defined = set(dir(builtins))
     used = set[str]()
@@ -119,7 +158,7 @@ def import_position(text: str) -> int:
     """Return the offset for a new import line: after the last import or the module's docstring."""
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         imports = list(re.finditer(r"^(?:import|from) [^\n(]+\n", text, re.M))
         return imports[-1].end() if imports else 0
     last_line = 0

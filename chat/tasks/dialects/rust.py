@@ -6,21 +6,18 @@ import re
 import textwrap
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
-from chat.tasks.conventions import Convention, find_example
 from chat.tasks.dialects.base import (
+    Destination,
     Dialect,
     GeneratedTests,
     Snippet,
     Subject,
-    append,
     indent,
-    insert,
 )
+from chat.tasks.dialects.rust_modules import RustFile
 from chat.tasks.dialects.snippets import find_snippets, first_group
-from chat.tasks.target import FileEdit, WorkspaceFiles
-from syntax.grammars import parse
+from chat.tasks.target import FileEdit
 
 _TEST = re.compile(
     r"^[ \t]*#\[(?:\w+::)?test\]\s*\n"
@@ -34,12 +31,6 @@ _NAME = re.compile(r"fn (\w+)")
 _USE = re.compile(r"^[ \t]*(use (?:std|core|super)::[^\n]+;)", re.M)
 
 
-def rust_convention(source: Path, files: WorkspaceFiles) -> Convention:
-    """Return how tests for a Rust file are written: in the file itself."""
-    others = [path for path in files.paths() if path.suffix == ".rs" and path != source]
-    return Convention("cargo", source, find_example(others, source, files, "#[test]"))
-
-
 class Cargo(Dialect):
     """Functions with the attribute `#[test]` in `mod tests`."""
 
@@ -47,8 +38,19 @@ class Cargo(Dialect):
     fence = language = "rust"
     assertion = re.compile(r"\b(assert|panic|unreachable)\w*!|#\[should_panic")
 
+    def __init__(
+        self, module: tuple[str, ...] | None = None, own_import: str = "use super::*;"
+    ) -> None:
+        """Create a dialect.
+
+        `module` is the path of the test module in the source file, which may not exist yet; None if
+        the tests have a file of their own. `own_import` is the import of the subject.
+        """
+        self._module = module
+        self._own_import = own_import
+
     def file_head(self, subject: Subject) -> str:
-        return "use super::*;\n\n"
+        return f"{self._own_import}\n\n"
 
     def test_opening(self, subject: Subject) -> str:
         return f"#[test]\nfn test_{subject.snake_case}"
@@ -72,19 +74,69 @@ class Cargo(Dialect):
         return set(_NAME.findall(existing))
 
     def new_file(self, generated: GeneratedTests, subject: Subject) -> str:
-        return _test_module(generated) + "\n"
+        imports = "\n".join(self._missing_imports(generated, ""))
+        return f"{imports}\n\n{_joined(generated)}\n"
 
     def import_edits(
-        self, generated: GeneratedTests, subject: Subject, existing: str
+        self, generated: GeneratedTests, subject: Subject, file: Destination
     ) -> list[FileEdit]:
-        return []  # the imports are part of a new `mod tests`
+        code = RustFile(file.text)
+        if self._module is None:
+            uses, position, depth = code.uses(), code.end_of_head(), 0
+        else:
+            module = code.module(self._module)
+            if module is None or module.body_start is None:
+                return []  # the imports are part of a new module
+            uses, position, depth = module.uses, module.body_start, len(self._module)
+        lines = [_indented(line, depth) for line in self._missing_imports(generated, uses)]
+        if not lines:
+            return []
+        text = "\n".join(lines)
+        return [file.insert(position, f"\n{text}" if position else f"{text}\n")]
 
-    def test_edit(self, generated: GeneratedTests, subject: Subject, existing: str) -> FileEdit:
-        position = _end_of_test_module(existing)
-        if position is None:
-            return append(subject.test_file, existing, _test_module(generated))
-        tests = _indented_tests(generated)
-        return insert(subject.test_file, existing, position, f"\n{tests}\n")
+    def test_edit(self, generated: GeneratedTests, subject: Subject, file: Destination) -> FileEdit:
+        if self._module is None:
+            return file.append(_joined(generated))
+        code = RustFile(file.text)
+        module = code.module(self._module)
+        depth = len(self._module)
+        if module is not None and module.body_end is not None:
+            tests = _indented(_joined(generated), depth)
+            return self._insert_at_end(file, module.body_end, tests)
+        imports = "\n".join(self._missing_imports(generated, ""))
+        body = _indented(f"{imports}\n\n{_joined(generated)}", 1)
+        new_module = f"#[cfg(test)]\nmod {self._module[-1]} {{\n{body}\n}}"
+        outer = code.module(self._module[:-1]) if depth > 1 else None
+        if outer is None or outer.body_end is None:
+            return file.append(new_module)
+        return self._insert_at_end(file, outer.body_end, _indented(new_module, depth - 1))
+
+    @staticmethod
+    def _insert_at_end(file: Destination, brace: int, code: str) -> FileEdit:
+        """Return an edit that inserts code above the closing brace of a module."""
+        line = file.text.rfind("\n", 0, brace) + 1
+        is_alone = not file.text[line:brace].strip()
+        return file.insert(line if is_alone else brace, f"\n{code}\n")
+
+    def _missing_imports(self, generated: GeneratedTests, uses: str) -> list[str]:
+        """Return the imports that the tests need and that the `use` declarations do not have."""
+        code = "\n".join(test.text for test in generated.tests)
+        used = {
+            line
+            for line in generated.imports
+            if not line.startswith("use super::")
+            and re.search(rf"\b{re.escape(_last_name(line))}\b", code)
+        }
+        needed = [self._own_import, *sorted(used)]
+        return [line for line in needed if not _is_imported(line, uses)]
+
+
+def _is_imported(line: str, uses: str) -> bool:
+    """Whether `use` declarations import what a line imports."""
+    name = _last_name(line)
+    if name == "*":
+        return line.removesuffix(";") in uses
+    return re.search(rf"\b{re.escape(name)}\b", uses) is not None
 
 
 def _split_attributes(snippet: str) -> tuple[str, str]:
@@ -95,34 +147,16 @@ def _split_attributes(snippet: str) -> tuple[str, str]:
     return "\n".join(lines[:count]), "\n".join(lines[count:])
 
 
-def _test_module(generated: GeneratedTests) -> str:
-    used = {
-        line
-        for line in generated.imports
-        if line != "use super::*;"
-        and any(_last_name(line) in test.text for test in generated.tests)
-    }
-    imports = "\n".join(f"    {line}" for line in ["use super::*;", *sorted(used)])
-    return f"#[cfg(test)]\nmod tests {{\n{imports}\n\n{_indented_tests(generated)}\n}}"
+def _joined(generated: GeneratedTests) -> str:
+    return "\n\n".join(test.text for test in generated.tests)
 
 
-def _indented_tests(generated: GeneratedTests) -> str:
-    return "\n\n".join(indent(test.text) for test in generated.tests)
+def _indented(code: str, depth: int) -> str:
+    """Return code indented for the body of modules in modules."""
+    for _ in range(depth):
+        code = indent(code)
+    return code
 
 
 def _last_name(use_line: str) -> str:
     return re.split(r"::|[{};]", use_line.strip(";"))[-1].strip()
-
-
-def _end_of_test_module(text: str) -> int | None:
-    """Return the offset of the last line of `mod tests`, None if there is no such module."""
-    root = parse(text, "rust")
-    for node in root.named_children if root is not None else ():
-        name = node.child_by_field_name("name")
-        body = node.child_by_field_name("body")
-        if node.type == "mod_item" and name is not None and name.text == b"tests" and body:
-            encoded = text.encode("utf-8", "surrogatepass")
-            brace = len(encoded[: body.end_byte - 1].decode("utf-8", "surrogatepass"))
-            line = text.rfind("\n", 0, brace) + 1
-            return line if not text[line:brace].strip() else brace
-    return None

@@ -54,7 +54,7 @@ def test_spellings_of_one_document_are_equal(spellings: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("file:///w/a%23b.py", "file:///w/a.py#b"),
         ("file:///w/100%25.py", "file:///w/100%2525.py"),
@@ -64,8 +64,8 @@ def test_spellings_of_one_document_are_equal(spellings: list[str]) -> None:
         ("file:///w/A.py", "file:///w/a.py"),
     ],
 )
-def test_other_documents_are_different(one: str, other: str) -> None:
-    assert canonical(one) != canonical(other)
+def test_other_documents_are_different(first: str, second: str) -> None:
+    assert canonical(first) != canonical(second)
 
 
 @pytest.mark.parametrize(

@@ -89,5 +89,5 @@ def _closes(line: str, fence: str, indent: int) -> bool:
     closing = _CLOSING.fullmatch(line)
     if closing is None or len(closing["indent"]) > indent + _MAX_FENCE_INDENT:
         return False
-    found = closing["fence"]
-    return not fence or (found[0] == fence[0] and len(found) >= len(fence))
+    closing_fence = closing["fence"]
+    return not fence or (closing_fence[0] == fence[0] and len(closing_fence) >= len(fence))

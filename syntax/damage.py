@@ -73,10 +73,10 @@ class _Outline:
 def _outline(root: tree_sitter.Node, text: str, start: int, end: int) -> _Outline:
     offsets = ByteOffsets(text)
     first, last = offsets.to_bytes(start), offsets.to_bytes(end)
-    found = list(symbol_nodes(root, offsets))
+    entries = list(symbol_nodes(root, offsets))
     # A symbol that is exactly the place is inside of it.
-    inside = [each for each in found if first <= _start(each) and _end(each) <= last]
-    others = [each for each in found if not (first <= _start(each) and _end(each) <= last)]
+    inside = [each for each in entries if first <= _start(each) and _end(each) <= last]
+    others = [each for each in entries if not (first <= _start(each) and _end(each) <= last)]
     return _Outline(
         _names([each for each in others if _end(each) <= first]),
         _names([each for each in others if _start(each) < last and first < _end(each)]),
@@ -85,13 +85,13 @@ def _outline(root: tree_sitter.Node, text: str, start: int, end: int) -> _Outlin
     )
 
 
-def _start(found: SymbolNodes) -> int:
-    return found.head.start_byte
+def _start(entries: SymbolNodes) -> int:
+    return entries.head.start_byte
 
 
-def _end(found: SymbolNodes) -> int:
-    return found.outer.end_byte
+def _end(entries: SymbolNodes) -> int:
+    return entries.outer.end_byte
 
 
-def _names(found: Sequence[SymbolNodes]) -> tuple[tuple[str, ...], ...]:
-    return tuple((*each.parents, each.name) for each in found)
+def _names(entries: Sequence[SymbolNodes]) -> tuple[tuple[str, ...], ...]:
+    return tuple((*each.parents, each.name) for each in entries)

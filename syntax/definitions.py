@@ -75,8 +75,8 @@ def definition(node: tree_sitter.Node) -> tuple[tree_sitter.Node, SymbolKind | N
         if wrapped is None:
             return node, None
         inner = wrapped
-    found, kind = _unwrapped(inner)
-    return (node, None) if kind is None else (found, kind)
+    defining, kind = _unwrapped(inner)
+    return (node, None) if kind is None else (defining, kind)
 
 
 def _unwrapped(node: tree_sitter.Node) -> tuple[tree_sitter.Node, SymbolKind | None]:

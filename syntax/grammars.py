@@ -58,7 +58,7 @@ MAX_SECONDS = 5.0
 """Maximum seconds for which one text is parsed. Damaged text may take much longer than code."""
 
 _PIECE_BYTES = 8192
-"""Bytes that the parser reads at once. Other threads may run between two pieces."""
+"""Bytes that the parser reads in one call. Other threads may run between two pieces."""
 
 
 @cache
@@ -81,9 +81,7 @@ def parser(language: str) -> tree_sitter.Parser | None:
     return None if grammar is None else tree_sitter.Parser(grammar)
 
 
-def parse(
-    text: str, language: str, max_seconds: float = MAX_SECONDS
-) -> tree_sitter.Node | None:
+def parse(text: str, language: str, max_seconds: float = MAX_SECONDS) -> tree_sitter.Node | None:
     """Return the root node of the syntax tree.
 
     The result is None if there is no grammar, or if the text takes longer than `max_seconds`.

@@ -1,4 +1,4 @@
-"""Offsets of syntax trees, which count bytes, and offsets of the project, which count code points."""
+"""Converts offsets in bytes, which syntax trees count, and offsets in code points."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ class ByteOffsets:
 
     def to_bytes(self, offset: int) -> int:
         """Return the offset in bytes of an offset in code points."""
-        return offset if self._is_ascii else len(self.text[:offset].encode("utf-8", "surrogatepass"))
+        return (
+            offset if self._is_ascii else len(self.text[:offset].encode("utf-8", "surrogatepass"))
+        )
 
     def _num_characters(self, start: int, end: int) -> int:
         return len(self.source[start:end].translate(None, _CONTINUATION_BYTES))

@@ -82,9 +82,9 @@ def find_symbols(text: str, language: str) -> list[Symbol]:
         return []
     offsets = ByteOffsets(text)
     return [
-        _symbol(found, offsets)
-        for found in symbol_nodes(root, offsets)
-        if len(found.parents) < _MAX_DEPTH
+        _symbol(entry, offsets)
+        for entry in symbol_nodes(root, offsets)
+        if len(entry.parents) < _MAX_DEPTH
     ]
 
 
@@ -95,10 +95,10 @@ def enclosing_symbol(text: str, language: str, start: int, end: int | None = Non
     place outside of all symbols belongs to the only symbol that begins or ends on its line. In a
     file that is very long, only the text near the place is looked at.
     """
-    found = enclosing_nodes(text, language, start, end)
-    if found is None:
+    entry = enclosing_nodes(text, language, start, end)
+    if entry is None:
         return None
-    nodes, offsets, shift = found
+    nodes, offsets, shift = entry
     symbol = _symbol(nodes, offsets)
     return replace(
         symbol, start=symbol.start + shift, end=symbol.end + shift, body=symbol.body + shift
@@ -166,23 +166,23 @@ class _Place:
     def innermost(self, candidates: Iterator[SymbolNodes]) -> SymbolNodes | None:
         """Return the innermost symbol around this place, or the only one on its line."""
         around: SymbolNodes | None = None
-        beside: list[SymbolNodes] = []
-        for found in candidates:
-            if found.head.start_byte <= self._start and self._end <= found.outer.end_byte:
-                around, beside = found, []
-            elif self._begins_or_ends_here(found) and not any(
-                found.outer.end_byte <= other.outer.end_byte for other in beside
+        on_line: list[SymbolNodes] = []
+        for entry in candidates:
+            if entry.head.start_byte <= self._start and self._end <= entry.outer.end_byte:
+                around, on_line = entry, []
+            elif self._begins_or_ends_here(entry) and not any(
+                entry.outer.end_byte <= other.outer.end_byte for other in on_line
             ):
-                beside.append(found)
-        if len(beside) == 1 and not (around is not None and self._begins_or_ends_here(around)):
-            return beside[0]
+                on_line.append(entry)
+        if len(on_line) == 1 and not (around is not None and self._begins_or_ends_here(around)):
+            return on_line[0]
         return around
 
-    def _begins_or_ends_here(self, found: SymbolNodes) -> bool:
-        begins = self._line_start <= found.head.start_byte <= self._line_end
-        ends = self._line_start <= found.outer.end_byte <= self._line_end
-        covers_first_line = found.head.start_byte <= self._first_line_end
-        covers_last_line = self._last_line_start <= found.outer.end_byte
+    def _begins_or_ends_here(self, entry: SymbolNodes) -> bool:
+        begins = self._line_start <= entry.head.start_byte <= self._line_end
+        ends = self._line_start <= entry.outer.end_byte <= self._line_end
+        covers_first_line = entry.head.start_byte <= self._first_line_end
+        covers_last_line = self._last_line_start <= entry.outer.end_byte
         return covers_first_line and covers_last_line and (begins or ends)
 
 
@@ -221,22 +221,22 @@ def _go_receiver(node: tree_sitter.Node, offsets: ByteOffsets) -> tuple[str, ...
     return (re.sub(r"[()*\s]|\[.*?\]|^.*\s", "", receiver_type),)
 
 
-def _symbol(found: SymbolNodes, offsets: ByteOffsets) -> Symbol:
-    body = body_of(found.inner)
-    start = offsets.to_characters(found.head.start_byte)
-    end = offsets.to_characters(found.outer.end_byte)
+def _symbol(entry: SymbolNodes, offsets: ByteOffsets) -> Symbol:
+    body = body_of(entry.inner)
+    start = offsets.to_characters(entry.head.start_byte)
+    end = offsets.to_characters(entry.outer.end_byte)
     text = offsets.text
     before = text[text.rfind("\n", 0, start) + 1 : start]
     return Symbol(
-        kind=found.kind,
-        name=found.name,
-        parents=found.parents,
+        kind=entry.kind,
+        name=entry.name,
+        parents=entry.parents,
         start=start,
         end=end,
         body=offsets.to_characters(body.start_byte) if body is not None else end,
         text=text[start:end],
         indent=before if before.isspace() else before[: len(before) - len(before.lstrip())],
-        in_function=found.in_function,
+        in_function=entry.in_function,
     )
 
 

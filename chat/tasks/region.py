@@ -7,7 +7,6 @@ only lines that have the indentation lose it, and those that had none get none.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -167,7 +166,10 @@ def _common_indent(lines: list[str], literals: frozenset[int]) -> str:
         for number, line in enumerate(lines)
         if line.strip() and number not in literals
     ]
-    return os.path.commonprefix(indents)
+    shortest = min(indents, key=len, default="")
+    while not all(indent.startswith(shortest) for indent in indents):
+        shortest = shortest[:-1]
+    return shortest
 
 
 def _in_style_of(region: Region, lines: list[str], literals: frozenset[int]) -> list[str]:

@@ -10,7 +10,7 @@ from pygls.lsp.server import LanguageServer
 
 from chat.tasks.target import DocumentEdit, FileEdit, Proposal, WorkspaceFiles
 from engine.errors import RequestError
-from lsp_server.session.documents import LineIndex
+from lsp_server.session.line_index import LineIndex
 from lsp_server.session.new_files import NewFiles
 from lsp_server.session.uris import uri_of
 from lsp_server.session.workspace_documents import WorkspaceDocuments

@@ -25,7 +25,7 @@ def test_a_completion_item_is_inserted_between_prefix_and_suffix(
     snapshot, suggestions = suggest(before, after, output)
     document = open_document(snapshot.text, encoding)
     for suggestion in suggestions:
-        edit = to_item(suggestion, snapshot, document).text_edit
+        edit = to_item(suggestion, snapshot, document.index, encoding).text_edit
         assert isinstance(edit, types.TextEdit)
         result = apply_edit(snapshot.text, edit.range, edit.new_text, encoding)
         rest = after[suggestion.replace_end - len(before) :]

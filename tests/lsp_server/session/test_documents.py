@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from lsprotocol import types
 from pygls.workspace import PositionCodec
 
-from lsp_server.session.documents import Document, LineIndex
+from lsp_server.session.documents import Document
+from lsp_server.session.line_index import LineIndex
 
 ENCODINGS = ["utf-8", "utf-16", "utf-32"]
 CHARACTERS = ["a", "é", "漢", "🎉", "\r\n", "\r", "\n", "\x0c", "\u2028", "\x85", "\v", " "]

@@ -60,7 +60,11 @@ NAME_NODES = {
 
 
 def definition(node: tree_sitter.Node) -> tuple[tree_sitter.Node, SymbolKind | None]:
-    """Return the definition inside a node and its wrappers, and its kind; None for other nodes."""
+    """Return the definition inside a node and its wrappers, and its kind.
+
+    For other nodes, the kind is None, and the node is the innermost one that was looked at. Only
+    what is inside of it is unknown then, so that wrappers are not looked at again and again.
+    """
     inner = node
     while inner.type in _WRAPPERS:
         wrapped = inner.child_by_field_name("definition")
@@ -73,10 +77,9 @@ def definition(node: tree_sitter.Node) -> tuple[tree_sitter.Node, SymbolKind | N
             )
             wrapped = next(candidates, None)
         if wrapped is None:
-            return node, None
+            return inner, None
         inner = wrapped
-    defining, kind = _unwrapped(inner)
-    return (node, None) if kind is None else (defining, kind)
+    return _unwrapped(inner)
 
 
 def _unwrapped(node: tree_sitter.Node) -> tuple[tree_sitter.Node, SymbolKind | None]:

@@ -43,13 +43,14 @@ def open_document(text: str, encoding: str) -> Document:
     return Document("file:///a", text, 1, "python", position_codec=codec)
 
 
-@pytest.fixture(params=[2, 3, 8192], autouse=True)
+@pytest.fixture(params=[2, 3, 8192])
 def _pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the texts in pieces of different lengths; short ones separate everything."""
     monkeypatch.setattr(line_index, "_PIECE_CHARACTERS", request.param)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.usefixtures("_pieces")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_edits_give_the_same_text_as_in_the_client(encoding: str, data: st.DataObject) -> None:
@@ -70,6 +71,7 @@ def test_edits_give_the_same_text_as_in_the_client(encoding: str, data: st.DataO
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.usefixtures("_pieces")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=texts, data=st.data())
 def test_a_position_converts_to_an_offset_and_back(
@@ -84,6 +86,7 @@ def test_a_position_converts_to_an_offset_and_back(
     assert index.offset(position, encoding) == offset
 
 
+@pytest.mark.usefixtures("_pieces")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=texts, line=st.integers(0, 30), character=st.integers(0, 30))
 def test_positions_beyond_the_text_are_clamped(text: str, line: int, character: int) -> None:
@@ -109,6 +112,7 @@ def test_a_position_within_a_surrogate_pair_is_before_the_character() -> None:
     assert LineIndex("🎉x").offset(types.Position(0, 2), "utf-16") == 1
 
 
+@pytest.mark.usefixtures("_pieces")
 @pytest.mark.parametrize(
     ("text", "start", "end", "inserted", "expected"),
     [

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
-
 MAX_LINE_CHARACTERS = 5_000
 """Maximum characters of the cursor's line, on each side, that decide about a suggestion.
 

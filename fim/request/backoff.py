@@ -52,9 +52,7 @@ class WordBackoff:
         if not shown and word_start is not None:
             is_same = misses is not None and misses.in_same_word(snapshot, word_start)
             count = misses.count if misses is not None and is_same else 0
-            self._misses[snapshot.uri] = _Misses(
-                word_start, _near(snapshot, word_start), count + 1
-            )
+            self._misses[snapshot.uri] = _Misses(word_start, _near(snapshot, word_start), count + 1)
 
 
 def _word_start(snapshot: Snapshot) -> int | None:

@@ -25,7 +25,9 @@ async def completion(
     snapshot = server.documents.snapshot(params.text_document.uri, params.position)
     index = document.index  # of the text now, also if the user types meanwhile
     result = await server.completions.complete(snapshot, Trigger.AUTOMATIC)
-    items = [to_item(suggestion, snapshot, index, document.encoding) for suggestion in result.suggestions]
+    items = [
+        to_item(suggestion, snapshot, index, document.encoding) for suggestion in result.suggestions
+    ]
     # The list is incomplete because the next key may change the suggestion: the client asks again.
     return types.CompletionList(is_incomplete=True, items=items)
 

@@ -115,8 +115,7 @@ class LineIndex:
             return len(self)
         offset = self._line_start(position.line)
         remaining = position.character
-        number = self._piece_at(offset)
-        for number in range(number, len(self._pieces)):
+        for number in range(self._piece_at(offset), len(self._pieces)):
             piece = self._pieces[number]
             local = offset - self._offsets[number]
             line_end = _line_end(piece.text, local)

@@ -36,7 +36,7 @@ class EditableDocument(TextDocument, ABC):
         self.edit(change)
 
     @property
-    def _source(self) -> str:  # type: ignore[override]
+    def _source(self) -> str:
         """The attribute in which pygls keeps the text; here it is put together when needed."""
         return self.exact_text
 

@@ -19,9 +19,9 @@ from tests.e2e.client import Editor, scripted, start
 MAX_PAUSE_S = 0.6
 """Longest time without an answer, on a machine that runs other tests at the same time."""
 
-MINIFIED = "".join(
-    f'function f{i}(a,b){{return a[{i}]+"x{i}"*(b)}};' for i in range(25_000)
-)[:1_000_000]
+MINIFIED = "".join(f'function f{i}(a,b){{return a[{i}]+"x{i}"*(b)}};' for i in range(25_000))[
+    :1_000_000
+]
 
 TEXTS = {
     "minified code": ("javascript", MINIFIED),
@@ -175,5 +175,3 @@ async def test_a_function_after_deep_code_is_like_any_other(name: str) -> None:
             params = {"task": task, "uri": editor.uri, "range": range_, "instruction": "Two."}
             result = await editor.request("starcoder/task", params)
             assert result["edit"] if task == "edit" else result["note"]
-
-

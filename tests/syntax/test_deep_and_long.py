@@ -19,7 +19,10 @@ MINIFIED = "".join(f"function f{i}(a){{return a[{i}]+'x'}};" for i in range(20_0
 DEEP = {
     "calls": ("javascript", "x" + ".a(1)" * 50_000 + ";\nfunction f(a) {\n  return a\n}\n"),
     "brackets": ("python", "x = " + "[" * 20_000 + "]" * 20_000 + "\ndef f(a):\n    return a\n"),
-    "functions": ("javascript", "f(function () {" * 5_000 + "})" * 5_000 + "\nfunction f() {\n1\n}\n"),
+    "functions": (
+        "javascript",
+        "f(function () {" * 5_000 + "})" * 5_000 + "\nfunction f() {\n1\n}\n",
+    ),
     "else-ifs": (
         "c",
         "int g(int x) {\n  if (x) return 0;\n"
@@ -28,7 +31,10 @@ DEEP = {
     ),
     "generics": ("rust", "type A = " + "B<" * 5_000 + "u8" + ">" * 5_000 + ";\nfn f() {\n 1\n}\n"),
     "templates": ("cpp", "template <class T> " * 3_000 + "int g();\nint f() {\n  return 1;\n}\n"),
-    "tags": ("javascriptreact", "x = " + "<a>" * 2_000 + "</a>" * 2_000 + ";\nfunction f() {\n1\n}\n"),
+    "tags": (
+        "javascriptreact",
+        "x = " + "<a>" * 2_000 + "</a>" * 2_000 + ";\nfunction f() {\n1\n}\n",
+    ),
     "strings": ("python", "x = (" + "'a' +\n" * 20_000 + "'a')\ndef f(a):\n    return a\n"),
     "modules": ("ruby", "module A\n" * 3_000 + "def f\n  1\nend\n" + "end\n" * 3_000),
 }

@@ -14,7 +14,7 @@ from syntax.symbols import enclosing_symbol, find_symbols
 from syntax.walk import nodes
 from syntax.window import MAX_CHARACTERS, near
 
-MINIFIED = "".join(f"function f{i}(a){{return a[{i}]+'x'}};" for i in range(20_000))
+MINIFIED = "".join(f'function f{i}(a,b){{return a[{i}]+"x{i}"*(b)}};' for i in range(20_000))
 
 DEEP = {
     "calls": ("javascript", "x" + ".a(1)" * 50_000 + ";\nfunction f(a) {\n  return a\n}\n"),
@@ -78,7 +78,7 @@ def test_of_a_long_text_only_the_lines_near_the_cursor_are_looked_at() -> None:
     assert text[symbol.body :].startswith("return 1")
 
 
-@pytest.mark.parametrize("number", [0, 9_999, 19_999])
+@pytest.mark.parametrize("number", [0, 5_000, 9_999, 12_000, 19_999])
 def test_a_function_in_minified_code_is_seen(number: int) -> None:
     cursor = MINIFIED.index(f"function f{number}(") + 20
     symbol = enclosing_symbol(MINIFIED, "javascript", cursor)
@@ -92,6 +92,10 @@ def test_of_several_functions_on_a_line_the_one_at_the_cursor_counts() -> None:
         symbol = enclosing_symbol(text, "javascript", text.index(place) + 1)
         assert symbol is not None
         assert symbol.name == name
+    touching = "function a(){}function b(){}"
+    symbol = enclosing_symbol(touching, "javascript", touching.index("function b"))
+    assert symbol is not None
+    assert symbol.name == "b"
     on_class = enclosing_symbol(text, "javascript", text.index("class") + 1)
     assert on_class is not None
     assert on_class.name == "C"

@@ -13,7 +13,7 @@ CODE = "def area(width, height):\n    return width\n"
 TEXTS = {
     "a lone surrogate": "s = '\ud83d'\n\n",
     "two halves in the wrong order": "s = '\ude00\ud83d'  # \ud83d\n\n",
-    "a null character": "s = 1\n\n# " + "x" * 9_000 + "\0\n",
+    "a null character": "s = 1\n\n# " + "y" * 9_000 + "\0\n",
     "a form feed and a line separator": "s = '\x0c\u2028\x85\x0b'\n\x0c\n",
     "a byte order mark": "\ufeff# -*- coding: utf-8 -*-\n\n",
     "zero-width and combining characters": "# e\u0301 a\u200bb \u200d\u2060 👩\u200d💻\n\n",
@@ -37,8 +37,13 @@ def line_of(text: str, part: str) -> int:
 
 async def proposed(editor: Editor, task: str, text: str) -> tuple[dict[str, Any], str]:
     """Return the range and the text of the edit that a task proposes for the function."""
-    at = types.Position(line_of(text, "def area"), 5)
-    params = {"task": task, "uri": editor.uri, "range": plain_range(at, at), "instruction": "Two."}
+    cursor = types.Position(line_of(text, "def area"), 5)
+    params = {
+        "task": task,
+        "uri": editor.uri,
+        "range": plain_range(cursor, cursor),
+        "instruction": "Two.",
+    }
     result = await editor.request("starcoder/task", params)
     (change,) = [
         edit
@@ -53,11 +58,11 @@ async def check_places(editor: Editor, name: str, line_end: str) -> None:
     text = (TEXTS[name] + CODE).replace("\n", line_end)
     editor.open(text, f"file:///work-space/{list(TEXTS).index(name)}.py")
     first = line_of(text, "def area")
-    at = types.Position(first, 5)
+    cursor = types.Position(first, 5)
     actions = await editor.client.text_document_code_action_async(
         types.CodeActionParams(
             types.TextDocumentIdentifier(editor.uri),
-            types.Range(at, at),
+            types.Range(cursor, cursor),
             types.CodeActionContext([]),
         )
     )

@@ -10,6 +10,11 @@ from typing import Literal
 AttachmentKind = Literal["selection", "file", "diagnostics", "terminal"]
 
 _FENCE = re.compile(r"`{3,}")
+_OPENING = re.compile(r"(?P<indent>\s*)(?P<fence>`{3,}|~{3,})[^`]*$")
+_CLOSING = re.compile(r"(?P<indent> *)(?P<fence>`{3,}|~{3,})\s*")
+_MAX_FENCE_INDENT = 3
+_MAX_READINGS = 10
+"""Maximum number of places at which a block may end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +37,57 @@ def with_attachments(text: str, attachments: Sequence[Attachment] = ()) -> str:
 
 def fenced(text: str, language: str = "") -> str:
     """Return text as a markdown code block. The fence is longer than any fence in the text."""
-    longest = max((len(fence) for fence in _FENCE.findall(text)), default=2)
-    fence = "`" * (longest + 1)
+    fence = fence_for(text)
     return f"{fence}{language}\n{text.rstrip(chr(10))}\n{fence}"
 
 
+def fence_for(text: str) -> str:
+    """Return the shortest fence of backticks that no fence in the text can close."""
+    longest = max((len(fence) for fence in _FENCE.findall(text)), default=2)
+    return "`" * (longest + 1)
+
+
 def code_blocks(markdown: str) -> list[str]:
-    """Return the contents of the code blocks. The last one may be without a closing fence."""
+    """Return the contents of the code blocks. The last one may be without a closing fence.
+
+    As in CommonMark 0.31, "Fenced code blocks", a fence consists of backticks or tildes, and the
+    closing one is at least as long and indented by at most three spaces. So a fence in a docstring
+    is text. The block itself may be indented, as in a list.
+    """
     blocks: list[str] = []
-    fence, lines = "", list[str]()
+    fence, indent, lines = "", 0, list[str]()
     for line in markdown.split("\n"):
-        opening = _FENCE.match(line.lstrip())
+        opening = _OPENING.match(line)
         if not fence and opening:
-            fence, lines = opening[0], []
-        elif fence and line.strip() == fence:
+            fence, indent, lines = opening["fence"], len(opening["indent"]), []
+        elif fence and _closes(line, fence, indent):
             blocks.append("\n".join(lines))
             fence = ""
         elif fence:
             lines.append(line)
     return [*blocks, "\n".join(lines)] if fence else blocks
+
+
+def readings_of_block(answer: str, fence: str) -> list[str]:
+    """Return what the code may be in an answer that continues a block which `fence` opened.
+
+    The most probable reading comes first. Models close a block with a shorter fence than it was
+    opened with, and code may contain fences. So each line that is only a fence may be the end. The
+    caller knows which reading is code.
+    """
+    lines = answer.split("\n")
+    if _OPENING.match(lines[0]):  # the model opened the block again
+        lines = lines[1:]
+    ends = [index for index, line in enumerate(lines) if _closes(line, "", 0)]
+    exact = [index for index in ends if _closes(lines[index], fence, 0)]
+    ends = [*exact, *(index for index in ends if index not in exact)][:_MAX_READINGS]
+    return ["\n".join(lines[:end]) for end in [*ends, len(lines)]]
+
+
+def _closes(line: str, fence: str, indent: int) -> bool:
+    """Whether a line closes a block; with an empty `fence`, a block with any fence."""
+    closing = _CLOSING.fullmatch(line)
+    if closing is None or len(closing["indent"]) > indent + _MAX_FENCE_INDENT:
+        return False
+    closing_fence = closing["fence"]
+    return not fence or (closing_fence[0] == fence[0] and len(closing_fence) >= len(fence))

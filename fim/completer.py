@@ -116,7 +116,7 @@ class Completer:
             candidate = await self._generate(snapshot, lookup.joinable)
         elapsed_ms = (asyncio.get_running_loop().time() - started) * 1000
         if is_automatic:
-            result = self._show(snapshot, candidate)
+            result = await self._show(snapshot, candidate)
         else:
             alternatives = await self._alternatives(snapshot, candidate)
             result = rank(snapshot, [candidate, *alternatives])
@@ -181,14 +181,21 @@ class Completer:
     ) -> Candidate:
         if self._context_provider is not None and await self.model.uses_related_files():
             snapshot = await self._context_provider(snapshot)
-        scope = scope_of(snapshot, multiline=self.settings.multiline == "auto")
-        truncator = Truncator(snapshot, scope)
+        # Parsing takes long for some texts, so threads do it.
+        truncator = await asyncio.to_thread(self._truncator, snapshot)
         output = await self.model.generate(snapshot, truncator, options, on_text)
-        return make_candidate(output.text, output.scores, snapshot, is_complete=output.is_complete)
+        return await asyncio.to_thread(
+            make_candidate, output.text, output.scores, snapshot, is_complete=output.is_complete
+        )
 
-    def _show(self, snapshot: Snapshot, candidate: Candidate) -> CompletionResult:
+    def _truncator(self, snapshot: Snapshot) -> Truncator:
+        scope = scope_of(snapshot, multiline=self.settings.multiline == "auto")
+        return Truncator(snapshot, scope)
+
+    async def _show(self, snapshot: Snapshot, candidate: Candidate) -> CompletionResult:
         """Return the confident part of a candidate, and record whether there is one."""
-        result = show_if_confident(
+        result = await asyncio.to_thread(
+            show_if_confident,
             snapshot,
             candidate,
             POLICIES[self.settings.eagerness],

@@ -6,6 +6,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
+MAX_LINE_CHARACTERS = 5_000
+"""Maximum characters of the cursor's line, on each side, that decide about a suggestion.
+
+Lines of generated code may be as long as a file. The prompt is not limited by this.
+"""
+MAX_NEAR_CHARACTERS = 12_000
+"""Maximum characters above the cursor's line, and after the cursor, for the same purpose."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -56,16 +64,28 @@ class Snapshot:
 
     @property
     def line_before(self) -> str:
-        """The cursor's line, up to the cursor."""
-        start = max(self.text.rfind("\n", 0, self.cursor), self.text.rfind("\r", 0, self.cursor))
-        return self.text[start + 1 : self.cursor]
+        """The cursor's line, up to the cursor; of a long line, the part near the cursor."""
+        first = max(0, self.cursor - MAX_LINE_CHARACTERS)
+        start = max(self.text.rfind(end, first, self.cursor) + 1 for end in "\n\r")
+        return self.text[max(first, start) : self.cursor]
 
     @property
     def line_after(self) -> str:
-        """The cursor's line from the cursor on, without its line ending."""
-        ends = (self.text.find("\n", self.cursor), self.text.find("\r", self.cursor))
-        line_end = min((end for end in ends if end >= 0), default=len(self.text))
-        return self.text[self.cursor : line_end]
+        """The cursor's line from the cursor on, without its line ending; a part of a long line."""
+        last = min(len(self.text), self.cursor + MAX_LINE_CHARACTERS)
+        ends = (self.text.find(end, self.cursor, last) for end in "\n\r")
+        return self.text[self.cursor : min((end for end in ends if end >= 0), default=last)]
+
+    @property
+    def lines_before(self) -> str:
+        """The text above the cursor's line that is near enough to matter for a suggestion."""
+        end = self.cursor - len(self.line_before)
+        return self.text[max(0, end - MAX_NEAR_CHARACTERS) : end]
+
+    @property
+    def near_after(self) -> str:
+        """The text right of the cursor that is near enough to matter for a suggestion."""
+        return self.text[self.cursor : self.cursor + MAX_NEAR_CHARACTERS]
 
     @property
     def line_ending(self) -> str:

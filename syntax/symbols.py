@@ -4,61 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import tree_sitter
 
+from syntax.definitions import (
+    SymbolKind,
+    body_of,
+    children_with_heads,
+    definition,
+    name_node,
+)
 from syntax.grammars import grammar_name, parse
+from syntax.offsets import ByteOffsets, with_line_feeds
+from syntax.window import near
 
-SymbolKind = Literal["function", "class"]
-
-_FUNCTION_NODES = {
-    "function_definition",
-    "function_declaration",
-    "method_declaration",
-    "method_definition",
-    "function_item",
-    "constructor_declaration",
-    "generator_function_declaration",
-    "method",
-    "singleton_method",
-    "local_function_statement",
-}
-_CLASS_NODES = {
-    "class_definition",
-    "class_declaration",
-    "class_specifier",
-    "struct_item",
-    "enum_item",
-    "trait_item",
-    "interface_declaration",
-    "struct_specifier",
-    "object_definition",
-    "trait_definition",
-    "class",
-    "module",
-    "record_declaration",
-    "enum_declaration",
-}
 _IMPL_NODES = {"impl_item"}
 """Nodes that contain methods but are no symbols."""
-_FUNCTION_VALUES = {"arrow_function", "function_expression", "function", "generator_function"}
-"""Values that make a variable a function (JavaScript)."""
-_WRAPPERS = {"decorated_definition", "export_statement", "template_declaration"}
-"""Nodes around a definition that belong to it."""
-_BODY_NODES = {"function_body", "block", "class_body", "body_statement", "compound_statement"}
 _LANGUAGES_WITHOUT_SYMBOLS = {"json", "yaml", "toml", "html", "css", "sql"}
-_NAME_NODES = {
-    "identifier",
-    "property_identifier",
-    "type_identifier",
-    "field_identifier",
-    "constant",
-    "simple_identifier",
-    "word",
-    "name",
-}
+
+_MAX_DEPTH = 100
+"""Maximum number of symbols around a symbol. Each symbol contains the text of those inside it."""
+_MAX_LINE_CHARACTERS = 2000
+"""Maximum characters of a line of which the beginning and the end belong to the code on it."""
+_LINE_CODE = re.compile(r"[^\S\n]*(?P<code>[^\n]*?)\s*(?:\n|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +39,7 @@ class Symbol:
     parents: tuple[str, ...]
     """Names of the classes and functions around the symbol, outermost first."""
     start: int
-    """Start of the definition, including its decorators."""
+    """Start of the definition, including its decorators and attributes."""
     end: int
     body: int
     """Start of the body after the signature. It equals `end` if there is no body."""
@@ -89,149 +58,189 @@ class Symbol:
         return "\n".join([first, *dedented])
 
 
+@dataclass(frozen=True, slots=True)
+class SymbolNodes:
+    """The nodes of a symbol in a syntax tree."""
+
+    head: tree_sitter.Node
+    """The first attribute of the symbol; without any, the same as `outer`."""
+    outer: tree_sitter.Node
+    """The definition with its wrappers, such as Python's decorators."""
+    inner: tree_sitter.Node
+    """The definition itself."""
+    kind: SymbolKind
+    name: str
+    parents: tuple[str, ...]
+    in_function: bool
+
+
 def find_symbols(text: str, language: str) -> list[Symbol]:
     """Return the symbols of a file in their order, outer ones first; none without a grammar."""
-    root = parse(text, language)
-    if root is None or grammar_name(language) in _LANGUAGES_WITHOUT_SYMBOLS:
+    text = with_line_feeds(text)
+    root = _parse(text, language)
+    if root is None:
         return []
-    return list(_SymbolFinder(text).symbols_in(root, (), in_function=False))
+    offsets = ByteOffsets(text)
+    return [
+        _symbol(entry, offsets)
+        for entry in symbol_nodes(root, offsets)
+        if len(entry.parents) < _MAX_DEPTH
+    ]
 
 
 def enclosing_symbol(text: str, language: str, start: int, end: int | None = None) -> Symbol | None:
     """Return the innermost symbol around a cursor or selection.
 
-    The whole lines of a symbol count, including its decorators.
+    The white space around a selection, and around the code of the cursor's line, does not count. A
+    place outside of all symbols belongs to the only symbol that begins or ends on its line. In a
+    file that is very long, only the text near the place is looked at.
     """
-    end = start if end is None else end
-    around = [
-        symbol
-        for symbol in find_symbols(text, language)
-        if _line_start(text, symbol.start) <= start and end <= _line_end(text, symbol.end)
-    ]
-    return max(around, key=lambda symbol: symbol.start, default=None)
+    entry = enclosing_nodes(text, language, start, end)
+    if entry is None:
+        return None
+    nodes, offsets, shift = entry
+    symbol = _symbol(nodes, offsets)
+    return replace(
+        symbol, start=symbol.start + shift, end=symbol.end + shift, body=symbol.body + shift
+    )
 
 
-def _line_start(text: str, offset: int) -> int:
-    return text.rfind("\n", 0, offset) + 1
+def enclosing_nodes(
+    text: str, language: str, start: int, end: int | None = None
+) -> tuple[SymbolNodes, ByteOffsets, int] | None:
+    """Return the nodes of the innermost symbol, the offsets in their text, and where it begins."""
+    window, shift = near(text, start, start if end is None else end)
+    window = with_line_feeds(window)
+    first, last = _code_at(window, start - shift, (start if end is None else end) - shift)
+    root = _parse(window, language)
+    if root is None:
+        return None
+    offsets = ByteOffsets(window)
+    place = _Place(offsets.to_bytes(first), offsets.to_bytes(last), offsets.source)
+    nodes = place.innermost(symbol_nodes(root, offsets, place))
+    return None if nodes is None else (nodes, offsets, shift)
 
 
-def _line_end(text: str, offset: int) -> int:
-    line_end = text.find("\n", offset)
-    return len(text) if line_end < 0 else line_end
+def _parse(text: str, language: str) -> tree_sitter.Node | None:
+    if grammar_name(language) in _LANGUAGES_WITHOUT_SYMBOLS:
+        return None
+    return parse(text, language)
 
 
-class _SymbolFinder:
-    """Finds the symbols in the syntax tree of one text."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._bytes = text.encode("utf-8", "surrogatepass")
-        self._is_ascii = len(self._bytes) == len(text)
-
-    def symbols_in(
-        self, node: tree_sitter.Node, parents: tuple[str, ...], *, in_function: bool
-    ) -> Iterator[Symbol]:
-        """Yield the symbols inside a node."""
-        for child in node.named_children:
-            inner, kind = _definition(child)
-            if kind is None:
-                inner_parents = (*parents, *self._impl_type(child))
-                yield from self.symbols_in(child, inner_parents, in_function=in_function)
-                continue
-            symbol = self._symbol(child, inner, kind, parents, in_function)
-            if symbol is None:
-                yield from self.symbols_in(inner, parents, in_function=in_function)
-                continue
-            yield symbol
-            is_inner_in_function = in_function or symbol.kind == "function"
-            inner_parents = (*parents, symbol.name)
-            yield from self.symbols_in(inner, inner_parents, in_function=is_inner_in_function)
-
-    def _impl_type(self, node: tree_sitter.Node) -> tuple[str, ...]:
-        """Return the name of the type that a Rust `impl` belongs to, nothing for other nodes."""
-        if node.type not in _IMPL_NODES:
-            return ()
-        return (re.sub(r"<.*", "", self._text_of(node.child_by_field_name("type"))),)
-
-    def _symbol(
-        self,
-        outer: tree_sitter.Node,
-        inner: tree_sitter.Node,
-        kind: SymbolKind,
-        parents: tuple[str, ...],
-        in_function: bool,
-    ) -> Symbol | None:
-        """Return the symbol of a definition `inner` with its wrappers `outer`, if it has a name."""
-        name = self._name(inner)
-        if not name:
-            return None
-        receiver = inner.child_by_field_name("receiver")
-        if inner.type == "method_declaration" and receiver is not None:  # Go
-            receiver_type = self._text_of(receiver).split()[-1]
-            parents = (re.sub(r"[()*\s]|\[.*?\]|^.*\s", "", receiver_type),)
-        value = inner.child_by_field_name("value")
-        body = (value or inner).child_by_field_name("body") or _body(inner)
-        start, end = self._offset(outer.start_byte), self._offset(outer.end_byte)
-        before = self._text[_line_start(self._text, start) : start]
-        return Symbol(
-            kind=kind,
-            name=name,
-            parents=parents,
-            start=start,
-            end=end,
-            body=self._offset(body.start_byte) if body is not None else end,
-            text=self._text[start:end],
-            indent=before if before.isspace() else before[: len(before) - len(before.lstrip())],
-            in_function=in_function,
+def _code_at(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return a selection without the white space at its ends, or the cursor moved to the code."""
+    selected = text[start:end]
+    if selected.strip():
+        return (
+            start + len(selected) - len(selected.lstrip()),
+            end - len(selected) + len(selected.rstrip()),
         )
-
-    def _name(self, node: tree_sitter.Node) -> str:
-        name = node.child_by_field_name("name")
-        declarator = node.child_by_field_name("declarator")
-        while name is None and declarator is not None:  # C: the innermost declarator has the name
-            if declarator.type in _NAME_NODES or declarator.type == "qualified_identifier":
-                name = declarator
-            declarator = declarator.child_by_field_name("declarator")
-        if name is None:
-            name = next((child for child in node.named_children if child.type in _NAME_NODES), None)
-        return self._text_of(name)
-
-    def _text_of(self, node: tree_sitter.Node | None) -> str:
-        if node is None:
-            return ""
-        return self._bytes[node.start_byte : node.end_byte].decode("utf-8", "replace")
-
-    def _offset(self, byte_offset: int) -> int:
-        """Return the offset in code points of an offset in UTF-8 bytes."""
-        if self._is_ascii:
-            return byte_offset
-        return len(self._bytes[:byte_offset].decode("utf-8", "surrogatepass"))
+    line_start = text.rfind("\n", 0, start) + 1
+    if start - line_start > _MAX_LINE_CHARACTERS:
+        return start, start
+    match = _LINE_CODE.match(text, line_start)
+    if match is None or not match["code"]:
+        return start, start
+    cursor = min(max(start, match.start("code")), match.end("code"))
+    return cursor, cursor
 
 
-def _definition(node: tree_sitter.Node) -> tuple[tree_sitter.Node, SymbolKind | None]:
-    """Return the definition inside a node and its wrappers, and its kind; None for other nodes."""
-    inner = node
-    while inner.type in _WRAPPERS:
-        wrapped = inner.child_by_field_name("definition")
-        wrapped = wrapped or inner.child_by_field_name("declaration")
-        if wrapped is None:
-            children = inner.named_children
-            wrapped = next((child for child in children if _definition(child)[1]), None)
-        if wrapped is None:
-            return node, None
-        inner = wrapped
-    if inner.type in _FUNCTION_NODES:
-        return inner, "function"
-    if inner.type in _CLASS_NODES:
-        return inner, "class"
-    if inner.type in ("lexical_declaration", "variable_declaration"):
-        for child in inner.named_children:
-            value = child.child_by_field_name("value")
-            is_function = value is not None and value.type in _FUNCTION_VALUES
-            if child.type == "variable_declarator" and is_function:
-                return child, "function"
-    return node, None
+class _Place:
+    """A cursor or selection in a syntax tree; offsets are in bytes."""
+
+    def __init__(self, start: int, end: int, source: bytes) -> None:
+        self._start, self._end = start, end
+        line_start, line_end = source.rfind(b"\n", 0, start) + 1, source.find(b"\n", end)
+        line_end = len(source) if line_end < 0 else line_end
+        is_long = line_end - line_start - (end - start) > _MAX_LINE_CHARACTERS
+        self._line_start = start if is_long else line_start
+        self._line_end = end if is_long else line_end
+        first_line_end, last_line_start = source.find(b"\n", start), source.rfind(b"\n", 0, end) + 1
+        self._first_line_end = self._line_end if is_long or first_line_end < 0 else first_line_end
+        self._last_line_start = end if is_long else last_line_start
+
+    def is_near(self, head: tree_sitter.Node, node: tree_sitter.Node) -> bool:
+        """Whether a node is on the lines of this place."""
+        return head.start_byte <= self._line_end and self._line_start <= node.end_byte
+
+    def innermost(self, candidates: Iterator[SymbolNodes]) -> SymbolNodes | None:
+        """Return the innermost symbol around this place, or the only one on its line."""
+        around: SymbolNodes | None = None
+        on_line: list[SymbolNodes] = []
+        for entry in candidates:
+            if entry.head.start_byte <= self._start and self._end <= entry.outer.end_byte:
+                around, on_line = entry, []
+            elif self._begins_or_ends_here(entry) and not any(
+                entry.outer.end_byte <= other.outer.end_byte for other in on_line
+            ):
+                on_line.append(entry)
+        if len(on_line) == 1 and not (around is not None and self._begins_or_ends_here(around)):
+            return on_line[0]
+        return around
+
+    def _begins_or_ends_here(self, entry: SymbolNodes) -> bool:
+        begins = self._line_start <= entry.head.start_byte <= self._line_end
+        ends = self._line_start <= entry.outer.end_byte <= self._line_end
+        covers_first_line = entry.head.start_byte <= self._first_line_end
+        covers_last_line = self._last_line_start <= entry.outer.end_byte
+        return covers_first_line and covers_last_line and (begins or ends)
 
 
-def _body(node: tree_sitter.Node) -> tree_sitter.Node | None:
-    return next((child for child in node.named_children if child.type in _BODY_NODES), None)
+def symbol_nodes(
+    root: tree_sitter.Node, offsets: ByteOffsets, place: _Place | None = None
+) -> Iterator[SymbolNodes]:
+    """Yield the symbols in a tree, outer ones first; with `place`, only those near it."""
+    pending: list[tuple[tree_sitter.Node, tree_sitter.Node, tuple[str, ...], bool]]
+    pending = [(root, root, (), False)]
+    while pending:
+        node, head, parents, in_function = pending.pop()
+        inner, kind = definition(node)
+        name = "" if kind is None else _text_of(name_node(inner), offsets)
+        if kind is not None and name:
+            parents = _go_receiver(inner, offsets) or parents
+            yield SymbolNodes(head, node, inner, kind, name, parents, in_function)
+            in_function = in_function or kind == "function"
+            parents = (*parents, name)[:_MAX_DEPTH]
+        elif inner.type in _IMPL_NODES:
+            implemented = _text_of(inner.child_by_field_name("type"), offsets)
+            parents = (*parents, re.sub(r"<.*", "", implemented, flags=re.DOTALL))[:_MAX_DEPTH]
+        inside = [
+            (child, first, parents, in_function)
+            for child, first in children_with_heads(inner)
+            if place is None or place.is_near(first, child)
+        ]
+        pending += reversed(inside)
+
+
+def _go_receiver(node: tree_sitter.Node, offsets: ByteOffsets) -> tuple[str, ...]:
+    """Return the type of a Go method's receiver; nothing for other symbols."""
+    receiver = node.child_by_field_name("receiver")
+    if node.type != "method_declaration" or receiver is None:
+        return ()
+    receiver_type = _text_of(receiver, offsets).split()[-1]
+    return (re.sub(r"[()*\s]|\[.*?\]|^.*\s", "", receiver_type),)
+
+
+def _symbol(entry: SymbolNodes, offsets: ByteOffsets) -> Symbol:
+    body = body_of(entry.inner)
+    start = offsets.to_characters(entry.head.start_byte)
+    end = offsets.to_characters(entry.outer.end_byte)
+    text = offsets.text
+    before = text[text.rfind("\n", 0, start) + 1 : start]
+    return Symbol(
+        kind=entry.kind,
+        name=entry.name,
+        parents=entry.parents,
+        start=start,
+        end=end,
+        body=offsets.to_characters(body.start_byte) if body is not None else end,
+        text=text[start:end],
+        indent=before if before.isspace() else before[: len(before) - len(before.lstrip())],
+        in_function=entry.in_function,
+    )
+
+
+def _text_of(node: tree_sitter.Node | None, offsets: ByteOffsets) -> str:
+    if node is None:
+        return ""
+    return offsets.source[node.start_byte : node.end_byte].decode("utf-8", "replace")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import textwrap
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from chat.tasks.target import DocumentEdit, Proposal, Target
+from chat.tasks.region import with_line_ends_of
+from chat.tasks.target import Proposal, Target
 from engine.errors import RequestError
-from syntax.grammars import count_errors, grammar_name
+from syntax.damage import examine_edit
+from syntax.documentation import Documentation, documentation_at
+from syntax.grammars import grammar_name
+from syntax.offsets import with_line_feeds
 from syntax.symbols import Symbol
 
 
@@ -50,37 +53,43 @@ async def document(target: Target, fill: Fill) -> Proposal:
 
     Raises RequestError if the symbol is already documented, or if the language is not supported.
     """
-    symbol = await asyncio.to_thread(target.symbol)
+    # Carriage returns alone are line ends as well; offsets stay the same.
+    plain = replace(target, text=with_line_feeds(target.text))
+    symbol = await asyncio.to_thread(plain.symbol)
     language = grammar_name(target.language) or ""
+    documentation = await asyncio.to_thread(
+        documentation_at, plain.text, target.language, target.start, target.end
+    )
+    if documentation is None:
+        raise RequestError("Put the cursor into a function or class.")
+    if documentation.form is not None:
+        raise RequestError(f"{symbol.name} has a {documentation.form} already.")
     if language == "python":
-        edit = await _docstring(target, symbol, fill)
+        position, text = await _docstring(plain, symbol, fill)
     elif language in _STAR_COMMENT_LANGUAGES:
-        edit = await _star_comment(target, symbol, fill)
+        position, text = await _star_comment(plain, symbol, documentation, fill)
     elif language in _LINE_COMMENT_MARKS:
-        edit = await _line_comment(target, symbol, _LINE_COMMENT_MARKS[language], fill)
+        mark = _LINE_COMMENT_MARKS[language]
+        position, text = await _line_comment(plain, symbol, documentation, mark, fill)
     else:
         raise RequestError(f"Documenting {target.language or 'this language'} is not supported.")
-    if await asyncio.to_thread(_adds_errors, target, edit):
+    text = with_line_ends_of(target.text, text)
+    edited = await asyncio.to_thread(
+        examine_edit, target.text, target.language, position, position, text
+    )
+    if edited.damage is not None:
         raise RequestError(
             "The file would not parse with the documentation that the model wrote, so it is not "
             "used. Try again with a larger model."
         )
-    return Proposal(f"Document {symbol.name}", (edit,))
+    return Proposal(f"Document {symbol.name}", (target.edit(position, position, text),))
 
 
-def _adds_errors(target: Target, edit: DocumentEdit) -> bool:
-    """Whether the file has more syntax errors after the edit."""
-    after = target.text[: edit.start] + edit.text + target.text[edit.end :]
-    num_errors_before = count_errors(target.text, target.language) or 0
-    return (count_errors(after, target.language) or 0) > num_errors_before
-
-
-async def _docstring(target: Target, symbol: Symbol, fill: Fill) -> DocumentEdit:
-    if _has_docstring(symbol):
-        raise RequestError(f"{symbol.name} has a docstring already.")
+async def _docstring(target: Target, symbol: Symbol, fill: Fill) -> tuple[int, str]:
+    """Return where the docstring belongs, and its lines."""
     line_start = target.text.rfind("\n", 0, symbol.body) + 1
     indent = target.text[line_start : symbol.body]
-    if symbol.body == symbol.end or indent.strip():
+    if symbol.body == symbol.end or indent.strip() or symbol.body == line_start:
         raise RequestError(
             f"The body of {symbol.name} is on the line of its signature. Put it on a line of its "
             "own first."
@@ -89,39 +98,33 @@ async def _docstring(target: Target, symbol: Symbol, fill: Fill) -> DocumentEdit
     suffix = f'"""\n{target.text[line_start:]}'
     text = await fill(FillRequest(target.language, prefix, suffix, ('"""',)))
     first, *rest = _comment_lines(text)
-    if rest:
-        body = "\n".join(f"{indent}{line}" if line else "" for line in rest)
-        return _insert(target, line_start, f'{indent}"""{first}\n{body}\n{indent}"""\n')
-    return _insert(target, line_start, f'{indent}"""{first}"""\n')
+    quotes = 'r"""' if "\\" in text else '"""'
+    if rest or first.endswith(('"', "\\")):
+        body = "".join(f"{indent}{line}\n" if line else "\n" for line in rest)
+        return line_start, f'{indent}{quotes}{first}\n{body}{indent}"""\n'
+    return line_start, f'{indent}{quotes}{first}"""\n'
 
 
-def _has_docstring(symbol: Symbol) -> bool:
-    try:
-        (node,) = ast.parse(symbol.dedented).body
-    except (SyntaxError, ValueError):
-        return False
-    definitions = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    return isinstance(node, definitions) and ast.get_docstring(node) is not None
-
-
-async def _star_comment(target: Target, symbol: Symbol, fill: Fill) -> DocumentEdit:
-    line_start = _start_of_undocumented(target, symbol, "*/")
-    indent = symbol.indent
-    prefix = f"{target.text[:line_start]}{indent}/**\n{indent} * "
-    suffix = f"\n{indent} */\n{target.text[line_start:]}"
+async def _star_comment(
+    target: Target, symbol: Symbol, documentation: Documentation, fill: Fill
+) -> tuple[int, str]:
+    position, indent = _place_of_comment(target, symbol, documentation)
+    prefix = f"{target.text[:position]}{indent}/**\n{indent} * "
+    suffix = f"\n{indent} */\n{target.text[position:]}"
     text = await fill(FillRequest(target.language, prefix, suffix, ("*/",)))
     text = "\n".join(line.strip().removeprefix("*").strip() for line in text.split("\n"))
     body = "\n".join(f"{indent} * {line}".rstrip() for line in _comment_lines(text))
-    return _insert(target, line_start, f"{indent}/**\n{body}\n{indent} */\n")
+    return position, f"{indent}/**\n{body}\n{indent} */\n"
 
 
-async def _line_comment(target: Target, symbol: Symbol, mark: str, fill: Fill) -> DocumentEdit:
-    line_start = _start_of_undocumented(target, symbol, mark)
-    indent = symbol.indent
+async def _line_comment(
+    target: Target, symbol: Symbol, documentation: Documentation, mark: str, fill: Fill
+) -> tuple[int, str]:
+    position, indent = _place_of_comment(target, symbol, documentation)
     # Go's tools expect that a comment begins with the name.
     begin = f"{symbol.name} " if mark == "//" else ""
-    prefix = f"{target.text[:line_start]}{indent}{mark} {begin}"
-    suffix = f"\n{target.text[line_start:]}"
+    prefix = f"{target.text[:position]}{indent}{mark} {begin}"
+    suffix = f"\n{target.text[position:]}"
     text = await fill(FillRequest(target.language, prefix, suffix, ("\n\n",)))
     first, *rest = text.split("\n")
     lines = [first]
@@ -130,17 +133,22 @@ async def _line_comment(target: Target, symbol: Symbol, mark: str, fill: Fill) -
             break
         lines.append(line.strip().removeprefix(mark).strip())
     lines = _comment_lines(begin + "\n".join(lines))
-    comment = "".join(f"{indent}{mark} {line}".rstrip() + "\n" for line in lines)
-    return _insert(target, line_start, comment)
+    return position, "".join(f"{indent}{mark} {line}".rstrip() + "\n" for line in lines)
 
 
-def _start_of_undocumented(target: Target, symbol: Symbol, mark: str) -> int:
-    """Return where the symbol's first line begins; raises RequestError if a comment is above it."""
-    line_start = target.text.rfind("\n", 0, symbol.start) + 1
-    line_above = target.text[:line_start].rstrip("\r\n").rsplit("\n", 1)[-1].strip()
-    if line_above.endswith("*/") if mark == "*/" else line_above.startswith(mark):
-        raise RequestError(f"{symbol.name} has a comment already.")
-    return line_start
+def _place_of_comment(
+    target: Target, symbol: Symbol, documentation: Documentation
+) -> tuple[int, str]:
+    """Return where a comment belongs, and its indentation.
+
+    Raises RequestError if other code is before the symbol on its line.
+    """
+    if not documentation.starts_line:
+        raise RequestError(
+            f"{symbol.name} is not the first on its line. Put it on a line of its own first."
+        )
+    line = target.text[documentation.position : symbol.end].split("\n", 1)[0]
+    return documentation.position, line[: len(line) - len(line.lstrip())]
 
 
 def _comment_lines(text: str) -> list[str]:
@@ -156,8 +164,3 @@ def _comment_lines(text: str) -> list[str]:
     if not lines or not any(character.isalpha() for character in lines[0]):
         raise RequestError("The model wrote no documentation. Try again with a larger model.")
     return lines
-
-
-def _insert(target: Target, position: int, text: str) -> DocumentEdit:
-    text = text.replace("\n", "\r\n") if "\r\n" in target.text else text
-    return target.edit(position, position, text)

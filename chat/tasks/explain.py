@@ -6,7 +6,7 @@ import asyncio
 
 from chat.asker import Asker
 from chat.attachments import fenced
-from chat.tasks.rewriting import region_of
+from chat.tasks.region import region_of
 from chat.tasks.target import Proposal, Target
 from engine.api import Message
 from engine.errors import PromptTooLongError, RequestError

@@ -3,57 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import textwrap
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from chat.asker import Asker
-from chat.attachments import code_blocks, fenced
+from chat.attachments import fence_for, fenced, readings_of_block
+from chat.tasks.region import Region, placed, region_of
 from chat.tasks.target import Proposal, Target
 from engine.api import Message
 from engine.errors import RequestError
-from syntax.grammars import count_errors, grammar_name
-from syntax.symbols import enclosing_symbol, find_symbols
+from syntax.damage import Damage, examine_edit
+from syntax.grammars import grammar_name
 
 _MAX_TITLE_CHARACTERS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """Whole lines of a file."""
-
-    start: int
-    """Offset of the first line, in code points."""
-    end: int
-    """Offset of the end of the last line, without its line end."""
-    text: str
-    """The lines, dedented and without the last line end."""
-    indent: str
-    """The indentation that was removed."""
-    name: str
-    """Name of the function or class that the region is, empty for other lines."""
-
-
-def region_of(target: Target) -> Region:
-    """Return the selected lines; without a selection, the function or class, else the line."""
-    symbol = enclosing_symbol(target.text, target.language, target.start, target.end)
-    has_selection = target.start != target.end
-    if symbol is not None and not has_selection:
-        start, end, name = symbol.start, symbol.end, symbol.name
-    else:
-        start, end, name = target.start, target.end, ""
-    # A selection that ends at the beginning of a line does not include that line.
-    if has_selection and end > start and target.text[end - 1] == "\n":
-        end -= 1
-    start = target.text.rfind("\n", 0, start) + 1
-    line_end = target.text.find("\n", end)
-    end = len(target.text) if line_end < 0 else line_end
-    if target.text[start:end].endswith("\r"):
-        end -= 1
-    lines = target.text[start:end].replace("\r\n", "\n")
-    text = textwrap.dedent(lines)
-    first = next((line for line in lines.split("\n") if line.strip()), "")
-    indent = first[: len(first) - len(first.lstrip())] if text != lines else ""
-    return Region(start, end, text, indent, name)
 
 
 async def fix(target: Target, asker: Asker) -> Proposal:
@@ -99,30 +60,43 @@ async def edit(target: Target, asker: Asker) -> Proposal:
 async def _rewrite(
     target: Target, region: Region, asker: Asker, prompt: str, title: str
 ) -> Proposal:
-    begin = f"```{_language_name(target)}\n"
-    answer = await asker.ask([Message("user", prompt)], begin, stop=("\n```",))
+    fence = fence_for(region.text)
+    begin = f"{fence}{_language_name(target)}\n"
+    answer = await asker.ask([Message("user", prompt)], begin, stop=(f"\n{fence}",))
     if not answer.is_complete:
         raise RequestError(
             "The answer was cut off before its end. Select fewer lines, or increase "
             "chatMaxNewTokens."
         )
-    blocks = code_blocks(f"```\n{answer.text}") or [""]
-    return await asyncio.to_thread(_proposal, target, region, blocks[0], title)
+    codes = readings_of_block(answer.text, fence)
+    return await asyncio.to_thread(_first_usable, target, region, codes, title)
+
+
+def _first_usable(target: Target, region: Region, codes: Sequence[str], title: str) -> Proposal:
+    """Return the proposal of the first code that can be used; raises RequestError if none can."""
+    first_error: RequestError | None = None
+    for code in codes:
+        try:
+            return _proposal(target, region, code, title)
+        except RequestError as error:
+            first_error = first_error or error
+    raise first_error or RequestError("The model wrote no code. Try again.")
 
 
 def _proposal(target: Target, region: Region, code: str, title: str) -> Proposal:
     """Return the edit that replaces the region; raises RequestError if the code is not usable."""
-    code = textwrap.dedent(code).strip("\n")
-    if not code.strip() or code.strip() == region.text.strip():
+    text = placed(code, region, target)
+    if not text.strip() or text.strip() == target.text[region.start : region.end].strip():
         raise RequestError("The model changed nothing. Try again with an instruction.")
-    text = "\n".join(region.indent + line if line.strip() else "" for line in code.split("\n"))
-    text = text.replace("\n", "\r\n") if "\r\n" in target.text else text
-    after = target.text[: region.start] + text + target.text[region.end :]
-    num_errors_before = count_errors(target.text, target.language) or 0
-    if (count_errors(after, target.language) or 0) > num_errors_before:
+    edited = examine_edit(target.text, target.language, region.start, region.end, text)
+    if edited.damage is Damage.SYNTAX:
         raise RequestError("The model's code does not parse, so it is not used. Try again.")
-    names = [symbol.name for symbol in find_symbols(code, target.language)]
-    if region.name and region.name not in names:
+    if edited.damage is Damage.STRUCTURE:
+        raise RequestError(
+            "The model's code does not fit between the functions around it, so it is not used. "
+            "Try again, or select whole functions."
+        )
+    if region.name and (*region.parents, region.name) not in edited.inside:
         raise RequestError(
             f"The model's code does not define {region.name} any more, so it is not used. Try "
             "again."

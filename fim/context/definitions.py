@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import tree_sitter
 
 from syntax.grammars import parse
+from syntax.walk import nodes
 
 _MAX_LINES = 12
 _MAX_WHOLE_LINES = 4
 """Maximum number of lines of a definition that is shown whole."""
+_MAX_IMPORT_CHARACTERS = 50_000
+"""Maximum characters at the beginning of a file in which its imports are."""
 _WRAPPERS = ("export_statement", "decorated_definition", "export", "declaration_list", "program")
 _IMPORTS = re.compile("import|use_declaration|using_directive|preproc_include|require")
 _NAMES = ("identifier", "type_identifier", "namespace_identifier", "property_identifier")
@@ -45,7 +48,7 @@ def definitions(text: str, language: str) -> list[Definition]:
 
 def imported(text: str, language: str) -> frozenset[str]:
     """Return the names in the imports of a file: modules, and names imported from them."""
-    root = parse(text, language)
+    root = parse(text[:_MAX_IMPORT_CHARACTERS], language)
     if root is None:
         return frozenset()
     names: set[str] = set()
@@ -55,12 +58,14 @@ def imported(text: str, language: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def _top_level(node: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
-    for child in node.named_children:
-        if child.type in _WRAPPERS:
-            yield from _top_level(child)
+def _top_level(root: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
+    pending = root.named_children[::-1]
+    while pending:
+        node = pending.pop()
+        if node.type in _WRAPPERS:
+            pending += reversed(node.named_children)
         else:
-            yield child
+            yield node
 
 
 def _names_of(node: tree_sitter.Node) -> list[str]:
@@ -106,12 +111,7 @@ def _signature(node: tree_sitter.Node, body: tree_sitter.Node, source: bytes) ->
 
 
 def _identifiers(node: tree_sitter.Node) -> Iterator[str]:
-    pending = [node]
-    while pending:
-        current = pending.pop(0)
-        if current.type in _NAMES:
-            yield _text(current)
-        pending = [*current.children, *pending]
+    return (_text(inner) for inner in nodes(node) if inner.type in _NAMES)
 
 
 def _text(node: tree_sitter.Node) -> str:

@@ -176,6 +176,8 @@ class Project:
         try:
             for file in open_files:
                 has_changed = self._versions.get(file.path, -1) != file.version
+                if len(file.text) > _MAX_BYTES:
+                    continue  # as on disk
                 if file.path != snapshot.path and has_changed and self._is_allowed(file.path):
                     self._index.add(file.path, file.language, file.text)
                     self._versions[file.path] = file.version

@@ -13,7 +13,7 @@ from fim.postprocess.syntax_repair import cut_to_valid_syntax
 from fim.secrets import PLACEHOLDERS, has_secret
 from fim.snapshot import Snapshot
 
-_NON_EMPTY_LINE = re.compile(r"[^\r\n]*[^\s][^\r\n]*")
+_LINE_END = re.compile(r"[\r\n]")
 
 _MAX_REPAIRS = 4
 """Maximum number of cuts. A shorter suggestion may replace less, and so break the syntax again."""
@@ -109,14 +109,14 @@ def without_forbidden(text: str, snapshot: Snapshot) -> str:
 
 def without_echo(text: str, snapshot: Snapshot) -> str:
     """Return the text up to the first line that repeats the line above or below the cursor."""
-    above = snapshot.before[: len(snapshot.before) - len(snapshot.line_before)].rstrip()
+    above = snapshot.lines_before.rstrip()
     previous = above[max(above.rfind("\n"), above.rfind("\r")) + 1 :].strip()
     lines = text.split("\n")
     first = (snapshot.line_before + lines[0]).strip()
     if first == previous and len(previous) >= _MIN_ECHO_CHARACTERS:
         return ""
-    below = snapshot.after[len(snapshot.line_after) :]
-    following = (_NON_EMPTY_LINE.search(below) or [""])[0].strip()
+    below = snapshot.near_after[len(snapshot.line_after) :]
+    following = _LINE_END.split(below.lstrip(), maxsplit=1)[0].strip()
     if len(following) < _MIN_ECHO_CHARACTERS:
         return text
     if first == following:

@@ -34,7 +34,7 @@ def doubled_closing(text: str, snapshot: Snapshot) -> int:
     opened = _open_at_cursor(snapshot)
     closed_by_text = _closed_by(text, opened)
     left_open = max(0, len(opened) - len(closed_by_text))
-    superfluous = len(_closed_by(_statement(snapshot.after), opened)) - left_open
+    superfluous = len(_closed_by(_statement(snapshot.near_after), opened)) - left_open
     count = min(superfluous, len(closed_by_text), len(marks))
     if count <= 0 or not all(
         token.character == character
@@ -59,8 +59,8 @@ def _contains_in_order(text: str, replaced: str) -> bool:
 
 def _open_at_cursor(snapshot: Snapshot) -> list[str]:
     """Return the brackets, and at the end the quote, that are open at the cursor."""
-    above = snapshot.before[: len(snapshot.before) - len(snapshot.line_before)]
-    upwards = "\n".join(reversed(above.split("\n")[-_MAX_LINES - 1 : -1]))
+    above = snapshot.lines_before
+    upwards = "\n".join(reversed(above.rsplit("\n", _MAX_LINES + 1)[-_MAX_LINES - 1 : -1]))
     lines_above = "\n".join(reversed(_statement("\n" + upwards).split("\n")))
     # An unclosed quote above is an apostrophe or belongs to a string of several lines. In the
     # cursor's line, it opens the string in which the cursor is.
@@ -73,7 +73,7 @@ def _open_at_cursor(snapshot: Snapshot) -> list[str]:
 
 def _statement(text: str) -> str:
     """Return the lines of a text up to an empty one; few statements contain an empty line."""
-    first, *lines = text.split("\n")[:_MAX_LINES]
+    first, *lines = text.split("\n", _MAX_LINES)[:_MAX_LINES]
     end = next((index for index, line in enumerate(lines) if not line.strip()), len(lines))
     return "\n".join([first, *lines[:end]])
 

@@ -8,11 +8,17 @@ from __future__ import annotations
 import re
 
 from fim.postprocess.bracket_scanner import closes_more_than_it_opens
-from fim.snapshot import Snapshot
+from fim.snapshot import MAX_NEAR_CHARACTERS, Snapshot
 from syntax.grammars import count_errors, parser
 
 MIN_LINES, MAX_LINES = 40, 300
 """Number of lines that are parsed above the cursor, and below it."""
+
+_MAX_PARSED_CHARACTERS = 1_000_000
+"""Maximum characters of all trial parses of one suggestion."""
+
+_MAX_SEARCHED_CHARACTERS = 50_000
+"""Maximum characters above the cursor in which the beginning of the part is searched."""
 
 _STATEMENT_AT_MARGIN = re.compile(r"(?!(?:else|elif|except|finally|catch)\b)[A-Za-z_@#]")
 _INDENTED_DEFINITION = re.compile(r"( +)(?:def\b|class\b|async def\b|@)")
@@ -43,9 +49,10 @@ def cut_to_valid_syntax(text: str, replaced: int, snapshot: Snapshot) -> str:
     if errors_before and not closes_more_than_it_opens(text):
         return text
     max_errors = errors_with_text - 1 if errors_before else 0
+    max_cuts = _MAX_PARSED_CHARACTERS // (len(above) + len(text) + len(below))
     valid_cuts = (
         cut
-        for cut in _cuts(text)
+        for cut in _cuts(text)[:max_cuts]
         if (count_errors(above + text[:cut] + below, language) or 0) <= max_errors
     )
     return text[: next(valid_cuts, len(text) if errors_before else 0)]
@@ -55,17 +62,28 @@ def lines_above(snapshot: Snapshot) -> str:
     """Return the part of the text before the cursor that is parsed.
 
     It begins with a statement at the left margin if one is near enough, otherwise in Python with a
-    definition. A part that began anywhere else would rarely parse.
+    definition. A part that began anywhere else would rarely parse. Of very long lines, it is the
+    end.
     """
+    above = _lines_above(snapshot)
+    if len(above) <= MAX_NEAR_CHARACTERS:
+        return above
+    above = above[-MAX_NEAR_CHARACTERS:]
+    return above[above.find("\n") + 1 :]
+
+
+def _lines_above(snapshot: Snapshot) -> str:
+    """Return the lines of `lines_above`, however long they are."""
     text = snapshot.text
     starts: list[int] = []
     end = snapshot.cursor
-    while len(starts) < MAX_LINES and end >= 0:
-        end = text.rfind("\n", 0, end)
+    first = max(0, snapshot.cursor - _MAX_SEARCHED_CHARACTERS)
+    while len(starts) < MAX_LINES and end >= first:
+        end = max(text.rfind("\n", first, end), first - 1)
         starts.append(end + 1)
         if len(starts) > MIN_LINES and _STATEMENT_AT_MARGIN.match(text, end + 1):
             return text[end + 1 : snapshot.cursor]
-    if end >= 0 and snapshot.language_id == "python":
+    if end >= first and snapshot.language_id == "python":
         enclosing, start = _definition_above(text, starts)
         return enclosing + text[start : snapshot.cursor]
     return text[starts[-1] : snapshot.cursor]
@@ -78,7 +96,9 @@ def _lines_around(snapshot: Snapshot, replaced: int) -> tuple[str, str]:
     """
     start = snapshot.cursor + replaced
     end = _end_below(snapshot.text, start, is_python=snapshot.language_id == "python")
-    return lines_above(snapshot), snapshot.text[start:end]
+    below = snapshot.text[start : min(end, start + MAX_NEAR_CHARACTERS)]
+    is_cut = len(below) < end - start
+    return lines_above(snapshot), below[: below.rfind("\n") + 1] or below if is_cut else below
 
 
 def _definition_above(text: str, starts: list[int]) -> tuple[str, int]:
@@ -105,10 +125,11 @@ def _end_below(text: str, start: int, *, is_python: bool) -> int:
     """Return the offset at which the part below `start` ends."""
     definition = None
     line = start
+    last = min(len(text), start + _MAX_SEARCHED_CHARACTERS)
     for count in range(MAX_LINES):
-        line = text.find("\n", line) + 1
+        line = text.find("\n", line, last) + 1
         if line == 0:
-            return len(text)
+            return last
         if count >= MIN_LINES:
             if _STATEMENT_AT_MARGIN.match(text, line):
                 return line

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fim.snapshot import Snapshot
 
 _WORD = re.compile(r"\w+\Z")
+_MAX_WORD_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +21,13 @@ class _Misses:
 
     word_start: int
     """Offset at which the word begins."""
-    line_before: str
-    """The line up to the cursor at the last of these requests."""
+    before: str
+    """The text near the word, up to the cursor, at the last of these requests."""
     count: int
 
     def in_same_word(self, snapshot: Snapshot, word_start: int | None) -> bool:
         """Return whether the user has only continued the word since."""
-        return word_start == self.word_start and snapshot.line_before.startswith(self.line_before)
+        return word_start == self.word_start and _near(snapshot, word_start).startswith(self.before)
 
 
 class WordBackoff:
@@ -51,11 +52,18 @@ class WordBackoff:
         if not shown and word_start is not None:
             is_same = misses is not None and misses.in_same_word(snapshot, word_start)
             count = misses.count if misses is not None and is_same else 0
-            self._misses[snapshot.uri] = _Misses(word_start, snapshot.line_before, count + 1)
+            self._misses[snapshot.uri] = _Misses(word_start, _near(snapshot, word_start), count + 1)
 
 
 def _word_start(snapshot: Snapshot) -> int | None:
-    """Return the offset of the word that ends at the cursor, or None."""
-    line = snapshot.line_before
-    match = _WORD.search(line)
-    return None if match is None else snapshot.cursor - len(line) + match.start()
+    """Return the offset of the word that ends at the cursor, or None.
+
+    Of a longer word, only the last characters count, which no user types as a name.
+    """
+    near = snapshot.line_before[-_MAX_WORD_CHARACTERS:]
+    match = _WORD.search(near)
+    return None if match is None else snapshot.cursor - len(near) + match.start()
+
+
+def _near(snapshot: Snapshot, word_start: int) -> str:
+    return snapshot.text[max(0, word_start - _MAX_WORD_CHARACTERS) : snapshot.cursor]

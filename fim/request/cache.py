@@ -33,7 +33,7 @@ class SuggestionCache:
 
     def store(self, snapshot: Snapshot, candidate: Candidate) -> None:
         """Store the candidate for the cursor; it may be empty."""
-        uri, before, after = key = _key(snapshot.uri, snapshot.before, snapshot.after)
+        uri, before, after = key = _key(snapshot)
         self._entries[key] = candidate
         self._num_stored += 1
         if self._num_stored > self._entries.maxsize:
@@ -55,7 +55,7 @@ class SuggestionCache:
         It was stored for this place, or it is the rest of a candidate for a place further left
         whose beginning the user has typed since.
         """
-        uri, _, after = key = _key(snapshot.uri, snapshot.before, snapshot.after)
+        uri, _, after = key = _key(snapshot)
         if (candidate := self._entries.get(key)) is not None:
             return replace(candidate, source=Source.CACHE)
         start = max(0, snapshot.cursor - _BEFORE_CHARACTERS - MAX_TYPED_CHARACTERS)
@@ -78,5 +78,7 @@ def _typed_since(before: str, near: str) -> str:
     return typed if len(typed) <= MAX_TYPED_CHARACTERS else ""
 
 
-def _key(uri: str, before: str, after: str) -> _Key:
-    return uri, before[-_BEFORE_CHARACTERS:], after[:_AFTER_CHARACTERS]
+def _key(snapshot: Snapshot) -> _Key:
+    text, cursor = snapshot.text, snapshot.cursor
+    before = text[max(0, cursor - _BEFORE_CHARACTERS) : cursor]
+    return snapshot.uri, before, text[cursor : cursor + _AFTER_CHARACTERS]

@@ -31,6 +31,7 @@ class InFlightRequest:
     ) -> None:
         """Start `generate`, which must pass the output so far to the given function."""
         self.base = base
+        self._before, self._after = base.before, base.after
         self._text = ""
         self._waiters: dict[asyncio.Future[Candidate | None], str] = {}
         """Futures of the waiting tasks, with the text typed after the request started."""
@@ -48,12 +49,17 @@ class InFlightRequest:
         The result is None if the request cannot answer for `snapshot`.
         """
         base = self.base
-        if snapshot.uri != base.uri or snapshot.after != base.after:
+        num_typed = snapshot.cursor - base.cursor
+        is_grown = len(snapshot.text) - len(base.text) == num_typed >= 0
+        if snapshot.uri != base.uri or not is_grown:
             return None
-        if not snapshot.before.startswith(base.before):
+        typed = snapshot.text[base.cursor : snapshot.cursor]
+        if not _agree(self._text, typed):
             return None
-        typed = snapshot.before[len(base.before) :]
-        return typed if _agree(self._text, typed) else None
+        # The texts are compared last, and without copies, because they may be long.
+        if not snapshot.text.startswith(self._before) or not snapshot.text.endswith(self._after):
+            return None
+        return typed
 
     async def candidate_after(self, typed: str) -> Candidate | None:
         """Wait for the candidate and return the rest of it after the user typed `typed`.

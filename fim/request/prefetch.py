@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from fim.postprocess.truncate import opens_block
-from fim.snapshot import Snapshot, Suggestion
+from fim.snapshot import MAX_LINE_CHARACTERS, Snapshot, Suggestion
 
 _MAX_LINES = 400
 """Maximum number of lines from which the indentation of a file is derived."""
@@ -16,14 +16,14 @@ def snapshot_after_accept(snapshot: Snapshot, suggestion: Suggestion) -> Snapsho
     """Return the document after the suggestion is accepted and a new line is started.
 
     The new line is indented as editors do it: like the line before, and deeper if that line opens a
-    block. The result is None if there is text right of the cursor.
+    block. The result is None if there is text right of the cursor, or if the line is very long.
     """
     text = suggestion.applied_to(snapshot.text)
     cursor = suggestion.replace_start + len(suggestion.text)
     accepted = replace(snapshot, text=text, cursor=cursor)
-    if accepted.line_after.strip():
-        return None
     line = accepted.line_before
+    if accepted.line_after.strip() or len(line) == MAX_LINE_CHARACTERS:
+        return None
     indent = line[: len(line) - len(line.lstrip(" \t"))]
     if opens_block(line, snapshot.language_id):
         indent += indent_unit(text)

@@ -20,7 +20,7 @@ from fim.completer import Completer
 from fim.prompt.families import detect
 from fim.snapshot import CompletionResult, Snapshot, Trigger
 from lsp_server.cli import common
-from lsp_server.session.documents import LineIndex
+from lsp_server.session.line_index import LineIndex
 
 _POSITION = re.compile(r"(?P<file>.+):(?P<line>\d+):(?P<column>\d+)")
 

@@ -7,7 +7,8 @@ from typing import Any
 from lsprotocol import types
 
 from fim.snapshot import SelectedText, Suggestion, Trigger
-from lsp_server.session.documents import Document, Encoding, LineIndex
+from lsp_server.session.documents import Document
+from lsp_server.session.line_index import Encoding, LineIndex
 from lsp_server.session.protocol import ACCEPTED_COMMAND
 from lsp_server.session.server import StarcoderServer
 
@@ -20,11 +21,11 @@ async def inline_completion(
     """Return suggestions as ghost text."""
     document = server.documents.document(params.text_document.uri)
     snapshot = server.documents.snapshot(params.text_document.uri, params.position)
+    index = document.index  # of the text now, also if the user types meanwhile
     selected = _selected_text(params.context.selected_completion_info, document)
     is_invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
     trigger = Trigger.INVOKED if is_invoked else Trigger.AUTOMATIC
     result = await server.completions.complete(snapshot, trigger, selected)
-    index = document.index_of(snapshot.text)
     return types.InlineCompletionList(
         items=[to_item(suggestion, index, document.encoding) for suggestion in result.suggestions]
     )

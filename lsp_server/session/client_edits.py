@@ -11,7 +11,7 @@ from pygls.lsp.server import LanguageServer
 
 from chat.tasks.target import DocumentEdit, FileEdit
 from engine.errors import RequestError
-from lsp_server.session.documents import LineIndex
+from lsp_server.session.line_index import LineIndex
 from lsp_server.session.new_files import NewFiles
 from lsp_server.session.open_texts import moved_edit
 from lsp_server.session.tasks import TaskResult

@@ -19,12 +19,30 @@ class EditableDocument(TextDocument, ABC):
     pygls splits a change into the edit and the bookkeeping only in private members.
     """
 
+    @property
     @abstractmethod
-    def text_after(self, change: types.TextDocumentContentChangePartial) -> str:
-        """Return the text after an edit."""
+    def exact_text(self) -> str:
+        """The text as the client has it."""
+
+    @exact_text.setter
+    @abstractmethod
+    def exact_text(self, text: str) -> None: ...
+
+    @abstractmethod
+    def edit(self, change: types.TextDocumentContentChangePartial) -> None:
+        """Change the text by an edit."""
 
     def _apply_incremental_change(self, change: types.TextDocumentContentChangePartial) -> None:
-        self._source = self.text_after(change)
+        self.edit(change)
+
+    @property
+    def _source(self) -> str:
+        """The attribute in which pygls keeps the text; here it is put together when needed."""
+        return self.exact_text
+
+    @_source.setter
+    def _source(self, text: str | None) -> None:
+        self.exact_text = text or ""
 
 
 class WorkspaceWithDocuments(Workspace):

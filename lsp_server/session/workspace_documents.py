@@ -13,7 +13,8 @@ from pygls.workspace import Workspace
 
 from engine.errors import RequestError
 from fim.snapshot import Cell, Snapshot
-from lsp_server.session.documents import Document, Encoding
+from lsp_server.session.documents import Document
+from lsp_server.session.line_index import Encoding
 from lsp_server.session.open_texts import OpenTexts
 from lsp_server.session.uris import canonical, file_of, folder_of, name_of, parse_uri
 

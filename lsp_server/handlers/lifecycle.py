@@ -48,6 +48,11 @@ async def _pull_and_apply_settings(server: StarcoderServer) -> None:
         server.apply_settings(settings)
 
 
+def folders_changed(server: StarcoderServer, _: types.DidChangeWorkspaceFoldersParams) -> None:
+    """Use the workspace's new folders."""
+    server.completions.folders_changed()
+
+
 def document_closed(server: StarcoderServer, params: types.DidCloseTextDocumentParams) -> None:
     """Stop completing a closed document."""
     server.completions.close_document(params.text_document.uri)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 from urllib.parse import unquote
@@ -14,6 +14,7 @@ from chat.tasks.target import WorkspaceFiles
 from engine.errors import RequestError
 from fim.snapshot import Cell, Snapshot
 from lsp_server.session.documents import Document, Encoding
+from lsp_server.session.places import innermost
 from lsp_server.session.uris import path_of, uri_of
 
 
@@ -73,6 +74,11 @@ class WorkspaceDocuments:
             self._cells_before(uri),
         )
 
+    def container_uri(self, uri: str) -> str:
+        """Return the URI of the notebook that contains a cell, or the URI of another document."""
+        notebook = self._workspace().get_notebook_document(cell_uri=uri)
+        return uri if notebook is None else notebook.uri
+
     def _cells_before(self, uri: str) -> tuple[Cell, ...]:
         """Return the cells of a notebook that precede this cell; empty for other documents."""
         notebook = self._workspace().get_notebook_document(cell_uri=uri)
@@ -90,12 +96,14 @@ class WorkspaceDocuments:
 
     @property
     def root_uri(self) -> str:
-        """The URI of the workspace's root; empty without a workspace."""
-        return self._workspace().root_uri or ""
+        """The URI of the first workspace folder; empty without a workspace."""
+        return next(iter(self.folder_uris()), "")
 
-    def folder_uris(self) -> Iterable[str]:
+    def folder_uris(self) -> Sequence[str]:
         """Return the URIs of the workspace folders, or the root of a client without folders."""
-        return self._workspace().folders or [self.root_uri]
+        workspace = self._workspace()
+        folders = [folder.uri for folder in workspace.folders.values()]
+        return folders or ([workspace.root_uri] if workspace.root_uri else [])
 
     def root_of(self, path: Path) -> Path:
         """Return the workspace folder that contains a file, or the file's own folder."""
@@ -103,11 +111,7 @@ class WorkspaceDocuments:
 
     def folder_of(self, path: Path) -> Path | None:
         """Return the workspace folder that contains a file, None if no folder does."""
-        folders = [path_of(folder.uri) for folder in self._workspace().folders.values()]
-        if self.root_uri:
-            folders.append(path_of(self.root_uri))
-        parents = [folder for folder in folders if path.is_relative_to(folder)]
-        return max(parents, key=lambda folder: len(folder.parts), default=None)
+        return innermost(path, [path_of(uri) for uri in self.folder_uris()])
 
     def files_of(self, path: Path) -> WorkspaceFiles:
         """Return the files of a file's workspace; open documents take precedence over the disk."""

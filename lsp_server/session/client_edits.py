@@ -10,6 +10,7 @@ from pygls.lsp.server import LanguageServer
 
 from chat.tasks.target import DocumentEdit, FileEdit, Proposal, WorkspaceFiles
 from engine.errors import RequestError
+from lsp_server.session.client_requests import NoAnswerError, ask_client
 from lsp_server.session.documents import LineIndex
 from lsp_server.session.new_files import NewFiles
 from lsp_server.session.uris import uri_of
@@ -31,7 +32,7 @@ class ClientEdits:
     async def apply(self, proposal: Proposal, files: WorkspaceFiles) -> bool:
         """Have the client apply a proposal; False if the client or its user refused.
 
-        Raises RequestError if a file cannot be created.
+        Raises RequestError if a file cannot be created, or if the client fails.
         """
         new_files = None
         if any(_creates(edit) for edit in proposal.edits) and not self._can_create_files:
@@ -45,7 +46,10 @@ class ClientEdits:
         params = types.ApplyWorkspaceEditParams(edit, label=proposal.title)
         is_applied = False
         try:
-            is_applied = (await self._server.workspace_apply_edit_async(params)).applied
+            result = await ask_client(self._server, types.WORKSPACE_APPLY_EDIT, params)
+            is_applied = result.applied
+        except NoAnswerError:
+            raise RequestError("The editor did not apply the edit.") from None
         finally:
             if new_files is not None and not is_applied:
                 await asyncio.to_thread(new_files.remove_empty)

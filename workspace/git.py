@@ -61,8 +61,16 @@ NO_DIFF_PROGRAMS = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-su
 """Options with which a command that shows differences runs no program of the repository."""
 
 
+_NO_REPOSITORY = ("not a git repository", "cannot use bare repository")
+"""Messages of git for a folder without a repository that may be used; LC_ALL fixes the language."""
+
+
 class GitError(Exception):
     """git is missing, failed, took too long or was stopped. The message is for the user."""
+
+
+class NoRepositoryError(GitError):
+    """A folder is not in the working tree of a repository: in none, in a bare one, or in `.git`."""
 
 
 def list_files(
@@ -148,7 +156,7 @@ def staged_diff(
     # Elsewhere `git diff` compares two files, and complains about its options.
     answer = run_git(folder, "rev-parse", "--is-inside-work-tree", should_stop=should_stop)
     if answer.strip() != b"true":
-        raise GitError(f"{folder} belongs to git itself: it is not in a working tree.")
+        raise NoRepositoryError(f"{folder} belongs to git itself: it is not in a working tree.")
     output = run_git(
         folder, "diff", "--cached", *NO_DIFF_PROGRAMS, max_bytes=max_bytes, should_stop=should_stop
     )
@@ -196,7 +204,9 @@ def run_git(
             reader.join()
         if process.returncode not in statuses and not is_truncated:
             errors.seek(0)
-            raise GitError(_first_line(errors.read(_CHUNK_BYTES)))
+            message = _first_line(errors.read(_CHUNK_BYTES))
+            has_none = any(reason in message for reason in _NO_REPOSITORY)
+            raise NoRepositoryError(message) if has_none else GitError(message)
     return bytes(output[:max_bytes])
 
 

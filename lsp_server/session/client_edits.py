@@ -47,7 +47,7 @@ class ClientEdits:
         is_applied = False
         try:
             result = await ask_client(self._server, types.WORKSPACE_APPLY_EDIT, params)
-            is_applied = result.applied
+            is_applied = bool(result.applied)
         except NoAnswerError:
             raise RequestError("The editor did not apply the edit.") from None
         finally:

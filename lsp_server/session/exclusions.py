@@ -100,9 +100,9 @@ class Exclusions:
             return False
         places = _asked_places(file)
         marks = tuple(map(signature, places))
-        known = self._answers.get(file)
-        if known is not None and known[0] == marks:
-            return known[1]
+        earlier = self._answers.get(file)
+        if earlier is not None and earlier[0] == marks:
+            return earlier[1]
         answer = any(map(self._is_ignored, places))
         if len(self._answers) >= _MAX_ANSWERS:
             self._answers.clear()

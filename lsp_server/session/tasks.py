@@ -110,15 +110,15 @@ class TaskSession:
     async def write_commit_message(self, uri: str | None, instruction: str) -> str:
         """Return a message for the staged changes in the repository of a file or folder.
 
-        `uri` is None for the workspace's root. Raises RequestError if nothing is staged
-        or git may not run.
+        `uri` is None for the first workspace folder with staged changes. Raises RequestError if
+        nothing is staged or git may not run.
         """
-        uri = uri or self._documents.root_uri
-        if not uri:
+        uris = [uri] if uri else self._documents.folder_uris()
+        if not uris:
             raise RequestError("No folder is open, so there are no staged changes.")
         if not self._settings.git:
             raise RequestError(
                 "git does not run here: starcoder.git is off, or the workspace is not trusted."
             )
-        diff = await read_staged_diff(path_of(uri))
+        diff = await read_staged_diff(uris)
         return await commit_message(diff, self._chat.asker, instruction)

@@ -1,4 +1,4 @@
-"""Our requests to the client: answers that are late, wrong, cancelled or missing show no message."""
+"""Our requests to the client: late, wrong, cancelled and missing answers show no message."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def initialize(client: RawProcess) -> None:
 
 
 def shown(client: RawProcess) -> list[dict[str, Any]]:
-    return [each["params"] for each in client.messages if each.get("method") == "window/showMessage"]
+    return [
+        each["params"] for each in client.messages if each.get("method") == "window/showMessage"
+    ]
 
 
 def test_all_requests_to_the_client_are_tried_here() -> None:

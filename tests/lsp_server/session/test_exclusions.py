@@ -184,7 +184,7 @@ def write(file: Path, text: str = "") -> Path:
 def test_nested_rules_and_negation(tmp_path: Path, ignored: Callable[..., bool]) -> None:
     root = make_repository(tmp_path / "r")
     write(root / ".gitignore", "*.log\nbuild/\n!important.log\n/only-here.py\n")
-    write(root / "sub" / ".gitignore", "!keep.log\nlocal.py\n")
+    write(root / "sub" / ".gitignore", "!keep.log\nlocal.py\n/rooted.py\n")
     write(root / "build" / "a.py")
     expected = {
         "a.py": False,
@@ -195,6 +195,8 @@ def test_nested_rules_and_negation(tmp_path: Path, ignored: Callable[..., bool])
         "sub/keep.log": False,
         "sub/local.py": True,
         "local.py": False,
+        "sub/rooted.py": True,
+        "rooted.py": False,
         "only-here.py": True,
         "sub/only-here.py": False,
         "no/such/folder/a.log": True,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from lsp_server.session.places import Place, file_places, places_of
-from lsp_server.session.uris import file_of
+from lsp_server.session.uris import file_of, folder_of
 from workspace.git import GitError, ignored_paths
 from workspace.ignore_patterns import IgnoreFile, is_excluded, names_of, parse_patterns
 from workspace.repository import (
@@ -91,7 +91,7 @@ class Exclusions:
 
     def allows(self, file: Path) -> bool:
         """Whether the user's patterns let other files' prompts contain a file. Reads the disk."""
-        roots = [root for uri in self._folder_uris() if (root := file_of(uri)) is not None]
+        roots = [root for uri in self._folder_uris() if (root := folder_of(uri)) is not None]
         return not any(map(self._excludes, file_places(file, roots)))
 
     def is_ignored(self, file: Path) -> bool:

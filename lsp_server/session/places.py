@@ -9,9 +9,8 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
 
-from lsp_server.session.uris import file_of
+from lsp_server.session.uris import file_of, folder_of, parse_uri
 
 _NOTEBOOK_CELL = "vscode-notebook-cell"
 """VS Code names a cell by this scheme, and otherwise by the parts of the notebook's URI."""
@@ -41,7 +40,7 @@ def places_of(uri: str, folder_uris: Iterable[str]) -> list[Place]:
     """
     folder_uris = list(folder_uris)
     if (file := file_of(uri)) is not None:
-        roots = [root for each in folder_uris if (root := file_of(each)) is not None]
+        roots = [root for each in folder_uris if (root := folder_of(each)) is not None]
         return file_places(file, roots)
     address = _address_of(uri)
     inner = [
@@ -82,6 +81,5 @@ def innermost(file: Path, roots: Sequence[Path]) -> Path | None:
 
 
 def _address_of(uri: str) -> _Address:
-    parts = urlsplit(uri)
-    path = PurePosixPath(unquote(parts.path))
-    return _Address(parts.scheme.lower(), unquote(parts.netloc).lower(), path)
+    parts = parse_uri(uri)
+    return _Address(parts.scheme, parts.authority.lower(), PurePosixPath(parts.path))

@@ -12,7 +12,7 @@ from fim.snapshot import Snapshot
 from lsp_server.session.documents import Document
 from lsp_server.session.exclusions import Exclusions
 from lsp_server.session.places import innermost
-from lsp_server.session.uris import file_of
+from lsp_server.session.uris import file_of, folder_of
 
 
 class Projects:
@@ -69,7 +69,7 @@ class Projects:
             project.stop()
 
     def _roots(self) -> Sequence[Path]:
-        return [root for uri in self._folder_uris() if (root := file_of(uri)) is not None]
+        return [root for uri in self._folder_uris() if (root := folder_of(uri)) is not None]
 
     async def _follow_links(self) -> None:
         """Find the real paths of files that no folder contains by their name."""

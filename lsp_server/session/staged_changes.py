@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engine.errors import RequestError
-from lsp_server.session.uris import file_of
+from lsp_server.session.uris import folder_of
 from workspace.git import GitError, NoRepositoryError, staged_diff
 
 _MAX_DIFF_BYTES = 200_000
@@ -44,7 +44,7 @@ def _read_first(uris: Sequence[str], should_stop: Callable[[], bool]) -> str:
 
 
 def _read(uri: str, should_stop: Callable[[], bool]) -> str:
-    path = file_of(uri)
+    path = folder_of(uri)
     if path is None:
         raise RequestError(
             f"{uri[:80]} is not a file of this machine, so it is in no git repository."

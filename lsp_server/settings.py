@@ -1,17 +1,17 @@
 """The settings: a client sends an object with camelCase keys, the server runs with Settings.
 
-A value that cannot be used gives one message and the default, never a crash.
+A value that cannot be used gives one message and the default, never a crash. A value that is
+accepted can be used.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 import httpx2
-from pathspec import GitIgnoreSpec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
@@ -20,8 +20,12 @@ from chat.asker import ChatSettings
 from chat.rendering import FormatName
 from engine.settings import Device, Dtype, EngineSettings
 from fim.settings import Eagerness, FimSettings, Form
+from workspace.ignore_patterns import PatternError, check_pattern
 
 SECTION = "starcoder"
+_MAX_TOKENS = 1 << 24
+"""No model has a context window of this size."""
+_MAX_SECONDS = 1e9
 
 
 class Settings(BaseModel):
@@ -52,16 +56,17 @@ class Settings(BaseModel):
             ".pypirc",
         ),
         strict=False,
-        description="Files in which nothing is suggested, as `.gitignore` patterns.",
+        description="Files in which nothing is suggested and which are not read as related files, "
+        "as `.gitignore` patterns relative to the workspace folder.",
     )
     respect_gitignore: bool = Field(
         True, description="Suggest nothing automatically in files that git ignores."
     )
     git: bool = Field(
         True,
-        description="Run git to list the files of a project and to read staged changes. It runs no "
-        "program that the repository names. VS Code switches it off in a workspace that you do not "
-        "trust.",
+        description="Run git to list the files of a project, to read staged changes, and to ask "
+        "which files it ignores. It runs no program that the repository names. VS Code switches it "
+        "off in a workspace that you do not trust.",
     )
     model: str = Field(
         "auto",
@@ -81,12 +86,11 @@ class Settings(BaseModel):
     )
     draft_model: str | None = Field(
         None,
-        min_length=1,
         description="Hub id, directory or GGUF file of a much smaller model of the same family for "
         "speculative decoding: the text stays the same and is generated faster. Useful for the "
         "largest StarCoders, such as `bigcode/starcoderbase-1b` for `bigcode/starcoder`.",
     )
-    context_window: Annotated[int, Field(ge=64)] | None = Field(
+    context_window: Annotated[int, Field(ge=64, le=_MAX_TOKENS)] | None = Field(
         None,
         description="Limits the model's context window, in tokens, to save memory; null uses all "
         "of it.",
@@ -95,6 +99,7 @@ class Settings(BaseModel):
     idle_timeout_seconds: float = Field(
         1800.0,
         ge=0,
+        le=_MAX_SECONDS,
         allow_inf_nan=False,
         strict=False,
         description="Seconds without a request after which the engine exits and frees its memory; "
@@ -118,7 +123,10 @@ class Settings(BaseModel):
         128, ge=8, le=1024, description="Maximum length of a suggestion, in tokens."
     )
     max_prompt_tokens: int = Field(
-        2048, ge=64, description="Maximum length of the context around the cursor, in tokens."
+        2048,
+        ge=64,
+        le=_MAX_TOKENS,
+        description="Maximum length of the context around the cursor, in tokens.",
     )
     multiline: Literal["auto", "never"] = Field(
         "auto", description="Whether to suggest whole blocks at the start of a block."
@@ -131,7 +139,6 @@ class Settings(BaseModel):
     )
     adapter: str | None = Field(
         None,
-        min_length=1,
         description="Name of an adapter that `starcoder-lsp tune` trained for this model.",
     )
     related_files: Literal["auto", "always", "never"] = Field(
@@ -179,7 +186,6 @@ class Settings(BaseModel):
     )
     chat_adapter: str | None = Field(
         None,
-        min_length=1,
         description="Name of an adapter that `starcoder-lsp tune chat` trained. Chat uses it, "
         "completions do not.",
     )
@@ -198,19 +204,6 @@ class Settings(BaseModel):
             raise PydanticCustomError("null_character", "it contains a null character")
         return value
 
-    @field_validator("exclude")
-    @classmethod
-    def _check_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        """Refuse what pathspec cannot parse: it would fail at every change of the settings."""
-        for pattern in patterns:
-            try:
-                GitIgnoreSpec.from_lines([pattern])
-            except (ValueError, re.error) as error:
-                raise PydanticCustomError(
-                    "pattern", "{pattern} is not a .gitignore pattern", {"pattern": repr(pattern)}
-                ) from error
-        return patterns
-
     @field_validator("engine_token")
     @classmethod
     def _check_token(cls, token: str | None) -> str | None:
@@ -222,11 +215,9 @@ class Settings(BaseModel):
     @field_validator("engine_url")
     @classmethod
     def _check_url(cls, url: str | None) -> str | None:
-        """Refuse an address that the HTTP client cannot parse."""
-        try:
-            httpx2.URL(url or "")
-        except httpx2.InvalidURL as error:
-            raise PydanticCustomError("url", "{reason}", {"reason": str(error)}) from error
+        """Refuse an address to which the HTTP client cannot connect."""
+        if url is not None and (reason := _fault_of_url(url)):
+            raise PydanticCustomError("url", "{reason}", {"reason": reason})
         return url
 
     @property
@@ -283,8 +274,25 @@ class Settings(BaseModel):
         )
 
 
+def _fault_of_url(url: str) -> str:
+    """Return why an engine cannot have this address, an empty text if it can."""
+    try:
+        parsed = httpx2.URL(url)
+        parsed.host.encode("idna")
+    except (httpx2.InvalidURL, UnicodeError) as error:
+        return str(error)
+    if not parsed.host or any(character.isspace() for character in url):
+        return "it names no host, or contains a space"
+    if parsed.port is not None and not 0 < parsed.port < 65536:
+        return f"there is no port {parsed.port}"
+    return "it has a query or a fragment" if parsed.query or parsed.fragment else ""
+
+
 _BY_NAME = {str(field.alias): field for field in Settings.model_fields.values()}
 """The settings by their camelCase names."""
+_TEXT_LISTS = frozenset(
+    name for name, field in _BY_NAME.items() if field.annotation == tuple[str, ...]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,36 +301,78 @@ class Resolved:
 
     settings: Settings
     problems: tuple[str, ...]
-    """One sentence per key that could not be used."""
+    """One sentence per value that could not be used."""
 
 
-def resolve(value: Any) -> Resolved:
-    """Return the settings in a client's value, and a problem for every key that cannot be used.
+def resolve(members: Mapping[str, Any]) -> Resolved:
+    """Return the settings with these values, and a problem for every value that cannot be used.
 
-    The value may be nested under `starcoder`. A null means the default.
+    The names are in camelCase. A null means the default; so does an empty text if the default is
+    null, because that is what an emptied input field of an editor contains. Of a list, only the
+    entries that cannot be used are dropped.
     """
-    if isinstance(value, Mapping) and set(value) == {SECTION}:
-        value = value[SECTION]
-    # A client written in Lua sends an empty object as an empty list.
-    if value is None or value == []:
-        return Resolved(Settings(), ())
-    if not isinstance(value, Mapping):
-        problem = f"{SECTION}: expected an object with settings. The defaults are used."
-        return Resolved(Settings(), (problem,))
-    values = {str(key): inner for key, inner in value.items() if inner is not None}
-    problems = [_unknown(key) for key in values if key not in _BY_NAME]
-    values = {key: inner for key, inner in values.items() if key in _BY_NAME}
+    problems = [_unknown(name) for name, value in members.items() if not _is_known(name, value)]
+    values: dict[str, Any] = {}
+    for name, value in members.items():
+        if not is_setting(name) or value is None or (value == "" and default_of(name) is None):
+            continue
+        values[name] = value
+        if name in _TEXT_LISTS and isinstance(value, list | tuple):
+            values[name], wrong = _usable_entries(name, value)
+            problems += wrong
     # Each round drops the keys that failed and validates the others again.
     while True:
         try:
             return Resolved(Settings.model_validate(values), tuple(problems))
         except ValidationError as error:
-            for key in {str(detail["loc"][0]) for detail in error.errors()}:
+            for key in sorted({str(detail["loc"][0]) for detail in error.errors()}):
                 problems.append(_problem(key, values.pop(key), error))
 
 
-def _unknown(key: str) -> str:
-    return f"{SECTION}.{key} is not a setting; it is ignored."
+def is_setting(name: str) -> bool:
+    """Whether there is a setting with this camelCase name."""
+    return name in _BY_NAME
+
+
+def resembling(name: str) -> str | None:
+    """Return the setting whose name resembles a wrong one, None if there is none."""
+    matches = get_close_matches(to_camel(name.replace("-", "_")), _BY_NAME, 1, 0.75)
+    return matches[0] if matches else None
+
+
+def _is_known(name: str, value: Any) -> bool:
+    return value is None or is_setting(name)
+
+
+def _unknown(name: str) -> str:
+    similar = resembling(name)
+    hint = f"did you mean {SECTION}.{similar}?" if similar else "it is ignored."
+    return f"{SECTION}.{name} is not a setting; {hint}"
+
+
+def _usable_entries(name: str, entries: Any) -> tuple[tuple[str, ...], list[str]]:
+    """Return the entries of a list of texts that can be used, and problems with the others."""
+    faults = [(entry, _fault_of_entry(name, entry)) for entry in entries]
+    problems = [
+        f"{SECTION}.{name} contains {repr(entry)[:80]}: {fault}. This entry is skipped."
+        for entry, fault in faults
+        if fault
+    ]
+    return tuple(entry for entry, fault in faults if not fault), problems
+
+
+def _fault_of_entry(name: str, entry: Any) -> str:
+    """Return why an entry of a list cannot be used, an empty text if it can."""
+    if not isinstance(entry, str):
+        return "it is not a text"
+    if "\0" in entry:
+        return "it contains a null character"
+    if name == "exclude":
+        try:
+            check_pattern(entry)
+        except PatternError as error:
+            return f"it is no pattern of .gitignore, because {error}"
+    return ""
 
 
 def _problem(key: str, value: Any, error: ValidationError) -> str:

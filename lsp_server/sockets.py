@@ -42,7 +42,8 @@ def run_tcp(host: str, port: int, token: str | None, make_server: MakeServer) ->
     try:
         bound = socket.create_server((host, port), backlog=_BACKLOG)
     except OSError as error:
-        reason = error.strerror or "the address cannot be used"
+        # Python adds the address to the system's reason.
+        reason = (error.strerror or str(error)).partition(" (while")[0]
         raise ConfigurationError(
             f"The server cannot listen on {host}:{port} ({reason}). Choose another address."
         ) from None
@@ -71,7 +72,7 @@ def run_pipe(path: str, make_server: MakeServer) -> int:
     try:
         return asyncio.run(_connect(path, make_server))
     except OSError as error:
-        reason = error.strerror or "the socket cannot be opened"
+        reason = error.strerror or str(error)
         raise ConfigurationError(
             f"The server cannot connect to {path} ({reason}). With --pipe the editor listens on "
             "the socket; to let the server listen, use --uds."

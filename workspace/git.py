@@ -18,14 +18,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
+
+from workspace.repository import default_excludes_file, find_repository
 
 DEFAULT_TIMEOUT_S = 20.0
 _MAX_OUTPUT_BYTES = 64 << 20
 _POLL_S = 0.05
 _CHUNK_BYTES = 1 << 16
+_NOTHING_FOUND = 1
+"""Exit status of `check-ignore` and `config` for an answer without entries."""
 
 _SAFE_CONFIG = (
     "safe.bareRepository=explicit",  # a folder with the files of a repository is none
@@ -56,8 +61,16 @@ NO_DIFF_PROGRAMS = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-su
 """Options with which a command that shows differences runs no program of the repository."""
 
 
+_NO_REPOSITORY = ("not a git repository", "cannot use bare repository")
+"""Messages of git for a folder without a repository that may be used; LC_ALL fixes the language."""
+
+
 class GitError(Exception):
     """git is missing, failed, took too long or was stopped. The message is for the user."""
+
+
+class NoRepositoryError(GitError):
+    """A folder is not in the working tree of a repository: in none, in a bare one, or in `.git`."""
 
 
 def list_files(
@@ -69,14 +82,81 @@ def list_files(
     also if the folder is in no repository.
     """
     options = ["-co", "--exclude-standard"] if untracked else ["-c"]
-    output = run_git(folder, "ls-files", "-z", *options, should_stop=should_stop)
+    settings = _ignore_settings(folder, DEFAULT_TIMEOUT_S, should_stop) if untracked else ()
+    output = run_git(folder, "ls-files", "-z", *options, settings=settings, should_stop=should_stop)
     return [path for path in output.decode("utf-8", "replace").split("\0") if path]
+
+
+def ignored_paths(
+    folder: Path, paths: Iterable[str], *, timeout_s: float = DEFAULT_TIMEOUT_S
+) -> set[str]:
+    """Return those of some paths, relative to a folder without links, that git ignores.
+
+    A tracked file is not ignored. The paths need not exist. Raises GitError, also if the folder is
+    in no repository.
+    """
+    # `check-ignore` takes no literal pathspecs; after "./", no character has a meaning for it. With
+    # its index it would take a tracked `i.ts` for the file `[id].ts`.
+    content = b"".join(b"./" + os.fsencode(path) + b"\0" for path in paths)
+    output = run_git(
+        folder,
+        *("check-ignore", "--no-index", "--stdin", "-z"),
+        settings=_ignore_settings(folder, timeout_s, lambda: False),
+        content=content,
+        statuses=(0, _NOTHING_FOUND),
+        timeout_s=timeout_s,
+        variables={"GIT_LITERAL_PATHSPECS": "0"},
+    )
+    matching = {os.fsdecode(path.removeprefix(b"./")) for path in _entries(output)}
+    if not matching:
+        return matching
+    output = run_git(folder, "ls-files", "-z", "-c", "--", *sorted(matching), timeout_s=timeout_s)
+    return matching - set(map(os.fsdecode, _entries(output)))
+
+
+def _entries(output: bytes) -> list[bytes]:
+    return [entry for entry in output.split(b"\0") if entry]
+
+
+def _ignore_settings(
+    folder: Path, timeout_s: float, should_stop: Callable[[], bool]
+) -> tuple[str, ...]:
+    """Return the setting of the user's excludes file, in place of one that the repository names.
+
+    The user may choose it for some folders only (`includeIf`), so git is asked in this folder.
+    """
+    arguments = ("config", "-z", "--show-scope", "--get-all", "core.excludesFile")
+    try:
+        output = run_git(
+            folder,
+            *arguments,
+            statuses=(0, _NOTHING_FOUND),
+            timeout_s=timeout_s,
+            should_stop=should_stop,
+        )
+    except GitError:  # git before 2.26 does not know --show-scope
+        output = b""
+    parts = [os.fsdecode(part) for part in output.split(b"\0")[:-1]]
+    values = [
+        value
+        for scope, value in zip(parts[::2], parts[1::2], strict=False)
+        if scope in ("system", "global")
+    ]
+    file = os.path.expanduser(values[-1]) if values else default_excludes_file()
+    return (f"core.excludesFile={file}",)
 
 
 def staged_diff(
     folder: Path, max_bytes: int, should_stop: Callable[[], bool] = lambda: False
 ) -> str:
-    """Return the first `max_bytes` bytes of the diff of the staged changes. Raises GitError."""
+    """Return the first `max_bytes` bytes of the diff of the staged changes.
+
+    Raises GitError, also if the folder is not in the working tree of a repository.
+    """
+    # Elsewhere `git diff` compares two files, and complains about its options.
+    answer = run_git(folder, "rev-parse", "--is-inside-work-tree", should_stop=should_stop)
+    if answer.strip() != b"true":
+        raise NoRepositoryError(f"{folder} belongs to git itself: it is not in a working tree.")
     output = run_git(
         folder, "diff", "--cached", *NO_DIFF_PROGRAMS, max_bytes=max_bytes, should_stop=should_stop
     )
@@ -86,23 +166,31 @@ def staged_diff(
 def run_git(
     folder: Path,
     *arguments: str,
+    settings: Sequence[str] = (),
+    content: bytes = b"",
+    statuses: Sequence[int] = (0,),
+    variables: Mapping[str, str] = MappingProxyType({}),
     max_bytes: int = _MAX_OUTPUT_BYTES,
     timeout_s: float = DEFAULT_TIMEOUT_S,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> bytes:
     """Return the first `max_bytes` bytes that a git command writes to stdout.
 
-    A command that shows differences needs the options in `NO_DIFF_PROGRAMS`. Commands that filter
-    file contents or run hooks (`status`, `checkout`, `commit`) must not be run. Raises GitError.
+    The command reads `content` from stdin. It has failed if its exit status is not in `statuses`.
+    `variables` change its environment. A command that shows differences needs the options in
+    `NO_DIFF_PROGRAMS`. Commands that filter file contents or run hooks (`status`, `checkout`,
+    `commit`) must not be run. Raises GitError.
     """
-    command = _command(folder, arguments, timeout_s)
-    with tempfile.TemporaryFile() as errors:
+    command = _command(folder, settings, arguments, timeout_s)
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as stdin:
+        stdin.write(content)
+        stdin.seek(0)
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=_environment(os.environ),
+            env={**_environment(os.environ), **variables},
             start_new_session=True,
         )
         output = bytearray()
@@ -114,23 +202,30 @@ def run_git(
             is_truncated = len(output) > max_bytes
             _end(process, must_kill=reader.is_alive() or is_truncated)
             reader.join()
-        if process.returncode != 0 and not is_truncated:
+        if process.returncode not in statuses and not is_truncated:
             errors.seek(0)
-            raise GitError(_first_line(errors.read(_CHUNK_BYTES)))
+            message = _first_line(errors.read(_CHUNK_BYTES))
+            has_none = any(reason in message for reason in _NO_REPOSITORY)
+            raise NoRepositoryError(message) if has_none else GitError(message)
     return bytes(output[:max_bytes])
 
 
-def _command(folder: Path, arguments: tuple[str, ...], timeout_s: float) -> list[str]:
-    git = _find_program("git", folder)
+def _command(
+    folder: Path, settings: Sequence[str], arguments: Sequence[str], timeout_s: float
+) -> list[str]:
+    # A folder above this one may belong to the same untrusted repository.
+    repository = find_repository(Path(os.path.realpath(folder)))
+    untrusted = folder if repository is None else repository.root
+    git = _find_program("git", untrusted)
     if git is None:
         raise GitError(
             "git is not installed, not on the PATH of the editor, or inside of this folder."
         )
-    settings = [part for setting in _SAFE_CONFIG for part in ("-c", setting)]
-    command = [git, "--no-pager", *settings, "-C", str(folder), *arguments]
+    options = [part for setting in (*_SAFE_CONFIG, *settings) for part in ("-c", setting)]
+    command = [git, "--no-pager", *options, "-C", str(folder), *arguments]
     # git blocks for ever at a FIFO named .gitignore. `timeout` ends it also after this process was
     # killed.
-    if (timeout := _find_program("timeout", folder)) is not None and sys.platform != "win32":
+    if (timeout := _find_program("timeout", untrusted)) is not None and sys.platform != "win32":
         return [timeout, "-s", "KILL", f"{timeout_s + 1:.0f}", *command]
     return command
 

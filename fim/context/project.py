@@ -13,7 +13,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from fim.snapshot import Excerpt, Snapshot
 from syntax.languages import LANGUAGES
 from workspace.files import read_text, regular_file_stat
 from workspace.git import GitError, list_files
+from workspace.repository import is_ignored
 
 log = logging.getLogger(__name__)
 
@@ -75,15 +78,19 @@ class Project:
     def __init__(
         self,
         root: Path,
-        is_allowed: Callable[[str], bool] = lambda _: True,
+        is_allowed: Callable[[Path], bool] = lambda _: True,
+        is_ignored: Callable[[Path], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
         *,
         use_git: bool = True,
     ) -> None:
-        """`is_allowed` returns whether the file with a path within the folder may be read."""
+        """`is_allowed` says whether prompts may contain a file, `is_ignored` if git ignores it.
+
+        Both are called in threads and may read the disk.
+        """
         self.root = root
         self._use_git = use_git
-        self._is_allowed, self._clock = is_allowed, clock
+        self._is_allowed, self._is_ignored, self._clock = is_allowed, is_ignored, clock
         self._index = Index()
         self._mtimes: dict[str, int] = {}
         """Modification times of the indexed files on disk, in nanoseconds."""
@@ -178,7 +185,7 @@ class Project:
                 has_changed = self._versions.get(file.path, -1) != file.version
                 if len(file.text) > _MAX_BYTES:
                     continue  # as on disk
-                if file.path != snapshot.path and has_changed and self._is_allowed(file.path):
+                if file.path != snapshot.path and has_changed and self._may_show(file.path):
                     self._index.add(file.path, file.language, file.text)
                     self._versions[file.path] = file.version
             open_paths = frozenset(file.path for file in open_files)
@@ -188,24 +195,24 @@ class Project:
         finally:
             self._gathering.discard(snapshot.uri)
 
+    def _may_show(self, path: str) -> bool:
+        """Whether prompts may contain an open document."""
+        file = self.root / path
+        return self._is_allowed(file) and not self._is_ignored(file)
+
     def _source_files(self) -> Iterator[str]:
         """Yield the paths of source files that may be read, at most `MAX_FILES`."""
-        count = 0
-        for path in self._git_files() or _all_files(self.root):
-            if Path(path).suffix in LANGUAGES and self._is_allowed(path):
-                yield path
-                count += 1
-                if count == MAX_FILES:
-                    return
+        source_files = (path for path in self._files() if Path(path).suffix in LANGUAGES)
+        allowed = (path for path in source_files if self._is_allowed(self.root / path))
+        return islice(allowed, MAX_FILES)
 
-    def _git_files(self) -> list[str]:
-        """Return the files that git tracks or does not ignore; empty without a git repository."""
-        if not self._use_git:
-            return []
-        try:
-            return list_files(self.root, untracked=True, should_stop=lambda: self._stopped)
-        except GitError:
-            return []
+    def _files(self) -> Iterable[str]:
+        """Return the paths of all files that git tracks or does not ignore."""
+        if self._use_git:
+            with suppress(GitError):
+                return list_files(self.root, untracked=True, should_stop=lambda: self._stopped)
+        real_root = Path(os.path.realpath(self.root))
+        return (path for path in _all_files(self.root) if not is_ignored(real_root / path))
 
 
 def _log_failure(work: asyncio.Future[Any]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from lsprotocol import types
 
-from lsp_server.session.client_settings import can_pull_settings, pull_settings, watch_settings
+from engine.errors import ConfigurationError
+from lsp_server.session.client_settings import MAX_WAIT_S
 from lsp_server.session.parent_process import exit_with, find_process
 from lsp_server.session.server import StarcoderServer
+from lsp_server.session.settings_section import find_section
 
 
 def initialize(server: StarcoderServer, params: types.InitializeParams) -> None:
@@ -26,26 +29,29 @@ def initialize(server: StarcoderServer, params: types.InitializeParams) -> None:
 
 async def initialized(server: StarcoderServer, _: types.InitializedParams) -> None:
     """Ask for the user's settings, then start the engine in the background."""
-    if can_pull_settings(server):
-        await _pull_and_apply_settings(server)
-        await watch_settings(server)
+    server.background.spawn(server.client_settings.watch())
+    updating = asyncio.create_task(server.client_settings.update())
+    # A client that is late, or never answers, must not keep the engine from starting.
+    await asyncio.wait({updating}, timeout=MAX_WAIT_S)
     server.background.spawn(server.engine.start())
+    await updating
 
 
 async def settings_changed(
     server: StarcoderServer, params: types.DidChangeConfigurationParams
 ) -> None:
     """Use changed settings: those that the client returns, or those in the notification."""
-    if can_pull_settings(server):
-        await _pull_and_apply_settings(server)
-    else:
-        server.apply_settings(params.settings)
+    try:
+        sent = find_section(params.settings)
+    except ConfigurationError as error:
+        server.report_settings(error)
+        sent = None
+    await server.client_settings.update(sent)
 
 
-async def _pull_and_apply_settings(server: StarcoderServer) -> None:
-    """Use the client's settings; without any, those from `initialize` stay in force."""
-    if settings := await pull_settings(server):
-        server.apply_settings(settings)
+def folders_changed(server: StarcoderServer, _: types.DidChangeWorkspaceFoldersParams) -> None:
+    """Use the workspace's new folders."""
+    server.completions.folders_changed()
 
 
 def document_closed(server: StarcoderServer, params: types.DidCloseTextDocumentParams) -> None:

@@ -56,7 +56,7 @@ class CommitMessageParams(Params):
     """A repository with staged changes."""
 
     uri: str | None = None
-    """A file or folder in the repository; the workspace's root if it is None."""
+    """A file or folder in the repository; if None, the first workspace folder with changes."""
     instruction: str = ""
 
 

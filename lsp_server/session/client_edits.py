@@ -11,6 +11,7 @@ from pygls.lsp.server import LanguageServer
 
 from chat.tasks.target import DocumentEdit, FileEdit
 from engine.errors import RequestError
+from lsp_server.session.client_requests import NoAnswerError, ask_client
 from lsp_server.session.line_index import LineIndex
 from lsp_server.session.new_files import NewFiles
 from lsp_server.session.open_texts import moved_edit
@@ -44,7 +45,8 @@ class ClientEdits:
     async def apply(self, result: TaskResult) -> bool:
         """Have the client apply a proposal; False if the client or its user refused.
 
-        Raises RequestError if a file cannot be created, or if the user changed the code meanwhile.
+        Raises RequestError if a file cannot be created, if the client fails, or if the user
+        changed the code meanwhile.
         """
         if self._can_create_files or not any(map(_creates, result.proposal.edits)):
             return await self._apply(result)
@@ -63,7 +65,11 @@ class ClientEdits:
     async def _apply(self, result: TaskResult) -> bool:
         edit = await self.workspace_edit(result)
         params = types.ApplyWorkspaceEditParams(edit, label=result.proposal.title)
-        return (await self._server.workspace_apply_edit_async(params)).applied
+        try:
+            answer = await ask_client(self._server, types.WORKSPACE_APPLY_EDIT, params)
+        except NoAnswerError:
+            raise RequestError("The editor did not apply the edit.") from None
+        return bool(answer.applied)
 
     async def workspace_edit(self, result: TaskResult) -> types.WorkspaceEdit:
         """Return the edit; if the client supports it, the user is asked before any change.

@@ -39,7 +39,7 @@ class CompletionSession:
         self._statistics = statistics
         self._requests = LatestWins()
         self._debounce = AdaptiveDebounce()
-        self._exclusions = _exclusions(settings)
+        self._exclusions = self._new_exclusions()
         self._projects = self._new_projects()
         self._completer = self._new_completer()
 
@@ -49,8 +49,8 @@ class CompletionSession:
         Cached suggestions are kept unless the engine or the way of completing changes.
         """
         before, self._settings = self._settings, settings
-        self._exclusions = _exclusions(settings)
-        if settings.exclude != before.exclude or settings.git != before.git:
+        if _rules(settings) != _rules(before):
+            self._exclusions = self._new_exclusions()
             self._projects.stop()
             self._projects = self._new_projects()
         same_engine = completion_engine(settings) == completion_engine(before)
@@ -100,10 +100,10 @@ class CompletionSession:
         is_disabled = snapshot.language_id in self._settings.disabled_languages
         if is_disabled and trigger is Trigger.AUTOMATIC:
             return f"switched off for {snapshot.language_id}"
-        reason = self._exclusions.by_pattern(snapshot.uri) or unsuitable_text(snapshot.text)
-        if reason is None and trigger is Trigger.AUTOMATIC:
-            reason = await self._exclusions.by_git(snapshot.uri)
-        return reason
+        if reason := unsuitable_text(snapshot.text):
+            return reason
+        uri = self._documents.container_uri(snapshot.uri)
+        return await self._exclusions.reason(uri, checks_git=trigger is Trigger.AUTOMATIC)
 
     def _delay_ms(self, snapshot: Snapshot) -> float:
         """Return how long to wait before the model is asked."""
@@ -124,6 +124,10 @@ class CompletionSession:
         self._exclusions.forget(uri)
         self._projects.close_document(uri)
 
+    def folders_changed(self) -> None:
+        """Stop reading folders that left the workspace."""
+        self._projects.folders_changed()
+
     def forget_model(self) -> None:
         """Drop cached suggestions; the next engine may hold another model."""
         self._completer.reset()
@@ -143,10 +147,19 @@ class CompletionSession:
         return Projects(
             self._documents.folder_uris,
             self._documents.open_documents,
-            self._exclusions.by_pattern,
+            self._exclusions,
             use_git=self._settings.git,
         )
 
+    def _new_exclusions(self) -> Exclusions:
+        return Exclusions(
+            self._settings.exclude,
+            gitignore=self._settings.respect_gitignore,
+            use_git=self._settings.git,
+            folder_uris=self._documents.folder_uris,
+        )
 
-def _exclusions(settings: Settings) -> Exclusions:
-    return Exclusions(settings.exclude, gitignore=settings.respect_gitignore)
+
+def _rules(settings: Settings) -> object:
+    """Return the settings that decide which files may be read."""
+    return settings.exclude, settings.respect_gitignore, settings.git

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from fim.context.project import OpenFile, Project
 from fim.snapshot import Snapshot
 from lsp_server.session.documents import Document
+from lsp_server.session.exclusions import Exclusions
+from lsp_server.session.places import innermost
 from lsp_server.session.uris import file_of, folder_of
 
 
@@ -18,23 +22,28 @@ class Projects:
         self,
         folder_uris: Callable[[], Iterable[str]],
         documents: Callable[[], Iterable[Document]],
-        reason_to_exclude: Callable[[str], str | None],
+        exclusions: Exclusions,
         *,
         use_git: bool,
     ) -> None:
-        """`reason_to_exclude` returns why the file of a URI must not be read, None if it may be."""
+        """`exclusions` decides which files prompts may contain."""
         self._use_git = use_git
         self._folder_uris = folder_uris
         self._documents = documents
-        self._reason_to_exclude = reason_to_exclude
+        self._exclusions = exclusions
         self._projects: dict[Path, Project] = {}
+        self._real_paths: dict[Path, Path] = {}
+        """The paths without links of folders, and of files that are in no folder by their name."""
 
     async def add_project_context(self, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with its path in its project and excerpts of related files.
 
         The cells of a notebook and documents outside of the workspace stay as they are.
         """
-        location = None if snapshot.cells else self._locate(snapshot.uri)
+        if snapshot.cells:
+            return snapshot
+        await self._follow_links()
+        location = self._locate(snapshot.uri)
         if location is None:
             return snapshot
         project, path = location
@@ -42,36 +51,61 @@ class Projects:
 
     def close_document(self, uri: str) -> None:
         """Use the file on disk again instead of the closed document."""
-        if (location := self._locate(uri)) is not None:
-            project, path = location
-            project.close(uri, path)
+        if (file := file_of(uri)) is None:
+            return
+        for root, project in self._projects.items():
+            if (path := self._path_below(root, file)) is not None:
+                project.close(uri, path)
+        self._real_paths.pop(file, None)
+
+    def folders_changed(self) -> None:
+        """Stop reading folders that have left the workspace."""
+        for root in self._projects.keys() - set(self._roots()):
+            self._projects.pop(root).stop()
 
     def stop(self) -> None:
         """Stop reading files."""
         for project in self._projects.values():
             project.stop()
 
+    def _roots(self) -> Sequence[Path]:
+        return [root for uri in self._folder_uris() if (root := folder_of(uri)) is not None]
+
+    async def _follow_links(self) -> None:
+        """Find the real paths of files that no folder contains by their name."""
+        roots = self._roots()
+        files = [file for each in self._documents() if (file := file_of(each.uri)) is not None]
+        outside = [file for file in files if innermost(file, roots) is None]
+        unknown = [path for path in (*roots, *outside) if path not in self._real_paths]
+        if outside and unknown:
+            real_paths = await asyncio.to_thread(lambda: [os.path.realpath(p) for p in unknown])
+            self._real_paths |= zip(unknown, map(Path, real_paths), strict=True)
+
     def _locate(self, uri: str) -> tuple[Project, str] | None:
         """Return a document's project and its path there, None if it is in no folder."""
-        file = file_of(uri)
-        if file is None:
+        if (file := file_of(uri)) is None:
             return None
-        roots = [root for uri in self._folder_uris() if (root := folder_of(uri)) is not None]
-        parents = [root for root in roots if file.is_relative_to(root)]
-        if not parents:
+        paths = {root: self._path_below(root, file) for root in self._roots()}
+        inner = {root: path for root, path in paths.items() if path is not None}
+        if not inner:
             return None
-        root = max(parents, key=lambda parent: len(parent.parts))
+        root = min(inner, key=lambda root: len(Path(inner[root]).parts))
         if root not in self._projects:
-            self._projects[root] = Project(root, self._allowed_in(root), use_git=self._use_git)
-        return self._projects[root], file.relative_to(root).as_posix()
+            self._projects[root] = Project(
+                root, self._exclusions.allows, self._exclusions.is_ignored, use_git=self._use_git
+            )
+        return self._projects[root], inner[root]
 
-    def _allowed_in(self, root: Path) -> Callable[[str], bool]:
-        return lambda path: self._reason_to_exclude((root / path).as_uri()) is None
+    def _path_below(self, root: Path, file: Path) -> str | None:
+        """Return the path of a file in a folder that contains it, by its name or else really."""
+        if not file.is_relative_to(root):
+            root, file = self._real_paths.get(root, root), self._real_paths.get(file, file)
+        return file.relative_to(root).as_posix() if file.is_relative_to(root) else None
 
     def _open_files(self, project: Project) -> Iterable[OpenFile]:
         for document in self._documents():
             file = file_of(document.uri)
-            if file is not None and file.is_relative_to(project.root):
-                path = file.relative_to(project.root).as_posix()
+            path = None if file is None else self._path_below(project.root, file)
+            if path is not None:
                 language = document.language_id or ""
                 yield OpenFile(path, language, document.source, document.version)

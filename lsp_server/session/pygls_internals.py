@@ -268,6 +268,15 @@ class StarcoderProtocol(LanguageServerProtocol):
                 future.cancel()
         await self.fm.features[types.SHUTDOWN](*args)
 
+    @lsp_method(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
+    def lsp_workspace__did_change_workspace_folders(
+        self, params: types.DidChangeWorkspaceFoldersParams
+    ) -> Generator[Any, Any, None]:
+        """Change the folders of the workspace, then call our handler."""
+        assert isinstance(self.workspace, WorkspaceWithDocuments)
+        self.workspace.change_folders(params.event)
+        yield self.fm.features[types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS], (params,), None
+
     def use_document_class(self, document_class: type[TextDocument]) -> None:
         """Make the workspace create documents of this class; call before any document is open.
 

@@ -1,13 +1,15 @@
 """The adaptation of pygls's workspace. It uses private members of pygls; each use has its reason.
 
-What can be reported to pygls: lines end as in Python and not as in LSP (see `documents`), and
-`Workspace.get_text_document` reads any file from the disk whose document is not open.
+What can be reported to pygls: lines end as in Python and not as in LSP (see `documents`),
+`Workspace.get_text_document` reads any file from the disk whose document is not open, and a folder
+that one `workspace/didChangeWorkspaceFolders` removes and adds is lost.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import Any
+from urllib.parse import unquote
 
 from lsprotocol import types
 from pygls.workspace import TextDocument, Workspace
@@ -45,12 +47,30 @@ class EditableDocument(TextDocument, ABC):
         self.exact_text = text or ""
 
 
+def _key(folder: types.WorkspaceFolder) -> str:
+    """Return the key of a folder in pygls, whatever slash ends its URI."""
+    return unquote(folder.uri).rstrip("/")
+
+
 class WorkspaceWithDocuments(Workspace):
     """A workspace that creates documents of a given class; pygls has no argument for it."""
 
     def __init__(self, document_class: type[TextDocument], *args: Any) -> None:
         self._document_class = document_class
         super().__init__(*args)
+        if self._folders:
+            self._root_uri = None  # one of the folders, which may leave the workspace
+
+    def change_folders(self, event: types.WorkspaceFoldersChangeEvent) -> None:
+        """Remove and add folders. pygls would remove one that is in both lists.
+
+        Servers and clients may write the URI of one folder differently.
+        """
+        for removed in event.removed:
+            for key in [key for key in self._folders if key.rstrip("/") == _key(removed)]:
+                del self._folders[key]
+        for folder in event.added:
+            self.add_folder(folder)
 
     def _create_text_document(
         self,

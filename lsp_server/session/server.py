@@ -7,24 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from lsprotocol import types
 from pygls.exceptions import FeatureRequestError
 from pygls.lsp.server import LanguageServer
 
+from engine.errors import ConfigurationError
 from lsp_server import __version__
 from lsp_server.logs import set_log_level
 from lsp_server.session.background_tasks import BackgroundTasks
 from lsp_server.session.chat_engine import ChatEngineSession
 from lsp_server.session.chat_session import ChatSession
 from lsp_server.session.client_edits import ClientEdits
+from lsp_server.session.client_settings import ClientSettings
 from lsp_server.session.completions import CompletionSession
 from lsp_server.session.documents import Document
 from lsp_server.session.engine_choice import EngineFactory, create_engine
 from lsp_server.session.engine_session import EngineSession
 from lsp_server.session.params import strict_converter
 from lsp_server.session.pygls_internals import INTERNAL_ERROR_MESSAGE, StarcoderProtocol
+from lsp_server.session.settings_section import find_section
 from lsp_server.session.statistics import Statistics
 from lsp_server.session.status import StatusReporter
 from lsp_server.session.tasks import TaskSession
@@ -62,7 +66,12 @@ class StarcoderServer(LanguageServer):
         self.is_shared = is_shared
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self.settings = Settings()
+        self._options: Mapping[str, Any] = {}
+        """The settings in `initializationOptions`."""
+        self._members: Mapping[str, Any] | None = None
+        """What the client sent for the current settings."""
         self.background = BackgroundTasks()
+        self.client_settings = ClientSettings(self, self.change_settings)
         self.status = StatusReporter(self)
         self.documents = WorkspaceDocuments(lambda: self.workspace)
         self.edits = ClientEdits(self, self.documents)
@@ -85,15 +94,33 @@ class StarcoderServer(LanguageServer):
         self.chat = ChatSession(self.settings, self.chat_engine, self._warn_from_thread)
         self.tasks = TaskSession(self.settings, self.engine, self.chat, self.documents)
 
-    def initialize(self, settings: Any) -> None:
+    def initialize(self, options: Any) -> None:
         """Prepare the session when the client connects, before any document is open."""
         self._event_loop = asyncio.get_running_loop()
         self.protocol.use_document_class(Document)
-        self.apply_settings(settings)
+        try:
+            self._options = find_section(options, is_ours=True) or {}
+        except ConfigurationError as error:
+            self.report_settings(error)
+        self._apply(self._options)
 
-    def apply_settings(self, value: Any) -> None:
-        """Use the settings that the client sent; report the values that cannot be used."""
-        resolved = resolve(value)
+    def change_settings(self, section: Mapping[str, Any]) -> None:
+        """Use the client's section with our settings, and `initializationOptions` for the others.
+
+        A client that has removed a setting from its section means the value before.
+        """
+        self._apply({**self._options, **section})
+
+    def report_settings(self, error: ConfigurationError) -> None:
+        """Show why a value from the client cannot contain settings."""
+        self.status.notify_once(error.user_message, types.MessageType.Warning)
+
+    def _apply(self, members: Mapping[str, Any]) -> None:
+        """Use settings, and report the values that cannot be used."""
+        if members == self._members:
+            return
+        self._members = members
+        resolved = resolve(members)
         self.status.reset_notifications()
         if resolved.problems:
             self.status.notify_once("\n".join(resolved.problems), types.MessageType.Warning)

@@ -13,17 +13,19 @@ from enum import StrEnum
 from typing import Any
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
 from engine.api import Engine, EngineInfo, EngineState, Health
 from fim.snapshot import CompletionResult
+from lsp_server.session.client_requests import NoAnswerError, ask_client
 from lsp_server.session.protocol import STATUS_METHOD
 
 log = logging.getLogger(__name__)
 
 _POLL_INTERVAL_S = 0.2
 """Seconds between two questions to an engine that is loading its model."""
+_MAX_WAIT_S = 2.0
+"""Seconds that a task waits for the client to create progress, before it goes on without."""
 
 
 class State(StrEnum):
@@ -189,8 +191,10 @@ class StatusReporter:
         if token is None:
             yield None
             return
+        # pygls cancels this future when the user cancels the progress.
+        cancelled = self._server.work_done_progress.tokens[token]
         try:
-            yield asyncio.wrap_future(self._server.work_done_progress.tokens[token])
+            yield asyncio.wrap_future(cancelled)
         finally:
             self._end_progress(token)
 
@@ -227,10 +231,11 @@ class StatusReporter:
         if window is None or not window.work_done_progress:
             return None
         token = str(uuid.uuid4())
+        params = types.WorkDoneProgressCreateParams(token=token)
+        method = types.WINDOW_WORK_DONE_PROGRESS_CREATE
         try:
-            await self._server.work_done_progress.create_async(token)
-        except JsonRpcException as error:
-            log.warning("the client shows no progress: error %d", error.code)
+            await ask_client(self._server, method, params, timeout_s=_MAX_WAIT_S)
+        except NoAnswerError:
             return None
         begin = types.WorkDoneProgressBegin(title=title, cancellable=is_cancellable or None)
         self._server.work_done_progress.begin(token, begin)
@@ -238,3 +243,4 @@ class StatusReporter:
 
     def _end_progress(self, token: str) -> None:
         self._server.work_done_progress.end(token, types.WorkDoneProgressEnd())
+        self._server.work_done_progress.tokens.pop(token, None)

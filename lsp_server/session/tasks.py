@@ -22,7 +22,6 @@ from lsp_server.session.engine_session import EngineSession
 from lsp_server.session.open_texts import OpenTexts
 from lsp_server.session.protocol import TaskName
 from lsp_server.session.staged_changes import read_staged_diff
-from lsp_server.session.uris import folder_of, name_of
 from lsp_server.session.workspace_documents import WorkspaceDocuments
 from lsp_server.settings import Settings
 
@@ -125,18 +124,15 @@ class TaskSession:
     async def write_commit_message(self, uri: str | None, instruction: str) -> str:
         """Return a message for the staged changes in the repository of a file or folder.
 
-        `uri` is None for the workspace's root. Raises RequestError if nothing is staged
-        or git may not run.
+        `uri` is None for the first workspace folder with staged changes. Raises RequestError if
+        nothing is staged or git may not run.
         """
-        uri = uri or self._documents.root_uri
-        if not uri:
+        uris = [uri] if uri else self._documents.folder_uris()
+        if not uris:
             raise RequestError("No folder is open, so there are no staged changes.")
         if not self._settings.git:
             raise RequestError(
                 "git does not run here: starcoder.git is off, or the workspace is not trusted."
             )
-        path = folder_of(uri)
-        if path is None:
-            raise RequestError(f"git has no changes of {name_of(uri)}: it is not on this machine.")
-        diff = await read_staged_diff(path)
+        diff = await read_staged_diff(uris)
         return await commit_message(diff, self._chat.asker, instruction)

@@ -16,6 +16,7 @@ from fim.snapshot import Cell, Snapshot
 from lsp_server.session.documents import Document
 from lsp_server.session.line_index import Encoding
 from lsp_server.session.open_texts import OpenTexts
+from lsp_server.session.places import innermost
 from lsp_server.session.uris import canonical, file_of, folder_of, name_of, parse_uri
 
 
@@ -108,6 +109,11 @@ class WorkspaceDocuments:
         notebook = self._notebook_of(uri)
         return () if notebook is None else tuple(self._cells(notebook, canonical(uri)))
 
+    def container_uri(self, uri: str) -> str:
+        """Return the URI of the notebook that contains a cell, or the URI of another document."""
+        notebook = self._notebook_of(uri)
+        return uri if notebook is None else notebook.uri
+
     def notebook_cells(self, uri: str) -> list[Cell] | None:
         """Return the cells of an open notebook, None if it is not open."""
         canonical_uri = canonical(uri)
@@ -149,22 +155,20 @@ class WorkspaceDocuments:
 
     @property
     def root_uri(self) -> str:
-        """The canonical URI of the workspace's root; empty without a workspace."""
-        folders = self._workspace().folders.values()
-        first = next((folder.uri for folder in folders), "")
-        root = self._workspace().root_uri or first
-        return canonical(root).rstrip("/") if root else ""
+        """The canonical URI of the first workspace folder; empty without a workspace."""
+        first = next(iter(self.folder_uris()), "")
+        return canonical(first).rstrip("/")
 
     def folder_uris(self) -> list[str]:
         """Return the URIs of the workspace folders, or the root of a client without folders."""
-        folders = [folder.uri for folder in self._workspace().folders.values()]
-        return folders or [self.root_uri]
+        workspace = self._workspace()
+        folders = [folder.uri for folder in workspace.folders.values()]
+        return folders or ([workspace.root_uri] if workspace.root_uri else [])
 
     def folder_of(self, path: Path) -> Path | None:
         """Return the innermost workspace folder that contains a file, None if no folder does."""
-        folders = (folder_of(uri) for uri in [*self.folder_uris(), self.root_uri])
-        parents = [folder for folder in folders if folder and path.is_relative_to(folder)]
-        return max(parents, key=lambda folder: len(folder.parts), default=None)
+        folders = [folder for uri in self.folder_uris() if (folder := folder_of(uri)) is not None]
+        return innermost(path, folders)
 
     @property
     def position_encoding(self) -> Encoding:

@@ -52,16 +52,30 @@ async def test_typing_and_a_commit_message_run_no_program(
 
 
 async def test_git_does_not_run_at_all_if_it_is_switched_off(hostile: HostileFolder) -> None:
-    """VS Code switches it off without trust. Files that git would ignore show that it does not."""
-    (hostile.root / ".gitignore").write_text("bread.py\n")
-    hostile.git("rm", "-q", "--cached", "bread.py")
+    """VS Code switches it off without trust. A program named git on the PATH would leave a mark.
+
+    Ignore files are read without it: a pattern counts, and also for a file that git would track.
+    """
+    programs = hostile.root.parent / "programs"
+    programs.mkdir()
+    (programs / "git").symlink_to(hostile.program)
+    (hostile.root / ".gitignore").write_text("tracked.py\nlocal.py\n")
+    (hostile.root / "tracked.py").write_text("def bake_tracked_bread(flour):\n    return 1\n")
+    hostile.git("add", "-f", "tracked.py")
+    (hostile.root / "local.py").write_text("x = 1\n")
     async with start(
-        scripted("Bake\n"), folders=folder_of(hostile), settings={"git": False}
+        scripted("Bake\n"),
+        folders=folder_of(hostile),
+        settings={"git": False},
+        environment={"PATH": os.pathsep.join([str(programs), os.environ["PATH"]])},
     ) as editor:
         editor.open(CONTEXT, uri=(hostile.root / "main.py").as_uri())
-        await prompt_with_other_files(editor)
+        assert "bake_tracked_bread" not in await prompt_with_other_files(editor)
         with pytest.raises(JsonRpcException, match="git does not run here"):
             await editor.request("starcoder/commitMessage", {"uri": hostile.root.as_uri()})
+        editor.open("x = ", uri=(hostile.root / "local.py").as_uri())
+        assert await editor.suggestion(4) is None
+    assert not hostile.mark.exists()
 
 
 def plant_special_files(hostile: HostileFolder) -> Path:

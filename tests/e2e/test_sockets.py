@@ -400,3 +400,12 @@ def test_a_client_that_leaves_during_a_message_harms_nobody(tcp: Listening) -> N
         thread.join()
     with client_of(tcp.connect()) as client:
         assert is_usable(client, {**OPTIONS, "token": TOKEN})
+
+
+def test_addresses_that_cannot_be_used_are_explained(tcp: Listening, folder: Path) -> None:
+    sentence = run("--tcp", tcp.address)
+    assert "(Address already in use). Choose another address." in sentence
+    long = str(folder / ("x" * 200))
+    for option in ("--uds", "--pipe"):
+        assert "path too long" in run(option, long)
+        assert "No such file or directory" in run(option, "/no/such/folder/socket")

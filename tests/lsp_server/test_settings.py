@@ -10,23 +10,31 @@ from lsp_server.settings import Settings, resolve, schema
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "settings.md"
 
-EMPTY_VALUES = [None, {}, [], {"starcoder": {}}, {"starcoder": []}, {"model": None}]
+NULLABLE_TEXTS = (
+    "revision",
+    "draftModel",
+    "engineUrl",
+    "engineToken",
+    "tokenizer",
+    "adapter",
+    "chatTokenizer",
+    "chatAdapter",
+)
 
 
-@pytest.mark.parametrize("value", EMPTY_VALUES)
+@pytest.mark.parametrize("value", [{}, {"model": None}, dict.fromkeys(NULLABLE_TEXTS, "")])
 def test_an_empty_value_means_the_defaults(value: Any) -> None:
     assert resolve(value).settings == Settings()
     assert resolve(value).problems == ()
 
 
-def test_valid_values_are_used_with_and_without_the_section() -> None:
+def test_valid_values_are_used() -> None:
     value = {"model": "bigcode/starcoder", "debounceMs": 100, "disabledLanguages": ["markdown"]}
-    for form in (value, {"starcoder": value}):
-        settings = resolve(form).settings
-        assert settings.model == "bigcode/starcoder"
-        assert settings.debounce_ms == 100
-        assert settings.disabled_languages == ("markdown",)
-        assert settings.engine.model == "bigcode/starcoder"
+    settings = resolve(value).settings
+    assert settings.model == "bigcode/starcoder"
+    assert settings.debounce_ms == 100
+    assert settings.disabled_languages == ("markdown",)
+    assert settings.engine.model == "bigcode/starcoder"
 
 
 @pytest.mark.parametrize(
@@ -40,8 +48,31 @@ def test_valid_values_are_used_with_and_without_the_section() -> None:
         ("engineUrl", "box:8765"),
         ("engineUrl", "http://[::1"),
         ("engineUrl", "http://box:port"),
-        ("exclude", ["*.key", "!"]),
-        ("exclude", ["[z-a]"]),
+        ("engineUrl", "http://"),
+        ("engineUrl", "http://:8080"),
+        ("engineUrl", "http:///v1"),
+        ("engineUrl", "http://a box"),
+        ("engineUrl", "http://a..b"),
+        ("engineUrl", "http://box:0"),
+        ("engineUrl", "http://box:99999"),
+        ("engineUrl", "http://box:-1"),
+        ("engineUrl", "http://box?a=b"),
+        ("engineUrl", "http://box/#a"),
+        ("engineUrl", "http://box\n"),
+        ("engineUrl", "ftp://box"),
+        ("engineUrl", 5),
+        ("exclude", "*.key"),
+        ("exclude", {"*.key": True}),
+        ("disabledLanguages", "python"),
+        ("idleTimeoutSeconds", float("inf")),
+        ("idleTimeoutSeconds", float("nan")),
+        ("idleTimeoutSeconds", 1e300),
+        ("idleTimeoutSeconds", -1),
+        ("maxPromptTokens", 10**30),
+        ("contextWindow", 10**30),
+        ("contextWindow", 64.5),
+        ("maxNewTokens", True),
+        ("model", ["demo"]),
         ("enabled", "yes"),
         ("model", ""),
         ("contextWindow", 3),
@@ -55,12 +86,53 @@ def test_an_invalid_value_is_reported_and_the_others_are_used(key: str, value: A
     assert resolved.settings == Settings(offline=True)
 
 
-def test_an_unknown_key_is_reported() -> None:
-    assert "starcoder.modle is not a setting" in resolve({"modle": "x"}).problems[0]
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("modle", "did you mean starcoder.model?"),
+        ("max_new_tokens", "did you mean starcoder.maxNewTokens?"),
+        ("engine-url", "did you mean starcoder.engineUrl?"),
+        ("engineURL", "did you mean starcoder.engineUrl?"),
+        ("zanzibar", "it is ignored."),
+    ],
+)
+def test_an_unknown_key_is_reported_with_the_name_that_it_resembles(
+    name: str, suggestion: str
+) -> None:
+    (problem,) = resolve({name: "x"}).problems
+    assert problem == f"starcoder.{name} is not a setting; {suggestion}"
 
 
-def test_a_value_that_is_not_an_object_is_reported() -> None:
-    assert "expected an object" in resolve([1]).problems[0]
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ("!", "name in it is empty"),
+        ("a//b", "name in it is empty"),
+        ("/", "name in it is empty"),
+        ("foo\\", "ends with a backslash"),
+        ("[z-a]", "range z-a is reversed"),
+        ("[ab", "bracket is not closed"),
+        ("[[:vowel:]]", "unknown class"),
+        ("a\0b", "null character"),
+        (5, "not a text"),
+        (None, "not a text"),
+        (["*.key"], "not a text"),
+    ],
+)
+def test_an_entry_that_cannot_be_used_is_skipped_and_the_others_are_used(
+    entry: Any, reason: str
+) -> None:
+    resolved = resolve({"exclude": ["*.key", entry, "", "# comment", "!kept.key"]})
+    (problem,) = resolved.problems
+    assert f"starcoder.exclude contains {entry!r}" in problem
+    assert reason in problem
+    assert resolved.settings.exclude == ("*.key", "", "# comment", "!kept.key")
+
+
+def test_a_language_that_is_no_text_is_skipped() -> None:
+    resolved = resolve({"disabledLanguages": ["python", 5, {}]})
+    assert resolved.settings.disabled_languages == ("python",)
+    assert len(resolved.problems) == 2
 
 
 def test_a_problem_does_not_show_the_token() -> None:

@@ -16,7 +16,7 @@ from tests.workspace.hostile import TRICKS, HostileFolder, make_hostile_folder
 from training.history import read_commits
 from training.repository import read_repository
 from workspace import git
-from workspace.git import GitError, list_files, run_git, staged_diff
+from workspace.git import GitError, ignored_paths, list_files, run_git, staged_diff
 
 UNSAFE = {
     "fsmonitor": ["ls-files", "-co"],
@@ -56,6 +56,8 @@ def test_no_program_of_the_folder_runs(
                 list_files(folder, untracked=untracked)
         with suppress(GitError):
             staged_diff(folder, 10_000)
+        with suppress(GitError):
+            ignored_paths(folder, ["bread.py"])
         if folder.is_dir():
             list(read_commits(folder))
             read_repository(folder)
@@ -116,6 +118,29 @@ def test_a_missing_git_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(GitError, match="git is not installed"):
         list_files(tmp_path, untracked=True)
+
+
+def test_a_git_program_above_the_folder_is_not_run(
+    hostile: HostileFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder belongs to a repository that contains the program."""
+    for name in ("git", "timeout"):
+        (hostile.root / name).symlink_to(hostile.program)
+    inner = hostile.root / "inner"
+    inner.mkdir()
+    monkeypatch.setenv("PATH", os.pathsep.join([str(hostile.root), os.environ["PATH"]]))
+    list_files(inner, untracked=True)
+    ignored_paths(inner, ["a.py"])
+    staged_diff(inner, 1000)
+    assert not hostile.mark.exists()
+
+
+def test_any_name_can_be_asked_about(hostile: HostileFolder) -> None:
+    (hostile.root / ".gitignore").write_text("*\n")
+    names = [":!a.py", ":(top)a", "-v", "--", "*.py", "a\nb", "\udcff", " ", "sub/new/a", "\\"]
+    assert ignored_paths(hostile.root, names) == set(names)
+    assert ignored_paths(hostile.root, ["bread.py"]) == set()  # it is tracked
+    assert ignored_paths(hostile.root, []) == set()
 
 
 @pytest.mark.parametrize("entry", ["", ".", "bin", "ABSOLUTE"])

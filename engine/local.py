@@ -190,4 +190,4 @@ class LocalEngine:
 
 def _unexpected(error: Exception) -> ModelError:
     log.error("loading failed", exc_info=error)
-    return ModelError(f"The model could not be loaded: {type(error).__name__}. See the log.")
+    return ModelError("The model could not be loaded; the engine's log has the details.")

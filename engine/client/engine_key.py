@@ -39,11 +39,11 @@ def engine_key(settings: EngineSettings) -> str:
 
 def _model_fact(model: str, revision: str | None, offline: bool) -> tuple[object, ...]:
     path = path_on_disk(model, revision)
-    try:
-        if path is not None:
+    if path is not None:
+        try:
             return ("files", identity_on_disk(path))
-    except (StarcoderError, OSError):
-        pass  # the engine reports what is wrong
+        except (StarcoderError, OSError):
+            return ("path", str(path))  # the engine reports what is wrong
     if model == AUTO_MODEL:
         return ("name", model)
     return ("name", model, revision, offline)

@@ -26,6 +26,7 @@ from engine.errors import (
     EngineStartError,
     EngineUnavailableError,
     StarcoderError,
+    reason_of,
 )
 from engine.settings import EngineSettings, to_argv
 from engine.tokenizer import Tokenizer
@@ -305,9 +306,11 @@ class ManagedEngine:
                     # The engine must outlive the editor that started it.
                     start_new_session=True,
                 )
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            odd = "a setting contains a character that no argument may contain"  # as NUL
+            reason = reason_of(error) if isinstance(error, OSError) else odd
             raise EngineStartError(
-                f"The engine cannot be started: {argv[0]}: {error.strerror}."
+                f"The engine cannot be started with {argv[0]}: {reason}."
             ) from error
         return process, log_file
 

@@ -13,7 +13,7 @@ from huggingface_hub.errors import CacheNotFound
 from safetensors import SafetensorError, safe_open
 
 from engine.architecture import Architecture
-from engine.errors import ModelNotFoundError, StarcoderError
+from engine.errors import ModelNotFoundError, StarcoderError, reason_of
 from engine.loading.gguf_file import GgufFile, gguf_in, is_model_name
 from engine.loading.local_stores import stored_models
 from engine.loading.model_size import HEADROOM, USUAL_WINDOW, cache_bytes
@@ -96,7 +96,7 @@ def inspect_model(path: Path, name: str, *, is_demo: bool = False) -> Checkpoint
     except StarcoderError as error:
         return Unusable(name, error.user_message)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        return Unusable(name, f"it is damaged: {error}")
+        return Unusable(name, f"it is damaged: {reason_of(error)}")
 
 
 def _gguf_checkpoint(path: Path, name: str) -> Checkpoint:

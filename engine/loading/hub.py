@@ -35,8 +35,8 @@ def fetch(
         return local
     if offline or constants.HF_HUB_OFFLINE:
         raise ModelNotFoundError(
-            f"{repo} is not on this machine, and downloading is off (offline). Download it with "
-            f"`hf download {repo}`, or switch offline off."
+            f"{_named(repo, revision)} is not on this machine, and downloading is off (offline). "
+            f"Download it with `hf download {repo}`, or switch offline off."
         )
     try:
         return Path(
@@ -57,6 +57,10 @@ def may_download(repo: str, offline: bool) -> bool:
     return not (offline or constants.HF_HUB_OFFLINE)
 
 
+def _named(repo: str, revision: str | None) -> str:
+    return repo if revision is None else f"Revision {revision} of {repo}"
+
+
 def _explain(error: Exception, repo: str, revision: str | None) -> ModelError:
     if isinstance(error, GatedRepoError):
         return ModelAccessError(
@@ -64,14 +68,14 @@ def _explain(error: Exception, repo: str, revision: str | None) -> ModelError:
             f"(hub: {repo}) while signed in, then run `hf auth login` with a token of that account."
         )
     if isinstance(error, RevisionNotFoundError):
-        return ModelNotFoundError(f"{repo} has no revision {revision!r}.")
+        return ModelNotFoundError(f"{repo} has no revision {revision}. Check starcoder.revision.")
     if isinstance(error, (RepositoryNotFoundError, HFValidationError)):
         return ModelNotFoundError(
-            f"The hub has no model {repo!r}, or your token has no access to it. Check the "
+            f"The hub has no model {repo}, or your token has no access to it. Check the "
             "spelling; for a private model run `hf auth login`."
         )
     return ModelNotFoundError(
-        f"{repo} is not on this machine and the hub cannot be reached ({type(error).__name__}). "
+        f"{_named(repo, revision)} is not on this machine and the hub cannot be reached. "
         "Check the network, or set a model that is here: `starcoder-lsp models` lists them."
     )
 

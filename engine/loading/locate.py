@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.errors import ModelNotFoundError, UnsupportedModelError
+from engine.errors import ModelNotFoundError, UnsupportedModelError, reason_of
 from engine.loading.catalog import embedded_checkpoint, find_models, select_checkpoint, usable
 from engine.loading.gguf_file import GgufFile, gguf_in
 from engine.loading.hub import fetch, may_download
@@ -55,8 +55,12 @@ def locate(
         return settings.model, path.resolve()
     if _is_path(settings.model):
         raise ModelNotFoundError(
-            f"There is no directory and no file {settings.model}. Set the setting "
-            "`starcoder.model` to the path of a model."
+            f"There is no directory and no file {settings.model}. Set the path of a model, or the "
+            "name of one; `starcoder-lsp models` lists those on this machine."
+        )
+    if settings.model.strip().lower() in (DEMO_MODEL, AUTO_MODEL):
+        raise ModelNotFoundError(
+            f"There is no model {settings.model}. Do you mean {settings.model.strip().lower()}?"
         )
     return settings.model, fetch(settings.model, settings.revision, settings.offline, progress)
 
@@ -103,8 +107,10 @@ def read_config(path: Path, name: str) -> dict[str, Any]:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelNotFoundError(f"{name} contains no model: there is no config.json.") from None
-    except ValueError as error:
-        raise UnsupportedModelError(f"The config.json of {name} is damaged: {error}") from None
+    except (OSError, ValueError) as error:
+        raise UnsupportedModelError(
+            f"The config.json of {name} is damaged: {reason_of(error)}."
+        ) from None
     if not isinstance(config, dict) or "model_type" not in config:
         raise UnsupportedModelError(f"The config.json of {name} does not say what model it is.")
     if not list(path.glob("*.safetensors")):

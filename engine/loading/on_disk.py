@@ -12,7 +12,7 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from engine.errors import StarcoderError
+from engine.errors import ModelNotFoundError, StarcoderError
 from engine.loading.gguf_file import gguf_in, gguf_parts
 from engine.loading.local_stores import STORES, stored_model
 from engine.settings import AUTO_MODEL, DEMO_MODEL
@@ -88,12 +88,14 @@ def identity_on_disk(path: Path) -> str:
     """Return a text that is equal for two paths of the same model, and changes with its files.
 
     It depends on which files these are, not on their names: links of any kind, and the folders of
-    a hub's snapshot, lead to the same files. Raises OSError or ModelError if one cannot be found.
+    a hub's snapshot, lead to the same files. Raises OSError or ModelError if there are none.
     """
     if (gguf := gguf_in(path)) is not None:
         files = gguf_parts(gguf)
     else:
         files = sorted(file for pattern in _FILES for file in path.glob(pattern))
+    if not files:
+        raise ModelNotFoundError(f"{path} contains no model.")
     states = [file.stat() for file in files]
     facts = [(each.st_dev, each.st_ino, each.st_size, each.st_mtime_ns) for each in states]
     return hashlib.sha256(repr(facts).encode()).hexdigest()

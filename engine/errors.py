@@ -43,8 +43,8 @@ class StarcoderError(Exception):
 
     @property
     def user_message(self) -> str:
-        """The message for the user: what is wrong and what to do."""
-        return str(self)
+        """The message for the user: what is wrong and what to do; it can be written as UTF-8."""
+        return str(self).encode("utf-8", "replace").decode("utf-8")
 
 
 class ConfigurationError(StarcoderError):

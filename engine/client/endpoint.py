@@ -207,11 +207,21 @@ def runtime_dir() -> Path:
     Creates it if it does not exist. Raises EngineStartError if it belongs to another user, is a
     link, or cannot be used.
     """
-    path = Path(os.environ.get(_RUNTIME_VARIABLE) or _system_runtime_dir())
+    override = os.environ.get(_RUNTIME_VARIABLE)
+    path = Path(override or _system_runtime_dir())
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH - len("/engine-0123456789ab.sock"):
         path = _temporary_dir()
     try:
-        make_private_folder(path)
+        try:
+            make_private_folder(path)
+        except NotPrivateError:
+            raise
+        except OSError:
+            if override or path == _temporary_dir():
+                raise
+            # The login session may have ended, or its variables belong to another machine.
+            path = _temporary_dir()
+            make_private_folder(path)
     except NotPrivateError as error:
         raise EngineStartError(
             f"The runtime directory {path} {error.problem}. Set {_RUNTIME_VARIABLE} to a directory "
@@ -226,10 +236,12 @@ def runtime_dir() -> Path:
 
 
 def _system_runtime_dir() -> Path:
+    if not sys.platform.startswith("linux"):
+        return Path(platformdirs.user_runtime_dir(_APP))
     # Without a login session, for example in a container, Linux has no runtime directory.
-    if sys.platform.startswith("linux") and "XDG_RUNTIME_DIR" not in os.environ:
-        return _temporary_dir()
-    return Path(platformdirs.user_runtime_dir(_APP))
+    # platformdirs would print a warning then, and choose a folder that other programs share.
+    session = os.environ.get("XDG_RUNTIME_DIR", "")
+    return Path(session) / _APP if os.path.isabs(session) else _temporary_dir()
 
 
 def _temporary_dir() -> Path:

@@ -18,6 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
+from engine.errors import reason_of
 from engine.private_files import NotPrivateError, open_private_file
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class Database:
         self._on_problem = on_problem
         self._lock = threading.Lock()
         self._memory: sqlite3.Connection | None = None
+        self.problem = ""
+        """Why the file is not used, as a sentence for the user; empty while it is used."""
 
     def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Return the result of `work`, a function of a connection, in one transaction.
@@ -80,7 +83,8 @@ class Database:
                         if not (_is_damage(error) and self._set_aside()):
                             break
                 self._memory = self._copy_in_memory()
-                self._on_problem(self._sentence(problem))
+                self.problem = self._sentence(problem)
+                self._on_problem(self.problem)
             with self._memory:
                 return work(self._memory)
 
@@ -162,7 +166,7 @@ def _reason(error: Exception) -> tuple[str, str]:
         return error.problem, "Move it away"
     if isinstance(error, OSError):
         return f"cannot be used ({error.strerror})", "Move it away"
-    return _ADVICE.get(_code_of(error), (f"cannot be used ({error})", "Move it away"))
+    return _ADVICE.get(_code_of(error), (f"cannot be used ({reason_of(error)})", "Move it away"))
 
 
 def _is_damage(error: Exception) -> bool:

@@ -111,6 +111,14 @@ class ConversationStore:
         """
         self._database = Database(file or chats_file(), _TABLES, _VARIABLE, on_problem)
 
+    @property
+    def problem(self) -> str:
+        """Why conversations are lost when the process ends, as a sentence for the user, or empty.
+
+        Known after the first use of the file.
+        """
+        return self._database.problem
+
     def create(self, workspace: str) -> Conversation:
         """Create an empty conversation, and delete the oldest ones above `MAX_CONVERSATIONS`."""
         id_ = uuid.uuid4().hex

@@ -4,7 +4,7 @@ import logging
 import sys
 from importlib import import_module
 
-from engine.errors import ConfigurationError, StarcoderError
+from engine.errors import ConfigurationError, StarcoderError, reason_of
 from engine.logs import set_up_logging
 from engine.server.chat import RenderChat
 from engine.server.process import run
@@ -19,7 +19,9 @@ def load_renderer(name: str | None) -> RenderChat | None:
     try:
         renderer: RenderChat = getattr(import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"--chat-renderer {name} cannot be used: {error}") from None
+        raise ConfigurationError(
+            f"--chat-renderer {name} cannot be used: {reason_of(error)}."
+        ) from None
     return renderer
 
 

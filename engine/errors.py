@@ -13,6 +13,7 @@
     └── EngineUnavailableError     no engine answers
         ├── EngineStartError       the engine could not be started
         ├── EngineSilentError      the engine's process runs, but answers nothing
+        ├── EngineElsewhereError   another engine has the model, and this one exits
         └── EngineLostError        the engine ended during a request
             └── EngineReplacedError    it was replaced by one with another model
 
@@ -24,6 +25,9 @@ JSON-RPC code of the response to an editor (LSP 3.18, section ErrorCodes). It is
 
 from __future__ import annotations
 
+import json
+import os
+import re
 from typing import ClassVar
 
 _INVALID_PARAMS = -32602
@@ -39,8 +43,8 @@ class StarcoderError(Exception):
 
     @property
     def user_message(self) -> str:
-        """The message for the user: what is wrong and what to do."""
-        return str(self)
+        """The message for the user: what is wrong and what to do; it can be written as UTF-8."""
+        return str(self).encode("utf-8", "replace").decode("utf-8")
 
 
 class ConfigurationError(StarcoderError):
@@ -137,11 +141,55 @@ class EngineSilentError(EngineUnavailableError):
     kind = "engine_silent"
 
 
+class EngineElsewhereError(EngineUnavailableError):
+    """Another engine has the model in memory already, and this one exits."""
+
+    kind = "engine_elsewhere"
+
+
 def _tree(root: type[StarcoderError]) -> list[type[StarcoderError]]:
     return [root] + [cls for child in root.__subclasses__() for cls in _tree(child)]
+
+
+def is_own_kind(kind: str) -> bool:
+    """Return whether an error of ours has this `kind`; other servers use some of the same names."""
+    return any(cls.kind == kind for cls in _tree(StarcoderError))
 
 
 def error_from_wire(kind: str, message: str) -> StarcoderError:
     """Return the error whose class has this `kind`; RequestError for an unknown kind."""
     by_kind = {cls.kind: cls for cls in _tree(StarcoderError)}
     return by_kind.get(kind, RequestError)(message)
+
+
+_PYTHON_WORDING = re.compile(
+    r"invalid literal|could not convert|values? to unpack|\bobject\b|\bNoneType\b|\berrno\b|"
+    r"unhashable|not subscriptable|unexpected keyword|positional argument|codec can't",
+    re.I,
+)
+"""Parts of messages of Python's own exceptions, which do not help a user."""
+_MAX_REASON = 300
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why something failed, in words for the user: the end of a sentence, without a dot.
+
+    It has no name of a class, no number of the operating system, and nothing that only a reader of
+    Python understands.
+    """
+    if isinstance(error, StarcoderError):
+        return error.user_message.rstrip(".")
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is not valid JSON (line {error.lineno})"
+    if isinstance(error, UnicodeError):
+        return "it is not UTF-8 text"
+    if isinstance(error, OSError) and isinstance(error.errno, int):
+        return os.strerror(error.errno)
+    message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    first = message.strip().partition("\n")[0].strip().rstrip(".:")
+    if isinstance(error, KeyError) and first and " " not in first:
+        return f"{first} is missing"
+    is_python = isinstance(error, TypeError | AttributeError | IndexError | ArithmeticError)
+    if not first or is_python or _PYTHON_WORDING.search(first):
+        return "a value in it cannot be used"
+    return first if len(first) <= _MAX_REASON else f"{first[:_MAX_REASON]}..."

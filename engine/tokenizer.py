@@ -19,7 +19,7 @@ from pathlib import Path
 
 import tokenizers
 
-from engine.errors import ModelNotFoundError, UnsupportedModelError
+from engine.errors import ModelNotFoundError, UnsupportedModelError, reason_of
 from engine.stream_decoder import (
     REPLACEMENT,
     ByteLevelStreamDecoder,
@@ -92,6 +92,10 @@ class Tokenizer:
             raise ModelNotFoundError(
                 f"There is no tokenizer at {file}. Add the tokenizer.json of the model."
             ) from None
+        except (OSError, UnicodeError) as error:
+            raise UnsupportedModelError(
+                f"{file} is not a readable tokenizer: {reason_of(error)}."
+            ) from error
 
     @classmethod
     def from_json(cls, text: str, source: str = "tokenizer.json") -> Tokenizer:
@@ -99,7 +103,9 @@ class Tokenizer:
         try:
             return cls(tokenizers.Tokenizer.from_str(text), source)
         except Exception as error:  # the library raises plain Exception
-            raise UnsupportedModelError(f"{source} is not a readable tokenizer: {error}") from error
+            raise UnsupportedModelError(
+                f"{source} is not a readable tokenizer: {reason_of(error)}."
+            ) from error
 
     @property
     def vocab_size(self) -> int:

@@ -15,19 +15,20 @@ from httpx2 import EventSource
 
 from engine.api import Chunk, EngineInfo, EngineState, GenerationRequest, Health
 from engine.client.endpoint import Endpoint
+from engine.client.failures import raise_for_status, read_error
+from engine.client.transport import transport_to
+from engine.client.unreachable import reason_of_connection
 from engine.client.watchdog import Watchdog
 from engine.client.wire import (
-    error_message,
     is_our_model,
-    raise_for_status,
     read_chunk,
-    read_error,
     read_info,
     request_body,
     with_usage,
 )
 from engine.errors import (
     ConfigurationError,
+    EngineBusyError,
     EngineLostError,
     EngineReplacedError,
     EngineSilentError,
@@ -39,6 +40,7 @@ from engine.tokenizer import Tokenizer
 
 _CONNECT_SECONDS = 5.0
 _HEALTH_SECONDS = 5.0
+_NOT_FOUND = 404
 
 
 class HttpEngine:
@@ -56,7 +58,7 @@ class HttpEngine:
         tokenizer_path: Path | None = None,
         chat_model: str | None = None,
     ) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._chat_model = chat_model
         self._tokenizer_path = tokenizer_path
         self._tokenizers: dict[str | None, Tokenizer] = {}
@@ -67,7 +69,7 @@ class HttpEngine:
         self._http = httpx2.AsyncClient(
             base_url=endpoint.url.rstrip("/").removesuffix("/v1"),
             headers=headers,
-            transport=_transport(endpoint),
+            transport=transport_to(endpoint),
             # Loading may take minutes; the caller decides how long to wait.
             timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),
         )
@@ -87,10 +89,11 @@ class HttpEngine:
         """
         try:
             response = await self._http.get("/health", timeout=_HEALTH_SECONDS)
-            if response.status_code >= 400:
-                message = error_message(response.content, response.status_code)
-                return Health(EngineState.FAILED, message)
-            body = response.json() if response.content else {}
+            if response.status_code != _NOT_FOUND:  # some servers have no such URL
+                self._raise_for_status(response)
+            body = response.json() if response.is_success and response.content else {}
+        except (ConfigurationError, EngineBusyError) as error:
+            return Health(EngineState.FAILED, error.user_message)
         except httpx2.ReadTimeout as error:
             raise self._silent() from error
         except httpx2.HTTPError as error:
@@ -114,9 +117,10 @@ class HttpEngine:
                 entry = self._entry(body["data"])
                 self._info = read_info(entry)
                 self._is_ours = is_our_model(entry)
-            except (KeyError, IndexError, TypeError) as error:
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
                 raise EngineUnavailableError(
-                    f"{self._endpoint.url} does not list a model as OpenAI's API does."
+                    f"{self._server} does not list a model as OpenAI's API does. Check "
+                    "starcoder.engineUrl."
                 ) from error
         return self._info
 
@@ -131,7 +135,7 @@ class HttpEngine:
                 return entry
         names = ", ".join(str(entry["id"]) for entry in models)
         raise ModelNotFoundError(
-            f"The engine at {self._endpoint.url} does not have the model {self._chat_model}. Set "
+            f"The engine at {self.endpoint.url} does not have the model {self._chat_model}. Set "
             f"starcoder.chatModel to one that it has ({names}), or leave it empty."
         )
 
@@ -152,12 +156,12 @@ class HttpEngine:
         if response.status_code == 404 and ModelNotFoundError.kind not in response.text:
             setting = "tokenizer" if self._chat_model is None else "chatTokenizer"
             raise ConfigurationError(
-                f"The server at {self._endpoint.url} does not serve its tokenizer. Set "
+                f"The server at {self.endpoint.url} does not serve its tokenizer. Set "
                 f"starcoder.{setting} to the directory that contains the model's tokenizer.json, "
                 "or to its GGUF file."
             )
-        raise_for_status(response.status_code, response.content)
-        return await asyncio.to_thread(Tokenizer.from_json, response.text, self._endpoint.url)
+        self._raise_for_status(response)
+        return await asyncio.to_thread(Tokenizer.from_json, response.text, self.endpoint.url)
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.stream`. Closing it closes the connection, which stops the decoding."""
@@ -169,7 +173,7 @@ class HttpEngine:
             async for payload in events:
                 self._check_model(payload, model)
                 for choice in payload.get("choices") or ():
-                    chunk = read_chunk(choice, text_before)
+                    chunk = self._read_chunk(choice, text_before)
                     text_before = ""
                     if chunk.finish is None:
                         yield chunk
@@ -189,16 +193,19 @@ class HttpEngine:
                     self._http.stream("POST", "/v1/completions", json=body)
                 )
             if response.status_code >= 400:
-                raise_for_status(response.status_code, await response.aread())
+                await response.aread()
+                self._raise_for_status(response)
             events = aiter(EventSource(response))
             while True:
                 with Watchdog(self._check_alive):
                     event = await anext(events, None)
                 if event is None or event.data == "[DONE]":
                     return
-                payload = json.loads(event.data)
+                payload = _parse(event.data)
+                if not isinstance(payload, dict):
+                    raise self._not_openai()
                 if "error" in payload:
-                    raise read_error(payload["error"], response.status_code)
+                    raise read_error(payload, response.status_code, self._server)
                 yield payload
 
     async def _check_alive(self) -> None:
@@ -246,11 +253,8 @@ class HttpEngine:
         async with self._translate_errors():
             with Watchdog(self._check_alive):
                 response = await self._http.get(path)
-        raise_for_status(response.status_code, response.content)
-        try:
-            return response.json()
-        except ValueError:
-            raise EngineUnavailableError(f"{self._endpoint.url}{path} is not JSON.") from None
+        self._raise_for_status(response)
+        return _parse(response.text)
 
     @asynccontextmanager
     async def _translate_errors(self) -> AsyncIterator[None]:
@@ -258,29 +262,46 @@ class HttpEngine:
             yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise self._unreachable(error) from error
-        except httpx2.TransportError as error:
+        except httpx2.HTTPError as error:
             raise EngineLostError(
-                "The connection to the engine was lost during a request. The next request starts "
-                "the engine again."
+                f"The connection to {self._server} was lost during a request. Ask again."
             ) from error
 
-    def _unreachable(self, error: Exception) -> EngineUnavailableError:
+    @property
+    def _server(self) -> str:
+        """The address, for messages."""
+        return str(self.endpoint.uds or self.endpoint.url)
+
+    def _raise_for_status(self, response: httpx2.Response) -> None:
+        raise_for_status(response.status_code, response.content, self._server)
+
+    def _read_chunk(self, choice: Any, text_before: str) -> Chunk:
+        try:
+            return read_chunk(choice, text_before)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise self._not_openai() from error
+
+    def _not_openai(self) -> EngineUnavailableError:
         return EngineUnavailableError(
-            f"No engine answers at {self._endpoint.uds or self._endpoint.url} "
-            f"({type(error).__name__})."
+            f"{self._server} does not answer as OpenAI's API does. Check starcoder.engineUrl."
         )
+
+    def _unreachable(self, error: Exception) -> EngineUnavailableError:
+        reason = reason_of_connection(error)
+        advice = "" if self.endpoint.uds else " Check starcoder.engineUrl, and that it is running."
+        return EngineUnavailableError(f"No engine answers at {self._server}: {reason}.{advice}")
 
     def _silent(self) -> EngineSilentError:
         return EngineSilentError(
-            f"The engine at {self._endpoint.uds or self._endpoint.url} runs but does not answer. "
-            "If it stays like this, end its process; the next request then starts it again."
+            f"The engine at {self._server} runs but does not answer. If it stays like this, end "
+            "its process (`starcoder-lsp engines` lists those of this machine); the next request "
+            "then starts it again."
         )
 
 
-def _transport(endpoint: Endpoint) -> httpx2.AsyncHTTPTransport:
-    if endpoint.uds is None:
-        # Reading certificates takes 20 ms, and plain HTTP needs none.
-        return httpx2.AsyncHTTPTransport(verify=not endpoint.url.startswith("http://"))
-    # A new connection costs 0.1 ms here. A kept one could belong to an engine that has ended.
-    limits = httpx2.Limits(max_keepalive_connections=0)
-    return httpx2.AsyncHTTPTransport(uds=str(endpoint.uds), verify=False, limits=limits)
+def _parse(text: str) -> Any:
+    """Return parsed JSON, None if the text is not JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from engine.api import Chunk, EngineInfo, FinishReason, GenerationRequest, TokenLogprob, Usage
-from engine.errors import (
-    ConfigurationError,
-    EngineBusyError,
-    EngineUnavailableError,
-    ModelError,
-    StarcoderError,
-    error_from_wire,
-)
-
-_OTHER_FAILURES = (ModelError, EngineUnavailableError, EngineBusyError)
-"""Errors with a status from 500 on that mean what they say; any other means an unusable engine."""
 
 _DEFAULT_WINDOW = 2048
 """Context window, in tokens, of a server that does not report one."""
@@ -114,33 +102,3 @@ def with_usage(chunk: Chunk, usage: Mapping[str, Any]) -> Chunk:
             times.get("accepted_tokens", 0),
         ),
     )
-
-
-def raise_for_status(status: int, content: bytes) -> None:
-    """Raise the error that a response describes, if its status is an error status."""
-    if status < 400:
-        return
-    try:
-        raise read_error(json.loads(content)["error"], status)
-    except (ValueError, KeyError, TypeError):
-        raise EngineUnavailableError(error_message(content, status)) from None
-
-
-def read_error(error: Any, status: int) -> StarcoderError:
-    """Return the exception for OpenAI's error object, or for the bare text of some servers."""
-    if isinstance(error, str):
-        return EngineUnavailableError(f"{error} (HTTP {status})")
-    if status == 401:
-        return ConfigurationError(error["message"])
-    exception = error_from_wire(str(error.get("type")), error["message"])
-    if status >= 500 and not isinstance(exception, _OTHER_FAILURES):
-        return EngineUnavailableError(error["message"])
-    return exception
-
-
-def error_message(content: bytes, status: int) -> str:
-    """Return the message of an error response, or one that names the status."""
-    try:
-        return str(json.loads(content)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"The engine's server answered with HTTP {status}."

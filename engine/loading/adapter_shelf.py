@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from engine.errors import RequestError, UnsupportedModelError
+from engine.errors import RequestError, UnsupportedModelError, reason_of
 from engine.loading.adapter_store import (
     CONFIG_FILE,
     TOKENIZER_FILE,
@@ -99,7 +99,9 @@ class AdapterShelf:
             tokens, head = reader.added_tokens(config), reader.head()
             reader.check_complete()
         except (OSError, ValueError, KeyError, SafetensorError, UnsupportedModelError) as error:
-            raise RequestError(f"The adapter {folder.name!r} cannot be used: {error}") from error
+            raise RequestError(
+                f"The adapter {folder.name!r} cannot be used: {reason_of(error)}."
+            ) from error
         return Adapter(folder.name, layers, tokens, folder.changed, head)
 
 

@@ -18,7 +18,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from tqdm.auto import tqdm
 
 from engine.errors import ModelAccessError, ModelError, ModelNotFoundError
-from engine.loading.catalog import has_all_shards
+from engine.loading.on_disk import cached_snapshot
 
 _FILES = ["*.safetensors", "*.safetensors.index.json", "*.json"]
 
@@ -30,13 +30,13 @@ def fetch(
 
     An interrupted download is resumed. Raises ModelNotFoundError or ModelAccessError.
     """
-    local = _find_in_cache(repo, revision)
+    local = cached_snapshot(repo, revision)
     if local is not None:
         return local
     if offline or constants.HF_HUB_OFFLINE:
         raise ModelNotFoundError(
-            f"{repo} is not on this machine, and downloading is off (offline). Download it with "
-            f"`hf download {repo}`, or switch offline off."
+            f"{_named(repo, revision)} is not on this machine, and downloading is off (offline). "
+            f"Download it with `hf download {repo}`, or switch offline off."
         )
     try:
         return Path(
@@ -57,20 +57,8 @@ def may_download(repo: str, offline: bool) -> bool:
     return not (offline or constants.HF_HUB_OFFLINE)
 
 
-def _find_in_cache(repo: str, revision: str | None) -> Path | None:
-    try:
-        snapshot = Path(
-            snapshot_download(repo, revision=revision, allow_patterns=_FILES, local_files_only=True)
-        )
-    except (LocalEntryNotFoundError, HFValidationError, OSError):
-        return None
-    # Another program may have downloaded some files only. `fetch` completes such a snapshot.
-    is_complete = (
-        (snapshot / "config.json").exists()
-        and any(snapshot.glob("*.safetensors"))
-        and has_all_shards(snapshot)
-    )
-    return snapshot if is_complete else None
+def _named(repo: str, revision: str | None) -> str:
+    return repo if revision is None else f"Revision {revision} of {repo}"
 
 
 def _explain(error: Exception, repo: str, revision: str | None) -> ModelError:
@@ -80,14 +68,14 @@ def _explain(error: Exception, repo: str, revision: str | None) -> ModelError:
             f"(hub: {repo}) while signed in, then run `hf auth login` with a token of that account."
         )
     if isinstance(error, RevisionNotFoundError):
-        return ModelNotFoundError(f"{repo} has no revision {revision!r}.")
+        return ModelNotFoundError(f"{repo} has no revision {revision}. Check starcoder.revision.")
     if isinstance(error, (RepositoryNotFoundError, HFValidationError)):
         return ModelNotFoundError(
-            f"The hub has no model {repo!r}, or your token has no access to it. Check the "
+            f"The hub has no model {repo}, or your token has no access to it. Check the "
             "spelling; for a private model run `hf auth login`."
         )
     return ModelNotFoundError(
-        f"{repo} is not on this machine and the hub cannot be reached ({type(error).__name__}). "
+        f"{_named(repo, revision)} is not on this machine and the hub cannot be reached. "
         "Check the network, or set a model that is here: `starcoder-lsp models` lists them."
     )
 

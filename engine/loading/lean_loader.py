@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 
 from engine.architecture import Architecture
-from engine.errors import UnsupportedModelError
+from engine.errors import UnsupportedModelError, reason_of
 from engine.kv_cache.arena import Arena, largest_arena
 from engine.kv_cache.cache import CacheShape
 from engine.kv_cache.pool import default_limit
@@ -43,7 +43,9 @@ def load_lean(source: ModelSource, backend: Backend, max_windows: int) -> Loaded
             reserved_sizes(source.settings, device),
         )
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise UnsupportedModelError(f"The config.json of {name} is damaged: {error}") from error
+        raise UnsupportedModelError(
+            f"The config.json of {name} is damaged: {reason_of(error)}."
+        ) from error
     if device == "cpu":
         backend.use_decode_threads(architecture.num_parameters)
     for plan in plans:

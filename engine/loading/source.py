@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.errors import OutOfMemoryError, UnsupportedModelError
+from engine.errors import OutOfMemoryError, UnsupportedModelError, reason_of
 from engine.kv_cache.arena import Arena
 from engine.kv_cache.cache import CacheShape
 from engine.loading.locate import Progress
@@ -57,10 +57,13 @@ def too_large(name: str, device: str, dtype: str) -> OutOfMemoryError:
 
 
 def cannot_load(name: str, path: Path, error: Exception) -> UnsupportedModelError:
-    """Return the error for a model whose files are damaged."""
-    # str() of a KeyError has quotes around the message.
-    reason = error.args[0] if isinstance(error, KeyError) and error.args else error
+    """Return the error for a model whose files are damaged, or that transformers does not know."""
+    if "does not recognize this architecture" in str(error):
+        return UnsupportedModelError(
+            f"{name} has an architecture that neither starcoder-lsp nor the installed version of "
+            "transformers computes. Choose another model, such as those in docs/models.md."
+        )
     return UnsupportedModelError(
-        f"{name} cannot be loaded: {reason}. If files are missing or incomplete, delete {path} and "
-        "download the model again."
+        f"{name} cannot be loaded: {reason_of(error)}. If files are missing or incomplete, delete "
+        f"{path} and download the model again."
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.architecture import Architecture
-from engine.errors import ConfigurationError, UnsupportedModelError
+from engine.errors import ConfigurationError, UnsupportedModelError, reason_of
 from engine.loading.gguf_file import gguf_in
 from engine.loading.locate import Progress, locate, read_chat_template, read_config
 from engine.loading.model_tokenizer import read_tokenizer
@@ -64,7 +64,7 @@ def read_trainable(name: str, path: Path) -> TrainableModel:
         architecture = require_architecture(config)
     except (KeyError, TypeError, ValueError) as error:
         raise UnsupportedModelError(
-            f"{name} cannot be tuned: {error}. An adapter of it could not be served. Choose a "
-            "model of a family in docs/models.md."
+            f"{name} cannot be tuned: {reason_of(error)}. An adapter of it could not be served. "
+            "Choose a model of a family in docs/models.md."
         ) from None
     return TrainableModel(name, path, config, architecture)

@@ -102,9 +102,13 @@ def _check_neovim() -> Finding:
 
 
 def _locate_model(model: str) -> str:
-    from engine.loading.locate import locate, read_config
+    from engine.loading.locate import locate, may_arrive, read_config
+    from engine.loading.on_disk import path_on_disk
 
-    name, path = locate(EngineSettings(model=model, offline=True), lambda *_: None)
+    settings = EngineSettings(model=model)
+    if may_arrive(settings) and path_on_disk(model, None) is None:
+        return f"{model} is not on this machine yet; the engine downloads it"
+    name, path = locate(settings, lambda *_: None)
     read_config(path, name)
     return f"{model} is {name} at {path}" if model != name else f"{name} at {path}"
 
@@ -119,7 +123,8 @@ async def _start_engine(model: str, other_model: str | None) -> str:
         note = detect(await engine.tokenizer()).note
     finally:
         await engine.aclose()
+    log_file = RuntimeFiles.for_settings(settings).resolved().log_file
     return (
         f"process {info.pid} runs {info.model} on {info.device} in {info.dtype}, context "
-        f"{info.context_window}; log: {RuntimeFiles.for_settings(settings).log_file}. {note}"
+        f"{info.context_window}; log: {log_file}. {note}"
     ).removesuffix(". ")

@@ -88,10 +88,14 @@ def _row(eligibility: Eligibility, *, is_chosen: bool) -> tuple[str, ...]:
 def _memory_of(model: str) -> str:
     """Return the memory that a second model needs. Raises ModelError."""
     from engine.loading.load import pick_device
+    from engine.loading.locate import may_arrive
+    from engine.loading.on_disk import path_on_disk
     from engine.loading.reserve import sizes_on_disk
     from engine.machine import format_bytes
 
-    settings = EngineSettings(model=model, offline=True)
+    settings = EngineSettings(model=model)
+    if may_arrive(settings) and path_on_disk(model, None) is None:
+        return f"{model} is not on this machine yet; the engine downloads it."
     sizes = sizes_on_disk(settings, pick_device(settings))
     smallest = f", or {format_bytes(sizes[-1])} in fewer bits" if len(sizes) > 1 else ""
     return (

@@ -54,9 +54,9 @@ class AttachParams(Params):
 
 
 async def create(server: StarcoderServer, _: NoParams) -> dict[str, Any]:
-    """Create a conversation in the workspace."""
+    """Create a conversation in the workspace. `problem` says why it cannot be stored."""
     conversation = await server.chat.conversations.create(server.documents.root_uri)
-    return {"id": conversation.id}
+    return {"id": conversation.id, "problem": server.chat.storage_problem}
 
 
 async def list_conversations(server: StarcoderServer, _: NoParams) -> list[dict[str, Any]]:

@@ -24,9 +24,15 @@ class ChatSession:
         """
         self._settings = settings
         self._engine = engine
-        self.conversations = Conversations(ConversationStore(on_problem=on_problem))
+        self._store = ConversationStore(on_problem=on_problem)
+        self.conversations = Conversations(self._store)
         self.asker = Asker(engine.current, settings.chat)
         """Asks the model of the current engine of chat."""
+
+    @property
+    def storage_problem(self) -> str:
+        """Why conversations are not stored, as a sentence for the user; empty if they are."""
+        return self._store.problem
 
     def apply_settings(self, settings: Settings) -> None:
         """Use changed settings; call this after the engine sessions have applied them."""

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.client.engine_key import engine_key
 from engine.errors import ConfigurationError
 from lsp_server.session.settings_section import find_section
 from lsp_server.session.surrogates import well_formed
@@ -109,7 +110,7 @@ def section_of(value: Any) -> dict[str, Any]:
 def test_settings_that_were_accepted_can_be_used(value: Any) -> None:
     """Creating engines, completions and chat from them raises nothing."""
     settings = resolve(section_of(value)).settings
-    assert settings.engine.key
+    assert engine_key(settings.engine)
     assert settings.fim
     assert settings.chat
 

@@ -16,7 +16,7 @@ import pytest
 
 from engine.api import Chunk, GenerationRequest, TokenLogprob, Usage
 from engine.client.endpoint import Endpoint
-from engine.client.wire import read_error
+from engine.client.failures import read_error
 from engine.errors import EngineBusyError
 from engine.scripted import ScriptedEngine, byte_tokenizer
 from engine.server import access as access_module
@@ -253,7 +253,7 @@ async def test_requests_beyond_the_limit_are_asked_to_wait() -> None:
         answer = await post(client, "completions", {"prompt": "x"})
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "1"
-        assert isinstance(read_error(answer.json()["error"], 503), EngineBusyError)
+        assert isinstance(read_error(answer.json(), 503, "here"), EngineBusyError)
         assert [model async for model in client.models.list()]  # not a request for output
         waiting[0].cancel()
         await until(lambda: stuck.stopped_early == 1)

@@ -73,7 +73,9 @@ async def test_patterns_are_relative_to_the_workspace_folder_as_in_gitignore(
 ) -> None:
     names = [*excluded, *others]
     shown = [
-        name for name in names if await is_excluded(pattern, uri_of(Path(f"/home/me/project/{name}")))
+        name
+        for name in names
+        if await is_excluded(pattern, uri_of(Path(f"/home/me/project/{name}")))
     ]
     assert shown == excluded
 

@@ -24,7 +24,9 @@ JSON-RPC code of the response to an editor (LSP 3.18, section ErrorCodes). It is
 
 from __future__ import annotations
 
-from typing import ClassVar
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 _INVALID_PARAMS = -32602
 _REQUEST_FAILED = -32803
@@ -145,3 +147,61 @@ def error_from_wire(kind: str, message: str) -> StarcoderError:
     """Return the error whose class has this `kind`; RequestError for an unknown kind."""
     by_kind = {cls.kind: cls for cls in _tree(StarcoderError)}
     return by_kind.get(kind, RequestError)(message)
+
+
+def file_problem(error: OSError | ValueError) -> str:
+    """Return why a file cannot be read or written, as the end of a sentence without a full stop.
+
+    Python's own texts of these errors name numbers, codecs and offsets.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    if isinstance(error, json.JSONDecodeError):
+        return "it is not valid JSON"
+    reason = error.strerror if isinstance(error, OSError) else None
+    text = reason or str(error).removesuffix(".")
+    return text[:1].lower() + text[1:]
+
+
+_NUMBER = "give a number"
+_WHOLE_NUMBER = "give a whole number"
+_VALUE_PROBLEMS = {
+    "missing": "it is missing",
+    "extra_forbidden": "it is unknown",
+    "int_parsing": _WHOLE_NUMBER,
+    "int_parsing_size": "the number is too large",
+    "int_type": _WHOLE_NUMBER,
+    "int_from_float": _WHOLE_NUMBER,
+    "float_parsing": _NUMBER,
+    "float_type": _NUMBER,
+    "finite_number": _NUMBER,
+    "bool_parsing": "give true or false",
+    "bool_type": "give true or false",
+    "string_type": "give a text",
+    "string_too_long": "it has more than {max_length} characters",
+    "string_too_short": "it has fewer than {min_length} characters",
+    "list_type": "give a list",
+    "too_long": "it has more than {max_length} entries",
+    "too_short": "it has fewer than {min_length} entries",
+    "dict_type": "give an object",
+    "model_type": "give an object",
+    "model_attributes_type": "give an object",
+    "greater_than_equal": "the smallest value is {ge}",
+    "greater_than": "it must be greater than {gt}",
+    "less_than_equal": "the largest value is {le}",
+    "less_than": "it must be less than {lt}",
+    "literal_error": "choose one of {expected}",
+    "enum": "choose one of {expected}",
+}
+"""Sentences for the types of pydantic's errors (pydantic's documentation, "Validation errors")."""
+
+
+def value_problem(detail: Mapping[str, Any]) -> str:
+    """Return why a value is refused, as the end of a sentence without a full stop.
+
+    `detail` is one error of pydantic with its context. Its own texts are written for programmers.
+    """
+    text = _VALUE_PROBLEMS.get(detail["type"])
+    if text is None:
+        return str(detail["msg"]).removesuffix(".")
+    return text.format(**detail.get("ctx", {})).replace(" or '", ", '").replace("'", "")

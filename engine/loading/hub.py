@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,9 +87,13 @@ def _explain(error: Exception, repo: str, revision: str | None) -> ModelError:
             f"The hub has no model {repo!r}, or your token has no access to it. Check the "
             "spelling; for a private model run `hf auth login`."
         )
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return ModelNotFoundError(
+            f"{repo} cannot be downloaded: the disk is full. Make room on it."
+        )
     return ModelNotFoundError(
-        f"{repo} is not on this machine and the hub cannot be reached ({type(error).__name__}). "
-        "Check the network, or set a model that is here: `starcoder-lsp models` lists them."
+        f"{repo} is not on this machine and the hub cannot be reached. Check the network, or set a "
+        "model that is here: `starcoder-lsp models` lists them."
     )
 
 

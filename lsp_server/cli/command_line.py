@@ -5,6 +5,7 @@ The status is 0 after success, 1 after a failure, 2 for a wrong command line, an
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -80,7 +81,7 @@ def _improve_help(command: TyperCommand | TyperGroup) -> None:
             parameter.metavar = ""
         elif parameter.metavar is None:
             name = parameter.display_type(context)
-            parameter.metavar = _TYPE_NAMES.get(name, name)
+            parameter.metavar = _TYPE_NAMES.get(name, name.replace("list[", "").replace("]", ""))
     for child in getattr(command, "commands", {}).values():
         _improve_help(child)
 
@@ -133,9 +134,10 @@ def describe_failure(error: Exception) -> str:
     """Return a sentence on an exception that a command does not expect."""
     if isinstance(error, StarcoderError):
         return error.user_message
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+        return f"The output cannot be written: {file_problem(error)}."
     if isinstance(error, OSError) and error.strerror:
-        name = error.filename if isinstance(error.filename, str) else ""
-        return f"{name}: {error.strerror}.".removeprefix(": ")
+        return f"{error.filename or 'The command failed'}: {file_problem(error)}."
     frame = traceback.extract_tb(error.__traceback__)[-1]
     module = "/".join(Path(frame.filename).parts[-3:])
     return (

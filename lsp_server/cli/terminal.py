@@ -93,10 +93,8 @@ def column_widths(
     wide, narrow = [], []
     for index, column in enumerate(columns):
         cells = [row[index] for row in rows]
-        longest = max(map(cell_len, cells))
-        wide.append(max(cell_len(column), longest))
-        unbroken = longest if longest <= _MAX_UNBROKEN else _longest_word(cells)
-        narrow.append(max(_longest_word([column]), unbroken))
+        wide.append(max(map(cell_len, (column, *cells))))
+        narrow.append(max(_longest_word(column), *map(_unbroken, cells)))
     available = width - _GAP * (len(columns) - 1)
     if sum(narrow) > available:
         return None
@@ -108,8 +106,14 @@ def column_widths(
     return widths
 
 
-def _longest_word(texts: Sequence[str]) -> int:
-    return max((cell_len(word) for text in texts for word in text.split()), default=0)
+def _longest_word(text: str) -> int:
+    return max(map(cell_len, text.split()), default=0)
+
+
+def _unbroken(cell: str) -> int:
+    """Return the width that a cell needs at least."""
+    length = cell_len(cell)
+    return length if length <= _MAX_UNBROKEN else _longest_word(cell)
 
 
 def _print_columns(

@@ -143,27 +143,36 @@ def _tune(
 @app.command(name="list")
 def list_adapters() -> None:
     """List the adapters on this machine, with their measurements before and after training."""
-    columns = ("name", "for", "lines before", "after", "nats before", "after")
     terminal.print_table(
-        f"Adapters in {adapters_dir()}",
-        columns,
+        f"Adapters in {adapters_dir()}, with measurements before → after training",
+        ("name", "for", "exact lines", "nats per token", "perplexity"),
         [_cells(adapter) for adapter in adapters()],
         empty=f"No adapters are in {adapters_dir()}. `starcoder-lsp tune code PATH` trains one.",
     )
 
 
 def _cells(adapter: AdapterFolder) -> tuple[str, ...]:
-    report = adapter.note.report
-    if "perplexity_before" in report:
-        perplexities = (f"{report[f'perplexity_{when}']:.2f}" for when in ("before", "after"))
-        return (adapter.name, adapter.note.base, "chat: perplexity", "", *perplexities)
-    measured = (report.get("before", {}), report.get("after", {}))
+    report = adapter.note.report if isinstance(adapter.note.report, dict) else {}
+    before, after = (report.get(when) for when in ("before", "after"))
+    perplexities = (report.get(f"perplexity_{when}") for when in ("before", "after"))
     return (
         adapter.name,
-        adapter.note.base,
-        *(f"{side['exact_match']:.1%}" if side else "" for side in measured),
-        *(f"{side['nats_per_token']:.3f}" if side else "" for side in measured),
+        str(adapter.note.base),
+        _change(_value(before, "exact_match"), _value(after, "exact_match"), "{:.1%}"),
+        _change(_value(before, "nats_per_token"), _value(after, "nats_per_token"), "{:.3f}"),
+        _change(*perplexities, "{:.2f}"),
     )
+
+
+def _value(measured: object, name: str) -> object:
+    return measured.get(name) if isinstance(measured, dict) else None
+
+
+def _change(before: object, after: object, pattern: str) -> str:
+    """Return two measurements, or empty if one is missing: the user may have edited the note."""
+    if not isinstance(before, int | float) or not isinstance(after, int | float):
+        return ""
+    return f"{pattern.format(before)} → {pattern.format(after)}"
 
 
 @app.command()

@@ -19,7 +19,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 @pytest.fixture
 def program(tmp_path: Path) -> dict[str, str]:
-    """An environment in which the shell finds `starcoder-lsp`, as after the README's first steps."""
+    """An environment whose shell finds `starcoder-lsp`, as after the README's first steps."""
     folder = tmp_path / "bin"
     folder.mkdir()
     script = folder / "starcoder-lsp"

@@ -154,13 +154,12 @@ def list_adapters() -> None:
 def _cells(adapter: AdapterFolder) -> tuple[str, ...]:
     report = adapter.note.report if isinstance(adapter.note.report, dict) else {}
     before, after = (report.get(when) for when in ("before", "after"))
-    perplexities = (report.get(f"perplexity_{when}") for when in ("before", "after"))
     return (
         adapter.name,
         str(adapter.note.base),
         _change(_value(before, "exact_match"), _value(after, "exact_match"), "{:.1%}"),
         _change(_value(before, "nats_per_token"), _value(after, "nats_per_token"), "{:.3f}"),
-        _change(*perplexities, "{:.2f}"),
+        _change(report.get("perplexity_before"), report.get("perplexity_after"), "{:.2f}"),
     )
 
 

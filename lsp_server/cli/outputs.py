@@ -38,6 +38,23 @@ def _problem(file: Path) -> str | None:
     return None if os.access(folder, os.W_OK) else f"you may not write to the folder {folder}"
 
 
+def check_output_folder(folder: Path | None, option: str) -> None:
+    """Raise ConfigurationError if a folder cannot be created or written; creates nothing.
+
+    Unlike the folder of a file, its parents are created too.
+    """
+    if folder is None:
+        return
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        problem = f"{existing} is not a folder"
+    elif not os.access(existing, os.W_OK):
+        problem = f"you may not write to the folder {existing}"
+    else:
+        return
+    raise ConfigurationError(f"{option} {folder} cannot be written: {problem}.")
+
+
 @contextmanager
 def writing(file: Path) -> Iterator[None]:
     """Raise ConfigurationError instead of an OSError while the file is written."""

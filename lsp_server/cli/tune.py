@@ -21,6 +21,7 @@ from engine.loading.adapter_store import (
 )
 from engine.settings import EngineSettings
 from lsp_server.cli import common, terminal, tune_chat
+from lsp_server.cli.outputs import check_output_folder
 
 if TYPE_CHECKING:
     from engine.loading.trainable import TrainableModel
@@ -83,6 +84,7 @@ def code(
     To use it, set `starcoder.adapter` to the name in your editor.
     """
     with common.plain_errors():
+        check_output_folder(full, "--full")
         common.require_training_packages()
         from fim.training.options import TuneOptions
 

@@ -11,6 +11,7 @@ import typer
 from engine.loading.adapter_store import AdapterNote, check_name, fingerprint, install
 from engine.settings import EngineSettings
 from lsp_server.cli import common, terminal
+from lsp_server.cli.outputs import check_output_folder
 
 if TYPE_CHECKING:
     from chat.training.config import TuneChatConfig
@@ -48,13 +49,14 @@ def chat(
     `starcoder.chatAdapter` to the name.
     """
     with common.plain_errors():
+        name = check_name(name)
+        check_output_folder(folder or Path(f"{name}-run"), "--folder")
         common.require_training_packages()
         import torch
 
         from chat.training.config import read_config
         from chat.training.data import DialogueSplit, read_dialogues, split_dialogues
 
-        name = check_name(name)
         tune_config = read_config(config or ("lora" if torch.cuda.is_available() else "small"))
         dialogues = read_dialogues(path)
         data = split_dialogues(dialogues, tune_config.seed)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from engine.errors import ConfigurationError
 from lsp_server.cli.app import app
-from lsp_server.cli.outputs import check_output, write_output
+from lsp_server.cli.outputs import check_output, check_output_folder, write_output
 from lsp_server.cli.results import Results
 from tests.lsp_server.cli.runner import COMMAND, LEAKS, assert_plain, environment, run
 
@@ -72,6 +72,24 @@ def test_other_places_that_cannot_be_written_are_refused(tmp_path: Path) -> None
     for path in (file, tmp_path / "new", Path("/dev/full"), Path("new"), None):
         check_output(path, "--out")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("command", ["code --full", "chat --folder"])
+def test_a_folder_that_cannot_be_written_is_refused_before_training(
+    command: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STARCODER_LSP_MODEL", "/no/model")
+    name, option = command.split()
+    for folder in (project / "a.py", project / "a.py" / "x", Path("/proc/self/status/x/y")):
+        result = CliRunner().invoke(app, ["tune", name, str(project), option, str(folder)])
+        assert result.exit_code == 1
+        (line,) = result.stderr.splitlines()
+        assert line.startswith(f"error: {option} {folder} cannot be written: ")
+        assert line.endswith(" is not a folder.")
+    check_output_folder(project / "new" / "folder", option)
+    check_output_folder(project, option)
+    check_output_folder(None, option)
+    assert sorted(os.listdir(project)) == ["a.py"]
 
 
 @pytest.mark.skipif(os.name == "nt" or os.getuid() != 0, reason="optional: needs root")

@@ -69,8 +69,8 @@ def test_other_places_that_cannot_be_written_are_refused(tmp_path: Path) -> None
     ):
         with pytest.raises(ConfigurationError, match=words):
             check_output(path, "--out")
-    for path in (file, tmp_path / "new", Path("/dev/full"), Path("new"), None):
-        check_output(path, "--out")
+    for writable in (file, tmp_path / "new", Path("/dev/full"), Path("new"), None):
+        check_output(writable, "--out")
     assert not (tmp_path / "new").exists()
 
 

@@ -3,6 +3,7 @@
 import re
 import string
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ def filled(tmp_path: Path) -> dict[str, str]:
     (trained / CONFIG_FILE).write_text("{}")
     (trained / WEIGHTS_FILE).write_bytes(b"")
     before, after = ({"exact_match": n, "nats_per_token": n + 1} for n in (0.125, 0.25))
-    reports = {
+    reports: dict[str, dict[str, Any]] = {
         "shop-cart": {"before": before, "after": after},
         "dialogues": {"perplexity_before": 8.0, "perplexity_after": 4.5},
         "damaged": {"before": "x", "after": 5, "perplexity_before": None},

@@ -121,7 +121,7 @@ class Completer:
         else:
             alternatives = await self._alternatives(snapshot, candidate)
             result = rank(snapshot, [candidate, *alternatives])
-            if is_cached and alternatives:  # the request waited for the model nevertheless
+            if is_cached and self.settings.candidates > 1:  # it waited for the model nevertheless
                 is_cached = False
                 elapsed_ms = (asyncio.get_running_loop().time() - started) * 1000
                 result = replace(result, source=Source.MODEL, explanation=str(Source.MODEL))

@@ -141,7 +141,7 @@ _COLUMNS = (
     "exact",
     "parses",
     "keys saved",
-    "requests per kept character",
+    "requests per accepted character",
     "keys without the model",
     "p50 ms",
     "p95 ms",

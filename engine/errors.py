@@ -28,7 +28,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 _INVALID_PARAMS = -32602
 _REQUEST_FAILED = -32803
@@ -184,7 +185,8 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, UnicodeError):
         return "it is not UTF-8 text"
     if isinstance(error, OSError) and isinstance(error.errno, int):
-        return os.strerror(error.errno)
+        text = os.strerror(error.errno)
+        return text[:1].lower() + text[1:]
     message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     first = message.strip().partition("\n")[0].strip().rstrip(".:")
     if isinstance(error, KeyError) and first and " " not in first:
@@ -193,3 +195,47 @@ def reason_of(error: BaseException) -> str:
     if not first or is_python or _PYTHON_WORDING.search(first):
         return "a value in it cannot be used"
     return first if len(first) <= _MAX_REASON else f"{first[:_MAX_REASON]}..."
+
+
+_NUMBER = "give a number"
+_WHOLE_NUMBER = "give a whole number"
+_VALUE_PROBLEMS = {
+    "missing": "it is missing",
+    "extra_forbidden": "it is unknown",
+    "int_parsing": _WHOLE_NUMBER,
+    "int_parsing_size": "the number is too large",
+    "int_type": _WHOLE_NUMBER,
+    "int_from_float": _WHOLE_NUMBER,
+    "float_parsing": _NUMBER,
+    "float_type": _NUMBER,
+    "finite_number": _NUMBER,
+    "bool_parsing": "give true or false",
+    "bool_type": "give true or false",
+    "string_type": "give a text",
+    "string_too_long": "it has more than {max_length} characters",
+    "string_too_short": "it has fewer than {min_length} characters",
+    "list_type": "give a list",
+    "too_long": "it has more than {max_length} entries",
+    "too_short": "it has fewer than {min_length} entries",
+    "dict_type": "give an object",
+    "model_type": "give an object",
+    "model_attributes_type": "give an object",
+    "greater_than_equal": "the smallest value is {ge}",
+    "greater_than": "it must be greater than {gt}",
+    "less_than_equal": "the largest value is {le}",
+    "less_than": "it must be less than {lt}",
+    "literal_error": "choose one of {expected}",
+    "enum": "choose one of {expected}",
+}
+"""Sentences for the types of pydantic's errors (pydantic's documentation, "Validation errors")."""
+
+
+def value_problem(detail: Mapping[str, Any]) -> str:
+    """Return why a value is refused, as the end of a sentence without a full stop.
+
+    `detail` is one error of pydantic with its context. Its own texts are written for programmers.
+    """
+    text = _VALUE_PROBLEMS.get(detail["type"])
+    if text is None:
+        return str(detail["msg"]).removesuffix(".")
+    return text.format(**detail.get("ctx", {})).replace(" or '", ", '").replace("'", "")

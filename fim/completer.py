@@ -115,16 +115,21 @@ class Completer:
         if candidate is None:
             candidate = await self._generate(snapshot, lookup.joinable)
         elapsed_ms = (asyncio.get_running_loop().time() - started) * 1000
+        is_cached = lookup.cached is not None
         if is_automatic:
             result = await self._show(snapshot, candidate)
         else:
             alternatives = await self._alternatives(snapshot, candidate)
             result = rank(snapshot, [candidate, *alternatives])
+            if is_cached and self.settings.candidates > 1:  # it waited for the model nevertheless
+                is_cached = False
+                elapsed_ms = (asyncio.get_running_loop().time() - started) * 1000
+                result = replace(result, source=Source.MODEL, explanation=str(Source.MODEL))
         # There is nothing to prefetch after a partial line: the user completes the line first.
         suggestion = result.suggestions[0] if result.suggestions else None
         if suggestion and (not is_automatic or suggestion.text == candidate.text):
             self._prefetch(snapshot, suggestion)
-        if lookup.cached is not None:
+        if is_cached:
             return result
         speed = self.model.tokens_per_second
         return replace(result, model_ms=elapsed_ms, tokens_per_second=speed)

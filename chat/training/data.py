@@ -18,7 +18,7 @@ from pathlib import Path
 
 from chat.formats import ROLES
 from engine.api import Message
-from engine.errors import ConfigurationError
+from engine.errors import ConfigurationError, reason_of
 
 Dialogue = tuple[Message, ...]
 """The messages of one conversation, from first to last."""
@@ -47,12 +47,14 @@ def read_dialogues(file: Path) -> list[Dialogue]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file} cannot be read: {error}") from None
+        raise ConfigurationError(f"{file} cannot be read: {reason_of(error)}.") from None
     dialogues: list[Dialogue] = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
                 dialogues += _parse(json.loads(line))
+            except json.JSONDecodeError:
+                raise ConfigurationError(f"{file}, line {number}: it is not valid JSON.") from None
             except ValueError as error:
                 raise ConfigurationError(f"{file}, line {number}: {error}") from None
     return dialogues

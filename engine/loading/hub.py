@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +74,10 @@ def _explain(error: Exception, repo: str, revision: str | None) -> ModelError:
         return ModelNotFoundError(
             f"The hub has no model {repo}, or your token has no access to it. Check the "
             "spelling; for a private model run `hf auth login`."
+        )
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return ModelNotFoundError(
+            f"{repo} cannot be downloaded: the disk is full. Make room on it."
         )
     return ModelNotFoundError(
         f"{_named(repo, revision)} is not on this machine and the hub cannot be reached. "

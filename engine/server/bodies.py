@@ -6,36 +6,36 @@ import asyncio
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
-from engine.errors import RequestError
+from engine.errors import RequestError, value_problem
 from engine.server.limits import BODY_SECONDS, MAX_BODY_BYTES, MAX_SCORES
 from engine.server.refusal import Refusal
 from engine.server.responses import ClientDisconnected
+from engine.server.schema import ChatContent, ChatMessage, StreamOptions
 
 Body = TypeVar("Body", bound=BaseModel)
 
 _JSON = "application/json"
+_NESTED_FIELDS = frozenset(
+    {*ChatMessage.model_fields, *ChatContent.model_fields, *StreamOptions.model_fields}
+)
+"""Names of fields within fields."""
 
 
 async def parse_body(request: Request, model: type[Body]) -> Body:
     """Return the validated body.
 
-    Raises RequestError that names the invalid field, and Refusal for a body that is too large, too
-    slow or not JSON.
+    Raises RequestError that names the invalid or unsupported field, and Refusal for a body that is
+    too large, too slow or not JSON.
     """
     _check_content_type(request)
     content = await _read(request)
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise RequestError(
-            f"The request's field {field!r} cannot be used: {first['msg']}."
-            if field
-            else f"The request is not valid JSON: {first['msg']}."
-        ) from None
+        raise _refused(error) from None
 
 
 def _check_content_type(request: Request) -> None:
@@ -49,6 +49,32 @@ def _check_content_type(request: Request) -> None:
             code="unsupported_media_type",
             closes=True,
         )
+
+
+def _refused(error: ValidationError) -> RequestError:
+    """Return a sentence on the first of pydantic's errors."""
+    errors = error.errors(include_url=False, include_input=False)
+    first = errors[0]
+    if not first["loc"]:
+        is_json = first["type"] != "json_invalid"
+        problem = "is not a JSON object" if is_json else "is not valid JSON"
+        return RequestError(f"The request {problem}.")
+    # Of a union there is one error for each type that pydantic tried, whose name it puts after the
+    # field's own name. The type that fits furthest is the one that the client means.
+    name = first["loc"][0]
+    furthest = max((each for each in errors if each["loc"][0] == name), key=_progress)
+    rest = [str(part) for part in furthest["loc"][1:] if _is_place(part)]
+    field = ".".join([str(name), *rest])
+    return RequestError(f"The request's field {field!r} cannot be used: {value_problem(furthest)}.")
+
+
+def _progress(error: ErrorDetails) -> tuple[int, list[int]]:
+    location = error["loc"]
+    return len(location), [part for part in location if isinstance(part, int)]
+
+
+def _is_place(part: int | str) -> bool:
+    return isinstance(part, int) or part in _NESTED_FIELDS
 
 
 async def _read(request: Request) -> bytes:

@@ -22,6 +22,7 @@ from engine.api import (
 from engine.errors import RequestError
 from engine.server import wire
 from engine.server.bodies import check_scores, parse_body
+from engine.server.fields import check_fields, report_ignored
 from engine.server.response_types import ChatChoice, ChatCompletion, ChatDelta, ChatLogprobs
 from engine.server.responses import (
     adapter_name,
@@ -43,12 +44,14 @@ Raises RequestError for a conversation that the model cannot continue.
 async def chat_completions(request: Request) -> Response:
     """Answer one chat request."""
     body = await parse_body(request, ChatBody)
+    ignored = check_fields(body.other_fields)
     if request.app.state.render_chat is None:
         raise RequestError("This engine was started without a chat renderer (--chat-renderer).")
     prepared = await cancel_on_disconnect(request, _prepare(request, body))
     if body.stream:
-        return await _stream(request, prepared)
-    return await json_response(await cancel_on_disconnect(request, _answer(prepared)))
+        return report_ignored(await _stream(request, prepared), ignored)
+    answer = await cancel_on_disconnect(request, _answer(prepared))
+    return report_ignored(await json_response(answer), ignored)
 
 
 class _Prepared(NamedTuple):

@@ -13,6 +13,7 @@ from engine.api import Chunk, GenerationRequest, Priority, ScoringEngine, TokenL
 from engine.errors import RequestError
 from engine.server import wire
 from engine.server.bodies import check_scores, parse_body
+from engine.server.fields import check_fields, report_ignored
 from engine.server.limits import MAX_PROMPT_TOKENS
 from engine.server.response_types import Completion, CompletionChoice
 from engine.server.responses import (
@@ -32,10 +33,12 @@ _NO_USAGE = Usage(0, 0, 0, 0.0, 0.0)
 async def completions(request: Request) -> Response:
     """Answer one completion request."""
     body = await parse_body(request, CompletionBody)
+    ignored = check_fields(body.other_fields)
     prepared = await cancel_on_disconnect(request, _prepare(request.app.state.engine, body))
     if body.stream:
-        return await _stream(request, prepared)
-    return await json_response(await cancel_on_disconnect(request, _complete(prepared)))
+        return report_ignored(await _stream(request, prepared), ignored)
+    answer = await cancel_on_disconnect(request, _complete(prepared))
+    return report_ignored(await json_response(answer), ignored)
 
 
 class _Prepared(NamedTuple):

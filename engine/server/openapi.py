@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from engine.api import Health
+from engine.server.fields import IGNORED_HEADER
 from engine.server.limits import RETRY_AFTER_S
 from engine.server.response_types import ChatCompletion, Completion, ErrorBody, ModelList
 from engine.server.schema import ChatBody, CompletionBody
@@ -105,12 +106,18 @@ def _get(summary: str, content: dict[str, object]) -> dict[str, object]:
 
 def _post(summary: str, body: object, answer: object) -> dict[str, object]:
     operation = _operation(summary, {**_json(answer), **_events()}, _BODY_ERRORS)
+    operation["responses"]["200"]["headers"] = {
+        IGNORED_HEADER: {
+            "description": "The fields of the request that were ignored.",
+            "schema": {"type": "string"},
+        }
+    }
     return {"post": {**operation, "requestBody": {"required": True, "content": _json(body)}}}
 
 
 def _operation(
     summary: str, content: dict[str, object], further_errors: dict[str, str] | None = None
-) -> dict[str, object]:
+) -> dict[str, Any]:
     errors = {**_COMMON_ERRORS, **(further_errors or {})}
     error = _json({"$ref": _REFERENCE.format(model="ErrorBody")})
     return {

@@ -1,13 +1,13 @@
 """Bodies of requests as OpenAI's API defines them, with vLLM's and our own extensions.
 
 Source: OpenAI's API reference, "Completions" and "Chat". `stop_token_ids`, `top_k`,
-`repetition_penalty`, `priority` and `return_token_ids` have the same meaning as in vLLM. Unknown
-fields are ignored, as OpenAI's own server does.
+`repetition_penalty`, `priority` and `return_token_ids` have the same meaning as in vLLM.
+`engine.server.fields` decides on all other fields.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -50,7 +50,7 @@ class RequestBody(BaseModel):
     """The fields that completion and chat requests share."""
 
     # JSON has no infinity and no NaN, but the parser would accept them.
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
     model: _Name | None = None
     stream: bool = False
@@ -80,6 +80,11 @@ class RequestBody(BaseModel):
     def _null_is_default(cls, value: object, info: ValidationInfo) -> object:
         field = cls.model_fields[str(info.field_name)]
         return field.default if value is None and not field.is_required() else value
+
+    @property
+    def other_fields(self) -> dict[str, object]:
+        """The fields of the request that this type does not have."""
+        return self.model_extra or {}
 
     @property
     def stops(self) -> list[str]:
@@ -133,8 +138,8 @@ class CompletionBody(RequestBody):
 class ChatContent(BaseModel):
     """One part of a message's content; only text is supported."""
 
-    type: _Name
-    text: str = ""
+    type: Literal["text"]
+    text: str
 
 
 class ChatMessage(BaseModel):
@@ -148,7 +153,7 @@ class ChatMessage(BaseModel):
         """The text parts of the content, joined."""
         if isinstance(self.content, str):
             return self.content
-        return "".join(part.text for part in self.content if part.type == "text")
+        return "".join(part.text for part in self.content)
 
 
 class ChatBody(RequestBody):

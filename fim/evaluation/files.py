@@ -38,8 +38,10 @@ def source_files(*roots: Path) -> list[File]:
 
 
 def _in_folder(root: Path, *, prefix_name: bool) -> Iterator[File]:
+    if not root.exists():
+        raise ConfigurationError(f"There is no folder and no file {root}.")
     if not root.is_dir():
-        raise ConfigurationError(f"{root} is neither a folder nor a JSONL file.")
+        raise ConfigurationError(f"{root} is not a folder. Give a folder with source files.")
     try:
         names = list_files(root, untracked=False)
     except GitError:

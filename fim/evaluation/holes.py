@@ -5,15 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import tree_sitter
 
-from engine.errors import ConfigurationError
+from engine.errors import ConfigurationError, reason_of
 from fim.evaluation.files import File, group_by_folder
 from syntax.grammars import parser
 
@@ -193,21 +193,28 @@ def read_holes(file: Path) -> list[Hole]:
     try:
         with open_file(file, "rt", encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
-                holes.append(_read_hole(json.loads(line), f"{file}, line {number}"))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"Cannot read {file}: {error}") from None
+                holes.append(_read_hole(line, f"{file}, line {number}"))
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        problem = "it is damaged" if isinstance(error, EOFError | zlib.error) else reason_of(error)
+        raise ConfigurationError(f"{file} cannot be read: {problem}.") from None
     return holes
 
 
-def _read_hole(row: dict[str, Any], location: str) -> Hole:
+def _read_hole(line: str, location: str) -> Hole:
     try:
+        row = json.loads(line)
         if "canonical_solution" in row:
             middle = row["canonical_solution"]
             kind = HoleKind.LINE if middle.strip().count("\n") == 0 else HoleKind.BLOCK
             test = f"{row['test']}\ncheck({row['entry_point']})\n" if "test" in row else ""
             return Hole(row["task_id"], "python", kind, row["prompt"], middle, row["suffix"], test)
+        if not all(isinstance(value, str) for value in row.values()):
+            raise TypeError
         return Hole(**row)
-    except (KeyError, TypeError):
-        raise ValueError(
-            f"{location} has neither the fields of a hole nor those of HumanEval-infilling"
+    except json.JSONDecodeError:
+        raise ConfigurationError(f"{location}: it is not valid JSON.") from None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ConfigurationError(
+            f"{location} has neither the fields of a hole nor those of HumanEval-infilling. "
+            "docs/evaluation.md lists them."
         ) from None

@@ -10,11 +10,13 @@ from engine.errors import ConfigurationError
 from fim.evaluation.report import Calibration, Row, calibrations, rows
 from fim.evaluation.run import Record
 
-_COLOURS = {"raw": "0.65", "pipeline": "C0"}
+_COLOURS = {"model": "0.65", "pipeline": "C0"}
 
 
-def require_matplotlib() -> None:
-    """Raise ConfigurationError if matplotlib is not installed."""
+def check_picture(picture: Path) -> None:
+    """Raise ConfigurationError for a file type that cannot be drawn, or without matplotlib."""
+    if picture.suffix not in (".png", ".svg"):
+        raise ConfigurationError(f"{picture} is not a supported file type. Use .png or .svg.")
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -26,11 +28,9 @@ def require_matplotlib() -> None:
 def draw_plot(records: Sequence[Record], picture: Path) -> None:
     """Draw exact matches by kind, the calibration of the confidence, and times, as PNG or SVG.
 
-    Raises ConfigurationError for another file type, or without matplotlib.
+    Raises ConfigurationError as `check_picture`, and OSError.
     """
-    if picture.suffix not in (".png", ".svg"):
-        raise ConfigurationError(f"{picture} is not a supported file type. Use .png or .svg.")
-    require_matplotlib()
+    check_picture(picture)
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -49,7 +49,7 @@ def draw_plot(records: Sequence[Record], picture: Path) -> None:
 
 def _plot_exact_matches(axes: Any, table: Sequence[Row]) -> None:
     groups = sorted({row.group for row in table})
-    for offset, mode in ((-0.2, "raw"), (0.2, "pipeline")):
+    for offset, mode in ((-0.2, "model"), (0.2, "pipeline")):
         by_group = {row.group: row for row in table if row.mode == mode}
         positions = [index + offset for index, group in enumerate(groups) if group in by_group]
         mode_rows = [by_group[group] for group in groups if group in by_group]

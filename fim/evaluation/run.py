@@ -20,7 +20,7 @@ from syntax.grammars import count_errors
 
 _ONE_LINE = frozenset({HoleKind.LINE, HoleKind.RETURN})
 
-_MODES = ("raw", "pipeline")
+_MODES = ("model", "pipeline")
 
 RunTest = Callable[[str], bool]
 """Function that runs a program and returns whether it passed."""
@@ -34,7 +34,7 @@ class Record:
     language: str
     kind: str
     mode: str
-    """`raw` for the model alone, `pipeline` for the suggestion that a user would see."""
+    """`model` for the model alone, `pipeline` for the suggestion that a user would see."""
     text: str
     exact: bool
     """Whether the text equals the original, without white space at both ends.
@@ -134,11 +134,11 @@ class Evaluator:
             for number, hole in enumerate(holes):
                 mode = _MODES[(number + first) % 2]
                 if (hole.name, mode) not in done:
-                    filling = await (self.raw if mode == "raw" else self.pipeline)(hole)
+                    filling = await (self.model_alone if mode == "model" else self.pipeline)(hole)
                     passed = await self._passed(hole, filling)
                     yield replace(measure(hole, mode, filling), passed=passed, timed=first)
 
-    async def raw(self, hole: Hole) -> Filling:
+    async def model_alone(self, hole: Hole) -> Filling:
         """Fill with the output of the model; for a hole within one line, up to the line feed."""
         one_line = hole.kind in _ONE_LINE
         snapshot = _snapshot(hole)

@@ -9,11 +9,12 @@ time.
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.errors import ConfigurationError
+from engine.errors import ConfigurationError, reason_of
 
 MEDIAN_MS = 150
 SPREAD = 0.5
@@ -35,14 +36,21 @@ def recorded_rhythm(file: Path) -> Iterator[float]:
     try:
         gaps = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"Cannot read {file}: {error}") from None
-    numbers = [gap for gap in gaps if isinstance(gap, int | float) and gap > 0] if gaps else []
-    if not isinstance(gaps, list) or not numbers or len(numbers) != len(gaps):
+        raise ConfigurationError(f"{file} cannot be read: {reason_of(error)}.") from None
+    is_list = isinstance(gaps, list)
+    numbers = [gap for gap in gaps if _is_pause(gap)] if is_list else []
+    if not numbers or len(numbers) != len(gaps):
         raise ConfigurationError(
             f"{file} is not a typing rhythm. Use a JSON list of the milliseconds before each key, "
             "such as [140, 95, 310]."
         )
     return _repeated(numbers)
+
+
+def _is_pause(gap: object) -> bool:
+    if isinstance(gap, bool) or not isinstance(gap, int | float):
+        return False
+    return 0 < gap < math.inf  # the parser accepts NaN and Infinity
 
 
 def _repeated(milliseconds: list[float]) -> Iterator[float]:

@@ -15,6 +15,7 @@ import typer
 
 from lsp_server import __version__
 from lsp_server.cli import (
+    command_line,
     common,
     complete,
     demo,
@@ -30,28 +31,38 @@ from lsp_server.cli import (
 )
 from lsp_server.cli.token import TOKEN_VARIABLE, choose_token
 
+_EXAMPLE = "Example: starcoder-lsp {}"
+
 app = typer.Typer(
-    name="starcoder-lsp",
+    name=command_line.PROGRAM,
+    cls=command_line.PlainGroup,
     help="A language server that runs StarCoder on your own machine.\n\n"
     "Without a command it speaks the Language Server Protocol over stdin and stdout; this is how "
     "an editor starts it. Run `starcoder-lsp demo` to see it at work, and `starcoder-lsp doctor` "
     "if something does not work.",
+    epilog=_EXAMPLE.format("complete main.py:12:5 --model demo"),
     no_args_is_help=False,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": command_line.HELP_OPTIONS},
 )
-app.command()(demo.demo)
-app.command()(complete.complete)
-app.command()(serve.serve)
-app.command()(models.models)
-app.command()(doctor.doctor)
-app.command()(engines.engines)
-app.command(name="eval")(evaluate.evaluate)
-app.command()(replay.replay)
-app.command()(stats.stats)
-app.command(name="judge")(judge.judge_models)
+app.command(epilog=_EXAMPLE.format("demo --model demo"))(demo.demo)
+app.command(epilog=_EXAMPLE.format("complete main.py:12:5"))(complete.complete)
+app.command(epilog=_EXAMPLE.format("serve --model demo --port 8765"))(serve.serve)
+app.command(epilog=_EXAMPLE.format("models"))(models.models)
+app.command(epilog=_EXAMPLE.format("doctor --model demo"))(doctor.doctor)
+app.command(epilog=_EXAMPLE.format("engines --stop all"))(engines.engines)
+app.command(name="eval", epilog=_EXAMPLE.format("eval . --kind line --count 50"))(evaluate.evaluate)
+app.command(epilog=_EXAMPLE.format("replay . --files 5 --lines 3"))(replay.replay)
+app.command(epilog=_EXAMPLE.format("stats --days 7"))(stats.stats)
+app.command(
+    name="judge",
+    epilog=_EXAMPLE.format(
+        "judge prompts.txt --a demo --b answers.jsonl --judge-url http://localhost:8000/v1 "
+        "--judge-model NAME"
+    ),
+)(judge.judge_models)
 app.add_typer(tune.app, name="tune")
 
 
@@ -113,6 +124,7 @@ def root(
 ) -> None:
     """Run the language server, unless a command is given."""
     if context.invoked_subcommand is not None:
+        command_line.quiet_libraries()
         return
     if sum(map(bool, (stdio, tcp, uds, pipe))) > 1:
         raise typer.BadParameter(
@@ -160,4 +172,4 @@ def _run(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    command_line.run(app)

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from engine.errors import ConfigurationError, StarcoderError
 from engine.settings import AUTO_MODEL, Device, Dtype
@@ -50,14 +49,6 @@ def stderr() -> Console:
     Rich would replace the name of an emoji between colons, which a file position may contain.
     """
     return Console(stderr=True, highlight=False, emoji=False)
-
-
-def make_table(title: str, *columns: str, fold: bool = False) -> Table:
-    """Return a table with these columns and no rows yet; `fold` wraps long cells."""
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold" if fold else "ellipsis")
-    return table
 
 
 def printable(text: str) -> str:

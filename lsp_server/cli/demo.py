@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from fim.evaluation.counts import GhostText
 from fim.snapshot import Source
 from lsp_server.cli import common
 from lsp_server.cli.editor import ScriptedEditor, editor_with_server
+from lsp_server.cli.outputs import check_output, writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +38,23 @@ _IDLE_TIMEOUT_S = 60
 """Seconds without a request after which the demo's engine exits, earlier than an editor's."""
 
 _GHOST_STYLE = "italic bright_cyan"
-_FROM_MODEL = frozenset({Source.MODEL, Source.JOINED})
-_FROM_CACHE = (Source.CACHE, Source.TYPED_THROUGH)
+_PICTURE_WIDTH = 100
+_ORIGINS = (
+    ("from the model", (Source.MODEL, Source.JOINED)),
+    ("from the cache", (Source.CACHE, Source.TYPED_THROUGH)),
+)
 
 EXAMPLES: Sequence[Example] = (
-    Example("in the middle of a line", "        self.station", " = station", " = "),
+    Example("after an equals sign", "logger", " = logging.getLogger(__name__)", " = "),
+    Example("inside a call", "logging.getLogger(", "__name__", "_"),
     Example(
-        "on a new line in a function", "    readings = []\n", "    with open(path) as f:", "    "
+        "on a new line in a function",
+        "    readings = []\n",
+        "    with open(path) as f:",
+        "    with ",
     ),
-    Example("inside a call", "parser.add_argument(", '"path", help="the file to read"', '"'),
     Example("after `def`", '"celsius": self.celsius}\n\n', "", "    def "),
-    Example(
-        "in a loop",
-        "    for reading in load(args.path):\n",
-        "        print(reading.station, reading.celsius)",
-        "        print(",
-    ),
+    Example("in a condition", "if __name__", ' == "__main__":', " =="),
 )
 
 
@@ -68,15 +71,19 @@ class DemoResult:
 def demo(
     model: common.Model = common.DEFAULT_MODEL,
     save: Annotated[
-        str | None, typer.Option("--save-svg", metavar="FILE", help="Save the output as a picture.")
+        Path | None,
+        typer.Option("--save-svg", metavar="FILE", help="Save the output as a picture."),
     ] = None,
 ) -> None:
     """Type into a sample file through the real server, and show its suggestions."""
-    console = Console(record=save is not None, width=100 if save else None, highlight=False)
+    width = _PICTURE_WIDTH if save else None
+    console = Console(record=save is not None, width=width, highlight=False, emoji=False)
     with common.plain_errors():
+        check_output(save, "--save-svg")
         asyncio.run(_run(console, model))
-    if save:
-        console.save_svg(save, title="starcoder-lsp demo")
+        if save:
+            with writing(save):
+                console.save_svg(str(save), title="starcoder-lsp demo")
 
 
 async def _run(console: Console, model: str) -> None:
@@ -99,7 +106,7 @@ async def _run(console: Console, model: str) -> None:
             results.append(await _type_example(editor, example))
             _print_result(console, results[-1])
         longest = max(range(len(EXAMPLES)), key=lambda index: len(results[index].ghost.text))
-        for repeat in (_type_through, _request_again):
+        for repeat in (_type_through, _ask_again):
             results.append(await repeat(editor, EXAMPLES[longest]))
             _print_result(console, results[-1])
         _print_summary(console, results)
@@ -110,16 +117,21 @@ def _print_introduction(console: Console, editor: ScriptedEditor, seconds: float
     model = "the embedded demo model" if status["demo"] else "the model"
     console.print(
         f"Ready after {seconds:.1f} s. Suggestions come from {model} "
-        f"([bold]{escape(status['model'])}[/] on {status['device']}).\n"
+        f"([bold]{escape(common.printable(status['model']))}[/] on {status['device']}).\n",
+        soft_wrap=True,
     )
 
 
 async def _type_example(editor: ScriptedEditor, example: Example) -> DemoResult:
-    """Open the sample file, type the example's text, and return the suggestion."""
+    """Open the sample file, type the example's text, and return the suggestion.
+
+    Only the last key sends a request. A fast model would answer an earlier one, and the rest of the
+    text would then be typed through its suggestion.
+    """
     editor.open(_sample())
     editor.put_cursor(example.before, example.removed)
-    editor.edit(len(example.removed), "")
-    ghost = await editor.type(example.typed)
+    editor.edit(len(example.removed), example.typed[:-1])
+    ghost = await editor.type(example.typed[-1])
     return DemoResult(example.name, editor.current_line, ghost)
 
 
@@ -130,21 +142,24 @@ async def _type_through(editor: ScriptedEditor, example: Example) -> DemoResult:
     return DemoResult("typing the suggestion", editor.current_line, ghost)
 
 
-async def _request_again(editor: ScriptedEditor, example: Example) -> DemoResult:
-    """Request a suggestion at the same cursor a second time."""
+async def _ask_again(editor: ScriptedEditor, example: Example) -> DemoResult:
+    """Ask for suggestions at the same cursor with the editor's command, which asks the model."""
     await _type_example(editor, example)
-    return DemoResult("the same request again", editor.current_line, await editor.invoke())
+    ghost = await editor.invoke()
+    return DemoResult("asking again with the command", editor.current_line, ghost)
 
 
 def _print_result(console: Console, result: DemoResult) -> None:
     ghost = result.ghost
-    head = (
-        f"[bold]{result.title}[/]  [dim]{ghost.milliseconds:.0f} ms, {escape(ghost.explanation)}[/]"
+    explanation = ghost.explanation if ghost.text else f"no suggestion: {ghost.explanation}"
+    console.print(
+        Text(result.title, style="bold")
+        + Text(f"  {ghost.milliseconds:.0f} ms, {common.printable(explanation)}", style="dim"),
+        soft_wrap=True,
     )
-    console.print(head)
     left, right = result.line
     line = Text(f"  {left}")
-    first, *rest = ghost.text.split("\n")
+    first, *rest = common.printable(ghost.text).split("\n")
     line.append(first, style=_GHOST_STYLE)
     line.append(right[len(ghost.replaced) :] if not rest else "")
     console.print(line, soft_wrap=True)
@@ -155,12 +170,18 @@ def _print_result(console: Console, result: DemoResult) -> None:
 
 def _print_summary(console: Console, results: Sequence[DemoResult]) -> None:
     parts = []
-    for sources, origin in ((_FROM_MODEL, "from the model"), (_FROM_CACHE, "from the cache")):
-        times = [result.ghost.milliseconds for result in results if result.ghost.source in sources]
+    with_text = [result.ghost for result in results if result.ghost.text]
+    for origin, sources in _ORIGINS:
+        times = [ghost.milliseconds for ghost in with_text if ghost.source in sources]
         if times:
             parts.append(f"{len(times)} {origin}, slowest {max(times):.0f} ms")
-    console.print(f"{'; '.join(parts)}.")
-    console.print("Times are from the last key to the answer, with the server's debounce delay.")
+    if len(with_text) < len(results):
+        parts.append(f"{len(results) - len(with_text)} without a suggestion")
+    console.print(f"{'; '.join(parts)}.", soft_wrap=True)
+    console.print(
+        "Times are from the last key to the answer, with the server's debounce delay.",
+        soft_wrap=True,
+    )
 
 
 def _sample() -> str:

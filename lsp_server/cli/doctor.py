@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from engine.client.endpoint import RuntimeFiles, runtime_dir
 from engine.client.managed import ManagedEngine
@@ -20,7 +19,7 @@ from engine.errors import StarcoderError
 from engine.settings import EngineSettings
 from fim.prompt.families import detect
 from lsp_server import __version__
-from lsp_server.cli import common
+from lsp_server.cli import common, terminal
 
 _MIN_NEOVIM = (0, 12)
 """First version of Neovim with inline completion."""
@@ -38,14 +37,13 @@ class Finding:
 
 def doctor(model: common.Model = common.DEFAULT_MODEL, chat_model: common.ChatModel = None) -> None:
     """Check this machine, and say how to fix problems."""
-    console, all_ok = Console(highlight=False), True
+    all_ok = True
     for finding in check(model, chat_model):
         all_ok = all_ok and finding.is_ok
-        mark = "[green]ok[/]  " if finding.is_ok else "[red]no[/]  "
-        console.print(
-            f"{mark}{finding.name:13}{escape(common.printable(finding.detail))}", soft_wrap=True
-        )
-    console.print("\nNo problems." if all_ok else "\nSee the lines marked `no`.")
+        mark = Text("ok", style="green") if finding.is_ok else Text("no", style="red")
+        detail = f"  {finding.name:13}{common.printable(finding.detail)}"
+        terminal.print_line(mark + Text(detail, style="none"))
+    terminal.print_line("\nNo problems." if all_ok else "\nSee the lines marked `no`.")
     raise typer.Exit(0 if all_ok else 1)
 
 

@@ -19,13 +19,14 @@ from fim.completer import ContextProvider
 from fim.evaluation.files import File, source_files
 from fim.evaluation.holes import Hole, HoleKind, draw_holes, read_holes
 from fim.evaluation.isolation.command import Outcome
-from fim.evaluation.plot import draw_plot, require_matplotlib
+from fim.evaluation.plot import check_picture, draw_plot
 from fim.evaluation.project_context import context_provider_for
 from fim.evaluation.run import Evaluator, Record, RunTest
 from fim.evaluation.sandbox import make_sandbox
 from fim.settings import FimSettings
 from lsp_server.cli import common
 from lsp_server.cli.evaluation_tables import print_tables, report_json
+from lsp_server.cli.outputs import check_output, write_output, writing
 from lsp_server.cli.results import Results
 
 _MODES = 2
@@ -67,7 +68,7 @@ def evaluate(
         ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option("--json", help="Write the tables to this file.")
+        Path | None, typer.Option("--json", help="Write the tables to this file, as JSON.")
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw a plot to this file: .png or .svg.")
@@ -80,24 +81,28 @@ def evaluate(
     are measured on the same holes.
     """
     with common.plain_errors():
+        check_output(report, "--json")
+        check_output(plot, "--plot")
         if plot is not None:
-            require_matplotlib()
+            check_picture(plot)
+        results = Results(out, lambda row: Record(**row))
         files = [] if _is_benchmark(paths) else source_files(*paths)
         holes = _choose_holes(paths, files, kinds or [HoleKind.LINE], count, seed)
         has_tests = tests and any(hole.test for hole in holes)
         run_test = _test_runner(unsandboxed=run_unsandboxed) if has_tests else None
         settings = EngineSettings(model=model, dtype=dtype, device=device, offline=offline)
-        results = Results(out, lambda row: Record(**row))
         context_provider = context_provider_for(files)
         fim = FimSettings(adapter=adapter)
-        asyncio.run(_fill_holes(holes, settings, fim, run_test, context_provider, results))
+        used = asyncio.run(_fill_holes(holes, settings, fim, run_test, context_provider, results))
         names = {hole.name for hole in holes}
         records = [record for record in results.rows if record.name in names]
+        print_tables(records, used if adapter is None else f"{used} with the adapter {adapter}")
         if plot is not None:
-            draw_plot(records, plot)
-    print_tables(records)
-    if report is not None:
-        report.write_text(json.dumps(report_json(records), indent=1) + "\n", encoding="utf-8")
+            with writing(plot):
+                draw_plot(records, plot)
+        if report is not None:
+            tables = {"model": used, "adapter": adapter, **report_json(records)}
+            write_output(report, json.dumps(tables, indent=1) + "\n")
 
 
 def _is_benchmark(paths: Sequence[Path]) -> bool:
@@ -133,12 +138,13 @@ async def _fill_holes(
     run_test: RunTest | None,
     context_provider: ContextProvider,
     results: Results[Record],
-) -> None:
+) -> str:
+    """Fill the holes that `results` lacks; returns the name of the model."""
     names = {hole.name for hole in holes}
     done = {(record.name, record.mode) for record in results.rows if record.name in names}
     engine = ManagedEngine(settings)
     try:
-        await engine.info()  # load the model first: the time of a hole must not include it
+        info = await engine.info()  # load the model first: the time of a hole must not include it
         with Progress(console=common.stderr(), transient=True) as progress:
             total = _MODES * len(holes)
             task = progress.add_task("filling holes", total=total, completed=len(done))
@@ -148,3 +154,4 @@ async def _fill_holes(
                 progress.advance(task)
     finally:
         await engine.aclose()
+    return info.model

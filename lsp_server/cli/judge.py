@@ -5,33 +5,36 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-import httpx2
 import typer
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
+from rich.markup import escape
+from rich.progress import Progress
 
 from chat.asker import Asker, ChatSettings
-from chat.judging import AnswerPair, AskJudge, Comparison, JudgedPair, compare, judge
+from chat.judging import AnswerPair, Comparison, JudgedPair, compare, judge
 from engine.api import Message
 from engine.client.managed import DEFAULT_COMMAND, ManagedEngine
-from engine.errors import ConfigurationError, EngineUnavailableError
+from engine.errors import ConfigurationError, reason_of
 from engine.settings import EngineSettings
-from lsp_server.cli import common
+from lsp_server.cli import common, terminal
+from lsp_server.cli.judge_server import Judge, check_url
+from lsp_server.cli.outputs import check_output, write_output
+from lsp_server.cli.token import choose_token
 
 _TOKEN_VARIABLE = "STARCODER_LSP_JUDGE_TOKEN"
-_TIMEOUT_S = 120.0
-"""Seconds that one answer of the judge may take."""
+T = TypeVar("T")
 
 
 def judge_models(
     prompts: Annotated[
-        Path, typer.Argument(help="File of JSON lines with a `prompt`, or of lines of plain text.")
+        Path,
+        typer.Argument(
+            metavar="PROMPTS", help="File of JSON lines with a `prompt`, or of lines of plain text."
+        ),
     ],
     a: Annotated[
         str, typer.Option("--a", help="First model, or a .jsonl file with `prompt` and `answer`.")
@@ -41,6 +44,12 @@ def judge_models(
         str, typer.Option(help="URL of the judge, an OpenAI-compatible server, up to /v1.")
     ],
     judge_model: Annotated[str, typer.Option(help="Model of the judge.")],
+    judge_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"File with the judge's token. The variable {_TOKEN_VARIABLE} works too."
+        ),
+    ] = None,
     adapter_a: Annotated[str | None, typer.Option(help="Chat adapter of the first model.")] = None,
     adapter_b: Annotated[str | None, typer.Option(help="Chat adapter of the second model.")] = None,
     offline: common.Offline = False,
@@ -51,37 +60,41 @@ def judge_models(
 ) -> None:
     """Let a judge score the answers of two models from 1 to 8, each pair in both orders.
 
-    The judge receives the prompts and the answers. Its token is read from
-    STARCODER_LSP_JUDGE_TOKEN. Pairs without readable scores are counted and left out.
+    The judge receives the prompts and the answers. Pairs without readable scores are counted and
+    left out.
     """
     with common.plain_errors():
+        check_output(out, "--out")
+        token = choose_token(os.environ.get(_TOKEN_VARIABLE), judge_token_file)
+        server = Judge(check_url(judge_url), judge_model, token)
         questions = read_prompts(prompts)
+        read = [
+            _read_answers(Path(name), questions) if name.endswith(".jsonl") else None
+            for name in (a, b)
+        ]
+        asyncio.run(server.check())
         answers = [
-            asyncio.run(_answers(name, adapter, questions, offline))
-            for name, adapter in ((a, adapter_a), (b, adapter_b))
+            from_file or asyncio.run(_answers(name, adapter, questions, offline))
+            for from_file, name, adapter in zip(read, (a, b), (adapter_a, adapter_b), strict=True)
         ]
         pairs = [AnswerPair(*row) for row in zip(questions, *answers, strict=True)]
-        judged_pairs = asyncio.run(_judge_all(pairs, judge_url, judge_model))
+        judged_pairs = asyncio.run(_judge_all(pairs, server))
         if out is not None:
-            lines = "".join(json.dumps(asdict(pair)) + "\n" for pair in judged_pairs)
-            out.write_text(lines, encoding="utf-8")
+            write_output(out, "".join(json.dumps(asdict(pair)) + "\n" for pair in judged_pairs))
         comparison = compare(judged_pairs)
         if comparison is None:
+            texts = "Give --out FILE to see its texts." if out is None else f"{out} has its texts."
             raise ConfigurationError(
                 "The judge wrote no readable scores: its first lines are not two numbers from 1 "
-                "to 8. Use a stronger judge. The file of --out has its texts."
+                f"to 8. Use a stronger judge. {texts}"
             )
-        Console(highlight=False).print(_table(comparison, a, b))
+        _print_comparison(comparison, a, b)
 
 
 def read_prompts(file: Path) -> list[str]:
     """Return the prompts of a file; raises ConfigurationError."""
-    try:
-        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file} cannot be read: {error}") from None
     prompts = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in _lines(file):
         if not line.startswith("{"):
             prompts.append(line)
             continue
@@ -95,102 +108,84 @@ def read_prompts(file: Path) -> list[str]:
     return prompts
 
 
+def _lines(file: Path) -> list[tuple[int, str]]:
+    """Return the lines that are not empty, with their numbers; raises ConfigurationError."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{file} cannot be read: {reason_of(error)}.") from None
+    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
 def _parse_row(file: Path, number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as error:
-        raise ConfigurationError(f"{file}, line {number}: {error}") from None
+    except ValueError:
+        raise ConfigurationError(f"{file}, line {number}: it is not valid JSON.") from None
     if not isinstance(row, dict):
-        raise ConfigurationError(f"{file}, line {number}: this is not a JSON object.")
+        raise ConfigurationError(f"{file}, line {number}: it is not a JSON object.")
     return row
 
 
 async def _answers(
     name: str, adapter: str | None, questions: Sequence[str], offline: bool
 ) -> list[str]:
-    """Return the greedy answers of a model, or the answers in a file."""
-    if name.endswith(".jsonl"):
-        return _read_answers(Path(name), questions)
+    """Return the greedy answers of a model."""
     settings = EngineSettings(model=name, offline=offline)
     command = (*DEFAULT_COMMAND, "--chat-renderer", "chat.rendering:render")
     engine = ManagedEngine(settings, command)
     asker = Asker(engine, ChatSettings(adapter=adapter))
     answers = []
     try:
-        for question in track(questions, f"{name} answers", console=common.stderr()):
+        for question in _with_progress(questions, f"{name} answers"):
             answers.append((await asker.ask([Message("user", question)])).text.strip())
     finally:
         await engine.aclose()
     return answers
 
 
+def _with_progress(items: Sequence[T], title: str) -> Iterator[T]:
+    with Progress(console=common.stderr(), transient=True) as progress:
+        yield from progress.track(items, description=escape(common.printable(title)))
+
+
 def _read_answers(file: Path, questions: Sequence[str]) -> list[str]:
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    rows = [
-        _parse_row(file, number, line) for number, line in enumerate(lines, start=1) if line.strip()
-    ]
-    answers = {row.get("prompt"): row.get("answer") for row in rows}
+    rows = [_parse_row(file, number, line) for number, line in _lines(file)]
+    answers = {
+        row["prompt"]: row.get("answer") for row in rows if isinstance(row.get("prompt"), str)
+    }
     missing = [question for question in questions if not isinstance(answers.get(question), str)]
     if missing:
         raise ConfigurationError(f"{file} has no answer to {missing[0][:60]!r}.")
     return [str(answers[question]) for question in questions]
 
 
-async def _judge_all(pairs: Sequence[AnswerPair], url: str, model: str) -> list[JudgedPair]:
-    token = os.environ.get(_TOKEN_VARIABLE)
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    base = url.rstrip("/").removesuffix("/v1")
-    async with httpx2.AsyncClient(base_url=base, headers=headers, timeout=_TIMEOUT_S) as http:
-        ask = _ask_judge(http, model)
-        progress = track(pairs, "the judge scores", console=common.stderr())
-        return [await judge(pair, ask) for pair in progress]
+async def _judge_all(pairs: Sequence[AnswerPair], server: Judge) -> list[JudgedPair]:
+    async with server.client() as http:
+        ask = server.asking(http)
+        return [await judge(pair, ask) for pair in _with_progress(pairs, "the judge scores")]
 
 
-def _ask_judge(http: httpx2.AsyncClient, model: str) -> AskJudge:
-    async def ask(text: str) -> str:
-        body = {
-            "model": model,
-            "temperature": 0,
-            "max_tokens": 512,
-            "messages": [{"role": "user", "content": text}],
-        }
-        try:
-            response = await http.post("/v1/chat/completions", json=body)
-            if response.status_code >= 400:
-                raise EngineUnavailableError(
-                    f"The judge answered with HTTP {response.status_code}: {response.text[:200]}"
-                )
-            return str(response.json()["choices"][0]["message"]["content"])
-        except httpx2.HTTPError as error:
-            raise EngineUnavailableError(
-                f"The judge at {http.base_url} does not answer: {type(error).__name__}."
-            ) from None
-        except (ValueError, KeyError, IndexError, TypeError):
-            raise EngineUnavailableError(
-                f"{http.base_url} does not answer in the format of OpenAI's API."
-            ) from None
-
-    return ask
-
-
-def _table(comparison: Comparison, a: str, b: str) -> Table:
+def _print_comparison(comparison: Comparison, a: str, b: str) -> None:
+    wins_b = comparison.num_judged - comparison.wins - comparison.ties
+    rows = [
+        (
+            a,
+            f"{comparison.mean_a:.2f} ± {comparison.deviation_a:.2f}",
+            str(comparison.wins),
+            f"{comparison.win_rate:.0%} ({comparison.low:.0%} to {comparison.high:.0%})",
+        ),
+        (
+            b,
+            f"{comparison.mean_b:.2f} ± {comparison.deviation_b:.2f}",
+            str(wins_b),
+            f"{1 - comparison.win_rate:.0%} ({1 - comparison.high:.0%} to "
+            f"{1 - comparison.low:.0%})",
+        ),
+        ("equal", "", str(comparison.ties), ""),
+    ]
     title = (
         f"{comparison.num_judged} prompts, each judged in both orders; "
         f"{comparison.num_unreadable} unreadable"
     )
-    table = common.make_table(title, "", "score, 1 to 8", "wins", "win rate (95 %)")
-    wins_b = comparison.num_judged - comparison.wins - comparison.ties
-    table.add_row(
-        a,
-        f"{comparison.mean_a:.2f} ± {comparison.deviation_a:.2f}",
-        str(comparison.wins),
-        f"{comparison.win_rate:.0%} ({comparison.low:.0%} to {comparison.high:.0%})",
-    )
-    table.add_row(
-        b,
-        f"{comparison.mean_b:.2f} ± {comparison.deviation_b:.2f}",
-        str(wins_b),
-        f"{1 - comparison.win_rate:.0%} ({1 - comparison.high:.0%} to {1 - comparison.low:.0%})",
-    )
-    table.add_row("equal", "", str(comparison.ties), "")
-    return table
+    terminal.print_table(title, ("", "score, 1 to 8", "wins", "win rate (95 %)"), rows)

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from engine.settings import EngineSettings
-from lsp_server.cli import common
+from lsp_server.cli import common, terminal
 
 if TYPE_CHECKING:
     from engine.loading.catalog import Checkpoint, Eligibility, Selection, Unusable
@@ -36,52 +35,50 @@ def models(folder: Folder = None, chat_model: common.ChatModel = None) -> None:
     from engine.loading.catalog import find_models, models_in, select_checkpoint, usable
     from engine.machine import format_bytes, free_memory
 
-    console = Console(highlight=False)
     memory = free_memory()
     with common.plain_errors():
         listed = find_models() if folder is None else list(models_in(folder.expanduser()))
     selection = select_checkpoint(usable(listed), memory)
-    _print_table(console, listed, selection, memory)
+    _print_table(str(folder or "This machine"), listed, selection, memory)
     gpus = ", ".join(format_bytes(free) for free in memory.gpus) or "none"
-    console.print(f"Free memory: {format_bytes(memory.cpu)} on the CPU; GPUs: {gpus}.")
+    terminal.print_line(f"Free memory: {format_bytes(memory.cpu)} on the CPU; GPUs: {gpus}.")
     if chat_model is not None:
         with common.plain_errors():
-            console.print(f"For chat: {escape(_memory_of(chat_model))}")
+            terminal.print_line(f"For chat: {_memory_of(chat_model)}")
     if folder is None and (selection is None or selection.checkpoint.is_demo):
-        console.print(_DOWNLOADS)
+        terminal.print_line(_DOWNLOADS)
 
 
 def _print_table(
-    console: Console,
+    place: str,
     listed: Sequence[Checkpoint | Unusable],
     selection: Selection | None,
     memory: Memory,
 ) -> None:
     from engine.loading.catalog import Unusable, check_eligibility, usable
 
-    columns = ("model", "parameters", "on disk", "context", "auto?")
-    table = common.make_table("Models on this machine", *columns, fold=True)
+    rows: list[Sequence[terminal.Cell]] = []
     for checkpoint in usable(listed):
         is_chosen = selection is not None and checkpoint is selection.checkpoint
-        table.add_row(*_row(check_eligibility(checkpoint, memory), is_chosen=is_chosen))
+        rows.append(_row(check_eligibility(checkpoint, memory), is_chosen=is_chosen))
     for model in listed:
         if isinstance(model, Unusable):
-            reason = escape(common.printable(model.reason))
-            table.add_row(escape(common.printable(model.name)), "", "", "", reason)
-    console.print(table)
+            rows.append((model.name, "", "", "", model.reason))
+    columns = ("model", "parameters", "on disk", "context", "auto?")
+    terminal.print_table("Models on this machine", columns, rows, empty=f"{place} has no models.")
 
 
-def _row(eligibility: Eligibility, *, is_chosen: bool) -> tuple[str, ...]:
+def _row(eligibility: Eligibility, *, is_chosen: bool) -> Sequence[terminal.Cell]:
     from engine.machine import format_bytes
 
     checkpoint = eligibility.checkpoint
     stored_as = f" {checkpoint.stored_as}" if checkpoint.stored_as else ""
     return (
-        escape(common.printable(checkpoint.name)),
+        checkpoint.name,
         format_bytes(checkpoint.parameters).rstrip("B").strip(),
         f"{format_bytes(checkpoint.bytes_on_disk)}{stored_as}",
         f"{checkpoint.context_window:,}",
-        f"{'[bold]chosen[/]: ' if is_chosen else ''}{eligibility.reason}",
+        Text("chosen: " if is_chosen else "", style="bold") + Text(eligibility.reason),
     )
 
 

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from engine.errors import ConfigurationError
 from fim.evaluation.counts import AcceptedPart, Passage, TypingCounts
@@ -21,8 +19,9 @@ from fim.evaluation.replay import Summary, counts_from_json, passages, summarize
 from fim.evaluation.typing_rhythm import MEDIAN_MS, random_rhythm, recorded_rhythm
 from fim.evaluation.typist import Typist
 from fim.settings import Eagerness
-from lsp_server.cli import common
+from lsp_server.cli import common, terminal
 from lsp_server.cli.editor import editor_with_server
+from lsp_server.cli.outputs import check_output, write_output
 from lsp_server.cli.results import Results
 
 
@@ -62,7 +61,7 @@ def replay(
         ),
     ] = None,
     summary: Annotated[
-        Path | None, typer.Option("--json", help="Write the summary to this file.")
+        Path | None, typer.Option("--json", help="Write the summary to this file, as JSON.")
     ] = None,
 ) -> None:
     """Type passages of real files key by key, accept correct suggestions, and count saved keys.
@@ -70,14 +69,15 @@ def replay(
     A suggestion is correct if the file continues with it, or with its first lines.
     """
     with common.plain_errors():
+        check_output(summary, "--json")
+        results = Results(out, counts_from_json)
+        gaps = random_rhythm(gap_ms, seed) if rhythm is None else recorded_rhythm(rhythm)
         typed_passages = passages(source_files(*paths), files, lines, seed)
         if not typed_passages:
             raise ConfigurationError(
                 f"{paths[0]} has no source files that are long enough. Give another folder, or "
                 "fewer --lines."
             )
-        results = Results(out, counts_from_json)
-        gaps = random_rhythm(gap_ms, seed) if rhythm is None else recorded_rhythm(rhythm)
         # Also type files that git ignores, such as those of a virtual environment.
         settings = {
             "model": model,
@@ -86,13 +86,16 @@ def replay(
             "statistics": False,
             "respectGitignore": False,
         }
-        asyncio.run(_type_all(paths, typed_passages, settings, gaps, accept, closing, results))
-    names = {passage.name for passage in typed_passages}
-    all_counts = [counts for counts in results.rows if counts.name in names]
-    totals = summarize(all_counts)
-    Console(highlight=False).print(_table(totals, all_counts))
-    if summary is not None:
-        summary.write_text(json.dumps(totals.row(), indent=1) + "\n", encoding="utf-8")
+        used = asyncio.run(
+            _type_all(paths, typed_passages, settings, gaps, accept, closing, results)
+        )
+        names = {passage.name for passage in typed_passages}
+        all_counts = [counts for counts in results.rows if counts.name in names]
+        totals = summarize(all_counts)
+        _print_summary(totals, all_counts, used or model)
+        if summary is not None:
+            row = {"model": used or model, **totals.row()}
+            write_output(summary, json.dumps(row, indent=1) + "\n")
 
 
 async def _type_all(
@@ -103,11 +106,12 @@ async def _type_all(
     accept: AcceptedPart,
     closing: bool,
     results: Results[TypingCounts],
-) -> None:
+) -> str:
+    """Type the passages that `results` lacks; returns the name of the model, if it was needed."""
     done = {counts.name for counts in results.rows}
     remaining = [passage for passage in typed_passages if passage.name not in done]
     if not remaining:
-        return
+        return ""
     total = len(typed_passages)
     with Progress(console=common.stderr(), transient=True) as progress:
         task = progress.add_task("typing", total=total, completed=total - len(remaining))
@@ -121,15 +125,13 @@ async def _type_all(
                 typist = Typist(editor, passage, gaps, accept, closing=closing)
                 results.add(await typist.type())
                 progress.advance(task)
+            return str(editor.status.get("model") or "")
 
 
-def _table(totals: Summary, all_counts: Sequence[TypingCounts]) -> Table:
-    table = Table(
-        title=f"{totals.passages} passages typed", title_justify="left", show_header=False
-    )
-    for name, value in _rows(totals, all_counts):
-        table.add_row(name, value)
-    return table
+def _print_summary(totals: Summary, all_counts: Sequence[TypingCounts], model: str) -> None:
+    number = "1 passage" if totals.passages == 1 else f"{totals.passages} passages"
+    rows = [row for row in _rows(totals, all_counts) if row[1]]
+    terminal.print_table(f"{number} typed with {model}", ("", ""), rows)
 
 
 def _rows(totals: Summary, all_counts: Sequence[TypingCounts]) -> tuple[tuple[str, str], ...]:
@@ -147,9 +149,9 @@ def _rows(totals: Summary, all_counts: Sequence[TypingCounts]) -> tuple[tuple[st
         ("accepted", parts or "none"),
         ("requests to the model", f"{totals.calls}"),
         ("requests per accepted character", _number(totals.calls_per_kept, "{:.2f}")),
-        (f"of {totals.keys_after_first} keys after a first suggestion", ""),
+        ("keys after a first suggestion", f"{totals.keys_after_first}"),
         ("  answered in time without the model", _number(totals.without_model, "{:.0%}")),
-        ("  no answer before the next key", _number(totals.late, "{:.0%}")),
+        ("  without an answer before the next key", _number(totals.late, "{:.0%}")),
         (
             "suggestions without a request to the model",
             _number(totals.helped_without_model, "{:.0%}"),

@@ -8,13 +8,18 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from engine.errors import ConfigurationError
-from lsp_server.cli import common
-from lsp_server.session.statistics import read, statistics_file
+from lsp_server.cli import common, terminal
+from lsp_server.session.statistics import Count, read, statistics_file
 
-_COLUMNS = ("shown", "accepted", "accepted a line", "accepted a word", "kept 30 s", "kept 5 min")
+_EVENTS = {
+    "accepted a line": "by line",
+    "accepted a word": "by word",
+    "kept 30 s": "kept 30 s",
+    "kept 5 min": "kept 5 min",
+}
+"""Further events, and the names of their columns."""
 
 
 def stats(
@@ -39,11 +44,18 @@ def stats(
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], indent=1))
         return
-    columns = ("language", "model", *_COLUMNS, "accepted, %", "characters")
-    table = common.make_table(f"Suggestions, from {file}", *columns)
-    for row in rows:
-        shown, accepted = row.events.get("shown", 0), row.events.get("accepted", 0)
-        share = f"{accepted / shown:.0%}" if shown else ""
-        numbers = (str(row.events.get(column, 0)) for column in _COLUMNS)
-        table.add_row(row.language, row.model, *numbers, share, str(row.characters))
-    Console(highlight=False).print(table)
+    columns = ("language", "model", "shown", "accepted", *_EVENTS.values(), "characters")
+    terminal.print_table(
+        f"Suggestions, from {file}",
+        columns,
+        [_cells(row) for row in rows],
+        empty=f"No suggestions are counted{'' if days is None else ' in this time'}. The counts "
+        f"are in {file}; an editor that uses starcoder-lsp adds to them.",
+    )
+
+
+def _cells(row: Count) -> tuple[str, ...]:
+    shown, accepted = row.events.get("shown", 0), row.events.get("accepted", 0)
+    share = f" ({accepted / shown:.0%})" if shown else ""
+    others = (str(row.events.get(event, 0)) for event in _EVENTS)
+    return (row.language, row.model, str(shown), f"{accepted}{share}", *others, str(row.characters))

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from engine.errors import ConfigurationError, OutOfMemoryError
 from engine.loading.adapter_store import (
+    AdapterFolder,
     AdapterNote,
     adapters,
     adapters_dir,
@@ -20,7 +20,8 @@ from engine.loading.adapter_store import (
     install,
 )
 from engine.settings import EngineSettings
-from lsp_server.cli import common, tune_chat
+from lsp_server.cli import common, terminal, tune_chat
+from lsp_server.cli.outputs import check_output_folder
 
 if TYPE_CHECKING:
     from engine.loading.trainable import TrainableModel
@@ -83,6 +84,7 @@ def code(
     To use it, set `starcoder.adapter` to the name in your editor.
     """
     with common.plain_errors():
+        check_output_folder(full, "--full")
         common.require_training_packages()
         from fim.training.options import TuneOptions
 
@@ -126,35 +128,52 @@ def _tune(
             return  # only one of several processes reports and installs
         _print_report(report)
         if full is not None:
-            _print_line(f"The tuned model is in {full}. Set starcoder.model to that folder.")
+            terminal.print_line(
+                f"The tuned model is in {full}. Set starcoder.model to that folder."
+            )
         elif report.is_improved or keep_anyway:
             note = AdapterNote(base.name, fingerprint(base.path), asdict(report))
             install(result, name, note)
-            _print_line(f'Served from now on as {name}. Set "starcoder.adapter": "{name}".')
+            terminal.print_line(f'Served from now on as {name}. Set "starcoder.adapter": "{name}".')
         else:
-            _print_line("The adapter did not help on the held-out files, so it is not served.")
-            raise typer.Exit(2)
+            terminal.print_line(
+                "The adapter did not help on the held-out files, so it is not served."
+            )
+            raise typer.Exit(1)
 
 
 @app.command(name="list")
 def list_adapters() -> None:
     """List the adapters on this machine, with their measurements before and after training."""
-    columns = ("name", "for", "lines before", "after", "nats before", "after")
-    table = common.make_table(f"Adapters in {adapters_dir()}", *columns, fold=True)
-    for adapter in adapters():
-        report = adapter.note.report
-        if "perplexity_before" in report:
-            perplexities = (f"{report[f'perplexity_{when}']:.2f}" for when in ("before", "after"))
-            table.add_row(adapter.name, adapter.note.base, "chat: perplexity", "", *perplexities)
-            continue
-        measured = (report.get("before", {}), report.get("after", {}))
-        table.add_row(
-            adapter.name,
-            adapter.note.base,
-            *(f"{side['exact_match']:.1%}" if side else "" for side in measured),
-            *(f"{side['nats_per_token']:.3f}" if side else "" for side in measured),
-        )
-    Console(highlight=False).print(table)
+    terminal.print_table(
+        f"Adapters in {adapters_dir()}, with measurements before → after training",
+        ("name", "for", "exact lines", "nats per token", "perplexity"),
+        [_cells(adapter) for adapter in adapters()],
+        empty=f"No adapters are in {adapters_dir()}. `starcoder-lsp tune code PATH` trains one.",
+    )
+
+
+def _cells(adapter: AdapterFolder) -> tuple[str, ...]:
+    report = adapter.note.report if isinstance(adapter.note.report, dict) else {}
+    before, after = (report.get(when) for when in ("before", "after"))
+    return (
+        adapter.name,
+        str(adapter.note.base),
+        _change(_value(before, "exact_match"), _value(after, "exact_match"), "{:.1%}"),
+        _change(_value(before, "nats_per_token"), _value(after, "nats_per_token"), "{:.3f}"),
+        _change(report.get("perplexity_before"), report.get("perplexity_after"), "{:.2f}"),
+    )
+
+
+def _value(measured: object, name: str) -> object:
+    return measured.get(name) if isinstance(measured, dict) else None
+
+
+def _change(before: object, after: object, pattern: str) -> str:
+    """Return two measurements, or empty if one is missing: the user may have edited the note."""
+    if not isinstance(before, int | float) or not isinstance(after, int | float):
+        return ""
+    return f"{pattern.format(before)} → {pattern.format(after)}"
 
 
 @app.command()
@@ -192,17 +211,14 @@ def _check_memory(base: TrainableModel, options: TuneOptions) -> None:
 
 def _print_report(report: TuneReport) -> None:
     held_out, before, after = report.held_out_files, report.before, report.after
+    rows = [
+        (
+            f"{report.lines} ends of lines, exact",
+            f"{before.exact_match:.1%}",
+            f"{after.exact_match:.1%}",
+        ),
+        ("nats per token", f"{before.nats_per_token:.3f}", f"{after.nats_per_token:.3f}"),
+        ("repeating the latest line", f"{report.baseline:.1%}", f"{report.baseline:.1%}"),
+    ]
     title = f"{held_out} files held out of {held_out + report.training_files}"
-    table = common.make_table(title, "", "before", "after")
-    table.add_row(
-        f"{report.lines} ends of lines, exact",
-        f"{before.exact_match:.1%}",
-        f"{after.exact_match:.1%}",
-    )
-    table.add_row("nats per token", f"{before.nats_per_token:.3f}", f"{after.nats_per_token:.3f}")
-    table.add_row("repeating the latest line", f"{report.baseline:.1%}", f"{report.baseline:.1%}")
-    Console(highlight=False).print(table)
-
-
-def _print_line(text: str) -> None:
-    Console(highlight=False).print(text, soft_wrap=True)
+    terminal.print_table(title, ("", "before", "after"), rows)

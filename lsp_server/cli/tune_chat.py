@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from engine.loading.adapter_store import AdapterNote, check_name, fingerprint, install
 from engine.settings import EngineSettings
-from lsp_server.cli import common
+from lsp_server.cli import common, terminal
+from lsp_server.cli.outputs import check_output_folder
 
 if TYPE_CHECKING:
     from chat.training.config import TuneChatConfig
@@ -50,13 +49,14 @@ def chat(
     `starcoder.chatAdapter` to the name.
     """
     with common.plain_errors():
+        name = check_name(name)
+        check_output_folder(folder or Path(f"{name}-run"), "--folder")
         common.require_training_packages()
         import torch
 
         from chat.training.config import read_config
         from chat.training.data import DialogueSplit, read_dialogues, split_dialogues
 
-        name = check_name(name)
         tune_config = read_config(config or ("lora" if torch.cuda.is_available() else "small"))
         dialogues = read_dialogues(path)
         data = split_dialogues(dialogues, tune_config.seed)
@@ -92,23 +92,22 @@ def _tune(run: _Run, settings: EngineSettings, data: DialogueSplit, config: Tune
     result = run.folder / "result"
     card = chat_model_card(run.name, base.name, run.dialogues.name, config, report)
     (result / "README.md").write_text(card, encoding="utf-8")
-    console = Console(highlight=False)
-    console.print(_table(report))
+    _print_report(report)
     if config.method == "full":
-        console.print(f"The tuned model is in {result}. Set starcoder.model to that folder.")
+        terminal.print_line(f"The tuned model is in {result}. Set starcoder.model to that folder.")
     elif report.is_improved or run.keep_anyway:
         note = AdapterNote(base.name, fingerprint(base.path), asdict(report))
         install(result, run.name, note)
         name = run.name
-        console.print(f'Served from now on as {name}. Set "starcoder.chatAdapter": "{name}".')
+        terminal.print_line(f'Served from now on as {name}. Set "starcoder.chatAdapter": "{name}".')
     else:
-        console.print("The adapter did not help on the held-out dialogues, so it is not served.")
-        raise typer.Exit(2)
+        terminal.print_line(
+            "The adapter did not help on the held-out dialogues, so it is not served."
+        )
+        raise typer.Exit(1)
 
 
-def _table(report: ChatReport) -> Table:
+def _print_report(report: ChatReport) -> None:
     title = f"{report.held_out_dialogues} dialogues held out"
-    table = common.make_table(title, "", "before", "after")
-    perplexities = (f"{report.perplexity_before:.2f}", f"{report.perplexity_after:.2f}")
-    table.add_row("perplexity", *perplexities)
-    return table
+    row = ("perplexity", f"{report.perplexity_before:.2f}", f"{report.perplexity_after:.2f}")
+    terminal.print_table(title, ("", "before", "after"), [row])

@@ -84,7 +84,7 @@ class Statistics:
         for suggestion in result.suggestions:
             offer = _Offer(snapshot.uri, snapshot.language_id, suggestion.text)
             self._offers[suggestion.id] = offer
-            if result.source in _NEW_SUGGESTION:
+            if suggestion.source in _NEW_SUGGESTION:
                 self._record("shown", offer)
         while len(self._offers) > _MAX_OFFERS:
             self._offers.popitem(last=False)

@@ -175,6 +175,6 @@ def test_an_adapter_without_improvement_is_not_served(
     monkeypatch.chdir(tmp_path)
     bad = config(learning_rate=5.0, epochs=1)
     result = run_command(dialogues, tiny_checkpoint, tmp_path, bad)
-    assert result.exit_code == 2, result.output
+    assert result.exit_code == 1, result.output
     assert "not served" in result.output
     assert not (tmp_path / "adapters").exists()

@@ -108,7 +108,7 @@ LINE = Hole("a", "python", HoleKind.LINE, "x = [", "1, 2]", "\ny = 3\n")
 
 
 def filled(
-    text: str, mode: str = "raw", milliseconds: float = 1.0, confidence: float = 1.0
+    text: str, mode: str = "model", milliseconds: float = 1.0, confidence: float = 1.0
 ) -> Record:
     applied = LINE.prefix + text + LINE.suffix
     return measure(LINE, mode, Filling(text, applied, milliseconds, confidence))
@@ -128,8 +128,8 @@ async def test_holes_are_filled_in_both_modes() -> None:
     engine = ScriptedEngine(lambda _: "1, 2]]\nmore")
     records = [r async for r in Evaluator(engine, FimSettings()).fill([LINE])]
     by_mode = {r.mode: (r.text, r.exact) for r in records}
-    assert by_mode == {"raw": ("1, 2]]", False), "pipeline": ("1, 2]", True)}
-    done = {("a", "raw")}
+    assert by_mode == {"model": ("1, 2]]", False), "pipeline": ("1, 2]", True)}
+    done = {("a", "model")}
     resumed = [r.mode async for r in Evaluator(engine, FimSettings()).fill([LINE], done)]
     assert resumed == ["pipeline"]
 
@@ -149,16 +149,16 @@ async def test_only_the_first_filling_of_a_hole_is_timed() -> None:
     assert len(records) == 8
     assert [r.timed for r in records] == [True] * 4 + [False] * 4
     assert {r.name for r in records if r.timed} == set("abcd")
-    assert sorted(r.mode for r in records if r.timed) == ["pipeline"] * 2 + ["raw"] * 2
+    assert sorted(r.mode for r in records if r.timed) == ["pipeline"] * 2 + ["model"] * 2
     by_mode = {row.mode: row for row in rows(records, lambda _: "all")}
-    assert by_mode["raw"].p50_ms in [r.milliseconds for r in records if r.timed]
+    assert by_mode["model"].p50_ms in [r.milliseconds for r in records if r.timed]
 
 
 def test_rows_and_percentiles() -> None:
     texts = (("1, 2]", 10.0), ("", 20.0), ("9]", 30.0))
     records = [filled(text, milliseconds=ms) for text, ms in texts]
     (row,) = rows(records, lambda record: record.kind)
-    assert (row.holes, row.group, row.mode) == (3, "line", "raw")
+    assert (row.holes, row.group, row.mode) == (3, "line", "model")
     assert row.shown == pytest.approx(2 / 3)
     assert row.exact == pytest.approx(1 / 3)
     assert row.parses == 1.0
@@ -183,7 +183,7 @@ def test_the_calibration_error() -> None:
         filled(text, "pipeline", confidence=0.95) for text in ("1, 2]", "1, 2]", "9]", "8]")
     ]
     uncertain = [filled("9]", "pipeline", confidence=0.05), filled("", "pipeline", confidence=1.0)]
-    (calibration,) = calibrations([*confident, *uncertain, filled("9]", "raw")], lambda _: "all")
+    (calibration,) = calibrations([*confident, *uncertain, filled("9]", "model")], lambda _: "all")
     assert [(bin_.low, bin_.count, bin_.right) for bin_ in calibration.bins] == [
         (0.0, 1, 0.0),
         (0.9, 4, 0.5),
@@ -203,7 +203,7 @@ def test_the_first_non_empty_line_is_compared() -> None:
 def test_a_plot_is_an_image(tmp_path: Path) -> None:
     records = [
         filled(text, mode, ms, 0.5)
-        for mode in ("raw", "pipeline")
+        for mode in ("model", "pipeline")
         for text, ms in (("1, 2]", 10.0), ("9]", 20.0))
     ]
     for name, magic in (("a.png", b"\x89PNG"), ("a.svg", b"<?xml")):
@@ -260,9 +260,9 @@ async def test_the_tests_of_a_hole_are_run(output: str, passed: bool) -> None:
     engine = ScriptedEngine(lambda _: output)
     # In the pipeline the cursor is after the indentation.
     edited = ScriptedEngine(lambda _: output.strip() + "\n")
-    for used, mode in ((engine, "raw"), (edited, "pipeline")):
+    for used, mode in ((engine, "model"), (edited, "pipeline")):
         evaluator = Evaluator(used, FimSettings(), run_test)
-        done = {("t", other) for other in ("raw", "pipeline") if other != mode}
+        done = {("t", other) for other in ("model", "pipeline") if other != mode}
         (record,) = [r async for r in evaluator.fill([TESTED], done)]
         assert (record.mode, record.passed) == (mode, passed)
         assert record.exact is (output == TESTED.middle)
@@ -292,7 +292,7 @@ def test_the_command_runs_tests_and_reports(tiny_checkpoint: Path, tmp_path: Pat
     assert result.exit_code == 0, result.output
     assert "pass@1" in result.output
     kinds = json.loads(report.read_text())["kind"]
-    assert [(row["mode"], row["tested"]) for row in kinds] == [("pipeline", 1), ("raw", 1)]
+    assert [(row["mode"], row["tested"]) for row in kinds] == [("pipeline", 1), ("model", 1)]
     assert plot.exists()
     arguments = [
         "eval",

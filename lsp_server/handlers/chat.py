@@ -19,10 +19,7 @@ from lsp_server.session.message_attachments import DraftParams, bare_command, fi
 from lsp_server.session.protocol import NoParams, Params, ProgressToken
 from lsp_server.session.server import StarcoderServer
 
-_NO_DIALOGUES = (
-    "This model was not trained on dialogues, so its answers may be poor. Choose a chat model, or "
-    "train an adapter with `starcoder-lsp tune chat`."
-)
+_NO_DIALOGUES = "not trained on dialogues, so its answers may be poor"
 
 
 class ConversationParams(Params):

@@ -2,8 +2,8 @@
 
 Run as `python -m tests.editors.chat_server CONTROL`. CONTROL is a file with JSON, which is read for
 each request: `answer`, `delay` (seconds per token), `model`, `limit` (tokens), and `fault`: `down`
-(no engine answers), `lost` (the engine ends after half of its answer) or `slow` (the model is loaded
-without end).
+(no engine answers), `lost` (the engine ends after half of its answer) or `slow` (the model loads
+for ever).
 """
 
 import asyncio

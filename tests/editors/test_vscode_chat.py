@@ -71,7 +71,8 @@ def test_the_chat_streams_an_answer_about_the_selection(tmp_path: Path) -> None:
 
 def test_an_answer_can_be_stopped_and_retried(tmp_path: Path) -> None:
     with vscode(tmp_path, {"a.py": CODE}, {}, scripted("abcdefgh " * 60, 0.02)) as window:
-        window.open("a.py")
+        open_at_end(window, "a.py")
+        window.press("ArrowUp")
         wait_until_ready(window)
         box = window.open_chat()
         box.fill("/explain")

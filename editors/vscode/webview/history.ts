@@ -2,7 +2,7 @@
 import type { FromWebview } from "../src/chat/messages";
 import type { ConversationSummary } from "../src/protocol";
 import { relativeDate } from "./dates";
-import { button, element } from "./elements";
+import { button, element, labelled } from "./elements";
 
 /** Milliseconds without a key after which the search begins. */
 const DELAY_MS = 150;
@@ -67,14 +67,14 @@ export class History {
     const date = new Date(changed * 1000);
     const row = document.createElement("div");
     row.className = "row";
-    const open = button(title, () => {
+    const open = button("", () => {
       this.close();
       this.post({ type: "open", conversation });
     });
     const time = document.createElement("time");
     time.dateTime = date.toISOString();
     time.textContent = relativeDate(date, new Date());
-    open.append(time);
+    open.append(labelled("span", "title", title), time);
     open.title = `${title}\n${date.toLocaleString()}`;
     const rename = button("✎", () => this.rename(row, summary));
     rename.title = "Rename";

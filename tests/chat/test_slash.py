@@ -42,6 +42,7 @@ def test_a_slash_command_is_expanded(text: str, expanded: str) -> None:
         "/^a+$/ matches what?",
         "/foo/g",
         "/home, sweet home",
+        "/login: what is it?",
         "/5 is a number",
         "/",
         "/ explain",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 import attrs
 import cattrs
@@ -12,7 +13,7 @@ from lsprotocol import types
 from pygls.protocol import default_converter
 
 from lsp_server.session.messages import ErrorCode, MessageError
-from lsp_server.session.uris import path_of
+from lsp_server.session.uris import canonical
 
 
 def strict_converter() -> cattrs.Converter:
@@ -99,7 +100,7 @@ def _check_uris(value: Any, member: str = "") -> None:
 
 def _check_uri(uri: str, member: str) -> None:
     try:
-        is_usable = "\0" not in path_of(uri).as_posix()
+        is_usable = "\0" not in unquote(canonical(uri))
     except ValueError:
         is_usable = False
     if not is_usable:

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pygls.uris import to_fs_path
-
 from chat.attachments import Attachment, code_blocks
 from chat.slash import SlashMessage, parse_slash
 from chat.tasks.target import WorkspaceFiles
@@ -23,7 +21,7 @@ from engine.errors import RequestError
 from lsp_server.session.attachments import AttachmentParams, read_attachments
 from lsp_server.session.documents import Document
 from lsp_server.session.protocol import Params, PositionParams, RangeParams
-from lsp_server.session.uris import uri_of
+from lsp_server.session.uris import folder_of, uri_of
 from lsp_server.session.workspace_documents import WorkspaceDocuments
 from syntax.symbols import enclosing_symbol
 from workspace.files import regular_file_stat
@@ -66,7 +64,7 @@ async def find_attachments(
     """
     explicit = await read_attachments(documents, draft.attachments)
     result = [FoundAttachment(each, "attached") for each in explicit]
-    files = {_path_of(each.uri) for each in draft.attachments if each.uri is not None}
+    files = {folder_of(each.uri) for each in draft.attachments if each.uri is not None}
     for mention, path in await asyncio.to_thread(_mentioned, documents, draft.text):
         if path not in files:
             files.add(path)
@@ -138,7 +136,7 @@ def _range_of(document: Document, text: str, start: int, end: int) -> RangeParam
 def _mentioned(documents: WorkspaceDocuments, text: str) -> list[tuple[str, Path]]:
     """Return the mentions of existing files in a text, with these files. Blocks."""
     mentions = list(_MENTION.finditer(_CODE.sub(" ", text)))[:_MAX_MENTIONS]
-    folders = [path for path in map(_path_of, documents.folder_uris()) if path]
+    folders = [path for path in map(folder_of, documents.folder_uris()) if path]
     files = [WorkspaceFiles(folder) for folder in folders] if mentions else []
     result = []
     for match in mentions:
@@ -149,11 +147,6 @@ def _mentioned(documents: WorkspaceDocuments, text: str) -> list[tuple[str, Path
                 result.append((f'@"{name}"' if quoted else f"@{name}", path))
                 break
     return result
-
-
-def _path_of(uri: str) -> Path | None:
-    path = to_fs_path(uri) if uri.startswith("file:") else None
-    return Path(path) if path else None
 
 
 def _file_named(name: str, files: Sequence[WorkspaceFiles]) -> Path | None:

@@ -79,12 +79,22 @@ REQUESTS: dict[str, st.SearchStrategy[Any]] = {
     "starcoder/commitMessage": st.just({"uri": "file:///no/such/folder"}),
     "starcoder/debugInfo": st.just({}),
     "starcoder/chat/create": st.just(None),
-    "starcoder/chat/list": st.just({}),
+    "starcoder/chat/list": st.fixed_dictionaries({"query": short_texts}),
     "starcoder/chat/get": conversations,
     "starcoder/chat/send": st.fixed_dictionaries(
-        {"conversation": st.just("none"), "text": short_texts}
+        {
+            "conversation": st.just("none"),
+            "text": st.one_of(short_texts, st.sampled_from(["/fix", "@a.py", "/tests @b"])),
+            "uri": uris,
+            "range": ranges,
+        }
     ),
     "starcoder/chat/retry": conversations,
+    "starcoder/chat/continue": conversations,
+    "starcoder/chat/rename": st.fixed_dictionaries(
+        {"conversation": st.just("none"), "title": short_texts}
+    ),
+    "starcoder/chat/model": st.just({}),
     "starcoder/chat/edit": st.fixed_dictionaries(
         {"conversation": st.just("none"), "turn": short_texts, "text": short_texts}
     ),

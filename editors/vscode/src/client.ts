@@ -19,6 +19,10 @@ export class Client implements vscode.Disposable {
   readonly log = vscode.window.createOutputChannel("StarCoder", { log: true });
   status: protocol.ServerStatus | undefined;
 
+  get isRunning(): boolean {
+    return this.client?.state === State.Running;
+  }
+
   /** The running client. Throws an error with a message for the user if it is not running. */
   get running(): LanguageClient {
     if (this.client === undefined || this.client.state !== State.Running) {
@@ -71,7 +75,9 @@ export class Client implements vscode.Disposable {
     this.client.onDidChangeState((change) => {
       if (change.newState === State.Starting) {
         this.setStatus(undefined);
-      } else if (change.newState !== State.Running && this.client !== undefined) {
+      } else if (change.newState === State.Running) {
+        this.statusEmitter.fire(this.status);
+      } else if (this.client !== undefined) {
         this.setError("The server stopped. Open its log for the reason.");
       }
     });

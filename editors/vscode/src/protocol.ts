@@ -57,12 +57,28 @@ export interface Attachment {
   label?: string;
 }
 
-/** An attachment as the chat shows it, with its size in tokens. */
+/** An attachment of the next message as the chat shows it. */
 export interface Chip {
   kind: string;
   label: string;
   language: string;
-  tokens: number;
+  /** Whether the user attached it, mentions it in the text, or a slash command takes it. */
+  source: "attached" | "mentioned" | "cursor";
+  /** The word in the text that mentions it. */
+  mention: string;
+  /** Null while no engine answers. */
+  tokens: number | null;
+  /** Number of tokens that a message may have. */
+  room: number | null;
+}
+
+/** The model that answers. */
+export interface ChatModel {
+  model: string;
+  /** Null while its engine is not ready. */
+  format: string | null;
+  /** A phrase for the user if the model does not know dialogues. */
+  hint: string;
 }
 
 /** A message of a conversation. */
@@ -72,6 +88,8 @@ export interface Turn {
   content: string;
   attachments: { label: string }[];
   state: "whole" | "stopped" | "cut off" | "failed";
+  /** The model that wrote an answer; empty if it is not known. */
+  model: string;
 }
 
 export interface Conversation {
@@ -116,6 +134,14 @@ interface ConversationParams {
   conversation: string;
 }
 
+/** A message, and the place in the editor that a slash command may use. */
+export interface Draft {
+  text: string;
+  attachments: Attachment[];
+  uri?: string;
+  range?: Range;
+}
+
 interface StreamParams extends ConversationParams {
   partialResultToken: string;
 }
@@ -128,25 +154,28 @@ export const taskChunk = new ProgressType<{ text: string; begins: boolean }>();
 /** A chunk of an answer in the chat. */
 export const chatChunk = new ProgressType<{ text: string }>();
 export const create = new RequestType<NoParams, { id: string }, void>("starcoder/chat/create");
-export const list = new RequestType<NoParams, ConversationSummary[], void>("starcoder/chat/list");
+export const list = new RequestType<{ query: string }, ConversationSummary[], void>(
+  "starcoder/chat/list",
+);
 export const get = new RequestType<ConversationParams, Conversation, void>("starcoder/chat/get");
-export const send = new RequestType<
-  StreamParams & { text: string; attachments: Attachment[] },
-  Reply,
-  void
->("starcoder/chat/send");
+export const send = new RequestType<StreamParams & Draft, Reply, void>("starcoder/chat/send");
 export const retry = new RequestType<StreamParams, Reply, void>("starcoder/chat/retry");
+export const continueAnswer = new RequestType<StreamParams, Reply, void>("starcoder/chat/continue");
 export const edit = new RequestType<StreamParams & { turn: string; text: string }, Reply, void>(
   "starcoder/chat/edit",
 );
 export const stop = new RequestType<ConversationParams, null, void>("starcoder/chat/stop");
+export const rename = new RequestType<
+  ConversationParams & { title: string },
+  { title: string },
+  void
+>("starcoder/chat/rename");
 export const remove = new RequestType<ConversationParams, null, void>("starcoder/chat/delete");
 export const exportMarkdown = new RequestType<ConversationParams, { markdown: string }, void>(
   "starcoder/chat/export",
 );
-export const attach = new RequestType<{ attachments: Attachment[] }, Chip[], void>(
-  "starcoder/chat/attach",
-);
+export const attach = new RequestType<Draft, Chip[], void>("starcoder/chat/attach");
+export const model = new RequestType<NoParams, ChatModel, void>("starcoder/chat/model");
 export const commands = new RequestType<NoParams, { name: string; description: string }[], void>(
   "starcoder/chat/commands",
 );

@@ -1,44 +1,60 @@
 // The script of the chat's page. It shows the extension's messages and reports the user's actions.
-import type { FromWebview, ToWebview } from "../src/chat/messages";
-import type { Chip, ConversationSummary, Turn } from "../src/protocol";
-import { button, renderAnswer, turnElement } from "./turns";
+import type { FromWebview, Shown, ToWebview } from "../src/chat/messages";
+import type { ChatModel, Chip } from "../src/protocol";
+import { button, element, labelled } from "./elements";
+import { History } from "./history";
+import { Recall } from "./recall";
+import { conversationElements, renderAnswer, shortName } from "./turns";
 
-declare function acquireVsCodeApi(): { postMessage(message: FromWebview): void };
+interface State {
+  /** The text in the input. */
+  draft: string;
+}
+
+declare function acquireVsCodeApi(): {
+  postMessage(message: FromWebview): void;
+  getState(): State | undefined;
+  setState(state: State): void;
+};
 
 const api = acquireVsCodeApi();
 const post = (message: FromWebview) => api.postMessage(message);
-
-function element<T extends HTMLElement>(id: string): T {
-  const target = document.getElementById(id);
-  if (target === null) {
-    throw new Error(`no element has the id ${id}`);
-  }
-  return target as T;
-}
-
 const log = element("log");
 const note = element("note");
-const past = element("past");
 const chips = element("chips");
 const input = element<HTMLTextAreaElement>("input");
 const stop = element<HTMLButtonElement>("stop");
 const send = element<HTMLButtonElement>("send");
 const retry = element<HTMLButtonElement>("retry");
+const history = new History(post);
 
-interface PartialAnswer {
-  body: HTMLElement;
-  text: string;
-}
-
-/** The answer that is being streamed. */
-let partialAnswer: PartialAnswer | undefined;
+let shown: Shown = { turns: [], partial: null, continues: false };
+/** Whether a message was handed over, and the extension has not answered yet. */
+let isSending = false;
+let loading = "";
+let recall = new Recall([]);
 let slashCommands: { name: string; description: string }[] = [];
 
-function setAnswering(isAnswering: boolean): void {
-  stop.hidden = !isAnswering;
-  send.hidden = isAnswering;
-  retry.disabled = isAnswering;
-  log.setAttribute("aria-busy", String(isAnswering));
+function isAnswering(): boolean {
+  return isSending || shown.partial !== null;
+}
+
+function showButtons(): void {
+  stop.hidden = !isAnswering();
+  send.hidden = isAnswering();
+  retry.disabled = isAnswering() || shown.turns.length === 0;
+  log.setAttribute("aria-busy", String(isAnswering()));
+}
+
+function setInput(text: string): void {
+  input.value = text;
+  input.setSelectionRange(text.length, text.length);
+  reportDraft();
+}
+
+function reportDraft(): void {
+  api.setState({ draft: input.value });
+  post({ type: "draft", text: input.value });
 }
 
 function isScrolledToEnd(): boolean {
@@ -54,48 +70,82 @@ function keepAtEnd(change: () => void): void {
   }
 }
 
-function startAnswer(): PartialAnswer {
-  const empty: Turn = { id: "", role: "assistant", content: "", attachments: [], state: "whole" };
-  const article = turnElement(empty, post);
-  article.classList.add("streaming");
-  log.append(article);
-  const body = article.querySelector<HTMLElement>(".body") ?? article;
-  return { body, text: "" };
+function showConversation(conversation: Shown): void {
+  isSending = false;
+  shown = conversation;
+  const questions = shown.turns.filter(({ role }) => role === "user");
+  recall = new Recall(questions.map(({ content }) => content));
+  log.replaceChildren(...conversationElements(shown, post));
+  log.scrollTop = log.scrollHeight;
+  note.textContent = "";
+  showLoading();
+  showButtons();
+}
+
+function addToAnswer(text: string): void {
+  const body = log.querySelector<HTMLElement>(".streaming .body");
+  if (shown.partial === null || body === null) {
+    return;
+  }
+  const isFirst = shown.partial === "";
+  shown = { ...shown, partial: shown.partial + text };
+  const before = shown.continues ? (shown.turns.at(-1)?.content ?? "") : "";
+  renderAnswer(body, before + shown.partial, post);
+  if (isFirst) {
+    showLoading();
+  }
+}
+
+/** While the answer has no text yet, show the progress of loading the model in its place. */
+function showLoading(): void {
+  const article = log.querySelector(".streaming");
+  article?.querySelector(".loading")?.remove();
+  if (article && shown.partial === "" && loading !== "") {
+    article.append(labelled("p", "loading", loading));
+  }
 }
 
 function showChips(attached: Chip[]): void {
+  const sizes = attached.map(({ tokens }) => tokens ?? 0);
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  const room = attached.find((chip) => chip.room !== null)?.room ?? Number.POSITIVE_INFINITY;
   chips.replaceChildren(
     ...attached.map((chip, index) => {
-      const remove = button(`${chip.label} · ${chip.tokens} tokens ✕`, () =>
-        post({ type: "detach", index }),
-      );
-      remove.className = "chip";
-      remove.title = "Remove";
-      return remove;
+      const size = chip.tokens === null ? "" : ` · ${chip.tokens} tokens`;
+      const label = `${chip.label}${size}`;
+      const target =
+        chip.source === "cursor"
+          ? labelled("span", "chip", `${label} · at the cursor`)
+          : button(`${label} ✕`, () => post({ type: "detach", index }));
+      target.className = (chip.tokens ?? 0) > room ? "chip too-large" : "chip";
+      target.title = chip.source === "cursor" ? "The command uses this code" : "Remove";
+      return target;
     }),
   );
+  element("size").textContent =
+    total > room
+      ? `Too large: ${total} tokens are attached, and there is room for ${room}. ` +
+        "Attach a selection instead."
+      : "";
 }
 
-function showHistory(conversations: ConversationSummary[]): void {
-  past.hidden = false;
-  element("history").setAttribute("aria-expanded", "true");
-  past.replaceChildren(
-    ...conversations.map(({ id, title, changed }) => {
-      const row = document.createElement("div");
-      const time = new Date(changed * 1000).toLocaleString();
-      const open = button(title, () => {
-        past.hidden = true;
-        post({ type: "open", conversation: id });
-      });
-      open.title = time;
-      const remove = button("✕", () => post({ type: "delete", conversation: id }));
-      remove.setAttribute("aria-label", `Delete ${title}`);
-      row.append(open, remove);
-      return row;
-    }),
-  );
-  if (conversations.length === 0) {
-    past.textContent = "No earlier conversations in this workspace.";
+function showModel({ model, hint }: ChatModel): void {
+  const line = element("model");
+  const text = line.querySelector("span");
+  if (text !== null) {
+    const name = `Model: ${shortName(model)}`;
+    text.textContent = hint === "" ? name : `${name}, ${hint}.`;
+    text.title = model;
+  }
+  element("choose").hidden = hint === "";
+}
+
+function showServer(isRunning: boolean, message: string): void {
+  const notice = element("server");
+  const text = notice.querySelector("span");
+  notice.hidden = isRunning;
+  if (text !== null) {
+    text.textContent = `${message || "The server is not running."} What you write stays here.`;
   }
 }
 
@@ -107,66 +157,68 @@ window.addEventListener("message", (event: MessageEvent<ToWebview>) => {
 function receive(message: ToWebview): void {
   switch (message.type) {
     case "conversation":
-      log.replaceChildren(
-        ...(message.conversation?.turns ?? []).map((turn) => turnElement(turn, post)),
-      );
-      partialAnswer = undefined;
-      log.scrollTop = log.scrollHeight;
-      break;
-    case "question":
-      note.textContent = "";
-      log.append(turnElement(message.turn, post));
-      log.scrollTop = log.scrollHeight;
-      setAnswering(true);
+      showConversation(message);
       break;
     case "chunk":
-      setAnswering(true);
-      partialAnswer ??= startAnswer();
-      partialAnswer.text += message.text;
-      renderAnswer(partialAnswer.body, partialAnswer.text, post);
+      addToAnswer(message.text);
       break;
-    case "answer":
-      log.querySelector(".streaming")?.remove();
-      partialAnswer = undefined;
-      log.append(turnElement(message.turn, post));
-      note.textContent =
-        message.leftOut > 0
-          ? `${message.leftOut} earlier messages did not fit and were left out.`
-          : "";
-      setAnswering(false);
+    case "restore":
+      isSending = false;
+      setInput([message.text, input.value].filter(Boolean).join("\n"));
+      showButtons();
       break;
-    case "failed":
-      partialAnswer = undefined;
-      log.querySelector(".streaming")?.classList.remove("streaming");
-      note.textContent = message.message;
-      setAnswering(false);
+    case "note":
+      note.textContent = message.text;
       break;
     case "chips":
       showChips(message.chips);
       break;
+    case "unmention":
+      setInput(input.value.replace(message.mention, message.mention.slice(1)));
+      break;
     case "history":
-      showHistory(message.conversations);
+      history.show(message.conversations);
       break;
     case "commands":
       slashCommands = message.commands;
+      break;
+    case "model":
+      showModel(message);
+      break;
+    case "server":
+      loading = message.loading;
+      showLoading();
+      showServer(message.isRunning, message.message);
       break;
     case "focus":
       input.focus();
       break;
     case "insertText":
       input.setRangeText(message.text, input.selectionStart, input.selectionEnd, "end");
+      reportDraft();
       break;
   }
 }
 
 function submit(): void {
   const text = input.value;
-  if (text.trim() !== "" && stop.hidden) {
-    input.value = "";
+  if (text.trim() !== "" && !isAnswering()) {
+    isSending = true;
     note.textContent = "";
-    setAnswering(true);
+    input.value = "";
+    api.setState({ draft: "" });
+    showButtons();
     post({ type: "send", text });
   }
+}
+
+/** Show an earlier or later question in the input. Returns false if the key moves the cursor. */
+function recallQuestion(key: string): boolean {
+  const question = key === "ArrowUp" ? recall.earlier(input.value) : recall.later(input.value);
+  if (question !== undefined) {
+    setInput(question);
+  }
+  return question !== undefined;
 }
 
 element("form").addEventListener("submit", (event) => {
@@ -177,14 +229,19 @@ input.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
     event.preventDefault();
     submit();
-  } else if (event.key === "Escape" && !stop.hidden) {
+  } else if (event.key === "Escape" && isAnswering()) {
     post({ type: "stop" });
+  } else if (event.key === "ArrowUp" || event.key === "ArrowDown") {
+    if (recallQuestion(event.key)) {
+      event.preventDefault();
+    }
   } else if (event.key === "@" && /(^|\s)$/.test(input.value.slice(0, input.selectionStart))) {
     event.preventDefault();
     post({ type: "attachFile", typed: true });
   }
 });
 input.addEventListener("input", () => {
+  reportDraft();
   const prefix = input.value.startsWith("/") ? input.value.slice(1) : undefined;
   const matches = slashCommands.filter(
     ({ name }) => prefix !== undefined && name.startsWith(prefix),
@@ -195,15 +252,11 @@ stop.addEventListener("click", () => post({ type: "stop" }));
 retry.addEventListener("click", () => post({ type: "retry" }));
 element("new").addEventListener("click", () => post({ type: "new" }));
 element("export").addEventListener("click", () => post({ type: "export" }));
+element("start").addEventListener("click", () => post({ type: "start" }));
+element("choose").addEventListener("click", () => post({ type: "chooseModel" }));
 element("selection").addEventListener("click", () => post({ type: "attachSelection" }));
 element("file").addEventListener("click", () => post({ type: "attachFile", typed: false }));
-element("history").addEventListener("click", () => {
-  if (past.hidden) {
-    post({ type: "history" });
-  } else {
-    past.hidden = true;
-    element("history").setAttribute("aria-expanded", "false");
-  }
-});
 
+setInput(api.getState()?.draft ?? "");
+showButtons();
 post({ type: "ready" });

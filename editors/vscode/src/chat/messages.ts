@@ -1,25 +1,45 @@
 // The messages between the chat's webview and the extension.
-import type { Chip, Conversation, ConversationSummary, Turn } from "../protocol";
+import type { ChatModel, Chip, ConversationSummary, Turn } from "../protocol";
 
 export type FromWebview =
   | { type: "ready" }
   | { type: "send"; text: string }
   | { type: "edit"; turn: string; text: string }
-  | { type: "retry" | "stop" | "new" | "history" | "attachSelection" | "export" }
-  /** `typed`: the user typed an `@`, which must be inserted if no file is chosen. */
+  | { type: "retry" | "continue" | "stop" | "new" | "attachSelection" | "export" | "start" }
+  | { type: "chooseModel" }
+  /** The text in the input has changed. */
+  | { type: "draft"; text: string }
+  | { type: "history"; query: string }
+  | { type: "rename"; conversation: string; title: string; query: string }
+  | { type: "open"; conversation: string }
+  | { type: "delete"; conversation: string; query: string }
+  /** `typed`: the user typed an `@`, which stays in the text. */
   | { type: "attachFile"; typed: boolean }
-  | { type: "open" | "delete"; conversation: string }
   | { type: "detach"; index: number }
   | { type: "copy" | "insert" | "apply"; code: string };
 
+/** The conversation as the page shows it. */
+export interface Shown {
+  turns: Turn[];
+  /** The text of the answer that is being generated, null if there is none. */
+  partial: string | null;
+  /** Whether this text continues the last turn. */
+  continues: boolean;
+}
+
 export type ToWebview =
-  | { type: "conversation"; conversation: Conversation | null }
-  | { type: "question"; turn: Turn }
+  | ({ type: "conversation" } & Shown)
   | { type: "chunk"; text: string }
-  | { type: "answer"; turn: Turn; leftOut: number }
-  | { type: "failed"; message: string }
+  /** A message was not sent: its text goes back into the input. */
+  | { type: "restore"; text: string }
+  | { type: "note"; text: string }
   | { type: "chips"; chips: Chip[] }
+  /** A chip was removed: the word in the text mentions no file any more. */
+  | { type: "unmention"; mention: string }
   | { type: "history"; conversations: ConversationSummary[] }
   | { type: "commands"; commands: { name: string; description: string }[] }
+  | ({ type: "model" } & ChatModel)
+  /** `loading`: the progress of an engine that loads its model. */
+  | { type: "server"; isRunning: boolean; message: string; loading: string }
   | { type: "focus" }
   | { type: "insertText"; text: string };

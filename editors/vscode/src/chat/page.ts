@@ -29,7 +29,11 @@ export function page(webview: vscode.Webview, extension: vscode.Uri): string {
   <button id="history" title="Earlier conversations" aria-expanded="false" aria-controls="past">History</button>
   <button id="export" title="Open as markdown">Export</button>
 </header>
-<nav id="past" hidden aria-label="Earlier conversations"></nav>
+<nav id="past" hidden aria-label="Earlier conversations">
+  <input id="search" type="search" placeholder="Search titles and messages" aria-label="Search earlier conversations">
+  <div id="list"></div>
+</nav>
+<div id="server" role="status" hidden><span></span> <button type="button" id="start">Start the server</button></div>
 <main>
   <h1 class="visually-hidden">StarCoder chat</h1>
   <div id="log" role="log" aria-live="polite" aria-label="Conversation" tabindex="0"></div>
@@ -37,15 +41,17 @@ export function page(webview: vscode.Webview, extension: vscode.Uri): string {
 <div id="note" role="status" aria-live="polite"></div>
 <form id="form" aria-label="Ask">
   <div id="chips" role="group" aria-label="Attached"></div>
+  <div id="size" role="status"></div>
   <textarea id="input" rows="3" placeholder="Ask, or / for commands" aria-label="Message"></textarea>
   <div class="row">
     <button type="button" id="selection" title="Attach the selection">+ selection</button>
     <button type="button" id="file" title="Attach a file">@ file</button>
     <span class="space"></span>
-    <button type="button" id="retry" title="Answer again">Retry</button>
+    <button type="button" id="retry" title="Answer the last message again">Retry</button>
     <button type="button" id="stop" hidden>Stop</button>
     <button type="submit" id="send" class="primary">Send</button>
   </div>
+  <div id="model"><span></span> <button type="button" id="choose" hidden>Choose a chat model</button></div>
 </form>
 <script nonce="${nonce}" src="${file("dist", "chat.js")}"></script>
 </body>

@@ -1,30 +1,50 @@
-// The chat view in the side bar. The server stores the conversations; this view sends and shows them.
+// The chat view in the side bar: connects its page to the server, also when the server is restarted.
 import * as vscode from "vscode";
 import type { Client } from "../client";
 import * as protocol from "../protocol";
 import { Attachments } from "./attachments";
+import { Dialogue } from "./dialogue";
 import type { FromWebview, ToWebview } from "./messages";
 import { page } from "./page";
 import { putCode } from "./putCode";
-
-/** Key of the workspace state under which the id of the open conversation is stored. */
-const CONVERSATION_KEY = "starcoder.conversation";
 
 /** Connects the chat's webview to the server. */
 export class ChatView implements vscode.WebviewViewProvider {
   private view: vscode.WebviewView | undefined;
   private readonly attachments: Attachments;
+  private readonly dialogue: Dialogue;
   /** Whether the page is ready. Messages that are posted earlier are lost. */
   private isReady = false;
   private needsFocus = false;
+  /** Whether the page shows what this server has stored. */
+  private isSynchronized = false;
   private lastEditor: vscode.TextEditor | undefined = vscode.window.activeTextEditor;
+  /** The models and their states as the page shows them. */
+  private shownModels = "";
 
   constructor(
     private readonly context: vscode.ExtensionContext,
     private readonly client: Client,
   ) {
-    this.attachments = new Attachments(client, (chips) => this.post({ type: "chips", chips }));
+    this.attachments = new Attachments(
+      client,
+      () => this.editor,
+      (chips) => this.post({ type: "chips", chips }),
+    );
+    this.dialogue = new Dialogue(
+      context.workspaceState,
+      client,
+      this.attachments,
+      (message) => this.post(message),
+      () => {
+        // The answer may have started an engine, whose model was not known before.
+        this.shownModels = "";
+        this.update();
+      },
+    );
     context.subscriptions.push(
+      this.attachments,
+      client.onStatus(() => this.update()),
       vscode.window.onDidChangeActiveTextEditor((editor) => {
         this.lastEditor = editor ?? this.lastEditor;
       }),
@@ -53,9 +73,8 @@ export class ChatView implements vscode.WebviewViewProvider {
   }
 
   async newConversation(): Promise<void> {
-    await this.storeConversation(undefined);
-    this.attachments.take();
-    this.post({ type: "conversation", conversation: null });
+    this.attachments.clear();
+    await this.dialogue.startNew();
     this.focus();
   }
 
@@ -64,61 +83,63 @@ export class ChatView implements vscode.WebviewViewProvider {
     return vscode.window.activeTextEditor ?? this.lastEditor;
   }
 
-  /** The id of the open conversation. */
-  private get conversation(): string | undefined {
-    return this.context.workspaceState.get<string>(CONVERSATION_KEY);
-  }
-
-  private storeConversation(conversation: string | undefined): Thenable<void> {
-    return this.context.workspaceState.update(CONVERSATION_KEY, conversation);
-  }
-
   private post(message: ToWebview): void {
     void this.view?.webview.postMessage(message);
   }
 
   private async receive(message: FromWebview): Promise<void> {
+    await this.reporting(() => this.handle(message));
+  }
+
+  /** Show the error of an action in the page. */
+  private async reporting(act: () => Promise<unknown> | Thenable<unknown>): Promise<void> {
     try {
-      await this.handle(message);
+      await act();
     } catch (error) {
-      this.post({
-        type: "failed",
-        message: error instanceof Error ? error.message : String(error),
-      });
+      this.post({ type: "note", text: error instanceof Error ? error.message : String(error) });
     }
   }
 
-  private async handle(message: FromWebview): Promise<void> {
+  private async handle(message: FromWebview): Promise<unknown> {
     switch (message.type) {
       case "ready":
-        return this.restore();
+        return this.showPage();
       case "send":
-        return this.send(message.text);
+        return this.dialogue.send(message.text);
       case "edit":
-        return this.edit(message.turn, message.text);
+        return this.dialogue.edit(message.turn, message.text);
       case "retry":
-        return this.retry();
+        return this.dialogue.retry();
+      case "continue":
+        return this.dialogue.continueAnswer();
       case "stop":
-        return this.stop();
+        return this.dialogue.stop();
       case "new":
         return this.newConversation();
       case "history":
-        return this.showHistory();
+        return this.showHistory(message.query);
       case "open":
-        return this.open(message.conversation);
+        return this.dialogue.open(message.conversation);
+      case "rename":
+        await this.client.running.sendRequest(protocol.rename, message);
+        return this.showHistory(message.query);
       case "delete":
-        return this.delete(message.conversation);
+        return this.delete(message.conversation, message.query);
+      case "draft":
+        return this.attachments.setText(message.text);
       case "attachSelection":
-        return this.attachments.addSelection(this.editor);
-      case "attachFile":
-        if (!(await this.attachments.addFile()) && message.typed) {
-          this.post({ type: "insertText", text: "@" });
-        }
+        await this.attachments.addSelection(this.editor);
         return this.focus();
+      case "attachFile":
+        return this.attachFile(message.typed);
       case "detach":
-        return this.attachments.remove(message.index);
+        return this.detach(message.index);
       case "export":
         return this.export();
+      case "start":
+        return vscode.commands.executeCommand("starcoder.restart");
+      case "chooseModel":
+        return vscode.commands.executeCommand("starcoder.chooseChatModel");
       case "copy":
         return vscode.env.clipboard.writeText(message.code);
       case "insert":
@@ -133,116 +154,90 @@ export class ChatView implements vscode.WebviewViewProvider {
     this.post({ type: "focus" });
   }
 
-  /** Show the open conversation and its attachments when the page is ready. */
-  private async restore(): Promise<void> {
+  private async showPage(): Promise<void> {
     this.isReady = true;
-    const commands = await this.client.running.sendRequest(protocol.commands, {});
-    this.post({ type: "commands", commands });
+    this.isSynchronized = false;
+    this.shownModels = "";
     if (this.needsFocus) {
       this.focus();
     }
-    if (this.conversation !== undefined) {
-      await this.open(this.conversation).catch(() => this.storeConversation(undefined));
-    }
+    this.dialogue.show();
+    this.update();
     await this.attachments.show();
   }
 
-  private async open(conversation: string): Promise<void> {
-    const stored = await this.client.running.sendRequest(protocol.get, { conversation });
-    await this.storeConversation(conversation);
-    this.post({ type: "conversation", conversation: stored });
-  }
-
-  private async send(text: string): Promise<void> {
-    const running = this.client.running;
-    const conversation = this.conversation ?? (await running.sendRequest(protocol.create, {})).id;
-    await this.storeConversation(conversation);
-    const { chips, attachments } = await this.attachments.takeWithChips();
-    const turn: protocol.Turn = {
-      id: "",
-      role: "user",
-      content: text,
-      attachments: chips,
-      state: "whole",
-    };
-    this.post({ type: "question", turn });
-    await this.stream((partialResultToken) =>
-      running.sendRequest(protocol.send, { conversation, text, attachments, partialResultToken }),
-    );
-    // The server has assigned ids to the new messages, which are needed to edit them.
-    await this.open(conversation);
-  }
-
-  private async edit(turn: string, text: string): Promise<void> {
-    const conversation = this.conversation;
-    if (conversation === undefined) {
+  /** Show the state of the server, and what a server that has been started has stored. */
+  private update(): void {
+    const { isRunning, status } = this.client;
+    if (!this.isReady) {
       return;
     }
-    const running = this.client.running;
-    const before = await running.sendRequest(protocol.get, { conversation });
-    const index = before.turns.findIndex(({ id }) => id === turn);
-    const turns = before.turns.slice(0, Math.max(0, index));
-    this.post({ type: "conversation", conversation: { ...before, turns } });
-    const question = before.turns[index];
-    if (question !== undefined) {
-      this.post({ type: "question", turn: { ...question, content: text } });
-    }
-    await this.stream((partialResultToken) =>
-      running.sendRequest(protocol.edit, { conversation, turn, text, partialResultToken }),
-    );
-    await this.open(conversation);
-  }
-
-  private async retry(): Promise<void> {
-    const conversation = this.conversation;
-    if (conversation === undefined) {
+    const engine = status?.chat ?? status;
+    this.post({
+      type: "server",
+      isRunning,
+      message: status?.state === "error" ? status.message : "",
+      loading: engine?.state === "starting" ? engine.message : "",
+    });
+    if (!isRunning) {
+      this.isSynchronized = false;
+      this.shownModels = "";
       return;
     }
-    const running = this.client.running;
-    const before = await running.sendRequest(protocol.get, { conversation });
-    const last = before.turns.findLastIndex(({ role }) => role === "user");
-    const turns = before.turns.slice(0, last + 1);
-    this.post({ type: "conversation", conversation: { ...before, turns } });
-    await this.stream((partialResultToken) =>
-      running.sendRequest(protocol.retry, { conversation, partialResultToken }),
-    );
-  }
-
-  private async stream(request: (token: string) => Promise<protocol.Reply>): Promise<void> {
-    const token = `starcoder-chat-${crypto.randomUUID()}`;
-    const listener = this.client.running.onProgress(protocol.chatChunk, token, ({ text }) =>
-      this.post({ type: "chunk", text }),
-    );
-    try {
-      const reply = await request(token);
-      this.post({ type: "answer", turn: reply.turn, leftOut: reply.leftOut });
-    } finally {
-      listener.dispose();
+    if (!this.isSynchronized) {
+      this.isSynchronized = true;
+      void this.reporting(async () => {
+        const commands = await this.client.running.sendRequest(protocol.commands, {});
+        this.post({ type: "commands", commands });
+        await this.dialogue.synchronize();
+      });
+    }
+    const models = [status?.model, status?.state === "ready", status?.chat?.model, engine?.state];
+    if (this.shownModels !== JSON.stringify(models)) {
+      this.shownModels = JSON.stringify(models);
+      void this.reporting(async () => {
+        const model = await this.client.running.sendRequest(protocol.model, {});
+        this.post({ type: "model", ...model });
+        await this.attachments.show();
+      });
     }
   }
 
-  private async stop(): Promise<void> {
-    if (this.conversation !== undefined) {
-      await this.client.running.sendRequest(protocol.stop, { conversation: this.conversation });
+  private async attachFile(typed: boolean): Promise<void> {
+    const file = await this.attachments.chooseFile();
+    if (typed) {
+      const quoted = file && /[\s"'`<>()]/.test(file.path) ? `"${file.path}"` : file?.path;
+      this.post({ type: "insertText", text: file ? `@${quoted} ` : "@" });
+    } else if (file !== undefined) {
+      await this.attachments.addFile(file.uri);
     }
+    this.focus();
   }
 
-  private async showHistory(): Promise<void> {
-    const conversations = await this.client.running.sendRequest(protocol.list, {});
+  private async detach(index: number): Promise<void> {
+    const mention = await this.attachments.remove(index);
+    if (mention !== "") {
+      this.post({ type: "unmention", mention });
+    }
+    this.focus();
+  }
+
+  private async showHistory(query: string): Promise<void> {
+    const conversations = await this.client.running.sendRequest(protocol.list, { query });
     this.post({ type: "history", conversations });
   }
 
-  private async delete(conversation: string): Promise<void> {
+  private async delete(conversation: string, query: string): Promise<void> {
     await this.client.running.sendRequest(protocol.remove, { conversation });
-    if (conversation === this.conversation) {
-      await this.newConversation();
+    if (conversation === this.dialogue.id) {
+      await this.dialogue.startNew();
     }
-    await this.showHistory();
+    await this.showHistory(query);
   }
 
   private async export(): Promise<void> {
-    if (this.conversation !== undefined) {
-      const params = { conversation: this.conversation };
+    if (this.dialogue.id !== undefined) {
+      const params = { conversation: this.dialogue.id };
       const { markdown } = await this.client.running.sendRequest(protocol.exportMarkdown, params);
       const document = { content: markdown, language: "markdown" };
       await vscode.window.showTextDocument(await vscode.workspace.openTextDocument(document));

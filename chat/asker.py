@@ -60,7 +60,25 @@ class PreparedChat:
     """Number of messages that were left out because they did not fit."""
     sampling: Sampling
     continues_answer: bool
-    """Whether the prompt ends with the beginning of the answer."""
+    """Whether the output continues text of the prompt, so that white space before it counts."""
+    begin: str
+    """The beginning of the answer, with which the prompt ends."""
+    model: str
+    """Name of the model that answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatModel:
+    """The model that answers, and the format of its prompts."""
+
+    name: str
+    format_name: FormatName
+    context_window: int
+
+    @property
+    def knows_dialogues(self) -> bool:
+        """Whether the model was trained on dialogues, judging by its tokens and files."""
+        return self.format_name != "plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +135,24 @@ class Asker:
                 fitted.num_left_out,
                 sampling,
                 continues_answer=bool(begin),
+                begin=begin,
+                model=info.model,
             )
 
         return await asyncio.to_thread(prepare)
+
+    async def model(self) -> ChatModel:
+        """Return the model that answers. Raises the engine's errors."""
+        info = await self._engine.info()
+        tokenizer = await self._engine.tokenizer(self._settings.adapter)
+        format_name = self._settings.format_name or choose_format(tokenizer, info.chat_template)
+        return ChatModel(info.model, format_name, info.context_window)
+
+    async def room(self) -> int:
+        """Return the number of tokens that a message and its attachments may have."""
+        window = (await self._engine.info()).context_window
+        around = await self.prepare([Message("user", "")])
+        return max(0, window - around.max_new_tokens - len(around.rendered.ids))
 
     async def count(self, text: str) -> int:
         """Return the number of tokens of a text."""
@@ -142,7 +175,9 @@ class Asker:
             priority=Priority.CHAT,
             adapter=self._settings.adapter,
         )
-        has_text, offset, detector = chat.continues_answer, 0, LoopDetector()
+        has_text, offset, detector = chat.continues_answer, len(chat.begin), LoopDetector()
+        if detector.feed(chat.begin) is not None:
+            offset, detector = 0, LoopDetector()
         async with aclosing(self._engine.stream(request)) as chunks:
             async for chunk in chunks:
                 text = chunk.text if has_text else chunk.text.lstrip()
@@ -179,11 +214,9 @@ class Asker:
 
     async def needs_commit_format(self) -> bool:
         """Whether the model has StarCoder's commit tokens but was not trained on dialogues."""
-        info = await self._engine.info()
         tokenizer = await self._engine.tokenizer(self._settings.adapter)
-        format_name = self._settings.format_name or choose_format(tokenizer, info.chat_template)
         has_tokens = all(tokenizer.special_id(token) is not None for token in _COMMIT_TOKENS)
-        return has_tokens and format_name == "plain"
+        return has_tokens and not (await self.model()).knows_dialogues
 
     async def ask_commit(self, before: str, message: str) -> FinishedAnswer:
         """Return the code after a commit with that message (Li et al. 2023)."""
@@ -209,5 +242,5 @@ class Asker:
         rendered = RenderedChat(ids, stop_ids, ())
         self._on_partial("", True)
         return await self._finish(
-            PreparedChat(rendered, max_new_tokens, 0, GREEDY, continues_answer=True)
+            PreparedChat(rendered, max_new_tokens, 0, GREEDY, True, "", info.model)
         )

@@ -13,7 +13,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
@@ -23,9 +23,6 @@ from engine.private_files import NotPrivateError, open_private_file
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-VERSION = 1
-"""Version of the tables, which SQLite's `user_version` has."""
 
 _LOCK_SECONDS = 5.0
 """Time to wait for another window that writes."""
@@ -50,14 +47,19 @@ class Database:
     """Runs functions on the file, or in memory if the file cannot be used."""
 
     def __init__(
-        self, file: Path, tables: str, variable: str, on_problem: Callable[[str], None]
+        self,
+        file: Path,
+        versions: Sequence[Sequence[str]],
+        variable: str,
+        on_problem: Callable[[str], None],
     ) -> None:
-        """Use `file`, in which `tables` (SQL) are created.
+        """Use `file`, which is brought to the newest of `versions`.
 
-        `variable` is the environment variable that names another file. `on_problem` gets each
-        problem, as a sentence for the user.
+        A version is a list of SQL statements that change the tables of the version before it. Its
+        number is SQLite's `user_version`. `variable` is the environment variable that names another
+        file. `on_problem` gets each problem, as a sentence for the user.
         """
-        self._file, self._tables, self._variable = file, tables, variable
+        self._file, self._versions, self._variable = file, versions, variable
         self._on_problem = on_problem
         self._lock = threading.Lock()
         self._memory: sqlite3.Connection | None = None
@@ -96,14 +98,18 @@ class Database:
     def _prepare(self, database: sqlite3.Connection) -> None:
         database.execute("pragma foreign_keys = on")
         database.execute("pragma secure_delete = on")
-        version = database.execute("pragma user_version").fetchone()[0]
-        if version == 0:
-            # Not a plain `begin`: that one does not wait while another window creates the tables.
-            database.executescript(
-                f"begin immediate; {self._tables} pragma user_version = {VERSION}; commit"
-            )
-        elif version != VERSION:
+        if _version(database) == len(self._versions):
+            return
+        # Not a plain `begin`: that one does not wait while another window creates the tables.
+        database.execute("begin immediate")
+        version = _version(database)
+        if version > len(self._versions):
             raise _NewerError
+        for statements in self._versions[version:]:
+            for statement in statements:
+                database.execute(statement)
+        database.execute(f"pragma user_version = {len(self._versions)}")
+        database.commit()
 
     def _set_aside(self) -> bool:
         """Rename the damaged file and report it; return whether that was possible."""
@@ -135,7 +141,7 @@ class Database:
             with closing(source):
                 # The copy waits without end for a lock, so this connection takes its own first.
                 source.execute("begin")
-                if source.execute("pragma user_version").fetchone()[0] == VERSION:
+                if 0 < _version(source) <= len(self._versions):
                     source.execute("select count(*) from sqlite_master").fetchone()
                     source.backup(memory)
             self._prepare(memory)
@@ -152,6 +158,11 @@ class Database:
             f"Chats are not stored until the server is restarted: {self._file} {problem}. "
             f"{advice}, or set {self._variable} to another file."
         )
+
+
+def _version(database: sqlite3.Connection) -> int:
+    """Return the version of the tables, 0 for a new file."""
+    return int(database.execute("pragma user_version").fetchone()[0])
 
 
 def _reason(error: Exception) -> tuple[str, str]:

@@ -10,17 +10,18 @@ from __future__ import annotations
 import json
 import os
 import time
+import unicodedata
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from sqlite3 import Connection, IntegrityError
-from typing import Literal
 
 import platformdirs
 
 from chat.attachments import Attachment
 from chat.database import DamagedError, Database
+from chat.turns import Conversation, ConversationSummary, Turn, TurnState
 from engine.errors import RequestError
 
 MAX_CONVERSATIONS = 200
@@ -28,66 +29,20 @@ MAX_CONVERSATIONS = 200
 
 _VARIABLE = "STARCODER_LSP_CHATS"
 _MAX_TITLE_CHARACTERS = 60
-_TABLES = """
-create table if not exists conversations (
-    id text primary key, workspace text not null, title text not null, changed real not null
-);
-create index if not exists by_workspace on conversations (workspace, changed);
-create table if not exists turns (
-    id text primary key,
-    conversation text not null references conversations (id) on delete cascade,
-    role text not null, content text not null, attachments text not null, state text not null
-);
-create index if not exists by_conversation on turns (conversation);
-"""
-
-TurnState = Literal["whole", "stopped", "cut off", "failed"]
-"""State of a turn after it ended.
-
-- `whole`: The model ended the answer. Turns of the user have this state, too.
-- `stopped`: The user stopped the answer.
-- `cut off`: The answer reached the maximum length.
-- `failed`: An error ended the answer.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One stored message of a conversation."""
-
-    id: str
-    role: str
-    """Author of the message: `system`, `user` or `assistant`."""
-    content: str
-    attachments: tuple[Attachment, ...] = ()
-    state: TurnState = "whole"
-
-
-@dataclass(frozen=True, slots=True)
-class ConversationSummary:
-    """The title and date of a conversation, without its turns."""
-
-    id: str
-    title: str
-    changed: float
-    """Time of the last change, in seconds since 1970."""
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """A conversation with its turns, oldest first."""
-
-    id: str
-    workspace: str
-    title: str
-    turns: tuple[Turn, ...]
-
-
-def new_turn(
-    role: str, content: str, attachments: Sequence[Attachment] = (), state: TurnState = "whole"
-) -> Turn:
-    """Return a turn with a new id."""
-    return Turn(uuid.uuid4().hex, role, content, tuple(attachments), state)
+_MAX_OWN_TITLE_CHARACTERS = 200
+_VERSIONS = (
+    (
+        "create table conversations ("
+        "id text primary key, workspace text not null, title text not null, changed real not null)",
+        "create index by_workspace on conversations (workspace, changed)",
+        "create table turns (id text primary key, "
+        "conversation text not null references conversations (id) on delete cascade, "
+        "role text not null, content text not null, attachments text not null, "
+        "state text not null)",
+        "create index by_conversation on turns (conversation)",
+    ),
+    ("alter table turns add column model text not null default ''",),
+)
 
 
 def chats_file() -> Path:
@@ -109,7 +64,7 @@ class ConversationStore:
         `on_problem` gets one sentence for the user if the file is damaged or cannot be used. Each
         problem is reported once, from the thread that calls a method.
         """
-        self._database = Database(file or chats_file(), _TABLES, _VARIABLE, on_problem)
+        self._database = Database(file or chats_file(), _VERSIONS, _VARIABLE, on_problem)
 
     def create(self, workspace: str) -> Conversation:
         """Create an empty conversation, and delete the oldest ones above `MAX_CONVERSATIONS`."""
@@ -128,17 +83,43 @@ class ConversationStore:
         self._database.run(create)
         return Conversation(id_, workspace, "", ())
 
-    def list(self, workspace: str) -> list[ConversationSummary]:
-        """Return the conversations of a workspace that have turns, newest first."""
-        rows = self._database.run(
-            lambda database: database.execute(
-                "select id, title, changed from conversations where workspace = ? and exists "
-                "(select 1 from turns where conversation = conversations.id) "
-                "order by changed desc, rowid desc",
+    def list(self, workspace: str, query: str = "") -> list[ConversationSummary]:
+        """Return the conversations of a workspace that have turns, newest first.
+
+        With a `query`, only those that contain each of its words in the title or in a message.
+        Upper and lower case are the same.
+        """
+        words = _folded(query).split()
+        text = "title || ' ' || group_concat(content, ' ')" if words else "''"
+
+        def select(database: Connection) -> list[tuple[str, str, float, str]]:
+            return database.execute(
+                f"select conversations.id, title, changed, {text} from conversations "
+                "join turns on conversation = conversations.id where workspace = ? "
+                "group by conversations.id order by changed desc, conversations.rowid desc",
                 (workspace,),
             ).fetchall()
+
+        return [
+            ConversationSummary(id_, title, changed)
+            for id_, title, changed, text in self._database.run(select)
+            if all(word in _folded(text) for word in words)
+        ]
+
+    def rename(self, id_: str, title: str) -> str:
+        """Give a conversation another title and return it in one line, without its end if it is
+        too long. Raises RequestError if the title is empty or there is no such conversation.
+        """
+        title = " ".join(title.split())[:_MAX_OWN_TITLE_CHARACTERS]
+        if not title:
+            raise RequestError("The title is empty. Write one.")
+        statement = "update conversations set title = ? where id = ?"
+        num_changed = self._database.run(
+            lambda database: database.execute(statement, (title, id_)).rowcount
         )
-        return [ConversationSummary(*row) for row in rows]
+        if num_changed == 0:
+            raise _no_conversation()
+        return title
 
     def get(self, id_: str) -> Conversation:
         """Return a conversation; raises RequestError if it does not exist."""
@@ -150,8 +131,8 @@ class ConversationStore:
             if row is None:
                 raise _no_conversation()
             turns = database.execute(
-                "select id, role, content, attachments, state from turns where conversation = ? "
-                "order by rowid",
+                "select id, role, content, attachments, state, model from turns "
+                "where conversation = ? order by rowid",
                 (id_,),
             ).fetchall()
             return Conversation(id_, row[0], row[1], tuple(_turn(*turn) for turn in turns))
@@ -163,29 +144,49 @@ class ConversationStore:
 
         Raises RequestError if the conversation does not exist.
         """
-        attachments = json.dumps([asdict(each) for each in turn.attachments])
-        row = (turn.id, conversation, turn.role, turn.content, attachments, turn.state)
+        self.replace(conversation, None, [turn])
 
-        def add(database: Connection) -> None:
-            database.execute("insert into turns values (?, ?, ?, ?, ?, ?)", row)
+    def replace(self, conversation: str, first: str | None, turns: Sequence[Turn]) -> None:
+        """Put turns in place of the turn `first` and all turns after it; with None, add them.
+
+        A conversation without turns loses its title. Raises RequestError if the conversation does
+        not exist.
+        """
+        title = next((_title(turn) for turn in turns if turn.role == "user"), "")
+
+        def replace(database: Connection) -> None:
+            database.execute(
+                "delete from turns where conversation = ? and rowid >= "
+                "(select rowid from turns where id = ? and conversation = ?)",
+                (conversation, first, conversation),
+            )
+            database.execute(
+                "update conversations set title = '' where id = ? and not exists "
+                "(select 1 from turns where conversation = ?)",
+                (conversation, conversation),
+            )
+            for turn in turns:
+                _insert(database, conversation, turn)
             database.execute(
                 "update conversations set changed = ?, title = case when title = '' then ? else "
                 "title end where id = ?",
-                (time.time(), _title(turn), conversation),
+                (time.time(), title, conversation),
             )
 
-        try:
-            self._database.run(add)
-        except IntegrityError:
-            raise _no_conversation() from None
+        self._change(replace)
 
-    def delete_from(self, conversation: str, turn: str) -> None:
-        """Delete a turn and all turns after it."""
-        self._execute(
-            "delete from turns where conversation = ? and rowid >= "
-            "(select rowid from turns where id = ? and conversation = ?)",
-            (conversation, turn, conversation),
-        )
+    def save(self, conversation: str, turn: Turn) -> None:
+        """Store a turn again if it is stored, else add it.
+
+        Raises RequestError if the conversation does not exist.
+        """
+
+        def save(database: Connection) -> None:
+            _insert(database, conversation, turn)
+            statement = "update conversations set changed = ? where id = ?"
+            database.execute(statement, (time.time(), conversation))
+
+        self._change(save)
 
     def delete(self, conversation: str) -> None:
         """Delete a conversation if it exists."""
@@ -195,6 +196,13 @@ class ConversationStore:
         """Delete all conversations of a workspace."""
         self._execute("delete from conversations where workspace = ?", (workspace,))
 
+    def _change(self, work: Callable[[Connection], None]) -> None:
+        """Run a function that inserts turns; raises RequestError without the conversation."""
+        try:
+            self._database.run(work)
+        except IntegrityError:
+            raise _no_conversation() from None
+
     def _execute(self, statement: str, values: tuple[str, ...]) -> None:
         self._database.run(lambda database: database.execute(statement, values))
 
@@ -203,12 +211,30 @@ def _no_conversation() -> RequestError:
     return RequestError("There is no such conversation; it may have been deleted.")
 
 
-def _turn(id_: str, role: str, content: str, attachments: str, state: TurnState) -> Turn:
+def _insert(database: Connection, conversation: str, turn: Turn) -> None:
+    """Insert a turn, or update the content of the stored turn with this id."""
+    attachments = json.dumps([asdict(each) for each in turn.attachments])
+    database.execute(
+        "insert into turns (id, conversation, role, content, attachments, state, model) values "
+        "(?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set "
+        "content = excluded.content, state = excluded.state, model = excluded.model",
+        (turn.id, conversation, turn.role, turn.content, attachments, turn.state, turn.model),
+    )
+
+
+def _turn(
+    id_: str, role: str, content: str, attachments: str, state: TurnState, model: str
+) -> Turn:
     try:
         parsed = tuple(Attachment(**each) for each in json.loads(attachments))
     except (ValueError, TypeError) as error:
         raise DamagedError("attachments that are no JSON of attachments") from error
-    return Turn(id_, role, content, parsed, state)
+    return Turn(id_, role, content, parsed, state, model)
+
+
+def _folded(text: str) -> str:
+    """Return a text as it is searched: without case, and in one form of accented letters."""
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def _title(turn: Turn) -> str:

@@ -14,6 +14,7 @@ from lsp_server.handlers.completion import completion
 from lsp_server.handlers.debug_info import debug_info
 from lsp_server.handlers.inline_completion import accepted, inline_completion
 from lsp_server.session.engine_choice import EngineFactory, create_engine
+from lsp_server.session.message_attachments import DraftParams
 from lsp_server.session.protocol import (
     ACCEPTED_COMMAND,
     TASK_COMMAND,
@@ -73,16 +74,19 @@ def _register_completion(server: StarcoderServer) -> None:
 
 def _register_chat(server: StarcoderServer) -> None:
     _register_custom(server, "starcoder/chat/create", NoParams, chat.create)
-    _register_custom(server, "starcoder/chat/list", NoParams, chat.list_conversations)
+    _register_custom(server, "starcoder/chat/list", chat.ListParams, chat.list_conversations)
     _register_custom(server, "starcoder/chat/get", chat.ConversationParams, chat.get)
     _register_custom(server, "starcoder/chat/send", chat.SendParams, chat.send)
     _register_custom(server, "starcoder/chat/retry", chat.RetryParams, chat.retry)
+    _register_custom(server, "starcoder/chat/continue", chat.RetryParams, chat.continue_answer)
     _register_custom(server, "starcoder/chat/edit", chat.EditParams, chat.edit)
     _register_custom(server, "starcoder/chat/stop", chat.ConversationParams, chat.stop)
+    _register_custom(server, "starcoder/chat/rename", chat.RenameParams, chat.rename)
     _register_custom(server, "starcoder/chat/delete", chat.ConversationParams, chat.delete)
     _register_custom(server, "starcoder/chat/clear", NoParams, chat.clear)
     _register_custom(server, "starcoder/chat/export", chat.ConversationParams, chat.export)
-    _register_custom(server, "starcoder/chat/attach", chat.AttachParams, chat.attach)
+    _register_custom(server, "starcoder/chat/attach", DraftParams, chat.attach)
+    _register_custom(server, "starcoder/chat/model", NoParams, chat.model)
     _register_custom(server, "starcoder/chat/commands", NoParams, chat.commands)
 
 

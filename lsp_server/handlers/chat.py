@@ -9,13 +9,20 @@ from typing import Any
 
 from lsprotocol import types
 
-from chat.conversations import OnText, StoredAnswer
+from chat.answering import OnText, StoredAnswer
+from chat.attachments import Attachment
 from chat.slash import COMMANDS
-from chat.store import Turn
+from chat.turns import Turn
 from engine.api import Usage
-from lsp_server.session.attachments import AttachmentParams, read_attachments
+from engine.errors import RequestError
+from lsp_server.session.message_attachments import DraftParams, bare_command, find_attachments
 from lsp_server.session.protocol import NoParams, Params, ProgressToken
 from lsp_server.session.server import StarcoderServer
+
+_NO_DIALOGUES = (
+    "This model was not trained on dialogues, so its answers may be poor. Choose a chat model, or "
+    "train an adapter with `starcoder-lsp tune chat`."
+)
 
 
 class ConversationParams(Params):
@@ -32,11 +39,21 @@ class RetryParams(ConversationParams):
     """Token under which the pieces of the answer are sent."""
 
 
-class SendParams(RetryParams):
+class SendParams(DraftParams, RetryParams):
     """A new message."""
 
-    text: str
-    attachments: tuple[AttachmentParams, ...] = ()
+
+class ListParams(Params):
+    """Which conversations the client wants to show."""
+
+    query: str = ""
+    """Words that they contain."""
+
+
+class RenameParams(ConversationParams):
+    """A new title for a conversation."""
+
+    title: str
 
 
 class EditParams(RetryParams):
@@ -47,21 +64,16 @@ class EditParams(RetryParams):
     text: str
 
 
-class AttachParams(Params):
-    """Attachments that the client wants to show before they are sent."""
-
-    attachments: tuple[AttachmentParams, ...]
-
-
 async def create(server: StarcoderServer, _: NoParams) -> dict[str, Any]:
     """Create a conversation in the workspace."""
     conversation = await server.chat.conversations.create(server.documents.root_uri)
     return {"id": conversation.id}
 
 
-async def list_conversations(server: StarcoderServer, _: NoParams) -> list[dict[str, Any]]:
-    """Return the conversations of the workspace, newest first."""
-    summaries = await server.chat.conversations.list(server.documents.root_uri)
+async def list_conversations(server: StarcoderServer, params: ListParams) -> list[dict[str, Any]]:
+    """Return the conversations of the workspace that contain the query's words, newest first."""
+    root = server.documents.root_uri
+    summaries = await server.chat.conversations.list(root, params.query)
     return [
         {"id": summary.id, "title": summary.title, "changed": summary.changed}
         for summary in summaries
@@ -80,9 +92,16 @@ async def get(server: StarcoderServer, params: ConversationParams) -> dict[str, 
 
 async def send(server: StarcoderServer, params: SendParams) -> dict[str, Any]:
     """Add a message and return the answer."""
-    attachments = await read_attachments(server.documents, params.attachments)
+    conversations = server.chat.conversations
+    attached = await find_attachments(server.documents, params)
+    command = None if attached else bare_command(params.text)
+    if command and not (await conversations.get(params.conversation)).turns:
+        raise RequestError(
+            f"/{command} needs code. Select some, put the cursor into a function, or attach a file."
+        )
+    attachments = [each.attachment for each in attached]
     on_text = _text_sender(server, params.partial_result_token)
-    reply = await server.chat.conversations.send(
+    reply = await conversations.send(
         params.conversation, params.text, attachments, server.chat.asker, on_text
     )
     return _reply_payload(reply)
@@ -92,6 +111,15 @@ async def retry(server: StarcoderServer, params: RetryParams) -> dict[str, Any]:
     """Answer the last message again."""
     on_text = _text_sender(server, params.partial_result_token)
     reply = await server.chat.conversations.retry(params.conversation, server.chat.asker, on_text)
+    return _reply_payload(reply)
+
+
+async def continue_answer(server: StarcoderServer, params: RetryParams) -> dict[str, Any]:
+    """Continue the last answer, and return it as a whole."""
+    on_text = _text_sender(server, params.partial_result_token)
+    reply = await server.chat.conversations.continue_answer(
+        params.conversation, server.chat.asker, on_text
+    )
     return _reply_payload(reply)
 
 
@@ -109,6 +137,12 @@ async def stop(server: StarcoderServer, params: ConversationParams) -> None:
     await server.chat.conversations.stop(params.conversation)
 
 
+async def rename(server: StarcoderServer, params: RenameParams) -> dict[str, Any]:
+    """Give a conversation another title."""
+    title = await server.chat.conversations.rename(params.conversation, params.title)
+    return {"title": title}
+
+
 async def delete(server: StarcoderServer, params: ConversationParams) -> None:
     """Delete a conversation."""
     await server.chat.conversations.delete(params.conversation)
@@ -124,18 +158,32 @@ async def export(server: StarcoderServer, params: ConversationParams) -> dict[st
     return {"markdown": await server.chat.conversations.export(params.conversation)}
 
 
-async def attach(server: StarcoderServer, params: AttachParams) -> list[dict[str, Any]]:
-    """Return how attachments are labelled and how many tokens each one has."""
-    asker = server.chat.asker
+async def attach(server: StarcoderServer, params: DraftParams) -> list[dict[str, Any]]:
+    """Return what a message would attach if it was sent now."""
+    attached = await find_attachments(server.documents, params)
+    sizes = await server.chat.sizes([each.attachment.text for each in attached])
     return [
         {
-            "kind": attachment.kind,
-            "label": attachment.label,
-            "language": attachment.language,
-            "tokens": await asker.count(attachment.text),
+            **_attachment_payload(each.attachment),
+            "source": each.source,
+            "mention": each.mention,
+            "tokens": None if sizes is None else sizes.tokens[index],
+            "room": None if sizes is None else sizes.room,
         }
-        for attachment in await read_attachments(server.documents, params.attachments)
+        for index, each in enumerate(attached)
     ]
+
+
+async def model(server: StarcoderServer, _: NoParams) -> dict[str, Any]:
+    """Return the model that answers, and a hint if it was not trained on dialogues."""
+    answering = await server.chat.model()
+    if answering is None:
+        return {"model": server.chat.expected_model, "format": None, "hint": ""}
+    return {
+        "model": answering.name,
+        "format": answering.format_name,
+        "hint": "" if answering.knows_dialogues else _NO_DIALOGUES,
+    }
 
 
 async def commands(_: StarcoderServer, __: NoParams) -> list[dict[str, Any]]:
@@ -166,15 +214,19 @@ def _turn_payload(turn: Turn) -> dict[str, Any]:
         "role": turn.role,
         "content": turn.content,
         "attachments": [
-            {
-                "kind": attachment.kind,
-                "label": attachment.label,
-                "text": attachment.text,
-                "language": attachment.language,
-            }
+            {**_attachment_payload(attachment), "text": attachment.text}
             for attachment in turn.attachments
         ],
         "state": turn.state,
+        "model": turn.model,
+    }
+
+
+def _attachment_payload(attachment: Attachment) -> dict[str, str]:
+    return {
+        "kind": attachment.kind,
+        "label": attachment.label,
+        "language": attachment.language,
     }
 
 

@@ -82,7 +82,9 @@ class StarcoderServer(LanguageServer):
             Statistics(self.background.spawn, lambda: self.status.current.model),
         )
         self.chat_engine = ChatEngineSession(make_engine, self.engine, self.status, self.background)
-        self.chat = ChatSession(self.settings, self.chat_engine, self._warn_from_thread)
+        self.chat = ChatSession(
+            self.settings, self.chat_engine, self.background, self._warn_from_thread
+        )
         self.tasks = TaskSession(self.settings, self.engine, self.chat, self.documents)
 
     def initialize(self, settings: Any) -> None:

@@ -1,19 +1,22 @@
 """A conversation stores questions and answers, also if an answer is stopped or fails."""
 
 import asyncio
+import contextlib
 import stat
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 
+from chat import answering
 from chat import store as store_module
+from chat.answering import StoredAnswer
 from chat.asker import Asker, ChatSettings
 from chat.attachments import Attachment, code_blocks, fenced
-from chat.conversations import Conversations, StoredAnswer
+from chat.conversations import Conversations
 from chat.store import ConversationStore
-from engine.api import Chunk, GenerationRequest
-from engine.errors import EngineLostError, PromptTooLongError, RequestError
+from engine.api import Chunk, EngineInfo, GenerationRequest
+from engine.errors import EngineLostError, EngineStartError, PromptTooLongError, RequestError
 from engine.scripted import ScriptedEngine
 
 
@@ -240,6 +243,154 @@ async def test_an_engine_that_fails_loses_nothing(chats: Conversations) -> None:
     assert [(turn.content, turn.state) for turn in turns] == [("Q", "whole"), ("half an", "failed")]
     await chats.retry(conversation.id, Asker(scripted("whole")), ignore)
     assert [turn.content for turn in (await chats.get(conversation.id)).turns] == ["Q", "whole"]
+
+
+class UnavailableEngine(ScriptedEngine):
+    async def info(self) -> EngineInfo:
+        raise EngineStartError("no engine")
+
+
+class SlowEngine(ScriptedEngine):
+    """Loads its model without end."""
+
+    async def info(self) -> EngineInfo:
+        await asyncio.sleep(1000)
+        return await super().info()
+
+
+async def contents(chats: Conversations, id_: str) -> list[str]:
+    return [turn.content for turn in (await chats.get(id_)).turns]
+
+
+@pytest.mark.parametrize("engine_class", [UnavailableEngine, SlowEngine])
+async def test_a_question_is_stored_before_the_engine_is_asked(
+    chats: Conversations, engine_class: type[ScriptedEngine]
+) -> None:
+    conversation = await chats.create("w")
+    asker = Asker(engine_class(lambda _: ""))
+    for text in ("A", "A", "B"):
+        sending = asyncio.create_task(chats.send(conversation.id, text, [], asker, ignore))
+        await asyncio.sleep(0.1)
+        await chats.stop(conversation.id)
+        with contextlib.suppress(EngineStartError):
+            assert (await sending).turn.state == "stopped"
+    assert await contents(chats, conversation.id) == ["A", "A", "B"]
+    engine = scripted("b")
+    await chats.retry(conversation.id, Asker(engine), ignore)
+    assert await contents(chats, conversation.id) == ["A", "A", "B", "b"]
+    # Many chat templates want an answer between two questions.
+    assert last_prompt(engine).endswith("Human: A\n\nB\n\nAssistant:")
+
+
+async def test_a_retry_keeps_the_old_answer_until_the_new_one_has_text(
+    chats: Conversations,
+) -> None:
+    conversation = await chats.create("w")
+    await chats.send(conversation.id, "Q", [], Asker(scripted("old")), ignore)
+    retry = asyncio.create_task(chats.retry(conversation.id, Asker(scripted("new", 1000)), ignore))
+    await asyncio.sleep(0.1)
+    await chats.stop(conversation.id)
+    assert (await retry).turn.state == "stopped"
+    assert await contents(chats, conversation.id) == ["Q", "old"]
+
+
+async def test_an_edit_that_does_not_fit_restores_the_turns(chats: Conversations) -> None:
+    conversation = await chats.create("w")
+    for text in ("A", "B"):
+        await chats.send(conversation.id, text, [], Asker(scripted(text.lower())), ignore)
+    before = await chats.get(conversation.id)
+    asker = Asker(scripted("x", window=2000))
+    with pytest.raises(PromptTooLongError):
+        await chats.edit(conversation.id, before.turns[0].id, "x" * 5000, asker, ignore)
+    assert await chats.get(conversation.id) == before
+    with pytest.raises(RequestError, match="no command /test"):
+        await chats.edit(conversation.id, before.turns[0].id, "/test", asker, ignore)
+    assert await chats.get(conversation.id) == before
+
+
+async def test_a_growing_answer_is_stored(
+    chats: Conversations, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answering, "_SAVE_SECONDS", 0.05)
+    conversation = await chats.create("w")
+    sending = await start_answer(chats, conversation.id, scripted("abcdefghij" * 9, 0.02))
+    await asyncio.sleep(0.5)
+    stored = store.get(conversation.id).turns[1]
+    assert (stored.state, stored.content[:3]) == ("failed", "abc")
+    await chats.stop(conversation.id)
+    turn = (await sending).turn
+    assert turn.id == stored.id
+    assert store.get(conversation.id).turns == (store.get(conversation.id).turns[0], turn)
+
+
+async def test_a_message_that_arrives_with_the_end_of_an_answer_deletes_nothing(
+    chats: Conversations,
+) -> None:
+    conversation = await chats.create("w")
+    sent = ["0"]
+    await chats.send(conversation.id, "0", [], Asker(scripted("x" * 5, 0.001)), ignore)
+    for number in range(1, 9):
+        first = asyncio.create_task(
+            chats.send(conversation.id, f"{number}", [], Asker(scripted("x" * 5, 0.001)), ignore)
+        )
+        sent.append(f"{number}")
+        while True:
+            await asyncio.sleep(0)
+            try:
+                asker = Asker(scripted("y"))
+                await chats.send(conversation.id, f"{number}b", [], asker, ignore)
+                sent.append(f"{number}b")
+                break
+            except RequestError:
+                continue
+        await first
+    assert (await contents(chats, conversation.id))[::2] == sent
+
+
+async def test_continuing_extends_the_answer_in_place(chats: Conversations) -> None:
+    conversation = await chats.create("w")
+    sending = await start_answer(chats, conversation.id, scripted("one two three " * 9, 0.02))
+    await chats.stop(conversation.id)
+    stopped = (await sending).turn
+    engine, pieces = scripted(" and the end."), list[str]()
+    answer = await chats.continue_answer(conversation.id, Asker(engine), pieces.append)
+    assert pieces != []
+    assert answer.turn.content == stopped.content + " and the end."
+    assert (answer.turn.id, answer.turn.state) == (stopped.id, "whole")
+    assert (await chats.get(conversation.id)).turns[1] == answer.turn
+    assert last_prompt(engine).endswith(f"Assistant: {stopped.content}")
+
+
+@pytest.mark.parametrize("engine", [UnavailableEngine(lambda _: ""), scripted("x", window=520)])
+async def test_an_answer_that_cannot_be_continued_stays(
+    chats: Conversations, engine: ScriptedEngine
+) -> None:
+    conversation = await chats.create("w")
+    asker = Asker(scripted("z" * 900), ChatSettings(max_new_tokens=100))
+    answer = (await chats.send(conversation.id, "Q", [], asker, ignore)).turn
+    assert answer.state == "cut off"
+    with pytest.raises((EngineStartError, PromptTooLongError)) as caught:
+        await chats.continue_answer(conversation.id, Asker(engine), ignore)
+    assert "Attach less" not in str(caught.value)
+    # Neither does a continuation without text change it.
+    silent = asyncio.create_task(
+        chats.continue_answer(conversation.id, Asker(scripted("x", 1000)), ignore)
+    )
+    await asyncio.sleep(0.1)
+    await chats.stop(conversation.id)
+    assert (await silent).turn == answer
+    assert (await chats.get(conversation.id)).turns[1] == answer
+
+
+async def test_a_loop_that_began_before_the_continuation_ends_it(chats: Conversations) -> None:
+    conversation = await chats.create("w")
+    line = "I do not know.\n"
+    asker = Asker(scripted(line * 12), ChatSettings(max_new_tokens=len(line) * 12 - 1))
+    await chats.send(conversation.id, "Q", [], asker, ignore)
+    engine = _InChunks("\n" + line * 100, 1)
+    answer = await chats.continue_answer(conversation.id, Asker(engine), ignore)
+    assert answer.turn.content == (line * 16).strip()
+    assert answer.turn.state == "whole"
 
 
 async def test_conversations_belong_to_a_workspace_and_can_be_deleted(chats: Conversations) -> None:

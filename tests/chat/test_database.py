@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from chat import database
-from chat.store import ConversationStore, new_turn
+from chat.store import ConversationStore
+from chat.turns import new_turn
 from engine.errors import RequestError
 
 
@@ -283,3 +284,32 @@ def test_many_windows_may_create_the_file_together(tmp_path: Path) -> None:
         thread.join()
     assert [chat.problems for chat in chats] == [[]] * 8
     assert len(chats[0].titles()) == 8
+
+
+def test_a_file_of_the_first_version_is_converted(tmp_path: Path) -> None:
+    file = tmp_path / "chats.sqlite3"
+    with sqlite3.connect(file) as connection:
+        connection.executescript(
+            "create table conversations (id text primary key, workspace text not null, "
+            "title text not null, changed real not null);"
+            "create table turns (id text primary key, conversation text not null "
+            "references conversations (id) on delete cascade, role text not null, "
+            "content text not null, attachments text not null, state text not null);"
+            "insert into conversations values ('c', 'w', 'the old question', 1);"
+            "insert into turns values ('t', 'c', 'user', 'the old question', '[]', 'whole');"
+            "pragma user_version = 1"
+        )
+    connection.close()
+    chats = [Chat(file) for _ in range(4)]
+    threads = [threading.Thread(target=chat.titles) for chat in chats]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [chat.problems for chat in chats] == [[]] * 4
+    chats[0].store.add("c", new_turn("assistant", "yes", model="m"))
+    turns = chats[1].store.get("c").turns
+    assert [(turn.content, turn.model) for turn in turns] == [
+        ("the old question", ""),
+        ("yes", "m"),
+    ]

@@ -57,6 +57,8 @@ def make_candidate(
     output: str, scores: Scores, snapshot: Snapshot, *, is_complete: bool = False
 ) -> Candidate:
     """Clean the truncated output of the model."""
+    if "\r" in output:  # some models write the line endings of Windows whatever the prompt has
+        scores, output = scores.without_carriage_returns(output), output.replace("\r", "")
     cleaned = clean(output, snapshot)
     if cleaned is None:
         return Candidate("", scores=scores, is_complete=is_complete)

@@ -71,6 +71,11 @@ class Scores:
         """Return the scores of a text whose first token has the given log-probability."""
         return Scores((0, *self.ends), (logprob, *self.logprobs)) if self.ends else self
 
+    def without_carriage_returns(self, text: str) -> Scores:
+        """Return the scores of `text` after its carriage returns are removed."""
+        ends = tuple(end - text.count("\r", 0, end) for end in self.ends)
+        return Scores(ends, self.logprobs)
+
     def with_line_endings(self, text: str, line_ending: str) -> Scores:
         """Return the scores of `text` after its line feeds are replaced by `line_ending`."""
         growth = len(line_ending) - 1

@@ -7,12 +7,17 @@ that one `workspace/didChangeWorkspaceFolders` removes and adds is lost.
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from typing import Any
 from urllib.parse import unquote
 
 from lsprotocol import types
 from pygls.workspace import TextDocument, Workspace
+
+from syntax.languages import language_id as known_language_id
+
+log = logging.getLogger(__name__)
 
 
 class EditableDocument(TextDocument, ABC):
@@ -83,7 +88,21 @@ class WorkspaceWithDocuments(Workspace):
             doc_uri,
             source=source or "",  # with None, a document that is not open is read from the disk
             version=version,
-            language_id=language_id,
+            language_id=known_language_id(language_id or "", unquote(doc_uri)),
             sync_kind=self._sync_kind,
             position_codec=self._position_codec,
         )
+
+    def update_text_document(
+        self,
+        text_doc: types.VersionedTextDocumentIdentifier,
+        change: types.TextDocumentContentChangeEvent,
+    ) -> None:
+        """Change an open document. pygls raises KeyError for another one.
+
+        Some clients send changes before they open a document or after they close it.
+        """
+        if unquote(text_doc.uri) not in self.text_documents:
+            log.warning("a change of a document that is not open is ignored")
+            return
+        super().update_text_document(text_doc, change)

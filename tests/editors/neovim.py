@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,24 @@ class Neovim:
     def keys(self, keys: str) -> None:
         self.client.input(keys)
 
+    def engine_requests(self) -> list[str]:
+        """Return the texts of the requests to the scripted engine so far."""
+        result = self.lua(
+            "local client = vim.lsp.get_clients({name = 'starcoder'})[1];"
+            "local buffer = next(client.attached_buffers);"
+            "local answers = vim.lsp.buf_request_sync(buffer, 'test/requests', {}, 5000);"
+            "return answers[client.id].result.texts"
+        )
+        return list(result)
+
+    def option(self, name: str, window: int = 0) -> Any:
+        """Return an option of a window."""
+        return self.client.api.get_option_value(name, {"win": window})
+
+    def window_of(self, buffer_name: str) -> int:
+        """Return the window of a buffer; -1 if there is none."""
+        return int(self.client.funcs.bufwinid(buffer_name))
+
     def buffer_text(self, name: str) -> str:
         """Return the text of the buffer whose name ends with `name`, empty if there is none."""
         for buffer in self.client.buffers:
@@ -106,18 +126,20 @@ def neovim(
     server: list[str] = SERVER,
     settings: dict[str, Any] | None = None,
     options: dict[str, Any] | None = None,
+    arguments: Sequence[str] | None = None,
 ) -> Iterator[Neovim]:
-    """Run a Neovim on a file until the block ends."""
+    """Run a Neovim on a file, or with other arguments, until the block ends."""
     program = INSTALLED / f"nvim-{version}" / "run"
     all_options = {"cmd": server, "settings": settings or {}, **(options or {})}
-    init = file.parent / "init.lua"
+    init = Path(tempfile.mkdtemp(prefix="neovim-")) / "init.lua"
     lua_string = f"[====[{json.dumps(all_options)}]====]"
     text = INIT.format(plugin=json.dumps(str(PLUGIN)), options=lua_string)
     init.write_text(text, encoding="utf-8")
     previous = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(ROOT)
     try:
-        argv = [str(program), "--embed", "--headless", "--clean", "-u", str(init), str(file)]
+        argv = [str(program), "--embed", "--headless", "--clean", "-u", str(init)]
+        argv += [str(file)] if arguments is None else arguments
         client = pynvim.attach("child", argv=argv)
     finally:
         os.environ.pop("PYTHONPATH")
@@ -129,3 +151,4 @@ def neovim(
         client.command("qa!", async_=True)
         time.sleep(0.1)
         client.close()
+        shutil.rmtree(init.parent)

@@ -175,10 +175,7 @@ def test_the_chat_streams_and_shows_its_attachments(version: str, file: Path) ->
         transcript = editor.buffer_text("starcoder://chat")
         assert "*example.py:1-2*\nWhat is this?" in transcript
         assert transcript.count("It adds.") == 1
-        prompt = editor.lua(
-            "local c = vim.lsp.get_clients()[1];"
-            "return vim.lsp.buf_request_sync(1, 'test/requests', {}, 5000)[c.id].result.texts"
-        )[-1]
+        prompt = editor.engine_requests()[-1]
         assert "```python\ndef add(a, b):\n    return a + b\n```\n\nWhat is this?" in prompt
 
         editor.lua("require('starcoder.chat').open(); vim.cmd.stopinsert()")
@@ -269,19 +266,6 @@ def test_a_too_old_neovim_gets_an_error_message() -> None:
     argv = [str(program), "--headless", "--clean", "-c", setup, "-c", "qa!"]
     result = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     assert result.stderr.strip().endswith("starcoder: Neovim 0.10 or newer is required")
-
-
-def test_the_help_has_its_tags(version: str, file: Path, tmp_path: Path) -> None:
-    with neovim(version, file, server=scripted("x")) as editor:
-        pages = tmp_path / "doc"
-        pages.mkdir()
-        source = Path(__file__).parents[2] / "editors/neovim/doc/starcoder.txt"
-        (pages / "starcoder.txt").write_text(source.read_text())
-        editor.client.command(f"helptags {pages}")
-        tags = (pages / "tags").read_text()
-        assert {":Starcoder", "starcoder-chat", "starcoder-ghost"} <= {
-            line.split("\t")[0] for line in tags.splitlines()
-        }
 
 
 @pytest.mark.usefixtures("own_engines")

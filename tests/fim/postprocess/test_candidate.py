@@ -30,3 +30,15 @@ def test_scores_are_those_of_the_cleaned_text_with_the_documents_line_endings() 
     candidate = make_candidate(" f(\n    1)", scores, snapshot)
     assert candidate.text == "f(\r\n    1)"
     assert candidate.scores.ends == (2, 4, 9)
+
+
+@pytest.mark.parametrize(("line_ending", "ends"), [("\n", (2, 3, 8)), ("\r\n", (2, 4, 9))])
+def test_line_endings_of_windows_in_the_output_become_those_of_the_document(
+    line_ending: str, ends: tuple[int, ...]
+) -> None:
+    text = f"a = 1{line_ending}x ="
+    snapshot = Snapshot("u", "python", text, len(text))
+    scores = Scores((2, 4, 9), (-0.1, -0.2, -0.3))
+    candidate = make_candidate("f(\r\n    1)", scores, snapshot)
+    assert candidate.text == f"f({line_ending}    1)"
+    assert candidate.scores.ends == ends

@@ -20,13 +20,13 @@ M.subcommands = {
     end
     if rest == '' then
       chat.open()
-      chat.focus_input()
     else
       chat.send(rest)
     end
   end,
   stop = function()
     require('starcoder.chat').stop()
+    require('starcoder.tasks').stop()
   end,
   tests = task('tests'),
   document = task('document'),

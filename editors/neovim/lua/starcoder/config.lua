@@ -15,7 +15,7 @@ local M = {}
 ---@field root_markers? string[]
 ---@field settings? table<string, any> the settings in docs/settings.md, without `starcoder.`
 ---@field keymaps? starcoder.Keymaps|false keys in insert mode; false for none
----@field chat_width? integer width of the chat window in columns
+---@field chat_width? number width of the chat in columns, or its share of the screen if less than 1
 
 ---@type starcoder.Options
 M.defaults = {
@@ -30,7 +30,7 @@ M.defaults = {
     previous = '<M-[>',
     dismiss = '<C-]>',
   },
-  chat_width = 70,
+  chat_width = 0.35,
 }
 
 M.current = M.defaults
@@ -57,6 +57,9 @@ function M.set(options)
     elseif expected and type(value) ~= expected then
       local message = ('starcoder: the option %s must be a %s'):format(key, expected)
       vim.notify(message, vim.log.levels.ERROR)
+      return nil
+    elseif key == 'chat_width' and value <= 0 then
+      vim.notify('starcoder: the option chat_width must be positive', vim.log.levels.ERROR)
       return nil
     end
   end

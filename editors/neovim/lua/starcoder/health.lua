@@ -35,11 +35,26 @@ local function check_server(cmd)
   end
 end
 
+local function check_help()
+  if #vim.api.nvim_get_runtime_file('doc/starcoder.txt', false) == 0 then
+    local advice = 'Put the folder editors/neovim itself on the runtime path, not a folder around it.'
+    vim.health.error('`:h starcoder` is not found', advice)
+  end
+end
+
+local function log_file()
+  return vim.lsp.log and vim.lsp.log.get_filename and vim.lsp.log.get_filename() or vim.lsp.get_log_path()
+end
+
 local function check_engine()
+  if not require('starcoder.server').is_started then
+    vim.health.error('the plugin is not set up', "Call require('starcoder').setup() in init.lua.")
+    return
+  end
   local client = require('starcoder.server').client(nil, true)
   if not client then
-    local advice = 'Open a file. See also :messages and the file :lua =vim.lsp.get_log_path()'
-    vim.health.warn('the server is not running', advice)
+    local advice = 'Open a file, or run `:Starcoder restart`. See also :messages and %s'
+    vim.health.warn('the server is not running', advice:format(log_file()))
     return
   end
   local status = require('starcoder.status').current
@@ -58,6 +73,7 @@ end
 function M.check()
   vim.health.start('starcoder')
   check_editor()
+  check_help()
   check_server(require('starcoder.config').current.cmd)
   check_engine()
 end

@@ -3,8 +3,17 @@ local M = {}
 
 M.name = 'starcoder'
 
+--- Whether setup() was called.
+M.is_started = false
+
 ---@type table<string|integer, fun(text: string)>
 local listeners = {}
+
+--- What to call if the server exits before it has answered, by client and request.
+---@type table<integer, table<integer, fun()>>
+local pending = {}
+
+local REQUEST_CANCELLED = -32800
 
 local function on_progress(err, result, context)
   local listener = result and listeners[result.token]
@@ -31,6 +40,15 @@ local function client_config(config)
     init_options = settings,
     settings = { starcoder = settings },
     capabilities = capabilities(),
+    on_exit = function(_, _, client_id)
+      local callbacks = pending[client_id] or {}
+      pending[client_id] = nil
+      vim.schedule(function()
+        for _, callback in pairs(callbacks) do
+          callback()
+        end
+      end)
+    end,
     handlers = {
       ['$/progress'] = on_progress,
       ['starcoder/status'] = function(_, status)
@@ -43,6 +61,7 @@ end
 --- Start the server for the open files and for each file that is opened later.
 ---@param config starcoder.Options
 function M.start(config)
+  M.is_started = true
   if vim.lsp.config then
     local lsp_config = client_config(config)
     lsp_config.filetypes = config.filetypes
@@ -85,7 +104,8 @@ function M.client(buffer, quiet)
   local client = vim.lsp.get_clients({ name = M.name, bufnr = buffer })[1]
     or vim.lsp.get_clients({ name = M.name })[1]
   if not client and not quiet then
-    vim.notify('starcoder: the server is not running; see :checkhealth starcoder', vim.log.levels.WARN)
+    local message = 'starcoder: the server is not running; :Starcoder restart starts it, %s'
+    vim.notify(message:format(':checkhealth starcoder says why'), vim.log.levels.WARN)
   end
   return client
 end
@@ -111,24 +131,47 @@ end
 ---@param method string
 ---@param params table
 ---@param on_result fun(result: any)
----@param on_error? fun()
+---@param on_error? fun() called after an error, and if the server exits without an answer
 ---@return vim.lsp.Client?, integer?
 function M.request(method, params, on_result, on_error)
   local client = M.client(0)
+  on_error = on_error or function() end
   if not client then
+    on_error()
     return nil
   end
-  local _, id = M.send(client, method, params, function(err, result)
-    if err then
-      vim.notify('starcoder: ' .. err.message, vim.log.levels.WARN)
-      if on_error then
-        on_error()
-      end
-    else
-      on_result(result)
+  local id
+  local is_sent
+  is_sent, id = M.send(client, method, params, function(err, result)
+    if id and pending[client.id] then
+      pending[client.id][id] = nil
     end
+    if not err then
+      on_result(result)
+      return
+    end
+    if err.code ~= REQUEST_CANCELLED then
+      vim.notify('starcoder: ' .. err.message, vim.log.levels.WARN)
+    end
+    on_error()
   end, vim.api.nvim_get_current_buf())
+  if not is_sent then
+    on_error()
+    return nil
+  end
+  pending[client.id] = pending[client.id] or {}
+  pending[client.id][id] = on_error
   return client, id
+end
+
+--- Have the server know the current text of a buffer before later requests. Neovim delays changes, but
+--- sends them before a request for that buffer.
+---@param buffer integer
+function M.send_changes(buffer)
+  local client = vim.lsp.get_clients({ name = M.name, bufnr = buffer })[1]
+  if client then
+    M.send(client, 'starcoder/chat/commands', vim.empty_dict(), function() end, buffer)
+  end
 end
 
 local num_tokens = 0

@@ -1,7 +1,12 @@
 -- Tasks on the code at the cursor. Edits are shown first and applied when the user accepts them.
+local edits = require('starcoder.edits')
+local scratch = require('starcoder.scratch')
 local server = require('starcoder.server')
 
 local M = {}
+
+---@type { client: vim.lsp.Client, id: integer }?
+local in_flight
 
 local function position(client, row, column)
   local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
@@ -15,8 +20,9 @@ local function position(client, row, column)
 end
 
 --- Return the range of the lines, or an empty range at the cursor without lines.
+---@param client vim.lsp.Client
 ---@param lines? { first: integer, last: integer }
-local function range_of(client, lines)
+function M.range_of(client, lines)
   if lines then
     return { start = position(client, lines.first, 0), ['end'] = position(client, lines.last, math.huge) }
   end
@@ -34,33 +40,10 @@ local function problems_in(first, last)
   return messages
 end
 
---- Return the new text of an edit as markdown.
----@return string[]
-function M.preview(edit)
-  local lines = {}
-  for _, change in ipairs(edit.documentChanges or {}) do
-    if change.kind == 'create' then
-      table.insert(lines, 'New file ' .. vim.fn.fnamemodify(vim.uri_to_fname(change.uri), ':.'))
-    else
-      local name = vim.uri_to_fname(change.textDocument.uri)
-      for _, text_edit in ipairs(change.edits) do
-        local line = text_edit.range.start.line + 1
-        local heading = ('%s, line %d'):format(vim.fn.fnamemodify(name, ':.'), line)
-        local language = vim.filetype.match({ filename = name }) or ''
-        local text = vim.trim(text_edit.newText:gsub('\r', ''))
-        vim.list_extend(lines, { heading, '```' .. language })
-        vim.list_extend(lines, vim.split(text, '\n', { plain = true }))
-        table.insert(lines, '```')
-      end
-    end
-  end
-  return lines
-end
-
 local function float(title, lines)
   local buffer = vim.api.nvim_create_buf(false, true)
   vim.api.nvim_buf_set_lines(buffer, 0, -1, false, lines)
-  require('starcoder.markdown').set(buffer)
+  vim.bo[buffer].filetype = 'diff'
   vim.bo[buffer].modifiable = false
   vim.bo[buffer].bufhidden = 'wipe'
   local width = math.min(100, vim.o.columns - 4)
@@ -75,33 +58,19 @@ local function float(title, lines)
     style = 'minimal',
     title = ' ' .. title .. ' ',
     title_pos = 'center',
+    footer = ' Enter accepts, q discards ',
+    footer_pos = 'center',
   })
-  vim.wo[window].wrap = true
-  vim.wo[window].conceallevel = 2
+  scratch.format_window(window)
   return buffer, window
 end
 
---- Apply an edit and show the files that it creates.
-function M.apply(edit, encoding)
-  vim.lsp.util.apply_workspace_edit(edit, encoding)
-  for _, change in ipairs(edit.documentChanges or {}) do
-    if change.kind == 'create' then
-      local buffer = vim.uri_to_bufnr(change.uri)
-      local count = vim.api.nvim_buf_line_count(buffer)
-      -- The new text ends with a newline, and so did the empty buffer: remove the empty last line.
-      if count > 1 and vim.api.nvim_buf_get_lines(buffer, -2, -1, false)[1] == '' then
-        vim.api.nvim_buf_set_lines(buffer, -2, -1, false, {})
-      end
-      vim.cmd.sbuffer(buffer)
-    end
-  end
-end
-
---- Show a proposed edit: <CR> applies it, q and <Esc> close it.
-local function offer(proposal, encoding)
-  local lines = M.preview(proposal.edit)
-  vim.list_extend(lines, { '', '*Enter applies this, q closes it*' })
-  local buffer, window = float(proposal.title, lines)
+--- Show a proposed edit: <CR> accepts it, q and <Esc> discard it.
+---@param proposal { title: string, edit: table }
+---@param encoding string
+---@param document starcoder.Document
+local function offer(proposal, encoding, document)
+  local buffer, window = float(proposal.title, edits.diff(proposal.edit, encoding, document))
   local function close()
     if vim.api.nvim_win_is_valid(window) then
       vim.api.nvim_win_close(window, true)
@@ -109,12 +78,11 @@ local function offer(proposal, encoding)
   end
   vim.keymap.set('n', '<CR>', function()
     close()
-    M.apply(proposal.edit, encoding)
-    vim.notify('starcoder: ' .. proposal.title)
-  end, { buffer = buffer, nowait = true })
-  for _, key in ipairs({ 'q', '<Esc>' }) do
-    vim.keymap.set('n', key, close, { buffer = buffer, nowait = true })
-  end
+    local problem = edits.apply(proposal.edit, encoding, document)
+    local level = problem and vim.log.levels.WARN or vim.log.levels.INFO
+    vim.notify('starcoder: ' .. (problem or proposal.title), level)
+  end, { buffer = buffer, nowait = true, desc = 'StarCoder: accept the edit' })
+  scratch.map_close(buffer, { 'q', '<Esc>' }, close)
 end
 
 ---@param name 'tests'|'document'|'explain'|'fix'|'edit'
@@ -125,26 +93,37 @@ function M.run(name, options)
   if not client then
     return
   end
-  local range = range_of(client, options.lines)
+  local range = M.range_of(client, options.lines)
+  local document = { uri = vim.uri_from_bufnr(0), buffer = vim.api.nvim_get_current_buf() }
   local params = {
     task = name,
-    uri = vim.uri_from_bufnr(0),
+    uri = document.uri,
     range = range,
     instruction = options.instruction or '',
     problems = name == 'fix' and problems_in(range.start.line, range['end'].line) or nil,
   }
   vim.notify(('starcoder: %s …'):format(name))
-  server.request('starcoder/task', params, function(proposal)
-    if proposal.edit and proposal.edit ~= vim.NIL then
-      offer(proposal, client.offset_encoding)
-    else
-      local lines = vim.split(proposal.note, '\n', { plain = true })
-      local buffer, window = float(proposal.title, lines)
-      vim.keymap.set('n', 'q', function()
-        vim.api.nvim_win_close(window, true)
-      end, { buffer = buffer, nowait = true })
-    end
+  local _, id = server.request('starcoder/task', params, function(proposal)
+    in_flight = nil
+    scratch.in_normal_mode(function()
+      if proposal.edit and proposal.edit ~= vim.NIL then
+        offer(proposal, client.offset_encoding, document)
+      else
+        scratch.show(proposal.title, vim.split(proposal.note, '\n', { plain = true }))
+      end
+    end)
+  end, function()
+    in_flight = nil
   end)
+  in_flight = id and { client = client, id = id } or nil
+end
+
+--- Cancel the running task.
+function M.stop()
+  if in_flight then
+    server.cancel(in_flight.client, in_flight.id)
+    in_flight = nil
+  end
 end
 
 --- Insert a commit message for the staged changes at the cursor.

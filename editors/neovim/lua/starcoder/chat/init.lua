@@ -1,48 +1,76 @@
 -- The chat. The server stores the conversation; this module sends requests and shows the answers.
+local attachments = require('starcoder.chat.attachments')
+local code = require('starcoder.chat.code')
 local markdown = require('starcoder.chat.markdown')
 local server = require('starcoder.server')
 local window = require('starcoder.chat.window')
 
 local M = {}
 
----@type { conversation?: string, attachments: table[], answering: boolean }
-local state = { attachments = {}, answering = false }
+---@type { conversation?: string, answering: boolean, last_question?: string }
+local state = { answering = false }
 
 local function keys()
   return {
     { 'both', 'n', 'q', M.close, 'close' },
     { 'both', 'n', 'S', M.stop, 'stop the answer' },
     { 'both', 'n', 'R', M.retry, 'answer again' },
+    { 'both', 'n', 'C', M.continue, 'continue the answer' },
     { 'both', 'n', 'N', M.new, 'a new conversation' },
     { 'both', 'n', 'H', M.history, 'earlier conversations' },
-    { 'transcript', 'n', 'gy', M.yank_code, 'yank the code block under the cursor' },
-    { 'transcript', 'n', 'gp', M.put_code, 'put the code block into the file' },
+    { 'both', 'n', 'T', M.rename, 'change the title of the conversation' },
+    { 'both', 'n', 'D', M.detach, 'remove the attached lines' },
+    { 'both', 'n', 'g?', M.help, 'list the keys' },
+    { 'transcript', 'n', 'gy', code.yank, 'yank the code block under the cursor' },
+    { 'transcript', 'n', 'gp', code.put, 'put the code block into the file' },
     { 'transcript', 'n', 'i', M.focus_input, 'write a message' },
     { 'input', { 'n', 'i' }, '<C-s>', M.send_input, 'send' },
     { 'input', 'n', '<CR>', M.send_input, 'send' },
+    { 'input', { 'n', 'i' }, '<Up>', M.recall, 'the last question, if the input is empty' },
   }
+end
+
+local function show_attachments()
+  window.show_attachments(attachments.labels())
 end
 
 --- Open the windows and focus the input window.
 function M.open()
   window.open(keys())
+  show_attachments()
   window.focus_input()
 end
 
 M.focus_input = window.focus_input
 M.close = window.close
 
-local function show(turns)
+function M.help()
+  local lines = {}
+  for _, key in ipairs(keys()) do
+    table.insert(lines, ('%-6s %s'):format(key[3], key[5]))
+  end
+  vim.notify(table.concat(lines, '\n'))
+end
+
+local function show_turns(turns)
   window.clear()
   for _, turn in ipairs(turns) do
     window.add(markdown.turn(turn))
   end
 end
 
+--- Show a conversation. A question without an answer gets a hint.
+local function show(turns)
+  show_turns(turns)
+  if #turns > 0 and turns[#turns].role == 'user' then
+    window.add({ markdown.unanswered, '' })
+  end
+end
+
 --- Start a new conversation.
 function M.new()
   state.conversation = nil
-  state.attachments = {}
+  M.detach()
   show({})
   window.focus_input()
 end
@@ -50,6 +78,10 @@ end
 --- Let the user choose an earlier conversation.
 function M.history()
   server.request('starcoder/chat/list', vim.empty_dict(), function(conversations)
+    if #conversations == 0 then
+      vim.notify('starcoder: there are no earlier conversations')
+      return
+    end
     vim.ui.select(conversations, {
       prompt = 'Conversations',
       format_item = function(summary)
@@ -67,29 +99,26 @@ function M.history()
   end)
 end
 
---- Attach lines of a buffer to the next message.
+--- Attach lines of a buffer to the next message. The chat shows them above its input.
 ---@param buffer integer
 ---@param first integer 1-based
 ---@param last integer 1-based, inclusive
 function M.attach(buffer, first, last)
-  local client = server.client(buffer)
-  if not client then
-    return
-  end
-  local line = vim.api.nvim_buf_get_lines(buffer, last - 1, last, false)[1] or ''
-  local width = vim.lsp.util.character_offset(buffer, last - 1, #line, client.offset_encoding)
-  table.insert(state.attachments, {
-    kind = 'selection',
-    uri = vim.uri_from_bufnr(buffer),
-    range = {
-      start = { line = first - 1, character = 0 },
-      ['end'] = { line = last - 1, character = width },
-    },
-  })
+  attachments.add(buffer, first, last)
+  show_attachments()
 end
 
---- Request an answer and show its chunks as they arrive.
-local function stream(method, params)
+--- Remove all attached lines.
+function M.detach()
+  attachments.clear()
+  show_attachments()
+end
+
+--- Request an answer and show its chunks as they arrive, below what the transcript ends with.
+---@param method string
+---@param params table
+---@param on_failure? fun()
+local function stream(method, params, on_failure)
   local answer = ''
   local token, stop_listening = server.listen(function(chunk)
     answer = answer .. chunk
@@ -101,24 +130,25 @@ local function stream(method, params)
     window.add(lines)
   end
   state.answering = true
-  window.add({ markdown.heading('assistant'), '', '' })
   params.conversation = state.conversation
   params.partialResultToken = token
-  local client = server.request(method, params, function(result)
-    if answer == '' then
+  server.request(method, params, function(result)
+    if answer == '' and method ~= 'starcoder/chat/continue' then
       window.append(result.turn.content)
     end
     finish(markdown.tail(result.turn, result.leftOut))
   end, function()
     finish(markdown.tail({ state = 'failed' }))
+    if on_failure then
+      on_failure()
+    end
   end)
-  if not client then
-    finish(markdown.tail({ state = 'failed' }))
-  end
 end
 
 --- Call `callback` when there is a conversation; creates one if needed.
-local function with_conversation(callback)
+---@param callback fun()
+---@param on_failure fun()
+local function with_conversation(callback, on_failure)
   if state.conversation then
     callback()
     return
@@ -126,13 +156,51 @@ local function with_conversation(callback)
   server.request('starcoder/chat/create', vim.empty_dict(), function(created)
     state.conversation = created.id
     callback()
+  end, on_failure)
+end
+
+--- Put a message that was not sent back into the input, unless the user writes the next one there.
+---@param message { text: string, lines: table[] }
+local function give_back(message)
+  state.answering = false
+  if vim.trim(window.input()) == '' then
+    window.set_input(message.text)
+    attachments.put_back(message.lines)
+    show_attachments()
+  end
+end
+
+--- After a failure, give the message back if the server has not stored it. A stored message can be
+--- answered again.
+local function give_back_unless_stored(message)
+  server.request('starcoder/chat/get', { conversation = state.conversation }, function(conversation)
+    local questions = vim.tbl_filter(function(turn)
+      return turn.role == 'user'
+    end, conversation.turns)
+    local last = questions[#questions]
+    if not last or last.content ~= message.text then
+      show(conversation.turns)
+      give_back(message)
+    end
+  end, function()
+    give_back(message)
   end)
 end
 
-local function label(attachment)
-  local name = vim.fs.basename(vim.uri_to_fname(attachment.uri))
-  local range = attachment.range
-  return { label = ('%s:%d-%d'):format(name, range.start.line + 1, range['end'].line + 1) }
+--- Return the parameters of a message: its text, what is attached, and where the user works, which is
+--- for slash commands.
+local function message_params(text)
+  local params = { text = text, attachments = attachments.params() }
+  local file_window = window.file_window()
+  local buffer = file_window and vim.api.nvim_win_get_buf(file_window)
+  local client = buffer and vim.lsp.get_clients({ name = server.name, bufnr = buffer })[1]
+  if client then
+    server.send_changes(buffer)
+    local cursor = vim.lsp.util.make_position_params(file_window, client.offset_encoding)
+    params.uri = cursor.textDocument.uri
+    params.range = { start = cursor.position, ['end'] = cursor.position }
+  end
+  return params
 end
 
 --- Send a message; opens the chat if it is closed.
@@ -142,18 +210,40 @@ function M.send(text)
     return
   end
   window.open_quietly(keys())
-  local attachments = state.attachments
-  state.attachments = {}
-  with_conversation(function()
-    local labels = vim.tbl_map(label, attachments)
-    window.add(markdown.turn({ role = 'user', content = text, attachments = labels }))
-    stream('starcoder/chat/send', { text = text, attachments = attachments })
-  end)
+  state.answering = true
+  state.last_question = text
+  local params = message_params(text)
+  local message = { text = text, lines = attachments.take() }
+  show_attachments()
+  local function on_failure()
+    give_back(message)
+  end
+  -- The server also attaches what the text mentions, and the function at the cursor.
+  server.request('starcoder/chat/attach', params, function(attached)
+    with_conversation(function()
+      window.add(markdown.turn({ role = 'user', content = text, attachments = attached }))
+      window.add({ markdown.heading('assistant'), '', '' })
+      stream('starcoder/chat/send', params, function()
+        give_back_unless_stored(message)
+      end)
+    end, on_failure)
+  end, on_failure)
 end
 
 function M.send_input()
   if not state.answering then
-    M.send(window.take_input())
+    local text = window.input()
+    window.set_input('')
+    M.send(text)
+  end
+end
+
+--- Write the last question into the input if it is empty. Otherwise move the cursor up.
+function M.recall()
+  if window.input() == '' and state.last_question then
+    window.set_input(state.last_question)
+  elseif vim.api.nvim_win_get_cursor(0)[1] > 1 then
+    vim.cmd.normal({ 'gk', bang = true })
   end
 end
 
@@ -164,44 +254,64 @@ end
 
 --- Stop the answer. Its text so far is kept.
 function M.stop()
-  if state.conversation then
+  if state.conversation and state.answering then
     server.request('starcoder/chat/stop', { conversation = state.conversation }, function() end)
   end
 end
 
---- Answer the last question again.
-function M.retry()
+--- Call `callback` with the turns of the conversation, unless it is empty or an answer is running.
+local function with_turns(callback)
   if not state.conversation or state.answering then
     return
   end
   server.request('starcoder/chat/get', { conversation = state.conversation }, function(conversation)
-    local turns = conversation.turns
-    if #turns > 0 and turns[#turns].role == 'assistant' then
+    if #conversation.turns > 0 and not state.answering then
+      callback(conversation.turns)
+    end
+  end)
+end
+
+--- Answer the last question again.
+function M.retry()
+  with_turns(function(turns)
+    if turns[#turns].role == 'assistant' then
       table.remove(turns)
     end
-    show(turns)
+    show_turns(turns)
+    window.add({ markdown.heading('assistant'), '', '' })
     stream('starcoder/chat/retry', {})
   end)
 end
 
-local function code_under_cursor()
-  return markdown.code_at(window.lines(), vim.api.nvim_win_get_cursor(0)[1])
+--- Continue an answer that was stopped or cut off.
+function M.continue()
+  with_turns(function(turns)
+    local last = table.remove(turns)
+    if last.role ~= 'assistant' or last.state == 'whole' then
+      vim.notify('starcoder: there is no unfinished answer')
+      return
+    end
+    show_turns(turns)
+    window.add({ markdown.heading('assistant'), '', '' })
+    window.append(last.content)
+    stream('starcoder/chat/continue', {})
+  end)
 end
 
-function M.yank_code()
-  local code = code_under_cursor()
-  if code then
-    vim.fn.setreg('"', code, 'l')
-    vim.notify(('starcoder: yanked %d lines'):format(#code))
+--- Let the user change the title of the conversation, which the list of conversations shows.
+function M.rename()
+  local conversation = state.conversation
+  if not conversation then
+    return
   end
-end
-
-function M.put_code()
-  local code, file_window = code_under_cursor(), window.file_window()
-  if code and file_window then
-    local row = vim.api.nvim_win_get_cursor(file_window)[1]
-    vim.api.nvim_buf_set_lines(vim.api.nvim_win_get_buf(file_window), row, row, false, code)
-  end
+  vim.ui.input({ prompt = 'Title: ' }, function(title)
+    if title and title ~= '' then
+      local params = { conversation = conversation, title = title }
+      server.request('starcoder/chat/rename', params, function(result)
+        vim.notify('starcoder: the conversation is called ' .. result.title)
+      end)
+    end
+  end)
 end
 
 return M

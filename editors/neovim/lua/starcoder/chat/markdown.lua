@@ -5,9 +5,11 @@ local names = { user = '## You', assistant = '## StarCoder', system = '## System
 
 M.endings = {
   stopped = '*(stopped)*',
-  ['cut off'] = '*(cut off)*',
-  failed = '*(interrupted by an error)*',
+  ['cut off'] = '*(cut off; C continues it)*',
+  failed = '*(interrupted by an error; R answers again)*',
 }
+
+M.unanswered = '*(no answer yet; R answers)*'
 
 ---@param role string
 function M.heading(role)

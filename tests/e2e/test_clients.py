@@ -1,0 +1,228 @@
+"""What clients other than VS Code and Neovim send, as their users have reported it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.client import scripted
+from tests.raw_client import RawClient, RawProcess, frame, raw_process
+
+CODE = "def add(a, b):\n    return a + b\n"
+URI = "file:///work/x.py"
+SERVER = scripted("total + 1\n")
+
+
+def open_document(client: RawClient, text: str, uri: str = URI, language: str = "python") -> None:
+    item = {"uri": uri, "languageId": language, "version": 1, "text": text}
+    client.notify("textDocument/didOpen", {"textDocument": item})
+
+
+def suggestion(client: RawClient, line: int, character: int, uri: str = URI) -> Any:
+    """Return the text of the first suggestion, or the answer if there is none."""
+    answer = client.request(
+        "textDocument/inlineCompletion",
+        {
+            "textDocument": {"uri": uri},
+            "position": {"line": line, "character": character},
+            "context": {"triggerKind": 1},
+        },
+    )
+    items = (answer.get("result") or {}).get("items")
+    return items[0]["insertText"] if items else answer
+
+
+def popups(client: RawClient) -> list[str]:
+    return [
+        message["params"]["message"]
+        for message in client.messages
+        if message.get("method") == "window/showMessage"
+    ]
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        {},
+        {"rootUri": None, "rootPath": None, "workspaceFolders": None},
+        {"workspaceFolders": []},
+        {"rootUri": None, "rootPath": ""},
+        {"rootUri": ""},
+    ],
+    ids=str,
+)
+def test_a_client_without_folders(folders: dict[str, Any]) -> None:
+    with raw_process(SERVER) as client:
+        parameters = {"processId": None, "capabilities": {}, **folders}
+        assert "result" in client.request("initialize", parameters)
+        client.notify("initialized", {})
+        open_document(client, "x = ")
+        assert suggestion(client, 0, 4) == "total + 1"
+
+
+def test_changes_of_folders_that_change_nothing(tmp_path: Path) -> None:
+    folder = {"uri": tmp_path.as_uri(), "name": "t"}
+    with_slash = {"uri": tmp_path.as_uri() + "/", "name": "t"}
+    virtual = {"uri": "vscode-vfs://github/a/b", "name": "b"}
+    events = [([], []), ([folder], []), ([folder], []), ([], [virtual]), ([with_slash], [folder])]
+    with raw_process(SERVER) as client:
+        client.initialize()
+        open_document(client, "x = ")
+        for added, removed in [*events, ([virtual], []), ([], [with_slash])]:
+            event = {"added": added, "removed": removed}
+            client.notify("workspace/didChangeWorkspaceFolders", {"event": event})
+            assert suggestion(client, 0, 4) == "total + 1"
+        assert popups(client) == []
+
+
+@pytest.mark.parametrize("options", [None, [], {}, "", 0, False, {"starcoder": {}}], ids=repr)
+def test_unusual_initialization_options(options: Any) -> None:
+    with raw_process(SERVER) as client:
+        assert "result" in client.initialize(options)
+        open_document(client, "x = ")
+        assert suggestion(client, 0, 4) == "total + 1"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        {"error": {"code": -32601, "message": "not known"}},
+        {"result": None},
+        {"result": []},
+        {"result": [None]},
+        {"result": [{"eagerness": None}]},
+    ],
+    ids=repr,
+)
+def test_a_client_that_does_not_answer_with_settings(answer: dict[str, Any] | None) -> None:
+    workspace = {"configuration": True, "didChangeConfiguration": {"dynamicRegistration": True}}
+    with raw_process(SERVER, answer=lambda _: answer) as client:
+        client.initialize(workspace=workspace, window={"workDoneProgress": True})
+        open_document(client, "x = ")
+        begin = time.monotonic()
+        assert suggestion(client, 0, 4) == "total + 1"
+        assert time.monotonic() - begin < 5
+        assert popups(client) == []
+
+
+def test_a_rename_whose_new_name_is_opened_first() -> None:
+    new = "file:///work/new.py"
+    with raw_process(SERVER) as client:
+        client.initialize()
+        open_document(client, "x = ")
+        open_document(client, "x = ", new)
+        client.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
+        client.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
+        assert suggestion(client, 0, 4, new) == "total + 1"
+        open_document(client, "another = 1\nx = ")  # the old name is used again, and opened twice
+        open_document(client, "third = 1\nx = ")
+        assert suggestion(client, 1, 4) == "total + 1"
+        assert "third" in client.request("test/requests", {})["result"]["texts"][-1]
+        assert popups(client) == []
+
+
+def test_changes_of_a_document_that_is_not_open() -> None:
+    at_start = {"line": 0, "character": 0}
+    changes: list[dict[str, Any]] = [
+        {"text": "x = "},
+        {"range": {"start": at_start, "end": at_start}, "text": "a"},
+    ]
+    with raw_process(SERVER) as client:
+        client.initialize()
+        identifier = {"uri": URI, "version": 2}
+        for _ in range(2):
+            for change in changes:
+                parameters = {"textDocument": identifier, "contentChanges": [change]}
+                client.notify("textDocument/didChange", parameters)
+            client.notify("textDocument/didSave", {"textDocument": {"uri": URI}})
+            open_document(client, "y = ")
+            assert suggestion(client, 0, 4) == "total + 1"
+            client.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
+        assert popups(client) == []
+
+
+@pytest.mark.parametrize("character", ["6", "1000000", "2147483647", "2147483648", "-1", "1.8e308"])
+def test_a_position_that_no_document_has(character: str) -> None:
+    """A position inside a character or after the text is clamped; other numbers are errors."""
+    with raw_process(SERVER) as client:
+        client.initialize()
+        open_document(client, "s = '\N{RABBIT FACE}'; x = \n")
+        body = json.dumps(
+            {
+                "jsonrpc": "2.0",
+                "id": "odd",
+                "method": "textDocument/inlineCompletion",
+                "params": {
+                    "textDocument": {"uri": URI},
+                    "position": {"line": 0, "character": "CHARACTER"},
+                    "context": {"triggerKind": 1},
+                },
+            }
+        ).replace('"CHARACTER"', character)
+        client.send_bytes(b"Content-Length: %d\r\n\r\n%s" % (len(body), body.encode()))
+        answer = client.wait_for("odd")
+        assert "result" in answer or answer["error"]["code"] == -32602
+        assert suggestion(client, 0, 14) == "total + 1"
+
+
+@pytest.mark.parametrize("language", ["Python", "python-ts", "source.python", "py", ""])
+def test_the_names_that_editors_give_to_a_language(language: str) -> None:
+    with raw_process(scripted('Add two numbers."""\n')) as client:
+        client.initialize()
+        open_document(client, CODE, language=language)
+        cursor = {"line": 0, "character": 5}
+        task = {"task": "document", "uri": URI, "range": {"start": cursor, "end": cursor}}
+        answer = client.request("starcoder/task", task)
+        assert '"""Add two numbers."""' in json.dumps(answer["result"]["edit"]).replace("\\", "")
+
+
+ENDS: dict[str, Callable[[RawProcess], object]] = {
+    "end of file": lambda client: client.close_input(),
+    "exit without shutdown": lambda client: client.notify("exit"),
+    "shutdown and end of file": lambda client: (client.request("shutdown"), client.close_input()),
+    "shutdown and SIGTERM": lambda client: (
+        client.request("shutdown"),
+        client.process.send_signal(signal.SIGTERM),
+    ),
+    "SIGHUP": lambda client: client.process.send_signal(signal.SIGHUP),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_the_server_ends_with_its_client_during_a_request(end: str) -> None:
+    with raw_process(scripted("slow " * 300, 0.05)) as client:
+        client.initialize()
+        open_document(client, "x = ")
+        parameters = {
+            "textDocument": {"uri": URI},
+            "position": {"line": 0, "character": 4},
+            "context": {"triggerKind": 1},
+        }
+        method = "textDocument/inlineCompletion"
+        client.send({"jsonrpc": "2.0", "id": 7, "method": method, "params": parameters})
+        while not client.request("test/requests", {})["result"]["texts"]:
+            time.sleep(0.02)
+        ENDS[end](client)
+        client.process.wait(10)
+
+
+def test_headers_in_another_order_and_messages_in_small_pieces() -> None:
+    with raw_process(SERVER) as client:
+        client.initialize()
+        item = {"uri": URI, "languageId": "python", "version": 1, "text": "s = 'ü🎉'; x = "}
+        opening = {"jsonrpc": "2.0", "method": "textDocument/didOpen"}
+        data = frame({**opening, "params": {"textDocument": item}})
+        for start in range(0, len(data), 3):
+            client.send_bytes(data[start : start + 3])
+        assert suggestion(client, 0, 15) == "total + 1"
+        body = b'{"jsonrpc": "2.0", "id": "k", "method": "test/requests", "params": {}}'
+        kind = b"Content-Type: application/vscode-jsonrpc; charset=utf8\r\n"
+        client.send_bytes(kind + b"content-length: %d\r\n\r\n%s" % (len(body), body))
+        assert client.wait_for("k")["result"]["texts"]

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -52,7 +52,7 @@ class VSCode:
         self.page, self.workspace = page, workspace
 
     def wait_until(
-        self, condition: Callable[[], Any], description: str, seconds: float = 60.0
+        self, condition: Callable[[], Any], description: str, seconds: float = 20.0
     ) -> Any:
         """Wait until a condition holds and return its value."""
         deadline = time.monotonic() + seconds
@@ -62,7 +62,8 @@ class VSCode:
             self.page.wait_for_timeout(100)
         self.save_picture("failed")
         raise AssertionError(
-            f"{description}: not within {seconds} s; the status is {self.status!r}"
+            f"{description}: not within {seconds} s; the status is {self.status!r}, "
+            f"the lines are {self.lines()}"
         )
 
     def open(self, name: str) -> None:
@@ -181,6 +182,7 @@ def vscode(
     trusted: bool = True,
     environment: dict[str, str] | None = None,
     extension: Path = VSIX,
+    more_extensions: Sequence[Path] = (),
 ) -> Iterator[VSCode]:
     """Run VS Code with fresh data and our packaged extension until the `with` block ends.
 
@@ -220,8 +222,11 @@ def vscode(
         "--disable-getting-started-override",
         *(["--disable-workspace-trust"] if trusted else []),
     ]
-    install = [*command, "--install-extension", str(extension)]
-    subprocess.run(install, env=process_environment, check=True, capture_output=True, timeout=120)
+    for file in (extension, *more_extensions):
+        install = [*command, "--install-extension", str(file)]
+        subprocess.run(
+            install, env=process_environment, check=True, capture_output=True, timeout=120
+        )
     with (folder / "code-server.log").open("wb") as log:
         process = subprocess.Popen(
             [*command, str(workspace)],
@@ -254,7 +259,7 @@ def vscode(
             process.wait()
 
 
-def _wait_for(url: str, seconds: float = 60.0) -> None:
+def _wait_for(url: str, seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:

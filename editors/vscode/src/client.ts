@@ -19,6 +19,9 @@ export class Client implements vscode.Disposable {
   readonly log = vscode.window.createOutputChannel("StarCoder", { log: true });
   status: protocol.ServerStatus | undefined;
 
+  /** `commands` are commands of the server that this extension performs itself. */
+  constructor(private readonly commands: Record<string, (argument: unknown) => Promise<unknown>>) {}
+
   /** The running client. Throws an error with a message for the user if it is not running. */
   get running(): LanguageClient {
     if (this.client === undefined || this.client.state !== State.Running) {
@@ -58,6 +61,8 @@ export class Client implements vscode.Disposable {
         initializationOptions: serverSettings(),
         outputChannel: this.log,
         middleware: {
+          executeCommand: (command, args, next) =>
+            this.commands[command]?.(args[0]) ?? next(command, args),
           workspace: {
             configuration: async (params, token, next) => {
               const sections = await next(params, token);

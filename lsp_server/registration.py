@@ -48,6 +48,7 @@ def _register_lifecycle(server: StarcoderServer) -> None:
     server.feature(types.INITIALIZED)(lifecycle.initialized)
     server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(lifecycle.settings_changed)
     server.feature(types.TEXT_DOCUMENT_DID_CLOSE)(lifecycle.document_closed)
+    server.feature(types.NOTEBOOK_DOCUMENT_DID_CLOSE)(lifecycle.notebook_closed)
     server.feature(types.SHUTDOWN)(lifecycle.shutdown)
 
 

@@ -28,12 +28,12 @@ async def debug_info(server: StarcoderServer, _: Any) -> dict[str, Any]:
         "positionEncoding": server.workspace.position_encoding,
         "documents": [
             {
-                "uri": uri,
+                "uri": document.uri,
                 "version": document.version,
                 "length": len(document.source),
                 "sha256": _sha256(document.source),
             }
-            for uri, document in server.documents.open_documents().items()
+            for document in server.documents.open_documents()
         ],
     }
 

@@ -53,6 +53,12 @@ def document_closed(server: StarcoderServer, params: types.DidCloseTextDocumentP
     server.completions.close_document(params.text_document.uri)
 
 
+def notebook_closed(server: StarcoderServer, params: types.DidCloseNotebookDocumentParams) -> None:
+    """Stop completing the cells of a closed notebook."""
+    for cell in params.cell_text_documents:
+        server.completions.close_document(cell.uri)
+
+
 async def shutdown(server: StarcoderServer, _: Any) -> None:
     """End the session."""
     await server.close()

@@ -64,7 +64,7 @@ async def propose(server: StarcoderServer, params: TaskParams) -> dict[str, Any]
     """Return what a task proposes, without applying it."""
     result = await _perform(server, params)
     proposal = result.proposal
-    edit = server.edits.workspace_edit(proposal, result.files) if proposal.edits else None
+    edit = await server.edits.workspace_edit(result) if proposal.edits else None
     return {"title": proposal.title, "note": proposal.note, "edit": edit}
 
 
@@ -75,7 +75,7 @@ async def run_command(server: StarcoderServer, *arguments: Any) -> dict[str, Any
         async with server.status.progress(f"StarCoder: {_ACTIVITIES[params.task]}") as cancelled:
             result = await _run_until_cancelled(_perform(server, params), cancelled)
         proposal = result.proposal
-        is_applied = bool(proposal.edits) and await server.edits.apply(proposal, result.files)
+        is_applied = bool(proposal.edits) and await server.edits.apply(result)
     except asyncio.CancelledError:
         return {"applied": False, "note": "cancelled"}
     except StarcoderError as error:

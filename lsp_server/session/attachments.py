@@ -11,7 +11,7 @@ from chat.attachments import Attachment
 from engine.errors import RequestError
 from lsp_server.session.documents import Document
 from lsp_server.session.protocol import Params, RangeParams
-from lsp_server.session.uris import path_of
+from lsp_server.session.uris import file_of, name_of
 from lsp_server.session.workspace_documents import WorkspaceDocuments
 from workspace.files import TooLargeError, read_text
 
@@ -43,17 +43,29 @@ async def _read(documents: WorkspaceDocuments, params: AttachmentParams) -> Atta
         if params.text is None:
             raise RequestError(f"The attached {params.kind} has no text.")
         return Attachment(params.kind, params.label or params.kind.capitalize(), params.text)
-    name = params.label or path_of(params.uri).name
-    if documents.is_open(params.uri):
-        document = documents.document(params.uri)
+    document = documents.find_open(params.uri)
+    if document is not None:
+        name = params.label or _label(documents, document)
         if params.range is not None:
             return _selection(document, params, params.range, name)
         return Attachment(params.kind, name, document.source, document.language_id or "")
+    name = params.label or name_of(params.uri)
     if params.range is not None:
         raise RequestError(f"{name} is not open, so a selection in it cannot be attached.")
-    path = path_of(params.uri)
+    cells = documents.notebook_cells(params.uri)
+    if cells is not None:
+        return Attachment(params.kind, name, "\n\n".join(cell.text for cell in cells))
+    path = file_of(params.uri)
+    if path is None:
+        raise RequestError(f"{name} is not open, and it is not a file of this machine. Open it.")
     text = await asyncio.to_thread(_read_file, path, documents.folder_of(path))
     return Attachment(params.kind, name, text)
+
+
+def _label(documents: WorkspaceDocuments, document: Document) -> str:
+    """Return a document's name, with the number of a cell in its notebook."""
+    name, number = name_of(document.uri), documents.cell_number(document.uri)
+    return name if number is None else f"{name} cell {number}"
 
 
 def _selection(

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
-from chat.tasks.target import DocumentEdit, FileEdit, Proposal, WorkspaceFiles
+from chat.tasks.target import DocumentEdit, FileEdit
 from engine.errors import RequestError
 from lsp_server.session.documents import LineIndex
 from lsp_server.session.new_files import NewFiles
+from lsp_server.session.open_texts import moved_edit
+from lsp_server.session.tasks import TaskResult
 from lsp_server.session.uris import uri_of
 from lsp_server.session.workspace_documents import WorkspaceDocuments
 
 _ANNOTATION = "starcoder"
 
-Edit = DocumentEdit | FileEdit
 DocumentChange = types.TextDocumentEdit | types.CreateFile | types.RenameFile | types.DeleteFile
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """An edit of one document or file, with positions in the client's encoding."""
+
+    uri: str
+    version: int | None
+    edit: types.TextEdit
+    creates: bool
+    """Whether the file must be created first."""
 
 
 class ClientEdits:
@@ -28,54 +41,58 @@ class ClientEdits:
         self._server = server
         self._documents = documents
 
-    async def apply(self, proposal: Proposal, files: WorkspaceFiles) -> bool:
+    async def apply(self, result: TaskResult) -> bool:
         """Have the client apply a proposal; False if the client or its user refused.
 
-        Raises RequestError if a file cannot be created.
+        Raises RequestError if a file cannot be created, or if the user changed the code meanwhile.
         """
-        new_files = None
-        if any(_creates(edit) for edit in proposal.edits) and not self._can_create_files:
-            new_files = NewFiles(proposal)
-            try:
-                proposal = await asyncio.to_thread(new_files.create)
-            except OSError as error:
-                message = f"{error.filename} cannot be created: {error.strerror}."
-                raise RequestError(message) from None
-        edit = self.workspace_edit(proposal, files)
-        params = types.ApplyWorkspaceEditParams(edit, label=proposal.title)
-        is_applied = False
+        if self._can_create_files or not any(map(_creates, result.proposal.edits)):
+            return await self._apply(result)
+        new_files, is_applied = NewFiles(result.proposal), False
         try:
-            is_applied = (await self._server.workspace_apply_edit_async(params)).applied
+            proposal = await asyncio.to_thread(new_files.create)
+            is_applied = await self._apply(replace(result, proposal=proposal))
+        except OSError as error:
+            message = f"{error.filename} cannot be created: {error.strerror}."
+            raise RequestError(message) from None
         finally:
-            if new_files is not None and not is_applied:
+            if not is_applied:
                 await asyncio.to_thread(new_files.remove_empty)
         return is_applied
 
-    def workspace_edit(self, proposal: Proposal, files: WorkspaceFiles) -> types.WorkspaceEdit:
+    async def _apply(self, result: TaskResult) -> bool:
+        edit = await self.workspace_edit(result)
+        params = types.ApplyWorkspaceEditParams(edit, label=result.proposal.title)
+        return (await self._server.workspace_apply_edit_async(params)).applied
+
+    async def workspace_edit(self, result: TaskResult) -> types.WorkspaceEdit:
         """Return the edit; if the client supports it, the user is asked before any change.
 
-        Raises RequestError if a file must be created and the client cannot create files.
+        Raises RequestError if a file must be created and the client cannot create files, or if the
+        user changed the code meanwhile.
         """
+        changes = [await self._change(edit, result) for edit in result.proposal.edits]
+        missing = next((change.uri for change in changes if change.creates), None)
+        if missing is not None and not self._can_create_files:
+            raise RequestError(
+                f"This editor cannot create files for a server. Create {missing} as an empty file "
+                "and try again."
+            )
         capabilities = self._capabilities
         # Clients that create files read them from document changes, even those that, like Neovim,
         # announce only the former.
-        uses_document_changes = capabilities is not None and (
+        if capabilities is None or not (
             capabilities.document_changes or capabilities.resource_operations
-        )
-        if capabilities is None or not uses_document_changes:
-            return types.WorkspaceEdit(changes=self._plain_changes(proposal.edits, files))
-        annotation_id = _ANNOTATION if capabilities.change_annotation_support is not None else None
-        changes: list[DocumentChange] = []
-        for edit in proposal.edits:
-            if isinstance(edit, FileEdit) and edit.creates:
-                changes.append(self._create_file(edit, annotation_id))
-            changes.append(self._document_edit(edit, files, annotation_id))
+        ):
+            return types.WorkspaceEdit(changes=_plain_changes(changes))
+        if capabilities.change_annotation_support is None:
+            return types.WorkspaceEdit(document_changes=_document_changes(changes, None))
         annotation = types.ChangeAnnotation(
-            label=proposal.title, needs_confirmation=True, description="StarCoder"
+            label=result.proposal.title, needs_confirmation=True, description="StarCoder"
         )
         return types.WorkspaceEdit(
-            document_changes=changes,
-            change_annotations={_ANNOTATION: annotation} if annotation_id else None,
+            document_changes=_document_changes(changes, _ANNOTATION),
+            change_annotations={_ANNOTATION: annotation},
         )
 
     @property
@@ -89,63 +106,61 @@ class ClientEdits:
         operations = (self._capabilities and self._capabilities.resource_operations) or ()
         return types.ResourceOperationKind.Create in operations
 
-    def _create_file(self, edit: FileEdit, annotation_id: str | None) -> types.CreateFile:
-        if not self._can_create_files:
-            raise _cannot_create(edit)
-        return types.CreateFile(
-            uri=uri_of(edit.path),
-            # An empty file that appeared meanwhile is filled; one with text stays unchanged.
-            options=types.CreateFileOptions(overwrite=False),
-            annotation_id=annotation_id,
-        )
-
-    def _document_edit(
-        self, edit: Edit, files: WorkspaceFiles, annotation_id: str | None
-    ) -> types.TextDocumentEdit:
-        document = self._documents.find_open(_uri_of(edit))
-        identifier = types.OptionalVersionedTextDocumentIdentifier(
-            document.uri if document else _uri_of(edit), document.version if document else None
-        )
-        change = self._text_edit(edit, files)
-        if annotation_id is None:
-            return types.TextDocumentEdit(identifier, [change])
-        annotated = types.AnnotatedTextEdit(
-            annotation_id=annotation_id, range=change.range, new_text=change.new_text
-        )
-        return types.TextDocumentEdit(identifier, [annotated])
-
-    def _plain_changes(
-        self, edits: Iterable[Edit], files: WorkspaceFiles
-    ) -> dict[str, list[types.TextEdit]]:
-        """Return the changes by URI, for clients without document changes."""
-        changes: dict[str, list[types.TextEdit]] = {}
-        for edit in edits:
-            if isinstance(edit, FileEdit) and edit.creates:
-                raise _cannot_create(edit)
-            document = self._documents.find_open(_uri_of(edit))
-            uri = document.uri if document else _uri_of(edit)
-            changes.setdefault(uri, []).append(self._text_edit(edit, files))
-        return changes
-
-    def _text_edit(self, edit: Edit, files: WorkspaceFiles) -> types.TextEdit:
-        document = self._documents.find_open(_uri_of(edit))
-        on_disk = files.read(edit.path) if document is None and isinstance(edit, FileEdit) else ""
-        index = document.index if document else LineIndex(on_disk or "")
+    async def _change(self, edit: DocumentEdit | FileEdit, result: TaskResult) -> _Change:
         encoding = self._documents.position_encoding
-        start, end = index.position(edit.start, encoding), index.position(edit.end, encoding)
-        return types.TextEdit(types.Range(start, end), edit.text)
+        if isinstance(edit, FileEdit):
+            text = "" if edit.creates else await asyncio.to_thread(result.files.read, edit.path)
+            text_edit = _text_edit(edit, LineIndex(text or ""), encoding)
+            return _Change(uri_of(edit.path), None, text_edit, edit.creates)
+        document = self._documents.document(edit.uri)
+        moved = moved_edit(edit, result.texts.texts[edit.uri], document.source)
+        text_edit = _text_edit(moved, document.index, encoding)
+        return _Change(document.uri, document.version, text_edit, creates=False)
 
 
-def _uri_of(edit: Edit) -> str:
-    return edit.uri if isinstance(edit, DocumentEdit) else uri_of(edit.path)
-
-
-def _creates(edit: Edit) -> bool:
+def _creates(edit: DocumentEdit | FileEdit) -> bool:
     return isinstance(edit, FileEdit) and edit.creates
 
 
-def _cannot_create(edit: FileEdit) -> RequestError:
-    return RequestError(
-        f"This editor cannot create files for a server. Create {edit.path} as an empty file and "
-        "try again."
-    )
+def _text_edit(
+    edit: DocumentEdit | FileEdit, index: LineIndex, encoding: types.PositionEncodingKind | str
+) -> types.TextEdit:
+    start, end = index.position(edit.start, encoding), index.position(edit.end, encoding)
+    return types.TextEdit(types.Range(start, end), edit.text)
+
+
+def _plain_changes(changes: Iterable[_Change]) -> dict[str, list[types.TextEdit]]:
+    """Return the changes by URI, for clients without document changes."""
+    by_uri: dict[str, list[types.TextEdit]] = {}
+    for change in changes:
+        by_uri.setdefault(change.uri, []).append(change.edit)
+    return by_uri
+
+
+def _document_changes(
+    changes: Iterable[_Change], annotation_id: str | None
+) -> list[DocumentChange]:
+    """Return the changes with versions; several edits of one document are one change of it."""
+    edits: dict[str, types.TextDocumentEdit] = {}
+    document_changes: list[DocumentChange] = []
+    for change in changes:
+        if change.creates:
+            # An empty file that appeared meanwhile is filled; one with text stays unchanged.
+            options = types.CreateFileOptions(overwrite=False)
+            creation = types.CreateFile(change.uri, options=options, annotation_id=annotation_id)
+            document_changes.append(creation)
+        if change.uri not in edits:
+            identifier = types.OptionalVersionedTextDocumentIdentifier(change.uri, change.version)
+            edits[change.uri] = types.TextDocumentEdit(identifier, [])
+            document_changes.append(edits[change.uri])
+        annotated = _annotated(change.edit, annotation_id)
+        edits[change.uri].edits = [*edits[change.uri].edits, annotated]
+    return document_changes
+
+
+def _annotated(
+    edit: types.TextEdit, annotation_id: str | None
+) -> types.TextEdit | types.AnnotatedTextEdit:
+    if annotation_id is None:
+        return edit
+    return types.AnnotatedTextEdit(annotation_id, edit.range, edit.new_text)

@@ -16,6 +16,7 @@ from lsp_server.session.latest_wins import LatestWins
 from lsp_server.session.projects import Projects
 from lsp_server.session.statistics import Statistics
 from lsp_server.session.status import StatusReporter
+from lsp_server.session.uris import canonical
 from lsp_server.session.workspace_documents import WorkspaceDocuments
 from lsp_server.settings import Settings
 
@@ -118,6 +119,7 @@ class CompletionSession:
 
     def close_document(self, uri: str) -> None:
         """Cancel the request of a closed document and forget what is known about its file."""
+        uri = canonical(uri)
         self._requests.cancel(uri)
         self._exclusions.forget(uri)
         self._projects.close_document(uri)
@@ -140,7 +142,7 @@ class CompletionSession:
     def _new_projects(self) -> Projects:
         return Projects(
             self._documents.folder_uris,
-            lambda: self._documents.open_documents().values(),
+            self._documents.open_documents,
             self._exclusions.by_pattern,
             use_git=self._settings.git,
         )

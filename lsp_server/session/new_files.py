@@ -33,10 +33,12 @@ class NewFiles:
 
     def _create_empty(self, path: Path) -> None:
         missing_folders = [folder for folder in path.parents if not folder.exists()]
+        # Recorded first: `remove_empty` then also removes what remains after an error.
+        self._created += missing_folders
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             path.open("x").close()
-            self._created += [path, *missing_folders]
+            self._created.insert(0, path)
 
     def remove_empty(self) -> None:
         """Remove the created files that are still empty, because the user refused the edit."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
+from urllib.parse import unquote
 
 import attrs
 import cattrs
@@ -13,7 +14,7 @@ from lsprotocol import types
 from pygls.protocol import default_converter
 
 from lsp_server.session.messages import ErrorCode, MessageError
-from lsp_server.session.uris import path_of
+from lsp_server.session.uris import canonical
 
 
 def strict_converter() -> cattrs.Converter:
@@ -114,7 +115,7 @@ def _check_uris(value: Any, member: str = "") -> None:
 
 def _check_uri(uri: str, member: str) -> None:
     try:
-        is_usable = "\0" not in path_of(uri).as_posix()
+        is_usable = "\0" not in unquote(canonical(uri))
     except ValueError:
         is_usable = False
     if not is_usable:

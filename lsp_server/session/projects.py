@@ -8,7 +8,7 @@ from pathlib import Path
 from fim.context.project import OpenFile, Project
 from fim.snapshot import Snapshot
 from lsp_server.session.documents import Document
-from lsp_server.session.uris import file_of
+from lsp_server.session.uris import file_of, folder_of
 
 
 class Projects:
@@ -56,7 +56,7 @@ class Projects:
         file = file_of(uri)
         if file is None:
             return None
-        roots = [root for uri in self._folder_uris() if (root := file_of(uri)) is not None]
+        roots = [root for uri in self._folder_uris() if (root := folder_of(uri)) is not None]
         parents = [root for root in roots if file.is_relative_to(root)]
         if not parents:
             return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from lsprotocol import types
 
@@ -17,9 +19,10 @@ from fim.request.model import FimModel
 from fim.snapshot import Snapshot
 from lsp_server.session.chat_session import ChatSession
 from lsp_server.session.engine_session import EngineSession
+from lsp_server.session.open_texts import OpenTexts
 from lsp_server.session.protocol import TaskName
 from lsp_server.session.staged_changes import read_staged_diff
-from lsp_server.session.uris import path_of
+from lsp_server.session.uris import folder_of, name_of
 from lsp_server.session.workspace_documents import WorkspaceDocuments
 from lsp_server.settings import Settings
 
@@ -38,9 +41,11 @@ class TaskRequest:
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """A proposal and the files that it is based on."""
+    """A proposal and the texts that its offsets refer to."""
 
     proposal: Proposal
+    """The proposal. Its edits of open files name their documents."""
+    texts: OpenTexts
     files: WorkspaceFiles
 
 
@@ -66,20 +71,24 @@ class TaskSession:
     async def perform(self, request: TaskRequest, on_partial: OnPartial) -> TaskResult:
         """Return what a task proposes. Raises RequestError if the document is not open."""
         target = self._target(request)
-        files = self._documents.files_of(path_of(request.uri))
+        texts = await self._documents.open_texts()
+        files = self._files_of(target, texts)
         asker = self._chat.streaming_asker(on_partial)
-        return TaskResult(await self._propose(request, target, files, asker), files)
+        proposal = await self._propose(request.name, target, files, asker)
+        edits = [await asyncio.to_thread(texts.edit_of_document, edit) for edit in proposal.edits]
+        return TaskResult(replace(proposal, edits=tuple(edits)), texts, files)
 
     async def _propose(
-        self, request: TaskRequest, target: Target, files: WorkspaceFiles, asker: Asker
+        self, name: TaskName, target: Target, files: WorkspaceFiles, asker: Asker
     ) -> Proposal:
         async def fill(gap: FillRequest) -> str:
             text = gap.prefix + gap.suffix
-            snapshot = Snapshot(request.uri, gap.language, text, len(gap.prefix))
+            cells = self._documents.cells_before(target.uri)
+            snapshot = Snapshot(target.uri, gap.language, text, len(gap.prefix), cells=cells)
             model = FimModel(self._engine.current, self._settings.fim)
             return await model.fill(snapshot, gap.stop, needs_suffix=True)
 
-        match request.name:
+        match name:
             case "tests":
                 return await write_tests(target, asker, files)
             case "explain":
@@ -91,11 +100,16 @@ class TaskSession:
             case "document":
                 return await document(target, fill)
 
+    def _files_of(self, target: Target, texts: OpenTexts) -> WorkspaceFiles:
+        """Return the files of the target's workspace folder, or of its own folder."""
+        if target.path is None:
+            return WorkspaceFiles(Path(), texts.text_of_file)
+        folder = self._documents.folder_of(target.path)
+        return WorkspaceFiles(folder or target.path.parent, texts.text_of_file, folder)
+
     def _target(self, request: TaskRequest) -> Target:
-        path = path_of(request.uri)
-        opened = self._documents.find_open(request.uri)
-        if opened is None:
-            raise RequestError(f"{path.name} is not open in the editor.")
+        opened = self._documents.document(request.uri)
+        path = self._documents.file_of(opened)
         return Target(
             uri=opened.uri,
             path=path,
@@ -105,6 +119,7 @@ class TaskSession:
             end=opened.offset_at_position(request.range.end),
             instruction=request.instruction,
             problems=request.problems,
+            why_no_path="" if path is not None else self._documents.why_no_file(opened),
         )
 
     async def write_commit_message(self, uri: str | None, instruction: str) -> str:
@@ -120,5 +135,8 @@ class TaskSession:
             raise RequestError(
                 "git does not run here: starcoder.git is off, or the workspace is not trusted."
             )
-        diff = await read_staged_diff(path_of(uri))
+        path = folder_of(uri)
+        if path is None:
+            raise RequestError(f"git has no changes of {name_of(uri)}: it is not on this machine.")
+        diff = await read_staged_diff(path)
         return await commit_message(diff, self._chat.asker, instruction)

@@ -1,8 +1,9 @@
-"""The workspace as the client shows it: its folders and open documents."""
+"""The workspace as the client shows it: its folders, documents and notebooks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 from urllib.parse import unquote
@@ -10,15 +11,19 @@ from urllib.parse import unquote
 from lsprotocol import types
 from pygls.workspace import Workspace
 
-from chat.tasks.target import WorkspaceFiles
 from engine.errors import RequestError
 from fim.snapshot import Cell, Snapshot
 from lsp_server.session.documents import Document, Encoding
-from lsp_server.session.uris import path_of, uri_of
+from lsp_server.session.open_texts import OpenTexts
+from lsp_server.session.uris import canonical, file_of, folder_of, name_of, parse_uri
 
 
 class WorkspaceDocuments:
-    """Looks up the documents and folders of one client's workspace."""
+    """Looks up the documents and folders of one client's workspace.
+
+    A document is what the client named: a file, an unsaved or virtual document, or a cell of a
+    notebook. All lookups treat URIs as equal that differ only in their escapes.
+    """
 
     def __init__(self, workspace: Callable[[], Workspace]) -> None:
         """`workspace` returns the workspace of pygls, which exists from `initialize` on."""
@@ -33,86 +38,132 @@ class WorkspaceDocuments:
         """
         document = self.find_open(uri)
         if document is None:
-            raise RequestError(f"{path_of(uri).name} is not open in the editor.")
+            raise RequestError(f"{name_of(uri)} is not open in the editor.")
         return document
 
-    def open_documents(self) -> dict[str, Document]:
-        """Return the open documents by URI."""
-        return cast("dict[str, Document]", dict(self._workspace().text_documents))
-
-    def is_open(self, uri: str) -> bool:
-        """Whether a document with exactly this URI is open."""
-        return uri in self._workspace().text_documents
-
-    def open_text(self, uri: str) -> str | None:
-        """Return the text of an open document, None if it is closed."""
-        return self.document(uri).source if self.is_open(uri) else None
+    def open_documents(self) -> list[Document]:
+        """Return the open documents, with the cells of open notebooks."""
+        return cast("list[Document]", list(self._workspace().text_documents.values()))
 
     def find_open(self, uri: str) -> Document | None:
         """Return an open document; the URI may be escaped differently from the document's."""
-        documents = self.open_documents()
+        documents = self._workspace().text_documents
         # pygls keys its documents by their URIs without escapes.
-        if (document := documents.get(unquote(uri))) is not None:
-            return document
-        matches = (
-            document
-            for document in documents.values()
-            if document.path and uri_of(document.path) == uri
-        )
-        return next(matches, None)
+        document = documents.get(unquote(uri))
+        if document is None or canonical(document.uri) != canonical(uri):
+            canonical_uri = canonical(uri)
+            matches = (
+                open_ for open_ in documents.values() if canonical(open_.uri) == canonical_uri
+            )
+            document = next(matches, None)
+        return cast("Document | None", document)
+
+    def open_text(self, uri: str) -> str | None:
+        """Return the text of an open document, None if it is closed."""
+        document = self.find_open(uri)
+        return None if document is None else document.source
+
+    async def open_texts(self) -> OpenTexts:
+        """Return the texts of all open documents at this moment."""
+        texts = {document.uri: document.source for document in self.open_documents()}
+        files = {
+            document.uri: file
+            for document in self.open_documents()
+            if (file := self.file_of(document)) is not None
+        }
+        return await asyncio.to_thread(OpenTexts, texts, files)
 
     def snapshot(self, uri: str, position: types.Position) -> Snapshot:
         """Return the current text of a document with the cursor at a position."""
         document = self.document(uri)
         return Snapshot(
-            uri,
+            canonical(document.uri),
             document.language_id or "",
             document.source,
             document.offset_at_position(position),
             document.version,
-            self._cells_before(uri),
+            self.cells_before(document.uri),
         )
 
-    def _cells_before(self, uri: str) -> tuple[Cell, ...]:
+    # Files.
+
+    def file_of(self, document: Document) -> Path | None:
+        """Return the file of a document; None for one that is no file of this machine."""
+        return None if self._notebook_of(document.uri) is not None else file_of(document.uri)
+
+    def why_no_file(self, document: Document) -> str:
+        """Return a sentence that says why a document is no file, and what to do."""
+        uri = parse_uri(document.uri)
+        if self._notebook_of(document.uri) is not None or uri.fragment:
+            return "Other files cannot use a cell of a notebook. Move the code to a file first."
+        if uri.scheme in ("file", "untitled") and not uri.authority:
+            return f"{uri.name[:1].upper()}{uri.name[1:]} is not saved. Save it to a file first."
+        return f"{uri.name} is not a file of this machine ({uri.scheme}), so no file can use it."
+
+    # Notebooks.
+
+    def cells_before(self, uri: str) -> tuple[Cell, ...]:
         """Return the cells of a notebook that precede this cell; empty for other documents."""
+        notebook = self._notebook_of(uri)
+        return () if notebook is None else tuple(self._cells(notebook, canonical(uri)))
+
+    def notebook_cells(self, uri: str) -> list[Cell] | None:
+        """Return the cells of an open notebook, None if it is not open."""
+        canonical_uri = canonical(uri)
+        notebooks = self._workspace().notebook_documents.values()
+        notebook = next(
+            (open_ for open_ in notebooks if canonical(open_.uri) == canonical_uri), None
+        )
+        return None if notebook is None else self._cells(notebook, None)
+
+    def cell_number(self, uri: str) -> int | None:
+        """Return the number of a cell in its notebook, from 1; None for other documents."""
+        notebook, canonical_uri = self._notebook_of(uri), canonical(uri)
+        cells = notebook.cells if notebook is not None else ()
+        numbers = (
+            n for n, cell in enumerate(cells, 1) if canonical(cell.document) == canonical_uri
+        )
+        return next(numbers, None)
+
+    def _notebook_of(self, uri: str) -> types.NotebookDocument | None:
+        """Return the open notebook that contains this cell, None for other documents."""
         notebook = self._workspace().get_notebook_document(cell_uri=uri)
+        if notebook is None and (document := self.find_open(uri)) is not None:
+            notebook = self._workspace().get_notebook_document(cell_uri=document.uri)
+        return notebook
+
+    def _cells(self, notebook: types.NotebookDocument, end: str | None) -> list[Cell]:
+        """Return the cells with text, up to the cell with the canonical URI `end`."""
         cells: list[Cell] = []
-        for cell in notebook.cells if notebook is not None else ():
-            if cell.document == uri:
-                return tuple(cells)
+        for cell in notebook.cells:
+            if canonical(cell.document) == end:
+                break
             text = self.open_text(cell.document)
             if text is not None and text.strip():
                 is_code = cell.kind == types.NotebookCellKind.Code
                 cells.append(Cell("code" if is_code else "text", text))
-        return ()
+        return cells
 
     # Folders.
 
     @property
     def root_uri(self) -> str:
-        """The URI of the workspace's root; empty without a workspace."""
-        return self._workspace().root_uri or ""
+        """The canonical URI of the workspace's root; empty without a workspace."""
+        folders = self._workspace().folders.values()
+        first = next((folder.uri for folder in folders), "")
+        root = self._workspace().root_uri or first
+        return canonical(root).rstrip("/") if root else ""
 
-    def folder_uris(self) -> Iterable[str]:
+    def folder_uris(self) -> list[str]:
         """Return the URIs of the workspace folders, or the root of a client without folders."""
-        return self._workspace().folders or [self.root_uri]
-
-    def root_of(self, path: Path) -> Path:
-        """Return the workspace folder that contains a file, or the file's own folder."""
-        return self.folder_of(path) or path.parent
+        folders = [folder.uri for folder in self._workspace().folders.values()]
+        return folders or [self.root_uri]
 
     def folder_of(self, path: Path) -> Path | None:
-        """Return the workspace folder that contains a file, None if no folder does."""
-        folders = [path_of(folder.uri) for folder in self._workspace().folders.values()]
-        if self.root_uri:
-            folders.append(path_of(self.root_uri))
-        parents = [folder for folder in folders if path.is_relative_to(folder)]
+        """Return the innermost workspace folder that contains a file, None if no folder does."""
+        folders = (folder_of(uri) for uri in [*self.folder_uris(), self.root_uri])
+        parents = [folder for folder in folders if folder and path.is_relative_to(folder)]
         return max(parents, key=lambda folder: len(folder.parts), default=None)
-
-    def files_of(self, path: Path) -> WorkspaceFiles:
-        """Return the files of a file's workspace; open documents take precedence over the disk."""
-        texts = {path_of(uri): document.source for uri, document in self.open_documents().items()}
-        return WorkspaceFiles(self.root_of(path), texts.get, self.folder_of(path))
 
     @property
     def position_encoding(self) -> Encoding:

@@ -5,16 +5,16 @@ import { ChatView } from "./chat/view";
 import { chooseModel } from "./chooseModel";
 import { Client, workspaceSchemes } from "./client";
 import { virtualNotice } from "./documents";
-import { install } from "./install";
 import { Previews } from "./preview";
 import type { TaskName } from "./protocol";
+import { chooseProgram, distFolder, install } from "./setup";
 import { menu, showStatus } from "./statusBar";
 import { TASK_COMMAND, type TaskArgument, Tasks, writeCommitMessage } from "./tasks";
 
 const TASK_NAMES: TaskName[] = ["tests", "explain", "document", "fix", "edit"];
 
 export async function activate(context: vscode.ExtensionContext): Promise<void> {
-  const client: Client = new Client({
+  const client: Client = new Client(distFolder(context), {
     [TASK_COMMAND]: (argument) => tasks.runRequested(argument as TaskArgument),
   });
   const chat = new ChatView(context, client);
@@ -36,14 +36,8 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     command("chooseChatModel", () => chooseModel("chatModel")),
     command("restart", () => client.start()),
     command("showLog", () => client.log.show()),
-    command("install", async () => {
-      const program = await install(context);
-      if (program !== undefined) {
-        const config = vscode.workspace.getConfiguration("starcoder");
-        await config.update("serverCommand", [program], vscode.ConfigurationTarget.Global);
-        await client.start();
-      }
-    }),
+    command("install", () => install(context)),
+    command("chooseProgram", () => chooseProgram()),
     command("ask", () => chat.askAboutSelection()),
     command("newChat", () => chat.newConversation()),
     command("commitMessage", () => writeCommitMessage(client)),

@@ -24,7 +24,7 @@ from benchmarks.common import JsonOption, machine
 from benchmarks.prefix_reuse import one_token_per_step
 from benchmarks.stepped_scheduler import finish_preparing
 from engine.api import GenerationRequest
-from engine.loading.catalog import EMBEDDED_DIR
+from engine.loading.on_disk import EMBEDDED_DIR
 from engine.local import LocalEngine
 from engine.settings import Dtype, EngineSettings
 from fim.settings import FimSettings

@@ -23,8 +23,8 @@ from rich.table import Table  # noqa: E402
 
 from benchmarks.stepped_scheduler import finish_preparing, new_cache  # noqa: E402
 from engine.kv_cache.cache import KVCache  # noqa: E402
-from engine.loading.catalog import EMBEDDED_DIR  # noqa: E402
 from engine.loading.load import load  # noqa: E402
+from engine.loading.on_disk import EMBEDDED_DIR  # noqa: E402
 from engine.network.batch import BatchEntry  # noqa: E402
 from engine.network.lean_forward import LeanForward  # noqa: E402
 from engine.network.model import LoadedModel  # noqa: E402

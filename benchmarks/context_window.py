@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import JsonOption
-from engine.loading.catalog import EMBEDDED_DIR
+from engine.loading.on_disk import EMBEDDED_DIR
 from engine.tokenizer import Tokenizer
 from fim.evaluation.counts import Passage
 from fim.evaluation.files import source_files

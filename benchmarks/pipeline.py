@@ -25,7 +25,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from engine.loading.catalog import EMBEDDED_DIR
+from engine.loading.on_disk import EMBEDDED_DIR
 from engine.scripted import ScriptedEngine
 from engine.tokenizer import Tokenizer
 from fim.completer import Completer

@@ -13,6 +13,7 @@
     └── EngineUnavailableError     no engine answers
         ├── EngineStartError       the engine could not be started
         ├── EngineSilentError      the engine's process runs, but answers nothing
+        ├── EngineElsewhereError   another engine has the model, and this one exits
         └── EngineLostError        the engine ended during a request
             └── EngineReplacedError    it was replaced by one with another model
 
@@ -135,6 +136,12 @@ class EngineSilentError(EngineUnavailableError):
     """The engine's process runs, but answers nothing."""
 
     kind = "engine_silent"
+
+
+class EngineElsewhereError(EngineUnavailableError):
+    """Another engine has the model in memory already, and this one exits."""
+
+    kind = "engine_elsewhere"
 
 
 def _tree(root: type[StarcoderError]) -> list[type[StarcoderError]]:

@@ -21,7 +21,7 @@ from engine.api import (
     Health,
     TokenLogprob,
 )
-from engine.errors import ModelError, StarcoderError
+from engine.errors import EngineElsewhereError, ModelError, StarcoderError
 from engine.machine import configure_threads
 from engine.scheduling.job import EndOfStream, Job, JobEvent, Scores, ScoringRequest
 from engine.settings import EngineSettings
@@ -29,6 +29,7 @@ from engine.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from engine.loading.adapter_shelf import AdapterShelf
+    from engine.loading.sharing import Sharing
     from engine.network.model import LoadedModel
     from engine.scheduling.scheduler import Scheduler
 
@@ -51,8 +52,9 @@ class LocalEngine:
     end of a step, not for the end of other requests.
     """
 
-    def __init__(self, settings: EngineSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: EngineSettings, sharing: Sharing | None = None) -> None:
+        """`sharing` knows the models of other engine processes, if this is one of several."""
+        self._settings, self._sharing = settings, sharing
         self._numbers = itertools.count()
         self._ready: Future[_Ready] = Future()
         self._health = Health(EngineState.STARTING, pid=os.getpid())
@@ -107,6 +109,11 @@ class LocalEngine:
         thread."""
         return (await self._wait_ready()).model
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether another process has the model, so that this one must exit."""
+        return self._ready.done() and isinstance(self._ready.exception(), EngineElsewhereError)
+
     async def aclose(self) -> None:
         """Stop decoding and release the model."""
         self._closing.set()
@@ -151,6 +158,9 @@ class LocalEngine:
     def _run(self) -> None:
         try:
             ready = self._load()
+        except EngineElsewhereError as error:
+            self._ready.set_exception(error)  # the process exits, and the client finds the other
+            return
         except Exception as error:
             user_error = error if isinstance(error, StarcoderError) else _unexpected(error)
             self._health = Health(EngineState.FAILED, user_error.user_message, pid=os.getpid())
@@ -168,7 +178,7 @@ class LocalEngine:
         from engine.loading.load import load
         from engine.scheduling.scheduler import Scheduler
 
-        loaded = load(self._settings, self._report_progress)
+        loaded = load(self._settings, self._report_progress, self._sharing)
         model = replace(loaded.model, info=replace(loaded.model.info, pid=os.getpid()))
         context = DecodingContext.of(model, loaded.draft_model)
         scheduler = Scheduler(context, loaded.adapters.get, self._metrics)

@@ -6,6 +6,7 @@ Importing this module does not import torch. The functions that ask torch import
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 
 import psutil
@@ -47,6 +48,18 @@ def free_memory() -> Memory:
         return Memory(cpu)
     gpus = tuple(torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count()))
     return Memory(cpu, gpus)
+
+
+def used_memory() -> tuple[int, int]:
+    """Return the bytes of main memory and of GPU memory that this process uses.
+
+    The first number includes pages of model files, which the system drops when others need memory.
+    """
+    cpu = psutil.Process().memory_info().rss
+    torch = sys.modules.get("torch")  # not imported yet: no GPU memory is used
+    if torch is None or not torch.cuda.is_initialized():
+        return cpu, 0
+    return cpu, sum(torch.cuda.memory_reserved(each) for each in range(torch.cuda.device_count()))
 
 
 def num_physical_cores() -> int:

@@ -92,6 +92,19 @@ def read_private_file(path: Path) -> bytes:
         return file.read()
 
 
+def write_private_file(path: Path, content: bytes) -> None:
+    """Write a file that only this user can read; nobody sees half of it.
+
+    Raises OSError if the folder cannot be written.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)
+    descriptor = open_private_file(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    os.replace(partial, path)
+
+
 def _not_private(path: Path, error: OSError) -> OSError:
     """Return a clearer error for a path that is a link or of another kind."""
     try:

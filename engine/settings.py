@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -20,7 +19,7 @@ DEMO_MODEL = "demo"
 class EngineSettings:
     """The model that an engine loads, and the options of loading it.
 
-    Language servers with equal settings share one engine process.
+    Clients whose settings have the same key (`engine.client.engine_key`) share one process.
     """
 
     model: str = AUTO_MODEL
@@ -44,18 +43,15 @@ class EngineSettings:
     offline: bool = False
     """Whether to use only models on disk and never download from the hub."""
     idle_timeout_s: float = 1800.0
-    """Seconds without a request or a connected server after which the process exits; 0 is never."""
+    """Seconds without a request after which the process exits; 0 is never.
+
+    The longest time of the connected clients counts, and of the last one after it has gone.
+    """
     reserve_for: str | None = None
     """Model for which this engine leaves memory free, because another engine will load it.
 
     Clients set it only when they start a process, so it does not change which process they share.
     """
-
-    @property
-    def key(self) -> str:
-        """Twelve hex digits that are equal for equal settings. They name the socket and lock."""
-        text = repr(sorted(asdict(self).items()))
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from lsprotocol import types
 
-from lsp_server.handlers import chat, lifecycle, tasks
+from lsp_server.handlers import chat, engines, lifecycle, tasks
 from lsp_server.handlers.code_actions import OPTIONS as CODE_ACTION_OPTIONS
 from lsp_server.handlers.code_actions import code_actions
 from lsp_server.handlers.completion import completion
@@ -35,6 +35,8 @@ def build_server(
     _register_completion(server)
     _register_chat(server)
     _register_tasks(server)
+    _register_custom(server, "starcoder/engines", NoParams, engines.list_engines)
+    _register_custom(server, "starcoder/stopEngine", engines.StopEngineParams, engines.stop)
     server.feature("starcoder/debugInfo")(debug_info)
     return server
 

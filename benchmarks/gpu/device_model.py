@@ -15,7 +15,7 @@ from engine.api import EngineInfo
 from engine.kv_cache.arena import largest_arena
 from engine.kv_cache.cache import CacheShape
 from engine.kv_cache.pool import default_limit
-from engine.loading.catalog import EMBEDDED_DIR
+from engine.loading.on_disk import EMBEDDED_DIR
 from engine.model_config import require_architecture
 from engine.network.backend import Backend
 from engine.network.build_weights import ProductParts, build_weights

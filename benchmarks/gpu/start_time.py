@@ -14,7 +14,7 @@ import typer
 from benchmarks.common import random_checkpoint
 from benchmarks.gpu.results import record
 from benchmarks.start import programs, run_program
-from engine.loading.catalog import EMBEDDED_DIR
+from engine.loading.on_disk import EMBEDDED_DIR
 
 
 def measure(name: str, path: Path, dtypes: Sequence[str], rounds: int) -> None:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.gpu.results import record
-from engine.loading.catalog import EMBEDDED_DIR
+from engine.loading.on_disk import EMBEDDED_DIR
 from training.collect import CorpusDocument
 from training.corpus import write_json_lines
 from training.pack import write_pack

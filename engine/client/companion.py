@@ -38,7 +38,7 @@ async def model_to_reserve_for(companion: EngineSettings, unix: bool | None) -> 
 async def health_of(settings: EngineSettings, unix: bool | None) -> Health:
     """Return the health of the engine process for these settings, without a pid if none answers."""
     files = await asyncio.to_thread(RuntimeFiles.for_settings, settings, unix=unix)
-    endpoint = await asyncio.to_thread(files.endpoint)
+    endpoint = await asyncio.to_thread(lambda: files.resolved().endpoint())
     if endpoint is None:
         return Health(EngineState.STARTING)
     engine = HttpEngine(endpoint)

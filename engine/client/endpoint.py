@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import re
 import socket
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import platformdirs
+from filelock import FileLock, Timeout
 
+from engine.client.engine_key import engine_key
 from engine.errors import EngineStartError
 from engine.private_files import (
     NotPrivateError,
     make_private_folder,
     open_private_file,
     read_private_file,
+    write_private_file,
 )
 from engine.settings import EngineSettings, Listen
 
@@ -31,6 +36,11 @@ _LOG_VARIABLE = "STARCODER_LSP_LOG_DIR"
 _MAX_SOCKET_PATH = 100
 """Longest path of a Unix socket, in bytes. Systems allow 104 to 108 (unix(7))."""
 _MAX_LOG_BYTES = 2_000_000
+_MAX_ALIASES = 4
+"""Number of aliases that are followed from one key to the engine."""
+_KEY = re.compile(r"[0-9a-f]{12}")
+_ADDRESS = re.compile(rf"engine-({_KEY.pattern})\.(?:sock|json)")
+_RECORD = re.compile(rf"engine-({_KEY.pattern})\.process")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,7 @@ class RuntimeFiles:
 
     directory: Path
     key: str
-    """Name of the settings; equal settings share one engine."""
+    """Key of the settings (`engine.client.engine_key`); those with one key share one engine."""
     unix: bool
     """Whether they use a Unix socket; otherwise loopback TCP with a token in a file."""
 
@@ -57,12 +67,84 @@ class RuntimeFiles:
     def for_settings(cls, settings: EngineSettings, *, unix: bool | None = None) -> RuntimeFiles:
         """Return the files for these settings in this user's runtime directory."""
         has_unix = hasattr(socket, "AF_UNIX") if unix is None else unix
-        return cls(runtime_dir(), settings.key, has_unix)
+        return cls(runtime_dir(), engine_key(settings), has_unix)
+
+    @classmethod
+    def of_address(cls, listen: Listen) -> RuntimeFiles | None:
+        """Return the files to which an address belongs; None for one that a user chose."""
+        path = listen.uds or listen.endpoint_file
+        match = None if path is None else _ADDRESS.fullmatch(path.name)
+        if path is None or match is None:
+            return None
+        return cls(path.parent, match[1], listen.uds is not None)
+
+    @classmethod
+    def running(cls, *, unix: bool | None = None) -> list[RuntimeFiles]:
+        """Return the files of all engine processes that this user has running.
+
+        A process that is about to exit, because another one has its model, is left out.
+        """
+        has_unix = hasattr(socket, "AF_UNIX") if unix is None else unix
+        directory = runtime_dir()
+        names = [_RECORD.fullmatch(path.name) for path in directory.glob("engine-*.process")]
+        every = [cls(directory, name[1], has_unix) for name in names if name is not None]
+        return [files for files in every if files.is_served() and files.resolved() == files]
 
     @property
     def start_lock(self) -> Path:
         """Lock file held while a client starts the engine, so that only one client does."""
         return self.directory / f"engine-{self.key}.lock"
+
+    @property
+    def alive_lock(self) -> Path:
+        """Lock file that the engine process holds while it has the model of this key."""
+        return self.directory / f"engine-{self.key}.alive"
+
+    @property
+    def process_file(self) -> Path:
+        """File to which the engine process writes its id, in case that it stops answering."""
+        return self.directory / f"engine-{self.key}.process"
+
+    def is_served(self) -> bool:
+        """Return whether a process has the model of this key."""
+        if not self.alive_lock.exists():
+            return False
+        lock = FileLock(self.alive_lock)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        except OSError:
+            return False
+        lock.release()
+        return False
+
+    @property
+    def _alias_file(self) -> Path:
+        """File with the key of the engine that has the model of this key, if it is another."""
+        return self.directory / f"engine-{self.key}.alias"
+
+    def write_alias(self, key: str) -> None:
+        """Publish that the engine of another key has the model of this one."""
+        write_private_file(self._alias_file, key.encode())
+
+    def remove_alias(self) -> None:
+        """Publish nothing, because the model of this key has an engine of its own."""
+        with contextlib.suppress(OSError):
+            self._alias_file.unlink(missing_ok=True)
+
+    def resolved(self) -> RuntimeFiles:
+        """Return the files of the engine that has the model of this key."""
+        files = self
+        for _ in range(_MAX_ALIASES):
+            try:
+                key = read_private_file(files._alias_file).decode("ascii", "replace")
+            except OSError:
+                break
+            if _KEY.fullmatch(key) is None:
+                break
+            files = replace(files, key=key)
+        return files
 
     @property
     def log_file(self) -> Path:

@@ -15,6 +15,7 @@ from httpx2 import EventSource
 
 from engine.api import Chunk, EngineInfo, EngineState, GenerationRequest, Health
 from engine.client.endpoint import Endpoint
+from engine.client.transport import transport_to
 from engine.client.watchdog import Watchdog
 from engine.client.wire import (
     error_message,
@@ -56,7 +57,7 @@ class HttpEngine:
         tokenizer_path: Path | None = None,
         chat_model: str | None = None,
     ) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._chat_model = chat_model
         self._tokenizer_path = tokenizer_path
         self._tokenizers: dict[str | None, Tokenizer] = {}
@@ -67,7 +68,7 @@ class HttpEngine:
         self._http = httpx2.AsyncClient(
             base_url=endpoint.url.rstrip("/").removesuffix("/v1"),
             headers=headers,
-            transport=_transport(endpoint),
+            transport=transport_to(endpoint),
             # Loading may take minutes; the caller decides how long to wait.
             timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),
         )
@@ -116,7 +117,7 @@ class HttpEngine:
                 self._is_ours = is_our_model(entry)
             except (KeyError, IndexError, TypeError) as error:
                 raise EngineUnavailableError(
-                    f"{self._endpoint.url} does not list a model as OpenAI's API does."
+                    f"{self.endpoint.url} does not list a model as OpenAI's API does."
                 ) from error
         return self._info
 
@@ -131,7 +132,7 @@ class HttpEngine:
                 return entry
         names = ", ".join(str(entry["id"]) for entry in models)
         raise ModelNotFoundError(
-            f"The engine at {self._endpoint.url} does not have the model {self._chat_model}. Set "
+            f"The engine at {self.endpoint.url} does not have the model {self._chat_model}. Set "
             f"starcoder.chatModel to one that it has ({names}), or leave it empty."
         )
 
@@ -152,12 +153,12 @@ class HttpEngine:
         if response.status_code == 404 and ModelNotFoundError.kind not in response.text:
             setting = "tokenizer" if self._chat_model is None else "chatTokenizer"
             raise ConfigurationError(
-                f"The server at {self._endpoint.url} does not serve its tokenizer. Set "
+                f"The server at {self.endpoint.url} does not serve its tokenizer. Set "
                 f"starcoder.{setting} to the directory that contains the model's tokenizer.json, "
                 "or to its GGUF file."
             )
         raise_for_status(response.status_code, response.content)
-        return await asyncio.to_thread(Tokenizer.from_json, response.text, self._endpoint.url)
+        return await asyncio.to_thread(Tokenizer.from_json, response.text, self.endpoint.url)
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.stream`. Closing it closes the connection, which stops the decoding."""
@@ -250,7 +251,7 @@ class HttpEngine:
         try:
             return response.json()
         except ValueError:
-            raise EngineUnavailableError(f"{self._endpoint.url}{path} is not JSON.") from None
+            raise EngineUnavailableError(f"{self.endpoint.url}{path} is not JSON.") from None
 
     @asynccontextmanager
     async def _translate_errors(self) -> AsyncIterator[None]:
@@ -266,21 +267,12 @@ class HttpEngine:
 
     def _unreachable(self, error: Exception) -> EngineUnavailableError:
         return EngineUnavailableError(
-            f"No engine answers at {self._endpoint.uds or self._endpoint.url} "
+            f"No engine answers at {self.endpoint.uds or self.endpoint.url} "
             f"({type(error).__name__})."
         )
 
     def _silent(self) -> EngineSilentError:
         return EngineSilentError(
-            f"The engine at {self._endpoint.uds or self._endpoint.url} runs but does not answer. "
+            f"The engine at {self.endpoint.uds or self.endpoint.url} runs but does not answer. "
             "If it stays like this, end its process; the next request then starts it again."
         )
-
-
-def _transport(endpoint: Endpoint) -> httpx2.AsyncHTTPTransport:
-    if endpoint.uds is None:
-        # Reading certificates takes 20 ms, and plain HTTP needs none.
-        return httpx2.AsyncHTTPTransport(verify=not endpoint.url.startswith("http://"))
-    # A new connection costs 0.1 ms here. A kept one could belong to an engine that has ended.
-    limits = httpx2.Limits(max_keepalive_connections=0)
-    return httpx2.AsyncHTTPTransport(uds=str(endpoint.uds), verify=False, limits=limits)

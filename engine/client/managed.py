@@ -17,13 +17,15 @@ from filelock import AsyncFileLock
 
 from engine.api import Chunk, EngineInfo, EngineState, GenerationRequest, Health
 from engine.client.companion import model_to_reserve_for
-from engine.client.endpoint import RuntimeFiles
+from engine.client.control import EngineControl
+from engine.client.endpoint import Endpoint, RuntimeFiles
 from engine.client.http import HttpEngine
 from engine.errors import (
     EngineReplacedError,
     EngineSilentError,
     EngineStartError,
     EngineUnavailableError,
+    StarcoderError,
 )
 from engine.settings import EngineSettings, to_argv
 from engine.tokenizer import Tokenizer
@@ -72,6 +74,8 @@ class ManagedEngine:
         self._connected: HttpEngine | None = None
         self._connecting: asyncio.Task[HttpEngine] | None = None
         self._dropped: list[HttpEngine] = []
+        self._control: EngineControl | None = None
+        self._has_left = False
         self._known_model: str | None = None
         """The model that callers know, and whose token ids they send."""
 
@@ -134,13 +138,30 @@ class ManagedEngine:
         if expected not in (None, model):
             raise EngineReplacedError(f"The engine now has the model {model}. Ask again to use it.")
 
+    async def leave(self) -> None:
+        """Close the connection, because another model was chosen.
+
+        The process then exits if it has no other client. Requests that still come here fail: they
+        must not start it again.
+        """
+        self._has_left = True
+        if self._connecting is not None:
+            with suppress(StarcoderError):
+                await asyncio.shield(self._connecting)
+        if self._control is not None:
+            await self._control.leave()
+        await self.aclose()
+
     async def aclose(self) -> None:
-        """Close the connection; the engine process keeps running for other clients."""
+        """Close the connection; the engine process keeps running until it is idle for long."""
         if self._connected is not None:
             self._drop(self._connected)
         for engine in self._dropped:
             await engine.aclose()
         self._dropped.clear()
+        if self._control is not None:
+            await self._control.aclose()
+            self._control = None
 
     async def _with_engine(self, call: Callable[[HttpEngine], Awaitable[T]]) -> T:
         for num_left in reversed(range(_MAX_TRIES)):
@@ -167,6 +188,8 @@ class ManagedEngine:
         All waiting requests share one task that starts the engine, and none of them can cancel it:
         the next keystroke cancels a request, but must not abandon the engine's start.
         """
+        if self._has_left:
+            raise EngineReplacedError("Another model was chosen meanwhile. Ask again to use it.")
         if self._connected is None:
             if self._connecting is None or self._connecting.done():
                 self._connecting = asyncio.create_task(self._connect())
@@ -174,11 +197,21 @@ class ManagedEngine:
         return self._connected
 
     async def _connect(self) -> HttpEngine:
-        self._connected = await self._find_answering() or await self._start()
-        return self._connected
+        engine = await self._find_answering() or await self._start()
+        await self._attend(engine.endpoint)
+        self._connected = engine
+        return engine
+
+    async def _attend(self, endpoint: Endpoint) -> None:
+        """Be a client of the process that answers now, and of no earlier one."""
+        if self._control is not None:
+            await self._control.aclose()
+        self._control = EngineControl(endpoint)
+        await self._control.attend(self._settings.idle_timeout_s)
 
     def _find(self) -> HttpEngine | None:
-        endpoint = RuntimeFiles.for_settings(self._settings, unix=self._unix).endpoint()
+        files = RuntimeFiles.for_settings(self._settings, unix=self._unix)
+        endpoint = files.resolved().endpoint()
         return None if endpoint is None else HttpEngine(endpoint)
 
     async def _find_answering(self) -> HttpEngine | None:
@@ -205,7 +238,7 @@ class ManagedEngine:
         files = await asyncio.to_thread(RuntimeFiles.for_settings, self._settings, unix=self._unix)
         async with _start_lock(files.start_lock):
             # Another client may have started it while this one waited for the lock.
-            if engine := await self._find_answering():
+            if engine := await self._find_answering() or await self._wait_for_other(files):
                 return engine
             settings = await self._settings_to_start()
             started, num_killed = time.monotonic(), 0
@@ -232,6 +265,18 @@ class ManagedEngine:
                 f"The engine did not answer within {_START_SECONDS:.0f} s of its start; see "
                 f"{log_file}."
             )
+
+    async def _wait_for_other(self, files: RuntimeFiles) -> HttpEngine | None:
+        """Wait for the engine of another key that has the model, if it runs but starts just now."""
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            other = await asyncio.to_thread(files.resolved)
+            if other.key == files.key or not await asyncio.to_thread(other.is_served):
+                return None
+            await asyncio.sleep(_POLL_SECONDS)
+            if engine := await self._find_answering():
+                return engine
+        return None
 
     async def _settings_to_start(self) -> EngineSettings:
         if self.companion is None:
@@ -265,6 +310,17 @@ class ManagedEngine:
                 f"The engine cannot be started: {argv[0]}: {error.strerror}."
             ) from error
         return process, log_file
+
+
+def shares_process(
+    settings: EngineSettings, other: EngineSettings, unix: bool | None = None
+) -> bool:
+    """Return whether two settings mean the same engine process. Blocks.
+
+    What `auto` means is known only while its engine runs.
+    """
+    keys = [RuntimeFiles.for_settings(each, unix=unix).resolved().key for each in (settings, other)]
+    return keys[0] == keys[1]
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,10 @@ from engine.errors import ModelNotFoundError, StarcoderError
 from engine.loading.gguf_file import GgufFile, gguf_in, is_model_name
 from engine.loading.local_stores import stored_models
 from engine.loading.model_size import HEADROOM, USUAL_WINDOW, cache_bytes
+from engine.loading.on_disk import EMBEDDED_DIR, has_all_shards
 from engine.machine import Memory, format_bytes
 from engine.model_config import read_architecture, require_architecture
 from engine.settings import DEMO_MODEL
-
-EMBEDDED_DIR = Path(__file__).parents[1] / "embedded"
-"""Directory of the demo model, which ships with the package."""
 
 CPU_PARAMETER_LIMIT = 400_000_000
 """Largest model that `auto` selects without a GPU, in parameters.
@@ -139,15 +137,6 @@ def has_fim_tokens(tokenizer_json: str) -> bool:
     return _FIM_TOKEN.search(tokenizer_json) is not None
 
 
-def has_all_shards(path: Path) -> bool:
-    """Return whether every file that a sharded checkpoint's index names exists."""
-    index = path / "model.safetensors.index.json"
-    if not index.exists():
-        return True
-    names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    return all((path / name).exists() for name in names)
-
-
 def embedded_checkpoint() -> Checkpoint | None:
     """Return the demo model; None in a source tree that does not contain it yet."""
     demo = inspect_model(EMBEDDED_DIR, DEMO_MODEL, is_demo=True)
@@ -200,20 +189,28 @@ def usable(models: Sequence[Checkpoint | Unusable]) -> list[Checkpoint]:
     return sorted(checkpoints, key=lambda checkpoint: -checkpoint.parameters)
 
 
-def check_eligibility(checkpoint: Checkpoint, memory: Memory) -> Eligibility:
-    """Return whether `auto` may select a checkpoint on a machine with this free memory."""
+def check_eligibility(
+    checkpoint: Checkpoint, memory: Memory, *, is_loaded: bool = False
+) -> Eligibility:
+    """Return whether `auto` may select a checkpoint on a machine with this free memory.
+
+    A model that `is_loaded` in an engine already needs no more.
+    """
     if checkpoint.is_demo:
         return Eligibility(checkpoint, True, "always fits; only used without a real model")
     if not checkpoint.has_fim:
         reason = "completes left to right only; to use it anyway, set it by name"
         return Eligibility(checkpoint, False, reason)
+    is_slow = not memory.gpus and checkpoint.parameters > CPU_PARAMETER_LIMIT
+    if is_loaded and not is_slow:
+        return Eligibility(checkpoint, True, "is in memory already")
     if memory.gpus:
         needed, free = checkpoint.bytes_needed(2), memory.largest_gpu
         if needed <= free:
             return Eligibility(checkpoint, True, f"fits a GPU: needs {format_bytes(needed)}")
         reason = f"needs {format_bytes(needed)} of GPU memory, {format_bytes(free)} is free"
         return Eligibility(checkpoint, False, reason)
-    if checkpoint.parameters > CPU_PARAMETER_LIMIT:
+    if is_slow:
         reason = "too slow without a GPU; to use it anyway, set it by name"
         return Eligibility(checkpoint, False, reason)
     needed = checkpoint.bytes_needed(4)
@@ -223,9 +220,16 @@ def check_eligibility(checkpoint: Checkpoint, memory: Memory) -> Eligibility:
     return Eligibility(checkpoint, True, f"fast enough on a CPU: needs {format_bytes(needed)}")
 
 
-def select_checkpoint(checkpoints: Sequence[Checkpoint], memory: Memory) -> Selection | None:
+def select_checkpoint(
+    checkpoints: Sequence[Checkpoint],
+    memory: Memory,
+    is_loaded: Callable[[Path], bool] = lambda _: False,
+) -> Selection | None:
     """Return the largest eligible checkpoint; None if none is eligible."""
-    considered = tuple(check_eligibility(checkpoint, memory) for checkpoint in checkpoints)
+    considered = tuple(
+        check_eligibility(checkpoint, memory, is_loaded=is_loaded(checkpoint.path))
+        for checkpoint in checkpoints
+    )
     eligible = [each for each in considered if each.is_eligible]
     if not eligible:
         return None

@@ -18,7 +18,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from tqdm.auto import tqdm
 
 from engine.errors import ModelAccessError, ModelError, ModelNotFoundError
-from engine.loading.catalog import has_all_shards
+from engine.loading.on_disk import cached_snapshot
 
 _FILES = ["*.safetensors", "*.safetensors.index.json", "*.json"]
 
@@ -30,7 +30,7 @@ def fetch(
 
     An interrupted download is resumed. Raises ModelNotFoundError or ModelAccessError.
     """
-    local = _find_in_cache(repo, revision)
+    local = cached_snapshot(repo, revision)
     if local is not None:
         return local
     if offline or constants.HF_HUB_OFFLINE:
@@ -55,22 +55,6 @@ def may_download(repo: str, offline: bool) -> bool:
     except HFValidationError:
         return False
     return not (offline or constants.HF_HUB_OFFLINE)
-
-
-def _find_in_cache(repo: str, revision: str | None) -> Path | None:
-    try:
-        snapshot = Path(
-            snapshot_download(repo, revision=revision, allow_patterns=_FILES, local_files_only=True)
-        )
-    except (LocalEntryNotFoundError, HFValidationError, OSError):
-        return None
-    # Another program may have downloaded some files only. `fetch` completes such a snapshot.
-    is_complete = (
-        (snapshot / "config.json").exists()
-        and any(snapshot.glob("*.safetensors"))
-        and has_all_shards(snapshot)
-    )
-    return snapshot if is_complete else None
 
 
 def _explain(error: Exception, repo: str, revision: str | None) -> ModelError:

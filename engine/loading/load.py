@@ -12,11 +12,12 @@ from engine.kernels.build import KernelBuild
 from engine.kv_cache.pool import MAX_DRAFT_WINDOWS, MAX_WINDOWS
 from engine.loading.adapter_shelf import AdapterShelf
 from engine.loading.adapter_store import adapters_dir, fingerprint
-from engine.loading.catalog import EMBEDDED_DIR
 from engine.loading.lean_loader import load_lean
 from engine.loading.locate import Progress, locate, read_chat_template, read_config
 from engine.loading.model_tokenizer import read_tokenizer
 from engine.loading.module_loader import load_module_network
+from engine.loading.on_disk import EMBEDDED_DIR, shown_name
+from engine.loading.sharing import Sharing
 from engine.loading.source import ModelSource
 from engine.machine import free_memory
 from engine.network.backend import Backend
@@ -35,13 +36,14 @@ class Loaded:
     draft_model: LoadedModel | None = None
 
 
-def load(settings: EngineSettings, progress: Progress) -> Loaded:
+def load(settings: EngineSettings, progress: Progress, sharing: Sharing | None = None) -> Loaded:
     """Load the model, and the draft model if the settings name one.
 
-    Blocks until both are loaded. Raises ModelError or ConfigurationError.
+    Blocks until both are loaded. Raises ModelError or ConfigurationError, and EngineElsewhereError
+    if another process that `sharing` knows has the model.
     """
     backend = Backend(KernelBuild())
-    source, tokenizer = _find(settings, progress)
+    source, tokenizer = _find(settings, progress, sharing)
     # The draft model comes first: the memory plan of the model then knows what is left, and the
     # number of threads suits the model.
     draft_model = _load_draft_model(source, tokenizer, backend)
@@ -50,10 +52,17 @@ def load(settings: EngineSettings, progress: Progress) -> Loaded:
     return Loaded(model, adapters, draft_model)
 
 
-def _find(settings: EngineSettings, progress: Progress) -> tuple[ModelSource, Tokenizer]:
+def _find(
+    settings: EngineSettings, progress: Progress, sharing: Sharing | None = None
+) -> tuple[ModelSource, Tokenizer]:
     """Locate a model and read its config and tokenizer."""
     progress("looking for the model", None)
-    name, path = locate(settings, progress)
+    if sharing is None:
+        name, path = locate(settings, progress)
+    else:
+        name, path = locate(settings, progress, sharing.is_loaded)
+        sharing.claim(path)
+        name = shown_name(path, name)
     config = read_config(path, name)
     tokenizer = read_tokenizer(path)
     if config["model_type"] == "gpt_bigcode":

@@ -8,16 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelNotFoundError, UnsupportedModelError
-from engine.loading.catalog import (
-    EMBEDDED_DIR,
-    embedded_checkpoint,
-    find_models,
-    select_checkpoint,
-    usable,
-)
+from engine.loading.catalog import embedded_checkpoint, find_models, select_checkpoint, usable
 from engine.loading.gguf_file import GgufFile, gguf_in
 from engine.loading.hub import fetch, may_download
 from engine.loading.local_stores import STORES, stored_model
+from engine.loading.on_disk import EMBEDDED_DIR
 from engine.machine import free_memory
 from engine.settings import AUTO_MODEL, DEMO_MODEL, EngineSettings
 
@@ -25,11 +20,16 @@ Progress = Callable[[str, float | None], None]
 """Function that receives the current work as text, and its completed share from 0 to 1, or None."""
 
 
-def locate(settings: EngineSettings, progress: Progress) -> tuple[str, Path]:
+def locate(
+    settings: EngineSettings,
+    progress: Progress,
+    is_loaded: Callable[[Path], bool] = lambda _: False,
+) -> tuple[str, Path]:
     """Return the display name and the path of the model that the settings select.
 
     The path is a directory in the form of the hub, or a GGUF file. Downloads the model if it is
-    missing. Raises ModelError.
+    missing. `is_loaded` says whether another engine has a model in memory that this one could use;
+    for `auto` it then needs no free memory. Raises ModelError.
     """
     if settings.model == DEMO_MODEL:
         if embedded_checkpoint() is None:
@@ -39,7 +39,7 @@ def locate(settings: EngineSettings, progress: Progress) -> tuple[str, Path]:
             )
         return DEMO_MODEL, EMBEDDED_DIR
     if settings.model == AUTO_MODEL:
-        selection = select_checkpoint(usable(find_models()), free_memory())
+        selection = select_checkpoint(usable(find_models()), free_memory(), is_loaded)
         if selection is None:
             raise ModelNotFoundError(
                 "There is no model on this machine that fits its memory. Set the setting "

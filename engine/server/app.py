@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from starlette.applications import Starlette
@@ -130,6 +131,7 @@ def create_app(
     token: str | None = None,
     host: str | None = None,
     activity: Activity | None = None,
+    further_routes: Sequence[Route] = (),
 ) -> Starlette:
     """Return the ASGI application that serves an engine.
 
@@ -145,6 +147,7 @@ def create_app(
             Route("/v1/chat/completions", chat_completions, methods=["POST"]),
             Route("/tokenizer.json", tokenizer),
             Route("/openapi.json", openapi),
+            *further_routes,
         ],
         middleware=[
             Middleware(OriginGuard, host=host) if token is None else Middleware(TokenGuard, token),

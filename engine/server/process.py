@@ -15,17 +15,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import uvicorn
 from filelock import FileLock, Timeout
-from starlette.applications import Starlette
 
 from engine.api import EngineState
+from engine.client.endpoint import RuntimeFiles
 from engine.errors import ConfigurationError
+from engine.loading.sharing import Sharing
 from engine.local import LocalEngine
-from engine.private_files import open_private_file
+from engine.private_files import write_private_file
 from engine.server.access import Activity
 from engine.server.app import create_app
 from engine.server.chat import RenderChat
+from engine.server.claim import Claim
+from engine.server.clients import Clients, control_routes
 from engine.server.connection import server_config
 from engine.server.tcp_socket import tcp_socket
 from engine.settings import EngineSettings, Listen
@@ -52,7 +56,7 @@ def run(
     render_chat: RenderChat | None,
     is_shared: bool = True,
 ) -> None:
-    """Serve until a signal arrives, or until idle for `settings.idle_timeout_s` seconds.
+    """Serve until a signal arrives, or until the process has been idle for too long.
 
     The socket is bound before the model is loaded, so that `health` answers from the start. With
     `is_shared` clients start this process on demand: it returns immediately if another process
@@ -77,14 +81,13 @@ def run(
                     return
                 token = secrets.token_urlsafe(32)
                 stack.enter_context(_endpoint_file(listen.endpoint_file, bound, token))
-        engine, activity = LocalEngine(settings), Activity()
-        app = create_app(engine, render_chat=render_chat, token=token, host=host, activity=activity)
-        failed_grace_s = FAILED_GRACE_S if is_shared else 0.0
-        asyncio.run(_serve(app, bound, _Idle(engine, activity, settings, failed_grace_s)))
+        files = RuntimeFiles.of_address(listen) if is_shared else None
+        sharing = None if files is None else stack.enter_context(_claiming(files, settings))
+        asyncio.run(_serve(_Process(settings, sharing, token, host, render_chat, is_shared), bound))
 
 
 def _alive_file(path: Path) -> Path:
-    return path.with_suffix(".alive")
+    return path.with_suffix(".alive")  # of a shared process, `RuntimeFiles.alive_lock`
 
 
 @contextmanager
@@ -112,54 +115,102 @@ def _exclusive_lock(lock_file: Path) -> Iterator[bool]:
 
 @contextmanager
 def _endpoint_file(path: Path, bound: socket.socket, token: str) -> Iterator[None]:
-    partial = path.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    descriptor = open_private_file(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump({"port": bound.getsockname()[1], "token": token}, file)
-    os.replace(partial, path)
+    address = {"port": bound.getsockname()[1], "token": token}
+    write_private_file(path, json.dumps(address).encode())
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
 
 
+@contextmanager
+def _claiming(files: RuntimeFiles, settings: EngineSettings) -> Iterator[Sharing]:
+    """Let clients find this process inside the block, and yield what it shares with others."""
+    claim = Claim(files, settings)
+    record = {"pid": os.getpid(), "created": psutil.Process().create_time()}
+    write_private_file(files.process_file, json.dumps(record).encode())
+    try:
+        yield Sharing(claim.is_loaded, claim.claim)
+    finally:
+        files.process_file.unlink(missing_ok=True)
+        claim.release()
+
+
 @dataclass(frozen=True)
-class _Idle:
-    """Decides when a process ends by itself."""
+class _Process:
+    """What a process serves, and to whom."""
 
-    engine: LocalEngine
-    activity: Activity
     settings: EngineSettings
-    failed_grace_s: float
-    """Seconds for which a process without a model goes on."""
+    sharing: Sharing | None
+    token: str | None
+    host: str | None
+    render_chat: RenderChat | None
+    is_shared: bool
 
-    async def wait(self) -> None:
-        """Return when the engine has been idle for too long, or has failed."""
-        while True:
-            await asyncio.sleep(_CHECK_EVERY_S)
-            idle_s = self.activity.idle_seconds
-            if (await self.engine.health()).state is EngineState.FAILED:
-                if idle_s >= self.failed_grace_s:
-                    return
-            elif self.settings.idle_timeout_s and idle_s > self.settings.idle_timeout_s:
-                log.info("idle for %.0f s: exiting", idle_s)
+
+class _Server(uvicorn.Server):
+    """Ends the responses that clients keep open, before it waits for the others."""
+
+    def __init__(self, config: uvicorn.Config, clients: Clients) -> None:
+        super().__init__(config)
+        self._clients = clients
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server`."""
+        self._clients.closing.set()
+        await super().shutdown(sockets)
+
+
+async def _wait_for_exit(
+    engine: LocalEngine, activity: Activity, clients: Clients, failed_grace_s: float
+) -> None:
+    """Return when the process must end by itself.
+
+    It ends if it has been idle for too long or has failed, if the user has stopped it, if its last
+    client has chosen another model, or if another process has its model. A process without a model
+    goes on for `failed_grace_s` seconds.
+    """
+    while True:
+        await asyncio.sleep(_CHECK_EVERY_S)
+        idle_s, timeout_s = activity.idle_seconds, clients.idle_timeout_s
+        is_unused = clients.is_abandoned and idle_s > 0
+        if engine.is_elsewhere or clients.is_stopped or is_unused:
+            log.info("this process is not needed: exiting")
+            return
+        if (await engine.health()).state is EngineState.FAILED:
+            if idle_s >= failed_grace_s:
                 return
+        elif timeout_s and idle_s > timeout_s:
+            log.info("idle for %.0f s: exiting", idle_s)
+            return
 
 
-async def _serve(app: Starlette, bound: socket.socket, idle: _Idle) -> None:
-    server = uvicorn.Server(server_config(app))
+async def _serve(process: _Process, bound: socket.socket) -> None:
+    settings = process.settings
+    engine, activity = LocalEngine(settings, process.sharing), Activity()
+    clients = Clients(settings.idle_timeout_s)
+    routes = control_routes(engine, settings, clients, activity) if process.is_shared else []
+    app = create_app(
+        engine,
+        render_chat=process.render_chat,
+        token=process.token,
+        host=process.host,
+        activity=activity,
+        further_routes=routes,
+    )
+    server = _Server(server_config(app), clients)
+    failed_grace_s = FAILED_GRACE_S if process.is_shared else 0.0
 
     async def watch() -> None:
-        await idle.wait()
+        await _wait_for_exit(engine, activity, clients, failed_grace_s)
         server.should_exit = True
 
-    idle.engine.start()
+    engine.start()
     watcher = asyncio.create_task(watch())
     try:
         await server.serve(sockets=[bound])
     finally:
         watcher.cancel()
-    await idle.engine.aclose()
-    if (await idle.engine.health()).state is EngineState.FAILED:
-        await idle.engine.info()  # raises the error
+    await engine.aclose()
+    if (await engine.health()).state is EngineState.FAILED:
+        await engine.info()  # raises the error

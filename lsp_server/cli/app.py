@@ -19,6 +19,7 @@ from lsp_server.cli import (
     complete,
     demo,
     doctor,
+    engines,
     evaluate,
     judge,
     models,
@@ -46,6 +47,7 @@ app.command()(complete.complete)
 app.command()(serve.serve)
 app.command()(models.models)
 app.command()(doctor.doctor)
+app.command()(engines.engines)
 app.command(name="eval")(evaluate.evaluate)
 app.command()(replay.replay)
 app.command()(stats.stats)

@@ -10,10 +10,20 @@ from engine.api import Chunk, Engine, EngineInfo, GenerationRequest, Health
 from engine.errors import ConfigurationError, EngineUnavailableError, ModelError
 from engine.tokenizer import Tokenizer
 from lsp_server.session.background_tasks import BackgroundTasks
-from lsp_server.session.engine_choice import EngineChoice, EngineFactory, chat_engine, set_companion
+from lsp_server.session.engine_choice import (
+    EngineChoice,
+    EngineFactory,
+    chat_engine,
+    completion_engine,
+    leave_engine,
+    set_companion,
+)
 from lsp_server.session.engine_session import EngineSession
 from lsp_server.session.status import ChatStatus, State, StatusReporter
 from lsp_server.settings import Settings
+
+_BETWEEN_REQUESTS_S = 0.5
+"""Seconds without a request after which an answer has ended: each makes several requests."""
 
 
 class ChatEngineSession:
@@ -51,9 +61,9 @@ class ChatEngineSession:
             set_companion(self._own.engine, choice)
             return
         engine = None if choice is None else self._make_engine(choice)  # first: it can raise
-        if self._own is not None:
+        if self._own is not None and self._choice is not None:
             self._own.is_replaced = True
-            self._replaced.append(self._own)
+            self._background.spawn(self._leave(self._own, self._choice, settings))
         elif choice is None:
             return
         self._choice = choice
@@ -61,6 +71,19 @@ class ChatEngineSession:
         chat = None if choice is None else ChatStatus(choice.chat_model or choice.process.model)
         # Later, because nothing may be sent before the response to `initialize`.
         self._background.spawn(self._show(chat, self._own))
+
+    async def _leave(
+        self, old: _ReportingEngine, old_choice: EngineChoice, settings: Settings
+    ) -> None:
+        """Leave an engine when its running answers have ended."""
+        self._replaced.append(old)
+        while not old.unused.is_set():
+            await old.unused.wait()
+            await asyncio.sleep(_BETWEEN_REQUESTS_S)
+        choices = (completion_engine(settings), chat_engine(settings))
+        needed = [choice for choice in choices if choice is not None]
+        await leave_engine(old.engine, old_choice, needed)
+        self._replaced.remove(old)
 
     async def _show(self, chat: ChatStatus | None, engine: _ReportingEngine | None) -> None:
         if engine is self._own:
@@ -79,6 +102,10 @@ class _ReportingEngine:
         self.engine = engine
         self.is_replaced = False
         """Whether the status shows another engine by now."""
+        self.unused = asyncio.Event()
+        """Set while no request runs."""
+        self.unused.set()
+        self._num_requests = 0
         self._status = status
 
     async def health(self) -> Health:
@@ -117,6 +144,8 @@ class _ReportingEngine:
         title = "StarCoder: starting the engine for chat"
         loading = self._status.show_loading(self.engine, title, self._show_health)
         progress = asyncio.create_task(loading)
+        self._num_requests += 1
+        self.unused.clear()
         try:
             yield
             self._show(state=State.READY, message="")
@@ -124,6 +153,9 @@ class _ReportingEngine:
             self._show(state=State.ERROR, message=error.user_message)
             raise
         finally:
+            self._num_requests -= 1
+            if not self._num_requests:
+                self.unused.set()
             progress.cancel()
             await asyncio.gather(progress, return_exceptions=True)
 

@@ -85,10 +85,12 @@ class CompletionSession:
             await asyncio.sleep(self._delay_ms(snapshot) / 1000)
         if needs_model:
             self._engine.report_request()
+        engine = self._engine.current
         try:
             result = await self._completer.complete(snapshot, trigger, selected)
         except StarcoderError as error:
-            self._engine.report_failure(error)
+            if engine is self._engine.current:  # the settings name no other one meanwhile
+                self._engine.report_failure(error)
             return CompletionResult((), Source.NONE, error.user_message)
         self._engine.report_success()
         return result

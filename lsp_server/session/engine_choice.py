@@ -5,15 +5,17 @@ The model runs in another process or on another machine (see `engine.client`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.api import Engine
 from engine.client.endpoint import Endpoint
 from engine.client.http import HttpEngine
-from engine.client.managed import DEFAULT_COMMAND, ManagedEngine
-from engine.settings import EngineSettings
+from engine.client.managed import DEFAULT_COMMAND, ManagedEngine, shares_process
+from engine.errors import StarcoderError
+from engine.settings import AUTO_MODEL, EngineSettings
 from lsp_server.settings import Settings
 
 _CHAT_RENDERER = "chat.rendering:render"
@@ -90,3 +92,27 @@ def set_companion(engine: Engine, choice: EngineChoice) -> None:
     """Let the next process of this engine leave memory free for the companion of the choice."""
     if isinstance(engine, ManagedEngine):
         engine.companion = choice.companion
+
+
+async def leave_engine(engine: Engine, old: EngineChoice, needed: Sequence[EngineChoice]) -> None:
+    """Close the connection to an engine that the settings do not name any more.
+
+    Its process exits immediately if it has no other client, unless the settings still name it as
+    one of the engines that are `needed`.
+    """
+    if not isinstance(engine, ManagedEngine):
+        await engine.aclose()
+        return
+    others = [choice.process for choice in needed if choice.url is None]
+    try:
+        stays = await asyncio.to_thread(
+            lambda: any(shares_process(old.process, other) for other in others)
+        )
+    except StarcoderError:  # the runtime directory cannot be used, so no process was found
+        stays = True
+    await (engine.aclose() if stays else engine.leave())
+
+
+def is_selected_by_engine(choice: EngineChoice) -> bool:
+    """Return whether a choice means a model that only its engine process selects: `auto`."""
+    return choice.url is None and choice.process.model == AUTO_MODEL

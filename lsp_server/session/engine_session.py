@@ -10,7 +10,15 @@ from engine.api import Engine, EngineState, Health
 from engine.errors import ConfigurationError, EngineUnavailableError, StarcoderError
 from fim.prompt.families import detect
 from lsp_server.session.background_tasks import BackgroundTasks
-from lsp_server.session.engine_choice import EngineFactory, completion_engine, set_companion
+from lsp_server.session.engine_choice import (
+    EngineChoice,
+    EngineFactory,
+    chat_engine,
+    completion_engine,
+    is_selected_by_engine,
+    leave_engine,
+    set_companion,
+)
 from lsp_server.session.status import State, StatusReporter
 from lsp_server.settings import Settings
 
@@ -67,10 +75,24 @@ class EngineSession:
         # First, because it can raise; the present engine is then kept.
         engine = self._make_engine(choice)
         old, self.current = self.current, engine
-        self._choice, self._settings = choice, settings
-        self._background.spawn(old.aclose())
+        old_choice, self._choice, self._settings = self._choice, choice, settings
         self._status.update(tokens_per_second=0.0)
-        self._background.spawn(self.start())
+        self._background.spawn(self._move(old, old_choice, settings))
+
+    async def _move(self, old: Engine, old_choice: EngineChoice, settings: Settings) -> None:
+        """Leave an engine and start the one of these settings.
+
+        The old one leaves first, so that its memory is free for the new model. But `auto` may
+        select the model of the old engine, which must then stay.
+        """
+        choices = (completion_engine(settings), chat_engine(settings))
+        needed = [choice for choice in choices if choice is not None]
+        if is_selected_by_engine(needed[0]):
+            await self.start()
+            await leave_engine(old, old_choice, needed)
+        else:
+            await leave_engine(old, old_choice, needed)
+            await self.start()
 
     async def start(self) -> None:
         """Start or find the engine, and show the progress and the result."""
@@ -83,7 +105,8 @@ class EngineSession:
             info = await engine.info()
             note = await completion_note(engine)
         except StarcoderError as error:
-            self.report_failure(error)
+            if engine is self.current:
+                self.report_failure(error)
             return
         finally:
             progress.cancel()

@@ -14,6 +14,7 @@ from pygls.exceptions import JsonRpcException
 from chat.asker import Asker, ChatSettings
 from chat.tasks.explain import explain
 from chat.tasks.target import Target
+from engine.client.engine_key import engine_key
 from engine.local import LocalEngine
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
@@ -56,7 +57,7 @@ def engines_of(runtime: Path) -> list[psutil.Process]:
 
 async def requests_of(runtime: Path, model: Path) -> int:
     """Return the number of requests that the engine of a model has computed."""
-    socket = runtime / f"engine-{EngineSettings(model=str(model), device='cpu').key}.sock"
+    socket = runtime / f"engine-{engine_key(EngineSettings(model=str(model), device='cpu'))}.sock"
     transport = httpx2.AsyncHTTPTransport(uds=str(socket))
     async with httpx2.AsyncClient(transport=transport, base_url="http://engine") as client:
         lines = (await client.get("/metrics")).text.splitlines()

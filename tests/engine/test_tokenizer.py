@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
 from engine.decoding.vocabulary import Vocabulary
-from engine.loading.catalog import EMBEDDED_DIR
+from engine.loading.on_disk import EMBEDDED_DIR
 from engine.tokenizer import Tokenizer
 from tests.llama_checkpoint import INFILLING, tokenizer_json
 

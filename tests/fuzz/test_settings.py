@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.client.engine_key import engine_key
 from lsp_server.session.surrogates import well_formed
 from lsp_server.settings import Settings, resolve
 from tests.fuzz.conftest import FUZZING
@@ -100,7 +101,7 @@ def test_each_wrong_value_is_reported_and_has_no_effect(value: Any) -> None:
 def test_settings_that_were_accepted_can_be_used(value: Any) -> None:
     """Creating engines, completions and chat from them raises nothing."""
     settings = resolve(well_formed(value)).settings
-    assert settings.engine.key
+    assert engine_key(settings.engine)
     assert settings.fim
     assert settings.chat
 

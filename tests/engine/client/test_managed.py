@@ -18,6 +18,7 @@ from filelock import FileLock
 from engine.api import EngineState, GenerationRequest, Health
 from engine.client.companion import model_to_reserve_for
 from engine.client.endpoint import RuntimeFiles
+from engine.client.engine_key import engine_key
 from engine.client.managed import ManagedEngine
 from engine.errors import (
     EngineLostError,
@@ -142,7 +143,8 @@ async def test_only_this_user_can_connect(make: Make, runtime: Path, long_checkp
     await until(lambda: bool(list(runtime.glob("*.sock"))), 20)
     info.cancel()
     sockets = list(runtime.glob("*.sock"))
-    assert [path.name for path in sockets] == [f"engine-{settings_of(long_checkpoint).key}.sock"]
+    key = engine_key(settings_of(long_checkpoint))
+    assert [path.name for path in sockets] == [f"engine-{key}.sock"]
     assert mode(sockets[0]) == 0o600
     assert mode(runtime) == 0o700
 
@@ -275,7 +277,7 @@ async def test_an_engine_that_is_exiting_does_not_block_the_next(
     make: Make, runtime: Path, long_checkpoint: Path
 ) -> None:
     runtime.mkdir(mode=0o700)
-    exiting = FileLock(runtime / f"engine-{settings_of(long_checkpoint).key}.alive")
+    exiting = FileLock(runtime / f"engine-{engine_key(settings_of(long_checkpoint))}.alive")
     exiting.acquire()
     engine = make()
     info = asyncio.create_task(engine.info())

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from engine.loading.catalog import EMBEDDED_DIR
 from engine.loading.load import load
+from engine.loading.on_disk import EMBEDDED_DIR
 from engine.network.model import LoadedModel
 from engine.settings import EngineSettings
 from tests.engine.decoding.draft_pair import Pair, load_pair

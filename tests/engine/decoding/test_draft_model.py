@@ -16,8 +16,8 @@ from engine.decoding import draft_model as draft_model_module
 from engine.decoding.draft_model import INITIAL_ACCEPTANCE
 from engine.errors import ConfigurationError
 from engine.kv_cache.arena import Arena
-from engine.loading.catalog import EMBEDDED_DIR
 from engine.loading.load import load
+from engine.loading.on_disk import EMBEDDED_DIR
 from engine.network.batch import BatchEntry
 from engine.network.forward import Forward
 from engine.network.lean_forward import LeanForward

@@ -24,8 +24,8 @@ from engine.decoding.sequence import Step
 from engine.decoding.token_healing import search_forced_prefix
 from engine.decoding.vocabulary import Vocabulary
 from engine.errors import RequestError
-from engine.loading.catalog import EMBEDDED_DIR
 from engine.loading.load import load
+from engine.loading.on_disk import EMBEDDED_DIR
 from engine.network.batch import BatchEntry
 from engine.network.model import LoadedModel
 from engine.scripted import ScriptedEngine

@@ -20,9 +20,9 @@ from gguf.quants import dequantize
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from engine.errors import UnsupportedModelError
-from engine.loading.catalog import EMBEDDED_DIR
 from engine.loading.gguf_file import GgufFile
 from engine.loading.model_tokenizer import read_tokenizer
+from engine.loading.on_disk import EMBEDDED_DIR
 from engine.tokenizer import Tokenizer
 from tests.conftest import OPTIONAL
 from tests.engine.loading.gguf_maker import (

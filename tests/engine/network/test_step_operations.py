@@ -9,8 +9,8 @@ import torch
 
 from engine import kernels
 from engine.kv_cache.arena import Arena
-from engine.loading.catalog import EMBEDDED_DIR
 from engine.loading.load import load
+from engine.loading.on_disk import EMBEDDED_DIR
 from engine.network.lean_forward import LeanForward
 from engine.network.step_operations import TorchOperations, TritonOperations, step_operations
 from engine.network.weights import Weights

@@ -133,7 +133,8 @@ export class Client implements vscode.Disposable {
     this.statusEmitter.fire(status);
   }
 
-  private async command(): Promise<string[] | undefined> {
+  /** Return the server's command and arguments, undefined if the server is not installed. */
+  async command(): Promise<string[] | undefined> {
     const config = vscode.workspace.getConfiguration("starcoder");
     const trusted = vscode.workspace.isTrusted;
     const folders = trusted ? (vscode.workspace.workspaceFolders ?? []) : [];

@@ -5,6 +5,7 @@ import { ChatView } from "./chat/view";
 import { chooseModel } from "./chooseModel";
 import { Client, workspaceSchemes } from "./client";
 import { virtualNotice } from "./documents";
+import { showEngines } from "./engines";
 import { Previews } from "./preview";
 import type { TaskName } from "./protocol";
 import { chooseProgram, distFolder, install } from "./setup";
@@ -32,8 +33,9 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
       webviewOptions: { retainContextWhenHidden: true },
     }),
     command("menu", () => menu(client)),
-    command("chooseModel", () => chooseModel("model")),
-    command("chooseChatModel", () => chooseModel("chatModel")),
+    command("chooseModel", () => chooseModel(client, "model")),
+    command("chooseChatModel", () => chooseModel(client, "chatModel")),
+    command("engines", () => showEngines(client)),
     command("restart", () => client.start()),
     command("showLog", () => client.log.show()),
     command("install", () => install(context)),

@@ -75,9 +75,16 @@ export class Previews implements vscode.TextDocumentContentProvider, vscode.Disp
     if (document === undefined) {
       // VS Code shows an empty text as a removed empty line. A last line on both sides avoids this.
       const [before, after] = [" ", `${newText}${newText.endsWith("\n") ? "" : "\n"} `];
-      return { uri, edits, text: undefined, ...this.addDocuments(uri, before, after), language };
+      return {
+        uri,
+        edits,
+        text: undefined,
+        newText,
+        ...this.addDocuments(uri, before, after),
+        language,
+      };
     }
-    return { uri, edits, text, ...this.addDocuments(uri, text, newText), language };
+    return { uri, edits, text, newText, ...this.addDocuments(uri, text, newText), language };
   }
 
   private addDocuments(uri: vscode.Uri, before: string, after: string) {
@@ -128,6 +135,7 @@ interface FilePreview {
   edits: vscode.TextEdit[];
   /** The text that the edits are for, undefined for a file to create. */
   text: string | undefined;
+  newText: string;
   /** The documents on the left and right side of the diff. */
   before: vscode.Uri;
   after: vscode.Uri;
@@ -185,15 +193,17 @@ function askWithToast(title: string, decision: Decision): Thenable<boolean> {
 /** Apply accepted edits, unless a file has changed since its diff was shown. */
 async function apply(files: FilePreview[]): Promise<boolean> {
   const edit = new vscode.WorkspaceEdit();
-  for (const { uri, edits, text } of files) {
+  for (const { uri, edits, text, newText } of files) {
     if ((await findDocument(uri))?.getText() !== text) {
       reportChange(uri);
       return false;
     }
     if (text === undefined) {
-      edit.createFile(uri, { overwrite: false, ignoreIfExists: false });
+      // With its contents, the file is saved, so that the tests can be run.
+      edit.createFile(uri, { contents: new TextEncoder().encode(newText) });
+    } else {
+      edit.set(uri, edits);
     }
-    edit.set(uri, edits);
   }
   const isApplied = await vscode.workspace.applyEdit(edit);
   const first = files[0]?.uri;

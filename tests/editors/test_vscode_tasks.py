@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import TimeoutError
 
-from tests.editors.tasks_server import DOCUMENTATION, EXPLANATION
-from tests.editors.vscode import VSCode, open_at_end, vscode, wait_until_ready
+from tests.editors.tasks_server import DOCUMENTATION, EXPLANATION, INSTRUCTION
+from tests.editors.vscode import CODE, VSCode, open_at_end, vscode, wait_until_ready
 
 pytestmark = pytest.mark.usefixtures("vscode_installed")
 
@@ -161,3 +161,75 @@ def test_the_light_bulb_previews_edits_and_shows_explanations(
         window.wait_until(
             lambda: any("return a + b" in line for line in window.lines()), "it is fixed"
         )
+
+
+def start_edit(window: VSCode) -> None:
+    """Ask for another order of the operands in the second line of the file."""
+    window.page.locator(".monaco-editor .view-line", has_text="return").first.click()
+    window.press("Home")
+    window.press("Shift+End")
+    window.run("StarCoder: Edit by Instruction")
+    window.page.locator(".quick-input-widget input").first.fill(INSTRUCTION)
+    window.press("Enter")
+
+
+def test_a_proposal_is_decided_once_and_closed_as_a_whole(tmp_path: Path) -> None:
+    before, after = "    return a + b", "    return b + a"
+    with vscode(tmp_path, {"shop.py": CODE}, {}, SERVER) as window:
+        open_at_end(window, "shop.py")
+        wait_until_ready(window)
+        toast = window.page.locator(".notification-toast", has_text="Accept or Discard")
+        tabs = window.page.locator(".tab", has_text="shop.py: Edit")
+
+        start_edit(window)
+        wait_for_diff(window, after.strip())
+        toast.locator("a", has_text="Discard").click()
+        wait_until_closed(window)
+        assert before in window.lines()
+
+        start_edit(window)
+        wait_for_diff(window, after.strip())
+        window.open("shop.py")
+        assert tabs.count() == 1  # another file does not replace the diff
+        start_edit(window)
+        window.wait_until(lambda: tabs.count() != 1, "the first proposal is closed")
+        wait_for_diff(window, after.strip())
+        assert tabs.count() == 1
+
+        window.press("Control+w")
+        wait_until_closed(window)
+        assert before in window.lines()
+
+        start_edit(window)
+        wait_for_diff(window, after.strip())
+        window.save_picture("proposal")
+        toast.locator("a", has_text="Accept").click()
+        wait_until_closed(window)
+        window.wait_until(lambda: after in window.lines(), "it is accepted")
+
+
+def test_a_proposal_is_not_applied_to_changed_text(tmp_path: Path) -> None:
+    slow = [*SERVER, "0.2"]
+    with vscode(tmp_path, {"shop.py": CODE}, {}, slow) as window:
+        open_at_end(window, "shop.py")
+        wait_until_ready(window)
+        warning = window.page.locator(".notification-toast", has_text="shop.py has changed")
+
+        start_edit(window)
+        window.page.locator(".notification-toast", has_text="editing").wait_for()
+        window.press("Control+Home")
+        window.type("# ")
+        warning.wait_for(timeout=60_000)
+        assert window.lines()[:2] == ["# def add(a, b):", "    return a + b"]
+        window.run("Notifications: Clear All Notifications")
+        window.wait_until(lambda: not warning.count(), "the warning is closed")
+
+        window.press("Control+z")
+        start_edit(window)
+        wait_for_diff(window, "return b + a")
+        (window.workspace / "shop.py").write_text("# new\n" + CODE)
+        window.page.wait_for_timeout(2000)
+        button(window, "Accept")
+        warning.wait_for(timeout=60_000)
+        wait_until_closed(window)
+        assert (window.workspace / "shop.py").read_text() == "# new\n" + CODE

@@ -9,7 +9,7 @@ export function formatBytes(bytes: number): string {
     value /= 1000;
     unit += 1;
   }
-  return `${unit === 0 ? value : value.toPrecision(value < 100 ? 2 : 3)} ${units[unit]}`;
+  return `${value.toFixed(unit > 0 && value < 10 ? 1 : 0)} ${units[unit]}`;
 }
 
 /** Return a duration in the largest unit that fits. */

@@ -232,10 +232,15 @@ def test_the_user_chooses_the_program_of_the_server(tmp_path: Path) -> None:
 
         def choose(file: Path) -> None:
             window.run("StarCoder: Menu")
+            item = window.page.locator(".quick-input-list .monaco-list-row", has_text="Install")
+            item.first.wait_for()
             window.save_picture("menu-without-server")
             window.choose("Choose the server's program")
             box = window.page.locator(".quick-input-widget input").first
             window.wait_until(lambda: box.input_value().startswith("/"), "the file dialog")
+            # The dialog writes its folder into the box when it has read it.
+            entry = window.page.locator(".quick-input-list .monaco-list-row", has_text="a.py")
+            entry.first.wait_for()
             box.fill(str(file))
             window.page.wait_for_timeout(500)
             window.press("Enter")

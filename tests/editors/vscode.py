@@ -91,8 +91,8 @@ class VSCode:
         box = self.page.locator(".quick-input-widget input").first
         box.wait_for()
         box.fill(f">{command}")
-        row = self.page.locator(".quick-input-list .monaco-list-row", has_text=command).first
-        row.wait_for()
+        row = self.page.locator(".quick-input-list .monaco-list-row.focused", has_text=command)
+        row.first.wait_for()
         self.press("Enter")
 
     def choose(self, label: str) -> None:

@@ -18,8 +18,7 @@ TESTS = {
 }
 FIXED = {
     "python": "def add(a, b):\n    return a + b\n```",
-    "typescript": "export function add(a: number, b: number): number {\n"
-    "  return a + b;\n}\n```",
+    "typescript": "export function add(a: number, b: number): number {\n  return a + b;\n}\n```",
 }
 INSTRUCTION = "Swap the operands."
 EDITED = "return b + a\n```"

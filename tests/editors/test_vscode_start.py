@@ -265,7 +265,9 @@ def steps_done(window: VSCode) -> list[str]:
 def write_program(file: Path, command: list[str]) -> None:
     """Write a script that runs a command, but answers `--version` as the server does."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    version = "" if command[0] == "/bin/echo" else '[ "$1" = --version ] && exec echo starcoder-lsp 1\n'
+    version = (
+        "" if command[0] == "/bin/echo" else '[ "$1" = --version ] && exec echo starcoder-lsp 1\n'
+    )
     file.write_text(f"#!/bin/sh\n{version}exec {shlex.join(command)}\n")
     file.chmod(0o755)
 

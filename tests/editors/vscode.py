@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 from playwright.sync_api import Frame, FrameLocator, Locator, Page, sync_playwright
 
@@ -183,12 +184,13 @@ def vscode(
     environment: dict[str, str] | None = None,
     extension: Path = VSIX,
     more_extensions: Sequence[Path] = (),
+    workspace_name: str = "workspace",
 ) -> Iterator[VSCode]:
     """Run VS Code with fresh data and our packaged extension until the `with` block ends.
 
     `trusted` makes it trust every workspace.
     """
-    workspace, data = folder / "workspace", folder / "data"
+    workspace, data = folder / workspace_name, folder / "data"
     for name, text in files.items():
         (workspace / name).parent.mkdir(parents=True, exist_ok=True)
         (workspace / name).write_text(text, encoding="utf-8")
@@ -251,7 +253,7 @@ def vscode(
                 )
                 page = browser.new_page(viewport={"width": 1280, "height": 800})
                 page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-                page.goto(f"http://127.0.0.1:{port}/?folder={workspace}")
+                page.goto(f"http://127.0.0.1:{port}/?folder={quote(str(workspace))}")
                 yield VSCode(page, workspace)
                 browser.close()
         finally:

@@ -47,7 +47,7 @@ def models(
         listed = find_models() if folder is None else list(models_in(folder.expanduser()))
     selection = select_checkpoint(usable(listed), memory)
     if as_json:
-        print(models_json(listed, selection, memory))
+        typer.echo(models_json(listed, selection, memory))
         return
     _print_table(console, listed, selection, memory)
     gpus = ", ".join(format_bytes(free) for free in memory.gpus) or "none"

@@ -371,9 +371,7 @@ def test_errors_for_the_user_arrive_as_their_sentence(
 
 
 @pytest.mark.parametrize("severity", [1, 4, 9])
-def test_a_fix_names_the_diagnostic_with_all_its_members(
-    shared: RawProcess, severity: int
-) -> None:
+def test_a_fix_names_the_diagnostic_with_all_its_members(shared: RawProcess, severity: int) -> None:
     """Editors send more than a message, and a later LSP may have more severities and tags."""
     diagnostic = {
         "range": RANGE,

@@ -53,7 +53,7 @@ class VSCode:
         self.page, self.workspace = page, workspace
 
     def wait_until(
-        self, condition: Callable[[], Any], description: str, seconds: float = 20.0
+        self, condition: Callable[[], Any], description: str, seconds: float = 60.0
     ) -> Any:
         """Wait until a condition holds and return its value."""
         deadline = time.monotonic() + seconds
@@ -261,7 +261,7 @@ def vscode(
             process.wait()
 
 
-def _wait_for(url: str, seconds: float = 20.0) -> None:
+def _wait_for(url: str, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:

@@ -28,7 +28,7 @@ export async function chooseModel(client: Client, setting: ModelSetting): Promis
   }
 }
 
-/** Show the menu at once, and add the models on this machine when they are known. */
+/** Show the menu immediately, and add the models on this machine when they are known. */
 async function showMenu(
   client: Client,
   setting: ModelSetting,

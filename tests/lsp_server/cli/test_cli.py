@@ -1,7 +1,7 @@
 """The command line, as used by people and by editors."""
 
-import os
 import json
+import os
 import re
 import subprocess
 import sys
@@ -82,9 +82,9 @@ def test_models_are_listed_for_programs(tiny_checkpoint: Path, tmp_path: Path) -
     whole, broken = by_name["whole"], by_name["broken"]
     assert isinstance(whole["fim"], bool)
     assert whole["bytes"] > whole["parameters"] > 0
-    assert whole["reason"] and broken["reason"]
+    assert whole["reason"]
+    assert broken["reason"]
     assert set(broken) == {"name", "reason"}
-    assert [model["name"] for model in json.loads(starcoder("models", "--json").stdout)] >= ["demo"]
 
 
 @pytest.mark.usefixtures("own_engines")

@@ -1,4 +1,4 @@
-"""Tests with real VS Code in a symlinked folder with an awkward name: files, cells, unsaved text."""
+"""Tests with real VS Code in a symlinked folder with an awkward name: file, cell, unsaved text."""
 
 import json
 from pathlib import Path
@@ -67,11 +67,16 @@ def complete(window: VSCode) -> str:
 def attach(window: VSCode, label: str) -> None:
     """Attach the selection to a question, and look for its chip in the chat."""
     window.run("StarCoder: Ask About the Selection")
-    chips = window.chat.locator("#chips .chip", has_text=label)
-    window.wait_until(chips.count, f"a chip {label!r}")
+
+    def has_chip() -> bool:
+        # A notebook has a webview too, so the chat is not always the first one.
+        frames = window.page.frames
+        return any(frame.locator("#chips .chip", has_text=label).count() for frame in frames)
+
+    window.wait_until(has_chip, f"a chip {label!r}")
     window.save_picture(f"places-chip-{label.split('.')[0]}")
     window.run("StarCoder: New Conversation")
-    window.wait_until(lambda: not chips.count(), "the chip is gone")
+    window.wait_until(lambda: not has_chip(), "the chip is gone")
 
 
 def has_line(window: VSCode, text: str) -> None:
@@ -121,7 +126,7 @@ def test_an_unsaved_document_in_an_awkward_folder(tmp_path: Path) -> None:
         window.set(**{"files.defaultLanguage": "python"})
         open_at_end(window, "shop.py")
         wait_until_ready(window)
-        # A double click beside the tabs opens an unsaved document.
+        # A double click right of the tabs opens an unsaved document.
         window.page.locator(".tabs-container").first.dblclick(position={"x": 400, "y": 15})
         window.page.locator(".tab", has_text="Untitled-1").first.wait_for()
         window.type("def add(a, b):\nreturn a + b")

@@ -109,7 +109,7 @@ export class Previews implements vscode.TextDocumentContentProvider, vscode.Disp
     // The first file is opened last, so that it is in front.
     for (const { uri, text, before, after, language } of [...files].reverse()) {
       decision.documents.add(after.toString());
-      const name = `${vscode.workspace.asRelativePath(uri)}${text === undefined ? " (new file)" : ""}`;
+      const name = `${vscode.workspace.asRelativePath(isCell(uri) ? uri.path : uri)}${text === undefined ? " (new file)" : ""}`;
       if (language !== undefined) {
         for (const side of [before, after]) {
           const document = await vscode.workspace.openTextDocument(side);

@@ -21,6 +21,7 @@ setup: $(VENV)/.product ## install starcoder-lsp into .venv
 
 demo: $(VENV)/.product ## show suggestions from the real server (about 2 minutes the first time)
 	@$(BIN)/starcoder-lsp demo
+	@echo "The server is $(CURDIR)/$(BIN)/starcoder-lsp. README.md, \"Set up your editor\", says what is next."
 
 test: $(VENV)/.dev ## run the tests
 	@$(BIN)/python -m pytest

@@ -21,8 +21,8 @@ CLIENT_SETTINGS: dict[str, Any] = {
         "scope": "machine-overridable",
         "order": 0,
         "markdownDescription": "The server and its arguments. If empty, the extension looks for "
-        "`starcoder-lsp` in the environment of the selected Python, in the workspace's `.venv` "
-        "and on the PATH.",
+        "`starcoder-lsp` in the environment of the selected Python, in the workspace's `.venv`, "
+        "on the PATH, in `~/.local/bin`, and in the clone in which it was packaged.",
     }
 }
 """Settings that only the extension uses."""

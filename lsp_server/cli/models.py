@@ -11,6 +11,7 @@ from rich.text import Text
 
 from engine.settings import EngineSettings
 from lsp_server.cli import common, terminal
+from lsp_server.cli.models_json import models_json
 
 if TYPE_CHECKING:
     from engine.loading.catalog import Checkpoint, Eligibility, Selection, Unusable
@@ -21,6 +22,8 @@ Folder = Annotated[
     typer.Argument(help="A folder of models; without it, all places where models usually are."),
 ]
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
 _DOWNLOADS = """\
 No model except the demo model is on disk and fits. To download one:
   hf download bigcode/tiny_starcoder_py      164M, Python, for a CPU
@@ -30,7 +33,9 @@ No model except the demo model is on disk and fits. To download one:
   hf download bigcode/starcoder              15.5B, for a GPU of 40 GB, gated"""
 
 
-def models(folder: Folder = None, chat_model: common.ChatModel = None) -> None:
+def models(
+    folder: Folder = None, chat_model: common.ChatModel = None, as_json: AsJson = False
+) -> None:
     """List the models on this machine, and say which one `auto` chooses and why."""
     from engine.loading.catalog import find_models, models_in, select_checkpoint, usable
     from engine.machine import format_bytes, free_memory
@@ -39,6 +44,9 @@ def models(folder: Folder = None, chat_model: common.ChatModel = None) -> None:
     with common.plain_errors():
         listed = find_models() if folder is None else list(models_in(folder.expanduser()))
     selection = select_checkpoint(usable(listed), memory)
+    if as_json:
+        typer.echo(models_json(listed, selection, memory))
+        return
     _print_table(str(folder or "This machine"), listed, selection, memory)
     gpus = ", ".join(format_bytes(free) for free in memory.gpus) or "none"
     terminal.print_line(f"Free memory: {format_bytes(memory.cpu)} on the CPU; GPUs: {gpus}.")

@@ -20,6 +20,7 @@ from chat.tasks.target import WorkspaceFiles
 from engine.errors import RequestError
 from lsp_server.session.attachments import AttachmentParams, read_attachments
 from lsp_server.session.documents import Document
+from lsp_server.session.line_index import LineIndex
 from lsp_server.session.protocol import Params, PositionParams, RangeParams
 from lsp_server.session.uris import folder_of, uri_of
 from lsp_server.session.workspace_documents import WorkspaceDocuments
@@ -127,7 +128,7 @@ async def _code_at_cursor(
 
 def _range_of(document: Document, text: str, start: int, end: int) -> RangeParams:
     """Return a range of a text that the document has or had, in the client's encoding."""
-    index = document.index_of(text)
+    index = LineIndex(text)
     positions = (index.position(offset, document.encoding) for offset in (start, end))
     first, last = (PositionParams(line=each.line, character=each.character) for each in positions)
     return RangeParams(start=first, end=last)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 from urllib.parse import unquote
 
@@ -25,8 +26,22 @@ def strict_converter() -> cattrs.Converter:
     converter.register_structure_hook(str, _string)
     converter.register_structure_hook(int, _integer)
     converter.register_structure_hook(bool, _boolean)
+    converter.register_unstructure_hook_func(_is_enumeration, _plain_value)
     _require_objects(converter)
     return converter
+
+
+def _is_enumeration(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Enum)
+
+
+def _plain_value(value: Any) -> Any:
+    """Return the value of a member of an enumeration, or a value that LSP does not list.
+
+    The hooks for integers and strings also read enumerations, so that a value of a newer LSP does
+    not make a message unusable. Such a value may go back to the client, in a diagnostic.
+    """
+    return value.value if isinstance(value, Enum) else value
 
 
 def _require_objects(converter: cattrs.Converter) -> None:

@@ -368,3 +368,28 @@ def test_errors_for_the_user_arrive_as_their_sentence(
 ) -> None:
     answer = shared.request("test/fail", {"how": failure})
     assert answer["error"] == {"code": code, "message": message}
+
+
+@pytest.mark.parametrize("severity", [1, 4, 9])
+def test_a_fix_names_the_diagnostic_with_all_its_members(shared: RawProcess, severity: int) -> None:
+    """Editors send more than a message, and a later LSP may have more severities and tags."""
+    diagnostic = {
+        "range": RANGE,
+        "message": "undefined y",
+        "severity": severity,
+        "code": "E1",
+        "source": "checker",
+        "tags": [1, 7],
+        "data": {"id": 3},
+    }
+    document = {"uri": URI, "languageId": "python", "version": 1, "text": "y\n"}
+    shared.notify("textDocument/didOpen", {"textDocument": document})
+    params = {
+        "textDocument": {"uri": URI},
+        "range": RANGE,
+        "context": {"diagnostics": [diagnostic], "triggerKind": 2},
+    }
+    actions = shared.request("textDocument/codeAction", params)["result"]
+    shared.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
+    assert [action["title"] for action in actions] == ["Fix with StarCoder: undefined y"]
+    assert actions[0]["diagnostics"] == [diagnostic]

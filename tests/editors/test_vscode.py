@@ -198,7 +198,7 @@ def test_new_tests_are_previewed_and_accepted(tmp_path: Path) -> None:
         window.save_picture("tests")
         test_file = window.workspace / "tests" / "test_shop.py"
         assert not test_file.exists()
-        toast.locator("a.monaco-button", has_text="Accept").click()
+        toast.locator("a", has_text="Accept").click()
         window.wait_until(test_file.exists, "the file is created")
         window.wait_until(lambda: "    assert add(1, 2) == 3" in window.lines(), "it is shown")
 

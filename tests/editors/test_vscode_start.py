@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.client import scripted
-from tests.editors.vscode import CODE, NODE, VSIX, open_at_end, vscode, wait_until_ready
+from tests.e2e.client import SERVER, scripted
+from tests.editors.conftest import ROOT
+from tests.editors.vscode import CODE, NODE, VSIX, VSCode, open_at_end, vscode, wait_until_ready
 
 pytestmark = pytest.mark.usefixtures("vscode_installed")
 
+DEMO = {"model": "demo", "eagerness": "eager", "statistics": False}
 WARNING = '.statusbar-item[id*="starcoder"].warning-kind'
 OFF = '.statusbar-item[id*="starcoder"] .codicon-circle-slash'
 
@@ -167,6 +169,117 @@ def package_for_release(file: Path, wheel: Path) -> Path:
             elif name.endswith("needs_cuda.py"):
                 content = b"raise SystemExit(1)"
             released.writestr(name, content)
+    return file
+
+
+@pytest.mark.usefixtures("own_engines")
+def test_an_extension_packaged_in_a_clone_uses_the_server_of_the_clone(tmp_path: Path) -> None:
+    """From `make demo` and the package to ghost text in another folder, without a network."""
+    with zipfile.ZipFile(VSIX) as packaged:
+        assert json.loads(packaged.read("extension/dist/server.json"))["clone"] == str(ROOT)
+    clone, packages, programs = (tmp_path / name for name in ("my [clone]", "empty", "bin"))
+    for folder in (packages, programs):
+        folder.mkdir()
+    (programs / "python3").symlink_to(sys.executable)
+    program = clone / ".venv" / "bin" / "starcoder-lsp"
+    packaged_there = package_in_clone(tmp_path / "own.vsix", clone)
+    environment = {
+        "PATH": f"{programs}:{NODE}:/usr/bin:/bin",
+        "HOME": str(tmp_path / "home"),
+        "PIP_NO_INDEX": "1",
+    }
+    with vscode(
+        tmp_path, {"a.py": CODE}, DEMO, [], environment=environment, extension=packaged_there
+    ) as window:
+        window.open("a.py")
+        toast = window.page.locator(".notification-toast", has_text="needs its server").first
+        toast.wait_for(timeout=60_000)
+        assert f'Run "make setup" in {clone}' in toast.inner_text().replace("\u2060", "")
+        window.save_picture("clone-without-server")
+        window.run("StarCoder: Install the Server")
+        failure = window.page.locator(".notification-toast", has_text="could not be installed")
+        failure.first.wait_for(timeout=60_000)
+        assert str(clone) in failure.first.inner_text()
+
+        # The walkthrough does not claim that this step is done.
+        window.run("Welcome: Open Walkthrough...")
+        window.choose("Start with StarCoder")
+        window.page.locator(".gettingStartedContainer .step-title").first.wait_for()
+        assert steps_done(window) == []
+        window.save_picture("walkthrough-nothing-done")
+
+        write_program(program, SERVER)
+        window.run("StarCoder: Restart the Server")
+        wait_until_ready(window, "demo model")
+        window.wait_until(lambda: steps_done(window) == ["Install the server"], "a step is done")
+        open_at_end(window, "a.py")
+        window.type("def mean(numbers):\nreturn sum(")
+        window.wait_for_ghost_text()
+        window.save_picture("clone")
+
+
+def test_the_user_chooses_the_program_of_the_server(tmp_path: Path) -> None:
+    program, other = tmp_path / "own programs" / "starcoder-lsp", tmp_path / "other"
+    write_program(program, scripted("total + 1\n"))
+    write_program(other, ["/bin/echo", "something else"])
+    extension = package_in_clone(tmp_path / "own.vsix", tmp_path / "nowhere")
+    environment = {"PATH": f"{NODE}:/usr/bin:/bin", "HOME": str(tmp_path / "home")}
+    with vscode(
+        tmp_path, {"a.py": CODE}, {}, [], environment=environment, extension=extension
+    ) as window:
+        window.open("a.py")
+        window.wait_until(window.page.locator(WARNING).count, "the status bar warns")
+
+        def choose(file: Path) -> None:
+            window.run("StarCoder: Menu")
+            item = window.page.locator(".quick-input-list .monaco-list-row", has_text="Install")
+            item.first.wait_for()
+            window.save_picture("menu-without-server")
+            window.choose("Choose the server's program")
+            box = window.page.locator(".quick-input-widget input").first
+            window.wait_until(lambda: box.input_value().startswith("/"), "the file dialog")
+            # The dialog writes its folder into the box when it has read it.
+            entry = window.page.locator(".quick-input-list .monaco-list-row", has_text="a.py")
+            entry.first.wait_for()
+            box.fill(str(file))
+            window.page.wait_for_timeout(500)
+            window.press("Enter")
+
+        choose(other)
+        rejected = window.page.locator(".notification-toast", has_text="is not the program")
+        rejected.first.wait_for(timeout=60_000)
+        choose(program)
+        wait_until_ready(window)
+        open_at_end(window, "a.py")
+        window.type("x = ")
+        assert window.wait_for_ghost_text() == "total + 1"
+
+
+def steps_done(window: VSCode) -> list[str]:
+    """Return the titles of the steps of the walkthrough that are done."""
+    steps = window.page.locator(".gettingStartedContainer .getting-started-step")
+    done = steps.filter(has=window.page.locator(".codicon-getting-started-step-checked"))
+    return done.locator(".step-title").all_inner_texts()
+
+
+def write_program(file: Path, command: list[str]) -> None:
+    """Write a script that runs a command, but answers `--version` as the server does."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    version = (
+        "" if command[0] == "/bin/echo" else '[ "$1" = --version ] && exec echo starcoder-lsp 1\n'
+    )
+    file.write_text(f"#!/bin/sh\n{version}exec {shlex.join(command)}\n")
+    file.chmod(0o755)
+
+
+def package_in_clone(file: Path, clone: Path) -> Path:
+    """Write our extension as it is packaged in another clone."""
+    with zipfile.ZipFile(VSIX) as packaged, zipfile.ZipFile(file, "w") as own:
+        for name in packaged.namelist():
+            content = packaged.read(name)
+            if name == "extension/dist/server.json":
+                content = json.dumps({"version": "0.0.1", "clone": str(clone)}).encode()
+            own.writestr(name, content)
     return file
 
 

@@ -9,10 +9,11 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 from playwright.sync_api import Frame, FrameLocator, Locator, Page, sync_playwright
 
@@ -62,7 +63,8 @@ class VSCode:
             self.page.wait_for_timeout(100)
         self.save_picture("failed")
         raise AssertionError(
-            f"{description}: not within {seconds} s; the status is {self.status!r}"
+            f"{description}: not within {seconds} s; the status is {self.status!r}, "
+            f"the lines are {self.lines()}"
         )
 
     def open(self, name: str) -> None:
@@ -90,8 +92,8 @@ class VSCode:
         box = self.page.locator(".quick-input-widget input").first
         box.wait_for()
         box.fill(f">{command}")
-        row = self.page.locator(".quick-input-list .monaco-list-row", has_text=command).first
-        row.wait_for()
+        row = self.page.locator(".quick-input-list .monaco-list-row.focused", has_text=command)
+        row.first.wait_for()
         self.press("Enter")
 
     def choose(self, label: str) -> None:
@@ -181,12 +183,14 @@ def vscode(
     trusted: bool = True,
     environment: dict[str, str] | None = None,
     extension: Path = VSIX,
+    more_extensions: Sequence[Path] = (),
+    workspace_name: str = "workspace",
 ) -> Iterator[VSCode]:
     """Run VS Code with fresh data and our packaged extension until the `with` block ends.
 
     `trusted` makes it trust every workspace.
     """
-    workspace, data = folder / "workspace", folder / "data"
+    workspace, data = folder / workspace_name, folder / "data"
     for name, text in files.items():
         (workspace / name).parent.mkdir(parents=True, exist_ok=True)
         (workspace / name).write_text(text, encoding="utf-8")
@@ -220,8 +224,11 @@ def vscode(
         "--disable-getting-started-override",
         *(["--disable-workspace-trust"] if trusted else []),
     ]
-    install = [*command, "--install-extension", str(extension)]
-    subprocess.run(install, env=process_environment, check=True, capture_output=True, timeout=120)
+    for file in (extension, *more_extensions):
+        install = [*command, "--install-extension", str(file)]
+        subprocess.run(
+            install, env=process_environment, check=True, capture_output=True, timeout=120
+        )
     with (folder / "code-server.log").open("wb") as log:
         process = subprocess.Popen(
             [*command, str(workspace)],
@@ -246,7 +253,7 @@ def vscode(
                 )
                 page = browser.new_page(viewport={"width": 1280, "height": 800})
                 page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-                page.goto(f"http://127.0.0.1:{port}/?folder={workspace}")
+                page.goto(f"http://127.0.0.1:{port}/?folder={quote(str(workspace))}")
                 yield VSCode(page, workspace)
                 browser.close()
         finally:

@@ -1,14 +1,20 @@
 // The language client: its start and restart, its settings, and the last status of the server.
 import { existsSync } from "node:fs";
+import { homedir } from "node:os";
 import * as vscode from "vscode";
 import { LanguageClient, State } from "vscode-languageclient/node";
 import { documentSelector } from "./documents";
+import { readPin } from "./pinnedServer";
 import * as protocol from "./protocol";
 import { SerialRunner } from "./serialRunner";
 import { serverCommand } from "./serverCommand";
+import { offerInstallation } from "./setup";
 
 /** Settings that only this extension uses. They are not sent to the server. */
 const CLIENT_SETTINGS = ["serverCommand"];
+
+/** Requests that the model answers in the chat or with a task. */
+const ANSWERS = [protocol.send.method, protocol.task.method];
 
 /** Owns the connection to the server: at most one running language client. */
 export class Client implements vscode.Disposable {
@@ -18,6 +24,15 @@ export class Client implements vscode.Disposable {
   readonly onStatus = this.statusEmitter.event;
   readonly log = vscode.window.createOutputChannel("StarCoder", { log: true });
   status: protocol.ServerStatus | undefined;
+
+  /**
+   * `dist` is the folder with the pin of the server. `commands` are commands of the server that this
+   * extension performs itself.
+   */
+  constructor(
+    private readonly dist: string,
+    private readonly commands: Record<string, (argument: unknown) => Promise<unknown>>,
+  ) {}
 
   get isRunning(): boolean {
     return this.client?.state === State.Running;
@@ -48,7 +63,7 @@ export class Client implements vscode.Disposable {
     const [program, ...args] = command ?? [];
     if (program === undefined) {
       this.setError("The server is not installed.");
-      void offerInstallation();
+      void offerInstallation(this.dist);
       return;
     }
     this.log.info(`starting ${[program, ...args].join(" ")}`);
@@ -62,6 +77,15 @@ export class Client implements vscode.Disposable {
         initializationOptions: serverSettings(),
         outputChannel: this.log,
         middleware: {
+          sendRequest: async (type, param, token, next) => {
+            const result = await next(type, param, token);
+            if (ANSWERS.includes(typeof type === "string" ? type : type.method)) {
+              void setContext("hasAnswered", true);
+            }
+            return result;
+          },
+          executeCommand: (command, args, next) =>
+            this.commands[command]?.(args[0]) ?? next(command, args),
           workspace: {
             configuration: async (params, token, next) => {
               const sections = await next(params, token);
@@ -73,9 +97,11 @@ export class Client implements vscode.Disposable {
     );
     this.client.onNotification(protocol.status, (status) => this.setStatus(status));
     this.client.onDidChangeState((change) => {
+      const isRunning = change.newState === State.Running;
+      void setContext("isRunning", isRunning);
       if (change.newState === State.Starting) {
         this.setStatus(undefined);
-      } else if (change.newState === State.Running) {
+      } else if (isRunning) {
         this.statusEmitter.fire(this.status);
       } else if (this.client !== undefined) {
         this.setError("The server stopped. Open its log for the reason.");
@@ -113,7 +139,8 @@ export class Client implements vscode.Disposable {
     this.statusEmitter.fire(status);
   }
 
-  private async command(): Promise<string[] | undefined> {
+  /** Return the server's command and arguments, undefined if the server is not installed. */
+  async command(): Promise<string[] | undefined> {
     const config = vscode.workspace.getConfiguration("starcoder");
     const trusted = vscode.workspace.isTrusted;
     const folders = trusted ? (vscode.workspace.workspaceFolders ?? []) : [];
@@ -124,10 +151,17 @@ export class Client implements vscode.Disposable {
         .map((folder) => folder.uri.fsPath),
       interpreter: trusted ? await selectedInterpreter() : undefined,
       path: (process.env.PATH ?? "").split(process.platform === "win32" ? ";" : ":"),
+      home: homedir(),
+      clone: (await readPin(this.dist)).clone,
       isWindows: process.platform === "win32",
       exists: existsSync,
     });
   }
+}
+
+/** Set a context key, on which steps of the walkthrough depend. */
+function setContext(name: string, value: boolean): Thenable<void> {
+  return vscode.commands.executeCommand("setContext", `starcoder.${name}`, value);
 }
 
 /** Return the URI schemes of the workspace folders: `file`, or others for virtual workspaces. */
@@ -159,21 +193,5 @@ async function selectedInterpreter(): Promise<string | undefined> {
     return typeof environment?.path === "string" ? environment.path : undefined;
   } catch {
     return undefined;
-  }
-}
-
-async function offerInstallation(): Promise<void> {
-  const choice = await vscode.window.showWarningMessage(
-    "StarCoder needs its server, a Python package, which is not installed.",
-    "Install",
-    "How to",
-  );
-  if (choice === "Install") {
-    await vscode.commands.executeCommand("starcoder.install");
-  } else if (choice === "How to") {
-    await vscode.commands.executeCommand(
-      "workbench.action.openWalkthrough",
-      "starcoder-lsp.starcoder#start",
-    );
   }
 }

@@ -1,52 +1,49 @@
 // Entry point of the extension. It only connects VS Code to the server, which holds all state.
 import * as vscode from "vscode";
+import { Answers } from "./answers";
 import { ChatView } from "./chat/view";
 import { chooseModel } from "./chooseModel";
 import { Client, workspaceSchemes } from "./client";
 import { virtualNotice } from "./documents";
-import { install } from "./install";
-import { PartialAnswer } from "./partialAnswer";
+import { showEngines } from "./engines";
 import { Previews } from "./preview";
 import type { TaskName } from "./protocol";
+import { chooseProgram, distFolder, install } from "./setup";
 import { menu, showStatus } from "./statusBar";
-import { runTask, writeCommitMessage } from "./tasks";
+import { TASK_COMMAND, type TaskArgument, Tasks, writeCommitMessage } from "./tasks";
 
-const TASKS: TaskName[] = ["tests", "explain", "document", "fix", "edit"];
+const TASK_NAMES: TaskName[] = ["tests", "explain", "document", "fix", "edit"];
 
 export async function activate(context: vscode.ExtensionContext): Promise<void> {
-  const client = new Client();
+  const client: Client = new Client(distFolder(context), {
+    [TASK_COMMAND]: (argument) => tasks.runRequested(argument as TaskArgument),
+  });
   const chat = new ChatView(context, client);
   const previews = new Previews();
-  const partialAnswer = new PartialAnswer();
+  const answers = new Answers();
+  const tasks: Tasks = new Tasks(client, previews, answers);
   const command = (name: string, act: (...args: never[]) => unknown) =>
     vscode.commands.registerCommand(`starcoder.${name}`, act);
   context.subscriptions.push(
     client,
     previews,
-    partialAnswer,
+    answers,
     showStatus(client),
     vscode.window.registerWebviewViewProvider("starcoder.chat", chat, {
       webviewOptions: { retainContextWhenHidden: true },
     }),
     command("menu", () => menu(client)),
-    command("chooseModel", () => chooseModel("model")),
-    command("chooseChatModel", () => chooseModel("chatModel")),
+    command("chooseModel", () => chooseModel(client, "model")),
+    command("chooseChatModel", () => chooseModel(client, "chatModel")),
+    command("engines", () => showEngines(client)),
     command("restart", () => client.start()),
     command("showLog", () => client.log.show()),
-    command("install", async () => {
-      const program = await install(context);
-      if (program !== undefined) {
-        const config = vscode.workspace.getConfiguration("starcoder");
-        await config.update("serverCommand", [program], vscode.ConfigurationTarget.Global);
-        await client.start();
-      }
-    }),
+    command("install", () => install(context)),
+    command("chooseProgram", () => chooseProgram()),
     command("ask", () => chat.askAboutSelection()),
     command("newChat", () => chat.newConversation()),
     command("commitMessage", () => writeCommitMessage(client)),
-    ...TASKS.map((name) =>
-      command(`run.${name}`, () => runTask(client, previews, partialAnswer, name)),
-    ),
+    ...TASK_NAMES.map((name) => command(`run.${name}`, () => tasks.runAtCursor(name))),
     vscode.workspace.onDidChangeConfiguration((change) => {
       if (change.affectsConfiguration("starcoder.serverCommand")) {
         void client.start();

@@ -7,11 +7,13 @@ import { promisify } from "node:util";
 
 const run = promisify(execFile);
 
-/** The server's wheel, as the release has published it. `package.mjs` writes it. */
+/** The server that belongs to this extension. `pin.mjs` writes it. */
 export interface Pin {
   version: string;
-  /** SHA-256 of the wheel; undefined in an extension that was not packaged for a release. */
+  /** SHA-256 of the published wheel; undefined in an extension that was packaged in a clone. */
   sha256?: string | undefined;
+  /** The folder of the clone; undefined in an extension that was packaged for a release. */
+  clone?: string | undefined;
 }
 
 /** Read the pin of the server in the folder `dist` of the extension. */
@@ -20,11 +22,13 @@ export async function readPin(dist: string): Promise<Pin> {
 }
 
 /** Return the line of a requirements file that accepts only the wheel of the release. */
-export function requirement({ version, sha256 }: Pin): string {
+export function requirement({ version, sha256, clone }: Pin): string {
   if (sha256 === undefined || !/^[0-9a-f]{64}$/.test(sha256)) {
     throw new Error(
-      "this build of the extension does not know the hash of its server. Install starcoder-lsp " +
-        "yourself and set starcoder.serverCommand",
+      "this extension was not packaged for a release, so it cannot download a server. " +
+        (clone === undefined
+          ? "Install starcoder-lsp yourself, and choose its program"
+          : `Run "make setup" in ${clone}, then restart the server`),
     );
   }
   return `starcoder-lsp==${version} --hash=sha256:${sha256}\n`;

@@ -183,3 +183,24 @@ export const task = new RequestType<TaskParams, TaskResult, void>("starcoder/tas
 export const commitMessage = new RequestType<{ uri?: string }, { message: string }, void>(
   "starcoder/commitMessage",
 );
+
+/** An engine process of the user on this machine. */
+export interface RunningEngine {
+  pid: number;
+  model: string;
+  state: "starting" | "loading" | "ready" | "failed" | "silent";
+  /** The progress of loading, or the reason of a failure. */
+  detail: string;
+  device: string;
+  memoryBytes: number;
+  gpuMemoryBytes: number;
+  /** Number of connected editors and commands. */
+  clients: number;
+  idleSeconds: number;
+  /** Whether this window's completions or chats use it. */
+  current: boolean;
+}
+export const engines = new RequestType<NoParams, RunningEngine[], void>("starcoder/engines");
+export const stopEngine = new RequestType<{ pid: number }, { stopped: boolean }, void>(
+  "starcoder/stopEngine",
+);

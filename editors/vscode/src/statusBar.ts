@@ -65,13 +65,32 @@ export async function menu(client: Client): Promise<void> {
       act: () => run("starcoder.chooseChatModel"),
     },
     { label: "$(comment-discussion) Open the chat", act: () => run("starcoder.chat.focus") },
+    { label: "$(server-process) Running engines…", act: () => run("starcoder.engines") },
     { label: "$(output) Open the log", act: async () => client.log.show() },
-    { label: "$(debug-restart) Restart the server", act: () => run("starcoder.restart") },
+    ...serverItems(),
     { label: "$(gear) Settings", act: () => run("workbench.action.openSettings", "starcoder") },
   );
+  if (client.status?.state === "error") {
+    // The way out comes first.
+    const isServerItem = ({ label }: MenuItem) =>
+      serverItems().some((item) => item.label === label);
+    items.sort((left, right) => Number(isServerItem(right)) - Number(isServerItem(left)));
+  }
   const placeHolder = statusText(client.status).tooltip.split("\n")[0] ?? "";
   const selected = await vscode.window.showQuickPick(items, { placeHolder });
   await selected?.act();
+}
+
+/** Return the items that change which server runs. */
+function serverItems(): MenuItem[] {
+  return [
+    { label: "$(debug-restart) Restart the server", act: () => run("starcoder.restart") },
+    {
+      label: "$(file-binary) Choose the server's program…",
+      act: () => run("starcoder.chooseProgram"),
+    },
+    { label: "$(cloud-download) Install the server", act: () => run("starcoder.install") },
+  ];
 }
 
 const GLOBAL = vscode.ConfigurationTarget.Global;

@@ -1,7 +1,8 @@
 // Tasks on the code at the cursor. The server proposes edits, and the user reviews them first.
 import * as vscode from "vscode";
+import type { Answer, Answers } from "./answers";
 import type { Client } from "./client";
-import type { PartialAnswer } from "./partialAnswer";
+import { withoutLinks } from "./notices";
 import type { Previews } from "./preview";
 import * as protocol from "./protocol";
 
@@ -13,73 +14,85 @@ const PROGRESS_TEXT: Record<protocol.TaskName, string> = {
   edit: "editing",
 };
 
-/** Run a task at the cursor. It shows errors and changes nothing without the user's consent. */
-export async function runTask(
-  client: Client,
-  previews: Previews,
-  partialAnswer: PartialAnswer,
-  name: protocol.TaskName,
-): Promise<void> {
-  const editor = vscode.window.activeTextEditor;
-  if (editor === undefined) {
-    void vscode.window.showInformationMessage("Open a file first.");
-    return;
-  }
-  let instruction = "";
-  if (name === "edit") {
-    const input = await vscode.window.showInputBox({ prompt: "What should be changed?" });
-    if (input === undefined || input.trim() === "") {
+/** The command that the server's code actions name, and its argument. */
+export const TASK_COMMAND = "starcoder.task";
+export type TaskArgument = Pick<protocol.TaskParams, "task" | "uri" | "range" | "problems">;
+
+/** Runs tasks. They show errors and change nothing without the user's consent. */
+export class Tasks {
+  constructor(
+    private readonly client: Client,
+    private readonly previews: Previews,
+    private readonly answers: Answers,
+  ) {}
+
+  /** Run a task on the selection, or on the function at the cursor. */
+  async runAtCursor(task: protocol.TaskName): Promise<void> {
+    const editor = vscode.window.activeTextEditor;
+    if (editor === undefined) {
+      void vscode.window.showInformationMessage("Open a file first.");
       return;
     }
-    instruction = input;
-  }
-  const { document, selection } = editor;
-  const params: protocol.TaskParams = {
-    task: name,
-    uri: document.uri.toString(),
-    range: { start: selection.start, end: selection.end },
-    instruction,
-    problems: problemsAt(document.uri, selection),
-    partialResultToken: `starcoder-task-${crypto.randomUUID()}`,
-  };
-  const title = `StarCoder: ${PROGRESS_TEXT[name]}`;
-  const result = await withProgress(title, (token) =>
-    streamTask(client, partialAnswer, params, title, token),
-  );
-  if (result === undefined) {
-    return;
-  }
-  if (result.edit !== null) {
-    const edit = await client.running.protocol2CodeConverter.asWorkspaceEdit(result.edit);
-    await previews.offer(edit, result.title);
-  } else if (result.note !== "") {
-    const page = await vscode.workspace.openTextDocument({
-      content: result.note,
-      language: "markdown",
+    let instruction = "";
+    if (task === "edit") {
+      const input = await vscode.window.showInputBox({ prompt: "What should be changed?" });
+      if (input === undefined || input.trim() === "") {
+        return;
+      }
+      instruction = input;
+    }
+    const { document, selection } = editor;
+    await this.run(document, {
+      task,
+      uri: document.uri.toString(),
+      range: { start: selection.start, end: selection.end },
+      instruction,
+      problems: problemsAt(document.uri, selection),
     });
-    await vscode.window.showTextDocument(page, vscode.ViewColumn.Beside, true);
   }
-}
 
-/** Send a task to the server and show its partial answer until the result arrives. */
-async function streamTask(
-  client: Client,
-  partialAnswer: PartialAnswer,
-  params: protocol.TaskParams,
-  title: string,
-  token: vscode.CancellationToken,
-): Promise<protocol.TaskResult> {
-  const { running } = client;
-  const listener = running.onProgress(
-    protocol.taskChunk,
-    params.partialResultToken ?? "",
-    ({ text, begins }) => partialAnswer.append(text, begins, title),
-  );
-  try {
-    return await running.sendRequest(protocol.task, params, token);
-  } finally {
-    listener.dispose();
-    await partialAnswer.close();
+  /** Run the task of a code action. */
+  async runRequested(argument: TaskArgument): Promise<void> {
+    const uri = vscode.Uri.parse(argument.uri, true);
+    await this.run(await vscode.workspace.openTextDocument(uri), { ...argument, instruction: "" });
+  }
+
+  private async run(document: vscode.TextDocument, params: protocol.TaskParams): Promise<void> {
+    const title = `StarCoder: ${PROGRESS_TEXT[params.task]}`;
+    const isAnswer = params.task === "explain";
+    const name = document.uri.path.split("/").at(-1) ?? "";
+    const answer = this.answers.begin(isAnswer ? `Explanation (${name})` : title);
+    const base = { uri: document.uri, text: document.getText() };
+    const result = await withProgress(title, (token) => this.stream(params, answer, token));
+    if (result?.edit) {
+      await answer.close();
+      const edit = await this.client.running.protocol2CodeConverter.asWorkspaceEdit(result.edit);
+      await this.previews.offer(edit, [result.title, result.note].filter(Boolean).join(". "), base);
+    } else if (result?.note) {
+      answer.show(result.note);
+    } else {
+      await answer.close();
+    }
+  }
+
+  /** Send a task to the server and show its partial answer until the result arrives. */
+  private async stream(
+    params: protocol.TaskParams,
+    answer: Answer,
+    token: vscode.CancellationToken,
+  ): Promise<protocol.TaskResult> {
+    const { running } = this.client;
+    const partialResultToken = `starcoder-task-${crypto.randomUUID()}`;
+    const listener = running.onProgress(
+      protocol.taskChunk,
+      partialResultToken,
+      ({ text, begins }) => answer.append(text, begins),
+    );
+    try {
+      return await running.sendRequest(protocol.task, { ...params, partialResultToken }, token);
+    } finally {
+      listener.dispose();
+    }
   }
 }
 
@@ -125,9 +138,8 @@ async function withProgress<T>(
       return await request(token);
     } catch (error) {
       if (!token.isCancellationRequested) {
-        void vscode.window.showWarningMessage(
-          error instanceof Error ? error.message : String(error),
-        );
+        const message = error instanceof Error ? error.message : String(error);
+        void vscode.window.showWarningMessage(withoutLinks(message));
       }
       return undefined;
     }

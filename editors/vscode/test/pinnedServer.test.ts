@@ -1,6 +1,14 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -104,14 +112,15 @@ test("CUDA's packages are installed only for a build of torch that needs them", 
 
 test("without a hash nothing is installed", async () => {
   for (const sha256 of [undefined, "", "abc", `${"0".repeat(63)}g`]) {
-    expect(() => requirement({ version: "1.0", sha256 })).toThrow(/serverCommand/);
+    expect(() => requirement({ version: "1.0", sha256 })).toThrow(/choose its program/);
+    expect(() => requirement({ version: "1.0", sha256, clone: "/c" })).toThrow(/setup" in \/c,/);
   }
   pin("0.1.0", undefined);
-  await expect(install()).rejects.toThrow(/serverCommand/);
+  await expect(install()).rejects.toThrow(/choose its program/);
   expect(existsSync(path.join(scratch, "server"))).toBe(false);
 });
 
-test("packaging writes the hash of the release's wheel", () => {
+test("packaging writes the hash of the release's wheel, or the clone without one", () => {
   const root = path.join(scratch, "root");
   const extension = path.join(root, "editors", "vscode");
   mkdirSync(extension, { recursive: true });
@@ -128,7 +137,7 @@ test("packaging writes the hash of the release's wheel", () => {
     execFileSync("node", [path.join(__dirname, "..", "pin.mjs")], options);
     return JSON.parse(readFileSync(path.join(extension, "dist", "server.json"), "utf-8"));
   };
-  expect(packaged("")).toEqual({ version: "0.1.0" });
+  expect(packaged("")).toEqual({ version: "0.1.0", clone: realpathSync(root) });
   const wheel = path.join(wheels, "starcoder_lsp-0.1.0-py3-none-any.whl");
   expect(packaged(wheel)).toEqual({ version: "0.1.0", sha256 });
   expect(readFileSync(path.join(extension, "dist", "requirements.lock"), "utf-8")).toBe(

@@ -6,6 +6,7 @@ function environment(files: string[], changes: Partial<Environment> = {}): Envir
     setting: [],
     folders: ["/w"],
     path: ["/usr/bin", "/home/me/bin"],
+    home: "/home/me",
     isWindows: false,
     exists: (file) => files.includes(file),
     ...changes,
@@ -31,6 +32,19 @@ test("a relative entry of the PATH is skipped, because it could lead into the wo
   expect(serverCommand(environment([], { folders: [], path, exists }))).toEqual([
     "/usr/bin/starcoder-lsp",
   ]);
+});
+
+test("the user's own programs are found without a PATH, and the clone's server comes last", () => {
+  const all = ["/usr/bin", "/home/me/.local/bin", "/clone/.venv/bin"].map(
+    (folder) => `${folder}/starcoder-lsp`,
+  );
+  const clone = { clone: "/clone" };
+  for (const [index, program] of all.entries()) {
+    expect(serverCommand(environment(all.slice(index), clone))).toEqual([program]);
+  }
+  expect(serverCommand(environment(all.slice(2)))).toBeUndefined();
+  const windows = ["/clone/.venv/Scripts/starcoder-lsp.exe"];
+  expect(serverCommand(environment(windows, { ...clone, isWindows: true }))).toEqual(windows);
 });
 
 test("there is no command if the server is not installed", () => {

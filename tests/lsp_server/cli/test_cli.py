@@ -1,5 +1,6 @@
 """The command line, as used by people and by editors."""
 
+import json
 import os
 import re
 import subprocess
@@ -70,6 +71,20 @@ def test_models_prints_the_choice_of_auto_and_its_reason() -> None:
     output = starcoder("models").stdout
     assert "demo" in output
     assert "chosen" in output
+
+
+def test_models_are_listed_for_programs(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "whole").symlink_to(tiny_checkpoint)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{")
+    listed = json.loads(starcoder("models", "--json", str(tmp_path)).stdout)
+    by_name = {Path(model["name"]).name: model for model in listed}
+    whole, broken = by_name["whole"], by_name["broken"]
+    assert isinstance(whole["fim"], bool)
+    assert whole["bytes"] > whole["parameters"] > 0
+    assert whole["reason"]
+    assert broken["reason"]
+    assert set(broken) == {"name", "reason"}
 
 
 @pytest.mark.usefixtures("own_engines")

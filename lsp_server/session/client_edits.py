@@ -10,7 +10,7 @@ from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
 from chat.tasks.target import DocumentEdit, FileEdit
-from engine.errors import RequestError
+from engine.errors import RequestError, reason_of
 from lsp_server.session.client_requests import NoAnswerError, ask_client
 from lsp_server.session.line_index import LineIndex
 from lsp_server.session.new_files import NewFiles
@@ -18,8 +18,6 @@ from lsp_server.session.open_texts import moved_edit
 from lsp_server.session.tasks import TaskResult
 from lsp_server.session.uris import uri_of
 from lsp_server.session.workspace_documents import WorkspaceDocuments
-
-_ANNOTATION = "starcoder"
 
 DocumentChange = types.TextDocumentEdit | types.CreateFile | types.RenameFile | types.DeleteFile
 
@@ -55,7 +53,7 @@ class ClientEdits:
             proposal = await asyncio.to_thread(new_files.create)
             is_applied = await self._apply(replace(result, proposal=proposal))
         except OSError as error:
-            message = f"{error.filename} cannot be created: {error.strerror}."
+            message = f"{error.filename} cannot be created: {reason_of(error)}."
             raise RequestError(message) from None
         finally:
             if not is_applied:
@@ -72,10 +70,11 @@ class ClientEdits:
         return bool(answer.applied)
 
     async def workspace_edit(self, result: TaskResult) -> types.WorkspaceEdit:
-        """Return the edit; if the client supports it, the user is asked before any change.
+        """Return the edit. A client that wants to ask its user first shows it before it applies it.
 
-        Raises RequestError if a file must be created and the client cannot create files, or if the
-        user changed the code meanwhile.
+        It has no change annotations: editors show edits that need a confirmation unticked, so that
+        confirming them changes nothing. Raises RequestError if a file must be created and the
+        client cannot create files, or if the user changed the code meanwhile.
         """
         changes = [await self._change(edit, result) for edit in result.proposal.edits]
         missing = next((change.uri for change in changes if change.creates), None)
@@ -91,15 +90,7 @@ class ClientEdits:
             capabilities.document_changes or capabilities.resource_operations
         ):
             return types.WorkspaceEdit(changes=_plain_changes(changes))
-        if capabilities.change_annotation_support is None:
-            return types.WorkspaceEdit(document_changes=_document_changes(changes, None))
-        annotation = types.ChangeAnnotation(
-            label=result.proposal.title, needs_confirmation=True, description="StarCoder"
-        )
-        return types.WorkspaceEdit(
-            document_changes=_document_changes(changes, _ANNOTATION),
-            change_annotations={_ANNOTATION: annotation},
-        )
+        return types.WorkspaceEdit(document_changes=_document_changes(changes))
 
     @property
     def _capabilities(self) -> types.WorkspaceEditClientCapabilities | None:
@@ -143,9 +134,7 @@ def _plain_changes(changes: Iterable[_Change]) -> dict[str, list[types.TextEdit]
     return by_uri
 
 
-def _document_changes(
-    changes: Iterable[_Change], annotation_id: str | None
-) -> list[DocumentChange]:
+def _document_changes(changes: Iterable[_Change]) -> list[DocumentChange]:
     """Return the changes with versions; several edits of one document are one change of it."""
     edits: dict[str, types.TextDocumentEdit] = {}
     document_changes: list[DocumentChange] = []
@@ -153,20 +142,11 @@ def _document_changes(
         if change.creates:
             # An empty file that appeared meanwhile is filled; one with text stays unchanged.
             options = types.CreateFileOptions(overwrite=False)
-            creation = types.CreateFile(change.uri, options=options, annotation_id=annotation_id)
+            creation = types.CreateFile(change.uri, options=options)
             document_changes.append(creation)
         if change.uri not in edits:
             identifier = types.OptionalVersionedTextDocumentIdentifier(change.uri, change.version)
             edits[change.uri] = types.TextDocumentEdit(identifier, [])
             document_changes.append(edits[change.uri])
-        annotated = _annotated(change.edit, annotation_id)
-        edits[change.uri].edits = [*edits[change.uri].edits, annotated]
+        edits[change.uri].edits = [*edits[change.uri].edits, change.edit]
     return document_changes
-
-
-def _annotated(
-    edit: types.TextEdit, annotation_id: str | None
-) -> types.TextEdit | types.AnnotatedTextEdit:
-    if annotation_id is None:
-        return edit
-    return types.AnnotatedTextEdit(annotation_id, edit.range, edit.new_text)

@@ -30,21 +30,13 @@ local function lines_of(uri, document)
   end, lines)
 end
 
---- Apply text edits without their annotations, for which Neovim 0.12 asks the user again.
-local function apply_text_edits(text_edits, buffer, encoding)
-  local plain = vim.tbl_map(function(text_edit)
-    return { range = text_edit.range, newText = text_edit.newText }
-  end, text_edits)
-  vim.lsp.util.apply_text_edits(plain, buffer, encoding)
-end
-
 --- Return lines with edits applied, which an invisible buffer does.
 local function with_edits(lines, text_edits, encoding)
   local ignored = vim.o.eventignore
   vim.o.eventignore = 'all'
   local buffer = vim.api.nvim_create_buf(false, true)
   vim.api.nvim_buf_set_lines(buffer, 0, -1, false, lines)
-  apply_text_edits(text_edits, buffer, encoding)
+  vim.lsp.util.apply_text_edits(text_edits, buffer, encoding)
   local changed = vim.api.nvim_buf_get_lines(buffer, 0, -1, false)
   vim.api.nvim_buf_delete(buffer, { force = true })
   vim.o.eventignore = ignored

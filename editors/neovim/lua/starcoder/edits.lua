@@ -118,7 +118,7 @@ function M.apply(edit, encoding, document)
       local uri = change.textDocument.uri
       local buffer = buffer_of(uri, document) or vim.uri_to_bufnr(uri)
       vim.fn.bufload(buffer)
-      apply_text_edits(change.edits, buffer, encoding)
+      vim.lsp.util.apply_text_edits(change.edits, buffer, encoding)
     end
   end
   for _, change in ipairs(changes) do

@@ -96,7 +96,7 @@ class PeerServer:
 
 def engine_client(settings: EngineSettings) -> httpx2.AsyncClient:
     """Return an HTTP client of the engine process, which must be running."""
-    endpoint = RuntimeFiles.for_settings(settings).endpoint()
+    endpoint = RuntimeFiles.for_settings(settings).resolved().endpoint()
     assert endpoint is not None
     headers = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
     uds = None if endpoint.uds is None else str(endpoint.uds)

@@ -67,7 +67,7 @@ class SharedEngine:
 
     async def metrics(self) -> Metrics:
         """Read the engine's metrics."""
-        endpoint = RuntimeFiles.for_settings(EngineSettings(model=self.model)).endpoint()
+        endpoint = RuntimeFiles.for_settings(EngineSettings(model=self.model)).resolved().endpoint()
         assert endpoint is not None
         transport = httpx2.AsyncHTTPTransport(uds=str(endpoint.uds))
         async with httpx2.AsyncClient(transport=transport, base_url=endpoint.url) as client:

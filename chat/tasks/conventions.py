@@ -58,9 +58,12 @@ def sort_by_distance(tests: Iterable[Path], source: Path) -> list[Path]:
 def find_example(
     tests: Iterable[Path], source: Path, files: WorkspaceFiles, required_text: str = ""
 ) -> str:
-    """Return the text of the nearest test file that contains `required_text`, or empty text."""
+    """Return the text of the nearest test file that contains `required_text`, or empty text.
+
+    The text becomes a part of the prompt, so the file must be one that may be shown.
+    """
     for test in sort_by_distance(tests, source)[:_MAX_EXAMPLE_CANDIDATES]:
-        text = files.read(test)
+        text = files.read(test) if files.may_show(test) else None
         if text and text.strip() and required_text in text:
             return text
     return ""

@@ -102,6 +102,8 @@ class WorkspaceFiles:
     """Function that returns the text of a file that is open in the editor, None for other files."""
     boundary: Path | None = None
     """The workspace folder that no file may leave; None if the user's file is in no folder."""
+    may_show: Callable[[Path], bool] = field(default=lambda _: True)
+    """Function that returns whether a prompt may contain text of a file."""
     _paths: list[Path] | None = None
 
     def read(self, path: Path) -> str | None:

@@ -19,6 +19,7 @@ from fim.request.model import FimModel
 from fim.snapshot import Snapshot
 from lsp_server.session.chat_session import ChatSession
 from lsp_server.session.engine_session import EngineSession
+from lsp_server.session.exclusions import Exclusions
 from lsp_server.session.open_texts import OpenTexts
 from lsp_server.session.protocol import TaskName
 from lsp_server.session.staged_changes import read_staged_diff
@@ -103,8 +104,11 @@ class TaskSession:
         """Return the files of the target's workspace folder, or of its own folder."""
         if target.path is None:
             return WorkspaceFiles(Path(), texts.text_of_file)
+        exclusions = Exclusions(self._settings.exclude, folder_uris=self._documents.folder_uris)
         folder = self._documents.folder_of(target.path)
-        return WorkspaceFiles(folder or target.path.parent, texts.text_of_file, folder)
+        return WorkspaceFiles(
+            folder or target.path.parent, texts.text_of_file, folder, exclusions.allows
+        )
 
     def _target(self, request: TaskRequest) -> Target:
         opened = self._documents.document(request.uri)

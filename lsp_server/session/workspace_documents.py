@@ -156,8 +156,8 @@ class WorkspaceDocuments:
     @property
     def root_uri(self) -> str:
         """The canonical URI of the first workspace folder; empty without a workspace."""
-        first = next(iter(self.folder_uris()), "")
-        return canonical(first).rstrip("/")
+        first = canonical(next(iter(self.folder_uris()), ""))
+        return first if first == "file:///" else first.rstrip("/")
 
     def folder_uris(self) -> list[str]:
         """Return the URIs of the workspace folders, or the root of a client without folders."""

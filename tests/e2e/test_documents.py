@@ -269,3 +269,20 @@ async def test_closing_a_notebook_cancels_the_request_of_its_cell() -> None:
         answer = await asyncio.wait_for(request, 5)
         assert answer is not None
         assert not answer.items
+
+
+@pytest.mark.parametrize("excluded", [(), ("tests/test_keys.py",)])
+async def test_an_excluded_test_file_is_no_example_for_the_model(
+    excluded: tuple[str, ...], tmp_path: Path
+) -> None:
+    example = "from keys import key\n\n\ndef test_key():\n    assert key() == 'secret-word'\n"
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_keys.py").write_text(example)
+    (tmp_path / "keys.py").write_text("def key():\n    return 'secret-word'\n")
+    settings = {"exclude": list(excluded)}
+    answer_text = "():\n    assert total([1]) == 1\n"
+    async with start(scripted(answer_text), folders=folder(tmp_path), settings=settings) as editor:
+        editor.open(CODE, (tmp_path / "shop.py").as_uri())
+        assert edited(await task(editor, "tests")) == [(tmp_path / "tests/test_shop.py").as_uri()]
+        texts = str((await editor.engine_requests())["texts"])
+        assert ("secret-word" in texts) is not bool(excluded)

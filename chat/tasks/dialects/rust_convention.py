@@ -40,13 +40,15 @@ def rust_convention(subject: Subject, files: WorkspaceFiles) -> Convention:
         chosen = test_modules[0]
         if chosen.body_start is None:
             test_file = _file_of(chosen, scope, source, files)
-            example = files.read(test_file) or example
+            example = _shown_text(test_file, files) or example
             return Convention("cargo", test_file, Cargo(), example)
         return Convention("cargo", source, Cargo((*scope, chosen.name)), example)
     integration = _integration_test(subject, scope, files)
     if integration is not None:
         test_file, own_import = integration
-        return Convention("cargo", test_file, Cargo(None, own_import), files.read(test_file) or "")
+        return Convention(
+            "cargo", test_file, Cargo(None, own_import), _shown_text(test_file, files)
+        )
     taken = {module.name for module in modules}
     name = next(name for name in (*_USUAL_NAMES, "tests_of_module") if name not in taken)
     return Convention("cargo", source, Cargo((*scope, name)), example)
@@ -160,3 +162,8 @@ def _public_modules(subject: Subject, library: Path, files: WorkspaceFiles) -> l
         folder = library.parent.joinpath(*modules[: index + 1])
         outer = folder / "mod.rs" if exists(folder / "mod.rs", files) else folder.with_suffix(".rs")
     return modules
+
+
+def _shown_text(file: Path, files: WorkspaceFiles) -> str:
+    """Return the text of a file for the prompt; empty if no prompt may contain it."""
+    return (files.read(file) or "") if files.may_show(file) else ""

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from lsprotocol import types
 from pygls.workspace import TextDocument, Workspace
 
+from lsp_server.session.uris import canonical
 from syntax.languages import language_id as known_language_id
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,38 @@ class WorkspaceWithDocuments(Workspace):
 
         Some clients send changes before they open a document or after they close it.
         """
-        if unquote(text_doc.uri) not in self.text_documents:
+        uri = self._opened_as(text_doc.uri)
+        if unquote(uri) not in self.text_documents:
             log.warning("a change of a document that is not open is ignored")
             return
-        super().update_text_document(text_doc, change)
+        identifier = types.VersionedTextDocumentIdentifier(version=text_doc.version, uri=uri)
+        super().update_text_document(identifier, change)
+
+    def remove_text_document(self, doc_uri: str) -> None:
+        """Close a document, in whatever spelling the client opened it."""
+        super().remove_text_document(self._opened_as(doc_uri))
+
+    def update_notebook_document(self, params: types.DidChangeNotebookDocumentParams) -> None:
+        """Change an open notebook. pygls raises KeyError for another one.
+
+        A cell that one change closes and opens, because its kind or language is new, stays open.
+        pygls opens it first and then closes it.
+        """
+        if unquote(params.notebook_document.uri) not in self.notebook_documents:
+            log.warning("a change of a notebook that is not open is ignored")
+            return
+        cells = params.change.cells
+        structure = cells.structure if cells is not None else None
+        for closed in (structure and structure.did_close) or ():
+            self.remove_text_document(closed.uri)
+        if structure is not None:
+            structure.did_close = None
+        super().update_notebook_document(params)
+
+    def _opened_as(self, uri: str) -> str:
+        """Return the spelling in which the document of a URI was opened."""
+        if unquote(uri) in self.text_documents:
+            return uri
+        same = canonical(uri)
+        opened = (document.uri for document in self.text_documents.values())
+        return next((each for each in opened if canonical(each) == same), uri)

@@ -96,11 +96,12 @@ class WorkspaceDocuments:
     def why_no_file(self, document: Document) -> str:
         """Return a sentence that says why a document is no file, and what to do."""
         uri = parse_uri(document.uri)
+        name = uri.name if uri.path.strip("/") else "This document"
         if self._notebook_of(document.uri) is not None or uri.fragment:
             return "Other files cannot use a cell of a notebook. Move the code to a file first."
         if uri.scheme in ("file", "untitled") and not uri.authority:
-            return f"{uri.name[:1].upper()}{uri.name[1:]} is not saved. Save it to a file first."
-        return f"{uri.name} is not a file of this machine ({uri.scheme}), so no file can use it."
+            return f"{name} is not saved. Save it to a file first."
+        return f"{name} is not a file of this machine ({uri.scheme}), so no file can use it."
 
     # Notebooks.
 

@@ -226,3 +226,61 @@ def test_headers_in_another_order_and_messages_in_small_pieces() -> None:
         kind = b"Content-Type: application/vscode-jsonrpc; charset=utf8\r\n"
         client.send_bytes(kind + b"content-length: %d\r\n\r\n%s" % (len(body), body))
         assert client.wait_for("k")["result"]["texts"]
+
+
+def test_a_document_is_changed_and_closed_in_another_spelling_of_its_uri() -> None:
+    with raw_process(SERVER) as client:
+        client.initialize()
+        open_document(client, "y = (1)", "file:///C:/p%20q/a.py")
+        other = "file:///c%3A/p q/a.py"
+        document = {"uri": other, "version": 2}
+        changes = {"textDocument": document, "contentChanges": [{"text": "\n\nx = "}]}
+        client.notify("textDocument/didChange", changes)
+        assert suggestion(client, 2, 4, other) == "total + 1"
+        client.notify("textDocument/didClose", {"textDocument": {"uri": other}})
+        assert "is not open" in str(suggestion(client, 0, 0, "file:///C:/p%20q/a.py"))
+
+
+NOTEBOOK = "file:///work/a.ipynb"
+CELL = "vscode-notebook-cell:/work/a.ipynb#W0sZmlsZQ%3D%3D"
+
+
+def open_notebook(client: RawClient) -> None:
+    cells = [{"kind": 1, "document": CELL}]
+    notebook = {"uri": NOTEBOOK, "notebookType": "jupyter-notebook", "version": 1, "cells": cells}
+    item = {"uri": CELL, "languageId": "markdown", "version": 1, "text": "# Title"}
+    client.notify(
+        "notebookDocument/didOpen", {"notebookDocument": notebook, "cellTextDocuments": [item]}
+    )
+
+
+def change_notebook(client: RawClient, cells: dict[str, Any]) -> None:
+    document = {"uri": NOTEBOOK, "version": 2}
+    change = {"notebookDocument": document, "change": {"cells": cells}}
+    client.notify("notebookDocument/didChange", change)
+
+
+def test_a_cell_that_becomes_code_is_closed_and_opened_in_one_change() -> None:
+    with raw_process(SERVER) as client:
+        client.initialize()
+        open_notebook(client)
+        array = {"start": 0, "deleteCount": 1, "cells": [{"kind": 2, "document": CELL}]}
+        item = {"uri": CELL, "languageId": "python", "version": 1, "text": "x = "}
+        structure = {"array": array, "didOpen": [item], "didClose": [{"uri": CELL}]}
+        change_notebook(client, {"structure": structure})
+        assert suggestion(client, 0, 4, CELL) == "total + 1"
+
+
+def test_changes_of_a_notebook_that_is_not_open_are_ignored() -> None:
+    with raw_process(SERVER) as client:
+        client.initialize()
+        text = [{"document": {"uri": CELL, "version": 2}, "changes": [{"text": "x = "}]}]
+        change_notebook(client, {"textContent": text})
+        open_notebook(client)
+        closed = {"notebookDocument": {"uri": NOTEBOOK}, "cellTextDocuments": [{"uri": CELL}]}
+        for _ in range(2):
+            client.notify("notebookDocument/didClose", closed)
+        change_notebook(client, {"textContent": text})
+        open_document(client, "x = ")
+        assert suggestion(client, 0, 4) == "total + 1"
+        assert popups(client) == []

@@ -128,6 +128,11 @@ def test_documents_whose_uris_differ_in_more_than_escapes_are_different() -> Non
     ("uri", "reason"),
     [
         ("untitled:Untitled-1", "Untitled-1 is not saved. Save it to a file first."),
+        ("untitled:/w/new.py", "new.py is not saved. Save it to a file first."),
+        (
+            "buffer://1",
+            "This document is not a file of this machine (buffer), so no file can use it.",
+        ),
         ("file://", "This document is not saved. Save it to a file first."),
         ("vscode-vfs://github/me/a.py", "a.py is not a file of this machine (vscode-vfs)"),
         ("file://server/share/a.py", "a.py is not a file of this machine (file)"),

@@ -40,6 +40,12 @@ _CLASSES: dict[bytes, frozenset[int]] = {
     b"xdigit": _DIGITS | frozenset(b"abcdefABCDEF"),
 }
 
+_DOT = frozenset(b".")
+_NO_NAMES = ([_DOT], [_DOT, _DOT])
+"""Segments that no path has, because git's paths are normalized."""
+_WINDOWS_SEPARATOR = re.compile(r"(?<!\\)(?:\\\\)*\\\w")
+"""A backslash before a letter, which needs no escape: a path of Windows, as `config\\prod.py`."""
+
 Segment = re.Pattern[bytes] | None
 """What one name of a path must match; None stands for `**`, any number of names."""
 
@@ -120,7 +126,10 @@ def check_pattern(text: str) -> None:
 
     git accepts a reversed range: it contains its first character.
     """
-    parse_pattern(_encode(text))
+    if parse_pattern(_encode(text)) is None:
+        return
+    if _WINDOWS_SEPARATOR.search(text):
+        raise PatternError("a backslash does not separate folders: write / instead")
     for first, last in re.findall(r"([a-z0-9])-([a-z0-9])(?=[^\[]*\])", text, re.IGNORECASE):
         if "[" in text and first > last:
             raise PatternError(f"its range {first}-{last} is reversed")
@@ -200,6 +209,8 @@ def _segments(text: bytes, *, is_path: bool) -> Iterator[Segment]:
     for tokens in _split(_tokens(text)):
         if not tokens:
             raise PatternError("a name in it is empty")
+        if tokens in _NO_NAMES:
+            raise PatternError("no path contains the names . and ..: begin it with / instead")
         if tokens == ["**"] and is_path:
             yield None
         else:

@@ -110,6 +110,11 @@ def test_an_unknown_key_is_reported_with_the_name_that_it_resembles(
         ("a//b", "name in it is empty"),
         ("/", "name in it is empty"),
         ("foo\\", "ends with a backslash"),
+        ("./a/b.py", "begin it with / instead"),
+        ("../a.py", "begin it with / instead"),
+        ("!a/./b.py", "begin it with / instead"),
+        ("config\\prod.py", "write / instead"),
+        ("größe\\ä.py", "write / instead"),
         ("[z-a]", "range z-a is reversed"),
         ("[ab", "bracket is not closed"),
         ("[[:vowel:]]", "unknown class"),
@@ -122,11 +127,12 @@ def test_an_unknown_key_is_reported_with_the_name_that_it_resembles(
 def test_an_entry_that_cannot_be_used_is_skipped_and_the_others_are_used(
     entry: Any, reason: str
 ) -> None:
-    resolved = resolve({"exclude": ["*.key", entry, "", "# comment", "!kept.key"]})
+    usable = ["*.key", "", "# a\\b", "\\!kept.key", "\\#", "a\\ b", "\\[id\\].py", "..a", ".*/.b."]
+    resolved = resolve({"exclude": [entry, *usable]})
     (problem,) = resolved.problems
     assert f"starcoder.exclude contains {entry!r}" in problem
     assert reason in problem
-    assert resolved.settings.exclude == ("*.key", "", "# comment", "!kept.key")
+    assert resolved.settings.exclude == tuple(usable)
 
 
 def test_a_language_that_is_no_text_is_skipped() -> None:

@@ -91,7 +91,8 @@ def parse(text: str, language: str, max_seconds: float = MAX_SECONDS) -> tree_si
     language_parser = parser(language)
     if language_parser is None:
         return None
-    source = text.encode("utf-8", "surrogatepass")
+    # Scanners of string literals take a null character for the end of the text.
+    source = text.encode("utf-8", "surrogatepass").replace(b"\0", b"\1")
     if len(source) <= _PIECE_BYTES:
         return language_parser.parse(source).root_node
     deadline = time.monotonic() + max_seconds

@@ -100,3 +100,11 @@ def test_text_without_a_grammar_or_without_code_has_no_symbols() -> None:
 def test_an_incomplete_file_still_has_symbols() -> None:
     text = "def one(a):\n    return a\n\n\ndef two(b:\n    retur"
     assert "one" in [symbol.name for symbol in find_symbols(text, "python")]
+
+
+def test_a_null_character_does_not_end_the_text() -> None:
+    for line in ("x = '\0'\n", "'''\0'''\n", "# \0\n"):
+        code = f"{line}def f(a):\n    return '\0'\n"
+        symbol = enclosing_symbol(code, "python", code.index("return"))
+        assert symbol is not None
+        assert symbol.text == code[len(line) :].rstrip()

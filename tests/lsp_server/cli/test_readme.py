@@ -54,8 +54,8 @@ def test_every_command_of_the_readme_exists() -> None:
 
     from lsp_server.cli.app import app
 
-    known = get_command(app)
-    commands = known.commands  # type: ignore[attr-defined]
+    group = get_command(app)
+    commands = group.commands  # type: ignore[attr-defined]
     table = set(re.findall(r"^\| `starcoder-lsp (\w+)", README, re.MULTILINE))
     assert table == set(commands)
     for name, *options in re.findall(r"starcoder-lsp (\w[\w-]*)((?: --[\w-]+[^`\n]*)?)", README):

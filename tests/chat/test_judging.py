@@ -160,5 +160,5 @@ def test_the_command_reports_errors(
 ) -> None:
     monkeypatch.delenv("STARCODER_LSP_JUDGE_TOKEN", raising=False)
     assert "HTTP 401" in run(tmp_path, url)[1]
-    assert "does not answer" in run(tmp_path, "http://127.0.0.1:9/v1")[1]
+    assert "cannot be reached" in run(tmp_path, "http://127.0.0.1:9/v1")[1]
     assert "has no answer to 'Q1'" in run(tmp_path, url, answers(tmp_path, "short", "u"))[1]

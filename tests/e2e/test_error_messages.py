@@ -64,7 +64,7 @@ MODELS: dict[str, tuple[Damage, str]] = {
     "absent": (shutil.rmtree, "There is no directory"),
     "no config": (lambda model: (model / "config.json").unlink(), "no config.json"),
     "config is half": (lambda model: (model / "config.json").write_text("{"), "not valid JSON"),
-    "config is a folder": (make_folder_of("config.json"), "Is a directory"),
+    "config is a folder": (make_folder_of("config.json"), "is a directory"),
     "unknown architecture": (config_with(model_type="nonsense"), "architecture"),
     "size is a word": (config_with(n_embd="many"), "config.json"),
     "no heads": (config_with(n_head=0), "config.json"),

@@ -63,7 +63,7 @@ def test_every_variable_that_moves_a_place_is_listed() -> None:
         for file in (ROOT / package).rglob("*.py")
     )
     used = set(re.findall(r"STARCODER_LSP_[A-Z_]+", text))
-    values = ("MODEL", "CHAT_MODEL", "TOKEN", "JUDGE_TOKEN")
+    values = ("MODEL", "CHAT_MODEL", "TOKEN", "JUDGE_TOKEN", "TRACEBACK")
     no_places = {f"STARCODER_LSP_{name}" for name in values}
     assert used - no_places == set(re.findall(r"STARCODER_LSP_[A-Z_]+", DOCUMENT))
 
@@ -72,9 +72,14 @@ def test_every_variable_that_moves_a_place_is_listed() -> None:
 async def test_a_session_writes_nowhere_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home, temporary = tmp_path / "home", tmp_path / "tmp"
+    home = tmp_path / "home"
     home.mkdir()
-    temporary.mkdir()
+    # The paths of sockets must be short.
+    with tempfile.TemporaryDirectory() as temporary:
+        await _check_places(home, Path(temporary), monkeypatch)
+
+
+async def _check_places(home: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("STARCODER_LSP_", "XDG_"))]:
         monkeypatch.delenv(name)
     # Without a compiler, because compiling the kernels takes minutes.
@@ -94,7 +99,7 @@ async def test_a_session_writes_nowhere_else(
     assert b"Stopped demo" in output
     listed = [place.replace("~", str(home)) for place in places("Linux")]
     listed += [str(temporary / f"{APP}-{os.getuid()}")]  # the document names /tmp
-    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    written = [path for top in (home, temporary) for path in top.rglob("*") if path.is_file()]
     assert {path.name for path in written} >= {"chats.sqlite3", "stats.sqlite3"}
     assert any(path.suffix == ".log" for path in written)
     for path in written:

@@ -55,7 +55,8 @@ def rust_convention(subject: Subject, files: WorkspaceFiles) -> Convention:
 
 
 def _check_testable(subject: Subject, code: RustFile, around: list[Module]) -> None:
-    if any(module.is_for_tests for module in around) or code.is_test_function(subject.symbol.start):
+    is_test = code.is_test_function(subject.symbol.end - 1)
+    if is_test or any(module.is_for_tests for module in around):
         raise RequestError(
             f"{subject.symbol.name} belongs to the tests. Put the cursor into the code that they "
             "test."

@@ -83,7 +83,7 @@ class RustFile:
         return next(named, None)
 
     def is_test_function(self, offset: int) -> bool:
-        """Whether the function that begins at an offset is a test."""
+        """Whether the function around an offset is a test."""
         position = len(self.text[:offset].encode("utf-8", "surrogatepass"))
         node = self._root.descendant_for_byte_range(position, position) if self._root else None
         while node is not None and node.type != "function_item":

@@ -41,7 +41,7 @@ async def test_ignored_and_excluded_files_are_never_read(root: Path) -> None:
     command = ["git", "init", "-q", str(root)]
     await asyncio.to_thread(subprocess.run, command, check=True)
     (root / ".gitignore").write_text("ignored.py\nnode_modules\n.hidden\n")
-    project = Project(root, lambda path: not path.startswith("secret/"))
+    project = Project(root, lambda file: file.parent.name != "secret")
     project.scan()
     assert await excerpt_paths(project, snapshot_of()) == {"bread.py"}
 

@@ -115,7 +115,7 @@ async def test_another_engine_drops_the_cache_and_another_chat_model_does_not(
     ):
         session.engine.current = engine
         session.completions.apply_settings(SETTINGS.model_copy(update=changes))
-        result = await session.completions.complete(SNAPSHOT, Trigger.INVOKED)
+        result = await session.completions.complete(SNAPSHOT, Trigger.AUTOMATIC)
         assert [suggestion.text for suggestion in result.suggestions] == [expected]
         assert result.source is source
 

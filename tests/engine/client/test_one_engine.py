@@ -111,7 +111,7 @@ def test_every_way_to_write_a_models_path_has_one_key(
     monkeypatch.chdir(tiny_checkpoint.parent)
     monkeypatch.setenv("HOME", str(tiny_checkpoint.parent))
     name = tiny_checkpoint.name
-    written = [
+    written: list[str | Path] = [
         tiny_checkpoint,
         name,
         f"./{name}",

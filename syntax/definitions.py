@@ -20,6 +20,7 @@ _FUNCTION_NODES = {
     "method",
     "singleton_method",
     "local_function_statement",
+    "init_declaration",
 }
 _CLASS_NODES = {
     "class_definition",
@@ -37,10 +38,19 @@ _CLASS_NODES = {
     "module",
     "record_declaration",
     "enum_declaration",
+    "struct_declaration",
+    "trait_declaration",
+    "protocol_declaration",
+    "annotation_type_declaration",
+    "union_item",
+    "type_spec",
 }
 _FUNCTION_VALUES = {"arrow_function", "function_expression", "function", "generator_function"}
 """Values that make a variable a function (JavaScript)."""
+_FIELDS = {"field_definition", "public_field_definition"}
 _VARIABLES = {"lexical_declaration", "variable_declaration"}
+_SIGNATURES = {"function_signature", "method_signature"}
+"""Declarations before a definition that overload it (TypeScript)."""
 _WRAPPERS = {"decorated_definition", "export_statement", "template_declaration"}
 """Nodes around a definition that belong to it."""
 _ATTRIBUTES = {"attribute_item", "decorator"}
@@ -57,6 +67,7 @@ NAME_NODES = {
     "word",
     "name",
 }
+_NAMES_IN_CPP = {"qualified_identifier", "destructor_name", "operator_name"}
 
 
 def definition(node: tree_sitter.Node) -> tuple[tree_sitter.Node, SymbolKind | None]:
@@ -88,13 +99,29 @@ def _unwrapped(node: tree_sitter.Node) -> tuple[tree_sitter.Node, SymbolKind | N
         return node, "function"
     if node.type in _CLASS_NODES:
         return node, "class"
+    if node.type in _FIELDS and _is_function_value(node.child_by_field_name("value")):
+        return node, "function"
+    if node.type == "property_declaration" and node.child_by_field_name("accessors"):  # C#
+        return node, "function"
     if node.type in _VARIABLES:
         for child in node.named_children:
-            value = child.child_by_field_name("value")
-            is_function = value is not None and value.type in _FUNCTION_VALUES
+            is_function = _is_function_value(child.child_by_field_name("value"))
             if child.type == "variable_declarator" and is_function:
                 return child, "function"
+    if node.type == "type_declaration" and node.child_count == 2:  # Go; more with brackets
+        specification = node.named_children[0] if node.named_children else node
+        return specification, "class" if specification.type in _CLASS_NODES else None
+    if node.type == "call":  # Ruby: `private def f`
+        arguments = node.child_by_field_name("arguments")
+        if arguments is not None and arguments.named_child_count == 1:
+            (argument,) = arguments.named_children
+            if argument.type in ("method", "singleton_method"):
+                return argument, "function"
     return node, None
+
+
+def _is_function_value(value: tree_sitter.Node | None) -> bool:
+    return value is not None and value.type in _FUNCTION_VALUES
 
 
 def children_with_heads(
@@ -116,6 +143,12 @@ def is_attribute(node: tree_sitter.Node) -> bool:
     return node.type in _ATTRIBUTES
 
 
+def overloaded_name(node: tree_sitter.Node) -> tree_sitter.Node | None:
+    """Return the name in a signature that overloads the definition after it, else None."""
+    inner = node.child_by_field_name("declaration") if node.type == "export_statement" else node
+    return None if inner is None or inner.type not in _SIGNATURES else name_node(inner)
+
+
 def is_comment(node: tree_sitter.Node) -> bool:
     """Whether a node is a comment."""
     return "comment" in node.type
@@ -135,7 +168,7 @@ def name_node(node: tree_sitter.Node) -> tree_sitter.Node | None:
     name = node.child_by_field_name("name")
     declarator = node.child_by_field_name("declarator")
     while name is None and declarator is not None:  # C: the innermost declarator has the name
-        if declarator.type in NAME_NODES or declarator.type == "qualified_identifier":
+        if declarator.type in NAME_NODES or declarator.type in _NAMES_IN_CPP:
             name = declarator
         declarator = declarator.child_by_field_name("declarator")
     if name is None:

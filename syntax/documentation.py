@@ -9,7 +9,7 @@ from typing import Literal
 
 import tree_sitter
 
-from syntax.definitions import body_of, is_attribute, is_comment, name_node
+from syntax.definitions import body_of, is_attribute, is_comment, name_node, overloaded_name
 from syntax.grammars import grammar_name
 from syntax.offsets import ByteOffsets
 from syntax.symbols import SymbolNodes, enclosing_nodes
@@ -34,7 +34,7 @@ _FOR_FILE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """Comments that belong to the file or a part of it: magic comments, licences, rulers."""
-_RUST_DOC_ATTRIBUTE = re.compile(r"#!?\[\s*doc\s*=")
+_RUST_DOC_ATTRIBUTE = re.compile(r"#!?\[\s*(?:cfg_attr\s*\([^,]*,\s*)?doc\s*=")
 _STRINGS = {"string", "concatenated_string"}
 _STATEMENTS = {"expression_statement", "parenthesized_expression"}
 _MAX_NODES = 200
@@ -111,7 +111,9 @@ class _Reader:
         row = self._symbol.outer.start_point.row
         for node in self._nodes_above(self._symbol.outer):
             text = self._text(node)
-            if is_attribute(node):
+            if not is_comment(node) and not is_attribute(node):  # the signature of an overload
+                self.first = node
+            elif is_attribute(node):
                 if _RUST_DOC_ATTRIBUTE.match(text):
                     return True
                 self.first = node
@@ -169,10 +171,16 @@ class _Reader:
             parent = node.parent
             while above is None and parent is not None and parent.start_byte == node.start_byte:
                 above, parent = parent.prev_named_sibling, parent.parent
-            if above is None or not (is_comment(above) or is_attribute(above)):
+            if above is None or not (
+                is_comment(above) or is_attribute(above) or self._is_overload(above)
+            ):
                 return
             yield above
             node = above
+
+    def _is_overload(self, node: tree_sitter.Node) -> bool:
+        name = overloaded_name(node)
+        return name is not None and self._text(name) == self._symbol.name
 
     def _text(self, node: tree_sitter.Node) -> str:
         end = min(node.end_byte, node.start_byte + _MAX_COMMENT_BYTES)

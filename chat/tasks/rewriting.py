@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 
 from chat.asker import Asker
@@ -15,6 +16,8 @@ from syntax.damage import Damage, examine_edit
 from syntax.grammars import grammar_name
 
 _MAX_TITLE_CHARACTERS = 60
+_FIRST_LINE = re.compile(r"\s*(?:<\?php|package [\w.]+;?)[^\S\n]*\n")
+_SEPARATORS = {",", ";"}
 
 
 async def fix(target: Target, asker: Asker) -> Proposal:
@@ -85,7 +88,7 @@ def _first_usable(target: Target, region: Region, codes: Sequence[str], title: s
 
 def _proposal(target: Target, region: Region, code: str, title: str) -> Proposal:
     """Return the edit that replaces the region; raises RequestError if the code is not usable."""
-    text = placed(code, region, target)
+    text = placed(_without_surroundings(code, region, target), region, target)
     if not text.strip() or text.strip() == target.text[region.start : region.end].strip():
         raise RequestError("The model changed nothing. Try again with an instruction.")
     edited = examine_edit(target.text, target.language, region.start, region.end, text)
@@ -102,6 +105,23 @@ def _proposal(target: Target, region: Region, code: str, title: str) -> Proposal
             "again."
         )
     return Proposal(title, (target.edit(region.start, region.end, text),))
+
+
+def _without_surroundings(code: str, region: Region, target: Target) -> str:
+    """Return code without what models add to a definition, and what the file has around it.
+
+    This is the line that begins a file (`package a`), and the separator after the definition.
+    Grammars accept both twice, but compilers do not.
+    """
+    if not region.name:
+        return code
+    first_lines = _FIRST_LINE.match(code)
+    if first_lines and region.start > 0 and not _FIRST_LINE.match(region.text):
+        code = code[first_lines.end() :]
+    separator = target.text[region.end : region.end + 1]
+    stripped = code.rstrip()
+    is_twice = separator in _SEPARATORS and separator != "" and stripped.endswith(separator)
+    return stripped.removesuffix(separator) if is_twice else code
 
 
 def _language_name(target: Target) -> str:

@@ -81,8 +81,9 @@ def uses_subject(test: Snippet, subject: Subject, qualifier: str) -> bool:
     if subject.symbol.kind == "function" and subject.class_name:
         name = rf"(?:[.:]{name}|{re.escape(subject.class_name)})"
         return re.search(rf"{name}\s*[(.<!]", test.text) is not None
+    after = "(.<!,){" if subject.symbol.kind == "class" else "(.<!,)"
     before = rf"(?<![\w.\"'`])(?:{re.escape(qualifier)})?"
-    return re.search(rf"{before}{name}\s*[(.<!,)]", test.text) is not None
+    return re.search(rf"{before}{name}\s*[{after}]", test.text) is not None
 
 
 def _adds_errors(edits: list[FileEdit], existing: str, language: str) -> bool:

@@ -133,15 +133,23 @@ async def stop_engine(engine: RunningEngine) -> None:
 
 
 async def _has_ended(process: psutil.Process, files: RuntimeFiles) -> bool:
-    """Wait until a process has ended and given up its lock; return whether it has."""
+    """Wait until a process has ended and given up its lock; return whether it has.
+
+    A client whose request was interrupted immediately starts the next process, with the same files.
+    """
     deadline = time.monotonic() + _STOP_SECONDS
     while time.monotonic() < deadline:
         try:
             is_running = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             is_running = False
-        # A process whose first thread has ended may still have others.
-        if not is_running and not await asyncio.to_thread(files.is_served):
+        if not is_running and not await asyncio.to_thread(_holds_lock, process, files):
             return True
         await asyncio.sleep(_POLL_SECONDS)
     return False
+
+
+def _holds_lock(process: psutil.Process, files: RuntimeFiles) -> bool:
+    """Whether a process whose first thread has ended may still have others, and its lock."""
+    current = _process_of(files)
+    return current is not None and current.pid == process.pid and files.is_served()

@@ -20,7 +20,7 @@ def reason_of_connection(error: BaseException) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted ({cause.verify_message.rstrip('.')})"
         if isinstance(cause, ssl.SSLError):
-            return "it does not speak TLS; does its address start with http://"
+            return "it does not speak TLS, so its address starts with http:// instead"
         if isinstance(cause, socket.gaierror):
             return "there is no host of this name"
         if isinstance(cause, ConnectionRefusedError):

@@ -12,7 +12,7 @@ from engine.loading.catalog import embedded_checkpoint, find_models, select_chec
 from engine.loading.gguf_file import GgufFile, gguf_in
 from engine.loading.hub import fetch, may_download
 from engine.loading.local_stores import STORES, stored_model
-from engine.loading.on_disk import EMBEDDED_DIR
+from engine.loading.on_disk import EMBEDDED_DIR, is_hub_id
 from engine.machine import free_memory
 from engine.settings import AUTO_MODEL, DEMO_MODEL, EngineSettings
 
@@ -48,19 +48,26 @@ def locate(
         return selection.checkpoint.name, selection.checkpoint.path
     if settings.model.startswith(STORES):
         return settings.model, _stored(settings.model)
-    path = Path(settings.model).expanduser()
-    if path.is_dir():
+    name = settings.model.strip()
+    if not name:
+        raise ModelNotFoundError("The name of the model is empty. Set `auto`, or a name or path.")
+    path = Path(settings.model)
+    try:
+        path = path.expanduser()
+        is_directory, is_file = path.is_dir(), path.is_file()
+    except (OSError, RuntimeError):  # the name is too long, or the user has no home
+        is_directory = is_file = False
+    if is_directory:
         return settings.model, gguf_in(path.resolve()) or path.resolve()
-    if path.is_file():
+    if is_file:
         return settings.model, path.resolve()
+    if name != settings.model or name.lower() in (DEMO_MODEL, AUTO_MODEL):
+        meant = name.lower() if name.lower() in (DEMO_MODEL, AUTO_MODEL) else name
+        raise ModelNotFoundError(f"There is no model {settings.model!r}. Do you mean {meant}?")
     if _is_path(settings.model):
         raise ModelNotFoundError(
             f"There is no directory and no file {settings.model}. Set the path of a model, or the "
             "name of one; `starcoder-lsp models` lists those on this machine."
-        )
-    if settings.model.strip().lower() in (DEMO_MODEL, AUTO_MODEL):
-        raise ModelNotFoundError(
-            f"There is no model {settings.model}. Do you mean {settings.model.strip().lower()}?"
         )
     return settings.model, fetch(settings.model, settings.revision, settings.offline, progress)
 
@@ -78,7 +85,12 @@ def may_arrive(settings: EngineSettings) -> bool:
 def _is_path(model: str) -> bool:
     """Return whether a setting can only be the path of a directory or file, not a hub id."""
     path = Path(model)
-    return path.is_absolute() or model.startswith((".", "~")) or path.suffix == ".gguf"
+    return (
+        path.is_absolute()
+        or model.startswith((".", "~"))
+        or path.suffix == ".gguf"
+        or not is_hub_id(model)
+    )
 
 
 def _stored(setting: str) -> Path:

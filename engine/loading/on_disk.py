@@ -22,6 +22,8 @@ EMBEDDED_DIR = Path(__file__).resolve().parents[1] / "embedded"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_MAX_HUB_ID = 96
+"""Maximum characters of a hub id (huggingface_hub.utils.validate_repo_id)."""
 _FILES = ("*.safetensors", "*.json", "*.jinja")
 """The files of a directory that change what a model computes."""
 
@@ -48,13 +50,18 @@ def path_on_disk(model: str, revision: str | None) -> Path | None:
         return None  # whoever loads the model reports what is wrong
 
 
+def is_hub_id(model: str) -> bool:
+    """Return whether the hub can have a model of this name."""
+    return len(model) <= _MAX_HUB_ID and _HUB_ID.fullmatch(model) is not None
+
+
 def cached_snapshot(repo: str, revision: str | None) -> Path | None:
     """Return the directory of a hub model in the hub's cache; None if a file of it is missing.
 
     The cache has `models--OWNER--NAME/snapshots/COMMIT`, and in `refs/NAME` the commit of a branch
     or tag (https://huggingface.co/docs/huggingface_hub/guides/manage-cache).
     """
-    if _HUB_ID.fullmatch(repo) is None:
+    if not is_hub_id(repo):
         return None
     folder = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
     commit = revision or constants.DEFAULT_REVISION

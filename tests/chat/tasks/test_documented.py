@@ -46,6 +46,7 @@ DOCUMENTED = {
         '#[inline]\n#[doc = "Say."]\n#[cold]\nfn f() {« }\n',
         "fn f() {\n    //! Say.\n    g();«\n}\n",
         "/** Say. */\nstruct A {« }\n",
+        '#[cfg_attr(doc, doc = "Say.")]\nfn f() {« }\n',
         "impl A {\n    /// Say.\n    ///\n    /// More.\n\n    fn f() {« }\n}\n",
     ],
     "java": [
@@ -65,8 +66,15 @@ DOCUMENTED = {
         "/** Say. */\n@Component({})\nexport class A {« }\n",
         "class A {\n  /** Say. */\n  @Input()\n  f() {« }\n}\n",
         "class A {\n  @Input()\n  /** Say. */\n  f() {« }\n}\n",
+        "/** Say. */\nfunction f(a: A): A;\nfunction f(a: B): B;\nfunction f(a: any) {« }\n",
+        "/** Say. */\nexport function f(a: A): A;\nexport function f(a: any) {« }\n",
+        "function f(a: A): A;\n/** Say. */\nfunction f(a: B): B;\nfunction f(a: any) {« }\n",
+        "class A {\n  /** Say. */\n  f(a: A): A;\n\n  f(a: any) {« }\n}\n",
+        "class A {\n  /** Say. */\n  @Input()\n  private f = () => {« };\n}\n",
     ],
     "go": [
+        "package a\n\n// A is.\ntype A struct {\n\tx« int\n}\n",
+        "package a\n\n// Types.\ntype (\n\t// A is.\n\tA struct {\n\t\tx« int\n\t}\n)\n",
         "package a\n\n// F says.\nfunc F() {« }\n",
         "package a\n\n// F says.\n// More.\n\nfunc F() {« }\n",
         "package a\n\n// F says.\n//\n// More.\nfunc F() {« }\n",
@@ -76,6 +84,7 @@ DOCUMENTED = {
     "ruby": [
         "=begin\nSay.\n=end\ndef f\n  1«\nend\n",
         "class A\n  # Say.\n  def f\n    1«\n  end\nend\n",
+        "# Say.\nprivate def f\n  1«\nend\n",
         "# Say.\n# rubocop:disable all\ndef f\n  1«\nend\n",
     ],
     "lua": [
@@ -86,6 +95,8 @@ DOCUMENTED = {
     "csharp": [
         "class A {\n  /// <summary>Say.</summary>\n  [Obsolete]\n  void F() {« }\n}\n",
         "class A {\n  /** Say. */\n  public async Task F() {« }\n}\n",
+        "class A {\n  /// <summary>Say.</summary>\n  int X {\n    get { return« 1; }\n  }\n}\n",
+        "/// <summary>Say.</summary>\n[A]\npublic struct S {\n  int x«;\n}\n",
     ],
     "php": [
         "<?php\n/** Say. */\n#[Pure]\nfunction f() {« }\n",
@@ -94,13 +105,18 @@ DOCUMENTED = {
     "cpp": [
         "//! Say.\ntemplate <class T>\nint f() {« return 1; }\n",
         "/*! Say. */\nint f() {« return 1; }\n",
+        "struct A {\n  /// Say.\n  ~A() {« }\n};\n",
         "/// Say.\n[[nodiscard]] int f() {« return 1; }\n",
         "namespace n {\n/** Say. */\ninline int f() {« return 1; }\n}\n",
     ],
     "c": ["/* Says it. */\nstatic int f(void) {« return 1; }\n"],
     "kotlin": ["class A {\n  /** Say. */\n  @B\n  fun f() {« }\n}\n"],
     "scala": ["class A {\n  /** Say. */\n  @b\n  def f = {« 1 }\n}\n"],
-    "swift": ["class A {\n  /// Say.\n  @objc\n  func f() {« }\n}\n"],
+    "swift": [
+        "class A {\n  /// Say.\n  @objc\n  func f() {« }\n}\n",
+        "class A {\n  /// Say.\n  init() {\n    g()«\n  }\n}\n",
+        "/// Say.\nprotocol P {\n  var x«: Int { get }\n}\n",
+    ],
     "shellscript": ["#!/bin/sh\n# Say.\nf() {\n  exit« 1\n}\n"],
 }
 
@@ -131,6 +147,29 @@ PLACES = [
         "class A {\n  @Input()\n  f() {« }\n}\n",
         "class A {\n  /**\n   * Say it.\n   */\n  @Input()\n",
     ),
+    (
+        "typescript",
+        "export function f(a: A): A;\nexport function f(a: any) {« }\n",
+        "/**\n * Say it.\n */\nexport function f(a: A): A;\n",
+    ),
+    (
+        "typescript",
+        "function g(a: A): A;\nfunction f(a: any) {« }\n",
+        "function g(a: A): A;\n/**\n * Say it.\n */\nfunction f",
+    ),
+    (
+        "typescript",
+        "class A {\n  b = 1;\n  @Input()\n  f = () => {« };\n}\n",
+        "  b = 1;\n  /**\n   * Say it.\n   */\n  @Input()\n",
+    ),
+    ("go", "package a\n\ntype A struct {\n\tx« int\n}\n", "// A Say it.\ntype A struct"),
+    ("ruby", "module M\n  private def f\n    1«\n  end\nend\n", "  # Say it.\n  private def f"),
+    (
+        "cpp",
+        "struct A {\n  A operator+(A b) {« }\n};\n",
+        "struct A {\n  /**\n   * Say it.\n   */\n  A operator",
+    ),
+    ("php", "<?php\ntrait A {\n  public $x« = 1;\n}\n", "<?php\n/**\n * Say it.\n */\ntrait A"),
     (
         "javascript",
         "let a; // Note.\nexport async function f() {« }\n",

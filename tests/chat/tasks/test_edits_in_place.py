@@ -196,6 +196,48 @@ KEPT = {
         "def f(self):\n    return 'a\u2028b\x0c' + 'c'\n```\n",
         "class A:\n    def f(self):\n        return 'a\u2028b\x0c' + 'c'\n",
     ),
+    "the comma after a method": (
+        "javascript",
+        "const o = {\n  f() {\n    return« 1;\n  },\n  g() {},\n};\n",
+        "f() {\n  return 2;\n},\n```\n",
+        "const o = {\n  f() {\n    return 2;\n  },\n  g() {},\n};\n",
+    ),
+    "the semicolon after a field": (
+        "typescript",
+        "class A {\n  @Input()\n  f = () => {\n    return« 1;\n  };\n  g = 2;\n}\n",
+        "@Input()\nf = () => {\n  return 3;\n};\n```\n",
+        "class A {\n  @Input()\n  f = () => {\n    return 3;\n  };\n  g = 2;\n}\n",
+    ),
+    "the semicolon after a class": (
+        "cpp",
+        "class A {\n  int x«;\n};\nint y;\n",
+        "class A {\n  int x, z;\n};\n```\n",
+        "class A {\n  int x, z;\n};\nint y;\n",
+    ),
+    "one package clause (Go)": (
+        "go",
+        "package a\n\nfunc F() int {\n\treturn« 1\n}\n",
+        "package a\n\nfunc F() int {\n\treturn 2\n}\n```\n",
+        "package a\n\nfunc F() int {\n\treturn 2\n}\n",
+    ),
+    "one package clause (Java)": (
+        "java",
+        "package a.b;\n\nclass A {\n  int x« = 1;\n}\n",
+        "package a.b;\n\nclass A {\n  int x = 2;\n}\n```\n",
+        "package a.b;\n\nclass A {\n  int x = 2;\n}\n",
+    ),
+    "one opening tag (PHP)": (
+        "php",
+        "<?php\nfunction f() {\n  return« 1;\n}\n",
+        "<?php\n\nfunction f() {\n  return 2;\n}\n```\n",
+        "<?php\nfunction f() {\n  return 2;\n}\n",
+    ),
+    "a Go type": (
+        "go",
+        "package a\n\ntype A struct {\n\tx« int\n}\n",
+        "type A struct {\n    x int\n    y int\n}\n```\n",
+        "package a\n\ntype A struct {\n\tx int\n\ty int\n}\n",
+    ),
     "characters of several code points": (
         "python",
         "# שלום e\u0301 🎉\ufeff\u200b\nclass A:\n    def f(self):\n        return« '🎉'\n",

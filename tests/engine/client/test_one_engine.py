@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from engine.api import GenerationRequest
 from engine.client.control import EngineControl
@@ -110,7 +111,7 @@ def test_every_way_to_write_a_models_path_has_one_key(
     monkeypatch.chdir(tiny_checkpoint.parent)
     monkeypatch.setenv("HOME", str(tiny_checkpoint.parent))
     name = tiny_checkpoint.name
-    written = [
+    written: list[str | Path] = [
         tiny_checkpoint,
         name,
         f"./{name}",
@@ -484,6 +485,19 @@ async def test_a_process_that_has_another_id_by_now_is_not_touched(runtime: Path
     assert bystander.returncode is None
     bystander.kill()
     await bystander.wait()
+
+
+async def test_a_stopped_process_may_have_a_successor_immediately(runtime: Path) -> None:
+    """A client whose request was interrupted has started the next process with the same lock."""
+    runtime.mkdir(mode=0o700)
+    files = RuntimeFiles(runtime, "a" * 12, True)
+    stopped = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=-1)
+    record = {"pid": stopped.pid, "created": psutil.Process(stopped.pid).create_time()}
+    files.process_file.write_text(json.dumps(record))
+    with FileLock(files.alive_lock):
+        async with asyncio.timeout(5):
+            await stop_engine(RunningEngine(files, stopped.pid))
+    assert await stopped.wait() != 0
 
 
 async def test_an_engine_that_serves_a_team_cannot_be_stopped_over_http(tmp_path: Path) -> None:

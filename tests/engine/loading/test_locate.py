@@ -111,3 +111,23 @@ def test_only_a_hub_id_may_be_downloaded(tmp_path: Path) -> None:
     assert not may_arrive(EngineSettings(model="org/model", offline=True))
     for name in ("auto", "demo", "ollama:model", str(tmp_path), "./model", "~/model", "m.gguf"):
         assert not may_arrive(EngineSettings(model=name)), name
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "is empty"),
+        (" \t", "is empty"),
+        ("DEMO", "mean demo"),
+        (" Auto ", "mean auto"),
+        ("bigcode/starcoder ", "mean bigcode/starcoder[?]"),
+        ("a/b/c", "no directory and no file a/b/c"),
+        ("https://example.com/a", "no directory and no file https://example.com/a"),
+        ("~no-such-user/model", "no directory and no file"),
+        ("long" * 1000, "no directory and no file"),
+    ],
+)
+def test_a_name_that_no_model_can_have_is_named(name: str, words: str) -> None:
+    with pytest.raises(ModelNotFoundError, match=words):
+        located(name)
+    assert not may_arrive(EngineSettings(model="a/b/c"))

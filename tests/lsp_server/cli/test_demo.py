@@ -11,6 +11,8 @@ from lsp_server.cli.demo import EXAMPLES, DemoResult, _print_summary
 from tests.lsp_server.cli.runner import run
 
 PICTURE = Path(__file__).parents[3] / "docs" / "demo.svg"
+CHARACTER_WIDTH = 12.2
+"""Width of a character in the pictures of rich."""
 HEAD = re.compile(r"(.+?)  (\d+) ms, (.+)")
 
 
@@ -28,13 +30,15 @@ def parts(text: str) -> tuple[list[tuple[str, str, int]], list[str], str]:
 
 
 def picture_text(picture: Path) -> str:
+    """Return the text of an SVG of rich, which has no elements for white space alone."""
     svg = picture.read_text(encoding="utf-8")
     lines: dict[float, str] = {}
     for attributes, text in re.findall(r"<text ([^>]*)>([^<]*)</text>", svg):
-        row = re.search(r' y="([\d.]+)"', f" {attributes}")
-        if row and "clip-path" in attributes:
-            y = float(row[1])
-            lines[y] = lines.get(y, "") + html.unescape(text).replace("\xa0", " ")
+        place = re.search(r'x="([\d.]+)" y="([\d.]+)"', attributes)
+        if place and "clip-path" in attributes:
+            y, column = float(place[2]), round(float(place[1]) / CHARACTER_WIDTH)
+            line = lines.get(y, "").ljust(column)
+            lines[y] = line + html.unescape(text).replace("\xa0", " ")
     return "\n".join(line.rstrip() for _, line in sorted(lines.items()))
 
 

@@ -405,8 +405,8 @@ def test_the_chat_is_accessible(theme: str, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("own_engines")
 def test_the_demo_model_chats_and_writes_a_test(tmp_path: Path) -> None:
     code = "def is_even(n):\n    return n % 2 == 0\n"
-    with vscode(tmp_path, {"numbers.py": code}, DEMO, SERVER) as window:
-        window.open("numbers.py")
+    with vscode(tmp_path, {"parity.py": code}, DEMO, SERVER) as window:
+        window.open("parity.py")
         wait_until_ready(window, "demo model")
         window.press("Control+a")
         window.run("StarCoder: Ask About the Selection")

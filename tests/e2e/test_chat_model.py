@@ -218,7 +218,7 @@ async def test_a_changed_chat_model_is_used_without_a_restart(
 async def test_an_engine_leaves_memory_for_the_other_model_and_both_exit(
     main_checkpoint: Path, chat_checkpoint: Path, own_engines: Path
 ) -> None:
-    settings = settings_for(main_checkpoint, chatModel=str(chat_checkpoint), idleTimeoutSeconds=1.5)
+    settings = settings_for(main_checkpoint, chatModel=str(chat_checkpoint), idleTimeoutSeconds=4)
     async with start(settings=settings) as editor:
         await editor.wait_for_state("ready")
         (main,) = engines_of(own_engines)

@@ -234,7 +234,7 @@ def error_of(code: str) -> BaseException:
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        ("open('/dev/null/x')", "Not a directory"),
+        ("open('/dev/null/x')", "not a directory"),
         ("json.loads('{')", "it is not valid JSON (line 1)"),
         ("b'\\xff'.decode()", "it is not UTF-8 text"),
         ("{}['n_embd']", "n_embd is missing"),

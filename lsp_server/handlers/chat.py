@@ -15,6 +15,7 @@ from chat.slash import COMMANDS
 from chat.turns import Turn
 from engine.api import Usage
 from engine.errors import RequestError
+from lsp_server.session.exclusions import Exclusions
 from lsp_server.session.message_attachments import DraftParams, bare_command, find_attachments
 from lsp_server.session.protocol import NoParams, Params, ProgressToken
 from lsp_server.session.server import StarcoderServer
@@ -90,7 +91,7 @@ async def get(server: StarcoderServer, params: ConversationParams) -> dict[str, 
 async def send(server: StarcoderServer, params: SendParams) -> dict[str, Any]:
     """Add a message and return the answer."""
     conversations = server.chat.conversations
-    attached = await find_attachments(server.documents, params)
+    attached = await find_attachments(server.documents, params, _exclusions(server).allows)
     command = None if attached else bare_command(params.text)
     if command and not (await conversations.get(params.conversation)).turns:
         raise RequestError(
@@ -157,7 +158,7 @@ async def export(server: StarcoderServer, params: ConversationParams) -> dict[st
 
 async def attach(server: StarcoderServer, params: DraftParams) -> list[dict[str, Any]]:
     """Return what a message would attach if it was sent now."""
-    attached = await find_attachments(server.documents, params)
+    attached = await find_attachments(server.documents, params, _exclusions(server).allows)
     sizes = await server.chat.sizes([each.attachment.text for each in attached])
     return [
         {
@@ -186,6 +187,10 @@ async def model(server: StarcoderServer, _: NoParams) -> dict[str, Any]:
 async def commands(_: StarcoderServer, __: NoParams) -> list[dict[str, Any]]:
     """Return the slash commands."""
     return [{"name": command.name, "description": command.description} for command in COMMANDS]
+
+
+def _exclusions(server: StarcoderServer) -> Exclusions:
+    return Exclusions(server.settings.exclude, folder_uris=server.documents.folder_uris)
 
 
 def _text_sender(server: StarcoderServer, token: ProgressToken | None) -> OnText:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -57,16 +57,17 @@ class FoundAttachment:
 
 
 async def find_attachments(
-    documents: WorkspaceDocuments, draft: DraftParams
+    documents: WorkspaceDocuments, draft: DraftParams, may_show: Callable[[Path], bool]
 ) -> list[FoundAttachment]:
     """Return everything that a message attaches.
 
-    Raises RequestError for an attachment of the client that cannot be read.
+    `may_show` returns whether a file may be attached because it is mentioned; it blocks. Raises
+    RequestError for an attachment of the client that cannot be read.
     """
     explicit = await read_attachments(documents, draft.attachments)
     result = [FoundAttachment(each, "attached") for each in explicit]
     files = {folder_of(each.uri) for each in draft.attachments if each.uri is not None}
-    for mention, path in await asyncio.to_thread(_mentioned, documents, draft.text):
+    for mention, path in await asyncio.to_thread(_mentioned, documents, draft.text, may_show):
         if path not in files:
             files.add(path)
             params = AttachmentParams(kind="file", uri=uri_of(path))
@@ -134,7 +135,9 @@ def _range_of(document: Document, text: str, start: int, end: int) -> RangeParam
     return RangeParams(start=first, end=last)
 
 
-def _mentioned(documents: WorkspaceDocuments, text: str) -> list[tuple[str, Path]]:
+def _mentioned(
+    documents: WorkspaceDocuments, text: str, may_show: Callable[[Path], bool]
+) -> list[tuple[str, Path]]:
     """Return the mentions of existing files in a text, with these files. Blocks."""
     mentions = list(_MENTION.finditer(_CODE.sub(" ", text)))[:_MAX_MENTIONS]
     folders = [path for path in map(folder_of, documents.folder_uris()) if path]
@@ -144,7 +147,7 @@ def _mentioned(documents: WorkspaceDocuments, text: str) -> list[tuple[str, Path
         quoted, word = match.groups()
         for name in [quoted] if quoted else [word, word.rstrip(_PUNCTUATION)]:
             path = _file_named(name, files)
-            if path is not None:
+            if path is not None and may_show(path):
                 result.append((f'@"{name}"' if quoted else f"@{name}", path))
                 break
     return result

@@ -93,7 +93,7 @@ BROKEN = [
     (lambda p: (p / "config.json").write_text("{}"), UnsupportedModelError, "what model it is"),
     (lambda p: (p / "tokenizer.json").unlink(), ModelNotFoundError, "no tokenizer"),
     (lambda p: (p / "tokenizer.json").write_text("{}"), UnsupportedModelError, "tokenizer"),
-    (lambda p: edit_json(p / "config.json", model_type="no-such"), ModelError, "has an architecture"),
+    (lambda p: edit_json(p / "config.json", model_type="no-such"), ModelError, "an architecture"),
 ]
 
 

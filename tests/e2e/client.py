@@ -172,3 +172,13 @@ def _capabilities(editor: str, *, progress: bool) -> types.ClientCapabilities:
     if capabilities.window is not None:
         capabilities.window.work_done_progress = progress or None
     return capabilities
+
+
+def use_encoding(name: str) -> Callable[[types.ClientCapabilities], None]:
+    """Return a change of capabilities, for `start`: the client knows only this encoding."""
+
+    def change(capabilities: types.ClientCapabilities) -> None:
+        assert capabilities.general is not None
+        capabilities.general.position_encodings = [types.PositionEncodingKind(name)]
+
+    return change

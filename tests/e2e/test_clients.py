@@ -15,7 +15,7 @@ from tests.e2e.client import scripted
 from tests.raw_client import RawClient, RawProcess, frame, raw_process
 
 CODE = "def add(a, b):\n    return a + b\n"
-URI = "file:///work/x.py"
+URI = "file:///w/x.py"
 SERVER = scripted("total + 1\n")
 
 
@@ -113,7 +113,7 @@ def test_a_client_that_does_not_answer_with_settings(answer: dict[str, Any] | No
 
 
 def test_a_rename_whose_new_name_is_opened_first() -> None:
-    new = "file:///work/new.py"
+    new = "file:///w/new.py"
     with raw_process(SERVER) as client:
         client.initialize()
         open_document(client, "x = ")
@@ -241,8 +241,8 @@ def test_a_document_is_changed_and_closed_in_another_spelling_of_its_uri() -> No
         assert "is not open" in str(suggestion(client, 0, 0, "file:///C:/p%20q/a.py"))
 
 
-NOTEBOOK = "file:///work/a.ipynb"
-CELL = "vscode-notebook-cell:/work/a.ipynb#W0sZmlsZQ%3D%3D"
+NOTEBOOK = "file:///w/a.ipynb"
+CELL = "vscode-notebook-cell:/w/a.ipynb#W0sZmlsZQ%3D%3D"
 
 
 def open_notebook(client: RawClient) -> None:

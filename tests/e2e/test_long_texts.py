@@ -14,7 +14,7 @@ import time
 import pytest
 from lsprotocol import types
 
-from tests.e2e.client import Editor, scripted, start
+from tests.e2e.client import Editor, scripted, start, use_encoding
 
 MAX_PAUSE_S = 0.6
 """Longest time without an answer, on a machine that runs other tests at the same time."""
@@ -104,11 +104,7 @@ async def test_typing_in_a_long_text_blocks_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
 async def test_many_edits_of_a_long_line_give_the_same_text(encoding: str) -> None:
-    def use_encoding(capabilities: types.ClientCapabilities) -> None:
-        assert capabilities.general is not None
-        capabilities.general.position_encodings = [types.PositionEncodingKind(encoding)]
-
-    async with start(scripted("y"), change_capabilities=use_encoding) as editor:
+    async with start(scripted("y"), change_capabilities=use_encoding(encoding)) as editor:
         assert editor.encoding == encoding
         editor.open("é🎉a" * 100_000)
         started = time.perf_counter()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from lsprotocol import types
 
-from tests.e2e.client import Editor, scripted, start
+from tests.e2e.client import Editor, scripted, start, use_encoding
 
 CODE = "def area(width, height):\n    return width\n"
 TEXTS = {
@@ -99,11 +99,9 @@ async def test_documentation_is_inserted_at_its_place() -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
 async def test_a_suggestion_is_at_the_cursor(encoding: str) -> None:
-    def use_encoding(capabilities: types.ClientCapabilities) -> None:
-        assert capabilities.general is not None
-        capabilities.general.position_encodings = [types.PositionEncodingKind(encoding)]
-
-    async with start(scripted("width * height"), change_capabilities=use_encoding) as editor:
+    async with start(
+        scripted("width * height"), change_capabilities=use_encoding(encoding)
+    ) as editor:
         assert editor.encoding == encoding
         for name, before in TEXTS.items():
             editor.open(f"{before}x = '🎉é' + ", f"file:///work-space/{len(before)}.py")

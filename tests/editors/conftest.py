@@ -1,6 +1,8 @@
 """`make test-editors` installs the editors. Without them, these tests are skipped."""
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,10 @@ def vscode_installed() -> None:
     for file in (INSTALLED / "code-server/node_modules/.bin/code-server", CHROMIUM, VSIX):
         if not file.exists():
             skip(f"{file.name} is missing; `make test-editors` installs it")
+
+
+@pytest.fixture
+def collect_transports() -> Iterator[None]:
+    """Collect transports that pynvim left open, while their warnings are ignored."""
+    yield
+    gc.collect()

@@ -13,9 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pynvim
+import pytest
 
 from tests.e2e.client import SERVER
 from tests.editors.conftest import INSTALLED
+
+# pynvim closes its event loop without closing the transports, and uses asyncio's child watcher.
+NEOVIM_MARKS = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:.*child_watcher:DeprecationWarning"),
+    pytest.mark.usefixtures("collect_transports"),
+]
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "editors" / "neovim"

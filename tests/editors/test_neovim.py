@@ -1,34 +1,21 @@
 """Tests with real Neovim: 0.12 with its own ghost text and 0.10 with that of the plugin."""
 
-import gc
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.client import scripted
 from tests.editors.conftest import require_editor
-from tests.editors.neovim import PLUGIN, Neovim, neovim
+from tests.editors.neovim import NEOVIM_MARKS, PLUGIN, Neovim, neovim
 from tests.editors.terminal import terminal
 
 CANDIDATES_SERVER = [sys.executable, "-m", "tests.editors.candidates_server"]
 DEMO = {"model": "demo", "eagerness": "eager", "statistics": False}
 
-# pynvim closes its event loop without closing the transports, and uses asyncio's child watcher.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:.*child_watcher:DeprecationWarning"),
-]
-
-
-@pytest.fixture(autouse=True)
-def collect_transports() -> Iterator[None]:
-    """Collect the unclosed transports here, where their warnings are ignored."""
-    yield
-    gc.collect()
+pytestmark = NEOVIM_MARKS
 
 
 @pytest.fixture

@@ -1,32 +1,19 @@
 """Neovim on documents whose names are not simple: brackets, spaces, links, or no name at all."""
 
-import gc
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.client import scripted
-from tests.editors.neovim import Neovim, neovim
+from tests.editors.neovim import NEOVIM_MARKS, Neovim, neovim
 
 CODE = "def add(a, b):\n    return a + b\n"
 TEST_ANSWER = "():\n    assert add(1, 2) == 3\n"
 TESTS = "def test_add():\n    assert add(1, 2) == 3\n"
 FOLDER = "Jörg's [new] + project"
 
-# pynvim closes its event loop without closing the transports, and uses asyncio's child watcher.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:.*child_watcher:DeprecationWarning"),
-]
-
-
-@pytest.fixture(autouse=True)
-def collect_transports() -> Iterator[None]:
-    """Collect the unclosed transports here, where their warnings are ignored."""
-    yield
-    gc.collect()
+pytestmark = NEOVIM_MARKS
 
 
 @pytest.fixture

@@ -1,33 +1,20 @@
 """Neovim: the help, and the plugin's windows: chat, preview, explanation."""
 
-import gc
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.client import scripted
 from tests.editors.conftest import require_editor
-from tests.editors.neovim import PLUGIN, Neovim, neovim
+from tests.editors.neovim import NEOVIM_MARKS, PLUGIN, Neovim, neovim
 
 CODE = "def add(a, b):\n    return a + b\n"
 CHAT, INPUT, EXPLANATION = "starcoder://chat", "starcoder://chat-input", "starcoder://explanation"
 
-# pynvim closes its event loop without closing the transports, and uses asyncio's child watcher.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:.*child_watcher:DeprecationWarning"),
-]
-
-
-@pytest.fixture(autouse=True)
-def collect_transports() -> Iterator[None]:
-    """Collect the unclosed transports here, where their warnings are ignored."""
-    yield
-    gc.collect()
+pytestmark = NEOVIM_MARKS
 
 
 @pytest.fixture

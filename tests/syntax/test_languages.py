@@ -21,7 +21,7 @@ from syntax.languages import language_id
         ("golang", "x.go", "go"),
         ("Bash", "x", "shellscript"),
         # Without an id, the name decides.
-        ("", "file:///work/x.py", "python"),
+        ("", "file:///w/x.py", "python"),
         (" ", "untitled:X.PY", "python"),
         ("", "x", ""),
         ("", "vscode-notebook-cell:/n.ipynb#W0", ""),

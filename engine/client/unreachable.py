@@ -35,7 +35,11 @@ def reason_of_connection(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and what caused it."""
+    """Yield an exception and what caused it.
+
+    Unlike a log, this also follows contexts that the HTTP client suppresses: one of them is the
+    system's own error.
+    """
     seen: set[int] = set()
     waiting = [error]
     while waiting:

@@ -88,19 +88,22 @@ class VSCode:
         self.page.keyboard.type(text, delay=delay)
 
     def run(self, command: str) -> None:
-        """Run a command by its title in the palette."""
+        """Run a command by its title in the palette.
+
+        A view that has just opened may take the focus, which closes the palette. A click on the
+        row either runs the command or fails, while Enter would go to that view.
+        """
         box = self.page.locator(".quick-input-widget input").first
+        row = self.page.locator(".quick-input-list .monaco-list-row.focused", has_text=command)
         for is_last in (False, False, True):
             self.press("F1")
             try:
                 box.fill(f">{command}", timeout=30_000 if is_last else 5_000)
-                break
-            except PageTimeoutError:  # an earlier list was just closing
+                row.first.click(timeout=30_000 if is_last else 10_000)
+                return
+            except PageTimeoutError:
                 if is_last:
                     raise
-        row = self.page.locator(".quick-input-list .monaco-list-row.focused", has_text=command)
-        row.first.wait_for()
-        self.press("Enter")
 
     def choose(self, label: str) -> None:
         """Choose an item of the open list."""

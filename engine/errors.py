@@ -41,6 +41,8 @@ class StarcoderError(Exception):
     kind: ClassVar[str] = "internal_error"
     http_status: ClassVar[int] = 500
     lsp_code: ClassVar[int] = _REQUEST_FAILED
+    retry_after_s: float | None = None
+    """Seconds for which the server that refused a request wants no other one; None if unknown."""
 
     @property
     def user_message(self) -> str:

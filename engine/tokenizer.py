@@ -129,6 +129,11 @@ class Tokenizer:
         tokens.sort(key=lambda item: not is_byte_name(item[0]))
         return {id_: space_mark_bytes(name) for name, id_ in tokens}
 
+    @cached_property
+    def id_by_bytes(self) -> dict[bytes, int]:
+        """The id of the ordinary token with given bytes, the one that `encode` uses."""
+        return {bytes_: id_ for id_, bytes_ in self.bytes_by_id.items()}
+
     def has_same_tokens(self, other: Tokenizer) -> bool:
         """Return whether both tokenizers have the same ordinary tokens with the same ids."""
         return self.ordinary_tokens() == other.ordinary_tokens()

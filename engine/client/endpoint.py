@@ -10,7 +10,7 @@ import re
 import socket
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,7 +50,7 @@ class Endpoint:
     url: str
     uds: Path | None = None
     """Path of the Unix socket, if the engine listens on one."""
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ The message of the server is kept, whatever its shape:
 
 - OpenAI, llama.cpp and this project: `{"error": {"message": ..., "type": ...}}`;
 - vLLM before 0.10: `{"object": "error", "message": ..., "type": ...}`;
-- TGI and Ollama: `{"error": TEXT}`;
+- Ollama: `{"error": TEXT}`;
 - FastAPI, on which many servers are built: `{"detail": TEXT}`, or a list of problems with `msg`;
 - what stands before a server (nginx, a proxy, a login page): HTML, or plain text.
 """
@@ -14,7 +14,11 @@ from __future__ import annotations
 import html
 import json
 import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from engine.errors import (
     ConfigurationError,
@@ -36,13 +40,59 @@ _TAG = re.compile(r"<(script|style).*?</\1[^>]*>|<[^>]*>", re.I | re.S)
 _TRUNCATED_MESSAGE = re.compile(r'"(?:message|detail|error)"\s*:\s*"((?:[^"\\]|\\.)*)')
 
 
-def raise_for_status(status: int, content: bytes, server: str) -> None:
-    """Raise the error that a response describes, if its status is an error status.
+def raise_for_status(
+    status: int, content: bytes, server: str, headers: Mapping[str, str] | None = None
+) -> None:
+    """Raise the error that a response describes, if its status is an error or a redirect.
 
-    `server` names the server in the message, such as its URL.
+    `server` names the server in the message, such as its URL. The names of `headers` are in lower
+    case, or the mapping ignores case.
     """
+    headers = headers or {}
+    if 300 <= status < 400:
+        raise _redirected(status, headers.get("location", ""), server)
     if status >= 400:
-        raise read_error(_parse(content), status, server)
+        error = read_error(_parse(content), status, server)
+        error.retry_after_s = retry_after_s(headers.get("retry-after", ""))
+        raise error
+
+
+def retry_after_s(value: str) -> float | None:
+    """Return the seconds in a header `Retry-After`, None if it has none that can be used.
+
+    It contains seconds or a date (RFC 9110, section 10.2.3).
+    """
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def not_openai(server: str) -> EngineUnavailableError:
+    """Return the error for a response in which nothing of OpenAI's API can be read."""
+    return EngineUnavailableError(
+        f"{server} does not answer as OpenAI's API does. Set starcoder.engineUrl to the address of "
+        "a server that does."
+    )
+
+
+def _redirected(status: int, location: str, server: str) -> ConfigurationError:
+    """Return the error for a redirect. A request is never sent on: it contains the user's text."""
+    try:
+        target = urlsplit(location)
+        # Its query may contain a secret.
+        place = f"{target.scheme}://{target.hostname}" if target.hostname else target.path
+    except ValueError:
+        place = ""
+    to = f" to {_shorten(place)}" if place else ""
+    return ConfigurationError(
+        f"The server at {server} redirects{to} (HTTP {status}), as a login page or a proxy does. "
+        "Set starcoder.engineUrl to the address of the engine itself."
+    )
 
 
 def read_error(body: Any, status: int, server: str) -> StarcoderError:
@@ -68,18 +118,26 @@ def _by_status(status: int, message: str, server: str) -> StarcoderError:
             "starcoder.engineToken to a token that it accepts."
         )
     if status == 403:
-        return ConfigurationError(f"The server at {server} refuses access (HTTP 403){said}")
+        return ConfigurationError(
+            f"The server at {server} refuses access (HTTP 403){said} Set starcoder.engineToken to "
+            "a token that may use it."
+        )
     if status == 404:
         return ConfigurationError(
-            f"The server at {server} does not have what was asked for (HTTP 404){said} Check "
-            "starcoder.engineUrl and the name of the model."
+            f"The server at {server} does not have what was asked for (HTTP 404){said} Set "
+            "starcoder.engineUrl to the address of its API, and starcoder.engineModel to a model "
+            "that it has."
         )
     if status == 429:
         return EngineBusyError(
-            f"The server at {server} has too many requests (HTTP 429){said} Try again later."
+            f"The server at {server} accepts no more requests for now (HTTP 429){said} Wait, or "
+            "set starcoder.engineToken to a token with a higher limit."
         )
     if status >= 500 or not message:
-        return EngineUnavailableError(f"The server at {server} failed (HTTP {status}){said}")
+        advice = " Check it, or set starcoder.engineUrl to another." if "://" in server else ""
+        return EngineUnavailableError(
+            f"The server at {server} failed (HTTP {status}){said}{advice}"
+        )
     return RequestError(message)
 
 

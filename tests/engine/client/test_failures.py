@@ -3,8 +3,10 @@
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import pytest
 
 from engine.api import EngineState, GenerationRequest
 from engine.client.endpoint import Endpoint
-from engine.client.failures import message_in, raise_for_status
+from engine.client.failures import message_in, raise_for_status, retry_after_s
 from engine.client.http import HttpEngine
+from engine.client.remote_model import RemoteModel
 from engine.errors import (
     ConfigurationError,
     EngineBusyError,
@@ -103,19 +106,59 @@ def test_the_servers_words_are_kept(content: bytes, words: str, status: int) -> 
     [
         (401, ConfigurationError, "starcoder.engineToken"),
         (407, ConfigurationError, "starcoder.engineToken"),
-        (403, ConfigurationError, "refuses access"),
+        (403, ConfigurationError, "starcoder.engineToken"),
         (404, ConfigurationError, "starcoder.engineUrl"),
+        (404, ConfigurationError, "starcoder.engineModel"),
         (422, RequestError, "the words"),
-        (429, EngineBusyError, "Try again later"),
-        (500, EngineUnavailableError, "failed"),
-        (502, EngineUnavailableError, "failed"),
+        (429, EngineBusyError, "starcoder.engineToken"),
+        (500, EngineUnavailableError, "starcoder.engineUrl"),
+        (502, EngineUnavailableError, "starcoder.engineUrl"),
     ],
 )
 def test_each_status_says_what_to_do(status: int, kind: type[StarcoderError], advice: str) -> None:
     with pytest.raises(StarcoderError, match=re.escape(advice)) as raised:
         raise_for_status(status, b'{"error": {"message": "the words"}}', "http://it")
     assert type(raised.value) is kind
-    raise_for_status(399, b"", "http://it")
+    raise_for_status(299, b"", "http://it")
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("https://login.example/x?next=SECRET", "redirects to https://login.example (HTTP 302)"),
+        ("/login?next=SECRET", "redirects to /login (HTTP 302)"),
+        ("https://user:SECRET@login.example", "redirects to https://login.example (HTTP 302)"),
+        ("http://[", "redirects (HTTP 302)"),
+        ("", "redirects (HTTP 302)"),
+    ],
+)
+def test_a_redirect_names_its_target_and_no_secret(location: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(words)) as raised:
+        raise_for_status(302, b"<html>", "http://it", {"location": location})
+    assert "SECRET" not in raised.value.user_message
+    assert "starcoder.engineUrl" in raised.value.user_message
+    with pytest.raises(ConfigurationError):
+        raise_for_status(300, b"", "http://it")
+
+
+def test_the_time_that_a_server_wishes_is_kept() -> None:
+    with pytest.raises(EngineBusyError) as raised:
+        raise_for_status(429, b"", "http://it", {"retry-after": "7"})
+    assert raised.value.retry_after_s == 7
+    with pytest.raises(EngineUnavailableError) as raised_503:
+        raise_for_status(503, b"", "http://it")
+    assert raised_503.value.retry_after_s is None
+
+
+@pytest.mark.parametrize("value", ["", "soon", "-3", "inf", "nan", "Mon, 99 Jan 2020", "1e999"])
+def test_a_wish_that_is_no_time_is_ignored(value: str) -> None:
+    assert retry_after_s(value) is None
+
+
+def test_a_wish_may_be_a_date() -> None:
+    date = formatdate(time.time() + 60, usegmt=True)
+    assert 55 < (retry_after_s(date) or 0) <= 60
+    assert retry_after_s("Wed, 21 Oct 2015 07:28:00 GMT") is None
 
 
 def test_our_own_errors_keep_their_class_and_text() -> None:
@@ -134,7 +177,6 @@ COMPLETIONS: list[tuple[str, bytes]] = [
     ("no model", http(200, {"data": []})),
     ("a number", http(200, {"data": [7]})),
     ("no JSON", http(200, '{"data": [{"id": "x"')),
-    ("wrong window", http(200, {"data": [{"id": "x", "max_model_len": "many"}]})),
     ("not HTTP", b"SSH-2.0-OpenSSH_9.6\r\n"),
     ("nothing", b""),
     ("cut", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"),
@@ -180,7 +222,7 @@ async def test_an_event_that_cannot_be_read_is_an_error_for_the_user(
         ("/v1/completions", http(200, event, "text/event-stream")),
     ]
     async with answering(*answers) as endpoint:
-        engine = HttpEngine(endpoint, tokenizer_path=tmp_path)
+        engine = HttpEngine(endpoint, RemoteModel(tokenizer=tmp_path))
         with pytest.raises(StarcoderError) as raised:
             [chunk async for chunk in engine.stream(REQUEST)]
         await engine.aclose()
@@ -210,11 +252,13 @@ async def test_why_nothing_answers_at_a_url(url: str, reason: str) -> None:
     assert not PYTHON.search(raised.value.user_message)
 
 
-async def test_a_server_without_our_health_url_is_ready() -> None:
-    async with answering(("*", http(404, ""))) as endpoint:
-        engine = HttpEngine(endpoint)
-        assert (await engine.health()).state is EngineState.READY
-        await engine.aclose()
+async def test_a_server_without_our_health_url_is_ready_if_it_lists_a_model() -> None:
+    listing = ("/v1/models", http(200, {"data": [{"id": "x"}]}))
+    for answers, state in (((), EngineState.FAILED), ((listing,), EngineState.READY)):
+        async with answering(*answers, ("*", http(404, ""))) as endpoint:
+            engine = HttpEngine(endpoint)
+            assert (await engine.health()).state is state
+            await engine.aclose()
     async with answering(("*", http(401, {"error": {"message": "no"}}))) as endpoint:
         engine = HttpEngine(endpoint)
         health = await engine.health()

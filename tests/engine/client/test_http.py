@@ -27,6 +27,7 @@ from engine.api import (
 )
 from engine.client.endpoint import Endpoint
 from engine.client.http import HttpEngine
+from engine.client.remote_model import RemoteModel
 from engine.errors import (
     ConfigurationError,
     EngineUnavailableError,
@@ -122,7 +123,6 @@ async def test_tcp_requires_the_token(engine: ScriptedEngine) -> None:
         without_token = HttpEngine(Endpoint(f"{endpoint.url}/v1/"))
         with pytest.raises(ConfigurationError, match="engineToken"):
             await without_token.info()
-        assert (await without_token.health()).state is EngineState.FAILED
         await admitted.aclose()
         await without_token.aclose()
 
@@ -224,7 +224,7 @@ async def running(app: Starlette, uds: Path) -> AsyncIterator[Endpoint]:
     await task
 
 
-async def test_another_server_gets_the_forced_prefix_in_the_prompt(
+async def test_another_server_gets_the_forced_prefix_in_the_prompt_if_it_ignores_it(
     engine: ScriptedEngine, tmp_path: Path
 ) -> None:
     """Other servers do not know our fields, and some refuse unknown fields."""
@@ -242,7 +242,7 @@ async def test_another_server_gets_the_forced_prefix_in_the_prompt(
     routes = [Route("/v1/models", models), Route("/v1/completions", completions, methods=["POST"])]
     (tmp_path / "tokenizer.json").write_text(engine.model_tokenizer.to_json(), encoding="utf-8")
     async with running(Starlette(routes=routes), tmp_path / "f") as endpoint:
-        client = HttpEngine(endpoint, tokenizer_path=tmp_path)
+        client = HttpEngine(endpoint, RemoteModel(tokenizer=tmp_path))
         sent = request(
             engine,
             "x ",
@@ -254,12 +254,19 @@ async def test_another_server_gets_the_forced_prefix_in_the_prompt(
         chunks = await collect(client.stream(sent))
         await client.aclose()
     assert [chunk.text for chunk in chunks] == ["return 1", ""]
-    assert bodies[0]["prompt"] == engine.model_tokenizer.encode("x retu")
-    assert bodies[0]["max_tokens"] == 100 - 4
-    assert not {"forced_prefix", "draft_tokens", "single_line", "continue_line_after"} & set(
-        bodies[0]
-    )
-    assert bodies[0]["stop"] == ["e", "\n"]
+    restricted, free, appended = bodies
+    (covering,) = engine.model_tokenizer.encode("u")  # each token of this tokenizer is one byte
+    assert restricted["prompt"] == engine.model_tokenizer.encode("x ret")
+    assert (restricted["max_tokens"], restricted["logit_bias"]) == (1, {str(covering): 100})
+    assert free["prompt"] == engine.model_tokenizer.encode("x ")
+    assert appended["prompt"] == engine.model_tokenizer.encode("x retu")
+    assert appended["max_tokens"] == 100 - 4
+    fields = {"model", "prompt", "max_tokens", "stream", "stream_options", "temperature", "top_p"}
+    assert set(free) == fields | {"logprobs", "stop"}
+    assert set(appended) == fields | {"stop"}
+    # A stop string does not count in the forced prefix, and this server would find it there.
+    assert free["stop"] == ["\n"]
+    assert appended["stop"] == ["e", "\n"]
 
 
 async def test_a_server_without_a_tokenizer_needs_the_setting(
@@ -271,7 +278,7 @@ async def test_a_server_without_a_tokenizer_needs_the_setting(
     with pytest.raises(ConfigurationError, match=r"starcoder\.tokenizer"):
         await client.tokenizer()
     (tmp_path / "tokenizer.json").write_text(engine.model_tokenizer.to_json(), encoding="utf-8")
-    with_path = HttpEngine(other_server, tokenizer_path=tmp_path)
+    with_path = HttpEngine(other_server, RemoteModel(tokenizer=tmp_path))
     assert (await with_path.tokenizer()).encode("ab") == engine.model_tokenizer.encode("ab")
     await client.aclose()
     await with_path.aclose()
@@ -293,15 +300,24 @@ async def test_a_named_model_is_requested_from_a_server_with_several(
 
     routes = [Route("/v1/models", models), Route("/v1/completions", completions, methods=["POST"])]
     async with running(Starlette(routes=routes), tmp_path / "f") as endpoint:
-        client = HttpEngine(endpoint, chat_model="chat")
+        (tmp_path / "tokenizer.json").write_text(engine.model_tokenizer.to_json(), encoding="utf-8")
+        client = HttpEngine(endpoint, RemoteModel("chat", tmp_path))
         info = await client.info()
         await collect(client.stream(request(engine)))
-        with pytest.raises(ConfigurationError, match=r"starcoder\.chatTokenizer"):
-            await client.tokenizer()
-        missing = HttpEngine(endpoint, chat_model="poet")
-        with pytest.raises(ModelNotFoundError, match=r"model poet.* \(code, chat\)"):
+        without_tokenizer = HttpEngine(endpoint, RemoteModel("chat"))
+        with pytest.raises(ConfigurationError, match=r"starcoder\.tokenizer"):
+            await without_tokenizer.tokenizer()
+        missing = HttpEngine(endpoint, RemoteModel("poet"))
+        with pytest.raises(
+            ModelNotFoundError, match=r"poet\. Set starcoder\.engineModel .*\(code, chat\)"
+        ):
             await missing.info()
-        for each in (client, missing):
+        assert (await missing.health()).state is EngineState.FAILED
+        names = ("chatModel", "chatTokenizer")
+        for_chat = HttpEngine(endpoint, RemoteModel("poet", None, None, *names))
+        with pytest.raises(ModelNotFoundError, match=r"Set starcoder\.chatModel to one that"):
+            await for_chat.info()
+        for each in (client, without_tokenizer, missing, for_chat):
             await each.aclose()
     assert (info.model, info.context_window) == ("chat", 99)
     assert bodies[0]["model"] == "chat"
@@ -314,10 +330,10 @@ async def test_an_adapter_of_our_server_is_not_a_model(tmp_path: Path) -> None:
             return replace(await super().info(), adapters=("chat",))
 
     async with serving(WithAdapter(lambda _: ""), uds=tmp_path / "s") as endpoint:
-        client = HttpEngine(endpoint, chat_model="chat")
+        client = HttpEngine(endpoint, RemoteModel("chat"))
         with pytest.raises(ModelNotFoundError, match=r"\(scripted\)"):
             await client.info()
-        own = HttpEngine(endpoint, chat_model="scripted")
+        own = HttpEngine(endpoint, RemoteModel("scripted"))
         assert (await own.info()).adapters == ("chat",)
         for each in (client, own):
             await each.aclose()
@@ -358,7 +374,7 @@ LISTEN = st.builds(Listen, uds=PATHS) | st.builds(
 @given(settings=SETTINGS, listen=LISTEN)
 @example(settings=EngineSettings(model="--"), listen=Listen(uds=Path("--")))
 def test_arguments_are_parsed_back(settings: EngineSettings, listen: Listen) -> None:
-    assert parse_argv(to_argv(settings, listen)) == (settings, listen, None)
+    assert parse_argv(to_argv(settings, listen)) == (settings, listen, None, None)
 
 
 def test_a_token_is_never_an_argument() -> None:

@@ -221,7 +221,7 @@ async def test_an_engine_that_is_stopped_is_reported_and_not_replaced(
     make: Make, runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.client.watchdog.SILENCE_S", 0.2)
-    monkeypatch.setattr("engine.client.http._HEALTH_SECONDS", 0.5)
+    monkeypatch.setattr("engine.client.connection._HEALTH_SECONDS", 0.5)
     engine = make()
     output = await text(engine, SHORT)
     (process,) = engines_of(runtime)

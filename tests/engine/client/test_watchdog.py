@@ -26,7 +26,7 @@ LIMIT_S = 5
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.client.watchdog.SILENCE_S", 0.05)
-    monkeypatch.setattr("engine.client.http._HEALTH_SECONDS", 0.2)
+    monkeypatch.setattr("engine.client.connection._HEALTH_SECONDS", 0.2)
 
 
 async def silent() -> None:

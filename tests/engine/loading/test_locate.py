@@ -7,10 +7,10 @@ import pytest
 
 from engine.errors import ConfigurationError, ModelNotFoundError, UnsupportedModelError
 from engine.loading.adapter_store import fingerprint
+from engine.loading.chat_template import read_chat_template
 from engine.loading.locate import (
     locate,
     may_arrive,
-    read_chat_template,
     read_config,
 )
 from engine.loading.model_tokenizer import read_tokenizer

@@ -1,0 +1,1 @@
+"""Servers of other projects, as their real programs answered."""

@@ -93,7 +93,8 @@ class Settings(BaseModel):
     context_window: Annotated[int, Field(ge=64, le=_MAX_TOKENS)] | None = Field(
         None,
         description="Limits the model's context window, in tokens, to save memory; null uses all "
-        "of it.",
+        "of it. For another project's server at `starcoder.engineUrl` that does not report its "
+        "window, set its real size: null then means 2,048. `starcoder-lsp serve` is not limited.",
     )
     offline: bool = Field(False, description="Never connect to the hub.")
     idle_timeout_seconds: float = Field(
@@ -109,15 +110,26 @@ class Settings(BaseModel):
         None,
         pattern="^https?://",
         description="Address of an engine to use instead of one on this machine: another "
-        "machine's `starcoder-lsp serve`, or vLLM.",
+        "machine's `starcoder-lsp serve`, vLLM, or another server with OpenAI's API.",
     )
     engine_token: str | None = Field(
-        None, description="Access token for the engine at `starcoder.engineUrl`."
+        None,
+        description="Access token or your key for the engine at `starcoder.engineUrl`; it is sent "
+        "as a bearer token. If it is null, the environment variable `STARCODER_LSP_ENGINE_TOKEN` "
+        "of the language server's process counts.",
+    )
+    engine_model: str | None = Field(
+        None,
+        description="Name of the model to use at `starcoder.engineUrl`, exactly as `/v1/models` "
+        "lists it there. null uses the first one. vLLM lists adapters as models too; those of "
+        "`starcoder-lsp serve` are chosen with `starcoder.adapter`.",
     )
     tokenizer: str | None = Field(
         None,
-        description="Directory with the model's tokenizer.json, or its GGUF file, for an engine "
-        "that does not provide its tokenizer.",
+        description="Directory of the model on this machine, or its GGUF file, for an engine at "
+        "`starcoder.engineUrl` that does not provide its tokenizer: vLLM, llama.cpp's server and "
+        "others do not, `starcoder-lsp serve` does. The tokenizer.json is read there, and, if "
+        "there are such files, the prompt form (config.json) and the chat template.",
     )
     max_new_tokens: int = Field(
         128, ge=8, le=1024, description="Maximum length of a suggestion, in tokens."
@@ -171,8 +183,8 @@ class Settings(BaseModel):
     )
     chat_tokenizer: str | None = Field(
         None,
-        description="Directory with the tokenizer.json of `starcoder.chatModel`, for an engine at "
-        "`starcoder.engineUrl` that does not provide it.",
+        description="The same as `starcoder.tokenizer`, for `starcoder.chatModel` at "
+        "`starcoder.engineUrl`.",
     )
     chat_format: FormatName | Literal["auto"] = Field(
         "auto",

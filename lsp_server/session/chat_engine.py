@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
-from engine.api import Chunk, Engine, EngineInfo, GenerationRequest, Health
+from engine.api import Chunk, Engine, EngineInfo, EngineState, GenerationRequest, Health
+from engine.client.remote import RemoteEngine
 from engine.errors import ConfigurationError, EngineUnavailableError, ModelError
 from engine.tokenizer import Tokenizer
 from lsp_server.session.background_tasks import BackgroundTasks
@@ -67,8 +68,10 @@ class ChatEngineSession:
         elif choice is None:
             return
         self._choice = choice
-        self._own = None if engine is None else _ReportingEngine(engine, self._status)
-        chat = None if choice is None else ChatStatus(choice.chat_model or choice.process.model)
+        self._own = (
+            None if engine is None else _ReportingEngine(engine, self._status, self._background)
+        )
+        chat = None if choice is None else ChatStatus(choice.model or choice.process.model)
         # Later, because nothing may be sent before the response to `initialize`.
         self._background.spawn(self._show(chat, self._own))
 
@@ -98,8 +101,10 @@ class ChatEngineSession:
 class _ReportingEngine:
     """Implements `engine.api.Engine` and shows what a request does to the chat's engine."""
 
-    def __init__(self, engine: Engine, status: StatusReporter) -> None:
+    def __init__(self, engine: Engine, status: StatusReporter, background: BackgroundTasks) -> None:
         self.engine = engine
+        self._background = background
+        self._is_watched = False
         self.is_replaced = False
         """Whether the status shows another engine by now."""
         self.unused = asyncio.Event()
@@ -141,6 +146,9 @@ class _ReportingEngine:
 
         The caller shows the error too, as the answer to its request.
         """
+        if isinstance(self.engine, RemoteEngine) and not self._is_watched:
+            self._is_watched = True
+            self._background.spawn(self._watch(self.engine))
         title = "StarCoder: starting the engine for chat"
         loading = self._status.show_loading(self.engine, title, self._show_health)
         progress = asyncio.create_task(loading)
@@ -161,6 +169,18 @@ class _ReportingEngine:
 
     def _show_health(self, health: Health) -> None:
         self._show(state=State.STARTING, message=health.detail)
+
+    async def _watch(self, engine: RemoteEngine) -> None:
+        """Show the state of an engine at a URL whenever it changes, until it is closed."""
+        async with aclosing(engine.reports()) as reports:
+            async for report in reports:
+                if report.info is not None:
+                    model, device = report.info.model, report.info.device
+                    self._show(state=State.READY, message="", model=model, device=device)
+                elif report.state is EngineState.FAILED:
+                    self._show(state=State.ERROR, message=report.detail)
+                else:
+                    self._show(state=State.STARTING, message=report.detail)
 
     def _show(self, **changes: object) -> None:
         if not self.is_replaced:

@@ -69,8 +69,10 @@ class ChatSession:
 
     @property
     def expected_model(self) -> str:
-        """Name of the model that the settings choose for chat."""
-        return self._settings.chat_model or self._settings.model
+        """Name of the model that the settings choose for chat; empty if a server chooses it."""
+        settings = self._settings
+        at_url = settings.engine_url is not None
+        return settings.chat_model or (settings.engine_model or "" if at_url else settings.model)
 
     async def model(self) -> ChatModel | None:
         """Return the model that answers, None if its engine is not ready. Starts no engine."""

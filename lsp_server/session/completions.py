@@ -81,6 +81,9 @@ class CompletionSession:
         if reason := await self._reason_for_silence(snapshot, trigger):
             return CompletionResult((), Source.NONE, reason)
         needs_model = selected is not None or self._completer.needs_model(snapshot)
+        by_user = trigger is not Trigger.AUTOMATIC
+        if needs_model and not by_user and (reason := self._engine.outage):
+            return CompletionResult((), Source.NONE, reason)
         if trigger is Trigger.AUTOMATIC and needs_model:
             await asyncio.sleep(self._delay_ms(snapshot) / 1000)
         if needs_model:
@@ -90,7 +93,7 @@ class CompletionSession:
             result = await self._completer.complete(snapshot, trigger, selected)
         except StarcoderError as error:
             if engine is self._engine.current:  # the settings name no other one meanwhile
-                self._engine.report_failure(error)
+                self._engine.report_failure(error, by_user=by_user)
             return CompletionResult((), Source.NONE, error.user_message)
         self._engine.report_success()
         return result

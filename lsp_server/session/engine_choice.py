@@ -6,17 +6,25 @@ The model runs in another process or on another machine (see `engine.client`).
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.api import Engine
 from engine.client.endpoint import Endpoint
-from engine.client.http import HttpEngine
 from engine.client.managed import DEFAULT_COMMAND, ManagedEngine, shares_process
+from engine.client.remote import RemoteEngine
+from engine.client.remote_model import RemoteModel
 from engine.errors import StarcoderError
 from engine.settings import AUTO_MODEL, EngineSettings
 from lsp_server.settings import Settings
+
+log = logging.getLogger(__name__)
+
+TOKEN_VARIABLE = "STARCODER_LSP_ENGINE_TOKEN"
+"""The environment variable with the token of the engine at a URL, if the settings have none."""
 
 _CHAT_RENDERER = "chat.rendering:render"
 
@@ -30,12 +38,14 @@ class EngineChoice:
     """The process of the other engine. It is needed to plan memory, and does not change which
     engine this is."""
     url: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     """Access token for the engine at `url`."""
     tokenizer: str | None = None
-    """Directory with the tokenizer.json of a model whose server does not provide it."""
-    chat_model: str | None = None
+    """Folder or GGUF file of a model whose server does not provide its tokenizer."""
+    model: str | None = None
     """Name of the model to request at `url`; None is the first model there."""
+    is_for_chat: bool = False
+    """Whether the model is that of the setting chatModel."""
 
 
 EngineFactory = Callable[[EngineChoice], Engine]
@@ -47,8 +57,9 @@ def completion_engine(settings: Settings) -> EngineChoice:
         settings.engine,
         settings.chat_engine,
         settings.engine_url,
-        settings.engine_token,
+        _token(settings),
         settings.tokenizer,
+        settings.engine_model,
     )
 
 
@@ -59,22 +70,39 @@ def chat_engine(settings: Settings) -> EngineChoice | None:
             settings.engine,
             None,
             settings.engine_url,
-            settings.engine_token,
+            _token(settings),
             settings.chat_tokenizer,
             settings.chat_model,
+            is_for_chat=True,
         )
     process = settings.chat_engine
     return None if process is None else EngineChoice(process, settings.engine)
 
 
+def _token(settings: Settings) -> str | None:
+    """Return the access token of the settings, or else of the environment."""
+    if settings.engine_url is None or settings.engine_token is not None:
+        return settings.engine_token
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if token.isascii() and token.isprintable():
+        return token or None
+    log.warning("%s has other characters than printable ASCII and is not used", TOKEN_VARIABLE)
+    return None
+
+
 def create_engine(choice: EngineChoice) -> Engine:
     """Return a client of the engine at `url`, or of this machine's shared engine."""
     if choice.url is not None:
-        endpoint = Endpoint(choice.url, token=choice.token)
-        tokenizer = None if choice.tokenizer is None else _expand(Path(choice.tokenizer))
-        return HttpEngine(endpoint, tokenizer, choice.chat_model)
+        return RemoteEngine(Endpoint(choice.url, token=choice.token), remote_model(choice))
     command = (*DEFAULT_COMMAND, "--chat-renderer", _CHAT_RENDERER)
     return ManagedEngine(choice.process, command, companion=choice.companion)
+
+
+def remote_model(choice: EngineChoice) -> RemoteModel:
+    """Return which model at the URL a choice means."""
+    tokenizer = None if choice.tokenizer is None else _expand(Path(choice.tokenizer))
+    names = ("chatModel", "chatTokenizer") if choice.is_for_chat else ()
+    return RemoteModel(choice.model, tokenizer, choice.process.context_window, *names)
 
 
 def _expand(path: Path) -> Path:

@@ -5,9 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import aclosing
 
 from engine.api import Engine, EngineState, Health
-from engine.errors import ConfigurationError, EngineUnavailableError, StarcoderError
+from engine.client.remote import RemoteEngine, Report
+from engine.errors import (
+    ConfigurationError,
+    EngineReplacedError,
+    EngineUnavailableError,
+    StarcoderError,
+)
 from fim.prompt.families import detect
 from lsp_server.session.background_tasks import BackgroundTasks
 from lsp_server.session.engine_choice import (
@@ -62,7 +69,10 @@ class EngineSession:
         self._background = background
         self._on_unavailable = on_unavailable
         self.current = make_engine(self._choice)
-        self._is_watching = False
+        self._watched: Engine | None = None
+        """The engine at a URL that `_watch` watches."""
+        self._shown_generation = 0
+        self._is_waiting = False
         self._num_answers = 0
 
     def apply_settings(self, settings: Settings) -> None:
@@ -95,8 +105,18 @@ class EngineSession:
             await self.start()
 
     async def start(self) -> None:
-        """Start or find the engine, and show the progress and the result."""
+        """Start or find the engine, and show the progress and the result.
+
+        An engine at a URL is watched from now on.
+        """
         engine = self.current
+        if isinstance(engine, RemoteEngine):
+            if engine is self._watched:
+                await self._show_report(engine, engine.report)
+            else:
+                self._watched = engine
+                self._background.spawn(self._watch(engine))
+            return
         loading = self._status.show_loading(
             engine, "StarCoder: starting the engine", self._show_health
         )
@@ -117,16 +137,70 @@ class EngineSession:
     def _show_health(self, health: Health) -> None:
         self._status.update(state=State.STARTING, message=health.detail)
 
-    def report_failure(self, error: StarcoderError) -> None:
-        """Show why the engine did not answer."""
+    async def _watch(self, engine: RemoteEngine) -> None:
+        """Show the state of an engine at a URL whenever it changes, until it is closed."""
+        was_ready = False
+        async with aclosing(engine.reports()) as reports:
+            async for report in reports:
+                if engine is not self.current:
+                    return
+                await self._show_report(engine, report)
+                if was_ready and report.state is EngineState.FAILED and self._settings.enabled:
+                    # At the start, the status alone says it.
+                    self._status.notify_failure(report.detail)
+                was_ready = report.state is EngineState.READY
+
+    async def _show_report(self, engine: RemoteEngine, report: Report) -> None:
+        if report.state is EngineState.READY and report.info is not None:
+            if report.generation != self._shown_generation:
+                self._shown_generation = report.generation
+                self._on_unavailable()
+            try:
+                note = await completion_note(engine)
+            except StarcoderError:  # its state has changed, so the next report comes soon
+                return
+            if engine is self.current and engine.report is report:
+                notes = " ".join(text for text in (note, report.note) if text)
+                self._status.show_engine(report.info, notes, enabled=self._settings.enabled)
+        elif report.state is EngineState.FAILED:
+            self._on_unavailable()
+            if self._settings.enabled:
+                self._status.show_outage(report.detail)
+        elif report.state is EngineState.LOADING:
+            title = "StarCoder: waiting for the engine"
+            await self._status.show_loading(engine, title, self._show_health)
+        else:
+            self._status.update(state=State.STARTING, message=report.detail)
+
+    @property
+    def outage(self) -> str:
+        """Why a key must not ask the engine at a URL now; empty if it may.
+
+        The engine is asked again by itself, after delays that grow. If each key asked it, a server
+        that is overloaded would stay so.
+        """
+        engine = self.current
+        if isinstance(engine, RemoteEngine) and engine.report.state is EngineState.FAILED:
+            return engine.report.detail
+        return ""
+
+    def report_failure(self, error: StarcoderError, *, by_user: bool = True) -> None:
+        """Show why the engine did not answer.
+
+        `by_user` says that the user asked on purpose, and sees once why nothing comes.
+        """
+        if self.outage or isinstance(error, EngineReplacedError):  # then `_watch` shows the state
+            if by_user and self.outage:
+                self._status.notify_failure(error.user_message)
+            return
         self._status.show_failure(error.user_message)
         if isinstance(error, EngineUnavailableError):
             self._on_unavailable()
 
     def report_request(self) -> None:
         """Show that the engine is loading, if it does not answer soon: it may have ended."""
-        if not self._is_watching:
-            self._is_watching = True
+        if not self._is_waiting:
+            self._is_waiting = True
             self._background.spawn(self._show_if_loading(self._num_answers))
 
     async def _show_if_loading(self, num_answers: int) -> None:
@@ -138,7 +212,7 @@ class EngineSession:
             if health.state in (EngineState.STARTING, EngineState.LOADING):
                 await self.start()
         finally:
-            self._is_watching = False
+            self._is_waiting = False
 
     def report_success(self) -> None:
         """Show that the engine works and which model it holds, if the status shows a failure."""

@@ -134,8 +134,11 @@ class StarcoderServer(LanguageServer):
         self.completions.apply_settings(self.settings)
         self.chat.apply_settings(self.settings)
         self.tasks.apply_settings(self.settings)
-        if self.settings.enabled != was_enabled:
-            self.status.show_enabled(enabled=self.settings.enabled)
+        if was_enabled and not self.settings.enabled:
+            self.status.show_disabled()
+        elif self.settings.enabled and not was_enabled:
+            self.status.update(why="")
+            self.background.spawn(self.engine.start())  # whether it is ready, only it knows
 
     async def close(self) -> None:
         """End background tasks and connections; the engine process goes on for other clients."""

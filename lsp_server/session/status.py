@@ -124,10 +124,9 @@ class StatusReporter:
         """Whether the status bar shows an error."""
         return self.current.state is State.ERROR
 
-    def show_enabled(self, *, enabled: bool) -> None:
-        """Show that the user switched suggestions on or off."""
-        state = State.READY if enabled else State.DISABLED
-        self.update(state=state, why="" if enabled else "switched off")
+    def show_disabled(self) -> None:
+        """Show that the user switched suggestions off."""
+        self.update(state=State.DISABLED, why="switched off")
 
     def show_engine(self, info: EngineInfo, note: str, *, enabled: bool) -> None:
         """Show the model of an engine that is ready, and a note on what it cannot do."""
@@ -141,7 +140,15 @@ class StatusReporter:
 
     def show_failure(self, message: str) -> None:
         """Show why the engine failed."""
+        self.show_outage(message)
+        self.notify_failure(message)
+
+    def show_outage(self, message: str) -> None:
+        """Show why the engine fails, in the status only."""
         self.update(state=State.ERROR, message=message, why="the engine failed")
+
+    def notify_failure(self, message: str) -> None:
+        """Show a message on a failure of the engine, unless the user has seen it."""
         self.notify_once(message, types.MessageType.Error)
 
     def show_completion(

@@ -112,6 +112,12 @@ class Editor:
                     return token
             await asyncio.sleep(0.01)
 
+    async def wait_for_message(self, text: str, seconds: float = 10.0) -> None:
+        """Wait until the client was asked to show a message."""
+        async with asyncio.timeout(seconds):
+            while text not in [message.message for message in self.client.messages]:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
     async def wait_for_state(self, state: str, seconds: float = 60.0) -> dict[str, Any]:
         """Wait until the status has this state; return the status."""
         async with asyncio.timeout(seconds):
@@ -166,7 +172,7 @@ async def start(
 
 def _capabilities(editor: str, *, progress: bool) -> types.ClientCapabilities:
     """Return the capabilities of an editor, with inline completion as in its newer versions."""
-    capabilities = client_capabilities(editor)
+    capabilities: types.ClientCapabilities = client_capabilities(editor)
     assert capabilities.text_document is not None
     capabilities.text_document.inline_completion = types.InlineCompletionClientCapabilities()
     if capabilities.window is not None:

@@ -522,7 +522,8 @@ async def test_the_model_is_named_with_a_hint_if_it_knows_no_dialogues() -> None
         model = await editor.request("starcoder/chat/model")
         assert (model["model"], model["format"]) == ("scripted", "plain")
         assert "not trained on dialogues" in model["hint"]
-    settings = {**NO_ENGINE, "model": "some/model"}
-    async with start(settings=settings) as editor:
-        model = await editor.request("starcoder/chat/model")
-        assert model == {"model": "some/model", "format": None, "hint": ""}
+    settings = {**NO_ENGINE, "model": "demo"}  # not the model of that server
+    for more, name in (({}, ""), ({"engineModel": "some/model"}, "some/model")):
+        async with start(settings={**settings, **more}) as editor:
+            model = await editor.request("starcoder/chat/model")
+            assert model == {"model": name, "format": None, "hint": ""}

@@ -11,6 +11,7 @@ import pytest
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
+from benchmarks.engine_metrics import engine_values
 from chat.asker import Asker, ChatSettings
 from chat.tasks.explain import explain
 from chat.tasks.target import Target
@@ -60,9 +61,7 @@ async def requests_of(runtime: Path, model: Path) -> int:
     socket = runtime / f"engine-{engine_key(EngineSettings(model=str(model), device='cpu'))}.sock"
     transport = httpx2.AsyncHTTPTransport(uds=str(socket))
     async with httpx2.AsyncClient(transport=transport, base_url="http://engine") as client:
-        lines = (await client.get("/metrics")).text.splitlines()
-    (value,) = [line.split()[1] for line in lines if line.startswith("starcoder_requests ")]
-    return int(value)
+        return engine_values((await client.get("/metrics")).text)["starcoder_engine_requests_total"]
 
 
 async def settled_requests_of(runtime: Path, model: Path) -> int:

@@ -86,7 +86,8 @@ async def test_what_is_wrong_with_a_model_is_said_everywhere(fault: str, tmp_pat
         check_words(status["message"])
         assert words in status["message"]
         assert str(model) in status["message"]
-        assert [message.message for message in editor.client.messages] == [status["message"]]
+        await editor.wait_for_message(status["message"])
+        assert len(editor.client.messages) == 1
         editor.open(CODE)
         assert await editor.suggestion(len(CODE), invoked=True) is None
         assert editor.statuses[-1]["message"] == status["message"]

@@ -63,7 +63,7 @@ def test_every_variable_that_moves_a_place_is_listed() -> None:
         for file in (ROOT / package).rglob("*.py")
     )
     used = set(re.findall(r"STARCODER_LSP_[A-Z_]+", text))
-    values = ("MODEL", "CHAT_MODEL", "TOKEN", "JUDGE_TOKEN", "TRACEBACK")
+    values = ("MODEL", "CHAT_MODEL", "TOKEN", "JUDGE_TOKEN", "ENGINE_TOKEN", "KEYS", "TRACEBACK")
     no_places = {f"STARCODER_LSP_{name}" for name in values}
     assert used - no_places == set(re.findall(r"STARCODER_LSP_[A-Z_]+", DOCUMENT))
 

@@ -15,6 +15,7 @@ NULLABLE_TEXTS = (
     "draftModel",
     "engineUrl",
     "engineToken",
+    "engineModel",
     "tokenizer",
     "adapter",
     "chatTokenizer",

@@ -8,8 +8,8 @@ import pytest
 from lsprotocol import types
 
 from engine.api import EngineInfo, EngineState, GenerationRequest, Health
-from engine.client.http import HttpEngine
 from engine.client.managed import ManagedEngine
+from engine.client.remote import RemoteEngine
 from engine.errors import ModelNotFoundError, RequestError
 from engine.scripted import ScriptedEngine
 from engine.settings import EngineSettings
@@ -83,7 +83,7 @@ class Session:
         self.chat = ChatEngineSession(self.make, self.main, self.status, background)
 
     def make(self, choice: EngineChoice) -> NamedEngine:
-        name = choice.chat_model or choice.process.model
+        name = choice.model or choice.process.model
         self.engines[name] = NamedEngine(lambda _: "words", name=name)
         return self.engines[name]
 
@@ -251,9 +251,10 @@ async def test_at_a_url_the_chat_model_is_requested_by_name() -> None:
     settings = Settings(engine_url=url, engine_token="secret", tokenizer="a", chat_model="auto")
     choice = chat_engine(settings)
     assert choice is not None
-    assert (choice.url, choice.token, choice.chat_model) == (url, "secret", "auto")
+    assert (choice.url, choice.token, choice.model) == (url, "secret", "auto")
+    assert "secret" not in repr(choice)
     assert choice.tokenizer is None  # the tokenizer of another model is of no use
     engine = create_engine(choice)
-    assert isinstance(engine, HttpEngine)
+    assert isinstance(engine, RemoteEngine)
     await engine.aclose()
     assert chat_engine(Settings(engine_url=url)) is None

@@ -15,22 +15,14 @@ from chat.training.config import TuneChatConfig
 from chat.training.dialogue_format import DialogueFormat
 from engine.api import Message
 from engine.architecture import TensorNames
-from engine.loading.adapter_store import TOKENIZER_FILE, WEIGHTS_FILE
+from engine.loading.adapter_store import TEMPLATE_FILE, TOKENIZER_FILE, WEIGHTS_FILE
+from engine.loading.shared_files import copy_shared_files
 from engine.loading.trainable import TrainableModel
-
-TEMPLATE_FILE = "dialogue_template.json"
 
 SAMPLE_QUESTION = "Write a Python function that returns the largest of three numbers."
 """Question that the model answers once after training, for the model card."""
 
 _MAX_SAMPLE_TOKENS = 128
-_SHARED_FILES = (
-    TOKENIZER_FILE,
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-)
-"""Files that a tuned checkpoint has in common with its base model."""
 
 
 def add_embeddings(model: PreTrainedModel, token_ids: tuple[int, ...]) -> None:
@@ -99,9 +91,7 @@ def write_serving_files(
     template = {"name": dialogue_format.name, "system": config.system, "tokens": tokens}
     (out / TEMPLATE_FILE).write_text(json.dumps(template, indent=1) + "\n", encoding="utf-8")
     if config.method == "full":
-        for name in _SHARED_FILES:
-            if (base.path / name).exists():
-                (out / name).write_bytes((base.path / name).read_bytes())
+        copy_shared_files(base.path, out)
     if dialogue_format.added_ids:
         text = dialogue_format.tokenizer.to_json()
         (out / TOKENIZER_FILE).write_text(text, encoding="utf-8")

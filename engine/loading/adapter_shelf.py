@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
 from engine.errors import RequestError, UnsupportedModelError, reason_of
 from engine.loading.adapter_store import (
-    CONFIG_FILE,
     TOKENIZER_FILE,
-    WEIGHTS_FILE,
     AdapterFolder,
     adapters,
     check_name,
     read_adapter,
 )
+from engine.loading.adapter_tensors import AdapterTensors
 from engine.network.lora import Adapter, AddedTokens, LowRank
 from engine.network.weight_layout import ProductLayout, ProductName, layouts
 from engine.network.weights import Weights
 from engine.tokenizer import Tokenizer
-
-_STEM = "base_model.model."
-"""Prefix that peft puts before the names of a model's modules."""
-_TOKEN_ROWS = "token_adapter.trainable_tokens_delta"
-"""Name of the added tokens' rows. They are whole rows, not differences, despite the name."""
-
-_UNSUPPORTED = ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
-"""Options of peft's LoRA that the forward pass does not implement."""
 
 
 class AdapterShelf:
@@ -92,12 +78,11 @@ class AdapterShelf:
                 "starcoder-lsp computes itself."
             )
         try:
-            config = json.loads((folder.path / CONFIG_FILE).read_text(encoding="utf-8"))
-            tensors = load_file(folder.path / WEIGHTS_FILE)
-            reader = _Reader(base, tensors, lora_scale(config))
+            tensors = AdapterTensors.read(folder)
+            reader = _Reader(base, tensors)
             layers = tuple(reader.layer(index) for index in range(len(base.layers)))
-            tokens, head = reader.added_tokens(config), reader.head()
-            reader.check_complete()
+            tokens, head = reader.added_tokens(), reader.head()
+            tensors.check_complete()
         except (OSError, ValueError, KeyError, SafetensorError, UnsupportedModelError) as error:
             raise RequestError(
                 f"The adapter {folder.name!r} cannot be used: {reason_of(error)}."
@@ -105,32 +90,16 @@ class AdapterShelf:
         return Adapter(folder.name, layers, tokens, folder.changed, head)
 
 
-def lora_scale(config: dict[str, Any]) -> float:
-    """Return the factor s of an adapter_config.json.
-
-    Raises UnsupportedModelError unless the adapter is plain LoRA.
-    """
-    options = [name for name in _UNSUPPORTED if config.get(name)]
-    if config.get("peft_type") != "LORA" or options or config.get("bias", "none") != "none":
-        raise UnsupportedModelError(
-            f"it is not a plain LoRA adapter ({', '.join(options) or config.get('peft_type')})"
-        )
-    rank = int(config["r"])
-    return float(config["lora_alpha"]) / (math.sqrt(rank) if config.get("use_rslora") else rank)
-
-
 class _Reader:
-    """Reads the tensors of an adapter for a model."""
+    """Places the tensors of an adapter for a model."""
 
-    def __init__(self, base: Weights, tensors: Mapping[str, Tensor], scale: float) -> None:
-        self._base, self._tensors, self._scale = base, tensors, scale
+    def __init__(self, base: Weights, tensors: AdapterTensors) -> None:
+        self._base, self._tensors = base, tensors
         self._layouts = layouts(base.architecture)
-        # peft copies the model's own output matrix, which LoRA does not train, into the file.
-        self._unread = {name for name in tensors if not name.endswith(".base_layer.weight")}
 
     def layer(self, index: int) -> dict[ProductName, LowRank]:
         """Return the additions to the products of a layer."""
-        stem = f"{_STEM}{self._base.architecture.names.layers}{index}."
+        stem = f"{self._base.architecture.names.layers}{index}."
         additions = {name: self._product(stem, layout) for name, layout in self._layouts.items()}
         return {name: addition for name, addition in additions.items() if addition is not None}
 
@@ -138,11 +107,11 @@ class _Reader:
         """Return the addition to the output matrix, None if the adapter does not change it."""
         architecture = self._base.architecture
         shape = architecture.vocab_size, architecture.width
-        pair = self._pair(f"{_STEM}{architecture.names.head}", shape)
+        pair = self._tensors.pair(architecture.names.head, shape)
         if pair is None:
             return None
         down, up = pair
-        return LowRank(self._placed(down), self._placed(up.float() * self._scale))
+        return LowRank(self._placed(down), self._placed(up.float() * self._tensors.scale))
 
     def _product(self, stem: str, layout: ProductLayout) -> LowRank | None:
         """Return the addition to one product, whose matrices may each have their own.
@@ -152,7 +121,7 @@ class _Reader:
         """
         downs, ups, first = [], [], 0
         for part in layout.parts:
-            pair = self._pair(f"{stem}{part.name}", (part.rows, layout.columns))
+            pair = self._tensors.pair(f"{stem}{part.name}", (part.rows, layout.columns))
             if pair is not None:
                 down, up = pair
                 downs.append(down)
@@ -161,52 +130,16 @@ class _Reader:
         if not downs:
             return None
         # Scaling once, in full precision, saves a product in each step.
-        up = layout.ordered(torch.cat(ups, 1).float() * self._scale)
+        up = layout.ordered(torch.cat(ups, 1).float() * self._tensors.scale)
         return LowRank(self._placed(torch.cat(downs)), self._placed(up))
 
-    def _pair(self, stem: str, shape: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
-        """Return A and B of one matrix (out, in), None if the adapter does not change it."""
-        names = f"{stem}.lora_A.weight", f"{stem}.lora_B.weight"
-        if names[0] not in self._tensors:
+    def added_tokens(self) -> AddedTokens | None:
+        """Return the tokens that the adapter adds, None without any."""
+        added = self._tensors.token_rows(self._base.architecture)
+        if added is None:
             return None
-        down, up = (self._tensors[name] for name in names)
-        self._unread.difference_update(names)
-        if (up.shape[0], down.shape[1]) != shape or up.shape[1] != down.shape[0]:
-            shapes = f"{tuple(up.shape)} by {tuple(down.shape)} for {shape}"
-            raise UnsupportedModelError(f"its shapes do not fit the model at {stem}: {shapes}")
-        return down, up
-
-    def added_tokens(self, config: dict[str, Any]) -> AddedTokens | None:
-        """Return the token rows that peft trained (`trainable_token_indices`), None without any."""
-        indices = config.get("trainable_token_indices")
-        if not indices:
-            return None
-        architecture = self._base.architecture
-        if not architecture.is_tied:
-            raise UnsupportedModelError("it adds tokens, but the model's embeddings are not tied")
-        module = architecture.names.tokens
-        if isinstance(indices, dict):
-            indices = indices[module.rpartition(".")[2]]
-        ids, name = torch.tensor(indices), f"{_STEM}{module}.{_TOKEN_ROWS}"
-        rows = self._tensors[name]
-        self._unread.discard(name)
-        if rows.shape != (len(ids), architecture.width):
-            raise UnsupportedModelError(
-                f"its token rows have the shape {tuple(rows.shape)} but the model has the width "
-                f"{architecture.width}"
-            )
-        size = int(ids.max()) + 1
-        return AddedTokens(ids.to(self._base.device), self._placed(rows), size)
-
-    def check_complete(self) -> None:
-        """Raise UnsupportedModelError for an adapter that changes more than the reader has read.
-
-        Such an adapter would otherwise have only a part of its effect.
-        """
-        if self._unread:
-            raise UnsupportedModelError(
-                f"it changes {min(self._unread)}, which this model does not support"
-            )
+        ids = added.ids.to(self._base.device)
+        return AddedTokens(ids, self._placed(added.rows), added.size)
 
     def _placed(self, tensor: Tensor) -> Tensor:
         return tensor.to(dtype=self._base.dtype, device=self._base.device)

@@ -27,6 +27,8 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 NOTE_FILE = "starcoder.json"
 TOKENIZER_FILE = "tokenizer.json"
 """Tokenizer that includes the tokens an adapter adds; absent if it adds none."""
+TEMPLATE_FILE = "dialogue_template.json"
+"""The format of dialogues that a chat adapter was trained with; absent in a code adapter."""
 
 _VARIABLE = "STARCODER_LSP_ADAPTERS"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -115,6 +117,17 @@ def read_adapter(path: Path) -> AdapterFolder | None:
         return None
     is_complete = (path / CONFIG_FILE).exists() and (path / WEIGHTS_FILE).exists()
     return AdapterFolder(path.name, path, note) if is_complete else None
+
+
+def find_adapter(name: str) -> AdapterFolder:
+    """Return the adapter of this name; raises ConfigurationError."""
+    adapter = read_adapter(adapters_dir() / check_name(name))
+    if adapter is None:
+        raise ConfigurationError(
+            f"There is no adapter {name!r} in {adapters_dir()}. `starcoder-lsp tune list` lists "
+            "the adapters."
+        )
+    return adapter
 
 
 def install(trained: Path, name: str, note: AdapterNote, folder: Path | None = None) -> Path:

@@ -9,11 +9,12 @@ import torch
 from engine.api import EngineInfo
 from engine.errors import ConfigurationError, UnsupportedModelError
 from engine.kernels.build import KernelBuild
-from engine.kv_cache.pool import MAX_DRAFT_WINDOWS, MAX_WINDOWS
+from engine.kv_cache.pool import MAX_DRAFT_WINDOWS
 from engine.loading.adapter_shelf import AdapterShelf
 from engine.loading.adapter_store import adapters_dir, fingerprint
+from engine.loading.chat_template import read_chat_template
 from engine.loading.lean_loader import load_lean
-from engine.loading.locate import Progress, locate, read_chat_template, read_config
+from engine.loading.locate import Progress, locate, read_config
 from engine.loading.model_tokenizer import read_tokenizer
 from engine.loading.module_loader import load_module_network
 from engine.loading.on_disk import EMBEDDED_DIR, shown_name
@@ -47,7 +48,7 @@ def load(settings: EngineSettings, progress: Progress, sharing: Sharing | None =
     # The draft model comes first: the memory plan of the model then knows what is left, and the
     # number of threads suits the model.
     draft_model = _load_draft_model(source, tokenizer, backend)
-    model, weights = _load_model(source, tokenizer, backend, MAX_WINDOWS)
+    model, weights = _load_model(source, tokenizer, backend, settings.kv_caches)
     adapters = AdapterShelf(weights, fingerprint(source.path), adapters_dir())
     return Loaded(model, adapters, draft_model)
 

@@ -132,25 +132,3 @@ def read_config(path: Path, name: str) -> dict[str, Any]:
             "safetensors."
         )
     return config
-
-
-def read_chat_template(path: Path) -> str:
-    """Return the model's own chat template, empty if it has none.
-
-    It is in the metadata of a GGUF file, in `chat_template.jinja`, or in `tokenizer_config.json` as
-    older versions of transformers wrote it. Of several templates, the one named `default` is
-    returned.
-    """
-    if (gguf := gguf_in(path)) is not None:
-        return GgufFile(gguf).chat_template()
-    file = path / "chat_template.jinja"
-    if file.exists():
-        return file.read_text(encoding="utf-8")
-    try:
-        config = json.loads((path / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return ""
-    template = config.get("chat_template") if isinstance(config, dict) else None
-    if isinstance(template, list):
-        template = {each.get("name"): each.get("template") for each in template}.get("default")
-    return template if isinstance(template, str) else ""

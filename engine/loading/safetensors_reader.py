@@ -10,8 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-_INDEX = "model.safetensors.index.json"
-
+INDEX_FILE = "model.safetensors.index.json"
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
@@ -21,10 +20,10 @@ def _read_index(index: Path) -> dict[str, str]:
     content = json.loads(index.read_text(encoding="utf-8"))
     files = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(files, dict):
-        raise ValueError(f"{_INDEX} has no weight_map")
+        raise ValueError(f"{INDEX_FILE} has no weight_map")
     for file in files.values():
         if not isinstance(file, str) or Path(file).name != file:
-            raise ValueError(f"{_INDEX} names a file that is not next to it")
+            raise ValueError(f"{INDEX_FILE} names a file that is not next to it")
     return files
 
 
@@ -35,7 +34,7 @@ class SafetensorsFiles:
         """Open a directory's files. Raises SafetensorError, OSError, ValueError or KeyError."""
         self._path = path
         self._open: dict[str, Any] = {}
-        index = path / _INDEX
+        index = path / INDEX_FILE
         if index.exists():
             self._file_of = _read_index(index)
         else:
@@ -45,11 +44,24 @@ class SafetensorsFiles:
                 for name in list(self._shard(file.name).keys())
             }
 
-    def read(self, name: str) -> Tensor:
-        """Return a tensor; see `engine.loading.weight_reader.TensorFiles`."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all tensors."""
+        return tuple(self._file_of)
+
+    def read_as_stored(self, name: str) -> Tensor:
+        """Return a tensor of any number format. Raises KeyError if there is none of this name.
+
+        It is mapped from the file and takes no memory until its values are read.
+        """
         if name not in self._file_of:
             raise KeyError(f"the checkpoint has no tensor {name}")
         tensor: Tensor = self._shard(self._file_of[name]).get_tensor(name)
+        return tensor
+
+    def read(self, name: str) -> Tensor:
+        """Return a tensor; see `engine.loading.weight_reader.TensorFiles`."""
+        tensor = self.read_as_stored(name)
         if tensor.dtype not in _DTYPES:
             kind = str(tensor.dtype).removeprefix("torch.")
             raise ValueError(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from engine.architecture import Architecture
 from engine.errors import ConfigurationError, UnsupportedModelError, reason_of
+from engine.loading.chat_template import read_chat_template
 from engine.loading.gguf_file import gguf_in
-from engine.loading.locate import Progress, locate, read_chat_template, read_config
+from engine.loading.locate import Progress, locate, read_config
 from engine.loading.model_tokenizer import read_tokenizer
 from engine.model_config import require_architecture
 from engine.settings import EngineSettings
@@ -47,24 +48,29 @@ def locate_trainable(settings: EngineSettings, progress: Progress) -> TrainableM
     return read_trainable(name, path)
 
 
-def read_trainable(name: str, path: Path) -> TrainableModel:
-    """Return the model in `path`; `name` is its name in messages. Raises as `locate_trainable`."""
+def read_trainable(
+    name: str, path: Path, work: Literal["tuned", "merged"] = "tuned"
+) -> TrainableModel:
+    """Return the model in `path`; `name` and `work` are what messages say about it.
+
+    Raises as `locate_trainable`.
+    """
     if gguf_in(path) is not None:
         raise ConfigurationError(
-            f"{name} is a GGUF file, and only models with safetensors weights can be tuned. Set "
+            f"{name} is a GGUF file, and only models with safetensors weights can be {work}. Set "
             "the hub id or the directory of the original model."
         )
     config = read_config(path, name)
     if config.get("quantization_config"):
         raise ConfigurationError(
-            f"{name} has quantised weights, which cannot be tuned. Set the hub id or the directory "
-            "of the original model."
+            f"{name} has quantised weights, which cannot be {work}. Set the hub id or the "
+            "directory of the original model."
         )
     try:
         architecture = require_architecture(config)
     except (KeyError, TypeError, ValueError) as error:
         raise UnsupportedModelError(
-            f"{name} cannot be tuned: {reason_of(error)}. An adapter of it could not be served. "
+            f"{name} cannot be {work}: {reason_of(error)}. An adapter of it could not be served. "
             "Choose a model of a family in docs/models.md."
         ) from None
     return TrainableModel(name, path, config, architecture)

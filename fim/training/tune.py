@@ -19,6 +19,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
+from engine.loading.shared_files import copy_shared_files
 from engine.loading.trainable import TrainableModel
 from fim.training.examples import ExampleEncoder
 from fim.training.loop import add_adapter, train
@@ -30,8 +31,6 @@ from training.holes import baseline_match_rate, sample_line_holes
 from training.repository import read_repository, split_repository
 
 _MIN_STEPS, _MAX_STEPS = 40, 1000
-_COPIED_FILES = ("tokenizer*", "special_tokens_map.json", "chat_template.jinja")
-"""Files that a tuned checkpoint shares with its base model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +105,7 @@ def tune(
 def _save(model: PreTrainedModel | PeftModel, out: Path, base: Path, options: TuneOptions) -> None:
     model.save_pretrained(out, safe_serialization=True)
     if options.full:
-        for pattern in _COPIED_FILES:
-            for file in base.glob(pattern):
-                (out / file.name).write_bytes(file.read_bytes())
+        copy_shared_files(base, out)
 
 
 def default_steps(num_rows: int, options: TuneOptions) -> int:

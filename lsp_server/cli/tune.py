@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.errors import ConfigurationError, OutOfMemoryError
+from engine.loading.adapter_servers import VllmSupport, vllm_support
 from engine.loading.adapter_store import (
     AdapterFolder,
     AdapterNote,
@@ -20,7 +21,8 @@ from engine.loading.adapter_store import (
     install,
 )
 from engine.settings import EngineSettings
-from lsp_server.cli import common, terminal, tune_chat
+from lsp_server.cli import common, terminal, tune_chat, tune_merge
+from lsp_server.cli.adapter_cards import code_adapter_card, serving_advice
 from lsp_server.cli.outputs import check_output_folder
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ app = typer.Typer(
     help="Train the model on a repository or on dialogues, and measure whether that helped.",
 )
 app.command()(tune_chat.chat)
+app.command()(tune_merge.merge)
 
 Steps = Annotated[
     int | None, typer.Option(min=1, help="Optimiser steps. Default: four passes over the files.")
@@ -133,8 +136,11 @@ def _tune(
             )
         elif report.is_improved or keep_anyway:
             note = AdapterNote(base.name, fingerprint(base.path), asdict(report))
-            install(result, name, note)
+            card = code_adapter_card(name, note, serving_advice(result, name))
+            (result / "README.md").write_text(card, encoding="utf-8")
+            installed = install(result, name, note)
             terminal.print_line(f'Served from now on as {name}. Set "starcoder.adapter": "{name}".')
+            terminal.print_line(serving_advice(installed, name))
         else:
             terminal.print_line(
                 "The adapter did not help on the held-out files, so it is not served."
@@ -147,10 +153,13 @@ def list_adapters() -> None:
     """List the adapters on this machine, with their measurements before and after training."""
     terminal.print_table(
         f"Adapters in {adapters_dir()}, with measurements before → after training",
-        ("name", "for", "exact lines", "nats per token", "perplexity"),
+        ("name", "for", "exact lines", "nats per token", "perplexity", "vLLM"),
         [_cells(adapter) for adapter in adapters()],
         empty=f"No adapters are in {adapters_dir()}. `starcoder-lsp tune code PATH` trains one.",
     )
+    limited = (VllmSupport.PARTIAL, VllmSupport.REFUSED)
+    if any(vllm_support(adapter.path) in limited for adapter in adapters()):
+        terminal.print_line("For vLLM, merge what it ignores or refuses: starcoder-lsp tune merge.")
 
 
 def _cells(adapter: AdapterFolder) -> tuple[str, ...]:
@@ -162,6 +171,7 @@ def _cells(adapter: AdapterFolder) -> tuple[str, ...]:
         _change(_value(before, "exact_match"), _value(after, "exact_match"), "{:.1%}"),
         _change(_value(before, "nats_per_token"), _value(after, "nats_per_token"), "{:.3f}"),
         _change(report.get("perplexity_before"), report.get("perplexity_after"), "{:.2f}"),
+        vllm_support(adapter.path).value,
     )
 
 

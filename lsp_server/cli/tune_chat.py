@@ -11,6 +11,7 @@ import typer
 from engine.loading.adapter_store import AdapterNote, check_name, fingerprint, install
 from engine.settings import EngineSettings
 from lsp_server.cli import common, terminal
+from lsp_server.cli.adapter_cards import serving_advice
 from lsp_server.cli.outputs import check_output_folder
 
 if TYPE_CHECKING:
@@ -91,15 +92,17 @@ def _tune(run: _Run, settings: EngineSettings, data: DialogueSplit, config: Tune
         return  # only one of several processes reports and installs
     result = run.folder / "result"
     card = chat_model_card(run.name, base.name, run.dialogues.name, config, report)
+    if config.method == "lora":
+        card += f"\nOther servers: {serving_advice(result, run.name)}\n"
     (result / "README.md").write_text(card, encoding="utf-8")
     _print_report(report)
     if config.method == "full":
         terminal.print_line(f"The tuned model is in {result}. Set starcoder.model to that folder.")
     elif report.is_improved or run.keep_anyway:
         note = AdapterNote(base.name, fingerprint(base.path), asdict(report))
-        install(result, run.name, note)
-        name = run.name
+        name, installed = run.name, install(result, run.name, note)
         terminal.print_line(f'Served from now on as {name}. Set "starcoder.chatAdapter": "{name}".')
+        terminal.print_line(serving_advice(installed, name))
     else:
         terminal.print_line(
             "The adapter did not help on the held-out dialogues, so it is not served."

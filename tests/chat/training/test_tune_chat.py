@@ -141,7 +141,11 @@ def test_one_process_serves_completions_and_the_chat_adapter(
     assert 'Set "starcoder.chatAdapter": "talk"' in result.output
     adapter = read_adapter(tmp_path / "adapters" / "talk")
     assert adapter is not None
-    assert "perplexity of the assistant's words" in (adapter.path / "README.md").read_text()
+    card = (adapter.path / "README.md").read_text()
+    assert "perplexity of the assistant's words" in card
+    for text in (card, " ".join(result.output.split())):
+        assert "vLLM refuses this adapter" in text
+        assert "starcoder-lsp tune merge talk FOLDER" in text
     assert "talk" in CliRunner().invoke(app, ["tune", "list"]).output
 
     async def mixed() -> None:

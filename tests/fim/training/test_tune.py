@@ -164,6 +164,11 @@ def test_the_command_serves_an_improved_adapter(
     report = adapter.note.report
     assert report["after"]["nats_per_token"] < report["before"]["nats_per_token"]
     assert '"starcoder.adapter": "project"' in result.output
+    card = (adapter.path / "README.md").read_text()
+    for text in (card, " ".join(result.output.split())):
+        assert "vLLM would silently ignore a part of this adapter" in text
+        assert "starcoder-lsp tune merge project FOLDER" in text
+    assert "| lines of held-out files completed exactly |" in card
     listed = CliRunner().invoke(app, ["tune", "list"])
     assert "project" in listed.output
     assert CliRunner().invoke(app, ["tune", "remove", "project"]).exit_code == 0

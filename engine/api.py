@@ -15,6 +15,7 @@ Example:
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -59,6 +60,64 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """The cost of one request."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    reused_tokens: int
+    """Number of prompt tokens whose rows were still in a KV cache."""
+    prefill_ms: float
+    decode_ms: float
+    drafted_tokens: int = 0
+    """Number of draft tokens that were checked."""
+    accepted_tokens: int = 0
+    """Number of draft tokens that the model chose."""
+
+
+@dataclass(slots=True, eq=False)
+class Progress:
+    """What an engine has done for a request so far.
+
+    The engine writes it while it works, so it is also right for a request that was cancelled.
+    """
+
+    prompt_length: int
+    """Number of token ids of the prompt."""
+    submitted: float = field(default_factory=time.monotonic)
+    """Time of the request, in seconds of the monotonic clock."""
+    started: float | None = None
+    """Time at which the request stopped waiting for others; None until then."""
+    reused_rows: int = 0
+    """Number of rows that were in the prefix cache."""
+    rows: int = 0
+    """Number of rows of prompt and output that the KV cache holds, including reused ones."""
+    usage: Usage | None = None
+    """The final numbers, once the output is complete. They replace those above."""
+    is_scoring: bool = False
+    """Whether only the prompt is scored, with no output. A client's usage does not count that."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Number of prompt tokens that were computed or reused."""
+        if self.usage is not None:
+            return self.usage.prompt_tokens
+        return min(self.rows, self.prompt_length)
+
+    @property
+    def completion_tokens(self) -> int:
+        """Number of generated tokens."""
+        if self.usage is not None:
+            return self.usage.completion_tokens
+        return max(0, self.rows - self.prompt_length)
+
+    @property
+    def reused_tokens(self) -> int:
+        """Number of prompt tokens whose rows were in the prefix cache."""
+        return self.reused_rows if self.usage is None else self.usage.reused_tokens
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """A prompt for which output is to be generated."""
 
@@ -77,8 +136,7 @@ class GenerationRequest:
     space ignored, the output goes on for any number of lines.
 
     Example: `("{", ":")` asks for the rest of a line, or for the whole block if the line opens one.
-    A server that is not ours gets `single_line` as an ordinary stop string, and only where
-    `continue_line_after` is empty.
+    For a server that is not ours, the client ends the output there.
     """
     sampling: Sampling = field(default_factory=Sampling)
     priority: Priority = Priority.COMPLETION
@@ -106,9 +164,18 @@ class GenerationRequest:
     - These tokens count as new tokens. Stop text, stop ids and `single_line` apply only after them.
     - Their log-probabilities are relative to the allowed tokens. So their sum is the likelihood of
       the output given the forced prefix.
-    - For a server that is not ours, the client appends the text to the prompt and emits it itself,
-      without ids.
+    - A server that is not ours is asked for a token that covers the text, and then for the rest of
+      the output (`engine.client.servers.healing`). The log-probabilities are relative to the
+      allowed tokens that it reports.
     """
+    user: str = ""
+    """Name of the user for whom a server computes this; empty if the engine has one user.
+
+    An engine in this process shares its steps fairly between users. It is not sent to a server,
+    which knows its users itself.
+    """
+    progress: Progress | None = field(default=None, compare=False, repr=False)
+    """What the engine writes its progress to, if the caller needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,22 +186,6 @@ class TokenLogprob:
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
     """(id, log-probability) of the likeliest alternatives, best first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """The cost of one request."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    reused_tokens: int
-    """Number of prompt tokens whose rows were still in a KV cache."""
-    prefill_ms: float
-    decode_ms: float
-    drafted_tokens: int = 0
-    """Number of draft tokens that were checked."""
-    accepted_tokens: int = 0
-    """Number of draft tokens that the model chose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +217,8 @@ class EngineState(StrEnum):
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"
+    DRAINING = "draining"
+    """The server ends: running requests finish, and new ones are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +261,11 @@ class EngineInfo:
     """The model's own Jinja template for dialogues; empty if it has none."""
     adapters: tuple[str, ...] = ()
     """Names of the LoRA adapters on disk for this model, at the time of the call."""
+    fingerprint: str = ""
+    """Hash of all that a prompt depends on (tokenizer, window, templates); empty if unknown.
+
+    Two models of the same name with the same fingerprint understand the same prompts.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +286,24 @@ class RenderedChat:
     stop_text: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class FimText:
+    """The text around a place that the model is to fill."""
+
+    prefix: str
+    suffix: str
+    excerpts: tuple[tuple[str, str], ...] = ()
+    """Path and text of excerpts of other files, the most useful one last."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedFim:
+    """A prompt for fill-in-the-middle, up to the start of the middle."""
+
+    ids: tuple[int, ...]
+    stop_ids: frozenset[int]
+
+
 @dataclass(slots=True)
 class EngineMetrics:
     """Counters of an engine since its start, and the size of its KV caches."""
@@ -245,7 +321,13 @@ class EngineMetrics:
     caches_in_use: int = 0
     """Number of KV caches that requests use now; 0 while the engine is idle."""
     requests_running: int = 0
-    """Number of requests that are running or waiting now."""
+    """Number of requests that are running now."""
+    requests_waiting: int = 0
+    """Number of requests that wait for others to end."""
+    reloads: int = 0
+    """Number of times that the model was replaced by a newly loaded one."""
+    failed_reloads: int = 0
+    """Number of times that the model could not be loaded again."""
 
 
 class Engine(Protocol):
@@ -290,9 +372,12 @@ class ScoringEngine(Engine, Protocol):
         """Return the counters. The object is updated as the engine works."""
         ...
 
-    async def score(self, ids: tuple[int, ...], top: int) -> list[TokenLogprob | None]:
+    async def score(
+        self, ids: tuple[int, ...], top: int, *, user: str = "", progress: Progress | None = None
+    ) -> list[TokenLogprob | None]:
         """Return the log-probability of each id after those before it, None for the first.
 
-        `top` is the number of likeliest alternatives per token. Raises the errors of `stream`.
+        `top` is the number of likeliest alternatives per token; `user` and `progress` are those of
+        a `GenerationRequest`. Raises the errors of `stream`.
         """
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import logging
 import os
@@ -19,6 +20,7 @@ from engine.api import (
     EngineState,
     GenerationRequest,
     Health,
+    Progress,
     TokenLogprob,
 )
 from engine.errors import EngineElsewhereError, ModelError, StarcoderError
@@ -92,10 +94,12 @@ class LocalEngine:
             if isinstance(event, Chunk):
                 yield event
 
-    async def score(self, ids: tuple[int, ...], top: int) -> list[TokenLogprob | None]:
+    async def score(
+        self, ids: tuple[int, ...], top: int, *, user: str = "", progress: Progress | None = None
+    ) -> list[TokenLogprob | None]:
         """See `ScoringEngine.score`."""
         logprobs: list[TokenLogprob | None] = []
-        async for event in self._events(ScoringRequest(ids, top)):
+        async for event in self._events(ScoringRequest(ids, top, user, progress)):
             if isinstance(event, Scores):
                 logprobs = list(event.logprobs)
         return logprobs
@@ -179,13 +183,29 @@ class LocalEngine:
         from engine.scheduling.scheduler import Scheduler
 
         loaded = load(self._settings, self._report_progress, self._sharing)
-        model = replace(loaded.model, info=replace(loaded.model.info, pid=os.getpid()))
+        info = replace(
+            loaded.model.info,
+            pid=os.getpid(),
+            fingerprint=_fingerprint(loaded.model.info, loaded.model.tokenizer),
+        )
+        model = replace(loaded.model, info=info)
         context = DecodingContext.of(model, loaded.draft_model)
-        scheduler = Scheduler(context, loaded.adapters.get, self._metrics)
+        scheduler = Scheduler(
+            context,
+            loaded.adapters.get,
+            self._metrics,
+            max_windows=self._settings.kv_caches,
+        )
         return _Ready(model, loaded.adapters, scheduler)
 
     def _report_progress(self, activity: str, share: float | None) -> None:
         self._health = Health(EngineState.LOADING, activity, share, os.getpid())
+
+
+def _fingerprint(info: EngineInfo, tokenizer: Tokenizer) -> str:
+    """See `EngineInfo.fingerprint`: replicas of a model on other machines have the same one."""
+    facts = (info.context_window, info.fim_form, info.chat_template, tokenizer.to_json())
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 def _unexpected(error: Exception) -> ModelError:

@@ -8,6 +8,7 @@ all requests.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ from engine.api import (
     FinishReason,
     GenerationRequest,
     Health,
+    Progress,
     TokenLogprob,
     Usage,
 )
@@ -83,6 +85,8 @@ class ScriptedEngine:
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.stream`."""
         self.requests.append(request)
+        if request.progress is not None:
+            request.progress.started = time.monotonic()
         is_finished = False
         try:
             async for chunk in self.generate(request):
@@ -117,6 +121,8 @@ class ScriptedEngine:
             await asyncio.sleep(self.seconds_per_token)
             num_tokens += 1
             self.tokens_written += 1
+            if request.progress is not None:
+                request.progress.rows = len(request.prompt) + num_tokens
             scores = () if request.logprobs is None else (TokenLogprob(id_, -0.01),)
             text = stop_text.feed(utf8.feed((id_,)))
             yield Chunk(text, (id_,), scores, (len(text),))
@@ -124,7 +130,9 @@ class ScriptedEngine:
         usage = Usage(len(request.prompt), num_tokens, 0, 0.0, 0.0)
         yield Chunk(rest, finish=finish, usage=usage)
 
-    async def score(self, ids: tuple[int, ...], top: int) -> list[TokenLogprob | None]:
+    async def score(
+        self, ids: tuple[int, ...], top: int, *, user: str = "", progress: Progress | None = None
+    ) -> list[TokenLogprob | None]:
         """Return the same log-probability for every id but the first."""
         return [None, *(TokenLogprob(id_, -0.5) for id_ in ids[1:])]
 

@@ -11,6 +11,9 @@ from typing import Any, Literal, get_args
 Dtype = Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"]
 Device = Literal["auto", "cpu", "cuda", "mps", "balanced"]
 
+KV_CACHES = 32
+"""Size of the prefix cache in full context windows, unless the settings say another one."""
+
 AUTO_MODEL = "auto"
 DEMO_MODEL = "demo"
 
@@ -51,6 +54,12 @@ class EngineSettings:
     """Model for which this engine leaves memory free, because another engine will load it.
 
     Clients set it only when they start a process, so it does not change which process they share.
+    """
+    kv_caches: int = KV_CACHES
+    """Maximum size of the prefix cache, in full context windows; the free memory limits it too.
+
+    With fewer than there are people who type, each request drops the cache that another one needs
+    next. The few editors of one person need few, and a small model should stay small in memory.
     """
 
 
@@ -97,8 +106,10 @@ def to_argv(settings: EngineSettings, listen: Listen) -> list[str]:
     return argv
 
 
-def parse_argv(argv: Sequence[str]) -> tuple[EngineSettings, Listen, str | None]:
-    """Return settings, address and the name of the chat renderer.
+def parse_argv(
+    argv: Sequence[str],
+) -> tuple[EngineSettings, Listen, str | None, str | None]:
+    """Return settings, address, and the names of the chat renderer and the FIM renderer.
 
     Exits with a message if an argument is invalid.
     """
@@ -115,7 +126,7 @@ def parse_argv(argv: Sequence[str]) -> tuple[EngineSettings, Listen, str | None]
         reserve_for=values.reserve_for,
     )
     listen = Listen(values.uds, values.host, values.port, None, values.endpoint_file)
-    return settings, listen, values.chat_renderer
+    return settings, listen, values.chat_renderer, values.fim_renderer
 
 
 class _ArgumentParser(argparse.ArgumentParser):
@@ -150,4 +161,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--endpoint-file", type=Path)
     parser.add_argument("--chat-renderer", metavar="MODULE:FUNCTION")
+    parser.add_argument("--fim-renderer", metavar="MODULE:FUNCTION")
     return parser

@@ -14,6 +14,7 @@ from engine.kv_cache.arena import Arena
 from engine.kv_cache.buffers import BufferShelf
 from engine.kv_cache.cache import CacheOwner, CacheShape, KVCache, common_prefix_length
 from engine.machine import free_memory
+from engine.settings import KV_CACHES
 
 _MIN_COPIED_ROWS = 16
 """Minimum number of shared rows that are copied. Fewer rows are computed as fast, because the step
@@ -30,14 +31,11 @@ A typical loss is the output of the previous keystroke.
 
 _SHARE_OF_GPU, _SHARE_OF_CPU = 0.5, 0.1
 """Shares of the memory that is free after loading, which KV caches may take."""
-MAX_WINDOWS = 32
-"""Default limit of the pool in full context windows. More prefixes are rarely in use, and a small
-model should stay small in memory."""
 MAX_DRAFT_WINDOWS = 4
 """Limit of a draft model's pool in full context windows."""
 
 
-def default_limit(shape: CacheShape, max_windows: int = MAX_WINDOWS, reserved: int = 0) -> int:
+def default_limit(shape: CacheShape, max_windows: int = KV_CACHES, reserved: int = 0) -> int:
     """Return the number of bytes that KV caches may take on this machine now.
 
     The limit is at least one full context window and at most `max_windows`. `reserved` is the

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from engine.api import Chunk, GenerationRequest, Priority, TokenLogprob
+from engine.api import Chunk, GenerationRequest, Priority, Progress, TokenLogprob
+from engine.scheduling.fairness import UserWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,10 @@ class ScoringRequest:
     """Token ids of the text, at least one."""
     num_top: int
     """Number of likeliest alternatives to report per token."""
+    user: str = ""
+    """Name of the user; empty if the engine has one user."""
+    progress: Progress | None = None
+    """What the engine writes its progress to, if the caller needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,16 @@ class Job:
         if isinstance(self.request, ScoringRequest):
             return Priority.CHAT
         return self.request.priority
+
+    @property
+    def user(self) -> str:
+        """Name of the user."""
+        return self.request.user
+
+    @property
+    def work(self) -> UserWork:
+        """The user and the priority, for which service is counted."""
+        return self.user, self.priority
 
     @property
     def adapter(self) -> str | None:

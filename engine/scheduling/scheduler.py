@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,14 +27,17 @@ from engine.machine import is_out_of_memory
 from engine.network.batch import DECODE_ROWS, BatchEntry
 from engine.network.lora import Adapter
 from engine.scheduling.chunk_batching import ChunkBatcher
+from engine.scheduling.fairness import RecentService
 from engine.scheduling.job import EndOfStream, Job, Scores, ScoringRequest
 from engine.scheduling.policy import (
     ChatTurns,
+    HeavyTurns,
     RunningSequence,
     max_step_tokens,
     select_next_step,
 )
 from engine.scheduling.waiting_jobs import WaitingJobs
+from engine.settings import KV_CACHES
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,30 @@ class _Running:
     job: Job
     sequence: TokenSequence
 
+    def facts(self, now: float, service_ms: float, *, is_heavy: bool) -> RunningSequence:
+        """Return the facts for the schedule."""
+        job = self.job
+        return RunningSequence(
+            job.priority,
+            job.number,
+            now - job.arrived,
+            self.sequence.num_left,
+            job.user,
+            service_ms,
+            is_heavy,
+        )
+
+    def record_start_of_step(self, num_rows: int) -> None:
+        """Count the prompt tokens of a step that begins: its client may hang up meanwhile."""
+        progress = self.job.request.progress
+        if progress is not None and progress.rows < progress.prompt_length:
+            progress.rows = min(progress.rows + num_rows, progress.prompt_length)
+
+    def record_progress(self) -> None:
+        """Write the number of rows so far to the request's progress."""
+        if (progress := self.job.request.progress) is not None:
+            progress.rows = len(self.sequence.cache.ids)
+
 
 class Scheduler:
     """Takes jobs and computes them step by step."""
@@ -57,25 +83,27 @@ class Scheduler:
         adapter_of: Callable[[str], Adapter],
         metrics: EngineMetrics,
         pool: CachePool | None = None,
+        max_windows: int = KV_CACHES,
     ) -> None:
         """Create a scheduler for one model.
 
         `adapter_of` returns a LoRA adapter by name and raises RequestError if there is none.
         `metrics` is updated with each step. `pool` is the prefix cache; by default it has the size
-        that suits this machine.
+        that suits this machine, and at most `max_windows` context windows.
         """
         self._context, self._model = context, context.model
         self._adapter_of, self._metrics = adapter_of, metrics
         self._costs = self._model.costs
         shape, arena = self._model.cache_shape, self._model.arena
         if pool is None:
-            limit = default_limit(shape, reserved=self._model.reserved)
+            limit = default_limit(shape, max_windows=max_windows, reserved=self._model.reserved)
             pool = CachePool(shape, arena.bytes if arena else limit, arena)
         self.pool = pool
         """The prefix cache."""
         self._waiting = WaitingJobs()
         self._running: list[_Running] = []
-        self._chat_turns = ChatTurns()
+        self._chat_turns, self._heavy_turns = ChatTurns(), HeavyTurns()
+        self._service = RecentService()
         self._other_rows = 0
         """Number of rows that the current step computes for all sequences but one."""
 
@@ -104,7 +132,8 @@ class Scheduler:
         self._report_use()
 
     def _report_use(self) -> None:
-        self._metrics.requests_running = len(self._running) + len(self._waiting)
+        self._metrics.requests_running = len(self._running)
+        self._metrics.requests_waiting = len(self._waiting)
         self._metrics.caches_in_use = self.pool.num_in_use
 
     def drain(self) -> None:
@@ -130,8 +159,8 @@ class Scheduler:
     def _start_waiting(self) -> None:
         """Start waiting jobs while the limits and the memory allow it."""
         while len(self._waiting) and (not self._running or self.pool.has_space()):
-            num_running = Counter(running.job.priority for running in self._running)
-            job = self._waiting.take_next(num_running)
+            running = [each.job.work for each in self._running]
+            job = self._waiting.take_next(running, self._service)
             if job is None:
                 return
             self._start(job)
@@ -154,6 +183,9 @@ class Scheduler:
             job.emit(EndOfStream())
             return
         self._running.append(_Running(job, sequence))
+        if (progress := job.request.progress) is not None:
+            progress.started = time.monotonic()
+            progress.reused_rows = progress.rows = num_reused
         self._metrics.requests += 1
         self._metrics.reused_tokens += num_reused
         self._metrics.cache_bytes = self.pool.bytes
@@ -186,6 +218,7 @@ class Scheduler:
     def _end(self, running: _Running) -> None:
         self._running.remove(running)
         running.sequence.close()
+        running.record_progress()
         self.pool.give_back(running.sequence.cache)
         running.job.emit(EndOfStream())
 
@@ -196,18 +229,24 @@ class Scheduler:
         if not running:
             return
         now = time.monotonic()
+        heavy = self._service.heavy()
+        recent = {
+            work: self._service.milliseconds(work) for work in {each.job.work for each in running}
+        }
         facts = [
-            RunningSequence(
-                each.job.priority, each.job.number, now - each.job.arrived, each.sequence.num_left
-            )
+            each.facts(now, recent[each.job.work], is_heavy=each.job.work in heavy)
             for each in running
         ]
         self._other_rows = max(0, sum(sequence.is_decoding for sequence in facts) - 1)
+        max_tokens = max_step_tokens(facts, self._costs)
         plan = select_next_step(
             facts,
-            max_step_tokens(facts, self._costs),
+            max_tokens,
+            self._costs,
             is_chat_turn=self._chat_turns.is_turn(facts, self._costs),
+            heavy=self._heavy_turns.next_turn(facts, max_tokens, self._costs),
         )
+        self._heavy_turns.record(facts, plan)
         if plan.decode_batch:
             self._compute([running[index] for index in plan.decode_batch], DECODE_ROWS)
         if plan.prefill_chunk is not None:
@@ -221,6 +260,8 @@ class Scheduler:
         """
         parts = [running.sequence.next_entry(max_rows) for running in batch]
         entries = [entry for entry, _ in parts]
+        for running, entry in zip(batch, entries, strict=True):
+            running.record_start_of_step(len(entry.ids))
         started, draft_ms = time.perf_counter(), self._draft_ms()
         try:
             choices = self._forward(entries, [request for _, request in parts])
@@ -234,6 +275,8 @@ class Scheduler:
         elapsed_ms = (time.perf_counter() - started) * 1000 - (self._draft_ms() - draft_ms)
         num_rows = sum(len(entry.ids) for entry in entries)
         self._costs.record(num_rows, elapsed_ms)
+        for running, entry in zip(batch, entries, strict=True):
+            self._service.add(running.job.work, elapsed_ms * len(entry.ids) / num_rows)
         self._metrics.steps += 1
         self._metrics.computed_tokens += num_rows
 
@@ -271,6 +314,8 @@ class Scheduler:
             return
         if running.sequence.num_left == 0:
             self._end(running)
+        else:
+            running.record_progress()
 
     def _fail(self, running: _Running, error: Exception) -> None:
         running.job.emit(_to_user_error(error))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 from engine.api import Priority
+from engine.scheduling.fairness import RecentService, UserWork, may_start
 from engine.scheduling.job import EndOfStream, Job
 
 _MAX_RUNNING = {Priority.COMPLETION: 16, Priority.CHAT: 4, Priority.PREFETCH: 2}
@@ -62,19 +64,26 @@ class WaitingJobs:
             if job is not None:
                 self._waiting.append(job)
 
-    def take_next(self, num_running: Mapping[Priority, int]) -> Job | None:
+    def take_next(self, running: Sequence[UserWork], service: RecentService) -> Job | None:
         """Remove and return the next job that may start, None if there is none.
 
-        `num_running` is the number of running sequences by priority.
+        `running` has one entry for each running sequence.
         """
-        for job in sorted(self._waiting, key=_start_order):
-            if num_running[job.priority] < _MAX_RUNNING[job.priority]:
+        num_running = Counter(priority for _, priority in running)
+        num_of_user = Counter(running)
+        recent = {work: service.milliseconds(work) for work in {job.work for job in self._waiting}}
+        for job in sorted(self._waiting, key=lambda job: _start_order(job, recent[job.work])):
+            num_free = _MAX_RUNNING[job.priority] - num_running[job.priority]
+            if may_start(job.user, num_of_user[job.work], num_free):
                 self._waiting.remove(job)
                 return job
         return None
 
 
-def _start_order(job: Job) -> tuple[int, int]:
-    """Sort key of waiting jobs: completions first, the newest first; others in order of arrival."""
+def _start_order(job: Job, service: float) -> tuple[int, float, int]:
+    """Sort key of waiting jobs: completions first, then users with little recent service.
+
+    Of one user, the newest completion and the oldest other job come first.
+    """
     is_completion = job.priority is Priority.COMPLETION
-    return job.priority, -job.number if is_completion else job.number
+    return job.priority, service, -job.number if is_completion else job.number

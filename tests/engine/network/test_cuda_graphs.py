@@ -13,7 +13,7 @@ import torch
 from benchmarks.stepped_scheduler import SteppedScheduler, finish_preparing, new_cache
 from engine.api import GenerationRequest, Priority, Sampling
 from engine.kv_cache.arena import largest_arena
-from engine.kv_cache.pool import MAX_WINDOWS, default_limit
+from engine.kv_cache.pool import default_limit
 from engine.loading import lean_loader
 from engine.loading.adapter_store import install
 from engine.loading.load import Loaded, load
@@ -21,7 +21,7 @@ from engine.local import LocalEngine
 from engine.network.batch import DECODE_ROWS, BatchEntry
 from engine.network.cuda_graphs import CudaGraphRunner, CudaRecorder, Record
 from engine.network.lean_forward import LeanForward
-from engine.settings import EngineSettings
+from engine.settings import KV_CACHES, EngineSettings
 from tests.checkpoint_maker import make_checkpoint
 from tests.engine.adapters import make_adapter, note
 from tests.engine.network.static import SLOTS, WINDOW, with_static_steps
@@ -122,10 +122,10 @@ async def test_a_model_is_loaded_with_an_arena(monkeypatch: pytest.MonkeyPatch, 
     assert engine.metrics().reused_tokens == 59
     model = await engine.model()
     assert model.arena is not None
-    assert model.arena.num_slots == MAX_WINDOWS
+    assert model.arena.num_slots == KV_CACHES
     assert isinstance(model.forward, LeanForward)
     assert model.forward.graphs is not None
-    assert model.arena.num_free == MAX_WINDOWS - 1
+    assert model.arena.num_free == KV_CACHES - 1
     assert engine.metrics().cache_bytes == model.cache_shape.bytes_per_window
     await engine.aclose()
 

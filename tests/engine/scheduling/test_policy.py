@@ -3,6 +3,7 @@
 import pytest
 
 from engine.api import Priority
+from engine.network.step_costs import StepCosts
 from engine.scheduling.policy import ChatTurns, PrefillChunk, RunningSequence, select_next_step
 from tests.engine.costs import FixedCosts
 
@@ -18,7 +19,7 @@ def test_a_prefill_chunk_leaves_space_for_the_sequences_that_decode(
     max_tokens: int, chunk_tokens: int
 ) -> None:
     running = [sequence(0), sequence(1, 6), sequence(2, 400)]
-    plan = select_next_step(running, max_tokens, is_chat_turn=False)
+    plan = select_next_step(running, max_tokens, StepCosts(), is_chat_turn=False)
     assert plan.decode_batch == (1, 0)
     assert plan.prefill_chunk == PrefillChunk(2, chunk_tokens)
 

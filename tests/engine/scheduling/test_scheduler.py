@@ -150,12 +150,14 @@ def test_metrics_show_what_is_in_use(loaded: Loaded) -> None:
     metrics = scheduler.metrics
     submissions = [scheduler.submit(GenerationRequest(ids(n, 10), 20)) for n in range(40)]
     scheduler.step()
-    assert metrics.requests_running == 40
+    assert metrics.requests_running + metrics.requests_waiting == 40
+    assert metrics.requests_running > 0 < metrics.requests_waiting
     assert 0 < metrics.caches_in_use < 40
     for submission in submissions:
         submission.job.cancelled.set()
     scheduler.finish()
-    assert (metrics.requests_running, metrics.caches_in_use) == (0, 0)
+    assert (metrics.requests_running, metrics.requests_waiting) == (0, 0)
+    assert metrics.caches_in_use == 0
 
 
 def test_more_requests_than_may_run_at_a_time_all_end(loaded: Loaded) -> None:

@@ -1,10 +1,9 @@
 """Jobs start in the order of their priority, and only a limited number of them runs."""
 
-from collections import Counter
-
 import pytest
 
 from engine.api import GenerationRequest, Priority
+from engine.scheduling.fairness import RecentService
 from engine.scheduling.job import EndOfStream, Job, JobEvent
 from engine.scheduling.waiting_jobs import WaitingJobs
 
@@ -23,10 +22,8 @@ def waiting_jobs(*priorities: Priority) -> WaitingJobs:
 
 def start_all(jobs: WaitingJobs) -> list[Job]:
     """Start jobs until none may start any more."""
-    num_running: Counter[Priority] = Counter()
     started: list[Job] = []
-    while (job := jobs.take_next(num_running)) is not None:
-        num_running[job.priority] += 1
+    while (job := jobs.take_next([each.work for each in started], RecentService())) is not None:
         started.append(job)
     return started
 

@@ -1,14 +1,13 @@
-"""Middleware that decides who may send requests, and measures how long the engine has been idle.
+"""Middleware that refuses foreign pages and too many requests, and measures the idle time.
 
 Listening on loopback does not keep web pages out: a page may send requests to 127.0.0.1, and after
 DNS rebinding it may also read the responses, because the browser takes the engine for the page's
-own server. Such requests name a foreign host in `Host` or `Origin`. With a token these headers
-need no check, because no page knows the token. A Unix socket cannot be reached by a page.
+own server. Such requests name a foreign host in `Host` or `Origin`. With a token or keys these
+headers need no check, because no page knows them. A Unix socket cannot be reached by a page.
 """
 
 from __future__ import annotations
 
-import hmac
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,36 +15,10 @@ from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from engine.server.limits import MAX_REQUESTS
+from engine.server.limits import MAX_REQUESTS, MAX_REQUESTS_OF_ALL
+from engine.server.operation.request_record import record_of
 from engine.server.refusal import Refusal, too_many_requests
-
-
-class TokenGuard:
-    """Refuses requests without the bearer token (RFC 6750)."""
-
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app, self._token = app, token.encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection (ASGI)."""
-        if scope["type"] == "http" and not self._is_authorized(scope):
-            refusal = Refusal(
-                401,
-                "This engine requires its token: send it as a bearer token, or set "
-                "starcoder.engineToken.",
-                kind="authentication_error",
-                code="invalid_api_key",
-                headers={"WWW-Authenticate": "Bearer"},
-                closes=True,
-            )
-            await refusal.response()(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
-
-    def _is_authorized(self, scope: Scope) -> bool:
-        scheme, _, credentials = (_header(scope, b"authorization") or b"").partition(b" ")
-        is_equal = hmac.compare_digest(credentials.strip(b" "), self._token)
-        return scheme.lower() == b"bearer" and is_equal
+from engine.server.users.accounts import Account, Accounts
 
 
 class OriginGuard:
@@ -53,28 +26,37 @@ class OriginGuard:
 
     def __init__(self, app: ASGIApp, host: str | None) -> None:
         """Create a guard; `host` is the address to listen on, None for a Unix socket."""
-        self._app, self._host = app, host
+        self._app, self._origin = app, LocalOrigin(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection (ASGI)."""
-        if scope["type"] == "http" and (reason := self._reason_to_refuse(scope)):
+        if scope["type"] == "http" and (reason := self._origin.problem(scope)):
             await Refusal(403, reason, code="forbidden", closes=True).response()(
                 scope, receive, send
             )
             return
         await self._app(scope, receive, send)
 
-    def _reason_to_refuse(self, scope: Scope) -> str | None:
+
+class LocalOrigin:
+    """Says whether a request can come from a web page of another host."""
+
+    def __init__(self, host: str | None) -> None:
+        """`host` is the address to listen on, None for a Unix socket."""
+        self._host = host
+
+    def problem(self, scope: Scope) -> str | None:
+        """Return why a web page may have sent a request, as a sentence; None if none has."""
         if self._host is not None:
-            host = _header(scope, b"host")
+            host = header_value(scope, b"host")
             if host is None or not self._is_local(host.decode("latin-1")):
                 return (
                     "The header Host names another machine. Send requests to localhost or "
                     "127.0.0.1, or start the engine with a token (--token-file)."
                 )
-        origin = _header(scope, b"origin")
+        origin = header_value(scope, b"origin")
         is_foreign = origin is not None and not self._is_local_origin(origin.decode("latin-1"))
-        if is_foreign or _header(scope, b"sec-fetch-site") == b"cross-site":
+        if is_foreign or header_value(scope, b"sec-fetch-site") == b"cross-site":
             return (
                 "A web page of another host sent this request. If you trust it, start the engine "
                 "with a token (--token-file) that the page sends."
@@ -106,40 +88,64 @@ def _is_port(text: str) -> bool:
 def is_loopback(address: str) -> bool:
     """Return whether a text is an address of this machine's loopback interface."""
     try:
-        return ip_address(address).is_loopback
+        ip = ip_address(address)
+        # How a socket for IPv6 and IPv4 names an IPv4 client (RFC 4291, section 2.5.5.2).
+        return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
     except ValueError:
         return False
 
 
-def _header(scope: Scope, name: bytes) -> bytes | None:
+def header_value(scope: Scope, name: bytes) -> bytes | None:
+    """Return the value of a header, None if there is none; `name` is in lower case."""
     values = [value for key, value in scope["headers"] if key == name]
     # Of several values no later reader may take another one than was checked.
     return b", ".join(values) if values else None
 
 
 class RequestLimit:
-    """Refuses requests while too many others run or wait."""
+    """Refuses requests while the user or all users have too many, and beyond the user's limits."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._num_requests = 0
+    def __init__(self, app: ASGIApp, accounts: Accounts) -> None:
+        self._app, self._accounts = app, accounts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection (ASGI)."""
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        if self._num_requests >= MAX_REQUESTS:
-            refusal = too_many_requests(
-                f"{MAX_REQUESTS} requests are running or waiting. Try again in a moment."
-            )
-            await refusal.response()(scope, receive, send)
-            return
-        self._num_requests += 1
+        account = record_of(scope).account
+        assert account is not None
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = account.headers().items()
+                added = [(name.encode(), value.encode()) for name, value in headers]
+                message = {**message, "headers": [*message.get("headers", ()), *added]}
+            await send(message)
+
         try:
-            await self._app(scope, receive, send)
+            self._check_number(account)
+            account.admit()
+        except Refusal as refusal:
+            await refusal.response()(scope, receive, send_with_headers)
+            return
+        account.num_running += 1
+        try:
+            await self._app(scope, receive, send_with_headers)
         finally:
-            self._num_requests -= 1
+            account.num_running -= 1
+
+    def _check_number(self, account: Account) -> None:
+        """Raise Refusal if the user has too many requests, or too large a part of all.
+
+        A user may have as many as are left for all others. So there is always space for a user who
+        has none (Choudhury and Hahne 1998, "Dynamic queue length thresholds").
+        """
+        num_left = MAX_REQUESTS_OF_ALL - self._accounts.num_running
+        if account.num_running >= min(MAX_REQUESTS, num_left):
+            raise too_many_requests(
+                f"{account.num_running} requests are running or waiting. Try again in a moment."
+            )
 
 
 class Activity:
@@ -165,15 +171,19 @@ class Activity:
             self._last_end = time.monotonic()
 
 
+_MODEL_PATHS = ("/v1/", "/infill", "/completion", "/api/generate", "/api/chat")
+"""Beginnings of the paths whose requests need the model. `/completions` is among them."""
+
+
 class ActivityCounter:
-    """Reports every request under /v1/ to an `Activity`, from the end of its body on."""
+    """Reports every request that needs the model to an `Activity`, from the end of its body on."""
 
     def __init__(self, app: ASGIApp, activity: Activity) -> None:
         self._app, self._activity = app, activity
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection (ASGI)."""
-        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+        if scope["type"] != "http" or not scope["path"].startswith(_MODEL_PATHS):
             await self._app(scope, receive, send)
             return
         with ExitStack() as stack:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 
@@ -23,15 +22,16 @@ from engine.errors import RequestError
 from engine.server import wire
 from engine.server.bodies import check_scores, parse_body
 from engine.server.fields import check_fields, report_ignored
+from engine.server.model_names import adapter_of
 from engine.server.response_types import ChatChoice, ChatCompletion, ChatDelta, ChatLogprobs
 from engine.server.responses import (
-    adapter_name,
     cancel_on_disconnect,
     collect,
     event_stream,
     json_response,
 )
 from engine.server.schema import ChatBody
+from engine.server.users.threads import in_thread
 from engine.tokenizer import Tokenizer
 
 RenderChat = Callable[[Sequence[Message], Tokenizer, str], RenderedChat]
@@ -48,7 +48,7 @@ async def chat_completions(request: Request) -> Response:
     if request.app.state.render_chat is None:
         raise RequestError("This engine was started without a chat renderer (--chat-renderer).")
     prepared = await cancel_on_disconnect(request, _prepare(request, body))
-    if body.stream:
+    if body.stream and not body.is_prefetch:
         return report_ignored(await _stream(request, prepared), ignored)
     answer = await cancel_on_disconnect(request, _answer(prepared))
     return report_ignored(await json_response(answer), ignored)
@@ -66,17 +66,18 @@ class _Prepared(NamedTuple):
         """Return the log-probabilities of a response, None if they were not requested."""
         if not self.body.logprobs:
             return None
-        return await asyncio.to_thread(wire.chat_logprobs, scores, self.tokenizer)
+        return await in_thread(wire.chat_logprobs, scores, self.tokenizer)
 
 
 async def _prepare(request: Request, body: ChatBody) -> _Prepared:
     engine: Engine = request.app.state.engine
     render: RenderChat = request.app.state.render_chat
     info = await engine.info()
-    body = body.model_copy(update={"adapter": adapter_name(info, body)})
+    adapter = body.adapter or adapter_of(request, info, body.model)
+    body = body.model_copy(update={"adapter": adapter})
     tokenizer = await engine.tokenizer(body.adapter)
     messages = [Message(message.role, message.text) for message in body.messages]
-    rendered = await asyncio.to_thread(render, messages, tokenizer, info.chat_template)
+    rendered = await in_thread(render, messages, tokenizer, info.chat_template)
     max_new_tokens = min(body.max_new_tokens, info.context_window)
     check_scores(max_new_tokens, body.top_logprobs if body.logprobs else None)
     chunks = engine.stream(_generation_request(body, rendered))
@@ -86,10 +87,11 @@ async def _prepare(request: Request, body: ChatBody) -> _Prepared:
 async def _answer(prepared: _Prepared) -> ChatCompletion:
     output = await collect(prepared.chunks)
     builder = wire.ResponseBuilder("chat.completion", "chatcmpl", prepared.model)
+    # The model generates the newline that the format puts after the role.
+    text = "" if prepared.body.is_prefetch else output.text.lstrip()
     choice: ChatChoice = {
         "index": 0,
-        # The model generates the newline that the format puts after the role.
-        "message": {"role": "assistant", "content": output.text.lstrip(), "refusal": None},
+        "message": {"role": "assistant", "content": text, "refusal": None},
         "finish_reason": output.finish,
         "logprobs": await prepared.logprobs(output.logprobs),
     }
@@ -103,7 +105,7 @@ def _generation_request(body: ChatBody, rendered: RenderedChat) -> GenerationReq
         stop_ids=rendered.stop_ids | frozenset(body.stop_token_ids),
         stop_text=(*rendered.stop_text, *body.stops),
         sampling=body.sampling,
-        priority=body.priority_or(Priority.CHAT),
+        priority=body.priority_or(Priority.PREFETCH if body.is_prefetch else Priority.CHAT),
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         adapter=body.adapter,
         draft_tokens=tuple(body.draft_tokens),

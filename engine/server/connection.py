@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import sys
 from collections.abc import Mapping
 
@@ -24,6 +25,7 @@ from engine.server.limits import (
     MAX_HEAD_BYTES,
     SEND_SECONDS,
 )
+from engine.server.lingering import LingeringTransport
 from engine.server.refusal import Refusal, too_many_requests
 
 _GRACEFUL_SHUTDOWN_S = 3
@@ -31,8 +33,8 @@ _BODY_GRACE_S = 5.0
 """Seconds in which `engine.server.bodies` refuses a slow body before the connection is closed."""
 
 
-def server_config(app: ASGIApp) -> uvicorn.Config:
-    """Return uvicorn's configuration for an application."""
+def server_config(app: ASGIApp, tls: ssl.SSLContext | None = None) -> uvicorn.Config:
+    """Return uvicorn's configuration for an application, with TLS if there is a context."""
     return uvicorn.Config(
         app,
         http=LimitedConnection,
@@ -43,17 +45,19 @@ def server_config(app: ASGIApp) -> uvicorn.Config:
         lifespan="off",
         ws="none",
         server_header=False,
-        # Nothing here depends on a client's address, so no header may change it.
+        # A client can write any address into `X-Forwarded-For`, so no header changes the address.
         proxy_headers=False,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_S,
+        ssl_context_factory=None if tls is None else lambda _, __: tls,
     )
 
 
 class LimitedConnection(H11Protocol):
     """A connection that is closed when its client does not send or read in time."""
 
+    _lingering: LingeringTransport
     _receive_timer: asyncio.TimerHandle | None = None
     _send_timer: asyncio.TimerHandle | None = None
     _awaited: object = None
@@ -61,7 +65,8 @@ class LimitedConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.BaseProtocol`."""
-        super().connection_made(transport)
+        self._lingering = LingeringTransport(transport, self.conn)
+        super().connection_made(self._lingering)  # type: ignore[arg-type]
         if len(self.connections) > MAX_CONNECTIONS:
             self._refuse(
                 too_many_requests(f"{MAX_CONNECTIONS} connections are open. Try again in a moment.")
@@ -71,6 +76,9 @@ class LimitedConnection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
+        if self._lingering.is_lingering:
+            self._lingering.drop(data)
+            return
         super().data_received(data)
         self._limit_receiving()
 
@@ -146,7 +154,7 @@ class LimitedConnection(H11Protocol):
             response = h11.Response(status_code=refusal.status, headers=_encoded(headers))
             for event in (response, h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event))
-        self.transport.close()
+        self._lingering.end()
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

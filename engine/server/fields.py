@@ -1,10 +1,9 @@
 """Fields of OpenAI's API and of other servers that this engine does not implement.
 
 A field that would change the form of the answer is refused, because its client would misread the
-answer: llama.cpp and vLLM refuse `suffix`, and llama.cpp `best_of`. A field that cannot matter here
-is accepted. Every other one is ignored and named in a header of the response: vLLM first refused
-unknown fields, which many clients send, and then wrote them to its log, which their users cannot
-see.
+answer, as llama.cpp refuses `best_of`. A field that cannot matter here is accepted. Every other one
+is ignored and named in a header of the response: vLLM first refused unknown fields, which many
+clients send, and then wrote them to its log, which their users cannot see.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ REFUSED: Mapping[str, RefusedField] = {
     "use_beam_search": RefusedField((False,), _ONE_OUTPUT),
     "suffix": RefusedField(
         ("",),
-        "Put the model's fill-in-the-middle tokens into the prompt, and set parse_special to true.",
+        "A conversation has no text after it; send prompt and suffix to /v1/completions.",
     ),
     "tools": RefusedField(([],), _NO_TOOLS),
     "tool_choice": RefusedField(("none", "auto"), _NO_TOOLS),
@@ -84,16 +83,21 @@ NEUTRAL: Mapping[str, object] = {"presence_penalty": 0, "frequency_penalty": 0, 
 """Ignored fields that many clients always send, and the value with which they have no effect."""
 
 
-def check_fields(extra: Mapping[str, object]) -> list[str]:
+def check_fields(
+    extra: Mapping[str, object],
+    refused: Mapping[str, RefusedField] = REFUSED,
+    harmless: frozenset[str] = HARMLESS,
+) -> list[str]:
     """Return the names of the ignored fields of a request; raises RequestError for refused ones.
 
-    `extra` contains the fields that the request's type does not have.
+    `extra` contains the fields that the request's type does not have. `refused` and `harmless` are
+    the fields of the API that the request uses.
     """
     ignored = []
     for name, value in extra.items():
-        if value is None or name in HARMLESS or (name in NEUTRAL and value == NEUTRAL[name]):
+        if value is None or name in harmless or (name in NEUTRAL and value == NEUTRAL[name]):
             continue
-        field = REFUSED.get(name)
+        field = refused.get(name)
         if field is None:
             ignored.append(name)
         elif value not in field.neutral:

@@ -20,7 +20,12 @@ MAX_MESSAGES = 1024
 MAX_NAME = 512
 """Maximum number of characters of a name: of a model, an adapter or a role."""
 
-MAX_STOPS = 16
+MAX_EXCERPTS = 1024
+"""Maximum number of excerpts of other files in `input_extra`."""
+MAX_RESPONSE_FIELDS = 64
+"""Maximum number of names in `response_fields`."""
+
+MAX_STOPS = 64
 """Maximum number of strings in `stop` and in `continue_line_after`."""
 MAX_STOP = 1000
 """Maximum number of characters of each of these strings."""
@@ -38,8 +43,10 @@ MAX_SEED = 2**63 - 1
 """Maximum of a seed; the minimum is its negative. These are 64 bits, as in vLLM."""
 
 MAX_REQUESTS = 64
-"""Maximum number of requests that run or wait at a time."""
-MAX_CONNECTIONS = 256
+"""Maximum number of requests of one user that run or wait at a time."""
+MAX_REQUESTS_OF_ALL = 256
+"""Maximum number of requests of all users that run or wait at a time."""
+MAX_CONNECTIONS = 512
 """Maximum number of open connections."""
 RETRY_AFTER_S = 1
 """Seconds after which a client may try again when there are too many requests."""
@@ -50,5 +57,7 @@ BODY_SECONDS = 20.0
 """Seconds in which the body of a request must arrive."""
 SEND_SECONDS = 60.0
 """Seconds for which a client may read nothing of a response that does not fit the buffers."""
+LINGER_SECONDS = 2.0
+"""Seconds for which the rest of a refused body is read, so that the refusal arrives."""
 KEEP_ALIVE_SECONDS = 5
 """Seconds for which a connection without a request stays open: uvicorn's default."""

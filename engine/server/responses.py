@@ -11,12 +11,16 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from engine.api import Chunk, EngineInfo, TokenLogprob, Usage
+from engine.api import Chunk, TokenLogprob, Usage
 from engine.errors import StarcoderError
 from engine.server import wire
-from engine.server.schema import RequestBody
+from engine.server.users.threads import in_thread
 
-_EVENT_STREAM = "text/event-stream"
+STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+"""Headers of a streamed response, so that no proxy keeps it or waits for its end.
+
+nginx reads the second one (documentation of `proxy_buffering`).
+"""
 
 T = TypeVar("T")
 
@@ -77,13 +81,30 @@ async def collect(chunks: AsyncGenerator[Chunk, None]) -> Output:
 
 async def json_response(payload: Mapping[str, object]) -> Response:
     """Return a JSON response. Encoding a long one does not block other requests."""
-    return Response(await asyncio.to_thread(wire.encode, payload), media_type="application/json")
+    return Response(await in_thread(wire.encode, payload), media_type="application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How the JSON objects of a stream are separated and how the stream ends."""
+
+    media_type: str
+    encode: Callable[[Mapping[str, object]], str]
+    """Returns the text of one object."""
+    end: str
+    """Text after the last object."""
+    error: Callable[[StarcoderError], Mapping[str, object]]
+    """Returns the object that reports an error during the stream."""
+
+
+OPENAI_EVENTS = Framing("text/event-stream", wire.event, wire.DONE, wire.error_body)
 
 
 async def event_stream(
     request: Request,
     chunks: AsyncGenerator[Chunk, None],
     events: Callable[[Chunk], AsyncIterator[Mapping[str, object]]],
+    framing: Framing = OPENAI_EVENTS,
 ) -> Response:
     """Return a response of server-sent events; `events` makes the payloads of a chunk.
 
@@ -94,12 +115,13 @@ async def event_stream(
 
     async def encode(chunk: Chunk) -> str:
         # All events of a chunk are sent together: each write is a system call on both sides.
-        text = "".join([wire.event(payload) async for payload in events(chunk)])
-        return text if chunk.finish is None else text + wire.DONE
+        text = "".join([framing.encode(payload) async for payload in events(chunk)])
+        return text if chunk.finish is None else text + framing.end
 
     if first.finish is not None:  # the complete output, as for most short ones
         async with aclosing(chunks):
-            return Response(await encode(first), media_type=_EVENT_STREAM)
+            body = await encode(first)
+            return Response(body, media_type=framing.media_type, headers=STREAM_HEADERS)
 
     async def content() -> AsyncGenerator[str, None]:
         async with aclosing(chunks):
@@ -108,13 +130,6 @@ async def event_stream(
                 async for chunk in chunks:
                     yield await encode(chunk)
             except StarcoderError as error:
-                yield wire.event(wire.error_body(error))
+                yield framing.encode(framing.error(error))
 
-    return StreamingResponse(content(), media_type=_EVENT_STREAM)
-
-
-def adapter_name(info: EngineInfo, body: RequestBody) -> str | None:
-    """Return the requested adapter: from its own field, or given as the model's name."""
-    if body.adapter or not body.model:
-        return body.adapter
-    return body.model if body.model != info.model and body.model in info.adapters else None
+    return StreamingResponse(content(), media_type=framing.media_type, headers=STREAM_HEADERS)

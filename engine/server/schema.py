@@ -7,9 +7,11 @@ Source: OpenAI's API reference, "Completions" and "Chat". `stop_token_ids`, `top
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from engine.api import Priority, Sampling
 from engine.server.limits import (
@@ -118,8 +120,13 @@ class CompletionBody(RequestBody):
     logprobs: Annotated[int | None, Field(ge=0, le=MAX_ALTERNATIVES)] = None
     echo: bool = False
     return_token_ids: bool = False
-    parse_special: bool = False
-    """Whether names of special tokens in a text prompt become those tokens, as in llama.cpp."""
+    suffix: str | None = None
+    """Text after the output: the model fills in between prompt and suffix. Empty is no suffix."""
+    parse_special: bool | None = None
+    """Whether names of special tokens in a text prompt become those tokens, as in llama.cpp.
+
+    By default they do only in a prompt that begins with such a name.
+    """
 
     @property
     def prompts(self) -> list[str | list[int]]:
@@ -133,6 +140,22 @@ class CompletionBody(RequestBody):
     def max_new_tokens(self) -> int:
         """Maximum number of tokens to generate."""
         return _DEFAULT_COMPLETION_TOKENS if self.max_tokens is None else self.max_tokens
+
+
+class FimBody(RequestBody):
+    """The body of `POST /v1/fim/completions`, as in Mistral's API."""
+
+    prompt: str
+    suffix: str = ""
+    max_tokens: Annotated[int | None, Field(ge=1, le=MAX_INT)] = None
+    """Maximum number of new tokens; without it the output ends at the context window."""
+    random_seed: Annotated[int | None, Field(ge=-MAX_SEED, le=MAX_SEED)] = None
+
+    @property
+    def sampling(self) -> Sampling:
+        """Sampling parameters, with Mistral's name of the seed."""
+        seed = self.seed if self.random_seed is None else self.random_seed
+        return replace(super().sampling, seed=seed)
 
 
 class ChatContent(BaseModel):
@@ -160,12 +183,29 @@ class ChatBody(RequestBody):
     """The body of `POST /v1/chat/completions`."""
 
     messages: Annotated[list[ChatMessage], Field(max_length=MAX_MESSAGES, fail_fast=True)]
-    max_tokens: Annotated[int | None, Field(ge=1, le=MAX_INT)] = None
+    max_tokens: Annotated[int | None, Field(ge=-1, le=MAX_INT)] = None
+    """As in llama.cpp, -1 is no limit, which llama.vscode sends."""
     max_completion_tokens: Annotated[int | None, Field(ge=1, le=MAX_INT)] = None
+    n_predict: Annotated[int | None, Field(ge=-2, le=MAX_INT)] = None
+    """llama.cpp's name of `max_tokens`; 0 computes the prompt only, before the user needs it."""
     logprobs: bool | None = None
     top_logprobs: Annotated[int | None, Field(ge=0, le=MAX_ALTERNATIVES)] = None
+
+    @field_validator("max_tokens")
+    @classmethod
+    def _is_not_zero(cls, value: int | None) -> int | None:
+        if value == 0:
+            raise PydanticCustomError("too_small", "the smallest value is 1")
+        return value
 
     @property
     def max_new_tokens(self) -> int:
         """Maximum number of tokens to generate."""
-        return self.max_completion_tokens or self.max_tokens or _DEFAULT_CHAT_TOKENS
+        numbers = (self.max_completion_tokens, self.max_tokens, self.n_predict)
+        number = next((each for each in numbers if each is not None), _DEFAULT_CHAT_TOKENS)
+        return MAX_INT if number < 0 else max(1, number)
+
+    @property
+    def is_prefetch(self) -> bool:
+        """Whether no answer is wanted: llama.cpp's plugins let the server read the prompt first."""
+        return self.n_predict == 0

@@ -17,11 +17,13 @@ _BACKLOG = 128
 
 
 @contextmanager
-def tcp_socket(host: str, port: int, needs_loopback: bool) -> Iterator[socket.socket]:
+def tcp_socket(
+    host: str, port: int, needs_loopback: bool, scheme: str = "http"
+) -> Iterator[socket.socket]:
     """Listen on a TCP address inside the block.
 
-    Raises ConfigurationError for an address that cannot be used, and with `needs_loopback` for one
-    that other machines can reach.
+    `scheme` is that of the address in the log. Raises ConfigurationError for an address that cannot
+    be used, and with `needs_loopback` for one that other machines can reach.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -30,8 +32,9 @@ def tcp_socket(host: str, port: int, needs_loopback: bool) -> Iterator[socket.so
         address = str(addresses[0][4][0])
         if needs_loopback and not is_loopback(address):
             raise ConfigurationError(
-                f"Other machines could connect to this engine on {host}. Set a "
-                "token (--token-file or STARCODER_LSP_TOKEN) that clients must send."
+                f"Other machines could connect to this engine on {host}. Set keys "
+                "(--keys), or a token (--token-file or STARCODER_LSP_TOKEN), that clients must "
+                "send."
             )
         bound = socket.create_server((address, port), family=family, backlog=_BACKLOG)
     except (OSError, UnicodeError) as error:
@@ -40,6 +43,6 @@ def tcp_socket(host: str, port: int, needs_loopback: bool) -> Iterator[socket.so
             f"The engine cannot listen on {host}:{port}: {reason}. Choose another --host or --port."
         ) from None
     shown = f"[{address}]" if family == socket.AF_INET6 else address
-    log.info("listening on http://%s:%d/v1", shown, bound.getsockname()[1])
+    log.info("listening on %s://%s:%d/v1", scheme, shown, bound.getsockname()[1])
     with bound:
         yield bound

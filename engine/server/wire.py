@@ -188,7 +188,9 @@ def completion_logprobs(
         "tokens": texts,
         "token_logprobs": [None if score is None else _json_logprob(score) for score in scores],
         "top_logprobs": [
-            None if top is None else {text_of(id_): value for id_, value in top} for top in tops
+            # Of several ids with the same text, the likeliest one counts: they are sorted.
+            None if top is None else {text_of(id_): value for id_, value in reversed(top)}
+            for top in tops
         ],
         "text_offset": offsets,
         "starcoder_top": tops,

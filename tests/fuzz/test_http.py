@@ -46,7 +46,11 @@ def server() -> Iterator[str]:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "engine", "--model=demo", "--device=cpu", f"--port={port}"]
     process = subprocess.Popen(
-        [*command, "--chat-renderer=chat.rendering:render"],
+        [
+            *command,
+            "--chat-renderer=chat.rendering:render",
+            "--fim-renderer=fim.prompt.rendering:render",
+        ],
         stderr=subprocess.DEVNULL,
         env={**os.environ, "STARCODER_LSP_RUNTIME_DIR": "/nonexistent"},
     )
@@ -87,6 +91,17 @@ def description(server: str) -> schemathesis.BaseSchema:
         ("GET", "/openapi.json"),
         ("POST", "/v1/completions"),
         ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/fim/completions"),
+        ("GET", "/props"),
+        ("POST", "/infill"),
+        ("POST", "/completion"),
+        ("POST", "/completions"),
+        ("GET", "/api/version"),
+        ("GET", "/api/tags"),
+        ("GET", "/api/ps"),
+        ("POST", "/api/show"),
+        ("POST", "/api/generate"),
+        ("POST", "/api/chat"),
     ],
 )
 def test_every_response_is_as_described(
@@ -97,16 +112,27 @@ def test_every_response_is_as_described(
     if mode is GenerationMode.NEGATIVE and not is_post and path != "/tokenizer.json":
         return  # nothing to send can be wrong
 
-    @settings(FUZZING, max_examples=max(3, NUM_EXAMPLES // (1 if is_post else 10)))
+    is_ours = path.startswith("/v1/")
+    share = (1 if is_ours else 2) if is_post else 10
+
+    @settings(FUZZING, max_examples=max(3, NUM_EXAMPLES // share))
     @given(case=description[path][method].as_strategy(generation_mode=mode))
     def check(case: Case) -> None:
         if isinstance(case.body, dict):
-            for name in ("max_tokens", "max_completion_tokens"):
-                if isinstance(case.body.get(name), int):
-                    case.body[name] = min(case.body[name], 3)
+            limit_length(case.body)
         case.call_and_validate(checks=CHECKED)
 
     check()
+
+
+def limit_length(body: dict[str, object]) -> None:
+    """Let no request generate a whole context window."""
+    for name in ("max_tokens", "max_completion_tokens", "n_predict"):
+        if isinstance(number := body.get(name), int):
+            body[name] = min(number, 3)
+    body.setdefault("max_tokens", 3)
+    if isinstance(options := body.setdefault("options", {}), dict):
+        options.setdefault("num_predict", 3)
 
 
 def test_all_urls_are_described(description: schemathesis.BaseSchema) -> None:
@@ -122,7 +148,7 @@ OPTIONS = st.fixed_dictionaries(
     {"prompt": TEXTS | IDS | st.lists(TEXTS, max_size=3) | st.lists(IDS, max_size=3)},
     optional={
         "max_tokens": st.integers(-1, 4) | st.none(),
-        "stop": TEXTS | st.lists(TEXTS, max_size=17) | st.none(),
+        "stop": TEXTS | st.lists(TEXTS, max_size=65) | st.none(),
         "temperature": st.sampled_from([0, 1e-300, 1e-3, 1, 10, -1]),
         "top_p": st.sampled_from([1e-300, 0.5, 1, 0]),
         "top_k": st.sampled_from([-1, 0, 1, 2**31 - 1, 2**31]),
@@ -138,7 +164,9 @@ OPTIONS = st.fixed_dictionaries(
         "single_line": st.booleans(),
         "continue_line_after": st.lists(TEXTS, max_size=3),
         "return_token_ids": st.booleans(),
-        "parse_special": st.booleans(),
+        "parse_special": st.booleans() | st.none(),
+        "suffix": TEXTS | st.none(),
+        "model": st.sampled_from(["demo", "", "any", "other", None]),
         "priority": st.integers(-5, 5),
         "adapter": st.sampled_from(["", "none", "../x", "a/b"]),
     },
@@ -157,6 +185,74 @@ def test_every_combination_of_options_is_answered(server: str, body: dict[str, o
     else:
         assert answer.text.endswith("data: [DONE]\n\n")
         assert '"error"' not in answer.text
+
+
+LLAMA_OPTIONS = st.fixed_dictionaries(
+    {"input_prefix": TEXTS, "input_suffix": TEXTS},
+    optional={
+        "input_extra": st.lists(st.fixed_dictionaries({"text": TEXTS, "filename": TEXTS})),
+        "prompt": TEXTS,
+        "n_predict": st.integers(0, 4),
+        "n_indent": st.integers(-1, 9),
+        "t_max_predict_ms": st.sampled_from([-1, 0, 1e-9, 1, 2**31]),
+        "temperature": st.sampled_from([-5, 0, 1e-300, 1, 10, 11]),
+        "top_p": st.sampled_from([0, 1e-300, 1, 2]),
+        "top_k": st.sampled_from([-1, 0, 1, 2**31]),
+        "seed": st.sampled_from([-1, 0, 2**32 - 1, 2**63]),
+        "stop": TEXTS | st.lists(TEXTS, max_size=65),
+        "response_fields": st.lists(st.sampled_from(["", "/", "content", "timings/x", "a/b/c"])),
+        "return_tokens": st.booleans(),
+        "stream": st.booleans(),
+    },
+)
+OLLAMA_OPTIONS = st.fixed_dictionaries(
+    {"prompt": TEXTS},
+    optional={
+        "suffix": TEXTS | st.none(),
+        "raw": st.booleans(),
+        "stream": st.booleans() | st.none(),
+        "system": TEXTS,
+        "model": st.sampled_from(["demo", "demo:latest", "", "other"]),
+        "template": TEXTS,
+        "keep_alive": st.sampled_from([0, -1, "5m", None]),
+        "options": st.fixed_dictionaries(
+            {"num_predict": st.integers(0, 4)},
+            optional={
+                "temperature": st.sampled_from([0, 1e-300, 1, 11]),
+                "top_p": st.sampled_from([0, 1e-300, 1, 2]),
+                "stop": TEXTS | st.lists(TEXTS, max_size=65) | st.none(),
+                "seed": st.sampled_from([-1, 0, 2**63, None]),
+            },
+        ),
+    },
+)
+
+
+@settings(FUZZING, max_examples=max(3, NUM_EXAMPLES // 2))
+@given(body=LLAMA_OPTIONS)
+def test_llama_cpps_plugins_are_answered(server: str, body: dict[str, object]) -> None:
+    answer = httpx2.post(f"{server}/infill", json={"n_predict": 2, **body}, timeout=30)
+    assert answer.status_code in (200, 400), answer.text
+    if answer.status_code != 200:
+        assert answer.json()["error"]["code"] == 400
+    elif body.get("stream"):
+        pieces = [json.loads(line[6:]) for line in answer.text.split("\n\n") if line]
+        assert not any("error" in piece for piece in pieces)
+    else:
+        assert isinstance(answer.json(), dict)
+
+
+@settings(FUZZING, max_examples=max(3, NUM_EXAMPLES // 2))
+@given(body=OLLAMA_OPTIONS)
+def test_ollamas_plugins_are_answered(server: str, body: dict[str, object]) -> None:
+    body = {"options": {"num_predict": 2}, **body}
+    answer = httpx2.post(f"{server}/api/generate", json=body, timeout=30)
+    assert answer.status_code in (200, 400, 404), answer.text
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    if answer.status_code == 200:
+        assert [line["done"] for line in lines] == [False] * (len(lines) - 1) + [True]
+    else:
+        assert [list(line) for line in lines] == [["error"]]
 
 
 BODY = json.dumps(NORMAL).encode()

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,13 @@ from engine.server.access import Activity
 from engine.server.app import create_app
 from engine.server.chat import RenderChat
 from engine.server.connection import server_config
+from engine.server.fim import RenderFim
+from engine.server.operation.request_record import RequestObserver
+from engine.server.users.accounts import Limits
+from engine.server.users.guard import KeyRing
+from fim.prompt import rendering as fim_rendering
 
+NO_LIMITS = Limits()
 OUTPUT = "return a + b\n\nprint(1)"
 
 
@@ -29,7 +35,12 @@ async def serving(
     *,
     uds: Path | None = None,
     token: str | None = None,
+    keys: KeyRing | None = None,
+    limits: Limits = NO_LIMITS,
+    observers: Sequence[RequestObserver] = (),
     render_chat: RenderChat | None = render,
+    render_fim: RenderFim | None = fim_rendering.render,
+    aliases: Sequence[str] = (),
     activity: Activity | None = None,
 ) -> AsyncIterator[Endpoint]:
     """Serve an engine from the test's process inside the block."""
@@ -43,7 +54,18 @@ async def serving(
         bound.bind(str(uds))
         endpoint = Endpoint("http://engine", uds=uds, token=token)
         host = None
-    app = create_app(engine, render_chat=render_chat, token=token, host=host, activity=activity)
+    app = create_app(
+        engine,
+        render_chat=render_chat,
+        render_fim=render_fim,
+        aliases=aliases,
+        token=token,
+        keys=keys,
+        limits=limits,
+        host=host,
+        activity=activity,
+        observers=observers,
+    )
     config = server_config(app)
     config.timeout_graceful_shutdown = 1
     server = uvicorn.Server(config)

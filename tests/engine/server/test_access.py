@@ -13,6 +13,7 @@ from engine.api import GenerationRequest
 from engine.client.http import HttpEngine
 from engine.scripted import ScriptedEngine
 from engine.server.app import create_app
+from engine.server.openapi import describe
 from tests.engine.server.serving import OUTPUT, serving
 
 BODY = {"prompt": "x", "max_tokens": 2}
@@ -102,6 +103,27 @@ async def test_with_a_token_the_token_decides(engine: ScriptedEngine) -> None:
     assert await status(engine, headers, token="secret") == 401
     with_token = {**headers, "Authorization": "Bearer secret"}
     assert await status(engine, with_token, token="secret") == 200
+
+
+async def test_every_route_needs_the_token_and_refuses_foreign_pages(
+    engine: ScriptedEngine,
+) -> None:
+    """Also the routes for plugins of other projects."""
+    description = json.loads(describe())
+    routes = [(path, method) for path, each in description["paths"].items() for method in each]
+    assert {"/infill", "/api/generate", "/v1/fim/completions"} <= {path for path, _ in routes}
+    for token, headers, expected in (
+        ("secret", {}, 401),
+        (None, {"Origin": "https://page.example"}, 403),
+        (None, {"Host": "page.example"}, 403),
+    ):
+        app = create_app(engine, host="127.0.0.1", token=token)
+        transport = httpx2.ASGITransport(app=app, client=("192.0.2.1", 1))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as plain:
+            for path, method in routes:
+                answer = await plain.request(method, path, headers=headers)
+                assert answer.status_code == expected, (path, method, headers)
+    assert engine.requests == []
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEARER "])

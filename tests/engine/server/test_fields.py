@@ -46,7 +46,8 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 async def test_a_field_that_would_change_the_answers_form_is_refused(
     client: openai.AsyncOpenAI, field: str, value: Any, stream: bool
 ) -> None:
-    for path, body in (("completions", COMPLETION), ("chat/completions", CHAT)):
+    both = (("completions", COMPLETION), ("chat/completions", CHAT))
+    for path, body in both[field == "suffix" :]:  # completions have a suffix
         answer = await post(client, path, {**body, field: value, "stream": stream})
         assert answer.status_code == 400, field
         error = answer.json()["error"]

@@ -14,13 +14,13 @@ import httpx2
 import openai
 import pytest
 
-from engine.api import Chunk, GenerationRequest, TokenLogprob, Usage
+from engine.api import Chunk, GenerationRequest, Progress, TokenLogprob, Usage
 from engine.client.endpoint import Endpoint
 from engine.client.failures import read_error
 from engine.errors import EngineBusyError
 from engine.scripted import ScriptedEngine, byte_tokenizer
 from engine.server import access as access_module
-from engine.server import bodies, connection, limits, wire
+from engine.server import bodies, connection, limits, lingering, wire
 from engine.server.access import Activity
 from tests.engine.server.serving import connected_client, post, serving, until
 
@@ -32,8 +32,8 @@ USER = {"role": "user", "content": "Hello"}
     [
         ("completions", {"stop": "x" * 1001}, "stop"),
         ("completions", {"stop": ["x" * 1001]}, "stop"),
-        ("completions", {"stop": ["x"] * 17}, "stop"),
-        ("completions", {"continue_line_after": ["x"] * 17}, "continue_line_after"),
+        ("completions", {"stop": ["x"] * 65}, "stop"),
+        ("completions", {"continue_line_after": ["x"] * 65}, "continue_line_after"),
         ("completions", {"continue_line_after": ["x" * 1001]}, "continue_line_after"),
         ("completions", {"forced_prefix": "x" * 4001}, "forced_prefix"),
         ("completions", {"draft_tokens": [9] * 2049}, "draft_tokens"),
@@ -147,6 +147,45 @@ async def test_a_large_body_is_refused_before_it_has_arrived(
     assert engine.requests == []
 
 
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_a_refusal_reaches_a_client_that_still_sends(
+    engine: ScriptedEngine, is_chunked: bool
+) -> None:
+    pieces = 20
+    async with serving(engine, token="secret") as endpoint, connected(endpoint) as raw:
+        length = b"Content-Length: %d" % (pieces * 2**16)
+        await raw.send(HEAD + (b"Transfer-Encoding: chunked" if is_chunked else length))
+        await raw.send(b"\r\n\r\n")
+        await asyncio.sleep(0.2)  # the server has refused the request by now
+        started = time.monotonic()
+        for _ in range(pieces):
+            await raw.send(b"10000\r\n" + b" " * 2**16 + b"\r\n" if is_chunked else b" " * 2**16)
+            await asyncio.sleep(0.005)
+        if is_chunked:
+            await raw.send(b"0\r\n\r\n")
+        answer = await raw.answer()
+        assert time.monotonic() - started < limits.LINGER_SECONDS / 2
+    assert answer.startswith("HTTP/1.1 401")
+    assert "bearer token" in answer
+
+
+@pytest.mark.parametrize(("size", "seconds"), [(10**9, 0.0), (10**9, 0.02), (1000, 0.3)])
+async def test_a_refused_client_cannot_send_without_end(
+    engine: ScriptedEngine, size: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lingering, "LINGER_SECONDS", 0.4 if seconds else 60)
+    async with serving(engine, token="secret") as endpoint, connected(endpoint) as raw:
+        await raw.send(HEAD + b"Content-Length: %d\r\n\r\n" % size)
+        sent, started = 0, time.monotonic()
+        while not (raw.writer.is_closing() or time.monotonic() - started > 5):
+            piece = b" " * (1 if size == 1000 else 2**16)
+            raw.writer.write(piece)
+            sent += len(piece)
+            await asyncio.sleep(seconds)
+        assert raw.writer.is_closing()
+        assert sent < 100 * limits.MAX_BODY_BYTES
+
+
 async def test_a_body_of_the_largest_size_is_read(engine: ScriptedEngine) -> None:
     async with serving(engine) as endpoint, connected(endpoint) as raw:
         body = BODY + b" " * (limits.MAX_BODY_BYTES - len(BODY))
@@ -181,6 +220,7 @@ async def test_an_unfinished_request_is_closed_and_is_no_activity(
     monkeypatch.setattr(connection, "BODY_SECONDS", 0.3)
     monkeypatch.setattr(connection, "_BODY_GRACE_S", 0.3)
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(lingering, "LINGER_SECONDS", 0.3)
     activity = Activity()
     async with serving(engine, activity=activity) as endpoint, connected(endpoint) as raw:
         await raw.send(start)
@@ -327,7 +367,9 @@ class SlowScore(ScriptedEngine):
 
     is_cancelled = False
 
-    async def score(self, ids: tuple[int, ...], top: int) -> list[TokenLogprob | None]:
+    async def score(
+        self, ids: tuple[int, ...], top: int, *, user: str = "", progress: Progress | None = None
+    ) -> list[TokenLogprob | None]:
         self.requests.append(GenerationRequest(ids, 1))
         try:
             await asyncio.sleep(60)

@@ -79,7 +79,7 @@ class TestToken:
             serving(engine, token="secret") as endpoint,
             httpx2.AsyncClient(base_url=endpoint.url, headers=headers) as plain,
         ):
-            for path in ("/v1/models", "/health", "/tokenizer.json", "/nothing"):
+            for path in ("/v1/models", "/tokenizer.json", "/nothing"):
                 answer = await plain.get(path)
                 assert answer.status_code == 401
                 assert answer.json()["error"]["code"] == "invalid_api_key"

@@ -41,7 +41,7 @@ async def test_metrics_have_the_prometheus_format(
         answer = await plain.get("../metrics")
     assert answer.status_code == 200
     lines = answer.text.splitlines()
-    assert "# TYPE starcoder_computed_tokens counter" in lines
-    assert f"starcoder_computed_tokens {engine.tokens_written}" in lines
-    assert "starcoder_requests 1" in lines
-    assert "# TYPE starcoder_cache_bytes gauge" in lines
+    assert "# TYPE starcoder_computed_tokens_total counter" in lines
+    assert f"starcoder_computed_tokens_total {float(engine.tokens_written)}" in lines
+    assert "starcoder_engine_requests_total 1.0" in lines
+    assert "# TYPE starcoder_kv_cache_bytes gauge" in lines

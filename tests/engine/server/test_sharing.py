@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from benchmarks.engine_metrics import engine_values
 from engine.client.endpoint import Endpoint
 from engine.local import LocalEngine
 from engine.server import limits
@@ -18,8 +19,9 @@ from tests.engine.server.serving import serving
 KEY = {"prompt": "def f(x):\n    retu", "max_tokens": 2, "temperature": 0}
 CHUNK_S = 0.25
 """Seconds of the longest prefill chunk (engine.scheduling.policy)."""
-LATENCY_S = 2 * CHUNK_S + 0.25
-"""Most seconds for a key: a chunk that has begun, its own steps, and a busy machine."""
+LATENCY_S = 2 * CHUNK_S + 0.75
+"""Most seconds for a key: a chunk that has begun, its own steps, and a machine that runs another
+test at the same time."""
 
 WORDS = "value = compute(another, 12)\n"
 LARGEST: dict[str, dict[str, Any]] = {
@@ -39,7 +41,7 @@ LARGEST: dict[str, dict[str, Any]] = {
     },
     "long stop strings": {
         "prompt": WORDS,
-        "stop": [(WORDS * 40)[:1000]] * 16,
+        "stop": [(WORDS * 40)[:1000]] * 64,
         "max_tokens": 400,
     },
     "long drafts": {"prompt": WORDS, "draft_tokens": [9, 10] * 1024, "max_tokens": 400},
@@ -87,6 +89,6 @@ async def test_work_stops_when_its_client_leaves(endpoint: Endpoint) -> None:
             await asyncio.sleep(0.15)
             task.cancel()
             await asyncio.sleep(0.6)
-            before = (await client.get("/metrics")).text
+            before = engine_values((await client.get("/metrics")).text)
             await asyncio.sleep(0.2)
-            assert (await client.get("/metrics")).text == before, kind
+            assert engine_values((await client.get("/metrics")).text) == before, kind

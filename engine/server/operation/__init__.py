@@ -1,0 +1,1 @@
+"""What an administrator needs: records of requests, metrics, logs, TLS, reload and end."""

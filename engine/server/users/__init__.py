@@ -1,0 +1,1 @@
+"""The users of a server: their keys, their limits, and what they have used."""

@@ -1,0 +1,78 @@
+"""Threads are shared: no user occupies all of them, even after closing the connections."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from engine.api import FimText, RenderedFim
+from engine.scripted import ScriptedEngine
+from engine.server.users.guard import KeyRing
+from engine.server.users.key_file import StoredLimits, create_key
+from engine.tokenizer import Tokenizer
+from fim.prompt import rendering
+from tests.engine.server.serving import serving, until
+
+SLOW = "slow"
+NUM_REQUESTS = 40
+"""More than an event loop has threads, and fewer than a user may have requests."""
+
+
+class SlowRendering:
+    """Renders a prompt as usual, but one with the text `SLOW` only when `go_on` is set."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.num_running = 0
+        self.most_running = 0
+        self._lock = threading.Lock()
+
+    def __call__(
+        self, text: FimText, tokenizer: Tokenizer, form: str, max_tokens: int
+    ) -> RenderedFim:
+        if text.prefix == SLOW:
+            with self._lock:
+                self.num_running += 1
+                self.most_running = max(self.most_running, self.num_running)
+            self.go_on.wait(30)
+            with self._lock:
+                self.num_running -= 1
+        return rendering.render(text, tokenizer, form, max_tokens)
+
+
+async def fill(url: str, key: str, prompt: str) -> int:
+    headers = {"Authorization": f"Bearer {key}"}
+    async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=20) as client:
+        body = {"prompt": prompt, "suffix": "x", "max_tokens": 4}
+        return (await client.post("/v1/fim/completions", json=body)).status_code
+
+
+@pytest.mark.parametrize("closes", [False, True])
+async def test_a_user_with_slow_prompts_delays_no_other(
+    engine: ScriptedEngine, tmp_path: Path, closes: bool
+) -> None:
+    path, slow = tmp_path / "keys.json", SlowRendering()
+    alice, bob = (create_key(path, name, StoredLimits()) for name in ("alice", "bob"))
+    async with serving(engine, keys=KeyRing(path), render_fim=slow) as endpoint:
+        try:
+            for _ in range(3 if closes else 1):
+                tasks = [
+                    asyncio.create_task(fill(endpoint.url, alice, SLOW))
+                    for _ in range(NUM_REQUESTS)
+                ]
+                await until(lambda: slow.num_running > 0)
+                await asyncio.sleep(0.3)
+                if closes:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
+            assert await asyncio.wait_for(fill(endpoint.url, bob, "quick"), 5) == 200
+            assert slow.most_running <= 2
+        finally:
+            slow.go_on.set()
+        if not closes:
+            assert set(await asyncio.gather(*tasks)) == {200}
+        # The threads are free again.
+        assert await asyncio.wait_for(fill(endpoint.url, alice, SLOW), 5) == 200

@@ -23,6 +23,7 @@ from lsp_server.cli import (
     engines,
     evaluate,
     judge,
+    keys,
     models,
     replay,
     serve,
@@ -64,6 +65,7 @@ app.command(
     ),
 )(judge.judge_models)
 app.add_typer(tune.app, name="tune")
+app.add_typer(keys.app, name="keys")
 
 
 def _print_version(is_requested: bool) -> None:

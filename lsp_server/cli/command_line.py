@@ -39,6 +39,8 @@ _TYPE_NAMES = {
     "<path>": "PATH",
 }
 """Names of the types of arguments, instead of Python's."""
+_MAX_CHOICES = 20
+"""Most characters of the choices of an option in the column of its type."""
 _LINE_END_IN_PARAGRAPH = re.compile(r"(?<!\n)\n(?!\n)")
 _QUIET_LIBRARIES = {
     "TRANSFORMERS_VERBOSITY": "error",
@@ -77,13 +79,23 @@ def _improve_help(command: TyperCommand | TyperGroup) -> None:
     for parameter in parameters:
         if parameter.param_type_name == "argument":
             vars(parameter)["display_type_rich"] = _no_type  # its name and help say what it is
+            parameter.metavar = parameter.metavar or parameter.name.upper()
         elif parameter.is_flag:
             parameter.metavar = ""
         elif parameter.metavar is None:
-            name = parameter.display_type(context)
-            parameter.metavar = _TYPE_NAMES.get(name, name.replace("list[", "").replace("]", ""))
+            _name_type(parameter, parameter.display_type(context))
     for child in getattr(command, "commands", {}).values():
         _improve_help(child)
+
+
+def _name_type(option: Any, name: str) -> None:
+    """Name the type of an option. Long choices go into its help, where lines break at words."""
+    name = name.replace("list[", "").replace("]", "")
+    if "|" in name and len(name) > _MAX_CHOICES:
+        option.metavar = "NAME"
+        option.help = f"{option.help} One of {name.strip('<>').replace('|', ', ')}."
+    else:
+        option.metavar = _TYPE_NAMES.get(name, name)
 
 
 def _no_type(ctx: typer.Context) -> str | None:

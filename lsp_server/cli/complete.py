@@ -12,13 +12,14 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from engine.client.managed import ManagedEngine
 from engine.errors import ConfigurationError, reason_of
 from engine.settings import EngineSettings
 from fim.completer import Completer
 from fim.prompt.families import detect
 from fim.snapshot import CompletionResult, Snapshot, Source, Trigger
 from lsp_server.cli import common, terminal
+from lsp_server.cli.engine_server import choose_engine, read_server
+from lsp_server.session.engine_choice import EngineChoice, create_engine
 from lsp_server.session.exclusions import MAX_CHARACTERS, Exclusions, unsuitable_text
 from lsp_server.session.line_index import LineIndex
 from lsp_server.settings import Settings
@@ -32,6 +33,7 @@ _MAX_BYTES = 4 * MAX_CHARACTERS
 
 
 def complete(
+    context: typer.Context,
     position: Annotated[
         str,
         typer.Argument(
@@ -42,6 +44,10 @@ def complete(
     dtype: common.DtypeOption = "auto",
     device: common.DeviceOption = "auto",
     offline: common.Offline = False,
+    engine_url: common.EngineUrl = None,
+    engine_token: common.EngineToken = None,
+    engine_model: common.EngineModel = None,
+    tokenizer: common.TokenizerOption = None,
     plain: Annotated[bool, typer.Option("--plain", help="Print only the suggestion.")] = False,
 ) -> None:
     """Print the suggestion for a position in a file.
@@ -50,8 +56,9 @@ def complete(
     """
     with common.plain_errors():
         snapshot = read_snapshot(position)
+        server = read_server(context, engine_url, engine_token, engine_model, tokenizer)
         settings = EngineSettings(model=model, dtype=dtype, device=device, offline=offline)
-        result, note = asyncio.run(_complete(snapshot, settings))
+        result, note = asyncio.run(_complete(snapshot, choose_engine(settings, server)))
         if note:
             common.stderr().print(Text(note, style="dim"), soft_wrap=True)
         if plain:
@@ -131,11 +138,11 @@ def _no_suggestion(result: CompletionResult) -> str:
     return f"No suggestion: {common.printable(result.explanation).removesuffix('.')}."
 
 
-async def _complete(snapshot: Snapshot, settings: EngineSettings) -> tuple[CompletionResult, str]:
+async def _complete(snapshot: Snapshot, choice: EngineChoice) -> tuple[CompletionResult, str]:
     """Return the suggestions, and a note on what the model cannot do."""
     if reason := await _exclusion(snapshot):
         return CompletionResult((), Source.NONE, reason), ""
-    engine = ManagedEngine(settings)
+    engine = create_engine(choice)
     try:
         result = await Completer(engine).complete(snapshot, Trigger.INVOKED)
         return result, detect(await engine.tokenizer()).note

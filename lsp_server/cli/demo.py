@@ -19,6 +19,7 @@ from fim.evaluation.counts import GhostText
 from fim.snapshot import Source
 from lsp_server.cli import common
 from lsp_server.cli.editor import ScriptedEditor, editor_with_server
+from lsp_server.cli.engine_server import EngineServer, client_settings, read_server
 from lsp_server.cli.outputs import check_output, writing
 
 
@@ -69,7 +70,12 @@ class DemoResult:
 
 
 def demo(
+    context: typer.Context,
     model: common.Model = common.DEFAULT_MODEL,
+    engine_url: common.EngineUrl = None,
+    engine_token: common.EngineToken = None,
+    engine_model: common.EngineModel = None,
+    tokenizer: common.TokenizerOption = None,
     save: Annotated[
         Path | None,
         typer.Option("--save-svg", metavar="FILE", help="Save the output as a picture."),
@@ -80,18 +86,20 @@ def demo(
     console = Console(record=save is not None, width=width, highlight=False, emoji=False)
     with common.plain_errors():
         check_output(save, "--save-svg")
-        asyncio.run(_run(console, model))
+        server = read_server(context, engine_url, engine_token, engine_model, tokenizer)
+        asyncio.run(_run(console, model, server))
         if save:
             with writing(save):
                 console.save_svg(str(save), title="starcoder-lsp demo")
 
 
-async def _run(console: Console, model: str) -> None:
+async def _run(console: Console, model: str, server: EngineServer | None) -> None:
     console.print("Starting the server over stdio, as an editor does …", style="dim")
     started = time.perf_counter()
     # Eager: a demo also shows suggestions of low confidence.
     settings = {
         "model": model,
+        **client_settings(server),
         "idleTimeoutSeconds": _IDLE_TIMEOUT_S,
         "eagerness": "eager",
         "statistics": False,
@@ -100,7 +108,8 @@ async def _run(console: Console, model: str) -> None:
         editor.open(_sample())
         await editor.wait_until_ready()
         ready = time.perf_counter() - started
-        _print_introduction(console, editor, ready)
+        place = None if server is None else server.address
+        _print_introduction(console, editor, ready, place or str(editor.status["device"]))
         results = []
         for example in EXAMPLES:
             results.append(await _type_example(editor, example))
@@ -112,12 +121,15 @@ async def _run(console: Console, model: str) -> None:
         _print_summary(console, results)
 
 
-def _print_introduction(console: Console, editor: ScriptedEditor, seconds: float) -> None:
+def _print_introduction(
+    console: Console, editor: ScriptedEditor, seconds: float, place: str
+) -> None:
     status = editor.status
     model = "the embedded demo model" if status["demo"] else "the model"
     console.print(
         f"Ready after {seconds:.1f} s. Suggestions come from {model} "
-        f"([bold]{escape(common.printable(status['model']))}[/] on {status['device']}).\n",
+        f"([bold]{escape(common.printable(status['model']))}[/] on "
+        f"{escape(common.printable(place))}).\n",
         soft_wrap=True,
     )
 

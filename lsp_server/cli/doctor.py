@@ -7,7 +7,6 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import metadata
 
 import typer
@@ -20,25 +19,28 @@ from engine.settings import EngineSettings
 from fim.prompt.families import detect
 from lsp_server import __version__
 from lsp_server.cli import common, terminal
+from lsp_server.cli.doctor_server import Finding, check_server
+from lsp_server.cli.engine_server import EngineServer, read_server
 
 _MIN_NEOVIM = (0, 12)
 """First version of Neovim with inline completion."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check."""
-
-    name: str
-    is_ok: bool
-    detail: str
-    """The state of the checked part; if it is not ok, also what to do."""
-
-
-def doctor(model: common.Model = common.DEFAULT_MODEL, chat_model: common.ChatModel = None) -> None:
-    """Check this machine, and say how to fix problems."""
+def doctor(
+    context: typer.Context,
+    model: common.Model = common.DEFAULT_MODEL,
+    chat_model: common.ChatModel = None,
+    engine_url: common.EngineUrl = None,
+    engine_token: common.EngineToken = None,
+    engine_model: common.EngineModel = None,
+    tokenizer: common.TokenizerOption = None,
+) -> None:
+    """Check this machine or, with --engine-url, a server; say how to fix problems."""
+    with common.plain_errors():
+        server = read_server(context, engine_url, engine_token, engine_model, tokenizer)
+    findings = check(model, chat_model) if server is None else check_with_server(server)
     all_ok = True
-    for finding in check(model, chat_model):
+    for finding in findings:
         all_ok = all_ok and finding.is_ok
         mark = Text("ok", style="green") if finding.is_ok else Text("no", style="red")
         detail = f"  {finding.name:13}{common.printable(finding.detail)}"
@@ -49,9 +51,7 @@ def doctor(model: common.Model = common.DEFAULT_MODEL, chat_model: common.ChatMo
 
 def check(model: str, chat_model: str | None) -> Iterator[Finding]:
     """Run the checks one after the other, quick ones first."""
-    yield Finding(
-        "version", True, f"starcoder-lsp {__version__}, Python {platform.python_version()}"
-    )
+    yield _version()
     yield _run_check("runtime", lambda: f"sockets and locks in {runtime_dir()}")
     yield _check_torch()
     yield _check_neovim()
@@ -60,6 +60,26 @@ def check(model: str, chat_model: str | None) -> Iterator[Finding]:
     if chat_model is not None:
         yield _run_check("chat model", lambda: _locate_model(chat_model))
         yield _run_check("chat engine", lambda: asyncio.run(_start_engine(chat_model, model)))
+
+
+def check_with_server(server: EngineServer) -> Iterator[Finding]:
+    """Run the checks of what completions by a server need; no model runs on this machine."""
+    yield _version()
+    yield _check_neovim()
+    # One loop for all checks, since a client belongs to the loop in which it was made.
+    with asyncio.Runner() as runner:
+        findings = check_server(server)
+        try:
+            while (finding := runner.run(anext(findings, None))) is not None:
+                yield finding
+        finally:
+            runner.run(findings.aclose())
+
+
+def _version() -> Finding:
+    return Finding(
+        "version", True, f"starcoder-lsp {__version__}, Python {platform.python_version()}"
+    )
 
 
 def _run_check(name: str, inspect: Callable[[], str]) -> Finding:

@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from engine.client.managed import ManagedEngine
 from engine.errors import ConfigurationError
 from engine.settings import EngineSettings
 from fim.completer import ContextProvider
@@ -25,15 +24,18 @@ from fim.evaluation.run import Evaluator, Record, RunTest
 from fim.evaluation.sandbox import make_sandbox
 from fim.settings import FimSettings
 from lsp_server.cli import common
+from lsp_server.cli.engine_server import choose_engine, read_server
 from lsp_server.cli.evaluation_tables import print_tables, report_json
 from lsp_server.cli.outputs import check_output, write_output, writing
 from lsp_server.cli.results import Results
+from lsp_server.session.engine_choice import EngineChoice, create_engine
 
 _MODES = 2
 """Number of ways to fill each hole: the model alone, and the whole pipeline."""
 
 
 def evaluate(
+    context: typer.Context,
     paths: Annotated[
         list[Path],
         typer.Argument(
@@ -54,6 +56,10 @@ def evaluate(
     dtype: common.DtypeOption = "auto",
     device: common.DeviceOption = "auto",
     offline: common.Offline = False,
+    engine_url: common.EngineUrl = None,
+    engine_token: common.EngineToken = None,
+    engine_model: common.EngineModel = None,
+    tokenizer: common.TokenizerOption = None,
     tests: Annotated[bool, typer.Option(help="Run the tests of the holes, in a sandbox.")] = True,
     run_unsandboxed: Annotated[
         bool,
@@ -85,23 +91,28 @@ def evaluate(
         check_output(plot, "--plot")
         if plot is not None:
             check_picture(plot)
+        server = read_server(context, engine_url, engine_token, engine_model, tokenizer)
         results = Results(out, lambda row: Record(**row))
         files = [] if _is_benchmark(paths) else source_files(*paths)
         holes = _choose_holes(paths, files, kinds or [HoleKind.LINE], count, seed)
         has_tests = tests and any(hole.test for hole in holes)
         run_test = _test_runner(unsandboxed=run_unsandboxed) if has_tests else None
         settings = EngineSettings(model=model, dtype=dtype, device=device, offline=offline)
+        choice = choose_engine(settings, server)
         context_provider = context_provider_for(files)
         fim = FimSettings(adapter=adapter)
-        used = asyncio.run(_fill_holes(holes, settings, fim, run_test, context_provider, results))
+        used = asyncio.run(_fill_holes(holes, choice, fim, run_test, context_provider, results))
         names = {hole.name for hole in holes}
         records = [record for record in results.rows if record.name in names]
-        print_tables(records, used if adapter is None else f"{used} with the adapter {adapter}")
+        measured = used if adapter is None else f"{used} with the adapter {adapter}"
+        address = None if server is None else server.address
+        print_tables(records, measured if address is None else f"{measured} at {address}")
         if plot is not None:
             with writing(plot):
                 draw_plot(records, plot)
         if report is not None:
-            tables = {"model": used, "adapter": adapter, **report_json(records)}
+            source = {"model": used, "server": address, "adapter": adapter}
+            tables = {**source, **report_json(records)}
             write_output(report, json.dumps(tables, indent=1) + "\n")
 
 
@@ -133,7 +144,7 @@ def _test_runner(*, unsandboxed: bool) -> RunTest:
 
 async def _fill_holes(
     holes: Sequence[Hole],
-    settings: EngineSettings,
+    choice: EngineChoice,
     fim: FimSettings,
     run_test: RunTest | None,
     context_provider: ContextProvider,
@@ -142,7 +153,7 @@ async def _fill_holes(
     """Fill the holes that `results` lacks; returns the name of the model."""
     names = {hole.name for hole in holes}
     done = {(record.name, record.mode) for record in results.rows if record.name in names}
-    engine = ManagedEngine(settings)
+    engine = create_engine(choice)
     try:
         info = await engine.info()  # load the model first: the time of a hole must not include it
         with Progress(console=common.stderr(), transient=True) as progress:

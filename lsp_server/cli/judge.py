@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -17,19 +17,21 @@ from rich.progress import Progress
 from chat.asker import Asker, ChatSettings
 from chat.judging import AnswerPair, Comparison, JudgedPair, compare, judge
 from engine.api import Message
-from engine.client.managed import DEFAULT_COMMAND, ManagedEngine
 from engine.errors import ConfigurationError, reason_of
 from engine.settings import EngineSettings
 from lsp_server.cli import common, terminal
+from lsp_server.cli.engine_server import EngineServer, choose_engine, read_server
 from lsp_server.cli.judge_server import Judge, check_url
 from lsp_server.cli.outputs import check_output, write_output
 from lsp_server.cli.token import choose_token
+from lsp_server.session.engine_choice import EngineChoice, create_engine
 
 _TOKEN_VARIABLE = "STARCODER_LSP_JUDGE_TOKEN"
 T = TypeVar("T")
 
 
 def judge_models(
+    context: typer.Context,
     prompts: Annotated[
         Path,
         typer.Argument(
@@ -53,6 +55,9 @@ def judge_models(
     adapter_a: Annotated[str | None, typer.Option(help="Chat adapter of the first model.")] = None,
     adapter_b: Annotated[str | None, typer.Option(help="Chat adapter of the second model.")] = None,
     offline: common.Offline = False,
+    engine_url: common.EngineUrl = None,
+    engine_token: common.EngineToken = None,
+    tokenizer: common.TokenizerOption = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Write the answers, the scores and the judge's texts to this file."),
@@ -61,10 +66,11 @@ def judge_models(
     """Let a judge score the answers of two models from 1 to 8, each pair in both orders.
 
     The judge receives the prompts and the answers. Pairs without readable scores are counted and
-    left out.
+    left out. With --engine-url, --a and --b are names of models there.
     """
-    with common.plain_errors():
+    with common.plain_errors(model_option="--a or --b"):
         check_output(out, "--out")
+        engine_server = read_server(context, engine_url, engine_token, None, tokenizer)
         token = choose_token(os.environ.get(_TOKEN_VARIABLE), judge_token_file)
         server = Judge(check_url(judge_url), judge_model, token)
         questions = read_prompts(prompts)
@@ -74,7 +80,10 @@ def judge_models(
         ]
         asyncio.run(server.check())
         answers = [
-            from_file or asyncio.run(_answers(name, adapter, questions, offline))
+            from_file
+            or asyncio.run(
+                _answers(_engine(name, offline, engine_server), name, adapter, questions)
+            )
             for from_file, name, adapter in zip(read, (a, b), (adapter_a, adapter_b), strict=True)
         ]
         pairs = [AnswerPair(*row) for row in zip(questions, *answers, strict=True)]
@@ -127,13 +136,17 @@ def _parse_row(file: Path, number: int, line: str) -> dict[str, Any]:
     return row
 
 
+def _engine(name: str, offline: bool, server: EngineServer | None) -> EngineChoice:
+    """Return the engine of a model: on this machine, or under its name at a server."""
+    settings = EngineSettings(model=name, offline=offline)
+    return choose_engine(settings, None if server is None else replace(server, model=name))
+
+
 async def _answers(
-    name: str, adapter: str | None, questions: Sequence[str], offline: bool
+    choice: EngineChoice, name: str, adapter: str | None, questions: Sequence[str]
 ) -> list[str]:
     """Return the greedy answers of a model."""
-    settings = EngineSettings(model=name, offline=offline)
-    command = (*DEFAULT_COMMAND, "--chat-renderer", "chat.rendering:render")
-    engine = ManagedEngine(settings, command)
+    engine = create_engine(choice)
     asker = Asker(engine, ChatSettings(adapter=adapter))
     answers = []
     try:

@@ -21,11 +21,13 @@ from fim.evaluation.typist import Typist
 from fim.settings import Eagerness
 from lsp_server.cli import common, terminal
 from lsp_server.cli.editor import editor_with_server
+from lsp_server.cli.engine_server import client_settings, read_server
 from lsp_server.cli.outputs import check_output, write_output
 from lsp_server.cli.results import Results
 
 
 def replay(
+    context: typer.Context,
     paths: Annotated[
         list[Path],
         typer.Argument(metavar="PATH...", help="Repositories, or folders of source files."),
@@ -50,6 +52,10 @@ def replay(
         int, typer.Option(help="Seed of the random choice of files, passages and pauses.")
     ] = 0,
     model: common.Model = common.DEFAULT_MODEL,
+    engine_url: common.EngineUrl = None,
+    engine_token: common.EngineToken = None,
+    engine_model: common.EngineModel = None,
+    tokenizer: common.TokenizerOption = None,
     eagerness: Annotated[
         Eagerness, typer.Option(help="The setting starcoder.eagerness.")
     ] = "balanced",
@@ -70,6 +76,7 @@ def replay(
     """
     with common.plain_errors():
         check_output(summary, "--json")
+        server = read_server(context, engine_url, engine_token, engine_model, tokenizer)
         results = Results(out, counts_from_json)
         gaps = random_rhythm(gap_ms, seed) if rhythm is None else recorded_rhythm(rhythm)
         typed_passages = passages(source_files(*paths), files, lines, seed)
@@ -81,6 +88,7 @@ def replay(
         # Also type files that git ignores, such as those of a virtual environment.
         settings = {
             "model": model,
+            **client_settings(server),
             "eagerness": eagerness,
             "adapter": adapter,
             "statistics": False,
@@ -92,9 +100,12 @@ def replay(
         names = {passage.name for passage in typed_passages}
         all_counts = [counts for counts in results.rows if counts.name in names]
         totals = summarize(all_counts)
-        _print_summary(totals, all_counts, used or model)
+        address = None if server is None else server.address
+        used = used or model if address is None else used
+        where = "" if address is None else f" at {address}"
+        _print_summary(totals, all_counts, f"{used}{where}".strip())
         if summary is not None:
-            row = {"model": used or model, **totals.row()}
+            row = {"model": used, "server": address, **totals.row()}
             write_output(summary, json.dumps(row, indent=1) + "\n")
 
 

@@ -17,7 +17,7 @@ from tests.lsp_server.cli.runner import LEAKS, assert_plain, in_terminal, read_a
 _NAMES = ("demo", "complete", "serve", "models", "doctor", "eval", "replay", "stats", "judge")
 COMMANDS = (
     *((name,) for name in _NAMES),
-    *(("tune", name) for name in ("code", "chat", "list", "remove")),
+    *(("tune", name) for name in ("code", "chat", "merge", "list", "remove")),
 )
 PYTHON_TYPES = ("<str>", "<bool>", "<int", "<float", "<path>", "Path]", "list[")
 
@@ -36,6 +36,13 @@ def test_help_is_in_plain_words(command: tuple[str, ...]) -> None:
     assert not [word for word in PYTHON_TYPES if word in text]
     if command[0] != "tune":
         assert f"Example: starcoder-lsp {command[0]}" in text
+
+
+@pytest.mark.parametrize("command", [("serve",), ("tune", "merge")], ids=" ".join)
+def test_no_word_of_the_help_is_broken(command: tuple[str, ...]) -> None:
+    output = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "80"}).output
+    assert {"auto,", "bfloat16,"} <= set(output.replace("│", " ").split())
+    assert "|" not in output.replace("<keep|unload>", "")
 
 
 def test_paragraphs_of_the_help_fill_the_width() -> None:

@@ -11,8 +11,8 @@ LUA    := editors/neovim
 WITH_NODE := PATH="$(CURDIR)/.editors/node/node_modules/.bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-editors test-sandbox fuzz check lint lint-lua lint-vscode \
-	lint-workflows format format-lua bench rehearse-gpu lock wheel sbom clean
+.PHONY: help setup demo test test-editors test-sandbox test-servers test-team fuzz check lint \
+	lint-lua lint-vscode lint-workflows format format-lua bench rehearse-gpu lock wheel sbom clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ demo: $(VENV)/.product ## show suggestions from the real server (about 2 minutes
 	@echo "The server is $(CURDIR)/$(BIN)/starcoder-lsp. README.md, \"Set up your editor\", says what is next."
 
 test: $(VENV)/.dev ## run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 EDITORS := $(patsubst %,.editors/%/run,nvim-0.12 nvim-0.10 nvim-0.7 emacs helix)
 
@@ -37,8 +37,15 @@ test-editors: $(VENV)/.dev $(EDITORS) $(VSCODE)/dist/starcoder.vsix ## run the t
 	@cd $(VSCODE) && $(WITH_NODE) npm test --silent
 	@STARCODER_LSP_EDITORS=required $(BIN)/python -m pytest tests/editors
 
+test-servers: $(VENV)/.dev ## run the tests with vLLM, vllm-router, LiteLLM and llama.cpp, installed into .servers (Linux)
+	@.ci/install-servers $(BIN)/python
+	@$(BIN)/python -m pytest tests/servers tests/team/test_front_ends.py --timeout 600
+
 test-sandbox: $(VENV)/.dev .editors/bubblewrap/run ## run the tests of the sandbox, with bubblewrap (installed into .editors, Debian) and without
 	@STARCODER_LSP_SANDBOX=required $(BIN)/python -m pytest tests/fim/evaluation
+
+test-team: $(VENV)/.dev .editors/nginx/run .editors/promtool/run ## run the examples of docs/team with nginx and promtool (installed into .editors, Debian)
+	@STARCODER_LSP_TEAM=required $(BIN)/python -m pytest tests/team
 
 check: lint lint-lua lint-vscode lint-workflows ## run all linters and type checkers: Python, Lua, TypeScript, CI
 

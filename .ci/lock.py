@@ -10,6 +10,8 @@ files of a version, so the locks also serve machines other than the one that wro
   the hashes of all registered builds, and that of the build which pip selects on this machine.
 - requirements-cuda.lock: what CUDA builds of torch need in addition. It takes gigabytes, and is
   installed only if the installed torch is such a build.
+- .ci/servers/NAME.lock, from NAME.in next to it: the servers that tests/servers runs, each with an
+  environment of its own. vLLM uses the torch of the product, so that is not in its lock.
 """
 
 from __future__ import annotations
@@ -34,6 +36,11 @@ CONTENTS = {
 _TORCH = "torch"
 _TRITON = "triton"
 """A package of CUDA builds that the tests need on all machines."""
+_SERVERS = ROOT / ".ci" / "servers"
+_WITHOUT_DEPENDENCIES = ("llama", "llama-tools")
+"""llama.cpp's server is compiled from the sources in a package; nothing that it needs is used."""
+_UNUSED = ("torchvision", "torchaudio", "torchcodec")
+"""Packages that vLLM needs for pictures and sounds only."""
 _PIN = re.compile(r"([a-z0-9.-]+)==[^ ]+")
 
 
@@ -42,9 +49,10 @@ def main(pins: list[str]) -> None:
     constraints = ROOT / ".venv" / "pins.txt"
     constraints.write_text("\n".join(pins) + "\n", encoding="utf-8")
     build = [str(ROOT / ".ci" / "build.in")]
-    dev = _resolve(["--extra", "dev", *build, "-c", str(constraints)])
+    project = str(ROOT / "pyproject.toml")
+    dev = _resolve([project, "--extra", "dev", *build, "-c", str(constraints)])
     constraints.write_text("".join(f"{_pin(entry)}\n" for entry in dev), encoding="utf-8")
-    product = _resolve([*build, "-c", str(constraints)])
+    product = _resolve([project, *build, "-c", str(constraints)])
     torch = next(pin for pin in pins if pin.startswith(f"{_TORCH}=="))
     (torch_entry,) = (each for each in product if _name(each) == _TORCH)
     files = {
@@ -60,11 +68,27 @@ def main(pins: list[str]) -> None:
     for name, entries in files.items():
         text = HEADER.format(contents=CONTENTS[name]) + "".join(entries)
         (ROOT / name).write_text(text, encoding="utf-8")
+    for source in sorted(_SERVERS.glob("*.in")):
+        _lock_server(source, torch)
+
+
+def _lock_server(source: Path, torch: str) -> None:
+    """Write the lock file of a server. vLLM names a build of torch that no registry has."""
+    override = ROOT / ".venv" / "torch.txt"
+    override.write_text(f"{torch}\n", encoding="utf-8")
+    alone = ["--no-deps"] if source.stem in _WITHOUT_DEPENDENCIES else []
+    entries = _resolve([str(source), "--override", str(override), *alone])
+    needed = [each for each in entries if not _is_of_torch(each) and _name(each) not in _UNUSED]
+    text = HEADER.format(contents=f"The packages of {source.name}.") + "".join(needed)
+    source.with_suffix(".lock").write_text(text, encoding="utf-8")
 
 
 def _resolve(options: list[str]) -> list[str]:
-    """Return the entries of a lock file: each a version with the lines of its hashes."""
-    command = [sys.executable, "-m", "uv", "pip", "compile", str(ROOT / "pyproject.toml")]
+    """Return the entries of a lock file: each a version with the lines of its hashes.
+
+    The options name the files with the requirements, too.
+    """
+    command = [sys.executable, "-m", "uv", "pip", "compile"]
     command += ["--universal", "--python-version", "3.11", "--fork-strategy", "fewest"]
     command += ["--generate-hashes", "--no-annotate", "--no-header", "--quiet", "--no-config"]
     command += options

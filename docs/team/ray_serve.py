@@ -1,0 +1,30 @@
+"""Ray Serve: replicas of vLLM over the machines of a cluster, for a model larger than one card.
+
+Start: pip install "ray[serve,llm]", then `serve run ray_serve:app` on the head of the cluster.
+"""
+
+from ray.serve.llm import LLMConfig, build_openai_app
+
+app = build_openai_app(
+    {
+        "llm_configs": [
+            LLMConfig(
+                model_loading_config={
+                    "model_id": "starcoder",
+                    "model_source": "bigcode/starcoder",
+                },
+                engine_kwargs={
+                    # GPTBigCode has no plan for tensor parallelism in transformers: its layers are
+                    # divided between the cards of a replica instead.
+                    "pipeline_parallel_size": 2,
+                    "tensor_parallel_size": 1,
+                    "dtype": "bfloat16",
+                    "max_model_len": 8192,
+                    "generation_config": "vllm",
+                    "enable_prefix_caching": True,
+                },
+                deployment_config={"autoscaling_config": {"min_replicas": 1, "max_replicas": 4}},
+            )
+        ]
+    }
+)

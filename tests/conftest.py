@@ -1,6 +1,7 @@
 """Fixtures for all tests, and a plugin that limits which tests may be skipped."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,7 +67,13 @@ class SkipRule:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses the folder
 def pytest_configure(config: pytest.Config) -> None:
+    if getattr(config.option, "numprocesses", None) and config.option.basetemp is None:
+        # Each process has a folder within pytest's. The path of a Unix socket must stay short.
+        config.option.basetemp = tempfile.mkdtemp(prefix="st-")
+    # A shell that starts this in the background lets it ignore Ctrl+C, and so would all servers.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Tests must not write into the user's own statistics, chats and adapters.
     folder = Path(tempfile.mkdtemp(prefix="starcoder-lsp-tests-"))
     os.environ["STARCODER_LSP_STATISTICS"] = str(folder / "stats.sqlite3")

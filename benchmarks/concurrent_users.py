@@ -47,6 +47,7 @@ class _User:
     """Time of the next key, in seconds of the simulated clock."""
     keys_left: int
     """Keys left in the burst."""
+    name: str = ""
     request: Submission | None = None
     requested: float = 0.0
     """Time of the request, in seconds of the simulated clock."""
@@ -62,14 +63,16 @@ class ConcurrentUsers:
         num_users: int,
         *,
         chat: bool,
+        flood: int = 0,
         clock: Callable[[], float] = time.thread_time,
     ) -> None:
         """Create users. `texts` are the token ids of the texts that they type.
 
-        `clock` measures the engine's work in seconds. On a GPU, the time that the thread waits for
-        the device must count.
+        `flood` is the number of requests that one further user keeps open. `clock` measures the
+        engine's work in seconds. On a GPU, the time that the thread waits for the device must
+        count.
         """
-        self.num_users, self.chat = num_users, chat
+        self.num_users, self.chat, self.flood = num_users, chat, flood
         self.milliseconds: list[float] = []
         """Milliseconds from the last key of a burst to the end of its answer."""
         self._texts, self._max_tokens = texts, model.context_window - _NEW_TOKENS
@@ -79,15 +82,23 @@ class ConcurrentUsers:
 
     def run(self, seconds: float) -> None:
         """Let the users type for this time of the simulated clock."""
-        users = [self._new_user() for _ in range(self.num_users)]
+        users = [self._new_user(f"user{number}") for number in range(self.num_users)]
         chat = self._start_chat() if self.chat else None
+        flood: list[Submission] = []
         while self._now < seconds:
+            flood = [each for each in flood if not each.done]
+            while len(flood) < self.flood:
+                flood.append(self._submit(self._flood_prompt(), Priority.COMPLETION, 16, "flood"))
             for user in users:
                 if user.next_key <= self._now:
                     self._press_key(user)
             if chat is not None and chat.done:
                 chat = self._start_chat()
-            if chat is None and all(u.request is None or u.request.done for u in users):
+            if (
+                not flood
+                and chat is None
+                and all(u.request is None or u.request.done for u in users)
+            ):
                 self._now = max(self._now, min(user.next_key for user in users))
                 continue
             started = self._clock()
@@ -98,15 +109,22 @@ class ConcurrentUsers:
         self._scheduler.clear()  # on a GPU the caches of the next run are in the same arena
 
     def _start_chat(self) -> Submission:
-        return self._submit(self._choose_text()[:_CHAT_PROMPT], Priority.CHAT, _CHAT_TOKENS)
+        prompt = self._choose_text()[:_CHAT_PROMPT]
+        return self._submit(prompt, Priority.CHAT, _CHAT_TOKENS, "chat")
+
+    def _flood_prompt(self) -> list[int]:
+        """Return a prompt of usual length that is not in the prefix cache."""
+        ids = self._choose_text()
+        start = self._rng.randrange(len(ids) // 2)
+        return ids[start : start + self._first_cursor(ids) // 2]
 
     def _choose_text(self) -> list[int]:
         return self._rng.choice(self._texts)
 
-    def _new_user(self) -> _User:
+    def _new_user(self, name: str) -> _User:
         ids = self._choose_text()
         cursor, next_key = self._first_cursor(ids), self._rng.random()
-        return _User(ids, cursor, next_key, self._rng.randint(*_BURST_KEYS))
+        return _User(ids, cursor, next_key, self._rng.randint(*_BURST_KEYS), name)
 
     def _first_cursor(self, ids: list[int]) -> int:
         end = min(len(ids), self._max_tokens - 100)
@@ -120,7 +138,8 @@ class ConcurrentUsers:
         if user.cursor >= min(len(user.ids), self._max_tokens):
             user.ids = self._choose_text()
             user.cursor = self._first_cursor(user.ids)
-        user.request = self._submit(user.ids[: user.cursor], Priority.COMPLETION, _NEW_TOKENS)
+        prompt = user.ids[: user.cursor]
+        user.request = self._submit(prompt, Priority.COMPLETION, _NEW_TOKENS, user.name)
         user.requested = self._now
         user.keys_left -= 1
         gap = self._rng.lognormvariate(0, SPREAD) * MEDIAN_MS / 1000
@@ -135,8 +154,10 @@ class ConcurrentUsers:
         user.keys_left, user.request = self._rng.randint(*_BURST_KEYS), None
         user.next_key = self._now + self._rng.uniform(*_LOOK_S)
 
-    def _submit(self, ids: list[int], priority: Priority, num_tokens: int) -> Submission:
-        request = GenerationRequest(tuple(ids), num_tokens, priority=priority, logprobs=0)
+    def _submit(self, ids: list[int], priority: Priority, num_tokens: int, user: str) -> Submission:
+        request = GenerationRequest(
+            tuple(ids), num_tokens, priority=priority, logprobs=0, user=user
+        )
         return self._scheduler.submit(request)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Protocol
 
 import httpx2
 
+from benchmarks.engine_metrics import engine_values
 from benchmarks.light_editor import BurstAnswer, LightEditor
 from benchmarks.llama_server import LlamaEditor, llama_server
 from engine.client.endpoint import RuntimeFiles
@@ -46,9 +46,8 @@ class OurServer:
 
     async def computed_tokens(self) -> int:
         """Return the number of tokens that the server has computed since its start."""
-        metrics = (await self._metrics.get("/metrics")).text
-        match = re.search(r"^starcoder_computed_tokens (\d+)", metrics, re.MULTILINE)
-        return int(match[1]) if match else 0
+        values = engine_values((await self._metrics.get("/metrics")).text)
+        return values["starcoder_computed_tokens_total"]
 
 
 class LlamaServer:

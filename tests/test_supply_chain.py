@@ -20,6 +20,8 @@ from lsp_server import __version__
 
 ROOT = Path(__file__).parent.parent
 LOCKS = {name: ROOT / f"requirements{name}.lock" for name in ("", "-dev", "-torch", "-cuda")}
+SERVERS = sorted((ROOT / ".ci/servers").glob("*.in"))
+LOCKS |= {f"servers/{file.stem}": file.with_suffix(".lock") for file in SERVERS}
 PACKAGE_LOCK = ROOT / "editors/vscode/package-lock.json"
 VSCODE = ROOT / "editors/vscode"
 
@@ -72,6 +74,18 @@ def test_the_development_lock_has_the_same_versions_as_that_of_the_product() -> 
     development = locked("-dev")
     for package, version in locked("").items():
         assert development[package] == version
+
+
+@pytest.mark.parametrize("source", SERVERS, ids=lambda source: str(source.stem))
+def test_the_lock_of_a_server_fits_its_source(source: Path) -> None:
+    for line in source.read_text(encoding="utf-8").splitlines():
+        requirement = Requirement(line.partition("#")[0].strip())
+        version, _ = locked(f"servers/{source.stem}")[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version, prereleases=True)
+
+
+def test_vllm_uses_the_torch_of_the_product() -> None:
+    assert not {"torch", "triton"} & locked("servers/vllm").keys()
 
 
 def test_the_build_is_locked() -> None:

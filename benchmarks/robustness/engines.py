@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx2
 import psutil
 
+from benchmarks.engine_metrics import engine_values
 from benchmarks.light_editor import LightEditor, light_editor
 from engine.client.endpoint import RuntimeFiles
 from engine.settings import EngineSettings
@@ -27,12 +28,13 @@ class Metrics:
 
     computed_tokens: int
     requests_running: int
+    requests_waiting: int
     caches_in_use: int
 
     @property
     def is_idle(self) -> bool:
         """Whether no request runs or waits, and none holds a KV cache."""
-        return self.requests_running == 0 and self.caches_in_use == 0
+        return not (self.requests_running or self.requests_waiting or self.caches_in_use)
 
 
 @dataclass
@@ -71,9 +73,13 @@ class SharedEngine:
         assert endpoint is not None
         transport = httpx2.AsyncHTTPTransport(uds=str(endpoint.uds))
         async with httpx2.AsyncClient(transport=transport, base_url=endpoint.url) as client:
-            lines = (await client.get("/metrics")).text.splitlines()
-        values = dict(line.removeprefix("starcoder_").split() for line in lines if line[0] != "#")
-        return Metrics(*(int(values[name]) for name in Metrics.__slots__))
+            values = engine_values((await client.get("/metrics")).text)
+        return Metrics(
+            computed_tokens=values["starcoder_computed_tokens_total"],
+            requests_running=values["starcoder_num_requests_running"],
+            requests_waiting=values["starcoder_num_requests_waiting"],
+            caches_in_use=values["starcoder_kv_caches_in_use"],
+        )
 
 
 @asynccontextmanager

@@ -4,9 +4,11 @@ import asyncio
 import time
 from pathlib import Path
 
+import pytest
+
 from engine.api import Chunk, GenerationRequest, Priority
 from engine.local import LocalEngine
-from engine.settings import EngineSettings
+from engine.settings import KV_CACHES, EngineSettings
 from tests.checkpoint_maker import make_checkpoint
 
 SETTINGS = EngineSettings(model="demo", device="cpu")
@@ -65,3 +67,18 @@ def test_a_closed_event_loop_cancels_its_request_and_others_go_on() -> None:
 
 async def _ids(engine: LocalEngine, request: GenerationRequest) -> list[int]:
     return [id_ async for chunk in engine.stream(request) for id_ in chunk.ids]
+
+
+@pytest.mark.parametrize(("kv_caches", "is_reused"), [(KV_CACHES, False), (64, True)])
+async def test_a_prefix_cache_for_many_users_keeps_the_prompts_of_all(
+    tmp_path: Path, kv_caches: int, is_reused: bool
+) -> None:
+    path = make_checkpoint(tmp_path / "model", n_positions=512)
+    engine = LocalEngine(EngineSettings(str(path), device="cpu", kv_caches=kv_caches))
+    prompts = [(30 + user, *range(100, 350)) for user in range(40)]
+    prompts = [(*prompt, *prompt[1:]) for prompt in prompts]  # nearly a window each
+    for prompt in prompts * 2:
+        await _ids(engine, GenerationRequest(prompt, 1))
+    reused = engine.metrics().reused_tokens
+    assert reused == (sum(len(prompt) - 1 for prompt in prompts) if is_reused else 0)
+    await engine.aclose()

@@ -21,6 +21,13 @@ ROLES = ("system", "user", "assistant")
 END_OF_TURN = "<|end|>"
 CHATML_TOKENS = (*(f"<|{role}|>" for role in ROLES), END_OF_TURN)
 """StarChat's four special tokens, in the order in which its code adds them."""
+CHATML_TEMPLATE = """\
+{%- if messages[0].role != 'system' %}{{ '<|system|>\\n<|end|>\\n' }}{% endif %}
+{%- for message in messages %}
+{{- '<|' + message.role + '|>\\n' + message.content + '<|end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"""
+"""The format `chatml` as a chat template, for programs that render dialogues with one."""
 
 _END_OF_TEXT = "<|endoftext|>"
 _RULE = "-----"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import dataclass
 
 CUDA_TESTS = (
@@ -15,7 +16,7 @@ CUDA_TESTS = (
 )
 """Tests that run other code on a CUDA device than on a CPU."""
 
-_NUM_TEST_PROCESSES = 12
+_NUM_TEST_PROCESSES = min(12, os.cpu_count() or 1)
 _THROUGHPUT = ("throughput", "--shape", "512x8", "--rows-per-step", "64", "--rows-per-step", "128")
 
 

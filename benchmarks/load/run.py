@@ -124,7 +124,8 @@ async def measure(server: Server, replay: Replay, load: Load, seed: int = 0) -> 
 
 async def _type(user: User, number: int, load: Load) -> None:
     await asyncio.sleep(user.rng.uniform(0, load.warm_up_s))
-    await user.type(number % len(user.replay.recording.sessions))
+    number %= len(user.replay.sessions)
+    await user.type(number, user.rng.randrange(len(user.replay.sessions[number])))
 
 
 async def _sample_memory(server: Server) -> None:

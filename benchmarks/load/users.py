@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.load.bodies import Body, body_of, salted
 from benchmarks.load.connection import Address, Connection, Reply
 from benchmarks.load.outcomes import Fate, Kind, Outcome
-from benchmarks.load.recording import Recording, Session, salt
+from benchmarks.load.recording import Recording, salt
 from engine.api import GenerationRequest, Priority
 
 _PATH = "/v1/completions"
@@ -101,37 +101,35 @@ class User:
     _unused: list[Connection] = field(default_factory=list)
     """Open connections without a request."""
 
-    async def type(self, number: int) -> None:
-        """Replay a session again and again, as if it were always another file."""
-        session = self.replay.recording.sessions[number]
-        bodies = self.replay.sessions[number]
-        first = self.rng.randrange(len(bodies))
-        start = time.perf_counter() - session.requests[first].seconds
-        while await self._replay(session, bodies, first, start):
-            first, start = 0, start + session.seconds
+    async def type(self, number: int, first: int) -> None:
+        """Replay a session again and again, as if it were always another file.
 
-    async def _replay(
-        self, session: Session, bodies: Sequence[Body], first: int, start: float
-    ) -> bool:
-        """Replay a session from one of its requests on; return whether it reached its end.
-
+        It begins with the request with the number `first`, so that not all users do the same.
         Each request takes the place of the previous one, which is cancelled if it still runs.
         """
-        tokens = self.replay.new_salt(self.rng)
         task: asyncio.Task[Reply] | None = None
-        is_over = False
-        for recorded, body in zip(session.requests[first:], bodies[first:], strict=True):
-            is_over = not await self.clock.sleep_until(start + recorded.seconds)
-            if is_over:
+        for due, kind, body in self._requests(number, first):
+            if not await self.clock.sleep_until(due):
                 break
             if task is not None:
                 task.cancel()
-            is_prefetch = recorded.request.priority is Priority.PREFETCH
-            kind = Kind.PREFETCH if is_prefetch else Kind.COMPLETION
-            task = asyncio.create_task(self.send(kind, body.with_salt(tokens)))
+                await asyncio.wait([task])
+            task = asyncio.create_task(self.send(kind, body))
         if task is not None:
             await asyncio.wait([task])
-        return not is_over
+
+    def _requests(self, number: int, first: int) -> Iterator[tuple[float, Kind, bytes]]:
+        """Yield the requests of a session without end: when each is due, its kind and its body."""
+        session = self.replay.recording.sessions[number]
+        bodies = self.replay.sessions[number]
+        start = time.perf_counter() - session.requests[first].seconds
+        while True:
+            tokens = self.replay.new_salt(self.rng)
+            for recorded, body in zip(session.requests[first:], bodies[first:], strict=True):
+                is_prefetch = recorded.request.priority is Priority.PREFETCH
+                kind = Kind.PREFETCH if is_prefetch else Kind.COMPLETION
+                yield start + recorded.seconds, kind, body.with_salt(tokens)
+            first, start = 0, start + session.seconds
 
     async def chat(self) -> None:
         """Ask, read the answer, and ask again; a conversation keeps its beginning."""

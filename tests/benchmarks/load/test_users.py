@@ -46,8 +46,7 @@ async def type_session(
     replay = Replay.build(typed, "scripted", is_ours=True)
     clock = Clock(time.perf_counter() + seconds)
     user = User("a", address, token, replay, clock, random.Random(0), [])
-    start = time.perf_counter() - typed.sessions[0].requests[0].seconds
-    await user._replay(typed.sessions[0], replay.sessions[0], 0, start)
+    await user.type(0, 0)
     user.close()
     return user.outcomes
 
@@ -95,7 +94,7 @@ COMPLETE = answer('data: {"choices": [{"text": "a"}]}\n\ndata: [DONE]\n\n')
 async def test_a_known_schedule_gives_known_times() -> None:
     engine = ScriptedEngine(lambda _: "cdef", seconds_per_token=0.05)
     async with serving(engine) as endpoint:
-        outcomes = await type_session(address_of(endpoint.url), recording(0.0, 0.6, 1.2), 5)
+        outcomes = await type_session(address_of(endpoint.url), recording(0.0, 0.6, 1.2), 1.8)
     assert [each.fate for each in outcomes] == [Fate.ANSWERED] * 3
     for each in outcomes:  # four tokens
         assert 0.2 <= each.seconds < 0.55
@@ -109,10 +108,24 @@ async def test_a_known_schedule_gives_known_times() -> None:
 async def test_the_next_request_cancels_the_previous_one_in_the_engine() -> None:
     engine = ScriptedEngine(lambda _: "cdef", seconds_per_token=0.3)
     async with serving(engine) as endpoint:
-        outcomes = await type_session(address_of(endpoint.url), recording(0.0, 0.4), 5)
+        outcomes = await type_session(address_of(endpoint.url), recording(0.0, 0.4), 1)
         assert engine.stopped_early == 1
     assert [each.fate for each in outcomes] == [Fate.CANCELLED, Fate.ANSWERED]
     assert outcomes[0].seconds == pytest.approx(0.4, abs=0.15)
+
+
+async def test_the_next_session_takes_the_place_of_the_last_request() -> None:
+    """Nobody waits for the end of a request before opening the next file."""
+    engine = ScriptedEngine(lambda _: "cdef", seconds_per_token=0.2)
+    async with serving(engine) as endpoint:
+        typed = recording(0.0, 0.3, length=0.5)
+        outcomes = await type_session(address_of(endpoint.url), typed, 0.7)
+        assert engine.stopped_early == 2
+    assert [each.fate for each in outcomes] == [Fate.CANCELLED, Fate.CANCELLED, Fate.ANSWERED]
+    starts = [each.started - outcomes[0].started for each in outcomes]
+    assert starts == pytest.approx([0, 0.3, 0.5], abs=0.1)
+    first, second, third = (request.prompt for request in engine.requests)
+    assert first == second != third
 
 
 async def test_users_with_one_session_share_no_prompt() -> None:
@@ -120,10 +133,9 @@ async def test_users_with_one_session_share_no_prompt() -> None:
     async with serving(engine) as endpoint:
         for _ in range(2):
             replay = Replay.build(recording(0.0, 0.1), "scripted", is_ours=True)
-            clock = Clock(time.perf_counter() + 5)
+            clock = Clock(time.perf_counter() + 0.5)
             user = User("a", address_of(endpoint.url), None, replay, clock, random.Random(_), [])
-            session = replay.recording.sessions[0]
-            await user._replay(session, replay.sessions[0], 0, time.perf_counter())
+            await user.type(0, 0)
             user.close()
     prompts = [request.prompt for request in engine.requests]
     assert {len(prompt) for prompt in prompts} == {len(TEXT)}

@@ -14,6 +14,7 @@ import psutil
 
 from benchmarks.engine_metrics import engine_values
 from benchmarks.light_editor import LightEditor, light_editor
+from benchmarks.robustness.processes import engines_in
 from engine.client.endpoint import RuntimeFiles
 from engine.settings import EngineSettings
 
@@ -47,14 +48,7 @@ class SharedEngine:
 
     def processes(self) -> list[psutil.Process]:
         """Return every engine process of these editors."""
-        engines = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                arguments = process.cmdline()
-                is_zombie = process.status() == psutil.STATUS_ZOMBIE
-                if not is_zombie and any(f"={self.runtime}/" in each for each in arguments):
-                    engines.append(process)
-        return engines
+        return engines_in(self.runtime)
 
     def kill(self) -> int:
         """Kill the engine as the kernel does when memory runs out; return how many there were."""

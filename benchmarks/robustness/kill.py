@@ -19,6 +19,8 @@ ANSWER_TIMEOUT_S = 60.0
 _IDLE_TIMEOUT_S = 10.0
 _NUM_STREAMED = 20
 """Number of characters of an answer after which the engine is killed."""
+_MAX_ANSWERS = 5
+"""Answers that are tried until one has not ended before the kill."""
 _numbers: Iterator[int] = itertools.count()
 
 
@@ -191,17 +193,8 @@ async def frozen(shared: SharedEngine) -> None:
 async def chat(shared: SharedEngine) -> None:
     """The engine is killed during an answer. Its text stays, with one sentence on the reason."""
     editor = shared.editors[0]
-    created = await editor.request("starcoder/chat/create", {})
-    conversation, token = created["id"], f"answer {next(_numbers)}"
-    params = {
-        "conversation": conversation,
-        "text": "Write a long list of ideas.",
-        "partialResultToken": token,
-    }
-    request = editor.send_request("starcoder/chat/send", params)
-    await _until(lambda: editor.progress[token] > _NUM_STREAMED, ANSWER_TIMEOUT_S, "answer")
-    shared.kill()
-    error = (await _response(editor, request)).get("error")
+    conversation, response = await _answer_with_a_kill(editor, shared.kill)
+    error = response.get("error")
     stored = await editor.request("starcoder/chat/get", {"conversation": conversation})
     await editor.request("starcoder/chat/delete", {"conversation": conversation})
     if not isinstance(error, dict) or not str(error.get("message", "")).endswith("."):
@@ -212,18 +205,49 @@ async def chat(shared: SharedEngine) -> None:
     await _answered_key(editor)
 
 
+async def _answer_with_a_kill(
+    editor: LightEditor, kill: Callable[[], object]
+) -> tuple[str, dict[str, object]]:
+    """Kill during an answer of the chat; return the conversation and the response.
+
+    The demo model sometimes writes only a few lines, which may have ended before the kill. Then
+    another answer is asked for.
+    """
+    for _ in range(_MAX_ANSWERS):
+        conversation, request = await _begin_answer(editor)
+        kill()
+        response = await _response(editor, request)
+        if "error" in response:
+            break
+        await editor.request("starcoder/chat/delete", {"conversation": conversation})
+    return conversation, response
+
+
+async def _begin_answer(editor: LightEditor) -> tuple[str, int]:
+    """Ask in a new conversation, and wait for the beginning of the answer.
+
+    Returns the conversation and the id of the request.
+    """
+    created = await editor.request("starcoder/chat/create", {})
+    token = f"answer {next(_numbers)}"
+    params = {
+        "conversation": created["id"],
+        "text": "Write a long list of ideas.",
+        "partialResultToken": token,
+    }
+    request = editor.send_request("starcoder/chat/send", params)
+    await _until(lambda: editor.progress[token] > _NUM_STREAMED, ANSWER_TIMEOUT_S, "answer")
+    return created["id"], request
+
+
 async def server_killed(shared: SharedEngine) -> None:
     """A server is killed while the engine works for it. The engine stops this work.
 
     The last editor is used up, so this is the last case.
     """
     editor = shared.editors.pop()
-    created = await editor.request("starcoder/chat/create", {})
-    params = {"conversation": created["id"], "text": "Write a long list of ideas."}
-    editor.ignore(editor.send_request("starcoder/chat/send", params))
-    async with asyncio.timeout(ANSWER_TIMEOUT_S):
-        while (await shared.metrics()).is_idle:  # noqa: ASYNC110 - the engine sends no event
-            await asyncio.sleep(0.005)
+    _, request = await _begin_answer(editor)
+    editor.ignore(request)
     editor.process.kill()
     await editor.process.wait()
     async with asyncio.timeout(_IDLE_TIMEOUT_S):

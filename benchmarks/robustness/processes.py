@@ -8,11 +8,34 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 
 _MIB = 1 << 20
+
+
+def engines_in(directory: Path) -> list[psutil.Process]:
+    """Return the engine processes that listen in this directory.
+
+    A child of an engine, such as the compiler that it asks for its version, shows the engine's own
+    arguments until it executes its program. It is not an engine.
+    """
+    found: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            arguments = process.cmdline()
+            is_zombie = process.status() == psutil.STATUS_ZOMBIE
+            if not is_zombie and any(f"={directory}/" in each for each in arguments):
+                found[process.pid] = process
+    engines = []
+    for process in found.values():
+        with suppress(psutil.Error):
+            if process.ppid() not in found:
+                engines.append(process)
+    return engines
 
 
 @dataclass(frozen=True, slots=True)

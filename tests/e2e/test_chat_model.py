@@ -12,6 +12,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
 from benchmarks.engine_metrics import engine_values
+from benchmarks.robustness.processes import engines_in
 from chat.asker import Asker, ChatSettings
 from chat.tasks.explain import explain
 from chat.tasks.target import Target
@@ -45,15 +46,6 @@ def chat_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings_for(model: Path, **more: Any) -> dict[str, Any]:
     settings = {"model": str(model), "device": "cpu", "chatMaxNewTokens": 32}
     return {**settings, "eagerness": "eager", **more}
-
-
-def engines_of(runtime: Path) -> list[psutil.Process]:
-    processes = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if any(f"={runtime}/" in argument for argument in process.cmdline()):
-                processes.append(process)
-    return processes
 
 
 async def requests_of(runtime: Path, model: Path) -> int:
@@ -120,7 +112,7 @@ async def test_chat_and_completion_use_their_own_models_and_engines(
             str(chat_checkpoint),
             "stopped",
         )
-        assert len(engines_of(own_engines)) == 1  # the second starts with the first question
+        assert len(engines_in(own_engines)) == 1  # the second starts with the first question
         num_completions = await settled_requests_of(own_engines, main_checkpoint)
         assert num_completions > 0
 
@@ -128,7 +120,7 @@ async def test_chat_and_completion_use_their_own_models_and_engines(
         assert proposal["note"] == await explanation(chat_checkpoint)
         assert proposal["note"] != await explanation(main_checkpoint)
         assert (await ask(editor))["usage"]["completionTokens"] > 0
-        assert len(engines_of(own_engines)) == 2
+        assert len(engines_in(own_engines)) == 2
         chat = await wait_for_chat_state(editor, "ready")
         assert (chat["model"], chat["device"]) == (str(chat_checkpoint), "cpu")
         assert editor.statuses[-1]["model"] == str(main_checkpoint)
@@ -143,7 +135,7 @@ async def test_chat_and_completion_use_their_own_models_and_engines(
         assert await requests_of(own_engines, chat_checkpoint) == num_chats
         info = await editor.request("starcoder/debugInfo")
         assert {info["engine"]["pid"], info["chatEngine"]["pid"]} == {
-            process.pid for process in engines_of(own_engines)
+            process.pid for process in engines_in(own_engines)
         }
 
 
@@ -155,7 +147,7 @@ async def test_one_model_for_both_runs_in_one_engine(
     async with start(settings=settings_for(main_checkpoint, chatModel=chat_model)) as editor:
         await editor.wait_for_state("ready")
         await ask(editor)
-        assert len(engines_of(own_engines)) == 1
+        assert len(engines_in(own_engines)) == 1
         assert editor.statuses[-1]["chat"] is None
         assert (await editor.request("starcoder/debugInfo"))["chatEngine"] is None
 
@@ -205,7 +197,7 @@ async def test_a_changed_chat_model_is_used_without_a_restart(
         assert other != own
         # The engine of completions was neither restarted nor joined by a second one of its model.
         assert (await editor.request("starcoder/debugInfo"))["engine"]["pid"] == engine
-        assert len(engines_of(own_engines)) == 2
+        assert len(engines_in(own_engines)) == 2
 
         change_settings(editor, settings_for(main_checkpoint, chatModel=""))
         async with asyncio.timeout(10):
@@ -220,13 +212,13 @@ async def test_an_engine_leaves_memory_for_the_other_model_and_both_exit(
     settings = settings_for(main_checkpoint, chatModel=str(chat_checkpoint), idleTimeoutSeconds=4)
     async with start(settings=settings) as editor:
         await editor.wait_for_state("ready")
-        (main,) = engines_of(own_engines)
+        (main,) = engines_in(own_engines)
         assert f"--reserve-for={chat_checkpoint}" in main.cmdline()
         await complete(editor)
         await ask(editor)
-        (second,) = [engine for engine in engines_of(own_engines) if engine.pid != main.pid]
+        (second,) = [engine for engine in engines_in(own_engines) if engine.pid != main.pid]
         # The first model is in memory already, so nothing is reserved for it.
         assert not any("--reserve-for" in argument for argument in second.cmdline())
         await asyncio.to_thread(psutil.wait_procs, [main, second], 20)
-        assert engines_of(own_engines) == []
+        assert engines_in(own_engines) == []
         assert (await ask(editor))["usage"]["completionTokens"] > 0

@@ -11,6 +11,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
 from tests.e2e.client import Editor, scripted, start
+from tests.engine.server.serving import until
 from tests.workspace.hostile import TRICKS, HostileFolder, make_hostile_folder
 
 CONTEXT = "from bread import bake_bread\n\n"
@@ -107,6 +108,14 @@ async def test_special_files_and_links_out_of_the_folder_are_not_read(
         assert psutil.Process(editor.client._server.pid).memory_info().rss < 400 << 20  # type: ignore[union-attr]
 
 
+def runs_ls_files(server: psutil.Process) -> bool:
+    for child in server.children(recursive=True):
+        with suppress(psutil.Error):
+            if "ls-files" in child.cmdline():
+                return True
+    return False
+
+
 async def test_fifos_as_ignore_files_delay_nothing(hostile: HostileFolder) -> None:
     """git hangs at the first one; a request and the end of the server do not wait for it."""
     for folder in (hostile.root, hostile.root / "inner"):
@@ -117,8 +126,8 @@ async def test_fifos_as_ignore_files_delay_nothing(hostile: HostileFolder) -> No
         async with asyncio.timeout(10):
             assert await editor.suggestion(len(editor.text)) == "1"
         server = psutil.Process(editor.client._server.pid)  # type: ignore[union-attr]
+        await until(lambda: runs_ls_files(server), 15)
         children = server.children(recursive=True)
-        assert any("ls-files" in child.cmdline() for child in children)
     _, alive = psutil.wait_procs([server, *children], timeout=5)
     assert alive == []
 

@@ -15,6 +15,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
+from benchmarks.robustness.processes import engines_in
 from engine.api import EngineState, GenerationRequest, Health
 from engine.client.companion import model_to_reserve_for
 from engine.client.endpoint import RuntimeFiles
@@ -54,16 +55,6 @@ def long_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_checkpoint(tmp_path_factory.mktemp("long"), n_positions=8192)
 
 
-def engines_of(runtime: Path) -> list[psutil.Process]:
-    """Return every process that listens in this directory."""
-    processes = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if any(f"={runtime}/" in argument for argument in process.cmdline()):
-                processes.append(process)
-    return processes
-
-
 @pytest.fixture(autouse=True)
 async def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Path]:
     """Give the test its own directories, and kill the engines started there at its end."""
@@ -72,7 +63,7 @@ async def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     monkeypatch.setenv("STARCODER_LSP_LOG_DIR", str(tmp_path / "log"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     yield directory
-    for process in engines_of(directory):
+    for process in engines_in(directory):
         process.kill()
         process.wait(10)
 
@@ -131,7 +122,7 @@ async def test_servers_that_start_together_share_one_engine(
     ]
     pids = [int((await server.communicate())[0]) for server in servers]
     assert len(set(pids)) == 1
-    assert [process.pid for process in engines_of(runtime)] == pids[:1]
+    assert [process.pid for process in engines_in(runtime)] == pids[:1]
     # The engine outlives those servers, and later clients find it.
     first, second = make(), make()
     assert (await first.info()).pid == (await second.info()).pid == pids[0]
@@ -158,7 +149,7 @@ async def test_without_unix_sockets_loopback_needs_a_token_from_a_file(
     (file,) = runtime.glob("*.json")
     assert mode(file) == 0o600
     token = json.loads(file.read_text(encoding="utf-8"))["token"]
-    (process,) = engines_of(runtime)
+    (process,) = engines_in(runtime)
     assert token not in " ".join(process.cmdline())
     listening = [c for c in process.net_connections() if c.status == "LISTEN"]
     assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
@@ -206,9 +197,9 @@ async def test_a_start_that_is_killed_is_repeated(
     )
     settings = settings_of(long_checkpoint)
     engine = ManagedEngine(settings, [sys.executable, "-c", script.replace("NUMBER", "2")])
-    assert (await engine.info()).pid == engines_of(runtime)[0].pid
+    assert (await engine.info()).pid == engines_in(runtime)[0].pid
     await engine.aclose()
-    kill(engines_of(runtime)[0].pid)
+    kill(engines_in(runtime)[0].pid)
     starts.unlink()
     engine = ManagedEngine(settings, [sys.executable, "-c", script.replace("NUMBER", "99")])
     with pytest.raises(EngineStartError, match="status -9"):
@@ -224,7 +215,7 @@ async def test_an_engine_that_is_stopped_is_reported_and_not_replaced(
     monkeypatch.setattr("engine.client.connection._HEALTH_SECONDS", 0.5)
     engine = make()
     output = await text(engine, SHORT)
-    (process,) = engines_of(runtime)
+    (process,) = engines_in(runtime)
     process.suspend()
     try:
         for client in (engine, make()):
@@ -236,7 +227,7 @@ async def test_an_engine_that_is_stopped_is_reported_and_not_replaced(
     finally:
         process.resume()
     assert await text(engine, SHORT) == output
-    assert engines_of(runtime) == [process]
+    assert engines_in(runtime) == [process]
 
 
 async def test_an_engine_that_has_ended_is_starting(make: Make, runtime: Path) -> None:
@@ -245,7 +236,7 @@ async def test_an_engine_that_has_ended_is_starting(make: Make, runtime: Path) -
     kill(await pid_of(engine))
     assert (await engine.health()).state is EngineState.STARTING
     assert (await make().health()).state is EngineState.STARTING
-    assert engines_of(runtime) == []
+    assert engines_in(runtime) == []
 
 
 async def test_a_restarted_engine_with_another_model_gets_no_old_token_ids(make: Make) -> None:
@@ -263,13 +254,13 @@ async def test_an_idle_engine_exits_and_the_next_request_restarts_it(
 ) -> None:
     engine = make(idle_timeout_s=1.5)
     output = await text(engine, SHORT)
-    (process,) = engines_of(runtime)
+    (process,) = engines_in(runtime)
     (path,) = runtime.glob("*.sock")
     await asyncio.to_thread(process.wait, 15)
     assert not path.exists()
-    assert engines_of(runtime) == []
+    assert engines_in(runtime) == []
     assert await text(engine, SHORT) == output
-    (another,) = engines_of(runtime)
+    (another,) = engines_in(runtime)
     assert another.pid != process.pid
 
 
@@ -303,7 +294,7 @@ def reserves_of(runtime: Path) -> list[str]:
     """Return the models for which the running engines reserve memory."""
     return [
         argument.removeprefix("--reserve-for=")
-        for process in engines_of(runtime)
+        for process in engines_in(runtime)
         for argument in process.cmdline()
         if argument.startswith("--reserve-for=")
     ]
@@ -319,7 +310,7 @@ async def test_the_first_of_two_engines_reserves_memory_for_the_second(
     second = make(model=str(tiny_checkpoint), companion=settings_of(long_checkpoint))
     await second.info()
     assert reserves_of(runtime) == [str(tiny_checkpoint)]
-    assert len(engines_of(runtime)) == 2
+    assert len(engines_in(runtime)) == 2
     # Clients with another companion, or without one, share the engine.
     assert (await make().info()).pid == (await first.info()).pid
 
@@ -361,7 +352,7 @@ async def test_an_engine_starts_after_its_companion_has_loaded(
     engine = make(companion=settings_of(tiny_checkpoint))
     info = asyncio.create_task(engine.info())
     await asyncio.sleep(0.3)
-    assert engines_of(runtime) == []
+    assert engines_in(runtime) == []
     assert str(tiny_checkpoint) in (await engine.health()).detail
     state = EngineState.READY
     await asyncio.wait_for(info, 20)
@@ -380,17 +371,17 @@ async def test_a_health_check_starts_no_engine(make: Make, runtime: Path) -> Non
     assert health.state is EngineState.STARTING
     assert health.pid is None
     await asyncio.sleep(0.2)
-    assert engines_of(runtime) == []
+    assert engines_in(runtime) == []
 
 
 async def test_a_cancelled_request_does_not_cancel_the_start(make: Make, runtime: Path) -> None:
     engine = make()
     cancelled = asyncio.create_task(text(engine, SHORT))
-    await until(lambda: len(engines_of(runtime)) == 1, 20)
+    await until(lambda: len(engines_in(runtime)) == 1, 20)
     cancelled.cancel()
     with suppress(asyncio.CancelledError):
         await cancelled
-    (process,) = engines_of(runtime)
+    (process,) = engines_in(runtime)
     assert (await engine.info()).pid == process.pid
 
 

@@ -1,12 +1,16 @@
 """Tests of how the extension finds, starts and installs its server in real VS Code."""
 
+import asyncio
 import hashlib
 import json
 import os
 import re
 import shlex
 import sys
+import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ import pytest
 from tests.e2e.client import SERVER, scripted
 from tests.editors.conftest import ROOT
 from tests.editors.vscode import CODE, NODE, VSIX, VSCode, open_at_end, vscode, wait_until_ready
+from tests.remote_server import Server, write_tokenizer
 
 pytestmark = pytest.mark.usefixtures("vscode_installed")
 
@@ -45,6 +50,37 @@ def test_a_failed_server_can_be_restarted(tmp_path: Path) -> None:
         program.chmod(0o755)
         window.run("StarCoder: Restart the Server")
         wait_until_ready(window)
+
+
+@contextmanager
+def remote_server() -> Iterator[Server]:
+    """Run a server of completions, which reports no log-probabilities, in a thread."""
+    server, loop = Server(), asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
+        yield server
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+def test_the_hover_says_what_the_server_at_a_url_does_not_report(tmp_path: Path) -> None:
+    tokenizer = write_tokenizer(tmp_path / "tokenizer")
+    with remote_server() as remote:
+        settings = {"engineUrl": remote.url, "tokenizer": str(tokenizer), "debounceMs": 0}
+        with vscode(tmp_path, {"a.py": CODE}, settings, SERVER) as window:
+            open_at_end(window, "a.py")
+            wait_until_ready(window, "one")
+            assert "log-probabilities" not in window.hover()
+            window.type("x = ")
+            assert window.wait_for_ghost_text() == "1"
+            note = "reports no log-probabilities"
+            window.wait_until(lambda: note in window.hover(), "the note is shown")
+            window.save_picture("no-log-probabilities")
 
 
 def test_an_untrusted_workspace_cannot_choose_the_server(tmp_path: Path) -> None:

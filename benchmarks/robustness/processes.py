@@ -23,17 +23,17 @@ def engines_in(directory: Path) -> list[psutil.Process]:
     A child of an engine, such as the compiler that it asks for its version, shows the engine's own
     arguments until it executes its program. It is not an engine.
     """
-    found: dict[int, psutil.Process] = {}
+    matching: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             arguments = process.cmdline()
             is_zombie = process.status() == psutil.STATUS_ZOMBIE
             if not is_zombie and any(f"={directory}/" in each for each in arguments):
-                found[process.pid] = process
+                matching[process.pid] = process
     engines = []
-    for process in found.values():
+    for process in matching.values():
         with suppress(psutil.Error):
-            if process.ppid() not in found:
+            if process.ppid() not in matching:
                 engines.append(process)
     return engines
 

@@ -64,8 +64,13 @@ def start_vllm(
     folder: Path = EMBEDDED_DIR,
     token: str | None = None,
     port: int | None = None,
+    stages: int = 1,
 ) -> ServerProcess:
-    """Start vLLM on the CPU in float32. It is ready after about a minute; see `wait_for`."""
+    """Start vLLM on the CPU in float32. It is ready after about a minute; see `wait_for`.
+
+    `stages` divides the layers between this many processes, each on one processor. vLLM fails at
+    the first request to such a server with `--enforce-eager`.
+    """
     port = port or free_port()
     options = {
         "model": folder,
@@ -76,14 +81,16 @@ def start_vllm(
         "dtype": "float32",
         "generation-config": "vllm",
         "served-model-name": name,
+        "pipeline-parallel-size": stages,
         **({} if token is None else {"api-key": token}),
     }
-    module = ["-P", "-m", "vllm.entrypoints.openai.api_server", "--enforce-eager"]
+    module = ["-P", "-m", "vllm.entrypoints.openai.api_server"]
+    module += ["--enforce-eager"] if stages == 1 else []
     environment = {
         # What it finds out about the architectures is kept for the next start.
         "VLLM_CACHE_ROOT": str(place.installed / "vllm-cache"),
         "VLLM_CPU_KVCACHE_SPACE": "1",  # GB
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind" if stages == 1 else "|".join(map(str, range(stages))),
         "VLLM_NO_USAGE_STATS": "1",
     }
     command = [place.program("vllm"), *module, *_flags(options)]

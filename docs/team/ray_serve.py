@@ -10,12 +10,11 @@ app = build_openai_app(
         "llm_configs": [
             LLMConfig(
                 model_loading_config={
-                    "model_id": "starcoder",
-                    "model_source": "bigcode/starcoder",
+                    "model_id": "codellama",
+                    "model_source": "codellama/CodeLlama-13b-hf",
                 },
                 engine_kwargs={
-                    # GPTBigCode has no plan for tensor parallelism in transformers: its layers are
-                    # divided between the cards of a replica instead.
+                    # Not for GPTBigCode (StarCoder): see "A model larger than one card".
                     "pipeline_parallel_size": 2,
                     "tensor_parallel_size": 1,
                     "dtype": "bfloat16",

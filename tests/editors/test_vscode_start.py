@@ -55,17 +55,23 @@ def test_a_failed_server_can_be_restarted(tmp_path: Path) -> None:
 @contextmanager
 def remote_server() -> Iterator[Server]:
     """Run a server of completions, which reports no log-probabilities, in a thread."""
-    server, loop = Server(), asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
+    server, is_started, is_over = Server(), threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        await server.start()
+        is_started.set()
+        await asyncio.to_thread(is_over.wait)
+        await server.stop()
+        await asyncio.sleep(0)  # its connections close
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
     try:
-        asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
+        assert is_started.wait(10)
         yield server
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        is_over.set()
         thread.join(10)
-        loop.close()
 
 
 def test_the_hover_says_what_the_server_at_a_url_does_not_report(tmp_path: Path) -> None:

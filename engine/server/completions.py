@@ -127,7 +127,7 @@ def _generation_request(body: CompletionBody, prompt: EncodedPrompt) -> Generati
         prompt=prompt.ids,
         max_new_tokens=max(1, body.max_new_tokens),
         stop_ids=prompt.stop_ids | frozenset(body.stop_token_ids),
-        stop_text=tuple(body.stops),
+        stop_text=body.stops,
         sampling=body.sampling,
         priority=body.priority_or(Priority.COMPLETION),
         logprobs=body.logprobs,

@@ -54,7 +54,7 @@ async def _prepare(request: Request, body: FimBody) -> _Prepared:
         prompt=fim.ids,
         max_new_tokens=max_new_tokens,
         stop_ids=fim.stop_ids | frozenset(body.stop_token_ids),
-        stop_text=tuple(body.stops),
+        stop_text=body.stops,
         sampling=body.sampling,
         priority=body.priority_or(Priority.COMPLETION),
         adapter=adapter,

@@ -48,7 +48,7 @@ class ChatStatus:
     device: str = ""
     state: State = State.STOPPED
     message: str = ""
-    """Progress of loading, or the reason of a failure."""
+    """Progress of loading, the reason of a failure, or a note on what a server lacks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ function chatModel({ model, device, state, message }: ChatStatus): string {
     case "stopped":
       return `Chat model: ${model}, starts with the first question`;
     case "ready":
-      return `Chat model: ${model} on ${device}`;
+      return `Chat model: ${model} on ${device}${message === "" ? "" : `. ${message}`}`;
     default:
       return `Chat model: ${model}: ${message}`;
   }

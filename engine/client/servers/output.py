@@ -53,6 +53,8 @@ class Output:
         self._scores: list[TokenLogprob] = []
         self.has_scores = False
         """Whether the server has reported a log-probability."""
+        self.has_ids = False
+        """Whether the server has reported a token id."""
         self.finish: FinishReason | None = None
         """Reason for which the client ends the output; it may differ from the server's."""
 
@@ -60,6 +62,7 @@ class Output:
         """Add a piece. Raises PrefixError if the output does not start with the forced prefix."""
         if self.finish is not None:
             return
+        self.has_ids = self.has_ids or piece.id is not None
         if piece.id in self._stop_ids:
             self.end(FinishReason.STOP)
             return

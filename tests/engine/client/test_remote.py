@@ -12,8 +12,9 @@ import pytest
 
 from engine.api import EngineState, GenerationRequest, Priority
 from engine.client.endpoint import Endpoint
-from engine.client.remote import RemoteEngine, Report
+from engine.client.remote import RemoteEngine
 from engine.client.remote_model import RemoteModel
+from engine.client.remote_watch import Report
 from engine.errors import (
     EngineLostError,
     EngineReplacedError,
@@ -31,10 +32,10 @@ REQUEST = GenerationRequest(tuple(byte_tokenizer().encode("x = ")), 8)
 
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.client.remote.CHECK_S", 0.1)
-    monkeypatch.setattr("engine.client.remote._LOADING_S", 0.05)
-    monkeypatch.setattr("engine.client.remote._LEAST_S", 0.05)
-    monkeypatch.setattr("engine.client.remote._OUTPUT_S", 0.5)
+    monkeypatch.setattr("engine.client.remote_watch.CHECK_S", 0.1)
+    monkeypatch.setattr("engine.client.remote_watch._LOADING_S", 0.05)
+    monkeypatch.setattr("engine.client.remote_watch._LEAST_S", 0.05)
+    monkeypatch.setattr("engine.client.output_check._OUTPUT_S", 0.5)
     monkeypatch.setattr("engine.client.remote_health.LIMIT_S", 0.5)
     monkeypatch.setattr("engine.client.remote_health._PATIENCE_S", 0.1)
     monkeypatch.setattr("engine.client.retry.FIRST_S", 0.1)
@@ -212,7 +213,7 @@ async def test_a_server_is_noticed_that_answers_nothing_before_the_next_key(
     server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each key cancels the request before it, so that no single request waits for long."""
-    monkeypatch.setattr("engine.client.remote._SILENT_S", 0.4)
+    monkeypatch.setattr("engine.client.remote_watch._SILENT_S", 0.4)
     monkeypatch.setattr("engine.client.http._STALL_S", 3600.0)
     engine = RemoteEngine(server.endpoint, RemoteModel(None, folder))
 
@@ -286,7 +287,7 @@ async def test_another_model_at_the_url_is_used(
     asks: bool, server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if asks:  # the request itself finds out
-        monkeypatch.setattr("engine.client.remote.CHECK_S", 60)
+        monkeypatch.setattr("engine.client.remote_watch.CHECK_S", 60)
     engine = RemoteEngine(server.endpoint, RemoteModel(None, folder))
     async with watched(engine) as reports:
         await until(lambda: reports and reports[-1].state is EngineState.READY)

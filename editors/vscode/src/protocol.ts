@@ -12,7 +12,7 @@ export interface ChatStatus {
 }
 
 export interface ServerStatus {
-  state: "starting" | "ready" | "busy" | "error" | "disabled";
+  state: "starting" | "ready" | "error" | "disabled";
   message: string;
   model: string;
   device: string;

@@ -36,8 +36,6 @@ export function statusText(status: ServerStatus | undefined): StatusText {
         tooltip: status.message || tooltip,
         isWarning: false,
       };
-    case "busy":
-      return { text: `$(loading~spin) StarCoder: ${name}`, tooltip, isWarning: false };
     case "error":
       return {
         text: "$(warning) StarCoder",

@@ -12,7 +12,6 @@ end
 
 local state_texts = {
   starting = '…',
-  busy = '…',
   error = 'failed',
   disabled = 'off',
 }

@@ -29,11 +29,6 @@ class RemoteEngine:
         """The model that callers know, and whose token ids they send."""
 
     @property
-    def endpoint(self) -> Endpoint:
-        """The address of the server."""
-        return self._watch.endpoint
-
-    @property
     def report(self) -> Report:
         """The last known state of the server."""
         return self._watch.report

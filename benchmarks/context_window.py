@@ -60,7 +60,7 @@ class PromptCounts:
         for cursor in range(passage.start, passage.end + 1):
             snapshot = Snapshot("", passage.file.language, text[:cursor] + rest, cursor)
             healed = without_last_characters(snapshot, len(partial_token(snapshot.line_before)))
-            ids = build(healed, family, encode, self.limit, self.form).ids
+            ids = build(healed, family, encode, self.limit, self.form)
             if previous:
                 computed = len(ids) - max(_common_prefix(ids, prompt) for prompt in previous)
                 self.keys += 1

@@ -97,7 +97,7 @@ class Filler:
         snapshot = Snapshot("u", "python", prefix + suffix, len(prefix))
         form = next((form for form in FORMS if form == self._model.info.fim_form), DEFAULT_FORM)
         limit = min(_MAX_PROMPT, self._model.context_window - self._max_new_tokens)
-        return build(snapshot, self._family, self._tokenizer.encode, limit, form).ids
+        return build(snapshot, self._family, self._tokenizer.encode, limit, form)
 
     def fill(
         self, prompt: tuple[int, ...], draft_tokens: tuple[int, ...] = ()

@@ -92,7 +92,7 @@ async def _measure(lines: int, count: int) -> dict[str, _Times]:
             with times[name].measure():
                 await completer.complete(snapshot, Trigger.AUTOMATIC)
         snapshot = Snapshot("file:///a.py", "python", text, cursor)
-        ids = build(snapshot, detect(tokenizer), tokenizer.encode, 2048).ids
+        ids = build(snapshot, detect(tokenizer), tokenizer.encode, 2048)
         prompt = tokenizer.decode(ids)
         with times[_TOKENIZING].measure():
             tokenizer.encode(prompt)

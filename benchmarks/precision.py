@@ -38,7 +38,7 @@ def _fill_line(scheduler: SteppedScheduler, model: LoadedModel, hole: Hole) -> s
     limit = min(1024, model.context_window - _MAX_NEW_TOKENS)
     prompt = build(snapshot, family, model.tokenizer.encode, limit, form)
     request = GenerationRequest(
-        prompt.ids, _MAX_NEW_TOKENS, stop_ids=family.stop_ids, stop_text=("\n",)
+        prompt, _MAX_NEW_TOKENS, stop_ids=family.stop_ids, stop_text=("\n",)
     )
     scheduler.clear()
     return text_of(scheduler.run(request)).strip()

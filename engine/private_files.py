@@ -13,7 +13,6 @@ import os
 import stat
 from pathlib import Path
 
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 """Mode bits with which other users can change a file."""
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)

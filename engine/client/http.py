@@ -15,8 +15,9 @@ from engine.client.endpoint import Endpoint
 from engine.client.remote_health import ask_server
 from engine.client.remote_model import RemoteModel, select_entry, with_local_facts
 from engine.client.servers import ours
-from engine.client.servers.healing import OtherServer
+from engine.client.servers.healing import stream_output
 from engine.client.servers.identify import describe, identify
+from engine.client.servers.other_server import OtherServer
 from engine.errors import (
     ConfigurationError,
     EngineLostError,
@@ -167,7 +168,7 @@ class HttpEngine:
             tokenizer = await self.tokenizer(request.adapter)
             limit_s = _CHAT_STALL_S if request.priority is Priority.CHAT else _STALL_S
             events = partial(self.connection.events, limit_s=limit_s)
-            chunks = self._other.stream(request, model, tokenizer, events)
+            chunks = stream_output(self._other, request, model, tokenizer, events)
         async with aclosing(chunks):
             async for chunk in chunks:
                 yield chunk

@@ -49,11 +49,11 @@ def make_config(
             metadata.integer(key, smallest=0) if metadata.has(key) else None
         )
     if arch == "starcoder":
-        return config | _gpt_bigcode(metadata, tensors)
+        return config | _gpt_bigcode(metadata)
     return config | _common(metadata, rope_factors) | _special(metadata, tensors)
 
 
-def _gpt_bigcode(metadata: Metadata, tensors: Collection[str]) -> dict[str, Any]:
+def _gpt_bigcode(metadata: Metadata) -> dict[str, Any]:
     width, heads = _heads(metadata)
     if metadata.integer("starcoder.attention.head_count_kv", 1) != 1:
         # transformers interleaves the rows of such a model's q, k and v, llama.cpp does not.

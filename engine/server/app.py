@@ -31,8 +31,9 @@ from engine.server.openapi import describe
 from engine.server.operation.draining import Drain, DrainGuard
 from engine.server.operation.local_probes import LocalProbes
 from engine.server.operation.metrics import ServerMetrics
+from engine.server.operation.model_lease import ModelLease
 from engine.server.operation.recording import CLIENT_CLOSED_REQUEST, RecordedEngine, RequestRecorder
-from engine.server.operation.reloading import ModelLease, ReloadingEngine
+from engine.server.operation.reloading import ReloadingEngine
 from engine.server.operation.request_record import RequestObserver
 from engine.server.refusal import Refusal
 from engine.server.response_types import ModelEntry, ModelList
@@ -193,7 +194,7 @@ def create_app(
     server_metrics = ServerMetrics(recorded)
     leases = []
     if isinstance(engine, ReloadingEngine):
-        leases.append(Middleware(ModelLease, engine=engine))
+        leases.append(Middleware(ModelLease, lease=engine.lease))
     users = Users(token, keys, limits)
     app = Starlette(
         routes=[

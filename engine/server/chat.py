@@ -11,7 +11,6 @@ from starlette.responses import Response
 from engine.api import (
     Chunk,
     Engine,
-    FinishReason,
     GenerationRequest,
     Message,
     Priority,
@@ -23,7 +22,7 @@ from engine.server import wire
 from engine.server.bodies import check_scores, parse_body
 from engine.server.fields import check_fields, report_ignored
 from engine.server.model_names import adapter_of
-from engine.server.response_types import ChatChoice, ChatCompletion, ChatDelta, ChatLogprobs
+from engine.server.response_types import ChatCompletion, ChatLogprobs
 from engine.server.responses import (
     cancel_on_disconnect,
     collect,
@@ -89,12 +88,8 @@ async def _answer(prepared: _Prepared) -> ChatCompletion:
     builder = wire.ResponseBuilder("chat.completion", "chatcmpl", prepared.model)
     # The model generates the newline that the format puts after the role.
     text = "" if prepared.body.is_prefetch else output.text.lstrip()
-    choice: ChatChoice = {
-        "index": 0,
-        "message": {"role": "assistant", "content": text, "refusal": None},
-        "finish_reason": output.finish,
-        "logprobs": await prepared.logprobs(output.logprobs),
-    }
+    logprobs = await prepared.logprobs(output.logprobs)
+    choice = wire.chat_choice(text, output.finish, logprobs)
     return builder.chat_completion([choice], output.usage)
 
 
@@ -120,25 +115,15 @@ async def _stream(request: Request, prepared: _Prepared) -> Response:
     builder = wire.ResponseBuilder("chat.completion.chunk", "chatcmpl", prepared.model)
     has_text = False
 
-    def event(
-        delta: ChatDelta, finish: FinishReason | None = None, logprobs: ChatLogprobs | None = None
-    ) -> ChatCompletion:
-        choice: ChatChoice = {
-            "index": 0,
-            "delta": delta,
-            "finish_reason": finish,
-            "logprobs": logprobs,
-        }
-        return builder.chat_completion([choice])
-
     async def events(chunk: Chunk) -> AsyncIterator[ChatCompletion]:
         nonlocal has_text
         text = chunk.text if has_text else chunk.text.lstrip()
         if not has_text:
-            yield event({"role": "assistant", "content": ""})
+            yield builder.chat_completion([wire.chat_piece({"role": "assistant", "content": ""})])
         has_text = has_text or bool(text)
         logprobs = await prepared.logprobs(chunk.logprobs)
-        yield event({"content": text} if text else {}, chunk.finish, logprobs)
+        piece = wire.chat_piece({"content": text} if text else {}, chunk.finish, logprobs)
+        yield builder.chat_completion([piece])
         if chunk.usage is not None and body.include_usage:
             yield builder.chat_completion([], chunk.usage)
 

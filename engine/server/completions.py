@@ -127,7 +127,7 @@ def _generation_request(body: CompletionBody, prompt: EncodedPrompt) -> Generati
         prompt=prompt.ids,
         max_new_tokens=max(1, body.max_new_tokens),
         stop_ids=prompt.stop_ids | frozenset(body.stop_token_ids),
-        stop_text=tuple(body.stops),
+        stop_text=body.stops,
         sampling=body.sampling,
         priority=body.priority_or(Priority.COMPLETION),
         logprobs=body.logprobs,
@@ -157,12 +157,7 @@ async def _choice(index: int, prepared: _Prepared) -> tuple[CompletionChoice, Us
     text = output.text
     if body.echo:
         text = await _echoed(prepared, index) + text
-    choice: CompletionChoice = {
-        "index": index,
-        "text": text,
-        "logprobs": logprobs,
-        "finish_reason": output.finish,
-    }
+    choice = wire.completion_choice(text, output.finish, logprobs, index)
     if body.return_token_ids:
         choice["token_ids"] = list(output.ids)
     return choice, output.usage
@@ -226,7 +221,7 @@ async def _stream(request: Request, prepared: _Prepared) -> Response:
                 chunk.logprobs, chunk.ids, prepared.tokenizer, offset
             )
         offset += len(chunk.text)
-        choice = wire.completion_choice(0, chunk, logprobs, with_ids=body.return_token_ids)
+        choice = wire.completion_piece(chunk, logprobs, with_ids=body.return_token_ids)
         yield builder.completion([choice])
         if chunk.usage is not None and body.include_usage:
             yield builder.completion([], chunk.usage)

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-import os
 import secrets
 import socket
 import ssl
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
-
-import psutil
-from filelock import FileLock, Timeout
 
 from engine.api import EngineState
 from engine.client.endpoint import RuntimeFiles
 from engine.errors import ConfigurationError
 from engine.loading.sharing import Sharing
 from engine.local import LocalEngine
-from engine.private_files import write_private_file
 from engine.server.access import Activity
 from engine.server.app import create_app
 from engine.server.chat import RenderChat
-from engine.server.claim import Claim
 from engine.server.clients import Clients, control_routes
 from engine.server.connection import server_config
 from engine.server.fim import RenderFim
@@ -40,6 +32,7 @@ from engine.server.operation.hangup import Hangup
 from engine.server.operation.reloading import Reload, ReloadingEngine
 from engine.server.operation.request_record import RequestObserver
 from engine.server.operation.tls import TlsFiles
+from engine.server.process_files import alive_file, claiming, exclusive_lock, published_address
 from engine.server.tcp_socket import tcp_socket
 from engine.server.users.accounts import Limits
 from engine.server.users.guard import KeyRing
@@ -104,7 +97,7 @@ def run(
         keys = None if team.keys is None else KeyRing(team.keys)
         tls = None if team.tls is None else team.tls.context()
         if listen.uds is not None:
-            if is_shared and not stack.enter_context(_exclusive_lock(_alive_file(listen.uds))):
+            if is_shared and not stack.enter_context(exclusive_lock(alive_file(listen.uds))):
                 log.info("another engine already serves %s", listen.uds)
                 return
             bound = stack.enter_context(unix_socket(listen.uds))
@@ -114,12 +107,12 @@ def run(
             needs_loopback = not (token or keys or listen.endpoint_file)
             bound = stack.enter_context(tcp_socket(host, listen.port, needs_loopback, scheme))
             if listen.endpoint_file is not None:
-                if not stack.enter_context(_exclusive_lock(_alive_file(listen.endpoint_file))):
+                if not stack.enter_context(exclusive_lock(alive_file(listen.endpoint_file))):
                     return
                 token = secrets.token_urlsafe(32)
-                stack.enter_context(_endpoint_file(listen.endpoint_file, bound, token))
+                stack.enter_context(published_address(listen.endpoint_file, bound, token))
         files = RuntimeFiles.of_address(listen) if is_shared else None
-        sharing = None if files is None else stack.enter_context(_claiming(files, settings))
+        sharing = None if files is None else stack.enter_context(claiming(files, settings))
         observers = []
         if team.access_log is not None:
             path = None if team.access_log == "stderr" else team.access_log
@@ -129,56 +122,6 @@ def run(
             settings, sharing, access, render_chat, render_fim, tuple(aliases), is_shared, team, tls
         )
         asyncio.run(_serve(process, bound))
-
-
-def _alive_file(path: Path) -> Path:
-    return path.with_suffix(".alive")  # of a shared process, `RuntimeFiles.alive_lock`
-
-
-@contextmanager
-def _exclusive_lock(lock_file: Path) -> Iterator[bool]:
-    """Hold a lock inside the block; yields False if another process holds it.
-
-    The operating system releases the lock of a killed process.
-    """
-    lock = FileLock(lock_file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    except OSError as error:
-        raise ConfigurationError(
-            f"The engine cannot use the lock file {lock_file}: {error.strerror or error}. Delete "
-            "it, or choose an address in a folder that you can write to."
-        ) from None
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _endpoint_file(path: Path, bound: socket.socket, token: str) -> Iterator[None]:
-    address = {"port": bound.getsockname()[1], "token": token}
-    write_private_file(path, json.dumps(address).encode())
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _claiming(files: RuntimeFiles, settings: EngineSettings) -> Iterator[Sharing]:
-    """Let clients find this process inside the block, and yield what it shares with others."""
-    claim = Claim(files, settings)
-    record = {"pid": os.getpid(), "created": psutil.Process().create_time()}
-    write_private_file(files.process_file, json.dumps(record).encode())
-    try:
-        yield Sharing(claim.is_loaded, claim.claim)
-    finally:
-        files.process_file.unlink(missing_ok=True)
-        claim.release()
 
 
 @dataclass(frozen=True)

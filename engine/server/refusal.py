@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from starlette.responses import JSONResponse
 
 from engine.errors import EngineBusyError, RequestError
+from engine.server import wire
 from engine.server.limits import RETRY_AFTER_S
-from engine.server.response_types import ErrorBody
 
 
 class Refusal(Exception):  # noqa: N818 - a response, raised to end the handling of a request
@@ -28,9 +28,7 @@ class Refusal(Exception):  # noqa: N818 - a response, raised to end the handling
         super().__init__(message)
         self.status = status
         self.headers = {**(headers or {}), **({"Connection": "close"} if closes else {})}
-        self.body: ErrorBody = {
-            "error": {"message": message, "type": kind, "param": None, "code": code}
-        }
+        self.body = wire.error_object(message, kind, code)
 
     def response(self) -> JSONResponse:
         """Return the HTTP response."""

@@ -55,6 +55,16 @@ class UsageBody(TypedDict):
     starcoder: UsageDetails
 
 
+class ResponseObject(TypedDict):
+    """What all responses with choices have, and all events of their streams."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    usage: NotRequired[UsageBody]
+
+
 class CompletionLogprobs(TypedDict):
     """Log-probabilities of a completion; the first token of an echoed prompt has none."""
 
@@ -78,15 +88,10 @@ class CompletionChoice(TypedDict):
     """`engine.api.Chunk.ends`: our extension."""
 
 
-class Completion(TypedDict):
+class Completion(ResponseObject):
     """The response of `/v1/completions`, or one event of its stream."""
 
-    id: str
-    object: str
-    created: int
-    model: str
     choices: list[CompletionChoice]
-    usage: NotRequired[UsageBody]
 
 
 class TokenScore(TypedDict):
@@ -134,15 +139,10 @@ class ChatChoice(TypedDict):
     logprobs: ChatLogprobs | None
 
 
-class ChatCompletion(TypedDict):
+class ChatCompletion(ResponseObject):
     """The response of `/v1/chat/completions`, or one event of its stream."""
 
-    id: str
-    object: str
-    created: int
-    model: str
     choices: list[ChatChoice]
-    usage: NotRequired[UsageBody]
 
 
 class ModelEntry(TypedDict):

@@ -10,88 +10,63 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from engine.api import Priority, Sampling
+from engine.server.client_body import ClientBody, Id, Ids, Name, StoppingBody, Stops
 from engine.server.limits import (
     MAX_ALTERNATIVES,
     MAX_DRAFT_TOKENS,
     MAX_FORCED_PREFIX,
     MAX_INT,
     MAX_MESSAGES,
-    MAX_NAME,
-    MAX_PROMPT_TOKENS,
     MAX_PROMPTS,
     MAX_SEED,
-    MAX_STOP,
     MAX_STOP_IDS,
-    MAX_STOPS,
 )
 
 _DEFAULT_COMPLETION_TOKENS = 16
 _DEFAULT_CHAT_TOKENS = 512
 
-_Name = Annotated[str, Field(max_length=MAX_NAME)]
-_Id = Annotated[int, Field(ge=0, le=MAX_INT)]
-_Stop = Annotated[str, Field(max_length=MAX_STOP)]
-_Stops = Annotated[list[_Stop], Field(max_length=MAX_STOPS, fail_fast=True)]
-# Validation ends at the first wrong entry: reporting a million of them takes a gigabyte.
-_Ids = Annotated[list[_Id], Field(min_length=1, max_length=MAX_PROMPT_TOKENS, fail_fast=True)]
 _Texts = Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)]
-_IdLists = Annotated[list[_Ids], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)]
+_IdLists = Annotated[list[Ids], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)]
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(ClientBody):
     """The field `stream_options`."""
 
     include_usage: bool = False
 
 
-class RequestBody(BaseModel):
+class RequestBody(StoppingBody):
     """The fields that completion and chat requests share."""
 
-    # JSON has no infinity and no NaN, but the parser would accept them.
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
-
-    model: _Name | None = None
+    model: Name | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
-    stop: _Stop | _Stops = []
     temperature: Annotated[float, Field(ge=0, le=10)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=-1, le=MAX_INT)] = 0
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] = 1.0
     seed: Annotated[int | None, Field(ge=-MAX_SEED, le=MAX_SEED)] = None
     n: Annotated[int, Field(ge=1, le=1)] = 1
-    stop_token_ids: Annotated[list[_Id], Field(max_length=MAX_STOP_IDS, fail_fast=True)] = []
+    stop_token_ids: Annotated[list[Id], Field(max_length=MAX_STOP_IDS, fail_fast=True)] = Field(
+        default_factory=list
+    )
     priority: Annotated[int | None, Field(ge=-MAX_INT, le=MAX_INT)] = None
-    adapter: _Name | None = None
+    adapter: Name | None = None
     """Name of a LoRA adapter (our extension). As in vLLM, `model` may name it instead."""
-    draft_tokens: Annotated[list[_Id], Field(max_length=MAX_DRAFT_TOKENS, fail_fast=True)] = []
+    draft_tokens: Annotated[list[Id], Field(max_length=MAX_DRAFT_TOKENS, fail_fast=True)] = Field(
+        default_factory=list
+    )
     """See `engine.api.GenerationRequest.draft_tokens` (our extension)."""
     forced_prefix: Annotated[str, Field(max_length=MAX_FORCED_PREFIX)] = ""
     """See `engine.api.GenerationRequest.forced_prefix` (our extension)."""
     single_line: bool = False
     """See `engine.api.GenerationRequest.single_line` (our extension)."""
-    continue_line_after: _Stops = []
+    continue_line_after: Stops = Field(default_factory=list)
     """See `engine.api.GenerationRequest.continue_line_after` (our extension)."""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _null_is_default(cls, value: object, info: ValidationInfo) -> object:
-        field = cls.model_fields[str(info.field_name)]
-        return field.default if value is None and not field.is_required() else value
-
-    @property
-    def other_fields(self) -> dict[str, object]:
-        """The fields of the request that this type does not have."""
-        return self.model_extra or {}
-
-    @property
-    def stops(self) -> list[str]:
-        """The stop strings as a list, also if there is only one."""
-        return [self.stop] if isinstance(self.stop, str) else self.stop
 
     @property
     def sampling(self) -> Sampling:
@@ -115,7 +90,7 @@ class RequestBody(BaseModel):
 class CompletionBody(RequestBody):
     """The body of `POST /v1/completions`."""
 
-    prompt: str | _Ids | _Texts | _IdLists
+    prompt: str | Ids | _Texts | _IdLists
     max_tokens: Annotated[int | None, Field(ge=0, le=MAX_INT)] = _DEFAULT_COMPLETION_TOKENS
     logprobs: Annotated[int | None, Field(ge=0, le=MAX_ALTERNATIVES)] = None
     echo: bool = False
@@ -168,7 +143,7 @@ class ChatContent(BaseModel):
 class ChatMessage(BaseModel):
     """One message of the conversation."""
 
-    role: _Name
+    role: Name
     content: str | Annotated[list[ChatContent], Field(max_length=MAX_MESSAGES, fail_fast=True)]
 
     @property

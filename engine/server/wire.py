@@ -16,11 +16,13 @@ from engine.errors import StarcoderError
 from engine.server.response_types import (
     ChatChoice,
     ChatCompletion,
+    ChatDelta,
     ChatLogprobs,
     Completion,
     CompletionChoice,
     CompletionLogprobs,
     ErrorBody,
+    ResponseObject,
     TokenScore,
     UsageBody,
 )
@@ -68,21 +70,19 @@ def _encode(value: object) -> Iterator[str]:
         yield json.dumps(value)
 
 
-def error_body(error: StarcoderError, param: str | None = None) -> ErrorBody:
-    """Return OpenAI's error object. Our client recreates the exception from its `type`."""
-    return {
-        "error": {
-            "message": error.user_message,
-            "type": error.kind,
-            "param": param,
-            "code": None,
-        }
-    }
+def error_object(message: str, kind: str, code: str | None = None) -> ErrorBody:
+    """Return OpenAI's error object. Our client recreates the exception from `kind`."""
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
-def error_response(error: StarcoderError, param: str | None = None) -> JSONResponse:
+def error_body(error: StarcoderError) -> ErrorBody:
+    """Return OpenAI's error object for an exception."""
+    return error_object(error.user_message, error.kind)
+
+
+def error_response(error: StarcoderError) -> JSONResponse:
     """Return an error with its HTTP status."""
-    return JSONResponse(error_body(error, param), error.http_status)
+    return JSONResponse(error_body(error), error.http_status)
 
 
 class ResponseBuilder:
@@ -100,27 +100,20 @@ class ResponseBuilder:
         self, choices: Sequence[CompletionChoice], usage: Usage | None = None
     ) -> Completion:
         """Return a response object of `/v1/completions` with these choices."""
-        body: Completion = {
-            "id": self._id,
-            "object": self._kind,
-            "created": self._created,
-            "model": self._model,
-            "choices": list(choices),
-        }
-        if usage is not None:
-            body["usage"] = usage_body(usage)
-        return body
+        return {**self._object(usage), "choices": list(choices)}
 
     def chat_completion(
         self, choices: Sequence[ChatChoice], usage: Usage | None = None
     ) -> ChatCompletion:
         """Return a response object of `/v1/chat/completions` with these choices."""
-        body: ChatCompletion = {
+        return {**self._object(usage), "choices": list(choices)}
+
+    def _object(self, usage: Usage | None) -> ResponseObject:
+        body: ResponseObject = {
             "id": self._id,
             "object": self._kind,
             "created": self._created,
             "model": self._model,
-            "choices": list(choices),
         }
         if usage is not None:
             body["usage"] = usage_body(usage)
@@ -157,19 +150,38 @@ def total_usage(usages: Sequence[Usage]) -> Usage:
 
 
 def completion_choice(
-    index: int, chunk: Chunk, logprobs: CompletionLogprobs | None, *, with_ids: bool
+    text: str, finish: str | None, logprobs: CompletionLogprobs | None, index: int = 0
 ) -> CompletionChoice:
-    """Return a choice of a streamed `/v1/completions`."""
-    choice: CompletionChoice = {
-        "index": index,
-        "text": chunk.text,
-        "logprobs": logprobs,
-        "finish_reason": chunk.finish,
-    }
+    """Return a choice of `/v1/completions`."""
+    return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish}
+
+
+def completion_piece(
+    chunk: Chunk, logprobs: CompletionLogprobs | None, *, with_ids: bool
+) -> CompletionChoice:
+    """Return the choice of an event of a streamed `/v1/completions`."""
+    choice = completion_choice(chunk.text, chunk.finish, logprobs)
     if with_ids:
         choice["token_ids"] = list(chunk.ids)
         choice["starcoder_ends"] = list(chunk.ends)
     return choice
+
+
+def chat_choice(text: str, finish: str, logprobs: ChatLogprobs | None = None) -> ChatChoice:
+    """Return the choice of an API whose response is that of a chat."""
+    return {
+        "index": 0,
+        "message": {"role": "assistant", "content": text, "refusal": None},
+        "finish_reason": finish,
+        "logprobs": logprobs,
+    }
+
+
+def chat_piece(
+    delta: ChatDelta, finish: str | None = None, logprobs: ChatLogprobs | None = None
+) -> ChatChoice:
+    """Return the choice of an event of such an API."""
+    return {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": logprobs}
 
 
 def completion_logprobs(

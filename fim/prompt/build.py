@@ -45,15 +45,6 @@ The window of the document changes only when such a step begins.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A prompt, and the number of its tokens that are text before and after the cursor."""
-
-    ids: tuple[int, ...]
-    prefix_tokens: int
-    suffix_tokens: int
-
-
 def build(
     snapshot: Snapshot,
     family: FimFamily,
@@ -61,8 +52,8 @@ def build(
     max_tokens: int,
     form: Form = DEFAULT_FORM,
     encode_start: Encode | None = None,
-) -> Prompt:
-    """Return the prompt at the cursor, with at most `max_tokens` tokens.
+) -> tuple[int, ...]:
+    """Return the ids of the prompt at the cursor, at most `max_tokens` of them.
 
     `encode` must treat its argument as plain text, so that text that spells a special token stays
     text, and as a piece: without a space before it. Prefix and suffix are encoded separately, as in
@@ -89,9 +80,7 @@ def build(
     prefix, suffix = fit(before, after, room, encode, encode_start)
     parts = _Parts((*cells, *prefix), suffix, middle_ids)
     ids = (*family.start, *header, *_ordered(parts, fim, form))
-    if not ids:  # the engine needs at least one
-        ids = tuple(encode("\n"))
-    return Prompt(ids, len(prefix) + len(middle_ids), len(suffix))
+    return ids or tuple(encode("\n"))  # the engine needs at least one
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,4 +52,4 @@ def render(text: FimText, tokenizer: Tokenizer, form: str, max_tokens: int) -> R
         next((name for name in FORMS if name == form), DEFAULT_FORM),
         tokenizer.encode_start,
     )
-    return RenderedFim(prompt.ids, family.stop_ids)
+    return RenderedFim(prompt, family.stop_ids)

@@ -12,7 +12,7 @@ from engine.errors import EngineLostError, EngineReplacedError, UnsupportedModel
 from fim.postprocess.confidence import Scorer, Scores
 from fim.postprocess.repetition import without_repetition
 from fim.postprocess.truncate import Extent, Scope, Truncator, continue_line_after
-from fim.prompt.build import Prompt, build
+from fim.prompt.build import build
 from fim.prompt.families import FimFamily, detect
 from fim.prompt.token_healing import partial_token
 from fim.prompt.window import Encode, cached_encoder
@@ -169,7 +169,7 @@ class FimModel:
             )
         max_new_tokens, prompt = await self._prompt(properties, snapshot)
         request = GenerationRequest(
-            prompt.ids,
+            prompt,
             max_new_tokens,
             stop_ids=properties.family.stop_ids,
             stop_text=stop_text,
@@ -232,7 +232,7 @@ class FimModel:
         is_block = scope.extent is Extent.BLOCK
         first_token = () if options.first_token is None else (options.first_token,)
         return GenerationRequest(
-            prompt=(*prompt.ids, *first_token),
+            prompt=(*prompt, *first_token),
             max_new_tokens=max_new_tokens if is_block else max(1, max_new_tokens // 2),
             stop_ids=properties.family.stop_ids,
             sampling=Sampling(temperature=self._settings.temperature),
@@ -245,8 +245,10 @@ class FimModel:
             continue_line_after=continue_line_after(scope),
         )
 
-    async def _prompt(self, properties: _ModelProperties, snapshot: Snapshot) -> tuple[int, Prompt]:
-        """Return the maximum length of the output in tokens, and the prompt."""
+    async def _prompt(
+        self, properties: _ModelProperties, snapshot: Snapshot
+    ) -> tuple[int, tuple[int, ...]]:
+        """Return the maximum length of the output in tokens, and the ids of the prompt."""
         settings = self._settings
         # Small models have small context windows: at least half of it is left for the prompt.
         max_new_tokens = min(settings.max_new_tokens, properties.context_window // 2)

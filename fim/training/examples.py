@@ -81,7 +81,7 @@ class ExampleEncoder:
             path=hole.path if self.has_header else "",
         )
         encode, encode_start = self.tokenizer.encode, self.tokenizer.encode_start
-        return build(snapshot, self.family, encode, max_tokens, self.form, encode_start).ids
+        return build(snapshot, self.family, encode, max_tokens, self.form, encode_start)
 
 
 def _text_end(model: TrainableModel, family: FimFamily) -> int:

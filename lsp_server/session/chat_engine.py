@@ -133,12 +133,17 @@ class _ReportingEngine:
         """See `Engine.stream`. Starts the engine."""
         async with self._reporting(), aclosing(self.engine.stream(request)) as chunks:
             async for chunk in chunks:
-                self._show(state=State.READY, message="")
+                self._show(state=State.READY, message=self._note)
                 yield chunk
 
     async def aclose(self) -> None:
         """See `Engine.aclose`."""
         await self.engine.aclose()
+
+    @property
+    def _note(self) -> str:
+        """What the server of an engine at a URL lacks, for the user; empty if nothing is known."""
+        return self.engine.report.note if isinstance(self.engine, RemoteEngine) else ""
 
     @asynccontextmanager
     async def _reporting(self) -> AsyncIterator[None]:
@@ -156,7 +161,7 @@ class _ReportingEngine:
         self.unused.clear()
         try:
             yield
-            self._show(state=State.READY, message="")
+            self._show(state=State.READY, message=self._note)
         except (ModelError, ConfigurationError, EngineUnavailableError) as error:
             self._show(state=State.ERROR, message=error.user_message)
             raise
@@ -176,7 +181,7 @@ class _ReportingEngine:
             async for report in reports:
                 if report.info is not None:
                     model, device = report.info.model, report.info.device
-                    self._show(state=State.READY, message="", model=model, device=device)
+                    self._show(state=State.READY, message=report.note, model=model, device=device)
                 elif report.state is EngineState.FAILED:
                     self._show(state=State.ERROR, message=report.detail)
                 else:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from engine.api import Engine, EngineState, Health
-from engine.client.remote import RemoteEngine, Report
+from engine.client.remote import RemoteEngine
+from engine.client.remote_watch import Report
 from engine.errors import (
     ConfigurationError,
     EngineReplacedError,

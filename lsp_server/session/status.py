@@ -35,7 +35,6 @@ class State(StrEnum):
     """Only for the engine of chat, which has not been needed yet."""
     STARTING = "starting"
     READY = "ready"
-    BUSY = "busy"
     ERROR = "error"
     DISABLED = "disabled"
 
@@ -48,7 +47,7 @@ class ChatStatus:
     device: str = ""
     state: State = State.STOPPED
     message: str = ""
-    """Progress of loading, or the reason of a failure."""
+    """Progress of loading, the reason of a failure, or a note on what a server lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +164,6 @@ class StatusReporter:
             changes |= {"last_at": time.time(), "last_ms": elapsed_ms}
         if result.tokens_per_second:
             changes["tokens_per_second"] = result.tokens_per_second
-        if self.current.state is State.BUSY:
-            changes["state"] = State.READY
         self.update(**changes)
 
     # Messages.

@@ -222,3 +222,22 @@ async def test_the_status_of_the_chats_model_follows_the_server(
         failed = await status(editor, lambda last: last["chat"]["state"] == "error")
         assert "starcoder.chatModel" in failed["chat"]["message"]
         assert failed["state"] == "ready"
+
+
+async def test_the_status_says_what_the_server_of_the_chats_model_does_not_report(
+    server: Server, folder: Path
+) -> None:
+    server.models.append({"id": "talk"})
+    options = {"chatModel": "talk", "chatTokenizer": str(folder)}
+    async with editing(server, folder, **options) as editor:
+        conversation = (await editor.request("starcoder/chat/create"))["id"]
+        server.text = "words"
+        for _ in range(2):  # the answer itself does not hide the note
+            params = {"conversation": conversation, "text": "Hello"}
+            await editor.request("starcoder/chat/send", params)
+            last = await status(editor, lambda last: last["chat"]["state"] == "ready")
+            assert "2,048 tokens are assumed" in last["chat"]["message"]
+        last = await status(editor, lambda last: "no token ids" in last["chat"]["message"])
+        assert last["chat"]["state"] == "ready"
+        assert last["message"] == ""  # the note is not that of completions
+        assert messages(editor) == []

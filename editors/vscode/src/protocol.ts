@@ -7,12 +7,12 @@ export interface ChatStatus {
   model: string;
   device: string;
   state: "stopped" | "starting" | "ready" | "error";
-  /** The progress of loading, or the reason of a failure. */
+  /** The progress of loading, the reason of a failure, or a note on what a server lacks. */
   message: string;
 }
 
 export interface ServerStatus {
-  state: "starting" | "ready" | "busy" | "error" | "disabled";
+  state: "starting" | "ready" | "error" | "disabled";
   message: string;
   model: string;
   device: string;

@@ -36,8 +36,6 @@ export function statusText(status: ServerStatus | undefined): StatusText {
         tooltip: status.message || tooltip,
         isWarning: false,
       };
-    case "busy":
-      return { text: `$(loading~spin) StarCoder: ${name}`, tooltip, isWarning: false };
     case "error":
       return {
         text: "$(warning) StarCoder",
@@ -56,7 +54,7 @@ function chatModel({ model, device, state, message }: ChatStatus): string {
     case "stopped":
       return `Chat model: ${model}, starts with the first question`;
     case "ready":
-      return `Chat model: ${model} on ${device}`;
+      return `Chat model: ${model} on ${device}${message === "" ? "" : `. ${message}`}`;
     default:
       return `Chat model: ${model}: ${message}`;
   }

@@ -44,7 +44,10 @@ test("a model for chat alone is named with its state", () => {
   const tooltip = (changes: object) =>
     statusText({ ...ready, chat: { ...chat, state: "stopped", ...changes } }).tooltip;
   expect(tooltip({})).toContain("starchat-beta, starts with the first question");
-  expect(tooltip({ state: "ready", device: "cuda" })).toContain("starchat-beta on cuda");
+  const loaded = { state: "ready", device: "cuda" };
+  expect(tooltip(loaded)).toContain("starchat-beta on cuda\n");
+  const note = "No window is reported.";
+  expect(tooltip({ ...loaded, message: note })).toContain(`starchat-beta on cuda. ${note}\n`);
   expect(tooltip({ state: "error", message: "no such model" })).toContain("beta: no such model");
   expect(tooltip({})).toContain("bigcode/starcoder on cuda");
 });
@@ -62,7 +65,7 @@ test("an error is a warning with its message", () => {
 });
 
 test("every state has a text", () => {
-  for (const state of ["starting", "ready", "busy", "error", "disabled"] as const) {
+  for (const state of ["starting", "ready", "error", "disabled"] as const) {
     expect(statusText({ ...ready, state }).text).toContain("StarCoder");
   }
   expect(statusText(undefined).text).toContain("StarCoder");

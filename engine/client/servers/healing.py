@@ -17,12 +17,21 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.api import Chunk, FinishReason, GenerationRequest, Sampling, TokenLogprob, Usage
-from engine.client.servers.base import DEFAULT_WINDOW, Event, Piece, Server
+from engine.api import (
+    Chunk,
+    FinishReason,
+    GenerationRequest,
+    Priority,
+    Sampling,
+    TokenLogprob,
+    Usage,
+)
+from engine.client.servers.base import Event, Piece
 from engine.client.servers.openai import token_id
+from engine.client.servers.other_server import OtherServer
 from engine.client.servers.output import Output, PrefixError
 from engine.errors import EngineLostError, EngineUnavailableError, RequestError
 from engine.tokenizer import Tokenizer
@@ -40,53 +49,13 @@ class _IgnoredError(Exception):
     """The server has chosen a token that was not allowed. Never shown to the user."""
 
 
-@dataclass(slots=True)
-class OtherServer:
-    """A server that is not ours, with what the client has learnt about it."""
-
-    server: Server
-    address: str
-    """Address of the server, for messages."""
-    is_window_assumed: bool = False
-    """Whether neither the server nor the settings say how large the context window is."""
-    ignores_restrictions: bool = field(default=False, init=False)
-    """Whether the server refuses or ignores a list of the tokens from which it must choose."""
-    is_without_scores: bool = field(default=False, init=False)
-    """Whether the server reports no log-probabilities."""
-
-    async def stream(
-        self, request: GenerationRequest, model: str, tokenizer: Tokenizer, events: Events
-    ) -> AsyncGenerator[Chunk, None]:
-        """Yield the output of a request in chunks, as `Engine.stream` does."""
-        outputs = _Outputs(self, request, model, tokenizer, events)
-        async with aclosing(outputs.stream()) as chunks:
-            async for chunk in chunks:
-                yield chunk
-
-    @property
-    def note(self) -> str:
-        """What the server does not report and what follows, for the user; empty if nothing."""
-        window = (
-            f"The server does not report its context window, so {DEFAULT_WINDOW:,} tokens are "
-            "assumed. Set starcoder.contextWindow to the real number."
-        )
-        scores = (
-            "The server reports no log-probabilities, so suggestions of which the model is unsure "
-            "are shown too, and an explicit request shows one suggestion."
-        )
-        notes = ((self.is_window_assumed, window), (self.is_without_scores, scores))
-        return " ".join(text for holds, text in notes if holds)
-
-    def report_missing_scores(self) -> None:
-        """Log, the first time, that the server reports no log-probabilities."""
-        if not self.is_without_scores:
-            self.is_without_scores = True
-            _log.warning(
-                "%s (%s) reports no log-probabilities. So an explicit request shows no "
-                "alternatives, and no suggestion is hidden because the model is unsure of it.",
-                self.address,
-                self.server.name,
-            )
+async def stream_output(
+    other: OtherServer, request: GenerationRequest, model: str, tokenizer: Tokenizer, events: Events
+) -> AsyncGenerator[Chunk, None]:
+    """Yield the output of a request in chunks, as `Engine.stream` does."""
+    async with aclosing(_Outputs(other, request, model, tokenizer, events).stream()) as chunks:
+        async for chunk in chunks:
+            yield chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,12 +201,20 @@ class _Outputs:
             if finish is None:
                 raise EngineLostError("The engine's output ended in the middle. Try again.")
             output.end(finish)
-        is_scored = self.request.logprobs is None or output.has_scores
-        # One token may be the stop id, which has no score. No usage comes if the client ends the
-        # output.
-        if not is_scored and (num_pieces if usage is None else usage.completion_tokens) > 1:
-            self.other.report_missing_scores()
+        # No usage comes if the client ends the output.
+        num_tokens = num_pieces if usage is None else usage.completion_tokens
+        self._note_missing(output, num_tokens)
         yield output.last(usage)
+
+    def _note_missing(self, output: Output, num_tokens: int) -> None:
+        """Remember what the server did not report with an output."""
+        if num_tokens <= 1:  # it may be the stop id, which has no score
+            return
+        if self.request.logprobs is not None and not output.has_scores:
+            self.other.report_missing_scores()
+        # A server may report ids only together with log-probabilities, which no chat requests.
+        if self.request.priority is Priority.CHAT and not output.has_ids:
+            self.other.is_chat_without_ids = True
 
     def _read(self, payload: Any) -> Event:
         try:

@@ -1,7 +1,8 @@
 """The output of a server that is not ours, as our own engine would emit it.
 
 A server may include the stop id, ignore stop ids and stop text, or know no `single_line`. So the
-client applies them itself, to the text of each token.
+client applies them itself, to the text of each token. If a server reports text only, the names of
+stop tokens in this text take the place of their ids.
 """
 
 from __future__ import annotations
@@ -42,12 +43,18 @@ class Output:
         )
         end = tokenizer.end_of_text_id
         self._stop_ids = request.stop_ids | (frozenset() if end is None else {end})
+        self._stop_names = _StopNames(
+            [name for name, id_ in tokenizer.special_tokens.items() if id_ in self._stop_ids],
+            len(request.forced_prefix),
+        )
         self._text = ""
         self._ids: list[int] = []
         self._ends: list[int] = []
         self._scores: list[TokenLogprob] = []
         self.has_scores = False
         """Whether the server has reported a log-probability."""
+        self.has_ids = False
+        """Whether the server has reported a token id."""
         self.finish: FinishReason | None = None
         """Reason for which the client ends the output; it may differ from the server's."""
 
@@ -55,6 +62,7 @@ class Output:
         """Add a piece. Raises PrefixError if the output does not start with the forced prefix."""
         if self.finish is not None:
             return
+        self.has_ids = self.has_ids or piece.id is not None
         if piece.id in self._stop_ids:
             self.end(FinishReason.STOP)
             return
@@ -67,11 +75,14 @@ class Output:
                 top = score.top[: self._request.logprobs]
                 self._scores.append(TokenLogprob(score.id, score.logprob, top))
                 self.has_scores = True
-        self._text += self._stop_text.feed(self._text_of(piece))
+        text = self._stop_names.feed(self._text_of(piece), has_id=piece.id is not None)
+        self._text += self._stop_text.feed(text)
         if piece.id is not None:
             self._ends.append(len(self._text))
         if self._stop_text.reached:
             self.finish = FinishReason.STOP
+        elif self._stop_names.reached:
+            self.end(FinishReason.STOP)
 
     def end(self, reason: FinishReason) -> None:
         """End the output because the server did.
@@ -83,7 +94,8 @@ class Output:
             if self._prefix_left and reason is FinishReason.STOP:
                 raise PrefixError(self._in_prefix, None)
             self.finish = reason
-            self._text += self._stop_text.feed(self._decoder.flush())
+            rest = self._stop_names.flush() + self._decoder.flush()
+            self._text += self._stop_text.feed(rest)
             self._text += self._stop_text.flush()
 
     def take(self) -> Chunk | None:
@@ -135,6 +147,35 @@ class Output:
         if piece.text is not None:
             return piece.text.encode("utf-8", "surrogatepass")
         return b"" if piece.id is None else self._tokenizer.bytes_by_id.get(piece.id, b"")
+
+
+class _StopNames:
+    """Searches text without token ids for the names of the special tokens that end the output.
+
+    Text with ids is not searched: there a name is text that the model has written.
+    """
+
+    def __init__(self, names: Sequence[str], ignore_first: int) -> None:
+        self._names, self._ignore_first = names, ignore_first
+        self._search = StopText(names, ignore_first)
+
+    @property
+    def reached(self) -> bool:
+        """Whether a name has appeared."""
+        return self._search.reached
+
+    def feed(self, text: str, *, has_id: bool) -> str:
+        """Add the text of a piece; return the text that can be passed on."""
+        self._ignore_first = max(0, self._ignore_first - len(text))
+        if not has_id:
+            return self._search.feed(text)
+        before = self._search.flush()
+        self._search = StopText(self._names, self._ignore_first)
+        return before + text
+
+    def flush(self) -> str:
+        """Return the text that is held back, at the end of the output."""
+        return self._search.flush()
 
 
 def _alternative(score: TokenLogprob | None, agreeing: Sequence[tuple[int, float]]) -> Piece | None:

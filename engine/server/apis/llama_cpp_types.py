@@ -8,37 +8,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, NotRequired
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field
 
 # pydantic reads these types, and before Python 3.12 it needs the TypedDict of this package.
 from typing_extensions import TypedDict
 
 from engine.api import Sampling
+from engine.server.client_body import ClientBody, Ids, Name, StoppingBody
 from engine.server.limits import (
     MAX_EXCERPTS,
     MAX_INT,
-    MAX_NAME,
-    MAX_PROMPT_TOKENS,
     MAX_RESPONSE_FIELDS,
     MAX_SEED,
-    MAX_STOP,
-    MAX_STOPS,
 )
-
-_Stop = Annotated[str, Field(max_length=MAX_STOP)]
-_Stops = Annotated[list[_Stop], Field(max_length=MAX_STOPS, fail_fast=True)]
-_Id = Annotated[int, Field(ge=0, le=MAX_INT)]
-_Ids = Annotated[list[_Id], Field(min_length=1, max_length=MAX_PROMPT_TOKENS, fail_fast=True)]
-_FieldName = Annotated[str, Field(max_length=MAX_NAME)]
 
 _DEFAULT_TEMPERATURE = 0.8
 _UNLIMITED = -1
 
 
-class GenerationBody(BaseModel):
+class GenerationBody(StoppingBody):
     """The fields that all requests for an output share."""
-
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
     n_predict: Annotated[
         int,
@@ -50,7 +39,6 @@ class GenerationBody(BaseModel):
     ] = _UNLIMITED
     """Maximum number of new tokens; negative is no limit, 0 computes the prompt only."""
     stream: bool = False
-    stop: _Stop | _Stops = []
     temperature: Annotated[float | None, Field(le=10)] = None
     top_k: Annotated[int, Field(ge=-1, le=MAX_INT)] = 40
     top_p: Annotated[float, Field(ge=0, le=1)] = 0.95
@@ -62,26 +50,9 @@ class GenerationBody(BaseModel):
     """Milliseconds of decoding after which the next line feed ends the output; 0 is no limit."""
     return_tokens: bool = False
     response_fields: Annotated[
-        list[_FieldName], Field(max_length=MAX_RESPONSE_FIELDS, fail_fast=True)
-    ] = []
+        list[Name], Field(max_length=MAX_RESPONSE_FIELDS, fail_fast=True)
+    ] = Field(default_factory=list)
     """Fields that the response has; `object/field` moves a field of an object to the top."""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _null_is_default(cls, value: object, info: ValidationInfo) -> object:
-        field = cls.model_fields[str(info.field_name)]
-        return field.default if value is None and not field.is_required() else value
-
-    @property
-    def other_fields(self) -> dict[str, object]:
-        """The fields of the request that this type does not have."""
-        return self.model_extra or {}
-
-    @property
-    def stops(self) -> tuple[str, ...]:
-        """The stop strings that are not empty."""
-        stops = [self.stop] if isinstance(self.stop, str) else self.stop
-        return tuple(stop for stop in stops if stop)
 
     def sampling(self, default_temperature: float = _DEFAULT_TEMPERATURE) -> Sampling:
         """Return the sampling parameters. A temperature of 0 or less is greedy."""
@@ -98,19 +69,14 @@ class GenerationBody(BaseModel):
 class LlamaCompletionBody(GenerationBody):
     """The body of `POST /completion`."""
 
-    prompt: str | _Ids
+    prompt: str | Ids
 
 
-class ExtraText(BaseModel):
+class ExtraText(ClientBody):
     """An excerpt of another file."""
 
     text: str
-    filename: _FieldName = ""
-
-    @field_validator("filename", mode="before")
-    @classmethod
-    def _null_is_empty(cls, value: object) -> object:
-        return "" if value is None else value
+    filename: Name = ""
 
 
 class InfillBody(GenerationBody):
@@ -118,7 +84,9 @@ class InfillBody(GenerationBody):
 
     input_prefix: str
     input_suffix: str
-    input_extra: Annotated[list[ExtraText], Field(max_length=MAX_EXCERPTS, fail_fast=True)] = []
+    input_extra: Annotated[list[ExtraText], Field(max_length=MAX_EXCERPTS, fail_fast=True)] = Field(
+        default_factory=list
+    )
     prompt: str = ""
     """Text after the prefix with which the middle begins, such as the start of a line."""
 

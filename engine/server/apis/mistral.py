@@ -18,7 +18,7 @@ from engine.server.bodies import parse_body
 from engine.server.fields import check_fields, report_ignored
 from engine.server.fim import rendered_fim
 from engine.server.model_names import adapter_of
-from engine.server.response_types import ChatChoice, ChatCompletion
+from engine.server.response_types import ChatCompletion
 from engine.server.responses import cancel_on_disconnect, collect, event_stream, json_response
 from engine.server.schema import FimBody
 
@@ -54,7 +54,7 @@ async def _prepare(request: Request, body: FimBody) -> _Prepared:
         prompt=fim.ids,
         max_new_tokens=max_new_tokens,
         stop_ids=fim.stop_ids | frozenset(body.stop_token_ids),
-        stop_text=tuple(body.stops),
+        stop_text=body.stops,
         sampling=body.sampling,
         priority=body.priority_or(Priority.COMPLETION),
         adapter=adapter,
@@ -68,12 +68,7 @@ async def _prepare(request: Request, body: FimBody) -> _Prepared:
 
 async def _answer(prepared: _Prepared) -> ChatCompletion:
     output = await collect(prepared.chunks)
-    choice: ChatChoice = {
-        "index": 0,
-        "message": {"role": "assistant", "content": output.text, "refusal": None},
-        "finish_reason": output.finish,
-        "logprobs": None,
-    }
+    choice = wire.chat_choice(output.text, output.finish)
     builder = wire.ResponseBuilder("chat.completion", "fim", prepared.model)
     return builder.chat_completion([choice], output.usage)
 
@@ -82,12 +77,7 @@ async def _stream(request: Request, prepared: _Prepared) -> Response:
     builder = wire.ResponseBuilder("chat.completion.chunk", "fim", prepared.model)
 
     async def events(chunk: Chunk) -> AsyncIterator[ChatCompletion]:
-        choice: ChatChoice = {
-            "index": 0,
-            "delta": {"role": "assistant", "content": chunk.text},
-            "finish_reason": chunk.finish,
-            "logprobs": None,
-        }
+        choice = wire.chat_piece({"role": "assistant", "content": chunk.text}, chunk.finish)
         # Mistral's last event has the usage; with OpenAI's option it comes in one of its own.
         is_separate = prepared.body.include_usage
         yield builder.chat_completion([choice], None if is_separate else chunk.usage)

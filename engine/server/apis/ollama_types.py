@@ -7,60 +7,30 @@ from __future__ import annotations
 
 from typing import Annotated, Any, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field
 
 # pydantic reads these types, and before Python 3.12 it needs the TypedDict of this package.
 from typing_extensions import TypedDict
 
 from engine.api import Sampling
+from engine.server.client_body import ClientBody, Name, StoppingBody
 from engine.server.limits import (
     MAX_INT,
     MAX_MESSAGES,
-    MAX_NAME,
     MAX_SEED,
-    MAX_STOP,
-    MAX_STOPS,
 )
 
-_Name = Annotated[str, Field(max_length=MAX_NAME)]
-_Stop = Annotated[str, Field(max_length=MAX_STOP)]
-_Stops = Annotated[list[_Stop], Field(max_length=MAX_STOPS, fail_fast=True)]
 
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _null_is_default(cls, value: object, info: ValidationInfo) -> object:
-        field = cls.model_fields[str(info.field_name)]
-        if value is None and not field.is_required():
-            return field.get_default(call_default_factory=True)
-        return value
-
-    @property
-    def other_fields(self) -> dict[str, object]:
-        """The fields of the request that this type does not have."""
-        return self.model_extra or {}
-
-
-class Options(_Body):
+class Options(StoppingBody):
     """The field `options`, with the defaults of Ollama except for the penalty of repetitions."""
 
     num_predict: Annotated[int, Field(ge=-2, le=MAX_INT)] = -1
     """Maximum number of new tokens; negative is no limit."""
-    stop: _Stop | _Stops = []
     temperature: Annotated[float, Field(ge=0, le=10)] = 0.8
     top_k: Annotated[int, Field(ge=-1, le=MAX_INT)] = 40
     top_p: Annotated[float, Field(ge=0, le=1)] = 0.9
     repeat_penalty: Annotated[float, Field(ge=0.01, le=100)] = 1.0
     seed: Annotated[int | None, Field(ge=-MAX_SEED, le=MAX_SEED)] = None
-
-    @property
-    def stops(self) -> tuple[str, ...]:
-        """The stop strings that are not empty."""
-        stops = [self.stop] if isinstance(self.stop, str) else self.stop
-        return tuple(stop for stop in stops if stop)
 
     @property
     def sampling(self) -> Sampling:
@@ -74,10 +44,10 @@ class Options(_Body):
         )
 
 
-class OllamaBody(_Body):
+class OllamaBody(ClientBody):
     """The fields that requests for an output share."""
 
-    model: _Name = ""
+    model: Name = ""
     stream: bool = True
     options: Options = Field(default_factory=Options)
 
@@ -93,24 +63,26 @@ class GenerateBody(OllamaBody):
     """Whether the prompt is complete, so that no chat template is applied."""
 
 
-class OllamaMessage(_Body):
+class OllamaMessage(ClientBody):
     """One message of a conversation."""
 
-    role: _Name
+    role: Name
     content: str = ""
 
 
 class OllamaChatBody(OllamaBody):
     """The body of `POST /api/chat`."""
 
-    messages: Annotated[list[OllamaMessage], Field(max_length=MAX_MESSAGES, fail_fast=True)] = []
+    messages: Annotated[list[OllamaMessage], Field(max_length=MAX_MESSAGES, fail_fast=True)] = (
+        Field(default_factory=list)
+    )
 
 
-class ShowBody(_Body):
+class ShowBody(ClientBody):
     """The body of `POST /api/show`; older clients send `name`."""
 
-    model: _Name = ""
-    name: _Name = ""
+    model: Name = ""
+    name: Name = ""
 
 
 class Duration(TypedDict):

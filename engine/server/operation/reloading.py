@@ -1,8 +1,4 @@
-"""Loads the model again while requests run: new weights in its folder, or a new revision.
-
-A request stays with one model from its first question to its last chunk, since the token ids of
-one tokenizer mean nothing to another model.
-"""
+"""Loads the model again while requests run: new weights in its folder, or a new revision."""
 
 from __future__ import annotations
 
@@ -12,10 +8,8 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from contextvars import ContextVar
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from typing import Literal, cast
-
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.api import (
     Chunk,
@@ -31,6 +25,7 @@ from engine.errors import ConfigurationError, StarcoderError
 from engine.loading.locate import locate, read_config
 from engine.loading.model_tokenizer import read_tokenizer
 from engine.local import LocalEngine
+from engine.server.operation.model_lease import Lease, ServedModel
 from engine.settings import AUTO_MODEL, Dtype, EngineSettings
 from engine.tokenizer import Tokenizer
 
@@ -43,68 +38,27 @@ Reload = Literal["keep", "unload"]
 - `unload`: it is unloaded first, and new requests wait.
 """
 
-FINGERPRINT_HEADER = b"x-starcoder-fingerprint"
-"""Header of a response with `EngineInfo.fingerprint` of the model that answered."""
-
 _GAUGES = ("cache_bytes", "caches_in_use", "requests_running", "requests_waiting")
 """Metrics that describe the present. The others are counters, which never fall."""
-
-
-@dataclass(eq=False)
-class _Served:
-    """A model, and the requests that use it."""
-
-    engine: LocalEngine
-    fingerprint: str = ""
-    num_requests: int = 0
-    unused: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while no request uses the model."""
-
-    def __post_init__(self) -> None:
-        self.unused.set()
-
-    def take(self) -> None:
-        """Add a request."""
-        self.num_requests += 1
-        self.unused.clear()
-
-    def give_back(self) -> None:
-        """Remove a request."""
-        self.num_requests -= 1
-        if not self.num_requests:
-            self.unused.set()
-
-    async def info(self) -> EngineInfo:
-        """Wait until the model is loaded and return its description."""
-        info = await self.engine.info()
-        self.fingerprint = info.fingerprint
-        return info
-
-
-@dataclass
-class _Lease:
-    """The model of one request: the one that was current at its first question."""
-
-    served: _Served | None = None
 
 
 class ReloadingEngine:
     """Implements `engine.api.ScoringEngine` with a model that can be exchanged.
 
-    Requests have one model each if `ModelLease` is around them.
+    Requests have one model each if `engine.server.operation.model_lease` is around them.
     """
 
     def __init__(self, settings: EngineSettings, mode: Reload = "keep") -> None:
         self._settings, self._mode = settings, mode
-        self._current = _Served(LocalEngine(settings))
+        self._current = ServedModel(LocalEngine(settings))
         self._retired: set[asyncio.Task[None]] = set()
         self._past = EngineMetrics()
         """Counters of the models that have been unloaded, and of reloads."""
-        self._draining: list[_Served] = []
+        self._draining: list[ServedModel] = []
         self._is_open = asyncio.Event()
         self._is_open.set()
         self._lock = asyncio.Lock()
-        self._lease: ContextVar[_Lease | None] = ContextVar("lease", default=None)
+        self._lease: ContextVar[Lease | None] = ContextVar("lease", default=None)
 
     def start(self) -> None:
         """Start loading in the background; further calls do nothing."""
@@ -149,7 +103,7 @@ class ReloadingEngine:
         for served in [*self._draining, self._current]:
             await served.engine.aclose()
 
-    async def _served(self) -> _Served:
+    async def _served(self) -> ServedModel:
         """Return the model of this request. Waits while there is none."""
         lease = self._lease.get()
         if lease is not None and lease.served is not None:
@@ -185,7 +139,7 @@ class ReloadingEngine:
     async def _switch(self) -> None:
         """Load the new model next to the old one, which ends with its last request."""
         old = self._current
-        new = _Served(LocalEngine(_settings_next_to(self._settings, await old.engine.info())))
+        new = ServedModel(LocalEngine(_settings_next_to(self._settings, await old.engine.info())))
         try:
             await new.info()
         except BaseException:
@@ -204,7 +158,7 @@ class ReloadingEngine:
         try:
             old = self._current
             await old.unused.wait()
-            new = self._current = _Served(LocalEngine(self._settings))
+            new = self._current = ServedModel(LocalEngine(self._settings))
             self._draining.append(old)
             await self._unload(old)
             del old
@@ -214,7 +168,7 @@ class ReloadingEngine:
         finally:
             self._is_open.set()
 
-    async def _unload(self, served: _Served) -> None:
+    async def _unload(self, served: ServedModel) -> None:
         """Release a model as soon as no request uses it."""
         await served.unused.wait()
         await served.engine.aclose()
@@ -222,38 +176,11 @@ class ReloadingEngine:
         counters = replace(served.engine.metrics(), **dict.fromkeys(_GAUGES, 0))
         _add(self._past, counters)
 
-    def lease(self) -> _Lease:
+    def lease(self) -> Lease:
         """Give the current task, and those that it starts, one model until `end` is called."""
-        lease = _Lease()
+        lease = Lease()
         self._lease.set(lease)
         return lease
-
-
-class ModelLease:
-    """Keeps each request with one model, and names this model in the response."""
-
-    def __init__(self, app: ASGIApp, engine: ReloadingEngine) -> None:
-        self._app, self._engine = app, engine
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection (ASGI)."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        lease = self._engine.lease()
-
-        async def send_with_fingerprint(message: Message) -> None:
-            served = lease.served
-            if message["type"] == "http.response.start" and served and served.fingerprint:
-                header = (FINGERPRINT_HEADER, served.fingerprint.encode())
-                message = {**message, "headers": [*message.get("headers", ()), header]}
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_with_fingerprint)
-        finally:
-            if lease.served is not None:
-                lease.served.give_back()
 
 
 def _settings_next_to(settings: EngineSettings, old: EngineInfo) -> EngineSettings:

@@ -404,7 +404,7 @@ async def test_no_further_prompt_is_started_when_the_client_disconnects() -> Non
 
 
 def test_usage_and_chunk_are_those_of_the_contract() -> None:
-    choice = wire.completion_choice(0, Chunk("x", (9,), (), (1,)), None, with_ids=True)
+    choice = wire.completion_piece(Chunk("x", (9,), (), (1,)), None, with_ids=True)
     assert choice["token_ids"] == [9]
     assert choice["starcoder_ends"] == [1]
     assert wire.usage_body(Usage(1, 2, 0, 0.0, 0.0))["total_tokens"] == 3

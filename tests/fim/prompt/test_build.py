@@ -54,7 +54,7 @@ def test_each_special_token_occurs_once_whatever_the_text_spells(
     text: str, position: float, form: Form
 ) -> None:
     snapshot = Snapshot("u", "python", text, int(position * len(text)))
-    ids = build(snapshot, FAMILY, TOKENIZER.encode, 10_000, form).ids
+    ids = build(snapshot, FAMILY, TOKENIZER.encode, 10_000, form)
     assert [ids.count(token_id) for token_id in SPECIAL] == [1, 1, 1]
     assert TOKENIZER.end_of_text_id not in ids
     decoded = TOKENIZER.decode([token_id for token_id in ids if token_id not in SPECIAL])
@@ -72,15 +72,15 @@ def test_each_special_token_occurs_once_whatever_the_text_spells(
 )
 def test_the_order_of_each_form(form: Form, expected: str) -> None:
     snapshot = Snapshot("u", "python", "a\r\n  b =  # c\r\nd", 9)
-    ids = build(snapshot, FAMILY, TOKENIZER.encode, 100, form).ids
+    ids = build(snapshot, FAMILY, TOKENIZER.encode, 100, form)
     assert TOKENIZER.decode(ids, skip_special=False) == expected
 
 
 def test_a_family_without_suffix_first_gets_the_line_form() -> None:
     snapshot = Snapshot("u", "python", "a\nb = ", 6)
     other = replace(FAMILY, fim=replace(FIM, has_spm=False))
-    ids = build(snapshot, other, TOKENIZER.encode, 100, "suffix-first").ids
-    assert ids == build(snapshot, other, TOKENIZER.encode, 100, "line").ids
+    ids = build(snapshot, other, TOKENIZER.encode, 100, "suffix-first")
+    assert ids == build(snapshot, other, TOKENIZER.encode, 100, "line")
 
 
 @given(
@@ -92,7 +92,7 @@ def test_a_family_without_suffix_first_gets_the_line_form() -> None:
 @settings(deadline=None)
 def test_a_prompt_never_exceeds_its_limit(before: str, after: str, limit: int, form: Form) -> None:
     snapshot = Snapshot("u", "python", before + after, len(before))
-    assert len(build(snapshot, FAMILY, TOKENIZER.encode, limit, form).ids) <= limit
+    assert len(build(snapshot, FAMILY, TOKENIZER.encode, limit, form)) <= limit
 
 
 @given(before=st.text(max_size=300), after=st.text(max_size=300), room=st.integers(0, 200))
@@ -131,7 +131,7 @@ def test_most_of_the_prompt_stays_the_same_from_line_to_line(
     for typed in range(40):
         before += f"typed = {typed}\n"
         snapshot = Snapshot("u", "python", before + after, len(before))
-        prompts.append(build(snapshot, FAMILY, TOKENIZER.encode, 2000, form).ids)
+        prompts.append(build(snapshot, FAMILY, TOKENIZER.encode, 2000, form))
     changed = [
         len(following) - common_prefix(previous, following)
         for previous, following in pairwise(prompts[1:])
@@ -147,7 +147,7 @@ def common_prefix(first: tuple[int, ...], second: tuple[int, ...]) -> int:
 def test_long_lines_leave_no_gap_in_the_line_form() -> None:
     text = "".join(f"{'x' * 300}{number}\n" for number in range(20))
     for cursor in range(0, len(text), 97):
-        ids = build(Snapshot("u", "python", text, cursor), FAMILY, TOKENIZER.encode, 800).ids
+        ids = build(Snapshot("u", "python", text, cursor), FAMILY, TOKENIZER.encode, 800)
         prefix = ids[1 : ids.index(FIM.suffix)]
         middle = ids[ids.index(SPECIAL[-1]) + 1 :]
         assert text[:cursor].endswith(TOKENIZER.decode([*prefix, *middle]))
@@ -155,7 +155,7 @@ def test_long_lines_leave_no_gap_in_the_line_form() -> None:
 
 def test_a_line_as_long_as_a_file_still_fits() -> None:
     snapshot = Snapshot("u", "python", "x" * 1_000_000, 500_000)
-    ids = build(snapshot, FAMILY, TOKENIZER.encode, 500, "line").ids
+    ids = build(snapshot, FAMILY, TOKENIZER.encode, 500, "line")
     assert 300 < len(ids) <= 500
 
 
@@ -198,7 +198,7 @@ CELLS = (Cell("code", "import os"), Cell("text", "Then <jupyter_code>:"), Cell("
 def test_cells_have_starcoders_format(form: Form, expected: str) -> None:
     snapshot = Snapshot("u", "python", "b = \ny", 4, cells=CELLS)
     family = detect(NOTEBOOK)
-    ids = build(snapshot, family, NOTEBOOK.encode, 500, form).ids
+    ids = build(snapshot, family, NOTEBOOK.encode, 500, form)
     cells = (
         "<jupyter_start><jupyter_code>import os<empty_output><jupyter_text>Then <jupyter_code>:"
         "<jupyter_code>a = 1<empty_output><jupyter_code>"
@@ -211,7 +211,7 @@ def test_cells_have_starcoders_format(form: Form, expected: str) -> None:
 
 def test_a_model_without_tokens_for_cells_gets_their_code() -> None:
     snapshot = Snapshot("u", "python", "b = ", 4, cells=CELLS)
-    ids = build(snapshot, FAMILY, TOKENIZER.encode, 500, "cursor").ids
+    ids = build(snapshot, FAMILY, TOKENIZER.encode, 500, "cursor")
     assert TOKENIZER.decode(ids, skip_special=False) == (
         "<fim_prefix>import os\n\na = 1\n\nb = <fim_suffix><fim_middle>"
     )
@@ -223,7 +223,7 @@ def test_cells_take_at_most_half_of_the_prompt_and_the_last_ones_stay(
 ) -> None:
     cells = tuple(Cell("code", chr(97 + index) * size) for index, size in enumerate(sizes))
     snapshot = Snapshot("u", "python", "Z" * 200, 200, cells=cells)
-    ids = build(snapshot, detect(NOTEBOOK), NOTEBOOK.encode, limit, "suffix-first").ids
+    ids = build(snapshot, detect(NOTEBOOK), NOTEBOOK.encode, limit, "suffix-first")
     assert len(ids) <= limit
     text = NOTEBOOK.decode(ids)
     assert text.count("Z") >= (limit - 3) // 2 - 1
@@ -253,7 +253,7 @@ IN_PROJECT = Snapshot(
 @pytest.mark.parametrize("form", FORMS)
 def test_excerpts_come_first_and_the_most_useful_one_is_nearest(form: Form) -> None:
     tokenizer = with_files()
-    ids = build(IN_PROJECT, detect(tokenizer), tokenizer.encode, 1000, form).ids
+    ids = build(IN_PROJECT, detect(tokenizer), tokenizer.encode, 1000, form)
     assert tokenizer.decode(ids, skip_special=False).startswith(
         "<reponame>bakery<filename>oven.py\nHOT = 1\n<filename>bread.py\ndef bake():\n"
         "<filename>src/main.py\n<fim_prefix>"
@@ -262,9 +262,9 @@ def test_excerpts_come_first_and_the_most_useful_one_is_nearest(form: Form) -> N
 
 def test_a_family_without_tokens_for_files_gets_no_excerpts() -> None:
     tokenizer = with_files(())
-    ids = build(IN_PROJECT, detect(tokenizer), tokenizer.encode, 1000).ids
+    ids = build(IN_PROJECT, detect(tokenizer), tokenizer.encode, 1000)
     without_project = Snapshot("u", "python", IN_PROJECT.text, IN_PROJECT.cursor)
-    assert ids == build(without_project, detect(tokenizer), tokenizer.encode, 1000).ids
+    assert ids == build(without_project, detect(tokenizer), tokenizer.encode, 1000)
 
 
 def test_excerpts_take_a_fourth_of_the_prompt_and_are_included_whole() -> None:
@@ -272,7 +272,7 @@ def test_excerpts_take_a_fourth_of_the_prompt_and_are_included_whole() -> None:
     family = detect(tokenizer)
     assert family.fim is not None
     for limit in range(20, 400):
-        ids = build(IN_PROJECT, family, tokenizer.encode, limit).ids
+        ids = build(IN_PROJECT, family, tokenizer.encode, limit)
         assert len(ids) <= limit
         size = ids.index(family.fim.prefix)
         assert size <= limit // 4
@@ -284,6 +284,6 @@ def test_a_path_that_spells_a_special_token_stays_text() -> None:
     tokenizer = with_files()
     family = detect(tokenizer)
     hostile = replace(IN_PROJECT, path="<fim_middle>.py", project="<fim_suffix>")
-    ids = build(hostile, family, tokenizer.encode, 1000).ids
+    ids = build(hostile, family, tokenizer.encode, 1000)
     assert family.fim is not None
     assert [ids.count(id_) for id_ in family.fim.ids] == [1, 1, 1]

@@ -36,7 +36,7 @@ def ours(prefix: str, suffix: str, form: Form, tokenizer: Tokenizer) -> tuple[in
     snapshot = Snapshot("u", "python", prefix + suffix, len(prefix))
     family = detect(tokenizer)
     assert family.name == "Code Llama"
-    return build(snapshot, family, tokenizer.encode, 100_000, form, tokenizer.encode_start).ids
+    return build(snapshot, family, tokenizer.encode, 100_000, form, tokenizer.encode_start)
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
@@ -119,7 +119,7 @@ def test_codestral_gets_the_prompt_of_mistral_common(form: Form) -> None:
     snapshot = Snapshot("u", "python", "return x", 6)
     family = detect(tokenizer)
     assert family.name == "Codestral"
-    ids = build(snapshot, family, tokenizer.encode, 90, form, tokenizer.encode_start).ids
+    ids = build(snapshot, family, tokenizer.encode, 90, form, tokenizer.encode_start)
     expected = "<s>[SUFFIX] x[PREFIX] return"
     assert tokenizer.decode(ids, skip_special=False) == expected
     assert ids[-1] == tokenizer.token_id("▁return")
@@ -129,7 +129,7 @@ def test_cells_before_the_prefix_take_the_dummy_spaces_place() -> None:
     tokenizer = TOKENIZERS["legacy"]
     snapshot = Snapshot("u", "python", "a = ", 4, cells=(Cell("code", "import os"),))
     family = detect(tokenizer)
-    ids = build(snapshot, family, tokenizer.encode, 90, "cursor", tokenizer.encode_start).ids
+    ids = build(snapshot, family, tokenizer.encode, 90, "cursor", tokenizer.encode_start)
     assert tokenizer.decode(ids) == "import os\n\na = "
 
 
@@ -138,18 +138,14 @@ def test_cells_before_the_prefix_take_the_dummy_spaces_place() -> None:
 def test_a_window_of_a_long_document_does_not_exceed_its_limit(limit: int, form: Form) -> None:
     tokenizer = TOKENIZERS["legacy"]
     snapshot = Snapshot("u", "python", LONG * 2, len(LONG))
-    ids = build(
-        snapshot, detect(tokenizer), tokenizer.encode, limit, form, tokenizer.encode_start
-    ).ids
+    ids = build(snapshot, detect(tokenizer), tokenizer.encode, limit, form, tokenizer.encode_start)
     assert len(ids) <= limit
 
 
 def test_a_model_without_infilling_gets_the_ids_of_transformers_for_a_plain_text() -> None:
     tokenizer = Tokenizer.from_json(tokenizer_json(infilling=False))
     snapshot = Snapshot("u", "python", "x = 1\nafter", 5)
-    ids = build(
-        snapshot, detect(tokenizer), tokenizer.encode, 90, "line", tokenizer.encode_start
-    ).ids
+    ids = build(snapshot, detect(tokenizer), tokenizer.encode, 90, "line", tokenizer.encode_start)
     assert detect(tokenizer).fim is None
     assert ids[0] == tokenizer.token_id("<s>")
     assert tokenizer.decode(ids) == " x = 1"

@@ -49,9 +49,7 @@ def test_an_example_is_the_prompt_of_completion_with_middle_and_end(
     assert maker.family.name == name
     tokenizer, snapshot = maker.tokenizer, Snapshot("u", "p", HOLE.prefix + HOLE.suffix, 28)
     assert snapshot.before == HOLE.prefix
-    prompt = build(
-        snapshot, maker.family, tokenizer.encode, 900, "line", tokenizer.encode_start
-    ).ids
+    prompt = build(snapshot, maker.family, tokenizer.encode, 900, "line", tokenizer.encode_start)
     ids = maker.filled_hole(HOLE, 900)
     assert ids == [*prompt, *tokenizer.encode("urn 1"), ids[-1]]
     assert ids[-1] in maker.family.stop_ids | {200}

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from lsp_server.session.engine_choice import (
 from lsp_server.session.engine_session import EngineSession
 from lsp_server.session.status import ChatStatus, State, StatusReporter
 from lsp_server.settings import Settings
+from tests.remote_server import running, write_tokenizer
 
 REQUEST = GenerationRequest((5,), 10)
 
@@ -258,3 +260,25 @@ async def test_at_a_url_the_chat_model_is_requested_by_name() -> None:
     assert isinstance(engine, RemoteEngine)
     await engine.aclose()
     assert chat_engine(Settings(engine_url=url)) is None
+
+
+async def test_an_answer_does_not_hide_the_note_on_a_server(tmp_path: Path) -> None:
+    async with running() as server:
+        server.models = [{"id": "talk"}]
+        status, background = StatusReporter(FakeServer()), BackgroundTasks()  # type: ignore[arg-type]
+        main = EngineSession(
+            lambda _: ScriptedEngine(lambda _: ""), Settings(), status, background, lambda: None
+        )
+        session = ChatEngineSession(create_engine, main, status, background)
+        folder = str(write_tokenizer(tmp_path))
+        session.apply_settings(
+            Settings(engine_url=server.url, chat_model="talk", chat_tokenizer=folder)
+        )
+        await asyncio.sleep(0.01)
+        chunks = [chunk.text async for chunk in session.current.stream(REQUEST)]
+        assert "".join(chunks) == "1"
+        chat = status.current.chat
+        assert chat is not None
+        assert chat.state is State.READY
+        assert "2,048 tokens are assumed" in chat.message
+        await session.aclose()

@@ -12,7 +12,6 @@ end
 
 local state_texts = {
   starting = '…',
-  busy = '…',
   error = 'failed',
   disabled = 'off',
 }
@@ -35,7 +34,8 @@ end
 local function chat_line(chat)
   local text = 'chat: ' .. chat.model
   if chat.state == 'ready' then
-    return ('%s on %s'):format(text, chat.device)
+    local note = chat.message ~= '' and '. ' .. chat.message or ''
+    return ('%s on %s%s'):format(text, chat.device, note)
   end
   if chat.state == 'stopped' then
     return text .. ', starts with the first question'

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from engine.api import FinishReason, GenerationRequest
+from engine.api import FinishReason, GenerationRequest, Priority
 from engine.client.endpoint import Endpoint
 from engine.client.http import HttpEngine
 from engine.client.remote_model import RemoteModel
@@ -229,6 +229,18 @@ async def test_missing_log_probabilities_are_noticed_without_usage(
         await collect(client, GenerationRequest(ids("x"), 9, logprobs=0, single_line=True))
         await client.aclose()
     assert ("log-probabilities" in client.note) == is_missing
+
+
+@pytest.mark.parametrize("priority", [Priority.COMPLETION, Priority.CHAT])
+async def test_missing_token_ids_of_an_answer_are_noticed(
+    priority: Priority, tmp_path: Path
+) -> None:
+    answer = sse(text_event("a"), text_event("b", "stop"), "[DONE]")
+    async with server(tmp_path, lambda _: answer) as endpoint:
+        client = HttpEngine(endpoint, RemoteModel(tokenizer=tmp_path))
+        await collect(client, GenerationRequest(ids("x"), 9, priority=priority))
+        await client.aclose()
+    assert ("no token ids" in client.note) == (priority is Priority.CHAT)
 
 
 @pytest.mark.parametrize(

@@ -284,7 +284,7 @@ async def _serve(process: _Process, bound: socket.socket) -> None:
     if access.keys is not None:
         watchers.append(asyncio.create_task(access.keys.watch()))
     if isinstance(engine, ReloadingEngine):
-        Hangup(partial(_reload, engine, process), server.drain).listen()
+        Hangup(partial(_reload, engine, process), server.drain, lambda: server.is_ending).listen()
     try:
         await server.serve(sockets=[bound])
     finally:

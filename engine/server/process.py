@@ -29,7 +29,6 @@ from engine.local import LocalEngine
 from engine.private_files import write_private_file
 from engine.server.access import Activity
 from engine.server.app import create_app
-from engine.server.chat import RenderChat
 from engine.server.claim import Claim
 from engine.server.clients import Clients, control_routes
 from engine.server.connection import server_config
@@ -40,6 +39,7 @@ from engine.server.operation.hangup import Hangup
 from engine.server.operation.reloading import Reload, ReloadingEngine
 from engine.server.operation.request_record import RequestObserver
 from engine.server.operation.tls import TlsFiles
+from engine.server.prompts import RenderChat
 from engine.server.tcp_socket import tcp_socket
 from engine.server.users.accounts import Limits
 from engine.server.users.guard import KeyRing

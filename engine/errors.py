@@ -106,7 +106,7 @@ class PromptTooLongError(RequestError):
 
     @classmethod
     def of(cls, num_tokens: int | str, window: int) -> PromptTooLongError:
-        """Return the error of a prompt with so many tokens, for a context window of `window`."""
+        """Return the error of a prompt with `num_tokens` tokens, for a window of `window`."""
         return cls(
             f"The prompt has {num_tokens} tokens, but the context window of {window} holds at most "
             f"{window - 1} prompt tokens and one new token. Shorten the prompt."

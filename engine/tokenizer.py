@@ -114,7 +114,7 @@ class Tokenizer:
 
     @cached_property
     def longest_token(self) -> int:
-        """Number of characters of the longest token: a text has at least so many times fewer."""
+        """Number of characters of the longest token; no token stands for more."""
         return max(map(len, self._whole.get_vocab(with_added_tokens=True)))
 
     def ordinary_tokens(self) -> dict[str, int]:

@@ -36,11 +36,12 @@ def encode(pieces: Iterable[Piece], tokenizer: Tokenizer) -> EncodedDialogue:
     Raises UnsupportedModelError for a special token that the tokenizer does not have.
     """
     ids: list[int] = []
+    starts = ((), tokenizer.start_ids)
     loss_mask: list[bool] = []
     for piece in pieces:
         if piece.is_special:
             piece_ids = [_special_id(piece.text, tokenizer)]
-        elif tuple(ids) in ((), tokenizer.start_ids):
+        elif len(ids) <= len(starts[1]) and tuple(ids) in starts:
             piece_ids = tokenizer.encode_start(piece.text)
         else:
             piece_ids = tokenizer.encode(piece.text)

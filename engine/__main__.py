@@ -7,9 +7,9 @@ from typing import Any
 
 from engine.errors import ConfigurationError, StarcoderError, reason_of
 from engine.logs import set_up_logging
-from engine.server.chat import RenderChat
 from engine.server.fim import RenderFim
 from engine.server.process import run
+from engine.server.prompts import RenderChat
 from engine.settings import parse_argv
 
 

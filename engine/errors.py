@@ -104,6 +104,14 @@ class PromptTooLongError(RequestError):
 
     kind = "prompt_too_long"
 
+    @classmethod
+    def of(cls, num_tokens: int | str, window: int) -> PromptTooLongError:
+        """Return the error of a prompt with `num_tokens` tokens, for a window of `window`."""
+        return cls(
+            f"The prompt has {num_tokens} tokens, but the context window of {window} holds at most "
+            f"{window - 1} prompt tokens and one new token. Shorten the prompt."
+        )
+
 
 class EngineBusyError(StarcoderError):
     """The engine has too many requests; a later one may succeed."""

@@ -112,6 +112,11 @@ class Tokenizer:
         """Number of token ids, including special tokens."""
         return self._whole.get_vocab_size(with_added_tokens=True)
 
+    @cached_property
+    def longest_token(self) -> int:
+        """Number of characters of the longest token; no token stands for more."""
+        return max(map(len, self._whole.get_vocab(with_added_tokens=True)))
+
     def ordinary_tokens(self) -> dict[str, int]:
         """Return the ids of the tokens of which text consists, by name."""
         tokens: dict[str, int] = self._whole.get_vocab(with_added_tokens=True)

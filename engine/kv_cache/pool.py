@@ -7,6 +7,7 @@ rows than the shared ones, the shared rows are copied and the cache itself is ke
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Sequence
 
@@ -79,9 +80,11 @@ class CachePool:
         """Idle caches, the least recently used one first."""
         return tuple(self._idle)
 
-    def has_space(self) -> bool:
-        """Return whether the caches in use leave space for another one."""
-        return sum(cache.bytes for cache in self._in_use) < self._max_bytes
+    @property
+    def num_free(self) -> int:
+        """Number of full windows, the last one maybe in part, that the caches in use leave."""
+        bytes_left = self._max_bytes - sum(cache.bytes for cache in self._in_use)
+        return max(0, math.ceil(bytes_left / self._shape.bytes_per_window))
 
     def take(self, prompt: Sequence[int], owner: CacheOwner | None, rows: int) -> KVCache:
         """Return a cache for `prompt`, with its known prefix committed and space for `rows` rows.

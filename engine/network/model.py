@@ -45,13 +45,10 @@ class LoadedModel:
         """Raise RequestError for a prompt that cannot be computed."""
         if not prompt:
             raise RequestError("The prompt is empty: send at least one token.")
-        self.check_ids(prompt, adapter)
+        # First, since looking at a million ids would delay the requests that run.
         if len(prompt) >= self.context_window:
-            raise PromptTooLongError(
-                f"The prompt has {len(prompt)} tokens, but the context window of "
-                f"{self.context_window} holds at most {self.context_window - 1} prompt tokens and "
-                "one new token. Shorten the prompt."
-            )
+            raise PromptTooLongError.of(len(prompt), self.context_window)
+        self.check_ids(prompt, adapter)
 
     def check_ids(self, ids: Sequence[int], adapter: Adapter | None = None) -> None:
         """Raise RequestError for token ids that the model does not have."""

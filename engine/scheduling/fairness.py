@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 from engine.api import Priority
 
@@ -27,8 +28,8 @@ _FAIR = 1.5
 _CHECK_EVERY_S = 0.05
 
 _SHARE = 2
-"""Multiple of the free places that one user may use. With one user a third of all places, and with
-several users a smaller part, stays free for those who have none."""
+"""Multiple of the free places, and of the free KV caches, that one user may use. With one user a
+third of them, and with several users a smaller part, stays free for those who have none."""
 
 UserWork = tuple[str, Priority]
 """Name of a user, and the priority of requests: someone who chats is not slower at typing."""
@@ -85,3 +86,20 @@ def may_start(user: str, num_of_user: int, num_free: int) -> bool:
     may take all of them, because there are no others.
     """
     return num_free > 0 and (not user or num_of_user < _SHARE * num_free)
+
+
+def may_take_cache(work: UserWork, running: Sequence[UserWork], num_free: int) -> bool:
+    """Return whether a user's request may take one of `num_free` free KV caches.
+
+    `running` has one entry for each running sequence. The last cache is for a user who has none
+    for this kind of work, and not for a second chat or prefetch: these keep a cache for long, and
+    a completion would wait for them.
+    """
+    num_of_user = Counter(running)[work]
+    if not may_start(work[0], num_of_user, num_free):
+        return False
+    if num_free > 1 or not work[0]:
+        return True
+    is_completion = work[1] is Priority.COMPLETION
+    others_are_short = all(priority is Priority.COMPLETION for _, priority in running)
+    return not num_of_user and (is_completion or others_are_short)

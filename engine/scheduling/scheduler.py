@@ -158,9 +158,11 @@ class Scheduler:
 
     def _start_waiting(self) -> None:
         """Start waiting jobs while the limits and the memory allow it."""
-        while len(self._waiting) and (not self._running or self.pool.has_space()):
+        while len(self._waiting):
             running = [each.job.work for each in self._running]
-            job = self._waiting.take_next(running, self._service)
+            # One sequence runs in any case.
+            num_free = self.pool.num_free if running else max(1, self.pool.num_free)
+            job = self._waiting.take_next(running, self._service, num_free)
             if job is None:
                 return
             self._start(job)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from engine.api import Priority
-from engine.scheduling.fairness import RecentService, UserWork, may_start
+from engine.scheduling.fairness import RecentService, UserWork, may_start, may_take_cache
 from engine.scheduling.job import EndOfStream, Job
 
 _MAX_RUNNING = {Priority.COMPLETION: 16, Priority.CHAT: 4, Priority.PREFETCH: 2}
@@ -64,17 +64,22 @@ class WaitingJobs:
             if job is not None:
                 self._waiting.append(job)
 
-    def take_next(self, running: Sequence[UserWork], service: RecentService) -> Job | None:
+    def take_next(
+        self, running: Sequence[UserWork], service: RecentService, num_free_caches: int
+    ) -> Job | None:
         """Remove and return the next job that may start, None if there is none.
 
-        `running` has one entry for each running sequence.
+        `running` has one entry for each running sequence. `num_free_caches` is the number of KV
+        caches for which there is memory.
         """
         num_running = Counter(priority for _, priority in running)
         num_of_user = Counter(running)
         recent = {work: service.milliseconds(work) for work in {job.work for job in self._waiting}}
         for job in sorted(self._waiting, key=lambda job: _start_order(job, recent[job.work])):
             num_free = _MAX_RUNNING[job.priority] - num_running[job.priority]
-            if may_start(job.user, num_of_user[job.work], num_free):
+            if may_start(job.user, num_of_user[job.work], num_free) and may_take_cache(
+                job.work, running, num_free_caches
+            ):
                 self._waiting.remove(job)
                 return job
         return None

@@ -23,7 +23,7 @@ from engine.server.access import (
     RequestLimit,
 )
 from engine.server.apis import error_shapes, llama_cpp, mistral, ollama, ollama_models
-from engine.server.chat import RenderChat, chat_completions
+from engine.server.chat import chat_completions
 from engine.server.completions import completions
 from engine.server.fim import RenderFim
 from engine.server.limits import RETRY_AFTER_S
@@ -35,6 +35,7 @@ from engine.server.operation.model_lease import ModelLease
 from engine.server.operation.recording import CLIENT_CLOSED_REQUEST, RecordedEngine, RequestRecorder
 from engine.server.operation.reloading import ReloadingEngine
 from engine.server.operation.request_record import RequestObserver
+from engine.server.prompts import RenderChat
 from engine.server.refusal import Refusal
 from engine.server.response_types import ModelEntry, ModelList
 from engine.server.responses import ClientDisconnected

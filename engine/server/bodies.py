@@ -11,8 +11,9 @@ from starlette.requests import ClientDisconnect, Request
 
 from engine.errors import RequestError, value_problem
 from engine.server.limits import BODY_SECONDS, MAX_BODY_BYTES, MAX_SCORES
+from engine.server.operation.request_record import record_of
 from engine.server.refusal import Refusal
-from engine.server.responses import ClientDisconnected
+from engine.server.responses import ClientDisconnected, cancel_on_disconnect
 from engine.server.schema import ChatContent, ChatMessage, StreamOptions
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -32,6 +33,7 @@ async def parse_body(request: Request, model: type[Body]) -> Body:
     """
     _check_content_type(request)
     content = await _read(request)
+    await _wait_for_turn(request, len(content))
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
@@ -100,6 +102,15 @@ async def _read(request: Request) -> bytes:
     except ClientDisconnect:
         raise ClientDisconnected from None
     return b"".join(pieces)
+
+
+async def _wait_for_turn(request: Request, num_bytes: int) -> None:
+    """Wait while the user's bodies have taken more of the server's time than is fair."""
+    account = record_of(request.scope).account
+    assert account is not None
+    async with account.body_turn(num_bytes) as wait_s:
+        if wait_s:
+            await cancel_on_disconnect(request, asyncio.sleep(wait_s))
 
 
 def check_scores(num_tokens: int, num_top: int | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -22,6 +22,7 @@ from engine.server import wire
 from engine.server.bodies import check_scores, parse_body
 from engine.server.fields import check_fields, report_ignored
 from engine.server.model_names import adapter_of
+from engine.server.prompts import RenderChat, render_messages
 from engine.server.response_types import ChatCompletion, ChatLogprobs
 from engine.server.responses import (
     cancel_on_disconnect,
@@ -32,12 +33,6 @@ from engine.server.responses import (
 from engine.server.schema import ChatBody
 from engine.server.users.threads import in_thread
 from engine.tokenizer import Tokenizer
-
-RenderChat = Callable[[Sequence[Message], Tokenizer, str], RenderedChat]
-"""Function that renders messages to prompt ids, with the tokenizer and the model's chat template.
-
-Raises RequestError for a conversation that the model cannot continue.
-"""
 
 
 async def chat_completions(request: Request) -> Response:
@@ -76,7 +71,7 @@ async def _prepare(request: Request, body: ChatBody) -> _Prepared:
     body = body.model_copy(update={"adapter": adapter})
     tokenizer = await engine.tokenizer(body.adapter)
     messages = [Message(message.role, message.text) for message in body.messages]
-    rendered = await in_thread(render, messages, tokenizer, info.chat_template)
+    rendered = await render_messages(render, messages, tokenizer, info)
     max_new_tokens = min(body.max_new_tokens, info.context_window)
     check_scores(max_new_tokens, body.top_logprobs if body.logprobs else None)
     chunks = engine.stream(_generation_request(body, rendered))

@@ -78,7 +78,7 @@ async def _prepare(request: Request, body: CompletionBody) -> _Prepared:
     prompts = []
     num_tokens = 0
     for text in body.prompts:
-        prompts.append(await _encode(request, text, tokenizer, body))
+        prompts.append(await _encode(request, text, tokenizer, body, info.context_window))
         num_tokens += len(prompts[-1].ids)
         if num_tokens > MAX_PROMPT_TOKENS:
             raise RequestError(
@@ -113,13 +113,17 @@ async def _complete(prepared: _Prepared) -> Completion:
 
 
 async def _encode(
-    request: Request, prompt: str | list[int], tokenizer: Tokenizer, body: CompletionBody
+    request: Request,
+    prompt: str | list[int],
+    tokenizer: Tokenizer,
+    body: CompletionBody,
+    window: int,
 ) -> EncodedPrompt:
     if body.suffix and isinstance(prompt, str):
         text = FimText(prompt, body.suffix)
         fim = await rendered_fim(request, tokenizer, text, body.max_new_tokens)
         return EncodedPrompt(fim.ids, fim.stop_ids)
-    return await encode_prompt(prompt, tokenizer, body.parse_special)
+    return await encode_prompt(prompt, tokenizer, window, body.parse_special)
 
 
 def _generation_request(body: CompletionBody, prompt: EncodedPrompt) -> GenerationRequest:

@@ -6,6 +6,12 @@ no request takes noticeable time or memory from the others.
 
 MAX_BODY_BYTES = 2 * 2**20
 """Maximum size of a body. A prompt of 131,072 token ids takes 1 MiB, as text half of that."""
+BODY_BURST_BYTES, BODY_BYTES_PER_S = 2 * MAX_BODY_BYTES, 2**19
+"""Bytes of bodies of one user that are read immediately, and then per second.
+
+Reading JSON keeps the interpreter lock, and encoding its text takes a core. At this rate they take
+a fifth of a core, and a person who types sends a tenth of it.
+"""
 MAX_HEAD_BYTES = 16 * 2**10
 """Maximum size of the request line and headers."""
 

@@ -22,7 +22,6 @@ from engine.loading.sharing import Sharing
 from engine.local import LocalEngine
 from engine.server.access import Activity
 from engine.server.app import create_app
-from engine.server.chat import RenderChat
 from engine.server.clients import Clients, control_routes
 from engine.server.connection import server_config
 from engine.server.fim import RenderFim
@@ -33,6 +32,7 @@ from engine.server.operation.reloading import Reload, ReloadingEngine
 from engine.server.operation.request_record import RequestObserver
 from engine.server.operation.tls import TlsFiles
 from engine.server.process_files import alive_file, claiming, exclusive_lock, published_address
+from engine.server.prompts import RenderChat
 from engine.server.tcp_socket import tcp_socket
 from engine.server.users.accounts import Limits
 from engine.server.users.guard import KeyRing
@@ -227,7 +227,7 @@ async def _serve(process: _Process, bound: socket.socket) -> None:
     if access.keys is not None:
         watchers.append(asyncio.create_task(access.keys.watch()))
     if isinstance(engine, ReloadingEngine):
-        Hangup(partial(_reload, engine, process), server.drain).listen()
+        Hangup(partial(_reload, engine, process), server.drain, lambda: server.is_ending).listen()
     try:
         await server.serve(sockets=[bound])
     finally:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from engine.api import EngineInfo, Message, RenderedChat
+from engine.errors import PromptTooLongError
 from engine.server.users.threads import in_thread
 from engine.tokenizer import Tokenizer
+
+RenderChat = Callable[[Sequence[Message], Tokenizer, str], RenderedChat]
+"""Function that renders messages to prompt ids, with the tokenizer and the model's chat template.
+
+Raises RequestError for a conversation that the model cannot continue.
+"""
 
 
 class EncodedPrompt(NamedTuple):
@@ -16,28 +25,56 @@ class EncodedPrompt(NamedTuple):
 
 
 async def encode_prompt(
-    prompt: str | list[int], tokenizer: Tokenizer, parse_special: bool | None = None
+    prompt: str | list[int], tokenizer: Tokenizer, window: int, parse_special: bool | None = None
 ) -> EncodedPrompt:
     """Return the ids of a prompt.
 
     `parse_special` says whether names of special tokens in the text become these tokens. With None
     they do in a template, see `is_template`. No special token is part of the output's text, so the
-    output of a template ends at the first one. Any other text stays text.
+    output of a template ends at the first one. Any other text stays text. Raises PromptTooLongError
+    for a prompt that cannot fit the context window.
     """
-    if isinstance(prompt, list):
-        return EncodedPrompt(tuple(prompt))
+    if isinstance(prompt, str):
+        check_text_fits(len(prompt), tokenizer, window)
+        return await in_thread(_encoded, prompt, tokenizer, parse_special)
+    if len(prompt) >= window:
+        raise PromptTooLongError.of(len(prompt), window)
+    return EncodedPrompt(tuple(prompt))
+
+
+def check_text_fits(num_characters: int, tokenizer: Tokenizer, window: int) -> None:
+    """Raise PromptTooLongError for a text that is too long with even the longest tokens.
+
+    Encoding two megabytes takes most of a second and 200 MB, only to refuse the prompt then.
+    """
+    if num_characters >= window * tokenizer.longest_token:
+        raise PromptTooLongError.of(f"at least {window}", window)
+
+
+async def render_messages(
+    render: RenderChat, messages: Sequence[Message], tokenizer: Tokenizer, info: EngineInfo
+) -> RenderedChat:
+    """Return the prompt of a chat.
+
+    Raises PromptTooLongError for one that cannot fit the context window.
+    """
+    num_characters = sum(len(message.content) for message in messages)
+    check_text_fits(num_characters, tokenizer, info.context_window)
+    return await in_thread(render, messages, tokenizer, info.chat_template)
+
+
+def _encoded(prompt: str, tokenizer: Tokenizer, parse_special: bool | None) -> EncodedPrompt:
     if parse_special is None and is_template(prompt, tokenizer):
-        ids = tuple(await in_thread(tokenizer.encode_with_special, prompt))
+        ids = tuple(tokenizer.encode_with_special(prompt))
         has_start = ids[: len(tokenizer.start_ids)] == tokenizer.start_ids
         return EncodedPrompt(
             ids if has_start else (*tokenizer.start_ids, *ids),
             frozenset(tokenizer.special_tokens.values()),
         )
     if parse_special:
-        return EncodedPrompt(tuple(await in_thread(tokenizer.encode_with_special, prompt)))
+        return EncodedPrompt(tuple(tokenizer.encode_with_special(prompt)))
     # As in vLLM, a text begins with the tokens that the model was trained to see there.
-    ids = tuple(await in_thread(tokenizer.encode_start, prompt))
-    return EncodedPrompt((*tokenizer.start_ids, *ids))
+    return EncodedPrompt((*tokenizer.start_ids, *tokenizer.encode_start(prompt)))
 
 
 def is_template(text: str, tokenizer: Tokenizer) -> bool:

@@ -8,7 +8,7 @@ Source: OpenAI's API reference, "Completions" and "Chat". `stop_token_ids`, `top
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import BaseModel, Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -108,8 +108,9 @@ class CompletionBody(RequestBody):
         """The prompts as a list, also if there is only one."""
         if isinstance(self.prompt, str):
             return [self.prompt]
-        ids = [part for part in self.prompt if isinstance(part, int)]
-        return [ids] if ids else [part for part in self.prompt if not isinstance(part, int)]
+        if isinstance(self.prompt[0], int):
+            return [self.prompt]
+        return list(cast("list[str | list[int]]", self.prompt))
 
     @property
     def max_new_tokens(self) -> int:

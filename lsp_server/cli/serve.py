@@ -13,6 +13,7 @@ from engine.errors import ConfigurationError
 from engine.logs import set_up_logging
 from engine.server.limits import MAX_REQUESTS_OF_ALL
 from engine.settings import EngineSettings, Listen
+from lsp_server.allocator import limit_arenas
 from lsp_server.cli import common, keys
 from lsp_server.cli.token import TOKEN_VARIABLE, choose_token
 
@@ -142,6 +143,7 @@ def serve(
     from engine.server.users.accounts import Limits
     from fim.prompt.rendering import render as render_fim
 
+    limit_arenas()
     set_up_logging(logging.StreamHandler(sys.stderr))
     settings = EngineSettings(
         model=model,

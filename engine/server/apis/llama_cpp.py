@@ -115,7 +115,7 @@ async def _prepare_infill(request: Request, body: InfillBody) -> Prepared:
 
 async def _prepare_completion(request: Request, body: LlamaCompletionBody) -> Prepared:
     info, adapter, tokenizer = await _model(request, body)
-    prompt = await encode_prompt(body.prompt, tokenizer)
+    prompt = await encode_prompt(body.prompt, tokenizer, info.context_window)
     return _prepared(request, body, info, tokenizer, (prompt, adapter, body.sampling()))
 
 

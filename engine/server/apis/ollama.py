@@ -31,11 +31,17 @@ from engine.server.apis.ollama_types import (
     Options,
 )
 from engine.server.bodies import parse_body
-from engine.server.chat import RenderChat
 from engine.server.fields import RefusedField, check_fields, report_ignored
 from engine.server.fim import rendered_fim
 from engine.server.model_names import adapter_of
-from engine.server.prompts import EncodedPrompt, encode_prompt, is_template
+from engine.server.prompts import (
+    EncodedPrompt,
+    RenderChat,
+    check_text_fits,
+    encode_prompt,
+    is_template,
+    render_messages,
+)
 from engine.server.responses import (
     Framing,
     cancel_on_disconnect,
@@ -43,7 +49,6 @@ from engine.server.responses import (
     event_stream,
     json_response,
 )
-from engine.server.users.threads import in_thread
 
 _REFUSED: Mapping[str, RefusedField] = {
     "format": RefusedField(
@@ -159,6 +164,8 @@ async def _prepare_generate(request: Request, body: GenerateBody) -> _Prepared:
     info = await engine.info()
     adapter = adapter_of(request, info, body.model)
     tokenizer = await engine.tokenizer(adapter)
+    if not body.suffix:
+        check_text_fits(len(body.prompt), tokenizer, info.context_window)
     if body.suffix:
         max_new = _max_new_tokens(body.options, info.context_window)
         fim = await rendered_fim(request, tokenizer, FimText(body.prompt, body.suffix), max_new)
@@ -167,7 +174,7 @@ async def _prepare_generate(request: Request, body: GenerateBody) -> _Prepared:
         system = [Message("system", body.system)] if body.system else []
         return await _prepare_chat(request, body, [*system, Message("user", body.prompt)])
     else:
-        prompt = await encode_prompt(body.prompt, tokenizer)
+        prompt = await encode_prompt(body.prompt, tokenizer, info.context_window)
     return await _start(request, body, prompt, Priority.COMPLETION)
 
 
@@ -178,7 +185,7 @@ async def _prepare_chat(request: Request, body: OllamaBody, messages: list[Messa
     engine: ScoringEngine = request.app.state.engine
     info = await engine.info()
     tokenizer = await engine.tokenizer(adapter_of(request, info, body.model))
-    rendered = await in_thread(render, messages, tokenizer, info.chat_template)
+    rendered = await render_messages(render, messages, tokenizer, info)
     prompt = EncodedPrompt(rendered.ids, rendered.stop_ids)
     return await _start(request, body, prompt, Priority.CHAT, rendered.stop_text)
 

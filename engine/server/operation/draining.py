@@ -111,6 +111,11 @@ class DrainingServer(uvicorn.Server):
         log.info("ending; running requests have %.0f s to finish", self._drain_s)
         self._drain.begin(self._drain_s)
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the server takes no new requests any more."""
+        return self._drain.is_on or self.should_exit
+
     async def on_tick(self, counter: int) -> bool:
         """See `uvicorn.Server`: return whether the server ends now."""
         if self._drain.is_over:

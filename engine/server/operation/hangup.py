@@ -20,11 +20,16 @@ class Hangup:
     The signal has two meanings. A service gets it from its administrator, who wants it to read its
     files again. A program in a terminal gets it when the terminal closes, and must end. The first
     signal after which the terminal has gone is of the second kind. `nohup` lets the program ignore
-    that.
+    that. While the process ends already, neither meaning asks for anything.
     """
 
-    def __init__(self, reload: Callable[[], Awaitable[None]], end: Callable[[], None]) -> None:
-        self._reload, self._end = reload, end
+    def __init__(
+        self,
+        reload: Callable[[], Awaitable[None]],
+        end: Callable[[], None],
+        is_ending: Callable[[], bool],
+    ) -> None:
+        self._reload, self._end, self._is_ending = reload, end, is_ending
         self._has_terminal = _has_terminal()
         self._ignores_end = False
         self._task: asyncio.Task[None] | None = None
@@ -39,6 +44,9 @@ class Hangup:
         loop.add_signal_handler(signal.SIGHUP, loop.call_later, _SETTLE_S, self._handle)
 
     def _handle(self) -> None:
+        if self._is_ending():
+            log.info("SIGHUP has no effect: this server is about to end")
+            return
         if self._has_terminal and not _has_terminal():
             self._has_terminal = False
             if not self._ignores_end:
@@ -52,7 +60,7 @@ class Hangup:
 
     async def _reload_until_current(self) -> None:
         self._is_asked_again = True
-        while self._is_asked_again:
+        while self._is_asked_again and not self._is_ending():
             self._is_asked_again = False
             try:
                 await self._reload()

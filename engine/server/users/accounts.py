@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
 
+from engine.server.limits import BODY_BURST_BYTES, BODY_BYTES_PER_S
 from engine.server.refusal import Refusal
 
 _SECONDS = 60.0
@@ -43,22 +45,25 @@ class Limits:
 class TokenBucket:
     """An allowance that refills evenly. It may be overdrawn, and is paid back first."""
 
-    def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
-        """Create a full bucket."""
+    def __init__(
+        self, per_minute: int, clock: Callable[[], float], capacity: int | None = None
+    ) -> None:
+        """Create a full bucket; by default it holds one minute's worth."""
         self.per_minute = per_minute
-        self._clock, self._level, self._updated = clock, float(per_minute), clock()
+        self._capacity = per_minute if capacity is None else capacity
+        self._clock, self._level, self._updated = clock, float(self._capacity), clock()
 
     @property
     def level(self) -> float:
         """What is left; negative if the bucket is overdrawn."""
         now = self._clock()
         refill = (now - self._updated) * self.per_minute / _SECONDS
-        self._level, self._updated = min(self.per_minute, self._level + refill), now
+        self._level, self._updated = min(self._capacity, self._level + refill), now
         return self._level
 
     def take(self, amount: float) -> None:
         """Take an amount, or give it back if it is negative."""
-        self._level = min(self.per_minute, self.level - amount)
+        self._level = min(self._capacity, self.level - amount)
 
     def seconds_until(self, amount: float) -> float:
         """Return the seconds until the level reaches an amount; 0 if it has."""
@@ -77,6 +82,7 @@ class Account:
         """Number of requests for output that run or wait."""
         self.threads = asyncio.Semaphore(_NUM_THREADS)
         """The threads that the user may occupy; see `engine.server.users.threads`."""
+        self._bodies = TokenBucket(BODY_BYTES_PER_S * 60, clock, BODY_BURST_BYTES)
         self._requests: TokenBucket | None = None
         self._tokens: TokenBucket | None = None
         self.limits = Limits()
@@ -110,6 +116,24 @@ class Account:
             if wait_s := self._requests.seconds_until(1):
                 raise _too_many(self._requests, "requests", wait_s)
             self._requests.take(1)
+
+    @asynccontextmanager
+    async def body_turn(self, num_bytes: int) -> AsyncIterator[float]:
+        """Take a body's bytes, and yield the seconds until it may be read as JSON.
+
+        If the block fails, since the client has gone, the bytes are given back. Nobody waits if
+        there is only one user.
+        """
+        if not self.name:
+            yield 0.0
+            return
+        wait_s = self._bodies.seconds_until(0)
+        self._bodies.take(num_bytes)
+        try:
+            yield wait_s
+        except BaseException:
+            self._bodies.take(-num_bytes)
+            raise
 
     def reserve(self, num_tokens: int) -> None:
         """Take the tokens of a prompt. Raises Refusal if fewer are left."""

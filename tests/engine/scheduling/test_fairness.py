@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks.stepped_scheduler import SteppedScheduler
 from engine.api import GenerationRequest, Priority, Progress
+from engine.kv_cache.arena import Arena
 from engine.loading.load import Loaded
+from engine.network.lean_forward import LeanForward
 from engine.network.step_costs import StepCosts
-from engine.scheduling.fairness import RecentService, may_start
+from engine.scheduling.fairness import RecentService, UserWork, may_start, may_take_cache
 from engine.scheduling.job import Job
 from engine.scheduling.policy import (
     HeavyTurn,
@@ -23,8 +26,10 @@ from engine.scheduling.waiting_jobs import WaitingJobs
 from tests.engine.costs import FixedCosts
 from tests.engine.scheduling.harness import check, ids, stepped
 
-COMPLETION, CHAT = Priority.COMPLETION, Priority.CHAT
+COMPLETION, CHAT, PREFETCH = Priority.COMPLETION, Priority.CHAT, Priority.PREFETCH
 ALICE, BOB = ("alice", COMPLETION), ("bob", COMPLETION)
+MANY = 99
+"""A number of free KV caches that limits nothing."""
 NEVER = HeavyTurn(decodes=False, prefills=False)
 DEAR = FixedCosts({1: 10.0, 2: 20.0, 512: 5120.0})
 """Each row costs as much as the first."""
@@ -117,6 +122,32 @@ def test_a_user_with_a_name_leaves_places_free(
     assert may_start(user, num_of_user, num_free) is expected
 
 
+@pytest.mark.parametrize(
+    ("work", "running", "num_free", "expected"),
+    [
+        (("", COMPLETION), [("", COMPLETION)], 1, True),
+        (("", CHAT), [("", CHAT)], 1, True),
+        (("", CHAT), [("", CHAT)], 0, False),
+        (ALICE, [], 1, True),
+        (ALICE, [ALICE], 1, False),  # it is for a user who has none
+        (ALICE, [BOB, BOB], 1, True),
+        (ALICE, [("alice", CHAT)], 1, True),  # a chat does not slow down its user's typing
+        (ALICE, [ALICE] * 3, 2, True),
+        (ALICE, [ALICE] * 4, 2, False),
+        (("alice", CHAT), [], 1, True),
+        (("alice", CHAT), [ALICE, BOB], 1, True),
+        (("alice", CHAT), [("bob", CHAT)], 1, False),  # completions would wait for both
+        (("alice", CHAT), [("bob", PREFETCH)], 1, False),
+        (("alice", PREFETCH), [("bob", CHAT)], 1, False),
+        (("alice", CHAT), [("bob", CHAT)], 2, True),
+    ],
+)
+def test_the_last_kv_cache_is_for_a_user_who_has_none(
+    work: UserWork, running: list[UserWork], num_free: int, expected: bool
+) -> None:
+    assert may_take_cache(work, running, num_free) is expected
+
+
 def start_all(users: list[str], service: RecentService, priority: Priority) -> list[Job]:
     jobs = WaitingJobs()
     for number, user in enumerate(users):
@@ -124,7 +155,7 @@ def start_all(users: list[str], service: RecentService, priority: Priority) -> l
         jobs.submit(Job(request, lambda _: None, number))
     jobs.admit(is_idle=False, prepare=lambda: False)
     started: list[Job] = []
-    while (job := jobs.take_next([each.work for each in started], service)) is not None:
+    while (job := jobs.take_next([each.work for each in started], service, MANY)) is not None:
         started.append(job)
     return started
 
@@ -155,7 +186,7 @@ def test_a_completion_starts_before_a_chat_of_a_user_with_less_service() -> None
     jobs.submit(Job(chat, lambda _: None, 0))
     jobs.submit(Job(GenerationRequest((1,), 1, user="alice"), lambda _: None, 1))
     jobs.admit(is_idle=False, prepare=lambda: False)
-    job = jobs.take_next([], service)
+    job = jobs.take_next([], service, MANY)
     assert job is not None
     assert job.user == "alice"
 
@@ -254,6 +285,49 @@ def test_a_flood_changes_no_output_and_everything_ends(loaded: Loaded) -> None:
     assert sum(each.done for each in flood) < 10
     scheduler.finish()
     for submission in (quick, chat, *flood[::5]):
+        check(loaded, submission)
+
+
+def with_arena(loaded: Loaded, num_slots: int) -> SteppedScheduler:
+    assert isinstance(loaded.model.forward, LeanForward)
+    weights, arena = loaded.model.forward.weights, Arena(loaded.model.cache_shape, num_slots)
+    return stepped(loaded, arena=arena, forward=LeanForward(weights, None, arena))
+
+
+@pytest.mark.parametrize("priority", [COMPLETION, CHAT])
+@pytest.mark.parametrize("num_slots", [2, 3, 5])
+def test_a_flooding_user_leaves_a_kv_cache_for_others(
+    loaded: Loaded, num_slots: int, priority: Priority
+) -> None:
+    """As on a GPU, where their number is fixed."""
+    scheduler = with_arena(loaded, num_slots)
+    flood = [
+        scheduler.submit(GenerationRequest(ids(seed, 40), 300, priority=priority, user="flood"))
+        for seed in range(8)
+    ]
+    for _ in range(20):
+        scheduler.step()
+    most = num_slots - 1 if priority is COMPLETION else min(3, num_slots - 1)
+    assert scheduler.metrics.requests_running == most
+    quick = scheduler.submit(GenerationRequest(ids(99, 30), 8, user="alice"))
+    for _ in range(40):
+        scheduler.step()
+    assert quick.done
+    assert not any(each.done for each in flood)
+    check(loaded, quick)
+    for each in flood:
+        each.job.cancelled.set()
+    scheduler.finish()
+
+
+def test_one_kv_cache_is_enough_for_all(loaded: Loaded) -> None:
+    scheduler = with_arena(loaded, 1)
+    submissions = [
+        scheduler.submit(GenerationRequest(ids(number, 40), 4, priority=priority, user=user))
+        for number, (user, priority) in enumerate([ALICE, BOB, ALICE, ("bob", CHAT), ALICE])
+    ]
+    scheduler.finish()
+    for submission in submissions:
         check(loaded, submission)
 
 

@@ -7,6 +7,9 @@ from engine.scheduling.fairness import RecentService
 from engine.scheduling.job import EndOfStream, Job, JobEvent
 from engine.scheduling.waiting_jobs import WaitingJobs
 
+MANY = 99
+"""A number of free KV caches that limits nothing."""
+
 
 def ignore(event: JobEvent) -> None:
     """Drop an event."""
@@ -23,7 +26,8 @@ def waiting_jobs(*priorities: Priority) -> WaitingJobs:
 def start_all(jobs: WaitingJobs) -> list[Job]:
     """Start jobs until none may start any more."""
     started: list[Job] = []
-    while (job := jobs.take_next([each.work for each in started], RecentService())) is not None:
+    service = RecentService()
+    while (job := jobs.take_next([each.work for each in started], service, MANY)) is not None:
         started.append(job)
     return started
 

@@ -17,10 +17,10 @@ from engine.client.endpoint import Endpoint
 from engine.scripted import byte_tokenizer
 from engine.server.access import Activity
 from engine.server.app import create_app
-from engine.server.chat import RenderChat
 from engine.server.connection import server_config
 from engine.server.fim import RenderFim
 from engine.server.operation.request_record import RequestObserver
+from engine.server.prompts import RenderChat
 from engine.server.users.accounts import Limits
 from engine.server.users.guard import KeyRing
 from fim.prompt import rendering as fim_rendering

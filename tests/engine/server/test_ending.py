@@ -87,6 +87,18 @@ async def test_a_second_signal_ends_immediately(server: ServeProcess) -> None:
     assert "1 requests did not finish in time" in server.log
 
 
+async def test_a_reload_is_ignored_while_the_last_answers_finish(server: ServeProcess) -> None:
+    async with long_answer(server):
+        server.send(signal.SIGTERM)
+        server.wait_for("running requests have")
+        server.send(signal.SIGHUP)
+        server.wait_for("SIGHUP has no effect")
+        server.send(signal.SIGTERM)
+        assert await asyncio.to_thread(server.wait) == 0
+    assert server.log.count("SIGHUP") == 1
+    assert "loading the model again" not in server.log
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_server_without_requests_ends_immediately(
     server: ServeProcess, number: signal.Signals

@@ -426,6 +426,8 @@ def test_usage_and_chunk_are_those_of_the_contract() -> None:
         limits.MAX_REQUESTS,
         limits.MAX_CONNECTIONS,
         f"{limits.MAX_BODY_BYTES // 2**20} MiB",
+        f"{limits.BODY_BURST_BYTES // 2**20} MiB",
+        f"{limits.BODY_BYTES_PER_S // 2**10} KiB per second",
         f"{limits.MAX_HEAD_BYTES // 2**10} KiB",
         f"{limits.HEAD_SECONDS:.0f} s",
         f"{limits.BODY_SECONDS:.0f} s",

@@ -388,6 +388,7 @@ async def test_the_line_of_a_request(
     assert b"secret" not in line.lower()
     assert OUTPUT.split()[0].encode() not in line
     content = json.loads(line)
+    assert (content["status"], content["end"]) == expected[1:]
     assert content["time"] == "2026-01-02T03:04:05.678+00:00"
     assert content["method"] == (method if method in ("GET", "POST") else "other")
     is_answer = expected[2] == "finished" and method == "POST"

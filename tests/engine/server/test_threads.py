@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from engine.api import FimText, RenderedFim
+from engine.errors import RequestError
 from engine.scripted import ScriptedEngine
 from engine.server.users.guard import KeyRing
 from engine.server.users.key_file import StoredLimits, create_key
@@ -76,3 +77,15 @@ async def test_a_user_with_slow_prompts_delays_no_other(
             assert set(await asyncio.gather(*tasks)) == {200}
         # The threads are free again.
         assert await asyncio.wait_for(fill(endpoint.url, alice, SLOW), 5) == 200
+
+
+async def test_a_thread_is_free_again_after_a_failure(engine: ScriptedEngine) -> None:
+    def render(text: FimText, tokenizer: Tokenizer, form: str, max_tokens: int) -> RenderedFim:
+        if text.prefix == "odd":
+            raise RequestError("The prompt is odd.")
+        return rendering.render(text, tokenizer, form, max_tokens)
+
+    async with serving(engine, render_fim=render) as endpoint:
+        for _ in range(3):  # more than a user has threads
+            assert await asyncio.wait_for(fill(endpoint.url, "any", "odd"), 5) == 400
+        assert await asyncio.wait_for(fill(endpoint.url, "any", "quick"), 5) == 200

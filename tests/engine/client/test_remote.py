@@ -2,8 +2,9 @@
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,11 @@ FAULTS: dict[str, tuple[Callable[[Server], Awaitable[None]], str]] = {
     "a login page": (
         fail("*", response(302, "", "text/html", Location="https://login.example/?a=b")),
         r"redirects to https://login\.example .*starcoder\.engineUrl",
+    ),
+    "a list": (fail("*", response(200, "[1]")), r"does not answer as OpenAI's API does"),
+    "deep JSON": (
+        fail("*", response(200, "[" * 100_000)),
+        r"does not answer as OpenAI's API does",
     ),
     "another model": (fail("*", response(200, {"data": [{"id": "z"}]})), r"starcoder\.engineModel"),
     "no model": (fail("*", response(200, {"data": []})), r"starcoder\.engineModel"),
@@ -364,12 +370,51 @@ async def test_the_health_of_other_servers_is_not_asked(server: Server, folder: 
     assert "/health" not in server.paths()
 
 
-async def test_our_own_server_reports_that_it_loads(tmp_path: Path) -> None:
-    is_loaded = asyncio.Event()
+@pytest.mark.parametrize("health", ["[1]", '{"state": []}', '{"state": "ready"}', "null", None])
+async def test_a_server_that_hangs_and_whose_health_says_nothing_is_silent(
+    health: str | None, server: Server, folder: Path
+) -> None:
+    server.faults = {
+        "/v1/models": "hang",
+        "/health": b"HTTP/1.1 200 O" if health is None else response(200, health),
+    }
+    engine = RemoteEngine(server.endpoint, RemoteModel(None, folder))
+    seen = await engine.health()
+    assert seen.state is EngineState.FAILED
+    assert "does not answer" in seen.detail
+    await engine.aclose()
+
+
+async def test_an_address_that_accepts_no_connection_is_not_a_server_that_hangs(
+    folder: Path,
+) -> None:
+    """As behind a firewall that drops packets."""
+    with ExitStack() as stack:
+        bound = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # the queue of the system is full, so it ignores further ones
+            other = stack.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(bound.getsockname())
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        engine = RemoteEngine(Endpoint(url), RemoteModel(None, folder))
+        detail = (await engine.health()).detail
+        await engine.aclose()
+    assert "it did not answer in time" in detail
+
+
+@pytest.mark.parametrize("state", [EngineState.STARTING, EngineState.LOADING])
+async def test_our_own_server_reports_that_it_loads(state: EngineState) -> None:
+    is_loaded, num_waiting, most_waiting = asyncio.Event(), 0, 0
 
     class Loading(ScriptedEngine):
         async def info(self) -> Any:
-            await is_loaded.wait()
+            nonlocal num_waiting, most_waiting
+            num_waiting += 1
+            most_waiting = max(most_waiting, num_waiting)
+            try:
+                await is_loaded.wait()
+            finally:
+                num_waiting -= 1
             return await super().info()
 
         async def health(self) -> Any:
@@ -377,14 +422,16 @@ async def test_our_own_server_reports_that_it_loads(tmp_path: Path) -> None:
 
             if is_loaded.is_set():
                 return await super().health()
-            return Health(EngineState.LOADING, "reading weights", 0.5, 7)
+            return Health(state, "reading weights", 0.5, 7)
 
     async with serving(Loading(lambda _: "1"), token="secret") as endpoint:
         engine = RemoteEngine(endpoint)
         async with watched(engine) as reports:
-            await until(lambda: reports and reports[-1].state is EngineState.LOADING)
+            await until(lambda: reports and reports[-1].state is state)
             assert (reports[-1].detail, reports[-1].progress) == ("reading weights", 0.5)
-            assert (await engine.health()).state is EngineState.LOADING
+            assert (await engine.health()).state is state
+            await asyncio.sleep(1)  # several questions, each of which ends
+            assert most_waiting <= 2
             is_loaded.set()
             await until(lambda: reports[-1].state is EngineState.READY)
             assert await text_of(engine) == "1"

@@ -231,7 +231,7 @@ def num_numbers() -> int:
 
 
 async def test_a_model_that_is_unloaded_needs_no_memory(folder: Path) -> None:
-    """Python would release it later, because a model has reference cycles."""
+    """The new model may need all of it."""
     gc.collect()
     without = num_numbers()
     engine = engine_of(folder, "unload")

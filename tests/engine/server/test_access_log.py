@@ -188,6 +188,7 @@ async def test_a_disk_that_hangs_does_not_keep_the_log_open(
     with blocked_log(tmp_path / "fifo", monkeypatch) as (log, _):
         for _ in range(20):
             log.observe(record())
+            await asyncio.sleep(0.01)  # the thread takes the first one
         closing = threading.Thread(target=log.close, daemon=True)
         closing.start()
         await until(lambda: not closing.is_alive())

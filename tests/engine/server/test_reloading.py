@@ -81,6 +81,7 @@ async def test_new_weights_answer_after_a_reload(folder: Path, mode: Reload) -> 
     fresh = engine_of(folder, mode)
     async with serving(fresh) as endpoint, httpx2.AsyncClient(base_url=endpoint.url) as plain:
         assert new == await complete(plain) != old
+        assert fresh.metrics().cache_bytes == metrics.cache_bytes > 0
     await fresh.aclose()
     assert metrics.requests == 2  # counters never fall
     assert (metrics.reloads, metrics.failed_reloads) == (1, 0)
@@ -248,6 +249,9 @@ async def test_a_model_that_is_unloaded_needs_no_memory(folder: Path) -> None:
 
 async def test_a_question_reaches_the_model_as_it_was_asked(folder: Path) -> None:
     engine, progress = engine_of(folder, "keep"), Progress(3)
+    async with serving(engine) as endpoint, httpx2.AsyncClient(base_url=endpoint.url) as plain:
+        first = await plain.get("/tokenizer.json")
+        assert first.headers.get("x-starcoder-fingerprint") != ""
     await engine.score((7, 8, 9), 0, user="alice", progress=progress)
     assert progress.started is not None
     with pytest.raises(RequestError, match="poet"):

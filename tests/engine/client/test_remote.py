@@ -388,7 +388,7 @@ async def test_a_server_that_hangs_and_whose_health_says_nothing_is_silent(
 async def test_an_address_that_accepts_no_connection_is_not_a_server_that_hangs(
     folder: Path,
 ) -> None:
-    """As behind a firewall that drops packets."""
+    """A firewall that drops packets has the same effect."""
     with ExitStack() as stack:
         bound = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):  # the queue of the system is full, so it ignores further ones

@@ -38,7 +38,7 @@ from engine.server.operation.request_record import RequestObserver
 from engine.server.prompts import RenderChat
 from engine.server.refusal import Refusal
 from engine.server.response_types import ModelEntry, ModelList
-from engine.server.responses import ClientDisconnected
+from engine.server.responses import ClientDisconnected, cancel_on_disconnect, model_info
 from engine.server.users.accounts import Limits
 from engine.server.users.guard import KeyRing, UserGuard, Users
 from engine.server.users.threads import in_thread
@@ -83,7 +83,7 @@ async def metrics(request: Request) -> Response:
 
 async def models(request: Request) -> Response:
     """List the model and its adapters as OpenAI and vLLM do; `starcoder` holds our extension."""
-    info = await request.app.state.engine.info()
+    info = await model_info(request)
     model: ModelEntry = {
         "id": info.model,
         "object": "model",
@@ -111,7 +111,8 @@ async def tokenizer(request: Request) -> Response:
     `?adapter=NAME` returns the tokenizer with the tokens that the adapter adds.
     """
     adapter = request.query_params.get("adapter")
-    tokenizer = await request.app.state.engine.tokenizer(adapter)
+    waiting = request.app.state.engine.tokenizer(adapter)
+    tokenizer = await cancel_on_disconnect(request, waiting)
     text = await in_thread(tokenizer.to_json)
     return Response(text, media_type="application/json")
 

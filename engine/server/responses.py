@@ -11,7 +11,7 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from engine.api import Chunk, TokenLogprob, Usage
+from engine.api import Chunk, EngineInfo, ScoringEngine, TokenLogprob, Usage
 from engine.errors import StarcoderError
 from engine.server import wire
 from engine.server.users.threads import in_thread
@@ -54,6 +54,15 @@ async def cancel_on_disconnect(request: Request, work: Awaitable[T]) -> T:
         for future in both:
             future.cancel()
         await asyncio.gather(*both, return_exceptions=True)
+
+
+async def model_info(request: Request) -> EngineInfo:
+    """Return the description of the model; stop waiting for the model on a disconnect.
+
+    Clients that watch a server give up and ask again while it loads its model.
+    """
+    engine: ScoringEngine = request.app.state.engine
+    return await cancel_on_disconnect(request, engine.info())
 
 
 async def _wait_for_disconnect(request: Request) -> None:

@@ -47,6 +47,7 @@ from engine.server.responses import (
     collect,
     event_stream,
     json_response,
+    model_info,
 )
 from engine.server.users.threads import in_thread
 from engine.tokenizer import Tokenizer
@@ -95,7 +96,7 @@ async def completion(request: Request) -> Response:
 
 async def props(request: Request) -> Response:
     """Return the model and the default settings."""
-    return JSONResponse(props_body(await request.app.state.engine.info()))
+    return JSONResponse(props_body(await model_info(request)))
 
 
 _EVENTS = Framing("text/event-stream", wire.event, "", stream_error)

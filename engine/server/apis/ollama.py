@@ -48,6 +48,7 @@ from engine.server.responses import (
     collect,
     event_stream,
     json_response,
+    model_info,
 )
 
 _REFUSED: Mapping[str, RefusedField] = {
@@ -115,7 +116,7 @@ def _ignored_fields(body: OllamaBody) -> list[str]:
 
 async def _loaded(request: Request, body: OllamaBody, content: dict[str, object]) -> Response:
     """Answer a request that only asks for the model to be loaded."""
-    info = await request.app.state.engine.info()
+    info = await model_info(request)
     adapter_of(request, info, body.model)
     start = {"model": body.model or info.model, "created_at": _now()}
     return JSONResponse({**start, **content, "done": True, "done_reason": "load"})

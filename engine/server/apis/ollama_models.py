@@ -20,6 +20,7 @@ from engine.server.apis.ollama_types import (
 from engine.server.bodies import parse_body
 from engine.server.fim import rendered_fim
 from engine.server.model_names import adapter_of, served_name
+from engine.server.responses import model_info
 
 _VERSION = "0.12.0"
 """Version of Ollama whose API this is. Clients compare it with the one that they need."""
@@ -32,12 +33,12 @@ _FIM_TEMPLATE = "{{ if .Suffix }}{{ .Prompt }}{{ .Suffix }}{{ else }}{{ .Prompt 
 
 async def tags(request: Request) -> Response:
     """List the model and its adapters."""
-    return JSONResponse(_tags(await request.app.state.engine.info()))
+    return JSONResponse(_tags(await model_info(request)))
 
 
 async def ps(request: Request) -> Response:
     """List the models in memory, which never expire."""
-    listed = _tags(await request.app.state.engine.info())
+    listed = _tags(await model_info(request))
     running = [{**each, "expires_at": "9999-12-31T23:59:59Z"} for each in listed["models"]]
     return JSONResponse({"models": running})
 
@@ -52,7 +53,7 @@ async def show(request: Request) -> Response:
     """Describe the model. Plugins read whether it can fill in, and its context window."""
     body = await parse_body(request, ShowBody)
     engine = request.app.state.engine
-    info = await engine.info()
+    info = await model_info(request)
     adapter = adapter_of(request, info, body.model or body.name)
     can_fill = True
     try:

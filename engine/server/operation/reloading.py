@@ -98,8 +98,6 @@ class ReloadingEngine:
 
     async def aclose(self) -> None:
         """Stop decoding and release the models."""
-        for task in self._retired:
-            task.cancel()
         for served in [*self._draining, self._current]:
             await served.engine.aclose()
 

@@ -34,12 +34,19 @@ async def test_llama_cpp_lists_a_model_that_it_is_loading(server: Server, folder
         assert (await task).model == "one"
 
 
-async def test_our_own_server_reports_that_it_loads(tmp_path: Path) -> None:
-    is_loaded = asyncio.Event()
+@pytest.mark.parametrize("state", [EngineState.STARTING, EngineState.LOADING])
+async def test_our_own_server_reports_that_it_loads(state: EngineState) -> None:
+    is_loaded, num_waiting, most_waiting = asyncio.Event(), 0, 0
 
     class Loading(ScriptedEngine):
         async def info(self) -> Any:
-            await is_loaded.wait()
+            nonlocal num_waiting, most_waiting
+            num_waiting += 1
+            most_waiting = max(most_waiting, num_waiting)
+            try:
+                await is_loaded.wait()
+            finally:
+                num_waiting -= 1
             return await super().info()
 
         async def health(self) -> Any:
@@ -47,14 +54,16 @@ async def test_our_own_server_reports_that_it_loads(tmp_path: Path) -> None:
 
             if is_loaded.is_set():
                 return await super().health()
-            return Health(EngineState.LOADING, "reading weights", 0.5, 7)
+            return Health(state, "reading weights", 0.5, 7)
 
     async with serving(Loading(lambda _: "1"), token="secret") as endpoint:
         engine = RemoteEngine(endpoint)
         async with watched(engine) as reports:
-            await until(lambda: reports and reports[-1].state is EngineState.LOADING)
+            await until(lambda: reports and reports[-1].state is state)
             assert (reports[-1].detail, reports[-1].progress) == ("reading weights", 0.5)
-            assert (await engine.health()).state is EngineState.LOADING
+            assert (await engine.health()).state is state
+            await asyncio.sleep(1)  # several questions, each of which ends
+            assert most_waiting <= 2
             is_loaded.set()
             await until(lambda: reports[-1].state is EngineState.READY)
             assert await text_of(engine) == "1"

@@ -2,8 +2,9 @@
 
 import asyncio
 import re
+import socket
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,11 @@ FAULTS: dict[str, tuple[Callable[[Server], Awaitable[None]], str]] = {
     "a login page": (
         fail("*", response(302, "", "text/html", Location="https://login.example/?a=b")),
         r"redirects to https://login\.example .*starcoder\.engineUrl",
+    ),
+    "a list": (fail("*", response(200, "[1]")), r"does not answer as OpenAI's API does"),
+    "deep JSON": (
+        fail("*", response(200, "[" * 100_000)),
+        r"does not answer as OpenAI's API does",
     ),
     "another model": (fail("*", response(200, {"data": [{"id": "z"}]})), r"starcoder\.engineModel"),
     "no model": (fail("*", response(200, {"data": []})), r"starcoder\.engineModel"),
@@ -210,3 +216,35 @@ async def test_an_unusable_certificate_file_is_reported(
         assert health.state is EngineState.FAILED
         assert "SSL_CERT_FILE" in health.detail
         await engine.aclose()
+
+
+@pytest.mark.parametrize("health", ["[1]", '{"state": []}', '{"state": "ready"}', "null", None])
+async def test_a_server_that_hangs_and_whose_health_says_nothing_is_silent(
+    health: str | None, server: Server, folder: Path
+) -> None:
+    server.faults = {
+        "/v1/models": "hang",
+        "/health": b"HTTP/1.1 200 O" if health is None else response(200, health),
+    }
+    engine = RemoteEngine(server.endpoint, RemoteModel(None, folder))
+    seen = await engine.health()
+    assert seen.state is EngineState.FAILED
+    assert "does not answer" in seen.detail
+    await engine.aclose()
+
+
+async def test_an_address_that_accepts_no_connection_is_not_a_server_that_hangs(
+    folder: Path,
+) -> None:
+    """A firewall that drops packets has the same effect."""
+    with ExitStack() as stack:
+        bound = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # the queue of the system is full, so it ignores further ones
+            other = stack.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(bound.getsockname())
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        engine = RemoteEngine(Endpoint(url), RemoteModel(None, folder))
+        detail = (await engine.health()).detail
+        await engine.aclose()
+    assert "it did not answer in time" in detail

@@ -104,6 +104,18 @@ def test_nobody_is_heavy_any_more_after_a_while() -> None:
     assert service.milliseconds(ALICE) == 0.0  # and nothing is kept for users who have gone
 
 
+def test_who_is_heavy_is_found_out_again_after_a_moment() -> None:
+    """Each step asks, and most steps take less time than a comparison of many users."""
+    clock = Clock()
+    service = RecentService(clock)
+    service.add(BOB, 10.0)
+    assert service.heavy() == frozenset()
+    service.add(ALICE, 5000.0)
+    assert service.heavy() == frozenset()
+    clock.now += 0.1
+    assert service.heavy() == {ALICE}
+
+
 @pytest.mark.parametrize(
     ("user", "num_of_user", "num_free", "expected"),
     [

@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from engine.api import Priority
-from engine.scripted import ScriptedEngine
+from engine.scripted import ScriptedEngine, byte_tokenizer
 from tests.engine.server.serving import OUTPUT, ids, post
 
 
@@ -200,3 +200,12 @@ class TestLogprobs:
         answer = await client.completions.create(model="any", prompt="abc", max_tokens=2, echo=True)
         assert answer.choices[0].text == "abcre"
         assert answer.choices[0].logprobs is None
+
+
+async def test_an_echo_has_the_special_tokens_of_the_prompt(client: openai.AsyncOpenAI) -> None:
+    prompt = ids("x")
+    special = byte_tokenizer().special_tokens["<fim_prefix>"]
+    answer = await client.completions.create(
+        model="any", prompt=[special, *prompt], max_tokens=1, echo=True
+    )
+    assert answer.choices[0].text == "<fim_prefix>x" + OUTPUT[0]

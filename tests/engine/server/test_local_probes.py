@@ -4,7 +4,11 @@ from collections.abc import Mapping
 
 import httpx2
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from engine.errors import EngineBusyError
 from engine.scripted import ScriptedEngine
 from engine.server.app import create_app
 from engine.server.operation.draining import Drain
@@ -101,7 +105,26 @@ async def test_health_says_whether_requests_are_answered() -> None:
         drain.begin(60)
         answer = await plain.get("/health")
         assert (await plain.get("/metrics")).status_code == 200
-        assert (await plain.get("/v1/models")).status_code == 503
+        refused = await plain.get("/v1/models")
+    assert refused.status_code == 503
+    assert refused.headers["connection"] == "close"
+    error = refused.json()["error"]
+    assert (error["type"], error["code"]) == (EngineBusyError.kind, "draining")
     assert answer.status_code == 503
     assert answer.headers["retry-after"]
     assert answer.json()["state"] == "draining"
+
+
+async def test_a_request_that_failed_does_not_delay_the_end() -> None:
+    def fail(_: Request) -> Response:
+        raise ZeroDivisionError
+
+    drain = Drain()
+    app = create_app(
+        ScriptedEngine(lambda _: "x"), drain=drain, further_routes=[Route("/fail", fail)]
+    )
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://engine") as plain:
+        assert (await plain.get("/fail")).status_code == 500
+    drain.begin(60)
+    assert drain.is_over

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 
 import httpx2
 import openai
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.api import GenerationRequest
+from engine.api import Chunk, EngineInfo, GenerationRequest
 from engine.errors import StarcoderError
 from engine.scripted import ScriptedEngine
 from tests.engine.server.serving import serving, until
@@ -132,6 +134,78 @@ async def test_the_time_between_tokens_is_counted_per_token() -> None:
     assert now.value("time_to_first_token_seconds_sum", route=COMPLETIONS) >= 0.03
     assert now.value("time_to_first_token_seconds_bucket", route=COMPLETIONS, le="0.02") == 0
     assert now.value("e2e_request_latency_seconds_sum", route=COMPLETIONS) >= 0.18
+
+
+class Pairs(ScriptedEngine):
+    """Generates two tokens at a time, as an engine does whose draft tokens are right."""
+
+    async def generate(self, request: GenerationRequest):  # type: ignore[no-untyped-def]
+        """Yield chunks of two tokens, and the last one."""
+        first: Chunk | None = None
+        async for chunk in super().generate(request):
+            if first is None and chunk.finish is None:
+                first = chunk
+            elif first is None:
+                yield chunk
+            else:
+                yield replace(chunk, text=first.text + chunk.text, ids=first.ids + chunk.ids)
+                first = None
+
+
+async def test_the_time_of_several_tokens_that_arrive_together_is_divided() -> None:
+    engine = Pairs(lambda _: "abcdefgh", seconds_per_token=0.02)
+    async with serving(engine) as endpoint, httpx2.AsyncClient(base_url=endpoint.url) as plain:
+        await plain.post(COMPLETIONS, json={"prompt": "x", "max_tokens": 6, "stream": True})
+        now = await scrape(plain)
+    names = ("time_to_first_token", "inter_token_latency", "e2e_request_latency")
+    first, between, all_ = (now.value(f"{name}_seconds_sum", route=COMPLETIONS) for name in names)
+    assert now.value("inter_token_latency_seconds_count", route=COMPLETIONS) == 4
+    assert first >= 0.04
+    assert between >= 0.08
+    assert first + between <= all_
+
+
+@dataclass
+class Waiting(ScriptedEngine):
+    """Waits for its model and for other requests until a test lets it go on."""
+
+    is_loaded: asyncio.Event = field(default_factory=asyncio.Event)
+    may_start: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def info(self) -> EngineInfo:
+        """Wait for the model."""
+        await self.is_loaded.wait()
+        return await super().info()
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+        """Wait for other requests."""
+        await self.may_start.wait()
+        async with aclosing(super().stream(request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+async def test_questions_that_wait_are_counted_while_they_wait() -> None:
+    engine = Waiting(lambda _: "ab")
+
+    async def becomes(number: int) -> None:
+        async with asyncio.timeout(5):
+            while (await scrape(plain)).value("num_requests_waiting") != number:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    async with serving(engine) as endpoint, httpx2.AsyncClient(base_url=endpoint.url) as plain:
+        requests = [
+            asyncio.create_task(plain.post(COMPLETIONS, json={"prompt": "x", "max_tokens": 2}))
+            for _ in range(2)
+        ]
+        await becomes(2)  # for the model
+        engine.is_loaded.set()
+        await becomes(2)  # for others
+        requests[0].cancel()
+        await becomes(1)
+        engine.may_start.set()
+        assert (await requests[1]).is_success
+        await becomes(0)
 
 
 async def test_a_request_that_its_client_gives_up_is_no_error() -> None:

@@ -1,19 +1,22 @@
 """The model of a running server is loaded again, and no request is mixed up or lost."""
 
 import asyncio
+import gc
 import json
 import shutil
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 
 import httpx2
 import pytest
+import torch
 
-from engine.api import EngineState, GenerationRequest
+from engine.api import EngineState, GenerationRequest, Progress
 from engine.client.http import HttpEngine
-from engine.errors import EngineReplacedError
+from engine.errors import EngineReplacedError, RequestError
 from engine.server.operation.reloading import Reload, ReloadingEngine
 from engine.settings import EngineSettings
 from tests.checkpoint_maker import make_checkpoint
@@ -46,6 +49,15 @@ def damage_weights(folder: Path) -> None:
         file.unlink()
 
 
+def damage_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{")
+
+
+def num_engine_threads() -> int:
+    """Number of models that are loaded or loading: each has a thread."""
+    return sum(thread.name == "engine" for thread in threading.enumerate())
+
+
 def engine_of(folder: Path, mode: Reload) -> ReloadingEngine:
     return ReloadingEngine(EngineSettings(model=str(folder), device="cpu"), mode)
 
@@ -69,6 +81,7 @@ async def test_new_weights_answer_after_a_reload(folder: Path, mode: Reload) -> 
     fresh = engine_of(folder, mode)
     async with serving(fresh) as endpoint, httpx2.AsyncClient(base_url=endpoint.url) as plain:
         assert new == await complete(plain) != old
+        assert fresh.metrics().cache_bytes == metrics.cache_bytes > 0
     await fresh.aclose()
     assert metrics.requests == 2  # counters never fall
     assert (metrics.reloads, metrics.failed_reloads) == (1, 0)
@@ -99,6 +112,7 @@ async def test_a_running_request_finishes_on_its_model(folder: Path, mode: Reloa
                 assert engine.metrics().requests_running == 1
             else:
                 await asyncio.sleep(0.1)
+                assert (await plain.get("/health")).status_code == 200  # the old one still works
             short = asyncio.create_task(complete(plain))
 
             async def all_lines() -> AsyncIterator[str]:
@@ -109,12 +123,19 @@ async def test_a_running_request_finishes_on_its_model(folder: Path, mode: Reloa
             assert await text(all_lines()) == alone
         assert await reload
         assert await short
-        await until(lambda: not engine._draining)  # the old model is released
+        await until(lambda: num_engine_threads() == 1)  # the old model is released
+        assert engine.metrics().caches_in_use == 0
     await engine.aclose()
 
 
 @pytest.mark.parametrize(
-    ("mode", "problem"), [("keep", damage), ("keep", damage_weights), ("unload", damage)]
+    ("mode", "problem"),
+    [
+        ("keep", damage),
+        ("keep", damage_weights),
+        ("unload", damage),
+        ("unload", damage_tokenizer),
+    ],
 )
 async def test_a_model_that_cannot_be_loaded_changes_nothing(
     folder: Path, mode: Reload, problem: Callable[[Path], None], caplog: pytest.LogCaptureFixture
@@ -135,17 +156,106 @@ async def test_a_model_that_cannot_be_loaded_changes_nothing(
     await engine.aclose()
 
 
-async def test_a_model_that_is_unloaded_first_and_not_loaded_is_reported(folder: Path) -> None:
+async def test_a_model_that_is_unloaded_first_and_not_loaded_is_reported(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     engine = engine_of(folder, "unload")
     async with serving(engine) as endpoint, httpx2.AsyncClient(base_url=endpoint.url) as plain:
         await complete(plain)
         for file in folder.glob("*.safetensors"):
             file.write_bytes(file.read_bytes()[:-200])
         assert not await engine.reload()
+        assert "was not loaded again" in caplog.text
+        assert "The old one stays." not in caplog.text
         health = await plain.get("/health")
         assert health.status_code == 503
         assert health.json()["state"] == "failed"
         assert (await plain.post("/v1/completions", json=BODY)).status_code >= 400
+    await engine.aclose()
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_reloads_that_are_asked_for_together_leave_one_model(
+    folder: Path, mode: Reload
+) -> None:
+    engine = engine_of(folder, mode)
+    await engine.info()
+    assert await asyncio.gather(engine.reload(), engine.reload()) == [True, True]
+    await until(lambda: num_engine_threads() == 1)
+    assert engine.metrics().reloads == 2
+    await engine.aclose()
+    assert num_engine_threads() == 0
+
+
+async def test_a_reload_that_is_cancelled_leaves_the_old_model(folder: Path) -> None:
+    engine = engine_of(folder, "keep")
+    async with serving(engine) as endpoint, httpx2.AsyncClient(base_url=endpoint.url) as plain:
+        old = await complete(plain)
+        replace_weights(folder)
+        reload = asyncio.create_task(engine.reload())
+        while num_engine_threads() < 2:  # noqa: ASYNC110 - the small model loads within 10 ms
+            await asyncio.sleep(0)
+        reload.cancel()
+        await asyncio.gather(reload, return_exceptions=True)
+        await until(lambda: num_engine_threads() == 1, 30)
+        assert await complete(plain) == old
+    await engine.aclose()
+
+
+async def test_an_old_model_is_released_with_its_last_request_or_with_the_engine(
+    folder: Path,
+) -> None:
+    engine = engine_of(folder, "keep")
+    async with (
+        serving(engine) as endpoint,
+        httpx2.AsyncClient(base_url=endpoint.url) as plain,
+        plain.stream("POST", "/v1/completions", json=LONG) as response,
+    ):
+        lines = response.aiter_lines()
+        await anext(lines)
+        async with plain.stream("POST", "/v1/completions", json=LONG) as other:
+            await anext(other.aiter_lines())
+            assert await engine.reload()
+        await until(lambda: engine.metrics().requests_running == 1)
+        await asyncio.sleep(0.1)
+        for _ in range(10):
+            assert "error" not in await anext(lines)
+        assert num_engine_threads() == 2
+        await engine.aclose()
+        assert num_engine_threads() == 0
+
+
+def num_numbers() -> int:
+    """Size of all tensors that exist."""
+    tensors = [each for each in gc.get_objects() if type(each) is torch.Tensor]
+    return sum(each.numel() for each in tensors)
+
+
+async def test_a_model_that_is_unloaded_needs_no_memory(folder: Path) -> None:
+    """The new model may need all of it."""
+    gc.collect()
+    without = num_numbers()
+    engine = engine_of(folder, "unload")
+    await engine.info()
+    gc.disable()
+    try:
+        size = num_numbers() - without
+        assert await engine.reload()
+        assert num_numbers() - without < 1.5 * size
+    finally:
+        gc.enable()
+    await engine.aclose()
+
+
+async def test_a_question_reaches_the_model_as_it_was_asked(folder: Path) -> None:
+    engine, progress = engine_of(folder, "keep"), Progress(3)
+    async with serving(engine) as endpoint, httpx2.AsyncClient(base_url=endpoint.url) as plain:
+        first = await plain.get("/tokenizer.json")
+        assert first.headers.get("x-starcoder-fingerprint") != ""
+    await engine.score((7, 8, 9), 0, user="alice", progress=progress)
+    assert progress.started is not None
+    with pytest.raises(RequestError, match="poet"):
+        await engine.tokenizer("poet")
     await engine.aclose()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from engine.api import EngineState, GenerationRequest, Health
-from engine.errors import ConfigurationError, ModelError
+from engine.api import (
+    EngineState,
+    GenerationRequest,
+    Health,
+    Progress,
+    RenderedFim,
+    TokenLogprob,
+)
+from engine.errors import ConfigurationError, ModelError, RequestError, StarcoderError
 from engine.scripted import ScriptedEngine
 from engine.server import access
 from engine.server.app import create_app
@@ -57,7 +65,11 @@ async def test_each_key_is_one_user(engine: ScriptedEngine, path: Path, alice: s
         for key in (alice, bob):
             assert (await complete(endpoint.url, key)).status_code == 200
         for wrong in ("", "x", alice[:-1], alice + "x", alice.upper(), "Bearer"):
-            assert (await complete(endpoint.url, wrong or "none")).status_code == 401
+            answer = await complete(endpoint.url, wrong or "none")
+            assert answer.status_code == 401
+            assert answer.json()["error"]["code"] == "invalid_api_key"
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert answer.headers["connection"] == "close"  # the rest of its body is not read
     assert [request.user for request in engine.requests] == ["alice", "bob"]
 
 
@@ -80,21 +92,32 @@ async def test_the_shared_token_works_next_to_keys(
     assert [request.user for request in engine.requests] == ["alice", SHARED_USER]
     async with serving(engine, token="secret") as endpoint:
         assert (await complete(endpoint.url, "secret")).status_code == 200
+        for wrong in ("s", "secre", "secret2", "Secret"):
+            assert (await complete(endpoint.url, wrong)).status_code == 401
     assert engine.requests[-1].user == ""
+
+
+async def test_the_limits_of_the_server_hold_for_the_shared_token(engine: ScriptedEngine) -> None:
+    async with serving(engine, token="secret", limits=Limits(1)) as endpoint:
+        statuses = [(await complete(endpoint.url, "secret")).status_code for _ in range(2)]
+    assert statuses == [200, 429]
 
 
 def test_other_headers_with_a_key_are_not_read(path: Path, alice: str) -> None:
     users = Users(None, KeyRing(path), Limits())
-    assert users.identify(f"bearer  {alice}".encode()) is not None
+    for scheme in ("Bearer", "bearer ", "BEARER"):
+        assert users.identify(f"{scheme} {alice}".encode()) is not None
     for credentials in (None, b"", alice.encode(), f"Basic {alice}".encode(), b"Bearer"):
         assert users.identify(credentials) is None
+        assert Users("secret", None, Limits()).identify(credentials) is None
+    assert Users("secret", None, Limits()).identify(b"Bearer ") is None
 
 
 def test_a_changed_file_is_read_again(
     path: Path, alice: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    ring = KeyRing(path)
+    ring, before = KeyRing(path), path.read_bytes()
     bob = create_key(path, "bob", StoredLimits())
     assert ring.find(bob.encode()) is None
     ring.refresh()
@@ -105,6 +128,13 @@ def test_a_changed_file_is_read_again(
     entry = ring.find(bob.encode())
     assert entry is not None
     assert entry.name == "bob"
+    path.write_bytes(before)  # from a backup
+    ring.refresh()
+    assert ring.find(alice.encode()) is not None
+    assert ring.find(bob.encode()) is None
+    caplog.clear()
+    ring.refresh()
+    assert not caplog.records
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
@@ -129,6 +159,12 @@ def test_with_a_damaged_file_the_keys_stay_as_they_were(
         KeyRing(path)
     path.unlink(missing_ok=True)
     path.write_bytes(content)
+    path.chmod(0o600)
+    ring.refresh()
+    caplog.clear()
+    path.chmod(0o644)  # later damage is reported again, also the same
+    ring.refresh()
+    assert "the keys stay as they were" in caplog.text
     path.chmod(0o600)
     revoke_key(path, "alice")
     ring.refresh()
@@ -171,10 +207,23 @@ async def test_no_route_can_be_used_without_a_key(
     assert engine.requests == []
 
 
+class ScoringEngine(ScriptedEngine):
+    """An engine that remembers whose texts it scores."""
+
+    scored_for: str | None = None
+
+    async def score(
+        self, ids: tuple[int, ...], top: int, *, user: str = "", progress: Progress | None = None
+    ) -> list[TokenLogprob | None]:
+        self.scored_for = user
+        return await super().score(ids, top, user=user, progress=progress)
+
+
 async def test_whatever_a_route_asks_of_the_engine_belongs_to_the_user(
-    engine: ScriptedEngine, path: Path, alice: str
+    path: Path, alice: str
 ) -> None:
     records: list[RequestRecord] = []
+    engine = ScoringEngine(lambda _: OUTPUT)
 
     async def new_route(request: Request) -> Response:
         prompt = GenerationRequest(tuple(range(7, 17)), 100)
@@ -192,7 +241,7 @@ async def test_whatever_a_route_asks_of_the_engine_belongs_to_the_user(
     async with httpx2.AsyncClient(transport=transport, base_url="http://box") as client:
         answer = await client.post("/new", headers=bearer(alice), json={})
     assert answer.text == OUTPUT
-    assert engine.requests[0].user == "alice"
+    assert engine.requests[0].user == engine.scored_for == "alice"
     assert (records[0].user, records[0].route) == ("alice", "/new")
     assert records[0].prompt_tokens == 13
     assert records[0].completion_tokens == len(OUTPUT)
@@ -327,8 +376,51 @@ async def test_the_size_of_bodies_is_limited(
                 assert answer.status_code == status, size
                 if status == 413:
                     assert answer.json()["error"]["code"] == "body_too_large"
+                    assert answer.headers["connection"] == "close"
             assert records[-1].status == status
     assert len(engine.requests) == 2
+
+
+async def test_a_body_that_is_announced_as_too_large_is_refused_before_it_is_sent(
+    engine: ScriptedEngine,
+) -> None:
+    async with serving(engine, limits=Limits(body_bytes=1000)) as endpoint:
+        host, _, port = endpoint.url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = (
+            "POST /v1/completions HTTP/1.1",
+            f"Host: {host}",
+            "Content-Type: application/json",
+            "Content-Length: 1001",
+        )
+        writer.write("\r\n".join((*head, "", "")).encode())
+        answer = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+async def test_a_user_may_have_no_limit_where_others_have_one(
+    engine: ScriptedEngine, path: Path, alice: str
+) -> None:
+    bob = create_key(path, "bob", StoredLimits(body_bytes=0))
+    async with serving(engine, keys=KeyRing(path), limits=Limits(body_bytes=1000)) as endpoint:
+        assert (await complete(endpoint.url, bob, prompt="x" * 2000)).status_code == 200
+        with suppress(httpx2.WriteError, httpx2.ReadError):
+            assert (await complete(endpoint.url, alice, prompt="x" * 2000)).status_code == 413
+    assert len(engine.requests) == 1
+
+
+async def test_a_probe_with_a_key_belongs_to_its_user(
+    engine: ScriptedEngine, path: Path, alice: str
+) -> None:
+    records: list[RequestRecord] = []
+    async with (
+        serving(engine, keys=KeyRing(path), observers=[records.append]) as endpoint,
+        httpx2.AsyncClient(base_url=endpoint.url) as client,
+    ):
+        for headers in (bearer(alice), {}):
+            assert (await client.get("/health", headers=headers)).status_code == 200
+    assert [record.user for record in records] == ["alice", ""]
 
 
 async def test_an_open_server_has_one_user_without_limits(engine: ScriptedEngine) -> None:
@@ -341,13 +433,16 @@ async def test_an_open_server_has_one_user_without_limits(engine: ScriptedEngine
     assert records[0].user == ""
 
 
+@dataclass
 class FailingEngine(ScriptedEngine):
     """An engine that fails after some tokens."""
+
+    error: Exception = field(default_factory=lambda: ModelError("The engine failed."))
 
     async def generate(self, request: GenerationRequest):  # type: ignore[no-untyped-def]
         async for chunk in super().generate(request):
             if self.tokens_written == 3:
-                raise ModelError("The engine failed.")
+                raise self.error
             yield chunk
 
     async def health(self) -> Health:
@@ -363,6 +458,9 @@ class FailingEngine(ScriptedEngine):
         ("GET", "/v1/completions", None, ("/v1/completions", 405, "refused")),
         ("GET", "/secret/path?prompt=secret", None, ("", 404, "refused")),
         ("GET", "/health?x=secret", None, ("/health", 200, "finished")),
+        ("HEAD", "/health", None, ("/health", 200, "finished")),
+        ("OPTIONS", "/v1/completions", None, ("/v1/completions", 405, "refused")),
+        ("DELETE", "/v1/models", None, ("/v1/models", 405, "refused")),
         ("SECRET", "/health", None, ("/health", 405, "refused")),
     ],
 )
@@ -388,8 +486,9 @@ async def test_the_line_of_a_request(
     assert b"secret" not in line.lower()
     assert OUTPUT.split()[0].encode() not in line
     content = json.loads(line)
+    assert (content["status"], content["end"]) == expected[1:]
     assert content["time"] == "2026-01-02T03:04:05.678+00:00"
-    assert content["method"] == (method if method in ("GET", "POST") else "other")
+    assert content["method"] == ("other" if method == "SECRET" else method)
     is_answer = expected[2] == "finished" and method == "POST"
     assert content["prompt_tokens"] == (1 if is_answer else 0)
     assert content["completion_tokens"] == (len(OUTPUT) if is_answer else 0)
@@ -410,6 +509,48 @@ async def test_a_failure_of_the_engine_is_recorded(stream: bool, status: int) ->
         await complete(endpoint.url, "any", stream=stream)
     assert records[0].status == status
     assert records[0].end is EndReason.FAILED
+
+
+@pytest.mark.parametrize(("stream", "status"), [(True, 200), (False, 500)])
+async def test_a_mistake_in_our_code_is_recorded_as_a_failure(stream: bool, status: int) -> None:
+    records: list[RequestRecord] = []
+    engine = FailingEngine(lambda _: "x" * 10, error=ZeroDivisionError())
+    async with serving(engine, observers=[records.append]) as endpoint:
+        with suppress(httpx2.RemoteProtocolError):  # a stream is cut off
+            await complete(endpoint.url, "any", stream=stream)
+    assert records[0].status == status
+    assert records[0].end is EndReason.FAILED
+
+
+async def test_a_request_that_the_engine_refuses_is_no_failure() -> None:
+    records: list[RequestRecord] = []
+    engine = FailingEngine(lambda _: "x" * 10, error=RequestError("The prompt is odd."))
+    async with serving(engine, observers=[records.append]) as endpoint:
+        assert (await complete(endpoint.url, "any")).status_code == 400
+    assert records[0].end is EndReason.REFUSED
+
+
+async def test_an_error_outside_of_the_engine_is_a_failure(engine: ScriptedEngine) -> None:
+    def render(*_: object) -> RenderedFim:
+        raise StarcoderError("The prompt cannot be rendered.")
+
+    records: list[RequestRecord] = []
+    async with (
+        serving(engine, observers=[records.append], render_fim=render) as endpoint,
+        httpx2.AsyncClient(base_url=endpoint.url) as client,
+    ):
+        body = {"prompt": "x", "suffix": "y", "max_tokens": 4}
+        assert (await client.post("/v1/fim/completions", json=body)).status_code == 500
+    assert records[0].end is EndReason.FAILED
+
+
+async def test_the_time_of_a_request_ends_with_it(engine: ScriptedEngine) -> None:
+    records: list[RequestRecord] = []
+    async with serving(engine, observers=[records.append]) as endpoint:
+        await complete(endpoint.url, "any")
+        seconds = records[0].total_s
+        await asyncio.sleep(0.01)
+        assert records[0].total_s == seconds
 
 
 async def test_a_refused_key_is_recorded_without_the_key(

@@ -1,5 +1,7 @@
 """Servers of which nothing but OpenAI's API is known, and answers that are not complete."""
 
+import asyncio
+import itertools
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -10,15 +12,16 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from engine.api import FinishReason, GenerationRequest, Priority
+from engine.api import FinishReason, GenerationRequest, Priority, Sampling
 from engine.client.endpoint import Endpoint
 from engine.client.http import HttpEngine
 from engine.client.remote_model import RemoteModel
 from engine.errors import EngineLostError, EngineUnavailableError, RequestError, StarcoderError
 from engine.scripted import byte_tokenizer
+from engine.tokenizer import Tokenizer
 from tests.engine.client.servers.recording import collect
 from tests.engine.client.test_http import running
 
@@ -265,3 +268,93 @@ async def test_the_client_ends_an_output_that_the_server_does_not_end(
         await client.aclose()
     assert output.text == text
     assert (output.finish is FinishReason.STOP) == (text != "if a:\n  b\nc")
+
+
+def vllm_event(id_: int, value: float, top: dict[int, float]) -> dict[str, Any]:
+    """An event of vLLM with one token."""
+    alternatives = {f"token_id:{other}": each for other, each in top.items()}
+    logprobs = {
+        "tokens": [f"token_id:{id_}"],
+        "token_logprobs": [value],
+        "top_logprobs": [alternatives],
+    }
+    return {"choices": [{"index": 0, "text": "", "token_ids": [id_], "logprobs": logprobs}]}
+
+
+@pytest.mark.parametrize(
+    ("likely", "text", "prompts"),
+    [
+        # `abc` is one token, but `a` and then `b` are likelier.
+        ({"x": {"abc": -5.0, "a": -1.0}, "xa": {"b": -0.5}}, "ab", ["x", "xa", "xab"]),
+        # `a` is likely, but not followed by `b`.
+        ({"x": {"abc": -1.0, "a": -0.9}, "xa": {"b": -3.0}}, "abc", ["x", "xa", "xabc"]),
+        # `a` is not reported, so it is at most as likely as `abc`; nothing after it is likelier.
+        ({"x": {"abc": -1.0}, "xa": {"b": -0.2}}, "abc", ["x", "xabc"]),
+    ],
+)
+async def test_the_likeliest_tokens_that_cover_the_forced_prefix_are_used(
+    likely: dict[str, dict[str, float]], text: str, prompts: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "tokenizer.json"
+    content = json.loads(TOKENIZER.to_json())
+    content["model"]["vocab"]["abc"] = one_token = len(content["model"]["vocab"])
+    file.write_text(json.dumps(content), encoding="utf-8")
+    tokenizer = Tokenizer.from_file(file)
+    bodies: list[dict[str, Any]] = []
+
+    def answer(body: dict[str, Any]) -> Response:
+        bodies.append(body)
+        top = {
+            one_token if token == "abc" else ids(token)[0]: value
+            for token, value in likely.get(tokenizer.decode(body["prompt"]), {"!": -0.1}).items()
+        }
+        allowed = [id_ for id_ in top if id_ in body.get("allowed_token_ids", top)]
+        best = max(allowed, key=lambda id_: top[id_])
+        return sse(vllm_event(best, top[best], top), text_event("", "stop"), "[DONE]")
+
+    entry = {"owned_by": "vllm", "max_model_len": 700}
+    async with server(tmp_path, answer, entry) as endpoint:
+        file.write_text(json.dumps(content), encoding="utf-8")
+        client = HttpEngine(endpoint, RemoteModel(tokenizer=tmp_path))
+        request = GenerationRequest(
+            ids("x"),
+            9,
+            stop_ids=frozenset(ids("?")),
+            stop_text=("z",),
+            forced_prefix="ab",
+            sampling=Sampling(temperature=0.7),
+        )
+        output = await collect(client, request)
+        await client.aclose()
+    assert output.text == text + "!"
+    assert [tokenizer.decode(body["prompt"]) for body in bodies] == prompts
+    *restricted, last = bodies
+    for body in restricted:  # the likeliest token, whatever the request asks of the output
+        assert (body["temperature"], body["max_tokens"]) == (0.0, 1)
+        assert not body["stop_token_ids"]
+        assert "stop" not in body
+    assert last["temperature"] == 0.7
+    assert last["max_tokens"] == 9 - len(last["prompt"]) + 1
+
+
+async def test_the_connection_is_closed_when_the_client_ends_an_output(tmp_path: Path) -> None:
+    is_closed = asyncio.Event()
+
+    async def events() -> AsyncIterator[str]:
+        try:
+            for number in itertools.count():
+                yield f"data: {json.dumps(text_event(f'{number}' + chr(10)))}\n\n"
+                await asyncio.sleep(0.01)
+        finally:
+            is_closed.set()
+
+    def answer(_: dict[str, Any]) -> Response:
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    async with server(tmp_path, answer) as endpoint:
+        client = HttpEngine(endpoint, RemoteModel(tokenizer=tmp_path))
+        async with asyncio.timeout(10):
+            output = await collect(client, GenerationRequest(ids("x"), 9, single_line=True))
+            await is_closed.wait()
+        await client.aclose()
+    assert output.text == "0"

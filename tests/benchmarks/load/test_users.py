@@ -207,7 +207,9 @@ async def test_a_whole_measurement_of_typists_chats_and_a_flood() -> None:
     assert 8 * 10 < len(by_kind[Kind.COMPLETION]) < 8 * 31
     assert {each.user for each in by_kind[Kind.FLOOD]} == {FLOODER}
     assert len(by_kind[Kind.FLOOD]) > 5
-    assert len(engine.requests) == len(measured.outcomes)
+    answered = [each for each in measured.outcomes if each.fate is Fate.ANSWERED]
+    # A request may be cancelled before it reaches the engine.
+    assert len(answered) <= len(engine.requests) <= len(measured.outcomes)
     assert measured.seconds >= 3.0
     assert measured.generator_s > 0
     assert len(measured.delays) >= len(by_kind[Kind.COMPLETION])

@@ -55,7 +55,7 @@ STEPS = [
 ]
 
 # Triton's interpreter takes a minute for all cases, which the first test waits for.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")

@@ -100,7 +100,7 @@ class Scheduler:
             pool = CachePool(shape, arena.bytes if arena else limit, arena)
         self.pool = pool
         """The prefix cache."""
-        self._waiting = WaitingJobs()
+        self._waiting = WaitingJobs(on_cpu=shape.devices[0].type == "cpu")
         self._running: list[_Running] = []
         self._chat_turns, self._heavy_turns = ChatTurns(), HeavyTurns()
         self._service = RecentService()

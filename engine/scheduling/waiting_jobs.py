@@ -12,12 +12,20 @@ from engine.scheduling.job import EndOfStream, Job
 
 _MAX_RUNNING = {Priority.COMPLETION: 16, Priority.CHAT: 4, Priority.PREFETCH: 2}
 """Maximum number of running sequences by priority. Later jobs wait until one ends."""
+_MAX_COMPLETIONS_ON_CPU = 4
+"""On a GPU, 16 sequences take hardly longer together than one. A CPU computes them nearly one after
+the other, so it is better to end some first: fewer outputs are cancelled by the next key before
+they are complete. With `benchmarks.load` and 32 typists, 4 instead of 16 shorten the 95th
+percentile by a third, and a tenth more suggestions are complete."""
 
 
 class WaitingJobs:
     """Jobs in the order in which they start."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_cpu: bool) -> None:
+        """Create an empty queue. `on_cpu` says where the model computes."""
+        on_this_device = {Priority.COMPLETION: _MAX_COMPLETIONS_ON_CPU} if on_cpu else {}
+        self._max_running = _MAX_RUNNING | on_this_device
         self._submitted: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._waiting: list[Job] = []
 
@@ -76,7 +84,7 @@ class WaitingJobs:
         num_of_user = Counter(running)
         recent = {work: service.milliseconds(work) for work in {job.work for job in self._waiting}}
         for job in sorted(self._waiting, key=lambda job: _start_order(job, recent[job.work])):
-            num_free = _MAX_RUNNING[job.priority] - num_running[job.priority]
+            num_free = self._max_running[job.priority] - num_running[job.priority]
             if may_start(job.user, num_of_user[job.work], num_free) and may_take_cache(
                 job.work, running, num_free_caches
             ):

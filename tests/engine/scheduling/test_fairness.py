@@ -161,7 +161,7 @@ def test_the_last_kv_cache_is_for_a_user_who_has_none(
 
 
 def start_all(users: list[str], service: RecentService, priority: Priority) -> list[Job]:
-    jobs = WaitingJobs()
+    jobs = WaitingJobs(on_cpu=False)
     for number, user in enumerate(users):
         request = GenerationRequest((1,), 1, priority=priority, user=user)
         jobs.submit(Job(request, lambda _: None, number))
@@ -193,7 +193,7 @@ def test_who_has_had_less_service_starts_first(priority: Priority) -> None:
 def test_a_completion_starts_before_a_chat_of_a_user_with_less_service() -> None:
     service = RecentService(Clock())
     service.add(ALICE, 5000.0)
-    jobs = WaitingJobs()
+    jobs = WaitingJobs(on_cpu=False)
     chat = GenerationRequest((1,), 1, priority=CHAT, user="bob")
     jobs.submit(Job(chat, lambda _: None, 0))
     jobs.submit(Job(GenerationRequest((1,), 1, user="alice"), lambda _: None, 1))
@@ -319,8 +319,8 @@ def test_a_flooding_user_leaves_a_kv_cache_for_others(
     ]
     for _ in range(20):
         scheduler.step()
-    most = num_slots - 1 if priority is COMPLETION else min(3, num_slots - 1)
-    assert scheduler.metrics.requests_running == most
+    # Of the four places that a CPU has, one stays free for others too.
+    assert scheduler.metrics.requests_running == min(3, num_slots - 1)
     quick = scheduler.submit(GenerationRequest(ids(99, 30), 8, user="alice"))
     for _ in range(40):
         scheduler.step()

@@ -31,10 +31,10 @@ def test_requests_together_have_the_output_of_each_alone(loaded: Loaded) -> None
 def test_sequences_are_computed_in_one_pass(loaded: Loaded) -> None:
     forward = WrappedForward(loaded.model.forward)
     scheduler = stepped(loaded, forward=forward)
-    for seed in range(6):
+    for seed in range(4):
         scheduler.submit(GenerationRequest(ids(seed, 12), 10))
     scheduler.finish()
-    assert forward.batch_sizes[0] == 6
+    assert forward.batch_sizes[0] == 4
     assert sum(size > 1 for size in forward.batch_sizes) <= 10
 
 

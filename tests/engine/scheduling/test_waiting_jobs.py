@@ -15,8 +15,8 @@ def ignore(event: JobEvent) -> None:
     """Drop an event."""
 
 
-def waiting_jobs(*priorities: Priority) -> WaitingJobs:
-    jobs = WaitingJobs()
+def waiting_jobs(*priorities: Priority, on_cpu: bool = False) -> WaitingJobs:
+    jobs = WaitingJobs(on_cpu=on_cpu)
     for number, priority in enumerate(priorities):
         jobs.submit(Job(GenerationRequest((1,), 1, priority=priority), ignore, number))
     jobs.admit(is_idle=False, prepare=lambda: False)
@@ -33,11 +33,19 @@ def start_all(jobs: WaitingJobs) -> list[Job]:
 
 
 @pytest.mark.parametrize(
-    ("priority", "limit"),
-    [(Priority.COMPLETION, 16), (Priority.CHAT, 4), (Priority.PREFETCH, 2)],
+    ("priority", "on_cpu", "limit"),
+    [
+        (Priority.COMPLETION, False, 16),
+        (Priority.COMPLETION, True, 4),
+        (Priority.CHAT, False, 4),
+        (Priority.CHAT, True, 4),
+        (Priority.PREFETCH, True, 2),
+    ],
 )
-def test_no_more_jobs_start_than_may_run_together(priority: Priority, limit: int) -> None:
-    jobs = waiting_jobs(*[priority] * 20)
+def test_no_more_jobs_start_than_may_run_together(
+    priority: Priority, on_cpu: bool, limit: int
+) -> None:
+    jobs = waiting_jobs(*[priority] * 20, on_cpu=on_cpu)
     assert len(start_all(jobs)) == limit
     assert len(jobs) == 20 - limit
 
@@ -54,7 +62,7 @@ def test_a_job_that_may_not_start_does_not_stop_later_ones() -> None:
 
 
 def test_dropping_all_jobs_includes_those_that_are_not_admitted() -> None:
-    jobs, events = WaitingJobs(), list[JobEvent]()
+    jobs, events = WaitingJobs(on_cpu=True), list[JobEvent]()
     jobs.submit(Job(GenerationRequest((1,), 1), events.append, 0))
     jobs.drop(cancelled_only=True)
     assert events == []

@@ -80,17 +80,25 @@ class WaitingJobs:
         `running` has one entry for each running sequence. `num_free_caches` is the number of KV
         caches for which there is memory.
         """
-        num_running = Counter(priority for _, priority in running)
         num_of_user = Counter(running)
         recent = {work: service.milliseconds(work) for work in {job.work for job in self._waiting}}
         for job in sorted(self._waiting, key=lambda job: _start_order(job, recent[job.work])):
-            num_free = self._max_running[job.priority] - num_running[job.priority]
+            num_free = self._num_free(job.work, num_of_user)
             if may_start(job.user, num_of_user[job.work], num_free) and may_take_cache(
                 job.work, running, num_free_caches
             ):
                 self._waiting.remove(job)
                 return job
         return None
+
+    def _num_free(self, work: UserWork, num_of_user: Counter[UserWork]) -> int:
+        """Return the number of places that are free for a user.
+
+        Each other user takes one, however many sequences of theirs run: they share the time of one
+        user's sequences (`HeavyTurns`), so they must not keep others waiting either.
+        """
+        others = sum(other != work and other[1] is work[1] for other in num_of_user)
+        return self._max_running[work[1]] - others - num_of_user[work]
 
 
 def _start_order(job: Job, service: float) -> tuple[int, float, int]:

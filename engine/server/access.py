@@ -15,7 +15,7 @@ from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from engine.server.limits import MAX_REQUESTS, MAX_REQUESTS_OF_ALL
+from engine.server.limits import MAX_REQUESTS, MAX_REQUESTS_OF_ALL, MIN_REQUESTS
 from engine.server.operation.request_record import record_of
 from engine.server.refusal import Refusal, too_many_requests
 from engine.server.users.accounts import Account, Accounts
@@ -138,11 +138,11 @@ class RequestLimit:
     def _check_number(self, account: Account) -> None:
         """Raise Refusal if the user has too many requests, or too large a part of all.
 
-        A user may have as many as are left for all others. So there is always space for a user who
-        has none (Choudhury and Hahne 1998, "Dynamic queue length thresholds").
+        A user may have as many as are left for all others (Choudhury and Hahne 1998, "Dynamic queue
+        length thresholds"), and `MIN_REQUESTS` in any case: a flood refuses nobody else.
         """
         num_left = MAX_REQUESTS_OF_ALL - self._accounts.num_running
-        if account.num_running >= min(MAX_REQUESTS, num_left):
+        if account.num_running >= max(MIN_REQUESTS, min(MAX_REQUESTS, num_left)):
             raise too_many_requests(
                 f"{account.num_running} requests are running or waiting. Try again in a moment."
             )

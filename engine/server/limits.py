@@ -52,6 +52,9 @@ MAX_REQUESTS = 64
 """Maximum number of requests of one user that run or wait at a time."""
 MAX_REQUESTS_OF_ALL = 256
 """Maximum number of requests of all users that run or wait at a time."""
+MIN_REQUESTS = 4
+"""Number of requests that a user may have in any case. A typist has one, and those that the next
+key has cancelled count until the server notices it."""
 MAX_CONNECTIONS = 512
 """Maximum number of open connections."""
 RETRY_AFTER_S = 1

@@ -61,6 +61,19 @@ def test_a_job_that_may_not_start_does_not_stop_later_ones() -> None:
     assert start_all(jobs)[-1].priority is Priority.CHAT
 
 
+def test_the_further_sequences_of_one_user_take_no_place_of_others() -> None:
+    """Three sequences of a flood are one place less for the others, not three."""
+    jobs, service = WaitingJobs(on_cpu=True), RecentService()
+    for number, user in enumerate(["flood"] * 8 + ["a", "b", "c", "d"]):
+        jobs.submit(Job(GenerationRequest((1,), 1, user=user), ignore, number))
+    jobs.admit(is_idle=False, prepare=lambda: False)
+    flood = [("flood", Priority.COMPLETION)] * 3
+    started = []
+    while (job := jobs.take_next([*flood, *started], service, MANY)) is not None:
+        started.append(job.work)
+    assert sorted(user for user, _ in started) == ["b", "c", "d"]  # the newest first
+
+
 def test_dropping_all_jobs_includes_those_that_are_not_admitted() -> None:
     jobs, events = WaitingJobs(on_cpu=True), list[JobEvent]()
     jobs.submit(Job(GenerationRequest((1,), 1), events.append, 0))

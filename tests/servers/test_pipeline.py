@@ -96,7 +96,7 @@ def test_two_stages_of_a_llama_give_the_text_of_one(tmp_path: Path) -> None:
 
 
 def test_two_stages_of_gpt_bigcode_add_its_positions_twice(tmp_path: Path) -> None:
-    """So the documentation advises against them. If this fails, vLLM has mended it."""
+    """So the documentation advises against them. If this fails, vLLM is fixed."""
     model = AutoModelForCausalLM.from_pretrained(EMBEDDED_DIR, dtype=torch.float32).eval()
     texts = prompts(model.config.vocab_size - 20)
     with two_stages(EMBEDDED_DIR, tmp_path) as server:

@@ -84,6 +84,12 @@ class Server:
 
     async def stop(self) -> None:
         if self._server is not None:
+            # asyncio never closes a connection that it accepts while the server closes. So first
+            # it accepts no more, and those that it has accepted get their task.
+            for listening in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+            for _ in range(5):
+                await asyncio.sleep(0)
             self._server.close()
             self._server = None
         for task in tuple(self._tasks):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,8 +73,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if getattr(config.option, "numprocesses", None) and config.option.basetemp is None:
         # Each process has a folder within pytest's. The path of a Unix socket must stay short.
         config.option.basetemp = tempfile.mkdtemp(prefix="st-")
-    # A shell that starts this in the background lets it ignore Ctrl+C, and so would all servers.
+    # A shell that starts this in the background lets it ignore Ctrl+C, and `nohup` the end of the
+    # terminal. So would all servers that the tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # Tests must not write into the user's own statistics, chats and adapters.
     folder = Path(tempfile.mkdtemp(prefix="starcoder-lsp-tests-"))
     os.environ["STARCODER_LSP_STATISTICS"] = str(folder / "stats.sqlite3")

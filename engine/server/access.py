@@ -142,7 +142,7 @@ class RequestLimit:
         length thresholds"), and `MIN_REQUESTS` in any case: a flood refuses nobody else.
         """
         num_left = MAX_REQUESTS_OF_ALL - self._accounts.num_running
-        if account.num_running >= max(MIN_REQUESTS, min(MAX_REQUESTS, num_left)):
+        if account.num_running >= min(MAX_REQUESTS, max(MIN_REQUESTS, num_left)):
             raise too_many_requests(
                 f"{account.num_running} requests are running or waiting. Try again in a moment."
             )

@@ -142,9 +142,16 @@ def test_git_does_not_run_until_the_workspace_is_trusted(tmp_path: Path) -> None
         window.page.locator(".monaco-modal-editor-block .codicon-close").last.click()
         wait_until_ready(window)
         open_at_end(window, "b.py")
-        window.type("y = ")
-        window.wait_for_ghost_text()
+        # The server starts again with the trust. A key in this moment gets no suggestion.
+        window.wait_until(lambda: has_suggestion_for_new_line(window), "ghost text", 120)
         window.wait_until(mark.exists, "git runs in a trusted workspace")
+
+
+def has_suggestion_for_new_line(window: VSCode) -> bool:
+    window.press("Enter")
+    window.type("y = ")
+    window.page.wait_for_timeout(5000)
+    return bool(window.ghost_text())
 
 
 def test_the_extension_installs_the_server(tmp_path: Path) -> None:

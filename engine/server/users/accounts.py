@@ -121,8 +121,8 @@ class Account:
     async def body_turn(self, num_bytes: int) -> AsyncIterator[float]:
         """Take a body's bytes, and yield the seconds until it may be read as JSON.
 
-        If the block fails, since the client has gone, the bytes are given back. Nobody waits if
-        there is only one user.
+        If the block fails because the client has gone, the bytes are given back. No request waits
+        if there is only one user.
         """
         if not self.name:
             yield 0.0

@@ -115,7 +115,7 @@ async def test_the_next_request_cancels_the_previous_one_in_the_engine() -> None
 
 
 async def test_the_next_session_takes_the_place_of_the_last_request() -> None:
-    """Nobody waits for the end of a request before opening the next file."""
+    """A typist opens the next file without waiting for the end of a request."""
     engine = ScriptedEngine(lambda _: "cdef", seconds_per_token=0.2)
     async with serving(engine) as endpoint:
         typed = recording(0.0, 0.3, length=0.5)

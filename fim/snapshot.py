@@ -33,6 +33,20 @@ class Excerpt:
 
 
 @dataclass(frozen=True, slots=True)
+class Passage:
+    """A place in the project whose text before it ends like the text before the cursor."""
+
+    before: str
+    """The text before the place, from the start of a line."""
+    after: str
+    """The text after the place, possibly over several lines."""
+    match_length: int
+    """Number of characters before the place that equal those before the cursor."""
+    count: int = 1
+    """Number of such places with the same match and the same text after them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Text and cursor of a document at one moment."""
 
@@ -51,6 +65,8 @@ class Snapshot:
     """Path of the document within the project, with `/`."""
     excerpts: tuple[Excerpt, ...] = ()
     """Excerpts of other files of the project, the most useful first."""
+    passages: tuple[Passage, ...] = ()
+    """Places in the project where the output may occur already, the longest match first."""
 
     @property
     def before(self) -> str:

@@ -74,7 +74,7 @@ format-lua: .editors/stylua/node_modules ## format the Lua code with StyLua
 	@$(STYLUA) write $(LUA)
 
 rehearse-gpu: $(VENV)/.dev ## run the GPU kit on the CPU, with small shapes (two minutes)
-	@OUT=$(VENV)/rehearsal $(BIN)/python -m benchmarks.gpu --rehearse
+	@OUT=$(VENV)/rehearsal $(BIN)/python -m benchmarks.gpu --rehearse --budget 1800
 
 bench: $(VENV)/.product ## compare the decoding speed with that of transformers' generate
 	@$(BIN)/python -m benchmarks.decode

@@ -46,3 +46,11 @@ def test_only_the_rehearsal_uses_small_shapes() -> None:
     rehearsed = {step.module: step for step in steps(rehearse=True)}
     for module in {step.module for step in measured}:
         assert "--rehearse" in rehearsed[module].arguments
+
+
+def test_a_busy_cpu_has_several_times_as_long_as_a_gpu() -> None:
+    limits = {step.name: step.limit_s for step in steps(rehearse=False)}
+    rehearsed = {step.name: step.limit_s for step in steps(rehearse=True)}
+    common = limits.keys() & rehearsed.keys()
+    assert {"CUDA tests", "product", "start"} <= common
+    assert all(rehearsed[name] > 3 * limits[name] for name in common)

@@ -118,6 +118,24 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """Text of the user's project that the output may repeat.
+
+    Where the text before the output, or the output itself, occurs in a passage, the passage says
+    what may follow.
+    """
+
+    before: str
+    """The end of the text directly before the output, without special tokens."""
+    passages: tuple[str, ...]
+    """Pieces of text of the project. Each should begin at the start of a line."""
+    is_mixed: bool = True
+    """Whether what the passages say is mixed into the model's distribution at each step."""
+    is_draft: bool = True
+    """Whether the passages give draft tokens, which the output does not depend on."""
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """A prompt for which output is to be generated."""
 
@@ -167,6 +185,11 @@ class GenerationRequest:
     - A server that is not ours is asked for a token that covers the text, and then for the rest of
       the output (`engine.client.servers.healing`). The log-probabilities are relative to the
       allowed tokens that it reports.
+    """
+    memory: Memory | None = None
+    """Text of the project for the output; not sent to a server that is not ours.
+
+    The log-probabilities of the output are those of the mixture (`engine.decoding.mixture`).
     """
     user: str = ""
     """Name of the user for whom a server computes this; empty if the engine has one user.

@@ -1,9 +1,10 @@
 """Draft tokens: tokens that are proposed first and checked many at a time in one step.
 
 A draft token is kept only if the model would have chosen it, so the output does not change
-(speculative decoding, Leviathan et al. 2023, arXiv:2211.17192). Draft tokens have three sources:
+(speculative decoding, Leviathan et al. 2023, arXiv:2211.17192). Draft tokens have four sources:
 
 - the caller's draft, such as the suggestion of the previous keystroke;
+- the passages of the request: what followed the same text in the user's project;
 - prompt lookup: what followed the same few tokens before, because code repeats itself (Saxena
   2023);
 - a draft model, if there is one and it promises more.
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 from engine.decoding.draft_length import DraftLengths
 from engine.decoding.draft_model import INITIAL_ACCEPTANCE, ModelDraft
+from engine.decoding.memory_text import MemoryText
 from engine.network.step_costs import StepCosts
 
 _MAX_MATCH, _MIN_MATCH = 4, 2
@@ -23,7 +25,12 @@ _MAX_MATCH, _MIN_MATCH = 4, 2
 
 _CALLER = 0
 _MODEL = 1
-"""Keys of two sources of draft tokens. The keys of prompt lookup are the sizes of the match."""
+_MEMORY = 100
+"""Keys of sources of draft tokens. Those of prompt lookup are the sizes of the match, and those of
+the passages are `_MEMORY` plus the size class of the match."""
+
+_MIN_MEMORY_MATCH = 5
+"""Smallest size class of a match in the passages that gives draft tokens: ten bytes."""
 
 _INITIAL_ACCEPTANCE = {_CALLER: 0.85, 4: 0.75, 3: 0.6, 2: 0.45, _MODEL: INITIAL_ACCEPTANCE}
 """Assumed acceptance rate by source, before the request has shown its own.
@@ -31,6 +38,10 @@ _INITIAL_ACCEPTANCE = {_CALLER: 0.85, 4: 0.75, 3: 0.6, 2: 0.45, _MODEL: INITIAL_
 Measured with `benchmarks.drafts` on Python code. A caller's draft is the model's own output of a
 moment before.
 """
+_INITIAL_ACCEPTANCE |= {
+    _MEMORY + number: rate
+    for number, rate in enumerate((0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9), _MIN_MEMORY_MATCH)
+}
 _LEARNING_RATE = 0.15
 """Weight of the newest draft token in the moving average of the acceptance rate."""
 _FORGETTING_RATE = 0.03
@@ -57,8 +68,13 @@ class Drafter:
         caller_draft: Sequence[int] = (),
         lengths: DraftLengths | None = None,
         model_draft: ModelDraft | None = None,
+        memory: MemoryText | None = None,
     ) -> None:
-        """Create a drafter; `caller_draft` is text that the output may contain from its start."""
+        """Create a drafter; `caller_draft` is text that the output may contain from its start.
+
+        `memory` has the passages of the request. The caller records the output in it.
+        """
+        self._memory = memory
         # Stored as bytes, so that the search for an earlier occurrence is a single call.
         self._ids = bytearray(array("i", prompt).tobytes())
         self._output_start = len(self._ids)
@@ -151,12 +167,17 @@ class Drafter:
             self._model_draft.share_acceptance_rate(acceptance)
 
     def _look_up(self, max_tokens: int) -> tuple[int, ...]:
-        """Return draft tokens from the caller's draft, or else by prompt lookup."""
+        """Return draft tokens from the caller's draft, the passages, or else by prompt lookup."""
         if max_tokens <= 0:
             return ()
         if self._caller_draft is not None and (draft := self._caller_draft.next_ids(max_tokens)):
             self._source = _CALLER
             return draft
+        if self._memory is not None:
+            size_class, draft = self._memory.draft(max_tokens)
+            if draft and size_class >= _MIN_MEMORY_MATCH:
+                self._source = _MEMORY + size_class
+                return draft
         for size in range(_MAX_MATCH, _MIN_MATCH - 1, -1):
             start = self._after_earlier_match(size)
             if start is not None:

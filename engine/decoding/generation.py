@@ -14,6 +14,8 @@ from engine.decoding.draft_length import DraftLengths
 from engine.decoding.draft_model import DraftModel
 from engine.decoding.drafter import Drafter
 from engine.decoding.logits_reader import LogitsRequest, TokenChoices, read_logits
+from engine.decoding.memory_text import ContinuationTokens, MemoryText
+from engine.decoding.mixture import Mixer
 from engine.decoding.sampler import Sampler
 from engine.decoding.sequence import Step, Steps
 from engine.decoding.stop_text import StopText
@@ -39,6 +41,8 @@ class DecodingContext:
     model: LoadedModel
     vocabulary: Vocabulary
     """Bytes of the model's tokens."""
+    continuation_tokens: ContinuationTokens
+    """Tokens of what follows in passages of a project."""
     draft_lengths: DraftLengths
     """Chooses numbers of draft tokens for the model's step costs."""
     draft_model: DraftModel | None = None
@@ -47,9 +51,11 @@ class DecodingContext:
     @classmethod
     def of(cls, model: LoadedModel, draft_model: LoadedModel | None = None) -> DecodingContext:
         """Return a context for a model, and for a draft model if there is one."""
+        vocabulary = Vocabulary(model.tokenizer)
         return cls(
             model,
-            Vocabulary(model.tokenizer),
+            vocabulary,
+            ContinuationTokens(vocabulary),
             DraftLengths(model.costs),
             DraftModel(draft_model) if draft_model else None,
         )
@@ -105,8 +111,15 @@ class _Generation:
         model_draft = (
             draft_model.start(request.prompt, len(cache.ids), model.costs) if draft_model else None
         )
+        self._memory = _memory_text(context, request)
+        self._mixer = _mixer(context, request, self._memory)
+        is_draft = request.memory is not None and request.memory.is_draft
         self._drafter = Drafter(
-            request.prompt, request.draft_tokens, context.draft_lengths, model_draft
+            request.prompt,
+            request.draft_tokens,
+            context.draft_lengths,
+            model_draft,
+            self._memory if is_draft else None,
         )
         self._decoder = model.tokenizer.stream()
         self._stop_text = StopText(
@@ -157,7 +170,9 @@ class _Generation:
         """Yield one step: `ids`, followed by draft tokens."""
         draft = self._propose_draft(len(ids))
         sampler = None if self._sampler.needs_no_processing else self._sampler
-        request = LogitsRequest(self._request.logprobs, sampler, self._num_written, draft)
+        request = LogitsRequest(
+            self._request.logprobs, sampler, self._num_written, draft, mixer=self._mixer
+        )
         choices = yield Step((*ids, *draft), len(ids), 1 + len(draft), request)
         if not self._num_written:
             self._prefilled = time.perf_counter()
@@ -206,6 +221,7 @@ class _Generation:
             vocabulary,
             self._sampler,
             self._num_left,
+            self._mixer,
         )
 
     def _choices_without_alternative(self, ids: tuple[int, ...]) -> TokenChoices:
@@ -227,6 +243,8 @@ class _Generation:
         self._num_written += 1
         self._sampler.add(chosen)
         self._drafter.add(chosen)
+        if self._memory is not None:
+            self._memory.write(chosen)
         self._pending_ids.append(chosen)
         if choices.logprobs:
             self._pending_logprobs.append(choices.logprobs[index])
@@ -270,3 +288,20 @@ class _Generation:
         self.text = ""
         self._pending_ids, self._pending_logprobs, self._pending_ends = [], [], []
         return chunk
+
+
+def _memory_text(context: DecodingContext, request: GenerationRequest) -> MemoryText | None:
+    """Return the passages of a request, or None if it has none."""
+    if request.memory is None or not request.memory.passages:
+        return None
+    line_ends = context.vocabulary.line_end_ids if request.single_line else ()
+    return MemoryText(request.memory, context.continuation_tokens, frozenset(line_ends))
+
+
+def _mixer(
+    context: DecodingContext, request: GenerationRequest, text: MemoryText | None
+) -> Mixer | None:
+    """Return what mixes the passages of a request into its logits, or None."""
+    if text is None or request.memory is None or not request.memory.is_mixed:
+        return None
+    return Mixer(text, context.vocabulary.line_end_ids if request.single_line else ())

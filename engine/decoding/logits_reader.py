@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from engine.api import TokenLogprob
+from engine.decoding.mixture import Mixer
 from engine.decoding.sampler import Sampler
 
 _CHUNK_ROWS = 32
@@ -34,6 +35,9 @@ class LogitsRequest(NamedTuple):
     """The draft tokens before the further rows, one more for each row."""
     forced_ids: tuple[int, ...] | None = None
     """Ids of the first rows, if none are to be chosen and only log-probabilities are needed."""
+
+    mixer: Mixer | None = None
+    """What mixes the project's text into the logits first; None for the model alone."""
 
     @property
     def is_argmax(self) -> bool:
@@ -66,7 +70,13 @@ class _HostResult:
 def read_logits(
     logits: Sequence[Tensor], requests: Sequence[LogitsRequest | None]
 ) -> list[TokenChoices]:
-    """Return what each request needs from the logits (num_logits, vocab) of its sequence."""
+    """Return what each request needs from the logits (num_logits, vocab) of its sequence.
+
+    Where a request has a mixer, the logits become those of the mixture.
+    """
+    for rows, request in zip(logits, requests, strict=True):
+        if request is not None and request.mixer is not None:
+            request.mixer.mix(rows, request.draft_tokens, is_greedy=request.is_argmax)
     if len(logits) == 1:
         choices = _read_argmax_on_cpu(logits[0], requests[0])
         if choices is not None:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from engine.decoding.logits_reader import TokenChoices
+from engine.decoding.mixture import Mixer
 from engine.decoding.sampler import Sampler
 from engine.decoding.sequence import Step
 from engine.decoding.vocabulary import Vocabulary
@@ -89,16 +90,17 @@ def search_forced_prefix(
     vocabulary: Vocabulary,
     sampler: Sampler,
     max_new_tokens: int,
+    mixer: Mixer | None = None,
 ) -> Generator[Step, TokenChoices, ForcedPrefix]:
     """Return at most `max_new_tokens` ids whose bytes agree with `prefix`, and may go beyond it.
 
     `logits` (1, vocab) follow the prompt. `usual_ids` are the tokenizer's own tokenization of
     `prefix`. When greedy, the result is the likeliest of all tokenizations, within `_MAX_VISITS`.
-    When sampling, tokenizations are drawn by their probability. Yields steps of a
-    few ids, all of them uncommitted. So other requests run between them, and a cancelled request
-    ends there.
+    When sampling, tokenizations are drawn by their probability. `mixer` mixes the project's text
+    into the first token's distribution. Yields steps of a few ids, all of them uncommitted. So
+    other requests run between them, and a cancelled request ends there.
     """
-    search = _Search(vocabulary, sampler, max_new_tokens)
+    search = _Search(vocabulary, sampler, max_new_tokens, mixer)
     search.visit(_Path((), prefix, 0.0), logits)
     slack = 0.0 if sampler.is_greedy else _SAMPLING_SLACK
     if search.next_path(slack) and len(usual_ids) > 1:
@@ -116,8 +118,14 @@ def search_forced_prefix(
 class _Search:
     """The open and the complete tokenizations of a best-first search."""
 
-    def __init__(self, vocabulary: Vocabulary, sampler: Sampler, max_new_tokens: int) -> None:
-        self._vocabulary, self._sampler = vocabulary, sampler
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        sampler: Sampler,
+        max_new_tokens: int,
+        mixer: Mixer | None,
+    ) -> None:
+        self._vocabulary, self._sampler, self._mixer = vocabulary, sampler, mixer
         self._max_new_tokens = max_new_tokens
         self._open: list[tuple[float, tuple[int, ...], _Path]] = []
         """A heap of open paths, the likeliest first."""
@@ -145,8 +153,10 @@ class _Search:
         for id_ in self._vocabulary.tokens_compatible_with(path.rest):
             completes = is_last or len(self._vocabulary.bytes_of(id_)) >= len(path.rest)
             (completing if completes else extending).append(id_)
-        log_probs = self._sampler.penalized(logits, draft_tokens=()).log_softmax(-1)[0]
         candidates = torch.tensor(completing + extending).to(logits.device, non_blocking=True)
+        if self._mixer is not None and not path.ids:
+            logits = self._mixer.mix_forced(logits, path.rest, candidates)
+        log_probs = self._sampler.penalized(logits, draft_tokens=()).log_softmax(-1)[0]
         # One copy to the host for everything that is read there.
         scores = path.score + log_probs[candidates].cpu()
         if completing:

@@ -56,6 +56,15 @@ class Vocabulary:
         """The largest token id plus 1."""
         return max(self._bytes, default=-1) + 1
 
+    @cached_property
+    def line_end_ids(self) -> tuple[int, ...]:
+        """The tokens that contain a line feed."""
+        return tuple(sorted(id_ for id_, token in self._bytes.items() if b"\n" in token))
+
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of a piece of text."""
+        return self._tokenizer.encode(text)
+
     def bytes_of(self, id_: int) -> bytes:
         """Return the bytes of a token, empty for a special token."""
         return self._bytes.get(id_, b"")

@@ -99,6 +99,7 @@ def _generation_request(body: ChatBody, rendered: RenderedChat) -> GenerationReq
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         adapter=body.adapter,
         draft_tokens=tuple(body.draft_tokens),
+        memory=None if body.memory is None else body.memory.memory,
         forced_prefix=body.forced_prefix,
         single_line=body.single_line,
         continue_line_after=tuple(body.continue_line_after),

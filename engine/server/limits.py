@@ -41,6 +41,10 @@ MAX_FORCED_PREFIX = 4000
 """Maximum number of characters of `forced_prefix`."""
 MAX_DRAFT_TOKENS = 2048
 """Maximum number of ids in `draft_tokens`."""
+MAX_PASSAGES = 128
+"""Maximum number of passages in `memory`."""
+MAX_PASSAGE = 2000
+"""Maximum number of characters of a passage, and of the text before the output in `memory`."""
 MAX_ALTERNATIVES = 20
 """Maximum number of likeliest alternatives per token, as in OpenAI's API."""
 MAX_INT = 2**31 - 1

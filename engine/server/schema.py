@@ -13,7 +13,7 @@ from typing import Annotated, Literal, cast
 from pydantic import BaseModel, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from engine.api import Priority, Sampling
+from engine.api import Memory, Priority, Sampling
 from engine.server.client_body import ClientBody, Id, Ids, Name, StoppingBody, Stops
 from engine.server.limits import (
     MAX_ALTERNATIVES,
@@ -21,6 +21,8 @@ from engine.server.limits import (
     MAX_FORCED_PREFIX,
     MAX_INT,
     MAX_MESSAGES,
+    MAX_PASSAGE,
+    MAX_PASSAGES,
     MAX_PROMPTS,
     MAX_SEED,
     MAX_STOP_IDS,
@@ -37,6 +39,25 @@ class StreamOptions(ClientBody):
     """The field `stream_options`."""
 
     include_usage: bool = False
+
+
+_Passage = Annotated[str, Field(max_length=MAX_PASSAGE)]
+
+
+class MemoryBody(ClientBody):
+    """The field `memory`, see `engine.api.Memory` (our extension)."""
+
+    before: _Passage = ""
+    passages: Annotated[list[_Passage], Field(max_length=MAX_PASSAGES, fail_fast=True)] = Field(
+        default_factory=list
+    )
+    is_mixed: bool = True
+    is_draft: bool = True
+
+    @property
+    def memory(self) -> Memory:
+        """The passages as the engine takes them."""
+        return Memory(self.before, tuple(self.passages), self.is_mixed, self.is_draft)
 
 
 class RequestBody(StoppingBody):
@@ -63,6 +84,8 @@ class RequestBody(StoppingBody):
     """See `engine.api.GenerationRequest.draft_tokens` (our extension)."""
     forced_prefix: Annotated[str, Field(max_length=MAX_FORCED_PREFIX)] = ""
     """See `engine.api.GenerationRequest.forced_prefix` (our extension)."""
+    memory: MemoryBody | None = None
+    """See `engine.api.GenerationRequest.memory` (our extension)."""
     single_line: bool = False
     """See `engine.api.GenerationRequest.single_line` (our extension)."""
     continue_line_after: Stops = Field(default_factory=list)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from engine.api import Chunk, EngineInfo, GenerationRequest, TokenLogprob
@@ -42,6 +43,8 @@ def request_body(request: GenerationRequest, model: str) -> dict[str, Any]:
     }
     if request.logprobs is not None:
         body["logprobs"] = request.logprobs
+    if request.memory is not None:
+        body["memory"] = asdict(request.memory)
     if request.adapter is not None:
         body["adapter"] = request.adapter
     return body

@@ -59,6 +59,7 @@ async def _prepare(request: Request, body: FimBody) -> _Prepared:
         priority=body.priority_or(Priority.COMPLETION),
         adapter=adapter,
         draft_tokens=tuple(body.draft_tokens),
+        memory=None if body.memory is None else body.memory.memory,
         forced_prefix=body.forced_prefix,
         single_line=body.single_line,
         continue_line_after=tuple(body.continue_line_after),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 
 from fim.memory.suffix_index import SEPARATOR
@@ -17,8 +18,9 @@ from fim.secrets import (
 MAX_LINE_CHARACTERS = 5_000
 """Maximum characters of a line that is indexed. A longer one is data, and is hidden too."""
 
-_CHUNK_CHARACTERS = 30_000
-"""Characters that one search reads; other threads do not run meanwhile."""
+_CHUNK_CHARACTERS = 8_000
+"""Characters after which other threads may run. They do not while a pattern is searched."""
+_PAUSE_S = 0.0001
 
 _SUSPICIOUS = re.compile(
     r"[A-Za-z0-9+/=_-]{20}|@|\d\.\d+\.\d+\.\d|[23][0-9A-Fa-f]{3}:[0-9A-Fa-f]*:"
@@ -60,6 +62,8 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
         else:
             yield from _spans_in_chunk(text, start, stop)
         start = stop
+        if start < len(text):
+            time.sleep(_PAUSE_S)
 
 
 def _spans_with_long_lines(text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:

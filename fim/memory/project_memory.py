@@ -246,18 +246,19 @@ class _Finder:
     def add(self, segment: _Segment, hit: Hit) -> None:
         """Add the place of a hit, unless its text is not there any more."""
         entry = segment.entries[hit.document]
-        passage, offset = passage_at(segment.index, hit), hit.offset
+        passage, place = passage_at(segment.index, hit), hit.position
         current = self._current_text(entry.key)
         if current is not None:
-            found = moved(passage, offset, len(current) - entry.size, current)
+            shift = len(current) - entry.size
+            found = moved(passage, segment.index.offset(hit), shift, current)
             if found is None:
                 return
-            passage, offset = found
+            passage, place = found
         is_own = entry.key == self._key
         if is_own:
-            passage = without_overlap(passage, offset, self._cursor)
-        distance = abs(offset - self._cursor) if is_own else 0
-        self.places.setdefault((entry.key, offset), Place(passage, is_own, distance))
+            passage = without_overlap(passage, place, self._cursor)
+        distance = abs(place - self._cursor) if is_own else 0
+        self.places.setdefault((entry.key, place), Place(passage, is_own, distance))
 
     def _current_text(self, key: str) -> str | None:
         """Return the current text of a document, None if it is the indexed one."""

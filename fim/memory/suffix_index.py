@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SEPARATOR = "\0"
 """Character between texts, and in place of hidden text. No match contains it."""
@@ -26,18 +26,15 @@ _CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
 """The bytes of UTF-8 that begin no character."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A place in one of the texts."""
 
     document: int
     """Number of the text."""
-    offset: int
-    """Offset of the place in the text, in characters."""
     match_length: int
     """Number of characters before the place that equal the end of the context."""
     position: int
-    """Position of the place in the index, for `SuffixIndex.before` and `after`."""
+    """Position of the place in the index."""
 
 
 class SuffixIndex:
@@ -72,16 +69,22 @@ class SuffixIndex:
         size, data, suffixes = len(query), self._reversed, self._suffixes
         above = bisect_left(suffixes, query, key=lambda start: data[start : start + size])
         below = above - 1
-        above_match, below_match = self._match(query, above), self._match(query, below)
+        above_match = self._match(query, above)
+        below_match = self._match(query, below)
         while above_match or below_match:
             if above_match >= below_match:
                 yield self._hit(above, query[:above_match])
                 above += 1
-                above_match = min(above_match, self._match(query, above))
+                above_match = self._match(query[:above_match], above)
             else:
                 yield self._hit(below, query[:below_match])
                 below -= 1
-                below_match = min(below_match, self._match(query, below))
+                below_match = self._match(query[:below_match], below)
+
+    def offset(self, hit: Hit) -> int:
+        """Return the offset of a hit in its text, in characters."""
+        start = self._starts[hit.document]
+        return self._num_characters(hit.position) - self._num_characters(start)
 
     def before(self, hit: Hit, max_bytes: int) -> str:
         """Return the text before a hit, at most `max_bytes` bytes in whole characters."""
@@ -110,10 +113,8 @@ class SuffixIndex:
     def _hit(self, place: int, matched: bytes) -> Hit:
         position = self._num_bytes - self._suffixes[place]
         document = bisect_right(self._starts, position) - 1
-        start = self._starts[document]
-        offset = self._num_characters(position) - self._num_characters(start)
         length = len(matched) if self._is_ascii else _count_characters(matched)
-        return Hit(document, offset, length, position)
+        return Hit(document, length, position)
 
     def _num_characters(self, position: int) -> int:
         """Return the number of characters before a position."""

@@ -10,7 +10,7 @@ from fim.memory.suffix_index import SEPARATOR, Hit, SuffixIndex
 from fim.snapshot import Passage
 
 MAX_PASSAGES = 32
-MAX_HITS = 128
+MAX_HITS = 64
 """Maximum number of places that are looked at for one request."""
 MIN_MATCH = 4
 """Minimum number of characters before a place that equal those before the cursor."""

@@ -27,7 +27,7 @@ from fim.memory.passages import (
     select,
     without_overlap,
 )
-from fim.memory.suffix_index import MAX_MATCH_BYTES, Hit, SuffixIndex
+from fim.memory.suffix_index import MAX_MATCH_BYTES, SEPARATOR, Hit, SuffixIndex
 from fim.snapshot import Passage
 
 MAX_CHARACTERS = 20_000_000
@@ -102,8 +102,8 @@ class ProjectMemory:
 
     def put(self, key: str, text: str) -> None:
         """Store the current text of a document; the next build indexes it."""
-        if len(text) > MAX_DOCUMENT_CHARACTERS:
-            self.forget(key)
+        if len(text) > MAX_DOCUMENT_CHARACTERS or SEPARATOR in text:
+            self.forget(key)  # data, or binary
         else:
             with self._lock:
                 self._changed[key] = _Text(text)

@@ -32,6 +32,8 @@ _IPV6_ADDRESS = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){
 _KEY_START = re.compile(r"PRIVATE KEY|PuTTY-User-Key-File")
 _KEY_BODY = re.compile(r"[^\n]*[-A-Za-z0-9+/=\\\s\"',:.()]*")
 """The rest of a private key's first line, and what follows up to a character that none contains."""
+_ARTIFACTORY = re.compile(r"\b(?:AKC[A-Za-z0-9]{10,}|AP[\dA-F](?=[A-Za-z]*\d)[A-Za-z0-9]{8,})")
+"""Tokens that detect-secrets finds only beside a space or a double quote."""
 _ENCODED = re.compile(r"[A-Za-z0-9+/]{60,}={0,2}")
 """Encoded bytes, perhaps a part of a key."""
 _REST_OF_WORD = re.compile(r"[\w+/=-]*")
@@ -90,7 +92,7 @@ def _spans_in_chunk(text: str, start: int, stop: int) -> Iterator[tuple[int, int
 
 
 def _spans_in_line(line: str) -> Iterator[tuple[int, int]]:
-    for pattern in (*key_patterns(), _ENCODED):
+    for pattern in (*key_patterns(), _ARTIFACTORY, _ENCODED):
         for match in pattern.finditer(line):
             rest = _REST_OF_WORD.match(line, match.end())
             yield match.start(), rest.end() if rest else match.end()

@@ -82,6 +82,8 @@ class ProjectMemory:
         """The entry of each document that counts."""
         self._changed: dict[str, _Text] = {}
         """The current texts of the documents that have changed since they were indexed."""
+        self._num_forgotten = 0
+        """Characters that were forgotten since the last build."""
         self._lock = threading.Lock()
         self._build_lock = threading.Lock()
 
@@ -97,8 +99,9 @@ class ProjectMemory:
 
     @property
     def needs_build(self) -> bool:
-        """Whether texts have changed since the last build, or a segment is mostly unused."""
-        return bool(self._changed) or any(map(self._is_mostly_unused, self._segments))
+        """Whether texts have changed since the last build, or most of them are forgotten."""
+        total = sum(segment.size for segment in self._segments)
+        return bool(self._changed) or 2 * self._num_forgotten > total
 
     def put(self, key: str, text: str) -> None:
         """Store the current text of a document; the next build indexes it."""
@@ -112,7 +115,8 @@ class ProjectMemory:
         """Remove a document; nothing of it is found any more."""
         with self._lock:
             self._changed.pop(key, None)
-            self._entries.pop(key, None)
+            if (entry := self._entries.pop(key, None)) is not None:
+                self._num_forgotten += entry.size
 
     def build(self, should_stop: Callable[[], bool] = lambda: False) -> None:
         """Index the texts that have changed. This takes seconds for a large project."""
@@ -147,8 +151,10 @@ class ProjectMemory:
         num_places = 0
         for segment, hit in self._hits(finder.context):
             entry = segment.entries[hit.document]
-            if self._counts(entry) and (entry.key == key or may_use(entry.key)):
-                finder.add(segment, hit)
+            current = finder.current_text(entry.key)
+            # This is checked last: a build may end meanwhile, and then `current` is unknown.
+            if (entry.key == key or may_use(entry.key)) and self._counts(entry):
+                finder.add(segment, hit, current)
                 num_places += 1
                 if num_places == MAX_HITS:
                     break
@@ -172,9 +178,6 @@ class ProjectMemory:
 
     def _used(self, segment: _Segment) -> int:
         return sum(entry.size for entry in segment.entries if self._counts(entry))
-
-    def _is_mostly_unused(self, segment: _Segment) -> bool:
-        return 2 * self._used(segment) < segment.size
 
     def _segments_to_merge(self, texts: Mapping[str, str]) -> list[_Segment]:
         """Return the segments that are indexed again together with new texts."""
@@ -226,6 +229,7 @@ class ProjectMemory:
                     del self._entries[key]
                     if key in entries:
                         self._entries[key] = entries[key]
+            self._num_forgotten = 0
             segments = sorted((*kept, new), key=lambda segment: -segment.size)
             self._segments = tuple(filter(self._used, segments))
 
@@ -243,11 +247,10 @@ class _Finder:
         self.places: dict[tuple[str, int], Place] = {}
         """The places by document and offset, so that none counts twice."""
 
-    def add(self, segment: _Segment, hit: Hit) -> None:
-        """Add the place of a hit, unless its text is not there any more."""
+    def add(self, segment: _Segment, hit: Hit, current: str | None) -> None:
+        """Add the place of a hit, unless its text is not in the current text any more."""
         entry = segment.entries[hit.document]
         passage, place = passage_at(segment.index, hit), hit.position
-        current = self._current_text(entry.key)
         if current is not None:
             shift = len(current) - entry.size
             found = moved(passage, segment.index.offset(hit), shift, current)
@@ -260,7 +263,7 @@ class _Finder:
         distance = abs(place - self._cursor) if is_own else 0
         self.places.setdefault((entry.key, place), Place(passage, is_own, distance))
 
-    def _current_text(self, key: str) -> str | None:
+    def current_text(self, key: str) -> str | None:
         """Return the current text of a document, None if it is the indexed one."""
         if key == self._key:
             return self._own_text

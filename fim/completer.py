@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 from engine.api import Engine, Priority
 from fim.postprocess.candidate import Candidate, make_candidate, rank, show_if_confident
@@ -25,8 +25,13 @@ _PAUSED = "the model is not sure of this word"
 _PREFETCH_DELAY_S = 0.05
 """Seconds between a suggestion and its prefetch, so that the suggestion is sent and shown first."""
 
-ContextProvider = Callable[[Snapshot], Awaitable[Snapshot]]
-"""Function that adds the project, the path and excerpts of other files to a snapshot."""
+
+class ContextProvider(Protocol):
+    """Function that adds text of the project to a snapshot."""
+
+    async def __call__(self, snapshot: Snapshot, *, excerpts: bool, passages: bool) -> Snapshot:
+        """Add the passages; add the excerpts of other files, the project and the path."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +189,12 @@ class Completer:
     async def _generate_candidate(
         self, snapshot: Snapshot, options: RequestOptions, on_text: OnText
     ) -> Candidate:
-        if self._context_provider is not None and await self.model.uses_related_files():
-            snapshot = await self._context_provider(snapshot)
+        if self._context_provider is not None:
+            snapshot = await self._context_provider(
+                snapshot,
+                excerpts=await self.model.uses_related_files(),
+                passages=self.settings.project_memory,
+            )
         # Parsing takes long for some texts, so threads do it.
         truncator = await asyncio.to_thread(self._truncator, snapshot)
         output = await self.model.generate(snapshot, truncator, options, on_text)

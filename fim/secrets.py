@@ -1,14 +1,16 @@
-"""Detection of keys and access tokens with detect-secrets, in suggestions and training text.
+"""Detection of keys, access tokens and personal data, in suggestions and training text.
 
-Only detectors that match a fixed format are used. Detectors by entropy would also match hashes and
-tables.
+Keys are found with detect-secrets. Only detectors that match a fixed format are used. Detectors by
+entropy would also match hashes and tables.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any
 
 PLACEHOLDERS = ("<KEY>", "<EMAIL>", "<NAME>", "<PASSWORD>", "<IP_ADDRESS>", "<USER>")
@@ -34,6 +36,13 @@ _DETECTORS = (
     "TwilioKeyDetector",
 )
 
+EMAIL_ADDRESS = re.compile(r"(?<![\w.+/-])[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}\b(?![\w(])")
+EXAMPLE_ADDRESS = re.compile(
+    r"@(example|test|localhost|domain|email|foo|bar)\b|noreply", re.IGNORECASE
+)
+"""E-mail addresses that are common in examples and belong to nobody."""
+IPV4_ADDRESS = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]|\.\d)")
+
 _LONG_WORD = re.compile(r"[A-Za-z0-9+/=_.-]{20,}|-----BEGIN")
 """Pattern that every key matches. The detectors are slow, so other lines are skipped."""
 
@@ -45,6 +54,19 @@ def detectors() -> AbstractContextManager[Any]:
     plugins = [{"name": name} for name in _DETECTORS]
     context: AbstractContextManager[Any] = transient_settings({"plugins_used": plugins})
     return context
+
+
+@cache
+def key_patterns() -> tuple[re.Pattern[str], ...]:
+    """Return the patterns of all detectors.
+
+    They need no settings, so any thread may use them. They match more than `secrets_in` reports,
+    which leaves out what is certainly an example.
+    """
+    from detect_secrets.core.plugins.initialize import from_plugin_classname
+
+    plugins = [from_plugin_classname(name) for name in _DETECTORS]
+    return tuple(pattern for plugin in plugins for pattern in plugin.denylist)
 
 
 def secrets_in(text: str) -> Iterator[str]:
@@ -64,3 +86,12 @@ def has_secret(text: str) -> bool:
         return False
     with detectors():
         return next(secrets_in(text), None) is not None
+
+
+@cache
+def is_public_address(address: str) -> bool:
+    """Whether a text is a public address, not a version number or a local address."""
+    try:
+        return ipaddress.ip_address(address).is_global
+    except ValueError:
+        return False

@@ -51,6 +51,8 @@ class FimSettings:
 
     `auto` includes them if the model's context window is large enough.
     """
+    project_memory: bool = True
+    """Whether text that the project contains already is used, see `fim.memory`."""
     token_healing: bool = True
     """Whether the prompt leaves out a partial token, see `fim.prompt.token_healing`."""
     candidates: int = 3

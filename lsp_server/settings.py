@@ -159,6 +159,12 @@ class Settings(BaseModel):
         "definitions of imported names, and code that resembles the code at the cursor. `auto` "
         "includes them if the model's context window has at least 4,096 tokens.",
     )
+    project_memory: bool = Field(
+        True,
+        description="Keep an index of the project's text, in memory and on this machine, and use "
+        "places that resemble the text before the cursor. Excluded and ignored files, keys, and "
+        "e-mail and IP addresses are never part of it.",
+    )
     eagerness: Eagerness = Field(
         "balanced",
         description="How confident the model must be before something is suggested "
@@ -273,6 +279,7 @@ class Settings(BaseModel):
             adapter=self.adapter,
             eagerness=self.eagerness,
             related_files=self.related_files,
+            project_memory=self.project_memory,
         )
 
     @property

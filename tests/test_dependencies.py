@@ -94,7 +94,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "fim": (
         ("snapshot", "settings", "secrets"),
-        ("prompt", "postprocess"),
+        ("prompt", "postprocess", "memory"),
         ("context", "request"),
         ("completer",),
         ("evaluation", "training"),

@@ -7,24 +7,21 @@ e-mail and IP addresses, and detect-secrets for keys.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator
-from functools import cache
 
-from fim.secrets import secrets_in
+from fim.secrets import (
+    EMAIL_ADDRESS,
+    EXAMPLE_ADDRESS,
+    IPV4_ADDRESS,
+    is_public_address,
+    secrets_in,
+)
 
 EMAIL, IP_ADDRESS, KEY = "<EMAIL>", "<IP_ADDRESS>", "<KEY>"
 
-_EMAIL = re.compile(r"(?<![\w.+/-])[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}\b(?![\w(])")
-_IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]|\.\d)")
 _PRIVATE_KEY_BODY = re.compile(
     r"(?<=PRIVATE KEY-----)[A-Za-z0-9+/=\\\s\"',:-]{64,}?(?=-----END)", re.DOTALL
-)
-
-# Addresses that are common in examples and belong to nobody.
-_EXAMPLE_EMAIL = re.compile(
-    r"@(example|test|localhost|domain|email|foo|bar)\b|noreply", re.IGNORECASE
 )
 
 
@@ -36,25 +33,16 @@ def redact(text: str, counts: dict[str, int]) -> str:
         return placeholder
 
     def replace_email(match: re.Match[str]) -> str:
-        return match[0] if _EXAMPLE_EMAIL.search(match[0]) else count(EMAIL)
+        return match[0] if EXAMPLE_ADDRESS.search(match[0]) else count(EMAIL)
 
     def replace_address(match: re.Match[str]) -> str:
-        return count(IP_ADDRESS) if _is_public_address(match[0]) else match[0]
+        return count(IP_ADDRESS) if is_public_address(match[0]) else match[0]
 
-    text = _IPV4.sub(replace_address, _EMAIL.sub(replace_email, text))
+    text = IPV4_ADDRESS.sub(replace_address, EMAIL_ADDRESS.sub(replace_email, text))
     for secret in sorted(set(_secrets(text)), key=len, reverse=True):
         # Some detectors report only the first part of a token; the rest of the word belongs to it.
         text = re.sub(re.escape(secret) + r"[A-Za-z0-9_]*", lambda _: count(KEY), text)
     return text
-
-
-@cache
-def _is_public_address(address: str) -> bool:
-    """Whether a text is a public address, not a version number or a local address."""
-    try:
-        return ipaddress.ip_address(address).is_global
-    except ValueError:
-        return False
 
 
 def _secrets(text: str) -> Iterator[str]:

@@ -91,6 +91,14 @@ def signature(path: Path) -> Signature:
     return (*marks, *(_mark(_status(file)) for file in repository.ignore_files(path.parent)))
 
 
+def rule_files(folder: Path) -> list[Path]:
+    """Return the files, existing or not, whose rules ignore files directly in a folder."""
+    files = [default_excludes_file(), *user_configurations()]
+    if (repository := find_repository(folder)) is not None:
+        files += [repository.info_exclude, *repository.ignore_files(folder)]
+    return files
+
+
 def default_excludes_file() -> Path:
     """Return where git looks for the user's ignore file unless core.excludesFile is set."""
     return _configuration_folder() / "ignore"

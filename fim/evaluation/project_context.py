@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fim.completer import ContextProvider
@@ -25,7 +26,7 @@ def context_provider_for(files: Sequence[File]) -> ContextProvider:
 
     Each folder is a project. It is scanned before the first result, as in an editor that has been
     open for a while. The snapshot's own file on disk, which contains the solution, is not used for
-    excerpts.
+    excerpts. Of its passages, only text remains that the snapshot contains too.
     """
     projects = {file.root: Project(file.root) for file in files}
     by_uri = {
@@ -33,7 +34,7 @@ def context_provider_for(files: Sequence[File]) -> ContextProvider:
     }
     scanned: set[Path] = set()
 
-    async def add_context(snapshot: Snapshot) -> Snapshot:
+    async def add_context(snapshot: Snapshot, *, excerpts: bool, passages: bool) -> Snapshot:
         file = by_uri.get(_HOLE.sub("", snapshot.uri))
         if file is None:
             return snapshot
@@ -41,7 +42,11 @@ def context_provider_for(files: Sequence[File]) -> ContextProvider:
         if file.root not in scanned:
             scanned.add(file.root)
             await asyncio.to_thread(project.scan)
+            await asyncio.to_thread(project.build_memory)
         path = file.absolute_path.relative_to(file.root.resolve()).as_posix()
-        return await project.add_project_context(snapshot, path, ())
+        if passages:
+            found = await project.passages(snapshot, path, (), max_wait_s=None)
+            snapshot = replace(snapshot, passages=found)
+        return await project.add_excerpts(snapshot, path, ()) if excerpts else snapshot
 
     return add_context

@@ -145,7 +145,14 @@ class CompletionSession:
         return Completer(
             self._engine.current,
             self._settings.fim,
-            lambda snapshot: self._projects.add_project_context(snapshot),
+            self._add_project_context,
+        )
+
+    async def _add_project_context(
+        self, snapshot: Snapshot, *, excerpts: bool, passages: bool
+    ) -> Snapshot:
+        return await self._projects.add_project_context(
+            snapshot, excerpts=excerpts, passages=passages
         )
 
     def _new_projects(self) -> Projects:
@@ -166,5 +173,5 @@ class CompletionSession:
 
 
 def _rules(settings: Settings) -> object:
-    """Return the settings that decide which files may be read."""
-    return settings.exclude, settings.respect_gitignore, settings.git
+    """Return the settings that decide which files may be read, and what is kept of them."""
+    return settings.exclude, settings.respect_gitignore, settings.git, settings.project_memory

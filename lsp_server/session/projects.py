@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from fim.context.project import OpenFile, Project
-from fim.snapshot import Snapshot
+from fim.context.open_files import OpenFile
+from fim.context.project import Project
+from fim.memory.own_memory import OwnMemory
+from fim.snapshot import Passage, Snapshot
 from lsp_server.session.documents import Document
 from lsp_server.session.exclusions import Exclusions
 from lsp_server.session.places import innermost
@@ -32,25 +35,46 @@ class Projects:
         self._documents = documents
         self._exclusions = exclusions
         self._projects: dict[Path, Project] = {}
+        self._own_memories: dict[str, OwnMemory] = {}
+        """The memories of documents that are in no project, by URI."""
         self._real_paths: dict[Path, Path] = {}
         """The paths without links of folders, and of files that are in no folder by their name."""
 
-    async def add_project_context(self, snapshot: Snapshot) -> Snapshot:
-        """Return the snapshot with its path in its project and excerpts of related files.
+    async def add_project_context(
+        self, snapshot: Snapshot, *, excerpts: bool, passages: bool
+    ) -> Snapshot:
+        """Return the snapshot with excerpts of related files and passages, if they are wanted.
 
-        The cells of a notebook and documents outside of the workspace stay as they are.
+        With excerpts come the project and the path. The cells of a notebook and documents outside
+        of the workspace have none; their passages are from their own text.
         """
-        if snapshot.cells:
+        if not excerpts and not passages:
             return snapshot
-        await self._follow_links()
-        location = self._locate(snapshot.uri)
+        location = None
+        if not snapshot.cells:
+            await self._follow_links()
+            location = self._locate(snapshot.uri)
         if location is None:
-            return snapshot
+            return await self._add_own_passages(snapshot) if passages else snapshot
         project, path = location
-        return await project.add_project_context(snapshot, path, self._open_files(project))
+        open_files = list(self._open_files(project))
+        found = project.passages(snapshot, path, open_files) if passages else _nothing()
+        if not excerpts:
+            return replace(snapshot, passages=await found)
+        with_excerpts, passages_found = await asyncio.gather(
+            project.add_excerpts(snapshot, path, open_files), found
+        )
+        return replace(with_excerpts, passages=passages_found)
+
+    async def _add_own_passages(self, snapshot: Snapshot) -> Snapshot:
+        """Return the snapshot with passages of its own text, and of the cells before it."""
+        memory = self._own_memories.setdefault(snapshot.uri, OwnMemory())
+        return replace(snapshot, passages=await memory.find(snapshot))
 
     def close_document(self, uri: str) -> None:
-        """Use the file on disk again instead of the closed document."""
+        """Forget a closed document, and use the file on disk again instead of it."""
+        if (memory := self._own_memories.pop(uri, None)) is not None:
+            memory.stop()
         if (file := file_of(uri)) is None:
             return
         for root, project in self._projects.items():
@@ -67,6 +91,8 @@ class Projects:
         """Stop reading files."""
         for project in self._projects.values():
             project.stop()
+        for memory in self._own_memories.values():
+            memory.stop()
 
     def _roots(self) -> Sequence[Path]:
         return [root for uri in self._folder_uris() if (root := folder_of(uri)) is not None]
@@ -109,3 +135,7 @@ class Projects:
             if path is not None:
                 language = document.language_id or ""
                 yield OpenFile(path, language, document.source, document.version)
+
+
+async def _nothing() -> tuple[Passage, ...]:
+    return ()

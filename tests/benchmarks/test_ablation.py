@@ -90,8 +90,10 @@ async def test_context_has_other_files_but_never_the_answer(tmp_path: Path) -> N
     add_context = context_provider_for(source_files(tmp_path))
     cut = own.index("unusual_helper([")
     uri = hole_uri(f"own.py:{cut}-{len(own)}:line")
-    snapshot = await add_context(Snapshot(uri, "python", own[:cut] + "\n", cut))
+    snapshot = await add_context(
+        Snapshot(uri, "python", own[:cut] + "\n", cut), excerpts=True, passages=True
+    )
     assert (snapshot.path, snapshot.project) == ("own.py", tmp_path.name)
     assert [excerpt.path for excerpt in snapshot.excerpts] == ["tools.py"]
     without_project = Snapshot("eval:t/1", "python", "x", 1)
-    assert await add_context(without_project) == without_project
+    assert await add_context(without_project, excerpts=True, passages=True) == without_project

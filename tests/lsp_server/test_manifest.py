@@ -55,6 +55,7 @@ HARMLESS = {
         "multiline",
         "promptForm",
         "relatedFiles",
+        "projectMemory",
         "eagerness",
         "debounceMs",
         "statistics",

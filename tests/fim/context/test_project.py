@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fim.context.project import OpenFile, Project
+from fim.context.open_files import OpenFile
+from fim.context.project import Project
 from fim.snapshot import Snapshot
 
 BREAD = "def bake_bread(flour, water):\n    return oven(flour, water)\n"
@@ -109,7 +110,7 @@ async def test_the_document_itself_is_not_an_excerpt(root: Path) -> None:
     project = Project(root)
     project.scan()
     own = Snapshot("file:///b", "python", BREAD, 10, path="bread.py")
-    snapshot = await project.add_project_context(own, "bread.py", ())
+    snapshot = await project.add_excerpts(own, "bread.py", ())
     assert (snapshot.project, snapshot.path) == (root.name, "bread.py")
     assert "bread.py" not in [excerpt.path for excerpt in snapshot.excerpts]
 
@@ -122,7 +123,7 @@ async def test_without_an_index_completion_goes_on_without_excerpts(
 
     project = Project(root)
     project.scan()
-    monkeypatch.setattr("fim.context.project.find_excerpts", failing)
+    monkeypatch.setattr("fim.context.excerpts.find_excerpts", failing)
     assert await project.excerpts(snapshot_of(), ()) == ()
 
 

@@ -1,0 +1,113 @@
+"""Excerpts of other files for the prompts of one project.
+
+Excerpts stay the same for a while, because other excerpts at the beginning of the prompt would
+invalidate the KV cache of all text after them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fim.context.files import MAX_BYTES, SourceFiles, Times
+from fim.context.gather import find_excerpts
+from fim.context.index import Index
+from fim.context.open_files import OpenFile
+from fim.prompt.window import BLOCK_LINES
+from fim.snapshot import Excerpt, Snapshot
+from syntax.languages import LANGUAGES
+
+log = logging.getLogger(__name__)
+
+_MAX_WAIT_S = 0.05
+_VALID_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _CachedExcerpts:
+    block: int
+    """Number of the block of lines in which the cursor was."""
+    created: float
+    excerpts: tuple[Excerpt, ...]
+
+
+class ProjectExcerpts:
+    """Finds excerpts, and indexes files for that."""
+
+    def __init__(self, files: SourceFiles, clock: Callable[[], float] = time.monotonic) -> None:
+        self._files, self._clock = files, clock
+        self._index = Index()
+        self.times: Times = {}
+        """Modification times of the indexed files on disk."""
+        self._versions: dict[str, int | None] = {}
+        """Versions of the open files that are indexed as they are in the editor."""
+        self._cached: dict[str, _CachedExcerpts] = {}
+        """The last excerpts for each document, by URI."""
+        self._gathering: set[str] = set()
+        """URIs of the documents for which excerpts are being searched."""
+
+    async def find(self, snapshot: Snapshot, open_files: Iterable[OpenFile]) -> tuple[Excerpt, ...]:
+        """Return excerpts, the most useful first; waits `_MAX_WAIT_S` at most."""
+        now = self._clock()
+        block = snapshot.text.count("\n", 0, snapshot.cursor) // BLOCK_LINES
+        cached = self._cached.get(snapshot.uri)
+        if cached is not None:
+            is_valid = cached.block == block and now - cached.created < _VALID_S
+            if is_valid:
+                return cached.excerpts
+        previous = cached.excerpts if cached is not None else ()
+        if snapshot.uri in self._gathering:
+            return previous
+        self._gathering.add(snapshot.uri)
+        work = asyncio.get_running_loop().run_in_executor(
+            None, self._gather, snapshot, block, now, list(open_files)
+        )
+        work.add_done_callback(log_failure)
+        done, _ = await asyncio.wait({work}, timeout=_MAX_WAIT_S)
+        return work.result() if done and work.exception() is None else previous
+
+    def add(self, path: str, text: str) -> None:
+        """Index a file on disk, unless it is open in the editor."""
+        if path not in self._versions:
+            self._index.add(path, LANGUAGES[Path(path).suffix], text)
+
+    def remove(self, path: str) -> None:
+        """Forget a file."""
+        self._index.remove(path)
+
+    def close(self, uri: str, path: str) -> None:
+        """Use the version on disk again after a document was closed."""
+        self._cached.pop(uri, None)
+        self._versions.pop(path, None)
+        self.times.pop(path, None)
+
+    def _gather(
+        self, snapshot: Snapshot, block: int, now: float, open_files: list[OpenFile]
+    ) -> tuple[Excerpt, ...]:
+        """Index the open files that have changed, and search excerpts."""
+        try:
+            for file in open_files:
+                has_changed = self._versions.get(file.path, -1) != file.version
+                if len(file.text) > MAX_BYTES:
+                    continue  # as on disk
+                is_other = file.path != snapshot.path
+                if is_other and has_changed and self._files.may_show(file.path):
+                    self._index.add(file.path, file.language, file.text)
+                    self._versions[file.path] = file.version
+            open_paths = frozenset(file.path for file in open_files)
+            excerpts = find_excerpts(snapshot, self._index, open_paths)
+            self._cached[snapshot.uri] = _CachedExcerpts(block, now, excerpts)
+            return excerpts
+        finally:
+            self._gathering.discard(snapshot.uri)
+
+
+def log_failure(work: asyncio.Future[Any]) -> None:
+    """Log an error; the completion goes on without other files."""
+    if not work.cancelled() and (error := work.exception()) is not None:
+        log.error("cannot read other files of the project: %s", type(error).__name__)

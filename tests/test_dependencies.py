@@ -95,7 +95,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "fim": (
         ("snapshot", "settings", "secrets"),
         ("prompt", "postprocess"),
-        ("context", "request"),
+        ("context", "request", "memory"),
         ("completer",),
         ("evaluation", "training"),
     ),

@@ -114,13 +114,16 @@ class Evaluator:
         settings: FimSettings,
         run_test: RunTest | None = None,
         context_provider: ContextProvider | None = None,
+        passage_provider: ContextProvider | None = None,
     ) -> None:
         """Create an evaluator. `run_test` runs the tests of holes; None runs none.
 
-        `context_provider` adds excerpts of other files for the pipeline.
+        For the pipeline, `context_provider` adds excerpts of other files, and `passage_provider`
+        passages of the project.
         """
         self._engine, self._settings = engine, settings
-        self._run_test, self._context_provider = run_test, context_provider
+        self._run_test = run_test
+        self._context_provider, self._passage_provider = context_provider, passage_provider
 
     async def fill(
         self, holes: Sequence[Hole], done: Set[tuple[str, str]] = frozenset()
@@ -156,7 +159,9 @@ class Evaluator:
         # A new completer has an empty cache. Only the first suggestion counts, and a prefetch
         # would distort the times.
         settings = replace(self._settings, prefetch=False, candidates=1)
-        completer = Completer(self._engine, settings, self._context_provider)
+        completer = Completer(
+            self._engine, settings, self._context_provider, self._passage_provider
+        )
         started = time.perf_counter()
         result = await completer.complete(snapshot, Trigger.INVOKED)
         elapsed = (time.perf_counter() - started) * 1000

@@ -59,6 +59,7 @@ class _ModelProperties:
     family: FimFamily
     context_window: int
     form: Form
+    uses_passages: bool
 
 
 @dataclass(slots=True)
@@ -188,6 +189,10 @@ class FimModel:
         is_wanted = setting == "always" or (setting == "auto" and is_large)
         return properties.family.files is not None and is_wanted
 
+    async def uses_passages(self) -> bool:
+        """Return whether the engine itself uses the passages of a snapshot."""
+        return (await self._load_properties()).uses_passages
+
     async def first_token_candidates(
         self, snapshot: Snapshot, max_count: int
     ) -> list[tuple[int, float]]:
@@ -275,6 +280,7 @@ class FimModel:
                 family=detect(tokenizer),
                 context_window=info.context_window,
                 form=next((form for form in FORMS if form == info.fim_form), DEFAULT_FORM),
+                uses_passages=info.uses_passages,
             )
         return self._properties
 

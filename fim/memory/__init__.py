@@ -1,0 +1,1 @@
+"""The text of the project as a memory: where the text at the cursor occurs already."""

@@ -26,6 +26,8 @@ _MAX_LINES = 12
 """Maximum number of lines of a passage in which the text below the cursor is searched."""
 _MIN_BELOW = 3
 """Minimum characters of the line below the cursor that counts as the same."""
+_MAX_CHARACTERS = 4_000
+"""Maximum characters of a continuation."""
 _MAX_TRIES = 6
 """Maximum number of continuations that are made into candidates, because each one is parsed."""
 
@@ -87,7 +89,6 @@ def continuations(snapshot: Snapshot, scope: Scope) -> list[Continuation]:
             agreeing=_count(places),
             rivals=_count(others, longest),
             disagreeing=_count(others),
-            num_distinct=len(by_head),
             length=len(head),
             has_whole_line=longest >= line_length,
             joins=any(_joins(place.text[len(head) :], below, scope) for place in places),
@@ -122,11 +123,15 @@ def _candidate(continuation: Continuation, snapshot: Snapshot, scope: Scope) -> 
     place = continuation.places[0]
     if has_secret(place.passage.before + place.passage.after) or _is_in_key(place.passage.before):
         return None
-    # The passage ends somewhere, like output at the maximum number of tokens.
     truncator = Truncator(snapshot, scope)
-    text = truncator.truncate(place.text, ended=True, limited=True).text
-    scores = _scores(text, continuation)
-    return make_candidate(text, scores, snapshot, is_complete=len(text) < len(place.text))
+    truncated = truncator.truncate(place.text, ended=False)
+    is_complete = truncated.done
+    if not is_complete:  # the passage ends somewhere, like output at the maximum number of tokens
+        truncated = truncator.truncate(place.text, ended=True, limited=True)
+    if not truncated.text.strip():
+        return None
+    scores = _scores(truncated.text, continuation)
+    return make_candidate(truncated.text, scores, snapshot, is_complete=is_complete)
 
 
 def _scores(text: str, continuation: Continuation) -> Scores:
@@ -162,7 +167,6 @@ def _line_probabilities(text: str, continuation: Continuation) -> Iterator[tuple
             agreeing=_count(same),
             rivals=_count(others, longest),
             disagreeing=_count(others),
-            num_distinct=1 + bool(others),
             length=end - start,
             has_whole_line=True,
             joins=support.joins,
@@ -172,7 +176,7 @@ def _line_probabilities(text: str, continuation: Continuation) -> Iterator[tuple
 
 
 def _moved(passage: Passage, snapshot: Snapshot, unit: str) -> str:
-    text = passage.after.replace("\r\n", "\n").replace("\r", "\n")
+    text = passage.after[:_MAX_CHARACTERS].replace("\r\n", "\n").replace("\r", "\n")
     before = passage.before
     line = before[max(before.rfind("\n"), before.rfind("\r")) + 1 :]
     return reindented(text, indent_of(line), indent_of(snapshot.line_before), unit)

@@ -18,8 +18,6 @@ class Support:
     """Number of places with another continuation after a match of at least this length."""
     disagreeing: int
     """Number of all places with another continuation."""
-    num_distinct: int
-    """Number of different continuations."""
     length: int
     """Number of characters of the continuation, up to the end of its first line."""
     has_whole_line: bool

@@ -95,7 +95,8 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "fim": (
         ("snapshot", "settings", "secrets"),
         ("prompt", "postprocess"),
-        ("context", "request", "memory"),
+        ("memory",),
+        ("context", "request"),
         ("completer",),
         ("evaluation", "training"),
     ),

@@ -70,6 +70,8 @@ async def test_a_long_match_replaces_the_uncertain_line_of_the_demo_model(
     engine: LocalEngine,
 ) -> None:
     alone = await suggested(engine, snapshot_of())
+    assert (await engine.info()).uses_passages
+    assert await suggested(engine, snapshot_of(TEXT, PASSAGE)) == alone
     assert alone != [REST]
     for text in (TEXT, "# 🎉\n" + TEXT):
         assert await suggested(engine, snapshot_of(text, PASSAGE), memory_override="always") == [

@@ -13,8 +13,9 @@ from engine.local import LocalEngine
 from engine.scripted import ScriptedEngine
 from engine.settings import EngineSettings
 from fim.completer import Completer
+from fim.request.prefetch import snapshot_after_accept
 from fim.settings import FimSettings
-from fim.snapshot import Passage, SelectedText, Snapshot, Source, Trigger
+from fim.snapshot import Passage, SelectedText, Snapshot, Source, Suggestion, Trigger
 
 LINE = "        self.registry_client = make_registry_client("
 TEXT = "class A:\n    def set_up(self):\n" + LINE
@@ -209,16 +210,12 @@ async def test_passages_are_those_of_the_cursor() -> None:
     assert seen[-1].passages == ()
 
 
-async def test_without_a_provider_old_passages_are_not_used_for_another_cursor() -> None:
-    engine = unsure("")
-    completer = Completer(engine)
-    shown = await completer.complete(snapshot_of(TEXT, PASSAGE))
-    assert shown.suggestions
-    await completer.idle()
-    text = shown.suggestions[0].applied_to(snapshot_of().text).rstrip("\n")
-    following = await completer.complete(snapshot_of(f"{text}\n        "))
-    assert following.source is Source.CACHE
-    assert following.suggestions == ()
+def test_the_place_that_is_prefetched_has_no_passages_of_the_old_cursor() -> None:
+    snapshot = snapshot_of(TEXT, PASSAGE)
+    accepted = Suggestion("", REST, snapshot.cursor, snapshot.cursor, Source.MODEL)
+    following = snapshot_after_accept(snapshot, accepted)
+    assert following is not None
+    assert following.passages == ()
 
 
 async def test_a_long_line_is_no_problem(engine: LocalEngine) -> None:

@@ -154,6 +154,8 @@ def test_each_line_of_a_block_has_a_probability_of_its_own() -> None:
     first = first_line_end(candidate.text)
     second = candidate.scores.confidence(first, len(candidate.text))
     (sure,) = candidates(at_bar("def f(self):|\n", same))
+    # The line before it makes the match longer.
+    assert sure.candidate.scores.confidence(first, len(candidate.text)) > 0.5
     assert second < sure.candidate.scores.confidence(first, len(candidate.text)) < 1
 
 
@@ -200,14 +202,17 @@ def test_the_number_of_candidates_is_limited_and_their_texts_differ() -> None:
     assert candidates(snapshot, 0) == []
     # Trailing white space does not make another candidate.
     assert texts(at_bar("x = |\n", place("y = |1  \n"), place("z = |1\n"))) == ["1"]
+    # Nor does a bracket that is cut off.
+    assert texts(at_bar("x = 1|\n", place("(1| + 2)\n"), place("[1| + 2]\n"))) == [" + 2"]
 
 
 def test_long_lines() -> None:
     line = "0," * 500_000
-    snapshot = at_bar(f"x = [{line}|\n", place(f"y = [{line}|{line}]\n", 500))
-    for result in candidates(snapshot):
-        assert len(result.candidate.text) <= 4_000
-        assert 0 < result.candidate.confidence < 1
+    rest = " + ".join(f"value_{number}" for number in range(80_000))
+    snapshot = at_bar(f"x = [{line}|\n", place(f"y = [{line}|{rest}]\n", 500))
+    (result,) = candidates(snapshot)
+    assert 3_900 < len(result.candidate.text) <= 4_000
+    assert 0 < result.candidate.confidence < 1
 
 
 pieces = st.text(st.sampled_from("ab =()[]{}\"':\n\r\t🎉é#"), max_size=30)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fim.memory.second_opinion import merged, more_probable
@@ -39,6 +41,7 @@ def scored(text: str, logprob: float) -> Candidate:
         # The probability of the model's text is unknown.
         (Candidate("model)"), (LONG,), "memory)"),
         (Candidate("model)"), (LONG, RIVAL), "model)"),
+        (Candidate("model)"), (replace(LONG, count=64), RIVAL), "model)"),
         (Candidate("model)"), (Passage(LONG.before, LONG.after, 60, 64),), "model)"),
         (Candidate("model)"), (SHORT,), "model)"),
     ],

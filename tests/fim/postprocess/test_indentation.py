@@ -19,6 +19,7 @@ from fim.postprocess.indentation import reindented
         ("a\n    b\n      c", "", "", "\t", "a\n\tb\n\t  c"),
         ("a\n)", "    ", "\t", "\t", "a"),
         ("a\n\tb", "    ", "    ", "    ", "a"),
+        ("a\n\t)", "\t\t", "        ", "    ", "a"),
         # Empty lines have no indentation.
         ("a\n   \n    b", "    ", "", "    ", "a\n\nb"),
         ("a", "    ", "", "    ", "a"),

@@ -289,6 +289,11 @@ class EngineInfo:
 
     Two models of the same name with the same fingerprint understand the same prompts.
     """
+    uses_passages: bool = False
+    """Whether the engine itself uses the passages of the project that a request contains.
+
+    A server that is not ours does not, and an older one of ours does not either.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,11 @@ from functools import partial
 from typing import Protocol
 
 from engine.api import Engine, Priority
+from fim.memory.candidates import memory_candidates
+from fim.memory.second_opinion import merged, more_probable
 from fim.postprocess.candidate import Candidate, make_candidate, rank, show_if_confident
 from fim.postprocess.confidence import POLICIES
-from fim.postprocess.truncate import Truncator, scope_of
+from fim.postprocess.truncate import Scope, Truncator, scope_of
 from fim.request.backoff import WordBackoff
 from fim.request.cache import SuggestionCache
 from fim.request.in_flight import InFlightRequest, OnText
@@ -64,7 +66,7 @@ class Completer:
         settings: FimSettings | None = None,
         context_provider: ContextProvider | None = None,
     ) -> None:
-        """`context_provider` is called only for requests that reach the model."""
+        """Create a completer. `context_provider` is called for requests that reach the model."""
         self.settings = settings or FimSettings()
         self.model = FimModel(engine, self.settings)
         self._context_provider = context_provider
@@ -125,7 +127,8 @@ class Completer:
             result = await self._show(snapshot, candidate)
         else:
             alternatives = await self._alternatives(snapshot, candidate)
-            result = rank(snapshot, [candidate, *alternatives])
+            passages = await self._memory_candidates(snapshot)
+            result = rank(snapshot, merged([candidate, *alternatives], passages))
             if is_cached and self.settings.candidates > 1:  # it waited for the model nevertheless
                 is_cached = False
                 elapsed_ms = (asyncio.get_running_loop().time() - started) * 1000
@@ -189,22 +192,47 @@ class Completer:
     async def _generate_candidate(
         self, snapshot: Snapshot, options: RequestOptions, on_text: OnText
     ) -> Candidate:
-        if self._context_provider is not None:
-            snapshot = await self._context_provider(
-                snapshot,
-                excerpts=await self.model.uses_related_files(),
-                passages=self.settings.project_memory,
-            )
+        snapshot = await self._with_context(snapshot)
         # Parsing takes long for some texts, so threads do it.
         truncator = await asyncio.to_thread(self._truncator, snapshot)
         output = await self.model.generate(snapshot, truncator, options, on_text)
-        return await asyncio.to_thread(
+        candidate = await asyncio.to_thread(
             make_candidate, output.text, output.scores, snapshot, is_complete=output.is_complete
         )
+        if options.first_token is None and await self._may_override():
+            return await asyncio.to_thread(more_probable, candidate, snapshot, truncator.scope)
+        return candidate
+
+    async def _with_context(self, snapshot: Snapshot) -> Snapshot:
+        """Return the snapshot with the text of the project that the settings ask for."""
+        if self._context_provider is None or snapshot.passages or snapshot.excerpts:
+            return snapshot
+        return await self._context_provider(
+            snapshot,
+            excerpts=await self.model.uses_related_files(),
+            passages=self.settings.project_memory,
+        )
+
+    async def _may_override(self) -> bool:
+        """Return whether a text of the project may be suggested instead of the model's."""
+        setting = self.settings.memory_override
+        return setting == "always" or (setting == "auto" and not await self.model.uses_passages())
+
+    async def _memory_candidates(self, snapshot: Snapshot) -> list[Candidate]:
+        """Return candidates from the project's text for an explicit request."""
+        count = self.settings.memory_candidates if self.settings.candidates > 1 else 0
+        if not count:
+            return []
+        snapshot = await self._with_context(snapshot)
+        scope = self._scope(snapshot)
+        results = await asyncio.to_thread(memory_candidates, snapshot, scope, count)
+        return [result.candidate for result in results]
 
     def _truncator(self, snapshot: Snapshot) -> Truncator:
-        scope = scope_of(snapshot, multiline=self.settings.multiline == "auto")
-        return Truncator(snapshot, scope)
+        return Truncator(snapshot, self._scope(snapshot))
+
+    def _scope(self, snapshot: Snapshot) -> Scope:
+        return scope_of(snapshot, multiline=self.settings.multiline == "auto")
 
     async def _show(self, snapshot: Snapshot, candidate: Candidate) -> CompletionResult:
         """Return the confident part of a candidate, and record whether there is one."""
@@ -224,6 +252,7 @@ class Completer:
         count = self.settings.candidates - 1
         if count < 1:
             return []
+        snapshot = await self._with_context(snapshot)
         tokens = await self.model.first_token_candidates(snapshot, count + 1)
         candidates = await asyncio.gather(
             *(

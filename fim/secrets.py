@@ -80,6 +80,17 @@ def secrets_in(text: str) -> Iterator[str]:
                     yield secret.secret_value
 
 
+def adds_secret(text: str, before: str) -> bool:
+    """Return whether a line contains a key that its part `before` does not contain already.
+
+    `text` is the rest of the line.
+    """
+    if not _LONG_WORD.search(before + text):
+        return False
+    with detectors():
+        return bool(set(secrets_in(before + text)) - set(secrets_in(before)))
+
+
 def has_secret(text: str) -> bool:
     """Return whether a text contains a key or an access token."""
     if not _LONG_WORD.search(text):

@@ -65,6 +65,20 @@ class FimSettings:
     """Whether the next line is prefetched while the user reads a suggestion."""
     draft_from_previous: bool = True
     """Whether the previous suggestion is sent to the engine as draft tokens."""
+    memory_mixing: bool = True
+    """Whether the engine mixes the project's text into the model's distribution."""
+    memory_drafts: bool = True
+    """Whether the engine takes draft tokens from the project's text."""
+    memory_candidates: int = 2
+    """Maximum number of suggestions from the project's text for an explicit request.
+
+    They are in addition to those of the model, unless `candidates` is 1.
+    """
+    memory_override: Literal["auto", "always", "never"] = "auto"
+    """Whether a text of the project is suggested instead of the model's if it is more probable.
+
+    `auto` does so if the engine does not use passages of the project itself.
+    """
     max_misses: int = 2
     """Requests without a visible suggestion, in one word, before requests pause until its end.
 

@@ -164,7 +164,9 @@ class SelectedText:
     def applied_to(self, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot after the item is inserted."""
         text = snapshot.text[: self.start] + self.text + snapshot.text[self.end :]
-        return replace(snapshot, text=text, cursor=self.start + len(self.text))
+        cursor = self.start + len(self.text)
+        # The passages are for the old cursor.
+        return replace(snapshot, text=text, cursor=cursor, passages=())
 
     def prepended_to(self, suggestion: Suggestion) -> Suggestion:
         """Return a suggestion that inserts the item and then `suggestion`."""

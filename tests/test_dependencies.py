@@ -94,7 +94,8 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "fim": (
         ("snapshot", "settings", "secrets"),
-        ("prompt", "postprocess", "memory"),
+        ("prompt", "postprocess"),
+        ("memory",),
         ("context", "request"),
         ("completer",),
         ("evaluation", "training"),

@@ -114,6 +114,7 @@ def _load_model(
         is_demo=source.path == EMBEDDED_DIR,
         fim_form=str(source.config.get("fim_form", "")),
         chat_template=read_chat_template(source.path),
+        uses_passages=True,
     )
     model = LoadedModel(
         forward=network.forward,

@@ -1,1 +1,1 @@
-"""The memory of a project: places whose text before them ends like the text before the cursor."""
+"""The text of a project as a memory: where the text at the cursor occurs already."""

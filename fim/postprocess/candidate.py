@@ -33,8 +33,13 @@ class Candidate:
     """Whether the model ended the text here, rather than at the maximum number of tokens."""
 
     @property
+    def is_scored(self) -> bool:
+        """Whether the probability of the text is known."""
+        return self.scores != UNSCORED
+
+    @property
     def confidence(self) -> float:
-        """Probability of the first line according to the model, 0 to 1."""
+        """Probability of the first line according to its source, 0 to 1."""
         return self.scores.confidence(0, first_line_end(self.text))
 
     def after_typing(self, typed: str) -> Candidate | None:

@@ -10,7 +10,7 @@ from fim.postprocess.bracket_scanner import OPENER_OF, QUOTES, scan
 from fim.postprocess.closing_brackets import doubled_closing
 from fim.postprocess.repetition import without_repetition
 from fim.postprocess.syntax_repair import cut_to_valid_syntax
-from fim.secrets import PLACEHOLDERS, has_secret
+from fim.secrets import PLACEHOLDERS, adds_secret
 from fim.snapshot import Snapshot
 
 _LINE_END = re.compile(r"[\r\n]")
@@ -96,13 +96,14 @@ def _may_replace(remaining: str, shared: str, rest: str) -> bool:
 def without_forbidden(text: str, snapshot: Snapshot) -> str:
     """Return the text up to the first line with a secret or with a placeholder.
 
-    Placeholders are allowed if the document contains them.
+    Placeholders are allowed if the document contains them. A secret may begin left of the cursor.
     """
     lines = text.split("\n")
     for index, line in enumerate(lines):
         placeholders = (placeholder for placeholder in PLACEHOLDERS if placeholder in line)
         is_new = any(placeholder not in snapshot.text for placeholder in placeholders)
-        if is_new or has_secret(line):
+        typed = "" if index else snapshot.line_before
+        if is_new or adds_secret(line, typed):
             return "\n".join(lines[:index])
     return text
 

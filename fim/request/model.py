@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from engine.api import Chunk, Engine, FinishReason, GenerationRequest, Priority, Sampling
+from engine.api import Chunk, Engine, FinishReason, GenerationRequest, Memory, Priority, Sampling
 from engine.errors import EngineLostError, EngineReplacedError, UnsupportedModelError
 from fim.postprocess.confidence import Scorer, Scores
 from fim.postprocess.repetition import without_repetition
@@ -15,7 +15,7 @@ from fim.postprocess.truncate import Extent, Scope, Truncator, continue_line_aft
 from fim.prompt.build import build
 from fim.prompt.families import FimFamily, detect
 from fim.prompt.token_healing import partial_token
-from fim.prompt.window import Encode, cached_encoder
+from fim.prompt.window import Encode, cached_encoder, unix_lines
 from fim.request.in_flight import OnText
 from fim.request.speed import SpeedMeter
 from fim.settings import DEFAULT_FORM, FORMS, FimSettings, Form
@@ -23,6 +23,9 @@ from fim.snapshot import Snapshot
 
 MIN_WINDOW_FOR_RELATED_FILES = 4096
 """Minimum context window, in tokens, for excerpts of other files with `related_files="auto"`."""
+
+_MEMORY_CHARACTERS = 200
+"""Number of characters before the output that are compared with the passages of the project."""
 
 _MIN_LOGPROB = -50.0
 """Minimum log-probability of a first token. Below it, the token is excluded or impossible."""
@@ -59,6 +62,7 @@ class _ModelProperties:
     family: FimFamily
     context_window: int
     form: Form
+    uses_passages: bool
 
 
 @dataclass(slots=True)
@@ -188,6 +192,10 @@ class FimModel:
         is_wanted = setting == "always" or (setting == "auto" and is_large)
         return properties.family.files is not None and is_wanted
 
+    async def uses_passages(self) -> bool:
+        """Return whether the engine itself uses the passages of a snapshot."""
+        return (await self._load_properties()).uses_passages
+
     async def first_token_candidates(
         self, snapshot: Snapshot, max_count: int
     ) -> list[tuple[int, float]]:
@@ -243,6 +251,31 @@ class FimModel:
             forced_prefix=partial,
             single_line=not is_block,
             continue_line_after=continue_line_after(scope),
+            memory=self._memory(snapshot, partial, properties, first_token),
+        )
+
+    def _memory(
+        self,
+        snapshot: Snapshot,
+        partial: str,
+        properties: _ModelProperties,
+        first_token: tuple[int, ...],
+    ) -> Memory | None:
+        """Return the passages of the project for the engine, None if it uses none.
+
+        The output follows the text before the partial token, or else a given first token.
+        """
+        settings = self._settings
+        is_used = settings.memory_mixing or settings.memory_drafts
+        if not (is_used and snapshot.passages and properties.uses_passages):
+            return None
+        end = snapshot.cursor - len(partial)
+        before = snapshot.text[max(0, end - _MEMORY_CHARACTERS) : end]
+        return Memory(
+            unix_lines(before + properties.decode(first_token)),
+            tuple(unix_lines(passage.before + passage.after) for passage in snapshot.passages),
+            is_mixed=settings.memory_mixing,
+            is_draft=settings.memory_drafts,
         )
 
     async def _prompt(
@@ -275,6 +308,7 @@ class FimModel:
                 family=detect(tokenizer),
                 context_window=info.context_window,
                 form=next((form for form in FORMS if form == info.fim_form), DEFAULT_FORM),
+                uses_passages=info.uses_passages,
             )
         return self._properties
 

@@ -28,6 +28,7 @@ from engine.api import (
 from engine.client.endpoint import Endpoint
 from engine.client.http import HttpEngine
 from engine.client.remote_model import RemoteModel
+from engine.client.servers import ours
 from engine.errors import (
     ConfigurationError,
     EngineUnavailableError,
@@ -104,6 +105,13 @@ async def test_an_output_of_one_chunk_is_transferred_without_loss(
     assert [chunk.finish for chunk in received] == [FinishReason.STOP]
     assert received == await collect(engine.stream(request(engine)))
     assert engine.stopped_early == 0
+
+
+def test_an_older_server_of_ours_does_not_use_passages() -> None:
+    fields = dict.fromkeys(("model", "model_type", "device", "dtype"), "")
+    older = {**fields, "context_window": 100, "is_demo": False}
+    assert not ours.read_info({"starcoder": older}).uses_passages
+    assert ours.read_info({"starcoder": {**older, "uses_passages": True}}).uses_passages
 
 
 async def test_info_health_and_tokenizer_are_transferred_without_loss(
@@ -275,6 +283,7 @@ async def test_a_server_without_a_tokenizer_needs_the_setting(
     client = HttpEngine(other_server)
     info = await client.info()
     assert (info.model, info.context_window) == ("other", 77)
+    assert not info.uses_passages
     with pytest.raises(ConfigurationError, match=r"starcoder\.tokenizer"):
         await client.tokenizer()
     (tmp_path / "tokenizer.json").write_text(engine.model_tokenizer.to_json(), encoding="utf-8")

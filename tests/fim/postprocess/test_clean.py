@@ -142,6 +142,8 @@ def test_placeholders_and_secrets_are_not_suggested() -> None:
         suggested("MARK = '<EMAIL>'\nmail = |\n", "'<EMAIL>'") == "'<EMAIL>'"
     )  # the file contains it already
     assert suggested("token = |\n", f"'{token}'") == ""
+    assert suggested(f"token = '{token[:12]}|\n", f"{token[12:]}'") == ""  # a half-typed one
+    assert suggested(f"token = '{token}', |\n", "other") == "other"  # the user typed it
     assert suggested("def f():\n    |\n", f"a = 1\n    b = '{token}'") == "a = 1"
 
 

@@ -9,7 +9,8 @@ import pytest
 from engine.api import Chunk, FinishReason, GenerationRequest, Priority, TokenLogprob, Usage
 from engine.scripted import ScriptedEngine
 from fim.completer import Completer
-from fim.request.prefetch import indent_unit, snapshot_after_accept
+from fim.postprocess.indentation import indent_unit
+from fim.request.prefetch import snapshot_after_accept
 from fim.settings import FimSettings
 from fim.snapshot import Snapshot, Source, Suggestion, Trigger
 

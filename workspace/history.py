@@ -19,9 +19,13 @@ _MAX_TREE_OUTPUT = 64 << 20
 _MAX_BATCH_BYTES = 32 << 20
 _HEADER_BYTES = 128
 """More bytes than `cat-file` writes about an object besides its content."""
-_ENTRY = re.compile(rb"(100644|100755|100664) blob ([0-9a-f]{40,64}) +(\d+)\t(.+)", re.DOTALL)
-"""An entry of a regular file. Links (120000) and submodules (160000) are no regular files."""
+_ENTRY = re.compile(rb"(100644|100755|100664) blob ([0-9a-f]{40,64}) +(\d+|BAD)\t(.+)", re.DOTALL)
+"""An entry of a regular file. Links (120000) and submodules (160000) are no regular files.
+
+The size of a content that is missing, as in a partial clone, is `BAD`.
+"""
 _HEADER = re.compile(rb"([0-9a-f]{40,64}) blob (\d+)\n")
+_MISSING = "a file's content is missing in the repository. Is it a partial clone?"
 _NO_REPLACEMENTS = {"GIT_NO_REPLACE_OBJECTS": "1"}
 _MAX_PATH = 1000
 _RESERVED = re.compile(r"[\x00-\x1f\\:]")
@@ -70,12 +74,13 @@ def list_tree(folder: Path, commit: str) -> list[TreeFile]:
     )
     if len(output) == _MAX_TREE_OUTPUT:
         raise GitError(f"The commit {commit} has too many files.")
+    entries = (_ENTRY.fullmatch(entry) for entry in output.split(b"\0"))
     files = []
-    for entry in output.split(b"\0"):
-        match = _ENTRY.fullmatch(entry)
-        path = "" if match is None else os.fsdecode(match[4])
-        if match is not None and _is_plain(path):
-            files.append(TreeFile(path, match[2].decode("ascii"), int(match[3])))
+    for entry in filter(None, entries):
+        if entry[3] == b"BAD":
+            raise GitError(_MISSING)
+        if _is_plain(path := os.fsdecode(entry[4])):
+            files.append(TreeFile(path, entry[2].decode("ascii"), int(entry[3])))
     return files
 
 
@@ -132,7 +137,7 @@ def _parse_batch(output: bytes) -> dict[str, bytes]:
     while position < len(output):
         match = _HEADER.match(output, position)
         if match is None:
-            raise GitError("git: an object of the repository is missing.")
+            raise GitError(_MISSING)
         start, size = match.end(), int(match[2])
         contents[match[1].decode("ascii")] = output[start : start + size]
         position = start + size + 1

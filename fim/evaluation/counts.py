@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from fim.evaluation.files import File
+from fim.evaluation.files import File, Sample
 from fim.snapshot import Source
 
 
@@ -81,6 +81,8 @@ class TypingCounts:
     """The part of `results` with a suggestion."""
     shown: list[ShownSuggestion] = field(default_factory=list)
     """Suggestions that appeared before the next key press and were not on the screen already."""
+    sample: str = Sample.RANDOM
+    """The kind of lines from which the passage was drawn."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from engine.errors import ConfigurationError
+from fim.evaluation.added_lines import AddedLines
 from syntax.languages import LANGUAGES
 from workspace.files import read_text
 from workspace.git import GitError, list_files
 
-_MAX_BYTES = 1_000_000
+MAX_BYTES = 1_000_000
+"""Maximum bytes of a file in which holes are cut."""
 _MAX_CHARACTERS = 400_000
+
+
+class Sample(StrEnum):
+    """Kinds of lines from which holes and passages are drawn."""
+
+    RANDOM = "random"
+    """All lines. The rest of the project is as it is now."""
+    ADDED = "added"
+    """Lines that a change added. The rest of the project is as it was before the change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +39,17 @@ class File:
     """The folder that was searched."""
     absolute_path: Path = Path()
     """Path of the file on disk."""
+    added: AddedLines | None = None
+    """The lines that may be cut out; None for all lines."""
+
+    def may_cut(self, start: int, end: int) -> bool:
+        """Whether a part of the text may be cut out."""
+        return self.added is None or self.added.contain(self.text, start, end)
+
+    @property
+    def sample(self) -> Sample:
+        """The kind of lines that may be cut out."""
+        return Sample.RANDOM if self.added is None else Sample.ADDED
 
 
 def source_files(*roots: Path) -> list[File]:
@@ -49,13 +72,18 @@ def _in_folder(root: Path, *, prefix_name: bool) -> Iterator[File]:
     for path in sorted([root / name for name in names] or root.rglob("*")):
         if path.suffix in LANGUAGES:
             try:
-                text = read_text(path, _MAX_BYTES, inside=root)
+                text = read_text(path, MAX_BYTES, inside=root)
             except (OSError, UnicodeDecodeError):
                 continue
-            if text.strip() and len(text) <= _MAX_CHARACTERS:
+            if is_usable(text):
                 name = path.relative_to(root).as_posix()
                 shown_path = f"{root.name}/{name}" if prefix_name else name
                 yield File(shown_path, LANGUAGES[path.suffix], text, root, path.resolve())
+
+
+def is_usable(text: str) -> bool:
+    """Whether a text is neither empty nor so long that it is data."""
+    return bool(text.strip()) and len(text) <= _MAX_CHARACTERS
 
 
 def group_by_folder(files: Sequence[File]) -> list[list[File]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import tree_sitter
 
 from engine.errors import ConfigurationError, reason_of
-from fim.evaluation.files import File, group_by_folder
+from fim.evaluation.files import File, Sample, group_by_folder
 from syntax.grammars import parser
 
 _MAX_LINE = 500
@@ -52,6 +52,8 @@ class Hole:
     suffix: str
     test: str = ""
     """Python code that fails if the hole is filled incorrectly; empty if there is none."""
+    sample: str = Sample.RANDOM
+    """The kind of lines from which the hole was drawn."""
 
 
 def draw_holes(
@@ -71,7 +73,7 @@ def draw_holes(
         kind, file = kinds[attempt % len(kinds)], rng.choice(rng.choice(folders))
         key = (file.path, kind)
         if key not in spans:
-            spans[key] = list(_FINDERS[kind](file, rng))
+            spans[key] = [span for span in _FINDERS[kind](file, rng) if file.may_cut(*span)]
         if spans[key]:
             hole = _cut(file, kind, *rng.choice(spans[key]))
             holes[hole.name] = hole
@@ -81,7 +83,8 @@ def draw_holes(
 def _cut(file: File, kind: HoleKind, start: int, end: int) -> Hole:
     name = f"{file.path}:{start}-{end}:{kind}"
     text = file.text
-    return Hole(name, file.language, kind, text[:start], text[start:end], text[end:])
+    parts = (text[:start], text[start:end], text[end:])
+    return Hole(name, file.language, kind, *parts, sample=file.sample)
 
 
 def _code_lines(file: File) -> Iterator[tuple[int, int]]:

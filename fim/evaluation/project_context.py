@@ -13,6 +13,8 @@ from fim.context.project import Project
 from fim.evaluation.files import File
 from fim.snapshot import Snapshot
 
+_MAX_PROJECTS = 4
+"""Maximum number of projects in memory. The files of a project mostly follow each other."""
 _HOLE = re.compile(r":\d+-\d+:\w+$")
 
 
@@ -28,21 +30,23 @@ def context_provider_for(files: Sequence[File]) -> ContextProvider:
     open for a while. The snapshot's own file on disk, which contains the solution, is not used for
     excerpts. Of its passages, only text remains that the snapshot contains too.
     """
-    projects = {file.root: Project(file.root) for file in files}
+    projects: dict[Path, Project] = {}
     by_uri = {
         uri: file for file in files for uri in (f"eval:{file.path}", file.absolute_path.as_uri())
     }
-    scanned: set[Path] = set()
 
     async def add_context(snapshot: Snapshot, *, excerpts: bool, passages: bool) -> Snapshot:
         file = by_uri.get(_HOLE.sub("", snapshot.uri))
         if file is None:
             return snapshot
-        project = projects[file.root]
-        if file.root not in scanned:
-            scanned.add(file.root)
+        project = projects.pop(file.root, None)
+        if project is None:
+            project = Project(file.root)
             await asyncio.to_thread(project.scan)
             await asyncio.to_thread(project.build_memory)
+        projects[file.root] = project  # the last one is the most recently used
+        for root in list(projects)[:-_MAX_PROJECTS]:
+            projects.pop(root).stop()
         path = file.absolute_path.relative_to(file.root.resolve()).as_posix()
         if passages:
             found = await project.passages(snapshot, path, (), max_wait_s=None)

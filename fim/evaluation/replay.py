@@ -38,7 +38,7 @@ def passages(files: Sequence[File], count: int, lines: int, seed: int) -> list[P
     for file in by_turns:
         if len(drawn) == count:
             break
-        if spans := _spans(file.text, lines):
+        if spans := [span for span in _spans(file.text, lines) if file.may_cut(*span)]:
             attempts = [Passage(file, *rng.choice(spans)) for _ in range(_MAX_ATTEMPTS)]
             parsing = (
                 passage for passage in attempts if parses(passage.initial_text, file.language)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from engine.api import Engine
 from fim.completer import Completer, ContextProvider
+from fim.evaluation.files import Sample
 from fim.evaluation.holes import Hole, HoleKind
 from fim.evaluation.project_context import hole_uri
 from fim.postprocess.confidence import first_line_end
@@ -54,6 +55,8 @@ class Record:
     """Whether the tests of the hole pass; None if there are none or they were not run."""
     timed: bool = True
     """Whether the time counts. It does not if the engine had the prompt in its prefix cache."""
+    sample: str = Sample.RANDOM
+    """The kind of lines from which the hole was drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ def measure(hole: Hole, mode: str, filling: Filling) -> Record:
         milliseconds=filling.milliseconds,
         confidence=filling.confidence,
         first=_first_line(filling.text) == _first_line(hole.middle),
+        sample=hole.sample,
     )
 
 

@@ -79,9 +79,8 @@ class Typist:
         """The text right of the cursor that the editor inserted by itself."""
         self._on_screen = ""
         """The ghost text that the editor shows."""
-        self.counts = TypingCounts(
-            passage.name, passage.file.language, sum(1 for _ in keys(self._remaining))
-        )
+        file, plain_keys = passage.file, sum(1 for _ in keys(self._remaining))
+        self.counts = TypingCounts(passage.name, file.language, plain_keys, sample=file.sample)
 
     async def type(self) -> TypingCounts:
         """Type the passage to its end."""

@@ -24,8 +24,9 @@ from fim.evaluation.run import Evaluator, Record, RunTest
 from fim.evaluation.sandbox import make_sandbox
 from fim.settings import FimSettings
 from lsp_server.cli import common
+from lsp_server.cli.added_lines import FromGit, Since, added_files
 from lsp_server.cli.engine_server import choose_engine, read_server
-from lsp_server.cli.evaluation_tables import print_tables, report_json
+from lsp_server.cli.evaluation_tables import headline, print_tables, report_json
 from lsp_server.cli.outputs import check_output, write_output, writing
 from lsp_server.cli.results import Results
 from lsp_server.session.engine_choice import EngineChoice, create_engine
@@ -49,6 +50,8 @@ def evaluate(
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Maximum number of holes.")] = 200,
     seed: Annotated[int, typer.Option(help="Seed of the random choice of holes.")] = 0,
+    since: Since = None,
+    from_git: FromGit = None,
     model: common.Model = common.DEFAULT_MODEL,
     adapter: Annotated[
         str | None, typer.Option(help="Measure this adapter, made by `tune`.")
@@ -94,22 +97,24 @@ def evaluate(
         server = read_server(context, engine_url, engine_token, engine_model, tokenizer)
         results = Results(out, lambda row: Record(**row))
         files = [] if _is_benchmark(paths) else source_files(*paths)
-        holes = _choose_holes(paths, files, kinds or [HoleKind.LINE], count, seed)
-        has_tests = tests and any(hole.test for hole in holes)
-        run_test = _test_runner(unsandboxed=run_unsandboxed) if has_tests else None
         settings = EngineSettings(model=model, dtype=dtype, device=device, offline=offline)
         choice = choose_engine(settings, server)
-        context_provider = context_provider_for(files)
         fim = FimSettings(adapter=adapter)
-        used = asyncio.run(_fill_holes(holes, choice, fim, run_test, context_provider, results))
+        with added_files(paths, since, from_git, seed) as added:
+            holes = _choose_holes(paths, (files, added), kinds or [HoleKind.LINE], count, seed)
+            has_tests = tests and any(hole.test for hole in holes)
+            run_test = _test_runner(unsandboxed=run_unsandboxed) if has_tests else None
+            context_provider = context_provider_for([*files, *added])
+            used = asyncio.run(_fill_holes(holes, choice, fim, run_test, context_provider, results))
         names = {hole.name for hole in holes}
         records = [record for record in results.rows if record.name in names]
         measured = used if adapter is None else f"{used} with the adapter {adapter}"
         address = None if server is None else server.address
-        print_tables(records, measured if address is None else f"{measured} at {address}")
+        title = measured if address is None else f"{measured} at {address}"
+        print_tables(records, title, has_project=bool(files))
         if plot is not None:
             with writing(plot):
-                draw_plot(records, plot)
+                draw_plot(headline(records), plot)
         if report is not None:
             source = {"model": used, "server": address, "adapter": adapter}
             tables = {**source, **report_json(records)}
@@ -121,20 +126,26 @@ def _is_benchmark(paths: Sequence[Path]) -> bool:
 
 
 def _choose_holes(
-    paths: Sequence[Path], files: Sequence[File], kinds: Sequence[HoleKind], count: int, seed: int
+    paths: Sequence[Path],
+    samples: Sequence[Sequence[File]],
+    kinds: Sequence[HoleKind],
+    count: int,
+    seed: int,
 ) -> list[Hole]:
+    """Return the holes of a benchmark, or up to `count` of each sample that has files."""
     if _is_benchmark(paths):
         holes = read_holes(paths[0])
         if len(holes) > count:
             indices = sorted(random.Random(seed).sample(range(len(holes)), count))
             holes = [holes[index] for index in indices]
-    else:
-        holes = draw_holes(files, kinds, count, seed)
-    if not holes:
+        return holes
+    drawn = [draw_holes(files, kinds, count, seed) for files in samples if files]
+    if not drawn or not all(drawn):
+        lines = "added lines" if drawn and drawn[0] else "source files"
         raise ConfigurationError(
-            f"{paths[0]} has no source files in which holes of this kind can be cut."
+            f"{paths[0]} has no {lines} in which holes of this kind can be cut."
         )
-    return holes
+    return [hole for holes in drawn for hole in holes]
 
 
 def _test_runner(*, unsandboxed: bool) -> RunTest:

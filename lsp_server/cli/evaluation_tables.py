@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from fim.evaluation.files import Sample
 from fim.evaluation.report import (
     Calibration,
     Row,
@@ -16,10 +17,18 @@ from fim.evaluation.report import (
 )
 from fim.evaluation.run import Record
 from lsp_server.cli import terminal
+from lsp_server.cli.added_lines import DIFFERENCE, ONLY_RANDOM
 
 
 def report_json(records: Sequence[Record]) -> dict[str, Any]:
-    """Return the tables as JSON."""
+    """Return the tables as JSON; those of added lines, if there are any, are in `added`."""
+    by_sample = _by_sample(records)
+    added = by_sample.pop(Sample.ADDED, None)
+    random_tables = _tables_json(by_sample.get(Sample.RANDOM, ()))
+    return random_tables if added is None else {**random_tables, "added": _tables_json(added)}
+
+
+def _tables_json(records: Sequence[Record]) -> dict[str, Any]:
     groups = {"kind": lambda r: r.kind, "language": lambda r: r.language}
     return {
         **{name: [asdict(row) for row in rows(records, group)] for name, group in groups.items()},
@@ -28,31 +37,52 @@ def report_json(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
+def _by_sample(records: Sequence[Record]) -> dict[Sample, list[Record]]:
+    """Return the records of each kind of lines."""
+    by_sample: dict[Sample, list[Record]] = {}
+    for record in records:
+        by_sample.setdefault(Sample(record.sample), []).append(record)
+    return by_sample
+
+
+def headline(records: Sequence[Record]) -> Sequence[Record]:
+    """Return the records that count most: those of added lines, or all if there are none."""
+    return _by_sample(records).get(Sample.ADDED, records)
+
+
 def _calibrations(records: Sequence[Record]) -> list[Calibration]:
     """Return the calibration of all records, and if there are several languages, of each."""
     by_language = calibrations(records, lambda record: record.language)
     return [*calibrations(records, lambda _: "all"), *(by_language if len(by_language) > 1 else ())]
 
 
-def print_tables(records: Sequence[Record], model: str) -> None:
-    """Print quality by kind and language, calibration and thresholds; `model` heads them."""
-    by_kind = rows(records, lambda record: record.kind)
-    _print_quality(f"{model}, by kind", "kind", by_kind)
+def print_tables(records: Sequence[Record], model: str, *, has_project: bool = False) -> None:
+    """Print quality by kind and language, calibration and thresholds; `model` heads them.
+
+    `has_project` is whether the pipeline could use the text of a project. With added lines, all but
+    the first table are about these alone.
+    """
+    samples = _by_sample(records)
+    _print_quality(f"{model}, by kind", "kind", samples, lambda record: record.kind)
+    if has_project:
+        terminal.print_line(DIFFERENCE if Sample.ADDED in samples else ONLY_RANDOM)
     if any(record.passed is not None for record in records):
-        _print_tests(by_kind)
-    if len({record.language for record in records}) > 1:
-        by_language = rows(records, lambda record: record.language)
-        _print_quality(f"{model}, by language", "language", by_language)
-    for calibration in _calibrations(records):
-        _print_calibration(calibration)
-    _print_thresholds(threshold_rows(records))
+        _print_tests(rows(records, lambda record: record.kind))
+    counted = headline(records)
+    lines = ", added lines" if len(samples) > 1 else ""
+    if len({record.language for record in counted}) > 1:
+        only = {Sample(record.sample): counted for record in counted}
+        _print_quality(f"{model}, by language{lines}", "language", only, lambda r: r.language)
+    for calibration in _calibrations(counted):
+        _print_calibration(calibration, lines)
+    _print_thresholds(threshold_rows(counted), lines)
     terminal.print_line("docs/evaluation.md explains the columns.", style="dim")
 
 
-def _print_calibration(calibration: Calibration) -> None:
+def _print_calibration(calibration: Calibration, lines: str) -> None:
+    title = f"\nCalibration, {calibration.group}{lines}"
     terminal.print_table(
-        f"\nCalibration, {calibration.group}: error {calibration.error:.1%} of "
-        f"{calibration.count} suggestions",
+        f"{title}: error {calibration.error:.1%} of {calibration.count} suggestions",
         ("confidence", "suggestions", "mean confidence", "first line right"),
         [
             (
@@ -63,13 +93,13 @@ def _print_calibration(calibration: Calibration) -> None:
             )
             for bin_ in calibration.bins
         ],
-        empty=f"\nCalibration, {calibration.group}: there are no suggestions.",
+        empty=f"{title}: there are no suggestions.",
     )
 
 
-def _print_thresholds(thresholds: Sequence[ThresholdRow]) -> None:
+def _print_thresholds(thresholds: Sequence[ThresholdRow], lines: str) -> None:
     terminal.print_table(
-        "\nIf only suggestions of at least this confidence were shown",
+        f"\nIf only suggestions of at least this confidence were shown{lines}",
         ("confidence", "shown", "exact, of shown", "shown, of exact", "similar"),
         [
             (
@@ -84,25 +114,36 @@ def _print_thresholds(thresholds: Sequence[ThresholdRow]) -> None:
     )
 
 
-def _print_quality(title: str, group: str, quality_rows: Sequence[Row]) -> None:
-    columns = ("mode", "holes", "shown", "exact", "similar", "parses", "p50 ms", "p95 ms")
-    terminal.print_table(
-        f"\n{title}",
-        (group, *columns),
-        [
-            (
-                row.group,
-                row.mode,
-                str(row.holes),
-                f"{row.shown:.0%}",
-                f"{row.exact:.1%} ± {row.exact_error:.1%}",
-                f"{row.similarity:.2f}",
-                "" if row.parses is None else f"{row.parses:.0%}",
-                _milliseconds(row.p50_ms),
-                _milliseconds(row.p95_ms),
-            )
-            for row in quality_rows
-        ],
+def _print_quality(
+    title: str,
+    group: str,
+    samples: Mapping[Sample, Sequence[Record]],
+    group_of: Callable[[Record], str],
+) -> None:
+    """Print the quality of each group; of several kinds of lines next to each other."""
+    columns = ["mode", "holes", "shown", "exact", "similar", "parses", "p50 ms", "p95 ms"]
+    has_several = len(samples) > 1
+    cells = [
+        (row.group, *([sample] if has_several else ()), *_quality_cells(row))
+        for sample, records in sorted(samples.items(), reverse=True)
+        for row in rows(records, group_of)
+    ]
+    if has_several:
+        columns.insert(0, "lines")
+        cells.sort(key=lambda row: (row[0], row[2]))
+    terminal.print_table(f"\n{title}", (group, *columns), cells)
+
+
+def _quality_cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.mode,
+        str(row.holes),
+        f"{row.shown:.0%}",
+        f"{row.exact:.1%} ± {row.exact_error:.1%}",
+        f"{row.similarity:.2f}",
+        "" if row.parses is None else f"{row.parses:.0%}",
+        _milliseconds(row.p50_ms),
+        _milliseconds(row.p95_ms),
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,13 +15,14 @@ from rich.progress import Progress
 
 from engine.errors import ConfigurationError
 from fim.evaluation.counts import AcceptedPart, Passage, TypingCounts
-from fim.evaluation.files import source_files
+from fim.evaluation.files import File, Sample, source_files
 from fim.evaluation.replay import Summary, counts_from_json, passages, summarize
 from fim.evaluation.typing_rhythm import MEDIAN_MS, random_rhythm, recorded_rhythm
 from fim.evaluation.typist import Typist
 from fim.settings import Eagerness
 from lsp_server.cli import common, terminal
-from lsp_server.cli.editor import editor_with_server
+from lsp_server.cli.added_lines import DIFFERENCE, ONLY_RANDOM, FromGit, Since, added_files
+from lsp_server.cli.editor import ScriptedEditor, editor_with_server
 from lsp_server.cli.engine_server import client_settings, read_server
 from lsp_server.cli.outputs import check_output, write_output
 from lsp_server.cli.results import Results
@@ -51,6 +53,8 @@ def replay(
     seed: Annotated[
         int, typer.Option(help="Seed of the random choice of files, passages and pauses.")
     ] = 0,
+    since: Since = None,
+    from_git: FromGit = None,
     model: common.Model = common.DEFAULT_MODEL,
     engine_url: common.EngineUrl = None,
     engine_token: common.EngineToken = None,
@@ -79,12 +83,6 @@ def replay(
         server = read_server(context, engine_url, engine_token, engine_model, tokenizer)
         results = Results(out, counts_from_json)
         gaps = random_rhythm(gap_ms, seed) if rhythm is None else recorded_rhythm(rhythm)
-        typed_passages = passages(source_files(*paths), files, lines, seed)
-        if not typed_passages:
-            raise ConfigurationError(
-                f"{paths[0]} has no source files that are long enough. Give another folder, or "
-                "fewer --lines."
-            )
         # Also type files that git ignores, such as those of a virtual environment.
         settings = {
             "model": model,
@@ -94,24 +92,50 @@ def replay(
             "statistics": False,
             "respectGitignore": False,
         }
-        used = asyncio.run(
-            _type_all(paths, typed_passages, settings, gaps, accept, closing, results)
-        )
-        names = {passage.name for passage in typed_passages}
-        all_counts = [counts for counts in results.rows if counts.name in names]
-        totals = summarize(all_counts)
+        with added_files(paths, since, from_git, seed) as added:
+            workspaces = _workspaces(paths, added, files, lines, seed)
+            used = asyncio.run(_type_all(workspaces, settings, gaps, accept, closing, results))
+        names = {passage.name for workspace in workspaces for passage in workspace.passages}
+        by_sample = _by_sample([counts for counts in results.rows if counts.name in names])
         address = None if server is None else server.address
         used = used or model if address is None else used
         where = "" if address is None else f" at {address}"
-        _print_summary(totals, all_counts, f"{used}{where}".strip())
+        _print_summary(by_sample, f"{used}{where}".strip())
         if summary is not None:
-            row = {"model": used, "server": address, **totals.row()}
+            row = {"model": used, "server": address, **_summary_json(by_sample)}
             write_output(summary, json.dumps(row, indent=1) + "\n")
 
 
+@dataclass(frozen=True, slots=True)
+class _Workspace:
+    """Passages that are typed in one server, which has these folders open."""
+
+    roots: Sequence[Path]
+    passages: Sequence[Passage]
+
+
+def _workspaces(
+    paths: Sequence[Path], added: Sequence[File], files: int, lines: int, seed: int
+) -> list[_Workspace]:
+    """Return the passages of the paths, and of each older tree with added lines.
+
+    Each tree gets a server of its own, because a newer tree contains what is typed in an older one.
+    """
+    workspaces = [_Workspace(paths, passages(source_files(*paths), files, lines, seed))]
+    added_passages = passages(added, files, lines, seed)
+    for root in dict.fromkeys(passage.file.root for passage in added_passages):
+        in_root = [passage for passage in added_passages if passage.file.root == root]
+        workspaces.append(_Workspace([root], in_root))
+    if not workspaces[0].passages or (added and not added_passages):
+        what = "source files that are" if not workspaces[0].passages else "added passages that are"
+        raise ConfigurationError(
+            f"{paths[0]} has no {what} long enough. Give another folder, or fewer --lines."
+        )
+    return workspaces
+
+
 async def _type_all(
-    roots: Sequence[Path],
-    typed_passages: Sequence[Passage],
+    workspaces: Sequence[_Workspace],
     settings: dict[str, Any],
     gaps: Iterator[float],
     accept: AcceptedPart,
@@ -120,29 +144,59 @@ async def _type_all(
 ) -> str:
     """Type the passages that `results` lacks; returns the name of the model, if it was needed."""
     done = {counts.name for counts in results.rows}
-    remaining = [passage for passage in typed_passages if passage.name not in done]
-    if not remaining:
-        return ""
-    total = len(typed_passages)
+    total = sum(len(workspace.passages) for workspace in workspaces)
+    model = ""
     with Progress(console=common.stderr(), transient=True) as progress:
-        task = progress.add_task("typing", total=total, completed=total - len(remaining))
-        async with editor_with_server(settings, roots) as editor:
-            for number, passage in enumerate(remaining):
-                file = passage.file
-                editor.open(passage.initial_text, file.absolute_path.as_uri(), file.language)
-                if number == 0:
-                    await editor.wait_until_ready()
-                editor.cursor = passage.start
-                typist = Typist(editor, passage, gaps, accept, closing=closing)
-                results.add(await typist.type())
-                progress.advance(task)
-            return str(editor.status.get("model") or "")
+        task = progress.add_task("typing", total=total)
+        for workspace in workspaces:
+            remaining = [passage for passage in workspace.passages if passage.name not in done]
+            progress.advance(task, len(workspace.passages) - len(remaining))
+            if not remaining:
+                continue
+            async with editor_with_server(settings, workspace.roots) as editor:
+                for passage in remaining:
+                    await _open(editor, passage)
+                    typist = Typist(editor, passage, gaps, accept, closing=closing)
+                    results.add(await typist.type())
+                    progress.advance(task)
+                model = str(editor.status.get("model") or "")
+    return model
 
 
-def _print_summary(totals: Summary, all_counts: Sequence[TypingCounts], model: str) -> None:
-    number = "1 passage" if totals.passages == 1 else f"{totals.passages} passages"
-    rows = [row for row in _rows(totals, all_counts) if row[1]]
-    terminal.print_table(f"{number} typed with {model}", ("", ""), rows)
+async def _open(editor: ScriptedEditor, passage: Passage) -> None:
+    """Open a passage's file without the passage, and wait for the model."""
+    file = passage.file
+    editor.open(passage.initial_text, file.absolute_path.as_uri(), file.language)
+    await editor.wait_until_ready()
+    editor.cursor = passage.start
+
+
+def _by_sample(all_counts: Sequence[TypingCounts]) -> dict[Sample, list[TypingCounts]]:
+    """Return the counts of each kind of lines, random ones first."""
+    by_sample = {
+        sample: [counts for counts in all_counts if counts.sample == sample] for sample in Sample
+    }
+    return {sample: counts for sample, counts in by_sample.items() if counts}
+
+
+def _summary_json(by_sample: dict[Sample, list[TypingCounts]]) -> dict[str, Any]:
+    """Return the summary of random lines; that of added lines, if there are any, is in `added`."""
+    row = summarize(by_sample.get(Sample.RANDOM, ())).row()
+    if (added := by_sample.get(Sample.ADDED)) is not None:
+        row["added"] = summarize(added).row()
+    return row
+
+
+def _print_summary(by_sample: dict[Sample, list[TypingCounts]], model: str) -> None:
+    total = sum(map(len, by_sample.values()))
+    number = "1 passage" if total == 1 else f"{total} passages"
+    tables = [dict(_rows(summarize(counts), counts)) for counts in by_sample.values()]
+    rows = [(name, *(table[name] for table in tables)) for name in tables[0]]
+    has_several = len(by_sample) > 1
+    columns = ("", *(f"{sample} lines" for sample in by_sample)) if has_several else ("", "")
+    shown = [row for row in rows if any(row[1:])]
+    terminal.print_table(f"{number} typed with {model}", columns, shown)
+    terminal.print_line(DIFFERENCE if has_several else ONLY_RANDOM)
 
 
 def _rows(totals: Summary, all_counts: Sequence[TypingCounts]) -> tuple[tuple[str, str], ...]:
@@ -151,6 +205,7 @@ def _rows(totals: Summary, all_counts: Sequence[TypingCounts]) -> tuple[tuple[st
         accepted.update(counts.accepted)
     parts = ", ".join(f"{count} {part}" for part, count in accepted.items())
     return (
+        ("passages", f"{totals.passages}"),
         ("keys without suggestions", f"{totals.plain_keys}"),
         ("keys pressed", f"{totals.keys}"),
         ("keys saved", f"{totals.saved:.1%}"),

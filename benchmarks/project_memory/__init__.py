@@ -1,0 +1,1 @@
+"""Measures suggestions in projects that the demo model never saw, between two releases."""

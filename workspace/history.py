@@ -51,8 +51,6 @@ def list_commits(folder: Path, revisions: str, max_count: int) -> list[str]:
     a parent, also those at which a shallow clone ends. Raises GitError, also if the folder is not
     in the working tree of a repository.
     """
-    if revisions.startswith("-"):
-        raise GitError(f"{revisions} is not a range of commits.")
     output = run_git(
         folder,
         *("rev-list", "--min-parents=1", "--max-parents=1", f"--max-count={max_count}"),
@@ -117,7 +115,7 @@ def _is_plain(path: str) -> bool:
 
 
 def _batches(sizes: dict[str, int]) -> Iterator[list[str]]:
-    """Yield the names of contents in groups that git writes at once."""
+    """Yield the names of contents in groups, one for each run of git."""
     batch: list[str] = []
     total = 0
     for blob, size in sizes.items():

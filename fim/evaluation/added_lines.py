@@ -68,10 +68,10 @@ def _new_lines(
     older: Sequence[str], lines: Sequence[str], lost: Counter[str]
 ) -> tuple[frozenset[int], set[int]]:
     """Return the lines that are new and those that were moved here, which `lost` loses."""
-    known = set(older)
+    older_texts = set(older)
     new, moved = set[int](), set[int]()
     for number, line in enumerate(lines):
-        if not line or line in known:
+        if not line or line in older_texts:
             continue
         if lost[line]:
             lost[line] -= 1

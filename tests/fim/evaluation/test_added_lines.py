@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ConfigurationError
-from fim.evaluation import added_lines, older_trees
+from fim.context.project import Project
+from fim.evaluation import added_lines, older_trees, project_context
 from fim.evaluation.added_lines import AddedLines, find_added
 from fim.evaluation.files import File, Sample, source_files
 from fim.evaluation.holes import HoleKind, draw_holes
@@ -54,16 +55,16 @@ def test_all_lines_of_a_new_file_are_added() -> None:
 
 
 def test_lines_that_another_file_lost_were_moved() -> None:
-    old = {"a.py": "one = 1\ntwo = 2\nthree = 3\n", "gone.py": "four = 4\n"}
-    new = {"a.py": "two = 2\n", "b.py": "one = 1\n  three = 3\nfour = 4\nfive = 5\n"}
+    old = {"a.py": "first = 1\ntwo = 2\nthree = 3\n", "gone.py": "four = 4\n"}
+    new = {"a.py": "two = 2\n", "b.py": "first = 1\n  three = 3\nfour = 4\nfive = 5\n"}
     assert new_texts(old, new) == {"b.py": ["five = 5"]}
     assert sorted(find_added(old, new)["b.py"].inserted) == [3]
 
 
 def test_each_lost_line_accounts_for_one_line() -> None:
-    old = {"a.py": "one = 1\n"}
-    new = {"b.py": "one = 1\none = 1\n"}
-    assert new_texts(old, new) == {"b.py": ["one = 1"]}
+    old = {"a.py": "first = 1\n"}
+    new = {"b.py": "first = 1\nfirst = 1\n"}
+    assert new_texts(old, new) == {"b.py": ["first = 1"]}
 
 
 def test_a_renamed_file_has_no_added_lines() -> None:
@@ -175,12 +176,12 @@ async def excerpts(files: list[File], file: File, text: str) -> str:
     """All text that the project adds to a snapshot of a file."""
     provider = context_provider_for(files)
     snapshot = Snapshot(hole_uri(f"{file.path}:0-1:line"), "python", text, len(text))
-    found = ""
+    texts = ""
     for _ in range(20):
         context = await provider(snapshot)
-        found += "".join(excerpt.text for excerpt in context.excerpts)
+        texts += "".join(excerpt.text for excerpt in context.excerpts)
         snapshot = context
-    return found
+    return texts
 
 
 async def test_the_project_is_the_older_tree(trees: tuple[Path, Path], tmp_path: Path) -> None:
@@ -189,22 +190,40 @@ async def test_the_project_is_the_older_tree(trees: tuple[Path, Path], tmp_path:
     everything = [*source_files(newer), *files]
     words = "removed_value fresh_value unchanged_helper total_of "
     changed = next(file for file in files if file.path == "@v1/a.py")
-    found = await excerpts(everything, changed, words)
-    assert "removed_value" in found
-    assert "unchanged_helper" in found
-    assert "fresh_value" not in found
+    read = await excerpts(everything, changed, words)
+    assert "removed_value" in read
+    assert "unchanged_helper" in read
+    assert "fresh_value" not in read
     random_file = next(file for file in everything if file.path == "a.py")
-    found = await excerpts(everything, random_file, words)
-    assert "fresh_value" in found
-    assert "removed_value" not in found
+    read = await excerpts(everything, random_file, words)
+    assert "fresh_value" in read
+    assert "removed_value" not in read
+
+
+async def test_a_project_is_read_once_while_few_are_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created: list[str] = []
+
+    def create(root: Path) -> Project:
+        created.append(root.name)
+        return Project(root)
+
+    monkeypatch.setattr(project_context, "Project", create)
+    monkeypatch.setattr(project_context, "_MAX_PROJECTS", 2)
+    files = source_files(*(write(tmp_path / name, {"a.py": OLD}) for name in "xyz"))
+    provider = project_context.context_provider_for(files)
+    for name in "xyxzxy":
+        await provider(Snapshot(hole_uri(f"{name}/a.py:0-1:line"), "python", "", 0))
+    assert created == ["x", "y", "z", "y"]  # only y was forgotten
 
 
 def test_folders_that_do_not_correspond_are_refused(tmp_path: Path) -> None:
-    one, two = write(tmp_path / "1", {"a.py": OLD}), write(tmp_path / "2", {"pkg/a.py": NEW})
+    older, newer = write(tmp_path / "1", {"a.py": OLD}), write(tmp_path / "2", {"pkg/a.py": NEW})
     with pytest.raises(ConfigurationError, match="no source file with the same path"):
-        added_since(two, one, tmp_path / "scratch")
+        added_since(newer, older, tmp_path / "scratch")
     with pytest.raises(ConfigurationError, match="There is no folder"):
-        added_since(two, tmp_path / "none", tmp_path / "scratch")
+        added_since(newer, tmp_path / "none", tmp_path / "scratch")
 
 
 def test_the_scratch_folder_is_private_and_deleted() -> None:

@@ -121,9 +121,9 @@ def test_replay_types_added_passages_in_the_older_tree(
 )
 def test_options_that_do_not_fit(project: Path, arguments: tuple[str, ...], words: str) -> None:
     places = {"v1": project.parent / "v1", "project": project}
-    given = [argument.format(**places) for argument in arguments]
+    options = [argument.format(**places) for argument in arguments]
     for command in ("eval", "replay"):
-        assert_plain(run(command, str(project), *given, "--model", "demo"), 1, words)
+        assert_plain(run(command, str(project), *options, "--model", "demo"), 1, words)
 
 
 def test_a_file_of_holes_has_no_older_version(project: Path, tmp_path: Path) -> None:

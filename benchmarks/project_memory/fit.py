@@ -127,12 +127,12 @@ class _Collector:
             forced = forced[len(self.context.vocabulary.bytes_of(id_)) :]
 
     def _step(
-        self, package: str, hole: Hole, row: Tensor, id_: int, found: list[Continuation]
+        self, package: str, hole: Hole, row: Tensor, id_: int, following: list[Continuation]
     ) -> _Step:
         shares = row.softmax(-1)
         likeliest_end = int(self._line_end_ids[shares[self._line_end_ids].argmax()])
         right = likeliest_end if id_ in self.line_ends else id_
-        by_length = sorted(found, key=lambda each: -max(size for size, _ in each.counts))
+        by_length = sorted(following, key=lambda each: -max(size for size, _ in each.counts))
         continuations = by_length[:_MAX_CONTINUATIONS]
         ids = [likeliest_end if each.id in self.line_ends else each.id for each in continuations]
         best = int(shares.argmax())

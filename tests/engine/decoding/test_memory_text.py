@@ -20,7 +20,7 @@ def tokens() -> ContinuationTokens:
     )
 
 
-def found(
+def search(
     tokens: ContinuationTokens, before: str, *passages: str, forced_prefix: str = ""
 ) -> dict[str, list[tuple[int, int]]]:
     """The text of each continuation, with pairs of the smallest match of its class and a count."""
@@ -34,35 +34,35 @@ def found(
 
 
 def test_tokens_after_the_longest_tail_are_found(tokens: ContinuationTokens) -> None:
-    assert found(tokens, "abc = ", "abc = 1", "abc = 2", "abc = 1\n") == {
+    assert search(tokens, "abc = ", "abc = 1", "abc = 2", "abc = 1\n") == {
         "1": [(6, 2)],
         "2": [(6, 1)],
     }
     # A tail of twelve bytes occurs, so shorter matches do not count.
-    assert found(tokens, "value = abc = ", "value = abc = 3", "abc = 1") == {"3": [(13, 1)]}
+    assert search(tokens, "value = abc = ", "value = abc = 3", "abc = 1") == {"3": [(13, 1)]}
 
 
 def test_matches_have_classes_of_size(tokens: ContinuationTokens) -> None:
     before = string.printable[:80]
     for size, smallest in ((3, 3), (5, 5), (7, 6), (12, 10), (44, 31), (45, 45), (80, 64)):
-        assert found(tokens, before, f"\t{before[-size:]}\n") == {"\n": [(smallest, 1)]}, size
-    assert found(tokens, before, f"|{before[-2:]};") == {}
+        assert search(tokens, before, f"\t{before[-size:]}\n") == {"\n": [(smallest, 1)]}, size
+    assert search(tokens, before, f"|{before[-2:]};") == {}
 
 
 def test_no_match_crosses_passages(tokens: ContinuationTokens) -> None:
-    assert found(tokens, "abcdef", "xabc", "de") == {}
-    assert found(tokens, "abcdef", "abcdef", "g") == {}
-    assert found(tokens, "abcdef", "abcdef", "abcdef;") == {";": [(6, 1)]}
+    assert search(tokens, "abcdef", "xabc", "de") == {}
+    assert search(tokens, "abcdef", "abcdef", "g") == {}
+    assert search(tokens, "abcdef", "abcdef", "abcdef;") == {";": [(6, 1)]}
 
 
 def test_continuations_agree_with_the_forced_prefix(tokens: ContinuationTokens) -> None:
     passages = ("import abc", "import os", "import ab")
-    assert found(tokens, "import ", *passages, forced_prefix="ab") == {"abc": [(6, 1)]}
-    assert found(tokens, "import ", *passages, forced_prefix="x") == {}
+    assert search(tokens, "import ", *passages, forced_prefix="ab") == {"abc": [(6, 1)]}
+    assert search(tokens, "import ", *passages, forced_prefix="x") == {}
 
 
 def test_characters_are_not_cut(tokens: ContinuationTokens) -> None:
-    assert found(tokens, "x = 'a🎉", "x = 'a🎉ü'") == {"\xc3": [(10, 1)]}
+    assert search(tokens, "x = 'a🎉", "x = 'a🎉ü'") == {"\xc3": [(10, 1)]}
     long = "🎉" * 40
     text = MemoryText(Memory("abc", ("abc" + long,)), tokens)
     _, draft = text.draft(200)
@@ -73,7 +73,7 @@ def test_characters_are_not_cut(tokens: ContinuationTokens) -> None:
 
 def test_text_that_spells_special_tokens_stays_text(tokens: ContinuationTokens) -> None:
     for special in ("<fim_middle>", "<|endoftext|>"):
-        [continuation] = found(tokens, "abc ", f"abc {special}x")
+        [continuation] = search(tokens, "abc ", f"abc {special}x")
         assert special.startswith(continuation.strip())
         assert continuation != special
 

@@ -34,7 +34,7 @@ _NUM_PLACES = 32
 _MILLION = 1_000_000
 
 
-def _texts(num_characters: int) -> dict[str, str]:
+def installed_texts(num_characters: int) -> dict[str, str]:
     """Return installed source files with this many characters, in a random order."""
     files = sorted(Path(sysconfig.get_path("purelib")).rglob("*.py"))
     random.Random(1).shuffle(files)
@@ -89,7 +89,7 @@ def _key_press_ms(memory: ProjectMemory) -> float:
 
 
 def _measure(millions: int) -> dict[str, float]:
-    texts, memory = _texts(millions * _MILLION), ProjectMemory()
+    texts, memory = installed_texts(millions * _MILLION), ProjectMemory()
     for key, text in texts.items():
         memory.put(key, text)
     seconds, delays = asyncio.run(_build(memory))

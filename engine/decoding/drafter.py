@@ -29,7 +29,7 @@ _MEMORY = 100
 """Keys of sources of draft tokens. Those of prompt lookup are the sizes of the match, and those of
 the passages are `_MEMORY` plus the size class of the match."""
 
-_MIN_MEMORY_MATCH = 5
+_MIN_MEMORY_MATCH = 3
 """Smallest size class of a match in the passages that gives draft tokens: ten bytes."""
 
 _INITIAL_ACCEPTANCE = {_CALLER: 0.85, 4: 0.75, 3: 0.6, 2: 0.45, _MODEL: INITIAL_ACCEPTANCE}
@@ -174,8 +174,8 @@ class Drafter:
             self._source = _CALLER
             return draft
         if self._memory is not None:
-            size_class, draft = self._memory.draft(max_tokens)
-            if draft and size_class >= _MIN_MEMORY_MATCH:
+            size_class, draft = self._memory.draft(max_tokens, _MIN_MEMORY_MATCH)
+            if draft:
                 self._source = _MEMORY + size_class
                 return draft
         for size in range(_MAX_MATCH, _MIN_MATCH - 1, -1):

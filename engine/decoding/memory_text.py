@@ -8,11 +8,10 @@ one (nested n-grams, Hellendoorn and Devanbu 2017).
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from cachetools import LRUCache
 
 from engine.api import Memory
 from engine.decoding.vocabulary import Vocabulary
@@ -20,20 +19,24 @@ from engine.decoding.vocabulary import Vocabulary
 _SEPARATOR = b"\xff"
 """The byte between passages; UTF-8 never contains it."""
 
-_TAILS = (24, 12, 6, 3)
+_TAILS = (24, 12, 5)
 """Numbers of last bytes that are searched, one after the other until one occurs."""
 
 MAX_MATCH = 64
 """Number of bytes beyond which a longer match says no more."""
 
-MATCH_SIZES = (3, 4, 5, 6, 8, 10, 13, 17, 23, 31, 45, MAX_MATCH)
+MATCH_SIZES = (5, 6, 8, 10, 13, 17, 23, 31, 45, MAX_MATCH)
 """Smallest match of each size class, in bytes."""
 
-_MAX_PLACES = 64
+_MAX_PLACES = 32
 """Maximum number of places that are compared in one step, from the last one in the passages."""
 
 _CONTINUATION_BYTES = 32
-"""Number of bytes after a place from which its next token is made."""
+"""Maximum number of bytes after a place from which its next token is made."""
+_FIRST_PIECE = re.compile(rb"\s*(?:[A-Za-z]+|[^\sA-Za-z]+)?")
+"""The bytes that decide about the next token: a run of letters or of other signs, and the white
+space before it. Tokenizers cut the text at least there before they merge (see
+`fim.prompt.token_healing`)."""
 _DRAFT_BYTES = 160
 """Number of bytes after a place from which draft tokens are made."""
 _MAX_ENCODED = 20_000
@@ -64,16 +67,17 @@ class ContinuationTokens:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
-        self._ids: LRUCache[bytes, int | None] = LRUCache(_MAX_ENCODED)
+        self._ids: dict[bytes, int | None] = {}
 
     def first_id(self, continuation: bytes) -> int | None:
         """Return the first token of a continuation, None if it has no complete character."""
-        if continuation in self._ids:
-            return self._ids[continuation]
-        ids = self.encode(continuation)
-        id_ = ids[0] if ids else None
-        self._ids[continuation] = id_
-        return id_
+        piece = continuation[: _FIRST_PIECE.match(continuation).end()]  # type: ignore[union-attr]
+        if piece not in self._ids:
+            if len(self._ids) >= _MAX_ENCODED:
+                self._ids.clear()
+            ids = self.encode(piece)
+            self._ids[piece] = ids[0] if ids else None
+        return self._ids[piece]
 
     def encode(self, continuation: bytes) -> list[int]:
         """Return the tokens of a continuation, without a character that is cut at its end."""
@@ -124,17 +128,18 @@ class MemoryText:
                 by_class[place.size_class] = by_class.get(place.size_class, 0) + 1
         return [Continuation(id_, tuple(by_class.items())) for id_, by_class in counts.items()]
 
-    def draft(self, max_tokens: int) -> tuple[int, tuple[int, ...]]:
+    def draft(self, max_tokens: int, min_size_class: int = 0) -> tuple[int, tuple[int, ...]]:
         """Return the size class of the longest match, and the tokens that follow it.
 
-        Of several such places the last one in the passages counts.
+        Of several such places the last one in the passages counts. There are no tokens for a match
+        below `min_size_class`.
         """
         best = max(
             self._places(self._written),
             key=lambda place: (place.size_class, place.end),
             default=None,
         )
-        if best is None:
+        if best is None or best.size_class < min_size_class:
             return 0, ()
         ids = self._tokens.encode(self._after(best, _DRAFT_BYTES))
         # The last token may be cut where the continuation is.

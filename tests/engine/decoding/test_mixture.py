@@ -42,8 +42,8 @@ def test_a_long_match_grows_the_weight_and_a_certain_model_shrinks_it() -> None:
     last = len(MATCH_SIZES) - 1
     logits = [evidence_of([Continuation(1, ((size, 1),))]) for size in range(last + 1)]
     weights = [each.logit for each in logits if each]
-    assert weights[-1] > weights[5] > weights[0]
-    evidence = evidence_of([Continuation(1, ((last, 1),)), Continuation(2, ((3, 1),))])
+    assert weights[-1] > weights[4] > weights[0]
+    evidence = evidence_of([Continuation(1, ((last, 1),)), Continuation(2, ((0, 1),))])
     assert evidence is not None
     assert evidence.log_shares[0] > math.log(0.9)
     assert sum(map(math.exp, evidence.log_shares)) == pytest.approx(1)
@@ -97,7 +97,7 @@ def test_each_row_follows_one_more_draft_token(model: LoadedModel) -> None:
 def test_the_models_line_end_stands_for_the_memorys(model: LoadedModel) -> None:
     context = DecodingContext.of(model)
     line_ends = context.vocabulary.line_end_ids
-    memory = Memory("abc", ("abc\n        x",))
+    memory = Memory("abcde", ("abcde\n        x",))
     text = MemoryText(memory, context.continuation_tokens, frozenset(line_ends))
     logits = torch.zeros(1, model.vocab_size)
     logits[0, line_ends[-1]] = 1.0

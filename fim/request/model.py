@@ -27,6 +27,9 @@ MIN_WINDOW_FOR_RELATED_FILES = 4096
 _MEMORY_CHARACTERS = 200
 """Number of characters before the output that are compared with the passages of the project."""
 
+_NEAR_CHARACTERS = 1500
+"""Number of characters of the document on each side of the cursor that are passages too."""
+
 _MIN_LOGPROB = -50.0
 """Minimum log-probability of a first token. Below it, the token is excluded or impossible."""
 
@@ -270,10 +273,12 @@ class FimModel:
         if not (is_used and snapshot.passages and properties.uses_passages):
             return None
         end = snapshot.cursor - len(partial)
-        before = snapshot.text[max(0, end - _MEMORY_CHARACTERS) : end]
+        above = snapshot.text[max(0, end - _NEAR_CHARACTERS) : end]
+        below = snapshot.text[snapshot.cursor : snapshot.cursor + _NEAR_CHARACTERS]
+        passages = [passage.before + passage.after for passage in snapshot.passages]
         return Memory(
-            unix_lines(before + properties.decode(first_token)),
-            tuple(unix_lines(passage.before + passage.after) for passage in snapshot.passages),
+            unix_lines(above[-_MEMORY_CHARACTERS:] + properties.decode(first_token)),
+            tuple(map(unix_lines, (above, below, *passages))),
             is_mixed=settings.memory_mixing,
             is_draft=settings.memory_drafts,
         )

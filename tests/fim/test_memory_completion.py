@@ -70,25 +70,39 @@ async def suggested(
 async def test_a_long_match_replaces_the_uncertain_line_of_the_demo_model(
     engine: LocalEngine,
 ) -> None:
-    alone = await suggested(engine, snapshot_of())
+    async def shown(text: str, *passages: Passage, **settings: object) -> list[str]:
+        return await suggested(
+            engine, snapshot_of(text, *passages), memory_mixing=False, **settings
+        )
+
+    alone = await shown(TEXT)
     assert (await engine.info()).uses_passages
-    assert await suggested(engine, snapshot_of(TEXT, PASSAGE)) == alone
+    assert await shown(TEXT, PASSAGE) == alone
     assert alone != [REST]
     for text in (TEXT, "# 🎉\n" + TEXT):
-        assert await suggested(engine, snapshot_of(text, PASSAGE), memory_override="always") == [
-            REST
-        ]
-    assert await suggested(engine, snapshot_of(TEXT, PASSAGE), memory_override="never") == alone
+        assert await shown(text, PASSAGE, memory_override="always") == [REST]
+    assert await shown(TEXT, PASSAGE, memory_override="never") == alone
     contradictions = [replace(PASSAGE, after=f"{n}, 0)\n", match_length=30) for n in "abcdef"]
-    snapshot = snapshot_of(TEXT, *contradictions)
-    assert await suggested(engine, snapshot, memory_override="always") == alone
+    assert await shown(TEXT, *contradictions, memory_override="always") == alone
+
+
+@pytest.mark.parametrize("text", [TEXT, "# 🎉\n" + TEXT, TEXT[:-3]])
+async def test_the_engine_mixes_the_passages_into_its_distribution(
+    engine: LocalEngine, text: str
+) -> None:
+    rest = TEXT.removeprefix(text) if TEXT.startswith(text) else ""
+    passage = replace(PASSAGE, before=TEXT.removesuffix(rest), after=rest + PASSAGE.after)
+    snapshot = snapshot_of(text, passage)
+    assert await suggested(engine, snapshot) == [rest + REST]
+    assert await suggested(engine, snapshot, memory_mixing=False) != [rest + REST]
+    assert await suggested(engine, snapshot_of(text)) != [rest + REST]
 
 
 async def test_an_explicit_request_gets_texts_of_the_project_too(engine: LocalEngine) -> None:
     other = replace(PASSAGE, after="self.other_address)\n", match_length=60, count=1)
     third = replace(PASSAGE, after="self.third_address)\n", match_length=50, count=1)
     snapshot = snapshot_of(TEXT, PASSAGE, other, third)
-    fim = FimSettings(prefetch=False, memory_override="never")
+    fim = FimSettings(prefetch=False, memory_override="never", memory_mixing=False)
     result = await Completer(engine, fim).complete(snapshot, Trigger.INVOKED)
     texts = [suggestion.text for suggestion in result.suggestions]
     assert texts[0] == REST
@@ -98,12 +112,22 @@ async def test_an_explicit_request_gets_texts_of_the_project_too(engine: LocalEn
     confidences = [suggestion.confidence for suggestion in result.suggestions]
     assert confidences == sorted(confidences, reverse=True)
     without = await suggested(
-        engine, snapshot, Trigger.INVOKED, memory_override="never", memory_candidates=0
+        engine,
+        snapshot,
+        Trigger.INVOKED,
+        memory_override="never",
+        memory_candidates=0,
+        memory_mixing=False,
     )
     assert without == [text for text in texts if not text.startswith("self.") or text in without]
     assert REST not in without
     single = await suggested(
-        engine, snapshot, Trigger.INVOKED, memory_override="never", candidates=1
+        engine,
+        snapshot,
+        Trigger.INVOKED,
+        memory_override="never",
+        candidates=1,
+        memory_mixing=False,
     )
     assert len(single) == 1
     assert REST not in single
@@ -195,7 +219,7 @@ async def test_passages_are_those_of_the_cursor() -> None:
 
     async def add_passages(snapshot: Snapshot, *, excerpts: bool, passages: bool) -> Snapshot:
         assert passages
-        assert not excerpts
+        assert excerpts  # the scripted model has room for them
         seen.append(snapshot)
         is_first = snapshot.text.startswith(TEXT) and snapshot.cursor == len(TEXT)
         return replace(snapshot, passages=(PASSAGE,) if is_first else ())

@@ -52,7 +52,7 @@ def moved(passage: Passage, offset: int, shift: int, text: str) -> tuple[Passage
     `offset` is the place in the earlier text, `shift` the difference of the lengths. Returns the
     part of the passage that the text still contains, and its place; None if nothing is left.
     """
-    head = passage.before[-_PROBE:]
+    head = passage.before[-min(_PROBE, passage.match_length) :]
     near = head + passage.after[:1]
     for place in (offset + shift, offset):
         if place >= len(head) and text.startswith(near, place - len(head)):

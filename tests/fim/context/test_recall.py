@@ -146,7 +146,10 @@ async def test_a_disk_that_does_not_answer_delays_nothing(
     project, answer = project_of(root), asyncio.Event()
     loop = asyncio.get_running_loop()
 
+    calls = []
+
     def slow(*_: object) -> None:
+        calls.append(1)
         asyncio.run_coroutine_threadsafe(answer.wait(), loop).result()
 
     monkeypatch.setattr(project._files, "time", slow)
@@ -155,6 +158,8 @@ async def test_a_disk_that_does_not_answer_delays_nothing(
     for _ in range(4):
         assert await project.passages(snapshot, "main.py", ()) == ()
     assert loop.time() - start < 0.5
+    await asyncio.sleep(0.1)
+    assert len(calls) == 2  # further requests do not take a thread
     answer.set()
 
 

@@ -96,3 +96,7 @@ def test_a_very_long_line_is_hidden_and_the_lines_around_it_stay() -> None:
     hidden = mask(text)
     assert hidden.replace("\0", "") == text.replace("x" * 1_000_000 + "\n", "")
     assert len(hidden) == len(text)
+
+
+def test_the_rest_of_a_word_with_a_key_is_hidden() -> None:
+    assert mask(f"x = {KEYS['GitHub']}Zz9_q + y\n").replace("\0", "") == "x =  + y\n"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fim.memory.passages import MAX_AFTER, MAX_AFTER_LINES, MAX_BEFORE, MIN_MATCH
 from fim.memory.project_memory import ProjectMemory, with_line_feeds
+from fim.memory.suffix_index import SuffixIndex
 from fim.snapshot import Passage
 
 BREAD = "def bake(flour, water):\n    dough = knead(flour, water)\n    return oven(dough)\n"
@@ -83,10 +84,23 @@ def test_a_stale_index_finds_only_what_the_text_still_contains() -> None:
     ]
     memory.put("bread", BREAD.replace("water)\n    return", "salt)\n    return"))
     assert [each.after for each in passages(memory)] == ["ad(flour, "]
+    memory.put("bread", BREAD.replace("def bake(flour, water)", "def fry()"))
+    assert [each.before for each in passages(memory)] == ["    dough = kne"]
     memory.put("bread", BREAD.replace("knead", "mix"))
     assert passages(memory) == ()
     memory.build()
     assert "ad(" not in str(passages(memory))
+
+
+def test_a_match_is_as_long_as_the_current_text_says() -> None:
+    text = "def bake(flour, water, yeast, salt, sugar, milk, butter):\n    dough = knead(flour)\n"
+    memory = built(bread=text)
+    typed = text[: text.index("ad(")]
+    assert [each.match_length for each in passages(memory, typed)] == [len(typed)]
+    memory.put("bread", text.replace("flour, water", "flour"))
+    (passage,) = passages(memory, typed)
+    assert (passage.before, passage.after) == ("    dough = kne", "ad(flour)\n")
+    assert passage.match_length == len(typed) - len("def bake(flour, wate")
 
 
 def test_forgotten_text_is_not_found_also_when_it_is_forgotten_during_a_build(
@@ -114,14 +128,15 @@ def test_an_unchanged_text_forgotten_while_segments_are_merged_stays_forgotten(
 ) -> None:
     memory = built(bread=BREAD)
 
-    def forget(text: str) -> str:
+    def forget(texts: list[str]) -> SuffixIndex:
         memory.forget("bread")
-        return text
+        return SuffixIndex(texts)
 
-    monkeypatch.setattr("fim.memory.project_memory.mask", forget)
+    monkeypatch.setattr("fim.memory.project_memory.SuffixIndex", forget)
     memory.put("other", BREAD.replace("dough", "paste"))
     memory.build()
     assert "dough = kne" not in str(passages(memory))
+    assert memory.num_characters == len(BREAD)
 
 
 def test_a_text_that_changes_during_a_build_is_built_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from fim.memory.suffix_index import MAX_MATCH_BYTES, SEPARATOR, SuffixIndex
 
-ALPHABETS = st.sampled_from(["ab", "aé", "a\0b", "\ud800a\n", "😀é€a", "\udfff\ud800", "x\r\n"])
+ALPHABETS = st.sampled_from(
+    ["ab", "aé", "a\0b", "\ud800a\n", "😀é€a", "é©aã", "\udfff\ud800", "x\r\n"]
+)
 TEXTS = ALPHABETS.flatmap(
     lambda alphabet: st.tuples(
         st.lists(st.text(alphabet, max_size=40), max_size=5), st.text(alphabet, max_size=12)

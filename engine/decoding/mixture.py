@@ -22,7 +22,7 @@ from torch import Tensor
 
 from engine.decoding.memory_text import Continuation, MemoryText
 
-_PLACE_WEIGHTS = (0.0, 0.02, 0.99, 2.35, 3.23, 4.57, 4.87, 5.61, 7.1, 8.43)
+_PLACE_WEIGHTS = (0.0, 0.61, 1.17, 1.88, 2.62, 3.37, 3.91, 4.82, 6.03, 7.28)
 """Logarithm of the weight of a place, by size class of its match.
 
 These and the next constants maximise the likelihood of lines of seven other projects, see
@@ -30,7 +30,7 @@ These and the next constants maximise the likelihood of lines of seven other pro
 """
 _MATCH_LOGITS = (*(-3.75, -3.37, -3.2, -2.79, -2.64, -2.22, -1.93, -1.13, -0.68, 0.19),)
 """Logit of the mixture's weight by size class of the longest match."""
-_AGREEMENT, _ENTROPY, _PLACES = 1.53, 0.13, 0.06
+_AGREEMENT, _ENTROPY, _PLACES = 2.55, 0.12, 0.29
 """What the share of the likeliest continuation, the model's entropy in nats, and the logarithm of
 the number of places add to this logit."""
 

@@ -28,7 +28,7 @@ _PLACE_WEIGHTS = (0.0, 0.61, 1.17, 1.88, 2.62, 3.37, 3.91, 4.82, 6.03, 7.28)
 These and the next constants maximise the likelihood of lines of seven other projects, see
 `benchmarks.project_memory.fit`.
 """
-_MATCH_LOGITS = (*(-3.75, -3.37, -3.2, -2.79, -2.64, -2.22, -1.93, -1.13, -0.68, 0.19),)
+_MATCH_LOGITS = (-4.24, -4.0, -4.08, -3.84, -3.91, -3.31, -3.08, -2.33, -1.82, -1.27)
 """Logit of the mixture's weight by size class of the longest match."""
 _AGREEMENT, _ENTROPY, _PLACES = 2.55, 0.12, 0.29
 """What the share of the likeliest continuation, the model's entropy in nats, and the logarithm of

@@ -28,7 +28,8 @@ from benchmarks.variants import VARIANTS, Variant
 from engine.client.managed import ManagedEngine
 from engine.errors import ConfigurationError
 from engine.settings import EngineSettings
-from fim.completer import Completer, ContextProvider
+from fim.completer import Completer
+from fim.context.provider import ContextProvider
 from fim.evaluation.counts import Passage, TypingCounts
 from fim.evaluation.files import source_files
 from fim.evaluation.holes import Hole, HoleKind, draw_holes

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 
 from engine.api import Engine, Priority
+from fim.context.provider import ContextProvider
 from fim.memory.candidates import memory_candidates
 from fim.memory.second_opinion import merged, more_probable
 from fim.postprocess.candidate import Candidate, make_candidate, rank, show_if_confident
@@ -26,14 +26,6 @@ _PAUSED = "the model is not sure of this word"
 
 _PREFETCH_DELAY_S = 0.05
 """Seconds between a suggestion and its prefetch, so that the suggestion is sent and shown first."""
-
-
-class ContextProvider(Protocol):
-    """Function that adds text of the project to a snapshot."""
-
-    async def __call__(self, snapshot: Snapshot, *, excerpts: bool, passages: bool) -> Snapshot:
-        """Add the passages; add the excerpts of other files, the project and the path."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from engine.decoding.memory_text import MATCH_SIZES, Continuation, MemoryText
 from engine.local import LocalEngine
 from engine.network.batch import BatchEntry
 from engine.settings import EngineSettings
-from fim.completer import ContextProvider
+from fim.context.provider import ContextProvider
 from fim.evaluation.files import Sample
 from fim.evaluation.holes import Hole
 from fim.evaluation.older_trees import private_folder

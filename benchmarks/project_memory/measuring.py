@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.project_memory.counting import CountingEngine, difference
 from benchmarks.project_memory.releases import PairFolders
-from fim.completer import ContextProvider
+from fim.context.provider import ContextProvider
 from fim.evaluation.faults import doubles_bracket, repeats_suffix
 from fim.evaluation.files import File, source_files
 from fim.evaluation.holes import Hole, HoleKind, draw_holes

@@ -109,7 +109,7 @@ class Project:
         self._recall.end_listing()
 
     def build_memory(self) -> None:
-        """Index the files for passages at once, not in the background as usual."""
+        """Index the files for passages now, not in the background as usual."""
         self._recall.memory.build()
 
     def stop(self) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fim.completer import ContextProvider
 from fim.context.project import Project
+from fim.context.provider import ContextProvider
 from fim.evaluation.files import File
 from fim.snapshot import Snapshot
 
@@ -49,8 +49,8 @@ def context_provider_for(files: Sequence[File]) -> ContextProvider:
             projects.pop(root).stop()
         path = file.absolute_path.relative_to(file.root.resolve()).as_posix()
         if passages:
-            found = await project.passages(snapshot, path, (), max_wait_s=None)
-            snapshot = replace(snapshot, passages=found)
+            passages_here = await project.passages(snapshot, path, (), max_wait_s=None)
+            snapshot = replace(snapshot, passages=passages_here)
         return await project.add_excerpts(snapshot, path, ()) if excerpts else snapshot
 
     return add_context

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable, Sequence, Set
 from dataclasses import dataclass, replace
 
 from engine.api import Engine
-from fim.completer import Completer, ContextProvider
+from fim.completer import Completer
+from fim.context.provider import ContextProvider
 from fim.evaluation.files import Sample
 from fim.evaluation.holes import Hole, HoleKind
 from fim.evaluation.project_context import hole_uri

@@ -33,7 +33,7 @@ _KEY_START = re.compile(r"PRIVATE KEY|PuTTY-User-Key-File")
 _KEY_BODY = re.compile(r"[^\n]*[-A-Za-z0-9+/=\\\s\"',:.()]*")
 """The rest of a private key's first line, and what follows up to a character that none contains."""
 _ARTIFACTORY = re.compile(r"\b(?:AKC[A-Za-z0-9]{10,}|AP[\dA-F](?=[A-Za-z]*\d)[A-Za-z0-9]{8,})")
-"""Tokens that detect-secrets finds only beside a space or a double quote."""
+"""Tokens that detect-secrets finds only next to a space or a double quote."""
 _ENCODED = re.compile(r"[A-Za-z0-9+/]{60,}={0,2}")
 """Encoded bytes, perhaps a part of a key."""
 _REST_OF_WORD = re.compile(r"[\w+/=-]*")

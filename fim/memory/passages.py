@@ -59,10 +59,10 @@ def moved(passage: Passage, offset: int, shift: int, text: str) -> tuple[Passage
             return _common_part(passage, place, text), place
     probe = head + passage.after[:_PROBE]
     start = max(0, offset - _NEAR)
-    found = text.find(probe, start, offset + _NEAR)
-    if found < 0:
+    head_start = text.find(probe, start, offset + _NEAR)
+    if head_start < 0:
         return None
-    place = found + len(head)
+    place = head_start + len(head)
     return _common_part(passage, place, text), place
 
 

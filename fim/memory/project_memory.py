@@ -2,7 +2,7 @@
 
 A large segment holds most texts, and small ones hold those that changed since. A key press only
 stores the new text. The next build, in the background, indexes it. Until then the old segment is
-used: what it finds in a changed text counts only as far as the text still contains it.
+used: what it finds in a changed text counts only if the text still contains it.
 
 Segments are merged so that each is at least twice as large as the next one. So their number, and
 how often a text is indexed again, grow with the logarithm of the size.
@@ -13,21 +13,13 @@ from __future__ import annotations
 import heapq
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice, takewhile
 
+from fim.memory.finder import Finder
 from fim.memory.masking import mask
-from fim.memory.passages import (
-    MAX_HITS,
-    MIN_MATCH,
-    Place,
-    moved,
-    passage_at,
-    select,
-    without_overlap,
-)
-from fim.memory.suffix_index import MAX_MATCH_BYTES, SEPARATOR, Hit, SuffixIndex
+from fim.memory.passages import MAX_HITS, MIN_MATCH, select
+from fim.memory.segments import Entry, Segment, Text
+from fim.memory.suffix_index import SEPARATOR, Hit, SuffixIndex
 from fim.snapshot import Passage
 
 MAX_CHARACTERS = 20_000_000
@@ -38,49 +30,16 @@ _MAX_VISITED = 4 * MAX_HITS
 """Maximum number of places for one request, with those of texts that were replaced or removed."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Entry:
-    """A version of a document in a segment."""
-
-    key: str
-    size: int
-    """Number of characters."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Segment:
-    """Versions of some documents that are indexed together."""
-
-    entries: tuple[_Entry, ...]
-    index: SuffixIndex
-
-    @cached_property
-    def size(self) -> int:
-        return sum(entry.size for entry in self.entries)
-
-
-class _Text:
-    """A text that is not indexed yet."""
-
-    def __init__(self, raw: str) -> None:
-        self._raw = raw
-
-    @cached_property
-    def lines(self) -> str:
-        """The text with `\\n` as line ending."""
-        return with_line_feeds(self._raw)
-
-
 class ProjectMemory:
     """The texts of a project by their keys. All methods are safe in any thread."""
 
     def __init__(self, max_characters: int = MAX_CHARACTERS) -> None:
         self._max_characters = max_characters
-        self._segments: tuple[_Segment, ...] = ()
+        self._segments: tuple[Segment, ...] = ()
         """The segments, the largest first."""
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         """The entry of each document that counts."""
-        self._changed: dict[str, _Text] = {}
+        self._changed: dict[str, Text] = {}
         """The current texts of the documents that have changed since they were indexed."""
         self._num_forgotten = 0
         """Characters that were forgotten since the last build."""
@@ -109,7 +68,7 @@ class ProjectMemory:
             self.forget(key)  # data, or binary
         else:
             with self._lock:
-                self._changed[key] = _Text(text)
+                self._changed[key] = Text(text)
 
     def forget(self, key: str) -> None:
         """Remove a document; nothing of it is found any more."""
@@ -129,16 +88,16 @@ class ProjectMemory:
                 texts[key] = mask(text.lines)
             merged = self._segments_to_merge(texts)
             kept = [segment for segment in self._segments if segment not in merged]
-            known = {}
+            unchanged = {}
             for segment in merged:
                 for number, entry in enumerate(segment.entries):
                     if self._counts(entry) and entry.key not in texts:
                         texts[entry.key] = segment.index.text(number)
-                        known[entry.key] = entry
+                        unchanged[entry.key] = entry
             self._leave_out_what_does_not_fit(texts, kept)
             index = SuffixIndex(list(texts.values()))
-            entries = tuple(_Entry(key, len(text)) for key, text in texts.items())
-            self._install(_Segment(entries, index), kept, changed, known)
+            entries = tuple(Entry(key, len(text)) for key, text in texts.items())
+            self._install(Segment(entries, index), kept, changed, unchanged)
 
     def passages(
         self, key: str, text: str, cursor: int, may_use: Callable[[str], bool] = lambda _: True
@@ -147,7 +106,7 @@ class ProjectMemory:
 
         `may_use` says whether the indexed text of another document still counts.
         """
-        finder = _Finder(self._changed.get, key, text, cursor)
+        finder = Finder(self._changed.get, key, text, cursor)
         num_places = 0
         for segment, hit in self._hits(finder.context):
             entry = segment.entries[hit.document]
@@ -160,26 +119,24 @@ class ProjectMemory:
                     break
         return select(finder.places.values())
 
-    def _hits(self, context: str) -> Iterator[tuple[_Segment, Hit]]:
+    def _hits(self, context: str) -> Iterator[tuple[Segment, Hit]]:
         """Yield the places of all segments, the longest match first."""
 
-        def hits_in(segment: _Segment) -> Iterator[tuple[_Segment, Hit]]:
+        def hits_in(segment: Segment) -> Iterator[tuple[Segment, Hit]]:
             return ((segment, hit) for hit in segment.index.hits(context))
 
-        merged = heapq.merge(
-            *map(hits_in, self._segments), key=lambda found: -found[1].match_length
-        )
-        long_enough = takewhile(lambda found: found[1].match_length >= MIN_MATCH, merged)
+        merged = heapq.merge(*map(hits_in, self._segments), key=lambda each: -each[1].match_length)
+        long_enough = takewhile(lambda each: each[1].match_length >= MIN_MATCH, merged)
         return islice(long_enough, _MAX_VISITED)
 
-    def _counts(self, entry: _Entry) -> bool:
+    def _counts(self, entry: Entry) -> bool:
         """Whether an entry is the latest one of its document, and the document not forgotten."""
         return self._entries.get(entry.key) is entry
 
-    def _used(self, segment: _Segment) -> int:
+    def _used(self, segment: Segment) -> int:
         return sum(entry.size for entry in segment.entries if self._counts(entry))
 
-    def _segments_to_merge(self, texts: Mapping[str, str]) -> list[_Segment]:
+    def _segments_to_merge(self, texts: Mapping[str, str]) -> list[Segment]:
         """Return the segments that are indexed again together with new texts."""
         size, merged = sum(map(len, texts.values())), []
         for segment in reversed(self._segments):
@@ -193,7 +150,7 @@ class ProjectMemory:
                 size += used
         return merged
 
-    def _leave_out_what_does_not_fit(self, texts: dict[str, str], kept: Sequence[_Segment]) -> None:
+    def _leave_out_what_does_not_fit(self, texts: dict[str, str], kept: Sequence[Segment]) -> None:
         free = self._max_characters - sum(
             entry.size
             for segment in kept
@@ -208,10 +165,10 @@ class ProjectMemory:
 
     def _install(
         self,
-        new: _Segment,
-        kept: Sequence[_Segment],
-        changed: Mapping[str, _Text],
-        known: Mapping[str, _Entry],
+        new: Segment,
+        kept: Sequence[Segment],
+        changed: Mapping[str, Text],
+        unchanged: Mapping[str, Entry],
     ) -> None:
         """Use a new segment, except for what was forgotten while it was built."""
         entries = {entry.key: entry for entry in new.entries}
@@ -224,7 +181,7 @@ class ProjectMemory:
                     self._entries.pop(key, None)
                     if key in entries:
                         self._entries[key] = entries[key]
-            for key, earlier in known.items():
+            for key, earlier in unchanged.items():
                 if self._counts(earlier):
                     del self._entries[key]
                     if key in entries:
@@ -232,45 +189,3 @@ class ProjectMemory:
             self._num_forgotten = 0
             segments = sorted((*kept, new), key=lambda segment: -segment.size)
             self._segments = tuple(filter(self._used, segments))
-
-
-class _Finder:
-    """Collects the places for one request."""
-
-    def __init__(
-        self, changed: Callable[[str], _Text | None], key: str, text: str, cursor: int
-    ) -> None:
-        self._changed, self._key = changed, key
-        self._own_text = with_line_feeds(text)
-        self.context = with_line_feeds(text[max(0, cursor - MAX_MATCH_BYTES) : cursor])
-        self._cursor = len(with_line_feeds(text[:cursor]))
-        self.places: dict[tuple[str, int], Place] = {}
-        """The places by document and offset, so that none counts twice."""
-
-    def add(self, segment: _Segment, hit: Hit, current: str | None) -> None:
-        """Add the place of a hit, unless its text is not in the current text any more."""
-        entry = segment.entries[hit.document]
-        passage, place = passage_at(segment.index, hit), hit.position
-        if current is not None:
-            shift = len(current) - entry.size
-            found = moved(passage, segment.index.offset(hit), shift, current)
-            if found is None:
-                return
-            passage, place = found
-        is_own = entry.key == self._key
-        if is_own:
-            passage = without_overlap(passage, place, self._cursor)
-        distance = abs(place - self._cursor) if is_own else 0
-        self.places.setdefault((entry.key, place), Place(passage, is_own, distance))
-
-    def current_text(self, key: str) -> str | None:
-        """Return the current text of a document, None if it is the indexed one."""
-        if key == self._key:
-            return self._own_text
-        changed = self._changed(key)
-        return None if changed is None else changed.lines
-
-
-def with_line_feeds(text: str) -> str:
-    """Return a text with `\n` as line ending."""
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text

@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from engine.errors import ConfigurationError
 from engine.settings import EngineSettings
-from fim.completer import ContextProvider
+from fim.context.provider import ContextProvider
 from fim.evaluation.files import File, source_files
 from fim.evaluation.holes import Hole, HoleKind, draw_holes, read_holes
 from fim.evaluation.isolation.command import Outcome

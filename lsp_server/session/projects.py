@@ -58,13 +58,13 @@ class Projects:
             return await self._add_own_passages(snapshot) if passages else snapshot
         project, path = location
         open_files = list(self._open_files(project))
-        found = project.passages(snapshot, path, open_files) if passages else _nothing()
+        search = project.passages(snapshot, path, open_files) if passages else _nothing()
         if not excerpts:
-            return replace(snapshot, passages=await found)
-        with_excerpts, passages_found = await asyncio.gather(
-            project.add_excerpts(snapshot, path, open_files), found
+            return replace(snapshot, passages=await search)
+        with_excerpts, own_passages = await asyncio.gather(
+            project.add_excerpts(snapshot, path, open_files), search
         )
-        return replace(with_excerpts, passages=passages_found)
+        return replace(with_excerpts, passages=own_passages)
 
     async def _add_own_passages(self, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with passages of its own text, and of the cells before it."""

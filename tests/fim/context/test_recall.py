@@ -35,7 +35,9 @@ def project_of(root: Path, **options: object) -> Project:
     return project
 
 
-async def found(project: Project, open_files: Sequence[OpenFile] = (), typed: str = TYPED) -> str:
+async def text_after(
+    project: Project, open_files: Sequence[OpenFile] = (), typed: str = TYPED
+) -> str:
     """All text after the places that are found in `main.py`."""
     snapshot = Snapshot("file:///main.py", "python", typed, len(typed))
     passages = await project.passages(snapshot, "main.py", open_files, max_wait_s=None)
@@ -44,19 +46,19 @@ async def found(project: Project, open_files: Sequence[OpenFile] = (), typed: st
 
 async def eventually(project: Project, text: str, open_files: Sequence[OpenFile] = ()) -> None:
     for _ in range(300):
-        if text in await found(project, open_files):
+        if text in await text_after(project, open_files):
             return
         await asyncio.sleep(0.02)
     raise AssertionError(f"{text} is not found")
 
 
 async def test_excluded_and_ignored_files_are_not_found(root: Path) -> None:
-    assert await found(project_of(root)) == "our, water):\n    return oven(flour, water)\n"
+    assert await text_after(project_of(root)) == "our, water):\n    return oven(flour, water)\n"
 
 
 async def test_the_first_request_starts_the_scan(root: Path) -> None:
     project = Project(root, lambda file: file.parent.name != "secret")
-    assert await found(project) == ""
+    assert await text_after(project) == ""
     await eventually(project, "water")
 
 
@@ -70,7 +72,7 @@ async def test_a_file_that_is_not_as_it_was_is_not_found(root: Path, change: str
     else:
         file.write_text(BREAD.replace("water", "milk"))
         os.utime(file, ns=(1, 1))
-    assert await found(project) == ""
+    assert await text_after(project) == ""
     if change == "changed":
         await eventually(project, "milk")
 
@@ -82,11 +84,11 @@ async def test_a_file_that_is_newly_ignored_is_not_found(root: Path, place: str)
     await eventually(project, "water")
     rules = root / place
     rules.write_text((rules.read_text() if rules.exists() else "") + "bread.py\n")
-    assert "water" not in await found(project)
+    assert "water" not in await text_after(project)
     now = 10.0
-    await found(project)  # it lists the files again
+    await text_after(project)  # it lists the files again
     await asyncio.sleep(0.3)
-    assert "water" not in await found(project)
+    assert "water" not in await text_after(project)
     rules.write_text("")
     now = 20.0
     await eventually(project, "water")
@@ -95,12 +97,12 @@ async def test_a_file_that_is_newly_ignored_is_not_found(root: Path, place: str)
 async def test_open_documents_count_as_they_are_in_the_editor(root: Path) -> None:
     project = project_of(root)
     edited = OpenFile("inner/bread.py", "python", BREAD.replace("water", "milk"), 2)
-    assert await found(project, [edited]) == "our, "  # the index is older
+    assert await text_after(project, [edited]) == "our, "  # the index is older
     await eventually(project, "milk", [edited])
     project.close("file:///bread.py", "inner/bread.py")
-    assert "milk" not in await found(project)
+    assert "milk" not in await text_after(project)
     await eventually(project, "water")
-    assert "milk" not in await found(project)
+    assert "milk" not in await text_after(project)
 
 
 @pytest.mark.parametrize("path", ["secret/new.py", "ignored.py", ".env", "notes"])
@@ -111,7 +113,7 @@ async def test_open_documents_that_must_not_be_shown_are_not_found(root: Path, p
     hidden = OpenFile(path, "python", "PASSWORD_OF_BREAD = 'hunter'\n", 1)
     shown = OpenFile("shown.py", "python", BREAD.replace("water", "milk"), 1)
     await eventually(project, "milk", [hidden, shown])
-    assert await found(project, [hidden, shown], "PASSWORD_OF_BR") == ""
+    assert await text_after(project, [hidden, shown], "PASSWORD_OF_BR") == ""
 
 
 async def test_an_open_document_that_is_newly_ignored_is_not_found(root: Path) -> None:
@@ -121,11 +123,11 @@ async def test_an_open_document_that_is_newly_ignored_is_not_found(root: Path) -
     await eventually(project, "milk", [edited])
     ignored = True
     (root / ".gitignore").write_text("*.py\n")
-    assert "milk" not in await found(project, [edited])
+    assert "milk" not in await text_after(project, [edited])
     now = 10.0
-    await found(project, [edited])
+    await text_after(project, [edited])
     await asyncio.sleep(0.3)
-    assert await found(project, [edited]) == ""
+    assert await text_after(project, [edited]) == ""
 
 
 async def test_a_request_from_before_a_close_stores_nothing(root: Path) -> None:
@@ -166,9 +168,9 @@ async def test_a_disk_that_does_not_answer_delays_nothing(
 async def test_a_stopped_project_builds_nothing(root: Path) -> None:
     project = Project(root)
     project.stop()
-    assert await found(project) == ""
+    assert await text_after(project) == ""
     await asyncio.sleep(0.3)
-    assert await found(project) == ""
+    assert await text_after(project) == ""
 
 
 async def test_the_files_are_listed_once_for_excerpts_and_passages(

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fim.memory.passages import MAX_AFTER, MAX_AFTER_LINES, MAX_BEFORE, MIN_MATCH
-from fim.memory.project_memory import ProjectMemory, with_line_feeds
+from fim.memory.project_memory import ProjectMemory
+from fim.memory.segments import with_line_feeds
 from fim.memory.suffix_index import SuffixIndex
 from fim.snapshot import Passage
 
@@ -59,8 +60,8 @@ def test_equal_passages_are_merged_and_the_longest_match_comes_first() -> None:
 def test_among_equal_matches_the_nearest_place_of_the_document_comes_first() -> None:
     text = "call(one)\n" + "pad\n" * 99 + "call(two)\n" + "pad\n" * 5
     memory = built(**{"other.py": "call(three)\n", "typed.py": text})
-    found = memory.passages("typed.py", text + "call(", len(text) + 5)
-    assert [passage.after[:3] for passage in found] == ["two", "one", "thr"]
+    matches = memory.passages("typed.py", text + "call(", len(text) + 5)
+    assert [passage.after[:3] for passage in matches] == ["two", "one", "thr"]
 
 
 def test_the_place_at_the_cursor_is_none_and_a_passage_ends_before_it() -> None:
@@ -68,8 +69,8 @@ def test_the_place_at_the_cursor_is_none_and_a_passage_ends_before_it() -> None:
     assert memory.passages("typed.py", TYPED + "ad(1)\n", len(TYPED)) == ()
     repeated = "push(a)\npush(b)\npush("
     memory = built(**{"typed.py": repeated})
-    found = memory.passages("typed.py", repeated, len(repeated))
-    assert {passage.after for passage in found} == {"a)\npush(b)\npush(", "b)\npush("}
+    matches = memory.passages("typed.py", repeated, len(repeated))
+    assert {passage.after for passage in matches} == {"a)\npush(b)\npush(", "b)\npush("}
     line = "=" * 60
     memory = built(**{"typed.py": line})
     for passage in memory.passages("typed.py", line, 30):
@@ -244,8 +245,8 @@ def test_after_any_edits_each_passage_is_current_text(data: st.DataObject) -> No
     own = texts.get("typed.py", "aaaa\nbbb")
     cursor = data.draw(st.integers(0, len(own)))
     context = with_line_feeds(own[:cursor])
-    found = memory.passages("typed.py", own, cursor)
-    for passage in found:
+    matches = memory.passages("typed.py", own, cursor)
+    for passage in matches:
         assert passage.after
         holders = [
             text
@@ -256,7 +257,7 @@ def test_after_any_edits_each_passage_is_current_text(data: st.DataObject) -> No
         length = min(passage.match_length, len(passage.before))
         assert passage.match_length >= MIN_MATCH
         assert passage.before[len(passage.before) - length :] == context[len(context) - length :]
-    order = [passage.match_length for passage in found]
+    order = [passage.match_length for passage in matches]
     assert order == sorted(order, reverse=True)
 
 
@@ -274,6 +275,6 @@ def test_a_document_with_a_megabyte_on_one_line() -> None:
     assert len(passages(memory)) == 1
     line = "x, " * 400_000 + "dough = kne"
     start = time.perf_counter()
-    found = memory.passages("data", line, len(line))
+    matches = memory.passages("data", line, len(line))
     assert time.perf_counter() - start < 1.0
-    assert found[0].after.startswith("ad(")
+    assert matches[0].after.startswith("ad(")

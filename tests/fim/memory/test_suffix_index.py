@@ -42,8 +42,8 @@ def test_all_places_are_found_and_the_longest_match_comes_first(
     texts, context = example
     index = SuffixIndex(texts)
     hits = list(index.hits(context))
-    found = [(hit.match_length, hit.document, index.offset(hit)) for hit in hits]
-    assert sorted(found, reverse=True) == plain_search(texts, context)
+    places = [(hit.match_length, hit.document, index.offset(hit)) for hit in hits]
+    assert sorted(places, reverse=True) == plain_search(texts, context)
     lengths = [hit.match_length for hit in hits]
     assert lengths == sorted(lengths, reverse=True)
     assert [index.text(number) for number in range(len(texts))] == texts

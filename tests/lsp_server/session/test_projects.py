@@ -28,11 +28,11 @@ def snapshot_of(uri: str, text: str = TYPED) -> Snapshot:
     return Snapshot(uri, "python", text, len(text))
 
 
-async def found(completions: CompletionSession, snapshot: Snapshot, **wanted: bool) -> str:
+async def text_after(completions: CompletionSession, snapshot: Snapshot, **options: bool) -> str:
     """The text of all passages; a request waits a few milliseconds, so several are made."""
-    wanted = {"excerpts": False, "passages": True, **wanted}
+    options = {"excerpts": False, "passages": True, **options}
     for _ in range(40):
-        added = await completions._projects.add_project_context(snapshot, **wanted)
+        added = await completions._projects.add_project_context(snapshot, **options)
         if added.passages:
             return "".join(passage.after for passage in added.passages)
         await asyncio.sleep(0.02)
@@ -47,22 +47,24 @@ def completions_in(root: Path, **settings: Any) -> CompletionSession:
 async def test_passages_are_from_the_project(root: Path) -> None:
     completions = completions_in(root)
     snapshot = snapshot_of((root / "main.py").as_uri())
-    assert await found(completions, snapshot) == "our, water):\n    return oven(flour, water)\n"
+    assert (
+        await text_after(completions, snapshot) == "our, water):\n    return oven(flour, water)\n"
+    )
     completions.stop()
 
 
 async def test_excluded_files_are_forgotten_when_the_setting_changes(root: Path) -> None:
     completions = completions_in(root)
     snapshot = snapshot_of((root / "main.py").as_uri())
-    assert "water" in await found(completions, snapshot)
+    assert "water" in await text_after(completions, snapshot)
     completions.apply_settings(Settings(**{**SETTINGS.model_dump(), "exclude": ("bread.py",)}))
-    assert await found(completions, snapshot) == ""
+    assert await text_after(completions, snapshot) == ""
 
 
 @pytest.mark.parametrize("uri", ["untitled:Untitled-1", "file:///elsewhere/main.py"])
 async def test_other_documents_have_passages_of_their_own_text(root: Path, uri: str) -> None:
     completions = completions_in(root)
-    assert await found(completions, snapshot_of(uri, BREAD + "\n" + TYPED)) == (
+    assert await text_after(completions, snapshot_of(uri, BREAD + "\n" + TYPED)) == (
         "our, water):\n    return oven(flour, water)\n\ndef bake_bread(fl"
     )
     completions.close_document(uri)
@@ -72,9 +74,9 @@ async def test_other_documents_have_passages_of_their_own_text(root: Path, uri: 
 async def test_a_cell_of_a_notebook_has_passages_of_the_cells_before_it(root: Path) -> None:
     completions = completions_in(root)
     snapshot = replace(snapshot_of("vscode-notebook-cell:n#2"), cells=(Cell("code", BREAD),))
-    assert "water" in await found(completions, snapshot)
+    assert "water" in await text_after(completions, snapshot)
     without = replace(snapshot, cells=())
-    assert await found(completions, without) == ""
+    assert await text_after(completions, without) == ""
 
 
 async def test_without_the_memory_nothing_is_indexed(root: Path) -> None:
@@ -91,7 +93,7 @@ async def test_without_the_memory_nothing_is_indexed(root: Path) -> None:
 async def test_switching_the_memory_off_drops_it(root: Path) -> None:
     completions = completions_in(root)
     snapshot = snapshot_of((root / "main.py").as_uri())
-    assert await found(completions, snapshot)
+    assert await text_after(completions, snapshot)
     (project,) = completions._projects._projects.values()
     completions.apply_settings(Settings(**OFF))
     assert completions._projects._projects == {}
@@ -103,7 +105,7 @@ async def test_passages_reach_the_snapshot_of_a_request(
 ) -> None:
     completions = completions_in(root, related_files="never")
     snapshot = snapshot_of((root / "main.py").as_uri())
-    assert await found(completions, snapshot)
+    assert await text_after(completions, snapshot)
     model, received = completions._completer.model, []
     generate = model.generate
 

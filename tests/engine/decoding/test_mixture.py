@@ -159,7 +159,7 @@ def test_known_text_costs_few_forward_passes(model: LoadedModel) -> None:
         memory = Memory(BEFORE, (PASSAGE,), is_draft=is_draft)
         scheduler.run(request_for(model, memory=memory))
         passes.append(scheduler.metrics.steps)
-    assert passes[1] <= passes[0] / 2
+    assert passes[1] <= passes[0] * 0.6
 
 
 def test_requests_with_and_without_memory_run_in_one_batch(model: LoadedModel) -> None:

@@ -1,5 +1,6 @@
 """Holes and passages in added lines: what counts as added, and what the project contains then."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -178,9 +179,14 @@ async def excerpts(files: list[File], file: File, text: str) -> str:
     snapshot = Snapshot(hole_uri(f"{file.path}:0-1:line"), "python", text, len(text))
     texts = ""
     for _ in range(20):
-        context = await provider(snapshot)
+        context = await provider(snapshot, excerpts=True, passages=False)
         texts += "".join(excerpt.text for excerpt in context.excerpts)
         snapshot = context
+    for word in text.split():
+        start = word[:8]
+        typed = replace(snapshot, text=start, cursor=len(start))
+        context = await provider(typed, excerpts=False, passages=True)
+        texts += "".join(passage.before + passage.after for passage in context.passages)
     return texts
 
 
@@ -214,7 +220,11 @@ async def test_a_project_is_read_once_while_few_are_in_use(
     files = source_files(*(write(tmp_path / name, {"a.py": OLD}) for name in "xyz"))
     provider = project_context.context_provider_for(files)
     for name in "xyxzxy":
-        await provider(Snapshot(hole_uri(f"{name}/a.py:0-1:line"), "python", "", 0))
+        await provider(
+            Snapshot(hole_uri(f"{name}/a.py:0-1:line"), "python", "", 0),
+            excerpts=True,
+            passages=True,
+        )
     assert created == ["x", "y", "z", "y"]  # only y was forgotten
 
 

@@ -97,7 +97,7 @@ def search_forced_prefix(
     `logits` (1, vocab) follow the prompt. `usual_ids` are the tokenizer's own tokenization of
     `prefix`. When greedy, the result is the likeliest of all tokenizations, within `_MAX_VISITS`.
     When sampling, tokenizations are drawn by their probability. `mixer` mixes the project's text
-    into the first token's distribution. Yields steps of a few ids, all of them uncommitted. So
+    into the distributions. Yields steps of a few ids, all of them uncommitted. So
     other requests run between them, and a cancelled request ends there.
     """
     search = _Search(vocabulary, sampler, max_new_tokens, mixer)
@@ -154,8 +154,12 @@ class _Search:
             completes = is_last or len(self._vocabulary.bytes_of(id_)) >= len(path.rest)
             (completing if completes else extending).append(id_)
         candidates = torch.tensor(completing + extending).to(logits.device, non_blocking=True)
-        if self._mixer is not None and not path.ids:
-            logits = self._mixer.mix_forced(logits, path.rest, candidates)
+        if self._mixer is not None:
+            # Only for the first token is the model's share of other tokens the same for all paths.
+            if path.ids:
+                self._mixer.mix_after(logits, path.ids)
+            else:
+                logits = self._mixer.mix_forced(logits, path.rest, candidates)
         log_probs = self._sampler.penalized(logits, draft_tokens=()).log_softmax(-1)[0]
         # One copy to the host for everything that is read there.
         scores = path.score + log_probs[candidates].cpu()

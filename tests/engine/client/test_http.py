@@ -22,6 +22,7 @@ from engine.api import (
     EngineState,
     FinishReason,
     GenerationRequest,
+    Memory,
     Priority,
     Sampling,
 )
@@ -84,6 +85,8 @@ async def remote(engine: ScriptedEngine, tmp_path: Path) -> AsyncIterator[HttpEn
             "continue_line_after": (":", "do"),
         },
         {"single_line": True},
+        {"memory": Memory("a = ", ("a = b\n", "é<fim_middle>"), is_mixed=False)},
+        {"memory": Memory("", ("x",), is_draft=False)},
         {"sampling": Sampling(0.7, 0.9, 40, 1.2, 11), "priority": Priority.CHAT},
     ],
 )

@@ -55,6 +55,20 @@ def test_no_match_crosses_passages(tokens: ContinuationTokens) -> None:
     assert search(tokens, "abcdef", "abcdef", "abcdef;") == {";": [(6, 1)]}
 
 
+def test_a_shorter_match_counts_where_nothing_follows_the_longer_one(
+    tokens: ContinuationTokens,
+) -> None:
+    before = "0123456789abcdef"
+    assert search(tokens, before, before, "bcdef;") == {";": [(5, 1)]}
+    assert search(tokens, before, before, "cd", "bcdef;") == {";": [(5, 1)]}
+
+
+def test_matches_may_overlap(tokens: ContinuationTokens) -> None:
+    assert search(tokens, "-----", "-------;")[";"] == [(5, 1)]
+    counts = search(tokens, "-----", "-------;")
+    assert sum(count for classes in counts.values() for _, count in classes) == 3
+
+
 def test_continuations_agree_with_the_forced_prefix(tokens: ContinuationTokens) -> None:
     passages = ("import abc", "import os", "import ab")
     assert search(tokens, "import ", *passages, forced_prefix="ab") == {"abc": [(6, 1)]}
@@ -109,6 +123,19 @@ def test_a_draft_is_what_follows_the_longest_match(tokens: ContinuationTokens) -
     assert MATCH_SIZES[size] == 10
     assert tokens.vocabulary.encode("second(a, b)")[:3] == list(draft)
     assert MemoryText(Memory("qqq", passages), tokens).draft(3)[1] == ()
+
+
+def test_a_draft_ends_with_its_passage_and_has_no_cut_token(tokens: ContinuationTokens) -> None:
+    memory = Memory("value = ", ("value = first_name", "_of_other"))
+    ids = MemoryText(memory, tokens).draft(50)[1]
+    assert "first_name".startswith(b"".join(map(tokens.vocabulary.bytes_of, ids)).decode())
+    cut = MemoryText(Memory("value = ", ("value = first_na",)), tokens).draft(50)[1]
+    decoded = b"".join(map(tokens.vocabulary.bytes_of, cut))
+    assert b"first_na".startswith(decoded)
+    assert decoded != b"first_na"
+    following = "a + compute_the_result(values)" * 12
+    long = MemoryText(Memory("value = ", ("value = " + following,)), tokens).draft(24)[1]
+    assert list(long) == tokens.vocabulary.encode(following)[:24]
 
 
 @given(

@@ -9,6 +9,7 @@ import torch
 from benchmarks.stepped_scheduler import SteppedScheduler, ids_of, run_alone
 from benchmarks.stepped_scheduler import text_of as joined
 from engine.api import GenerationRequest, Memory, Sampling
+from engine.decoding import mixture
 from engine.decoding.generation import DecodingContext
 from engine.decoding.memory_text import MATCH_SIZES, Continuation, MemoryText
 from engine.decoding.mixture import Mixer, evidence_of
@@ -48,6 +49,61 @@ def test_a_long_match_grows_the_weight_and_a_certain_model_shrinks_it() -> None:
     assert evidence.log_shares[0] > math.log(0.9)
     assert sum(map(math.exp, evidence.log_shares)) == pytest.approx(1)
     assert evidence_of([]) is None
+
+
+def test_agreement_and_the_number_of_places_grow_the_weight() -> None:
+    def logit(*counts: int) -> float:
+        evidence = evidence_of(
+            [Continuation(id_, ((5, count),)) for id_, count in enumerate(counts)]
+        )
+        assert evidence is not None
+        return evidence.logit
+
+    assert logit(4) > logit(3, 1) > logit(2, 2)
+    assert logit(4) > logit(1)
+
+
+def test_a_token_that_the_model_prefers_gains_too(model: LoadedModel) -> None:
+    context = DecodingContext.of(model)
+    text = MemoryText(Memory(BEFORE, (PASSAGE,)), context.continuation_tokens)
+    (id_,) = evidence_of(text.continuations()).ids  # type: ignore[union-attr]
+    logits = torch.zeros(1, model.vocab_size)
+    logits[0, id_] = 20.0  # nearly certain, so the mixture is too
+    Mixer(text).mix(logits)
+    assert float(logits.softmax(-1)[0, id_]) > 0.999
+
+
+def test_only_allowed_tokens_have_a_probability(model: LoadedModel) -> None:
+    context = DecodingContext.of(model)
+    text = MemoryText(Memory(BEFORE, (PASSAGE,)), context.continuation_tokens)
+    allowed = context.vocabulary.tokens_compatible_with(b"comp")
+    mixed = (
+        Mixer(text)
+        .mix_forced(torch.zeros(1, model.vocab_size), b"comp", torch.tensor(allowed))
+        .softmax(-1)[0]
+    )
+    assert set(mixed.nonzero()[:, 0].tolist()) == set(allowed)
+
+
+def test_line_ends_of_one_line_count_together(model: LoadedModel) -> None:
+    ends = ("\n", "\n\n", "\n    b")
+    passages = (
+        *[f"def f{_HEAD}zq_value{end}" for end in ends] * 2,
+        *[f"def g{_HEAD}zq_value, other\n"] * 4,
+    )
+    memory = Memory(BEFORE, passages)
+    assert text_of(model, memory=memory, forced_prefix="zq_value") == "zq_value"
+    assert "," in text_of(model, memory=memory, forced_prefix="zq_value", single_line=False)
+
+
+def test_a_gpu_computes_the_same(model: LoadedModel) -> None:
+    logits = torch.randn(model.vocab_size) * 4
+    expected = mixture.log_sum_and_entropy(logits)
+    actual = mixture.log_sum_and_entropy_on_device(logits)
+    assert [float(value) for value in actual] == pytest.approx(expected, rel=1e-4)
+    probabilities = logits.double().softmax(-1)
+    entropy = float(-(probabilities * probabilities.log()).sum())
+    assert expected == pytest.approx((float(logits.double().logsumexp(-1)), entropy), rel=1e-4)
 
 
 def test_the_mixture_is_a_distribution_between_both(model: LoadedModel) -> None:

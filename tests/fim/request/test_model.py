@@ -1,11 +1,11 @@
 """Requests to the engine, and what is read from their output."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from engine.api import Chunk, GenerationRequest, Priority
+from engine.api import Chunk, EngineInfo, GenerationRequest, Memory, Priority
 from engine.errors import EngineLostError, EngineReplacedError, UnsupportedModelError
 from engine.scripted import ScriptedEngine, byte_tokenizer
 from engine.tokenizer import Tokenizer
@@ -13,7 +13,7 @@ from fim.completer import Completer
 from fim.postprocess.truncate import Truncator, scope_of
 from fim.request.model import FimModel, RequestOptions
 from fim.settings import FimSettings
-from fim.snapshot import Snapshot
+from fim.snapshot import Passage, Snapshot
 
 
 async def test_a_first_token_may_open_a_block() -> None:
@@ -135,3 +135,70 @@ async def test_another_model_gets_a_prompt_of_its_own() -> None:
     engine = FailingEngine(lambda _: "12\n", errors=[([], error)])
     assert await generate(engine) == "12"
     assert engine.num_tokenizers_read == 2
+
+
+class MixingEngine(ScriptedEngine):
+    """An engine that uses passages of the project, as ours does."""
+
+    async def info(self) -> EngineInfo:
+        return replace(await super().info(), uses_passages=True)
+
+
+async def memory_of(
+    snapshot: Snapshot, options: RequestOptions | None = None, **settings: object
+) -> Memory | None:
+    """Return the memory of the request for a snapshot."""
+    engine = MixingEngine(lambda _: "x\n")
+    model = FimModel(engine, FimSettings(**settings))  # type: ignore[arg-type]
+    truncator = Truncator(snapshot, scope_of(snapshot))
+    await model.generate(snapshot, truncator, options or RequestOptions(), lambda _: None)
+    return engine.requests[0].memory
+
+
+PASSAGES = (Passage("a\r\nb = ", "c\r\n", 4),)
+
+
+async def test_passages_and_the_text_around_the_cursor_are_sent() -> None:
+    snapshot = Snapshot("u", "python", "first\r\nb = cd\r\nlast\r\n", 12, passages=PASSAGES)
+    memory = await memory_of(snapshot)
+    assert memory is not None
+    # The half-typed word is not part of the text before the output.
+    assert memory.before == "first\nb ="
+    assert memory.passages == ("first\nb =", "d\nlast\n", "a\nb = c\n")
+    assert (memory.is_mixed, memory.is_draft) == (True, True)
+
+
+async def test_a_given_first_token_is_part_of_the_text_before_the_output() -> None:
+    snapshot = Snapshot("u", "python", "b ", 2, passages=PASSAGES)
+    (token,) = ScriptedEngine(lambda _: "").model_tokenizer.encode("=")
+    memory = await memory_of(snapshot, RequestOptions(first_token=token), token_healing=False)
+    assert memory is not None
+    assert memory.before == "b ="
+
+
+async def test_no_memory_is_sent_if_nothing_would_use_it() -> None:
+    snapshot = Snapshot("u", "python", "b = ", 4, passages=PASSAGES)
+    assert await memory_of(replace(snapshot, passages=())) is None
+    assert await memory_of(snapshot, memory_mixing=False, memory_drafts=False) is None
+    drafts = await memory_of(snapshot, memory_mixing=False)
+    assert drafts is not None
+    assert (drafts.is_mixed, drafts.is_draft) == (False, True)
+    engine = ScriptedEngine(lambda _: "x\n")  # says that it uses no passages
+    model = FimModel(engine, FimSettings())
+    truncator = Truncator(snapshot, scope_of(snapshot))
+    await model.generate(snapshot, truncator, RequestOptions(), lambda _: None)
+    assert engine.requests[0].memory is None
+
+
+async def test_the_project_is_asked_for_what_the_settings_use() -> None:
+    asked: list[bool] = []
+
+    async def provider(snapshot: Snapshot, *, excerpts: bool, passages: bool) -> Snapshot:
+        asked.append(passages)
+        return snapshot
+
+    for is_on in (True, False):
+        settings = FimSettings(prefetch=False, project_memory=is_on)
+        completer = Completer(ScriptedEngine(lambda _: "x\n"), settings, provider)
+        await completer.complete(Snapshot("u", "python", "b = ", 4))
+    assert asked == [True, False]

@@ -44,6 +44,11 @@ MAX_NEW_TOKENS = 128
 """As in `fim.settings.FimSettings`; half of it for a single line."""
 
 
+def alone(checkpoint: Path) -> dict[str, object]:
+    """Settings for the model alone: the text of the project has no influence."""
+    return {"model": str(checkpoint), "projectMemory": False}
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "code-llama"
@@ -129,7 +134,7 @@ async def shown_texts(
 
 @pytest.mark.usefixtures("own_engines")
 async def test_ghost_text_is_the_greedy_infilling_of_transformers(checkpoint: Path) -> None:
-    async with start(settings={"model": str(checkpoint)}) as editor:
+    async with start(settings=alone(checkpoint)) as editor:
         assert (await editor.wait_for_state("ready"))["message"] == ""
         shown = await shown_texts(editor, checkpoint, infilling)
     assert len(shown) >= 5
@@ -142,7 +147,7 @@ async def test_ghost_text_is_the_greedy_infilling_of_transformers(checkpoint: Pa
 async def test_a_half_typed_word_is_completed_after_a_space(checkpoint: Path) -> None:
     text = DOCUMENT.replace("return message1", "retur")
     cursor = text.index("retur") + len("retur")
-    async with start(settings={"model": str(checkpoint)}) as editor:
+    async with start(settings=alone(checkpoint)) as editor:
         await editor.wait_for_state("ready")
         editor.open(text, language=LANGUAGE)
         suggestion = await editor.suggestion(cursor, invoked=True)
@@ -161,7 +166,7 @@ def left_to_right(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_a_model_without_infilling_completes_left_to_right_and_says_so(
     left_to_right: Path,
 ) -> None:
-    async with start(settings={"model": str(left_to_right)}) as editor:
+    async with start(settings=alone(left_to_right)) as editor:
         status = await editor.wait_for_state("ready")
         assert "no fill-in-the-middle tokens, so it completes left to right" in status["message"]
         assert await shown_texts(editor, left_to_right, left_to_right_output)

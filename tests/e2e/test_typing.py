@@ -47,7 +47,10 @@ async def type_all(editor: Editor, *, cancels: bool) -> list[Future[Any]]:
 async def test_each_request_is_answered_and_no_text_is_lost_while_typing(
     name: str, cancels: bool, encoding: str
 ) -> None:
-    async with start(scripted("x" + ascii_letters, 0.01), editor=name) as editor:
+    # The typed text repeats itself, so the memory of the project would suggest it.
+    settings = {"projectMemory": False}
+    command = scripted("x" + ascii_letters, 0.01)
+    async with start(command, editor=name, settings=settings) as editor:
         assert editor.encoding == encoding
         editor.open(large_file())
         futures = await type_all(editor, cancels=cancels)

@@ -68,9 +68,13 @@ def test_a_token_that_the_model_prefers_gains_too(model: LoadedModel) -> None:
     text = MemoryText(Memory(BEFORE, (PASSAGE,)), context.continuation_tokens)
     (id_,) = evidence_of(text.continuations()).ids  # type: ignore[union-attr]
     logits = torch.zeros(1, model.vocab_size)
-    logits[0, id_] = 20.0  # nearly certain, so the mixture is too
+    logits[0, id_] = math.log(1.5 * (model.vocab_size - 1))  # 60 %
+    evidence = evidence_of(text.continuations())
+    assert evidence is not None
+    _, entropy = mixture.log_sum_and_entropy(logits[0])
+    weight = 1 / (1 + math.exp(-evidence.logit - mixture._ENTROPY * entropy))
     Mixer(text).mix(logits)
-    assert float(logits.softmax(-1)[0, id_]) > 0.999
+    assert float(logits.softmax(-1)[0, id_]) == pytest.approx((1 - weight) * 0.6 + weight, rel=1e-4)
 
 
 def test_only_allowed_tokens_have_a_probability(model: LoadedModel) -> None:

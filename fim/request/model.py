@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from engine.api import Chunk, Engine, FinishReason, GenerationRequest, Memory, Priority, Sampling
 from engine.errors import EngineLostError, EngineReplacedError, UnsupportedModelError
+from fim.memory.near import near_parts
 from fim.postprocess.confidence import Scorer, Scores
 from fim.postprocess.repetition import without_repetition
 from fim.postprocess.truncate import Extent, Scope, Truncator, continue_line_after
@@ -26,9 +27,6 @@ MIN_WINDOW_FOR_RELATED_FILES = 4096
 
 _MEMORY_CHARACTERS = 200
 """Number of characters before the output that are compared with the passages of the project."""
-
-_NEAR_CHARACTERS = 1500
-"""Number of characters of the document on each side of the cursor that are passages too."""
 
 _MIN_LOGPROB = -50.0
 """Minimum log-probability of a first token. Below it, the token is excluded or impossible."""
@@ -254,7 +252,9 @@ class FimModel:
             forced_prefix=partial,
             single_line=not is_block,
             continue_line_after=continue_line_after(scope),
-            memory=self._memory(snapshot, partial, properties, first_token),
+            memory=await asyncio.to_thread(
+                self._memory, snapshot, partial, properties, first_token
+            ),
         )
 
     def _memory(
@@ -273,12 +273,11 @@ class FimModel:
         if not (is_used and snapshot.passages and properties.uses_passages):
             return None
         end = snapshot.cursor - len(partial)
-        above = snapshot.text[max(0, end - _NEAR_CHARACTERS) : end]
-        below = snapshot.text[snapshot.cursor : snapshot.cursor + _NEAR_CHARACTERS]
-        passages = [passage.before + passage.after for passage in snapshot.passages]
+        before = snapshot.text[max(0, end - _MEMORY_CHARACTERS) : end]
+        passages = [unix_lines(each.before + each.after) for each in snapshot.passages]
         return Memory(
-            unix_lines(above[-_MEMORY_CHARACTERS:] + properties.decode(first_token)),
-            tuple(map(unix_lines, (above, below, *passages))),
+            unix_lines(before + properties.decode(first_token)),
+            (*near_parts(snapshot, end), *passages),
             is_mixed=settings.memory_mixing,
             is_draft=settings.memory_drafts,
         )

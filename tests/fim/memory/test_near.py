@@ -21,8 +21,8 @@ def test_lines_on_both_sides_are_parts() -> None:
 
 
 def test_keys_and_addresses_are_hidden() -> None:
-    found = parts(f"key = {KEY!r}\nmail = {MAIL!r}\nx = |y\nother = {KEY!r}\n# {MAIL}\n")
-    text = "".join(found)
+    shown = parts(f"key = {KEY!r}\nmail = {MAIL!r}\nx = |y\nother = {KEY!r}\n# {MAIL}\n")
+    text = "".join(shown)
     assert "key = " in text
     assert "other = " in text
     assert KEY[8:20] not in text

@@ -34,8 +34,9 @@ def cut_to_valid_syntax(text: str, replaced: int, snapshot: Snapshot) -> str:
 
     - If the lines around the cursor parse, they must also parse with the suggestion. The result is
       empty if no beginning of it satisfies this.
-    - If they do not parse, as with an incomplete line, the suggestion is only cut if it closes too
-      many brackets and a cut reduces the number of errors.
+    - If they do not parse, as with an incomplete line, a suggestion that closes too many brackets
+      is cut where that reduces the number of errors. Of other suggestions, lines at the end are
+      left out if all parses without them: they are mostly a statement that has no end.
     """
     language = snapshot.language_id
     if parser(language) is None:
@@ -46,13 +47,15 @@ def cut_to_valid_syntax(text: str, replaced: int, snapshot: Snapshot) -> str:
     if errors_with_text == 0:
         return text
     errors_before = count_errors(above + snapshot.after[:replaced] + below, language) or 0
-    if errors_before and not closes_more_than_it_opens(text):
-        return text
-    max_errors = errors_with_text - 1 if errors_before else 0
+    cuts, max_errors = _cuts(text), 0
+    if errors_before and closes_more_than_it_opens(text):
+        max_errors = errors_with_text - 1
+    elif errors_before:
+        cuts = _line_ends(text)
     max_cuts = _MAX_PARSED_CHARACTERS // (len(above) + len(text) + len(below))
     valid_cuts = (
         cut
-        for cut in _cuts(text)[:max_cuts]
+        for cut in cuts[:max_cuts]
         if (count_errors(above + text[:cut] + below, language) or 0) <= max_errors
     )
     return text[: next(valid_cuts, len(text) if errors_before else 0)]
@@ -151,5 +154,9 @@ def _cuts(text: str) -> list[int]:
         if not (line[index - 1].isalnum() and line[index].isalnum())
         and not line[index - 1].isspace()
     ]
-    line_ends = [index for index in range(len(text) - 1, 0, -1) if text[index] == "\n"]
-    return [*words[:_MAX_CUTS], *line_ends][: 2 * _MAX_CUTS]
+    return [*words[:_MAX_CUTS], *_line_ends(text)][: 2 * _MAX_CUTS]
+
+
+def _line_ends(text: str) -> list[int]:
+    """Return the offsets of the line feeds in a suggestion, the last one first."""
+    return [index for index in range(len(text) - 1, 0, -1) if text[index] == "\n"]

@@ -34,6 +34,11 @@ def suggested(text: str, output: str, language: str = "python") -> str:
         ("def f(a):\n    |\n\nb\n", "return g(a)", "python", "return g(a)"),
         ("def f(a):\n    return (|\n", "a,", "python", "a,"),  # the bracket was open before
         ("package a\nfunc f() {\n\tx := |\n}\n", "g(1, 2))", "go", "g(1, 2)"),
+        # A statement without an end is left out, if the lines before it complete the cursor's line.
+        ("if a|\nb = 1\n", ":\n    c()\n    d(1,", "python", ":\n    c()"),
+        ("if a|\nb = 1\n", ":\n    c()\n    d(1,\n        2", "python", ":\n    c()"),
+        ("if a|\nb = 1\n", ":\n    c()\n    d(1)", "python", ":\n    c()\n    d(1)"),
+        ("x = f(|\nb = 1\n", "1,\n    g(", "python", "1,\n    g("),
         ("const a = [|\nlet b = 1;\n", "1, 2]];", "typescript", "1, 2]"),
         ("<p>|</p>\n", "a <b>c</b>", "html", "a <b>c</b>"),
         ("a = [|\n", "1]]", "a language without a grammar", "1]]"),
@@ -47,6 +52,7 @@ def test_unmatched_brackets_and_broken_ends_are_cut(
 
 def test_a_file_with_a_syntax_error_elsewhere_still_gets_suggestions() -> None:
     assert suggested("def (:\n    |\n", "x = f(1", "python") == "x = f(1"
+    assert suggested("def (:\n    |\n", "x = 1\n    y = f(1", "python") == "x = 1\n    y = f(1"
 
 
 @pytest.mark.parametrize(

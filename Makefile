@@ -35,7 +35,7 @@ fuzz: $(VENV)/.dev ## run the fuzzers with many random examples (half an hour; F
 
 test-editors: $(VENV)/.dev $(EDITORS) $(VSCODE)/dist/starcoder.vsix ## run the tests that drive real editors, installed into .editors (Debian)
 	@cd $(VSCODE) && $(WITH_NODE) npm test --silent
-	@STARCODER_LSP_EDITORS=required $(BIN)/python -m pytest tests/editors
+	@STARCODER_LSP_EDITORS=required $(BIN)/python -m pytest tests/editors -n 2 --dist loadfile
 
 test-servers: $(VENV)/.dev ## run the tests with vLLM, vllm-router, LiteLLM and llama.cpp, installed into .servers (Linux)
 	@.ci/install-servers $(BIN)/python

@@ -199,10 +199,15 @@ class Completer:
         """Return the snapshot with the text of the project that the settings ask for."""
         if self._context_provider is None or snapshot.passages or snapshot.excerpts:
             return snapshot
-        return await self._context_provider(
+        with_context = await self._context_provider(
             snapshot,
             excerpts=await self.model.uses_related_files(),
             passages=self.settings.project_memory,
+        )
+        return replace(
+            with_context,
+            edits=with_context.edits if self.settings.recent_edits else (),
+            problems=with_context.problems if self.settings.diagnostics else (),
         )
 
     async def _may_override(self) -> bool:

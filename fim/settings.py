@@ -51,6 +51,10 @@ class FimSettings:
 
     `auto` includes them if the model's context window is large enough.
     """
+    recent_edits: bool = True
+    """Whether a prompt that includes excerpts of other files includes recent edits too."""
+    diagnostics: bool = True
+    """Whether such a prompt includes the diagnostics that the editor sends."""
     project_memory: bool = True
     """Whether text that the project contains already is used, see `fim.memory`."""
     token_healing: bool = True

@@ -33,6 +33,33 @@ class Excerpt:
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """A recent change of a file of the project, with a few unchanged lines around it."""
+
+    path: str
+    """Path of the file within the project, with `/`."""
+    above: tuple[str, ...]
+    """The unchanged lines above it, without their line feeds."""
+    removed: tuple[str, ...]
+    added: tuple[str, ...]
+    below: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """All lines of the edit."""
+        return "\n".join((*self.above, *self.removed, *self.added, *self.below))
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A diagnostic of another language server or tool for the document."""
+
+    line: int
+    """Number of its first line, from 0."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """A place in the project whose text before it ends like the text before the cursor."""
 
@@ -65,6 +92,10 @@ class Snapshot:
     """Path of the document within the project, with `/`."""
     excerpts: tuple[Excerpt, ...] = ()
     """Excerpts of other files of the project, the most useful first."""
+    edits: tuple[Edit, ...] = ()
+    """Recent edits of files of the project, the most useful first."""
+    problems: tuple[Problem, ...] = ()
+    """Diagnostics of the document, in any order."""
     passages: tuple[Passage, ...] = ()
     """Places in the project where the output may occur already, the longest match first."""
 

@@ -12,6 +12,7 @@ from lsp_server.handlers.code_actions import OPTIONS as CODE_ACTION_OPTIONS
 from lsp_server.handlers.code_actions import code_actions
 from lsp_server.handlers.completion import completion
 from lsp_server.handlers.debug_info import debug_info
+from lsp_server.handlers.diagnostics import DiagnosticsParams, set_diagnostics
 from lsp_server.handlers.inline_completion import accepted, inline_completion
 from lsp_server.session.engine_choice import EngineFactory, create_engine
 from lsp_server.session.message_attachments import DraftParams
@@ -73,6 +74,7 @@ def _register_completion(server: StarcoderServer) -> None:
     options = types.InlineCompletionOptions()
     server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, options)(inline_completion)
     server.command(ACCEPTED_COMMAND)(accepted)
+    _register_custom(server, "starcoder/diagnostics", DiagnosticsParams, set_diagnostics)
 
 
 def _register_chat(server: StarcoderServer) -> None:

@@ -159,6 +159,16 @@ class Settings(BaseModel):
         "definitions of imported names, and code that resembles the code at the cursor. `auto` "
         "includes them if the model's context window has at least 4,096 tokens.",
     )
+    recent_edits: bool = Field(
+        True,
+        description="Whether the prompt also contains recent edits of open files that resemble the "
+        "code at the cursor, with the lines before and after them. Never those with keys.",
+    )
+    diagnostics: bool = Field(
+        True,
+        description="Whether the prompt also contains the errors and warnings near the cursor that "
+        "other tools report to the editor.",
+    )
     project_memory: bool = Field(
         True,
         description="Keep an index of the project's text, in memory and on this machine, and use "
@@ -279,6 +289,8 @@ class Settings(BaseModel):
             adapter=self.adapter,
             eagerness=self.eagerness,
             related_files=self.related_files,
+            recent_edits=self.recent_edits,
+            diagnostics=self.diagnostics,
             project_memory=self.project_memory,
         )
 

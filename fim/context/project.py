@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fim.context.excerpts import ProjectExcerpts, log_failure
+from fim.context.excerpts import ProjectExcerpts, RelatedText, log_failure
 from fim.context.files import SourceFiles
 from fim.context.open_files import OpenFile
 from fim.context.recall import ProjectRecall
 from fim.memory.worker import MAX_WAIT_S
-from fim.snapshot import Excerpt, Passage, Snapshot
+from fim.snapshot import Passage, Snapshot
 
 _SCAN_INTERVAL_S = 300.0
 _MIN_SCAN_INTERVAL_S = 5.0
@@ -57,14 +57,16 @@ class Project:
     async def add_excerpts(
         self, snapshot: Snapshot, path: str, open_files: Iterable[OpenFile]
     ) -> Snapshot:
-        """Add the project, the path `path` and excerpts of other files to a snapshot."""
-        in_project = replace(snapshot, project=self.root.name, path=path)
-        return replace(in_project, excerpts=await self.excerpts(in_project, open_files))
+        """Add the project, the path `path`, excerpts of other files and edits to a snapshot.
 
-    async def excerpts(
-        self, snapshot: Snapshot, open_files: Iterable[OpenFile]
-    ) -> tuple[Excerpt, ...]:
-        """Return excerpts of other files, the most useful first."""
+        Of its diagnostics, those that are useful at the cursor remain.
+        """
+        in_project = replace(snapshot, project=self.root.name, path=path)
+        text = await self.related_text(in_project, open_files)
+        return replace(in_project, excerpts=text.excerpts, edits=text.edits, problems=text.problems)
+
+    async def related_text(self, snapshot: Snapshot, open_files: Iterable[OpenFile]) -> RelatedText:
+        """Return text for the start of a prompt at the cursor."""
         self._scan_if_needed(self._excerpts)
         return await self._excerpts.find(snapshot, open_files)
 

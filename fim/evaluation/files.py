@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.errors import ConfigurationError
 from fim.evaluation.added_lines import AddedLines
+from fim.evaluation.commit_edits import CommitEdit
 from syntax.languages import LANGUAGES
 from workspace.files import read_text
 from workspace.git import GitError, list_files
@@ -41,6 +42,8 @@ class File:
     """Path of the file on disk."""
     added: AddedLines | None = None
     """The lines that may be cut out; None for all lines."""
+    edits: tuple[CommitEdit, ...] = ()
+    """All edits of the commit that added these lines."""
 
     def may_cut(self, start: int, end: int) -> bool:
         """Whether a part of the text may be cut out."""

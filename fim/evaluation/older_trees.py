@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from engine.errors import ConfigurationError
 from fim.context.files import MAX_FILES
 from fim.evaluation.added_lines import find_added
+from fim.evaluation.commit_edits import CommitEdit, edits_between
 from fim.evaluation.files import MAX_BYTES, File, is_usable, source_files
 from syntax.languages import LANGUAGES
 from workspace.git import GitError
@@ -89,7 +90,8 @@ def added_in_commits(
             label = commit[:12]
             root = scratch / label / folder.resolve().name
             old, new = history.texts(change.old), history.texts(change.new)
-            if added := _added_files(f"@{label}", root, old, new):
+            edits = edits_between(old, new)
+            if added := _added_files(f"@{label}", root, old, new, edits):
                 _write_tree(root, history.texts(change.tree))
                 files += added
                 used += 1
@@ -174,11 +176,16 @@ def _decode(content: bytes) -> str | None:
 
 
 def _added_files(
-    label: str, root: Path, old: Mapping[str, str], new: Mapping[str, str]
+    label: str,
+    root: Path,
+    old: Mapping[str, str],
+    new: Mapping[str, str],
+    edits: tuple[CommitEdit, ...] = (),
 ) -> list[File]:
     """Return the newer files with added lines, as files of the older tree at `root`.
 
-    `old` and `new` are the files that are not the same in both trees.
+    `old` and `new` are the files that are not the same in both trees. `edits` are those of the
+    commit between them; between releases lies more than what somebody edits in one sitting.
     """
     return [
         File(
@@ -188,6 +195,7 @@ def _added_files(
             root=root,
             absolute_path=root / path,
             added=added,
+            edits=edits,
         )
         for path, added in find_added(old, new).items()
     ]

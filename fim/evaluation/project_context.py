@@ -1,4 +1,4 @@
-"""Excerpts of other files for holes and passages, as in an editor."""
+"""Excerpts of other files and recent edits for holes and passages, as in an editor."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fim.context.project import Project
 from fim.context.provider import ContextProvider
+from fim.evaluation.commit_edits import earlier_edits
 from fim.evaluation.files import File
 from fim.snapshot import Snapshot
 
@@ -28,7 +29,8 @@ def context_provider_for(files: Sequence[File]) -> ContextProvider:
 
     Each folder is a project. It is scanned before the first result, as in an editor that has been
     open for a while. The snapshot's own file on disk, which contains the solution, is not used for
-    excerpts. Of its passages, only text remains that the snapshot contains too.
+    excerpts. Of its passages, only text remains that the snapshot contains too. For a file that a
+    commit changed, some of its other edits are recent edits.
     """
     projects: dict[Path, Project] = {}
     by_uri = {
@@ -51,6 +53,9 @@ def context_provider_for(files: Sequence[File]) -> ContextProvider:
         if passages:
             passages_here = await project.passages(snapshot, path, (), max_wait_s=None)
             snapshot = replace(snapshot, passages=passages_here)
-        return await project.add_excerpts(snapshot, path, ()) if excerpts else snapshot
+        if not excerpts:
+            return snapshot
+        edits = earlier_edits(file.edits, snapshot, path, snapshot.uri)
+        return replace(await project.add_excerpts(snapshot, path, ()), edits=edits)
 
     return add_context

@@ -19,17 +19,18 @@ output. It need not find the place before the suffix where the prefix ends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fim.prompt.families import FileIds, FimFamily, FimIds, NotebookIds
 from fim.prompt.spellings import Order
 from fim.prompt.window import Encode, fit, unix_lines
 from fim.settings import DEFAULT_FORM, Form
-from fim.snapshot import Cell, Excerpt, Snapshot
+from fim.snapshot import Cell, Edit, Excerpt, Snapshot
 
-_RELATED_DIVISOR = 4
-"""Divisor that gives the maximum share of excerpts of other files: a fourth of the prompt."""
+_EXCERPTS_DIVISOR, _EDITS_DIVISOR, _PROBLEMS_DIVISOR = 4, 8, 16
+"""Divisors that give the maximum shares of text before the document: excerpts of other files with
+the paths are at most a fourth of the prompt, edits an eighth more, diagnostics a sixteenth more."""
 
 GROUP_LINES = 8
 """Lines per group in the form `line`, counted from the top of the document.
@@ -63,7 +64,7 @@ def build(
     """
     fim = family.fim
     room = max(0, max_tokens - len(family.start) - (0 if fim is None else len(fim.ids)))
-    header = _header(snapshot, family.files, room // _RELATED_DIVISOR, encode)
+    header = _header(snapshot, family.files, room, encode)
     room -= len(header)
     cells = _cells(snapshot.cells, family.notebook, room // 2, encode)
     room -= len(cells)
@@ -144,10 +145,12 @@ def _reserved(num_ids: int, room: int) -> int:
 def _header(
     snapshot: Snapshot, marks: FileIds | None, room: int, encode: Encode
 ) -> tuple[int, ...]:
-    """Return the ids of the document's path and of the excerpts of other files.
+    """Return the ids of the document's path and of other text of the project.
 
-    The order is that of training: the repository, then its files, this document last. The most
-    useful excerpt comes last, nearest to the document. Excerpts are included whole or not at all.
+    The order is that of training: the repository, then its files, this document last. Edits follow
+    the excerpts of other files, as files with a diff, and then come the diagnostics of the
+    document, as a file with a message per line. The most useful excerpt, and the most useful edit,
+    comes last. Each is included whole or not at all.
     """
     if marks is None or not snapshot.path:
         return ()
@@ -155,19 +158,45 @@ def _header(
     repository: tuple[int, ...] = ()
     if snapshot.project and marks.repository is not None:
         repository = (marks.repository, *encode(snapshot.project))
-    room -= len(repository) + len(document)
-    if room < 0:
+    excerpts_room = room // _EXCERPTS_DIVISOR - len(repository) - len(document)
+    if excerpts_room < 0:
         return ()
-    excerpts: tuple[int, ...] = ()
-    for excerpt in snapshot.excerpts:
-        ids = _excerpt(excerpt, marks.file, encode)
-        if len(excerpts) + len(ids) <= room:
-            excerpts = (*ids, *excerpts)
-    return (*repository, *excerpts, *document)
+    excerpts = _fitting(map(_excerpt, snapshot.excerpts), marks.file, excerpts_room, encode)
+    edits = _fitting(map(_diff, snapshot.edits), marks.file, room // _EDITS_DIVISOR, encode)
+    list_ = [_problems(snapshot)] if snapshot.problems else []
+    problems = _fitting(list_, marks.file, room // _PROBLEMS_DIVISOR, encode)
+    return (*repository, *excerpts, *edits, *problems, *document)
 
 
-def _excerpt(excerpt: Excerpt, mark: int, encode: Encode) -> tuple[int, ...]:
-    return (mark, *encode(f"{excerpt.path}\n{excerpt.text.rstrip()}\n"))
+def _fitting(texts: Iterable[str], mark: int, room: int, encode: Encode) -> tuple[int, ...]:
+    """Return the ids of the files that fit, the first one last; a file's first line is its path."""
+    chosen: tuple[int, ...] = ()
+    for text in texts:
+        ids = (mark, *encode(text))
+        if len(chosen) + len(ids) <= room:
+            chosen = (*ids, *chosen)
+    return chosen
+
+
+def _excerpt(excerpt: Excerpt) -> str:
+    return f"{excerpt.path}\n{excerpt.text.rstrip()}\n"
+
+
+def _diff(edit: Edit) -> str:
+    """Return an edit as a file with a diff, as `git diff` writes its lines."""
+    lines = [
+        *(f" {line}" for line in edit.above),
+        *(f"-{line}" for line in edit.removed),
+        *(f"+{line}" for line in edit.added),
+        *(f" {line}" for line in edit.below),
+    ]
+    return "\n".join([f"{edit.path}.diff", *lines, ""])
+
+
+def _problems(snapshot: Snapshot) -> str:
+    """Return the diagnostics of the document as a file, with their line numbers from 1."""
+    lines = [f"{snapshot.path}:{each.line + 1}: {each.message}" for each in snapshot.problems]
+    return "\n".join(["problems.txt", *lines, ""])
 
 
 def _cells(

@@ -10,7 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.tokenizer import Tokenizer
-from fim.prompt.spellings import END_NAMES, SPELLINGS, TEXT_ENDS, Order, Spelling
+from fim.prompt.spellings import (
+    END_NAMES,
+    FILES_WITHOUT_FIM,
+    SPELLINGS,
+    TEXT_ENDS,
+    Order,
+    Spelling,
+)
 
 LEFT_TO_RIGHT = "left to right"
 """Name of the family of all models without tokens for fill-in-the-middle."""
@@ -97,6 +104,7 @@ def detect(tokenizer: Tokenizer) -> FimFamily:
         stop_ids=frozenset(_known_ids(tokenizer, END_NAMES)),
         text_end=_first_id(tokenizer, TEXT_ENDS),
         notebook=_notebook(tokenizer),
+        files=next(filter(None, (_files(tokenizer, *names) for names in FILES_WITHOUT_FIM)), None),
     )
 
 
@@ -119,7 +127,7 @@ def _family(tokenizer: Tokenizer, spelling: Spelling, fim: FimIds) -> FimFamily:
         text_end=_first_id(tokenizer, TEXT_ENDS),
         middle_end=_first_id(tokenizer, (spelling.end, *TEXT_ENDS)),
         notebook=_notebook(tokenizer),
-        files=_files(tokenizer, spelling),
+        files=_files(tokenizer, spelling.file, spelling.repository),
     )
 
 
@@ -133,9 +141,9 @@ def _first_id(tokenizer: Tokenizer, names: Iterable[str]) -> int | None:
     return next(iter(_known_ids(tokenizer, names)), None)
 
 
-def _files(tokenizer: Tokenizer, spelling: Spelling) -> FileIds | None:
-    file = tokenizer.token_id(spelling.file) if spelling.file else None
-    return None if file is None else FileIds(file, tokenizer.token_id(spelling.repository))
+def _files(tokenizer: Tokenizer, file_name: str, repository_name: str) -> FileIds | None:
+    file = tokenizer.token_id(file_name) if file_name else None
+    return None if file is None else FileIds(file, tokenizer.token_id(repository_name))
 
 
 def _notebook(tokenizer: Tokenizer) -> NotebookIds | None:

@@ -102,6 +102,13 @@ SPELLINGS = (
 )
 """All families. The first one whose tokens a tokenizer has is the model's."""
 
+FILES_WITHOUT_FIM = (("<file_sep>", "<repo_name>"), ("<|file_sep|>", "<|repo_name|>"))
+"""The tokens before a file and before a repository, for models without fill-in-the-middle.
+
+SmolLM2 has those of StarCoder2, whose training data its code comes from (Allal et al. 2025,
+arXiv:2502.02737).
+"""
+
 TEXT_ENDS = (
     "<|endoftext|>",
     "<|end_of_text|>",

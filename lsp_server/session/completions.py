@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 from engine.errors import StarcoderError
 from fim.completer import Completer
 from fim.snapshot import CompletionResult, SelectedText, Snapshot, Source, Trigger
 from lsp_server.session.debounce import AdaptiveDebounce
+from lsp_server.session.diagnostics import Diagnostics
 from lsp_server.session.engine_choice import completion_engine
 from lsp_server.session.engine_session import EngineSession
 from lsp_server.session.exclusions import Exclusions, unsuitable_text
@@ -39,6 +41,7 @@ class CompletionSession:
         self._statistics = statistics
         self._requests = LatestWins()
         self._debounce = AdaptiveDebounce()
+        self.diagnostics = Diagnostics()
         self._exclusions = self._new_exclusions()
         self._projects = self._new_projects()
         self._completer = self._new_completer()
@@ -128,6 +131,7 @@ class CompletionSession:
         self._requests.cancel(uri)
         self._exclusions.forget(uri)
         self._projects.close_document(uri)
+        self.diagnostics.forget(uri)
 
     def folders_changed(self) -> None:
         """Stop reading folders that left the workspace."""
@@ -151,8 +155,9 @@ class CompletionSession:
     async def _add_project_context(
         self, snapshot: Snapshot, *, excerpts: bool, passages: bool
     ) -> Snapshot:
+        with_problems = replace(snapshot, problems=self.diagnostics.of(snapshot.uri))
         return await self._projects.add_project_context(
-            snapshot, excerpts=excerpts, passages=passages
+            with_problems, excerpts=excerpts, passages=passages
         )
 
     def _new_projects(self) -> Projects:

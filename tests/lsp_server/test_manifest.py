@@ -55,6 +55,8 @@ HARMLESS = {
         "multiline",
         "promptForm",
         "relatedFiles",
+        "recentEdits",
+        "diagnostics",
         "projectMemory",
         "eagerness",
         "debounceMs",

@@ -4,6 +4,7 @@ import { Answers } from "./answers";
 import { ChatView } from "./chat/view";
 import { chooseModel } from "./chooseModel";
 import { Client, workspaceSchemes } from "./client";
+import { sendDiagnostics } from "./diagnostics";
 import { virtualNotice } from "./documents";
 import { showEngines } from "./engines";
 import { Previews } from "./preview";
@@ -29,6 +30,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     previews,
     answers,
     showStatus(client),
+    sendDiagnostics(client),
     vscode.window.registerWebviewViewProvider("starcoder.chat", chat, {
       webviewOptions: { retainContextWhenHidden: true },
     }),

@@ -153,6 +153,12 @@ export const status = new NotificationType<ServerStatus>("starcoder/status");
 export const taskChunk = new ProgressType<{ text: string; begins: boolean }>();
 /** A chunk of an answer in the chat. */
 export const chatChunk = new ProgressType<{ text: string }>();
+/** All diagnostics of an open document, from every source. */
+export const diagnostics = new RequestType<
+  { uri: string; diagnostics: { range: Range; message: string }[] },
+  null,
+  void
+>("starcoder/diagnostics");
 export const create = new RequestType<NoParams, { id: string }, void>("starcoder/chat/create");
 export const list = new RequestType<{ query: string }, ConversationSummary[], void>(
   "starcoder/chat/list",

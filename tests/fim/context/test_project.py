@@ -2,13 +2,14 @@
 
 import asyncio
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from fim.context.open_files import OpenFile
 from fim.context.project import Project
-from fim.snapshot import Snapshot
+from fim.snapshot import Excerpt, Snapshot
 
 BREAD = "def bake_bread(flour, water):\n    return oven(flour, water)\n"
 
@@ -34,8 +35,14 @@ def snapshot_of(text: str = "x = flour", uri: str = "file:///main.py") -> Snapsh
     return Snapshot(uri, "python", text, len(text), path="main.py")
 
 
+async def excerpts_of(
+    project: Project, snapshot: Snapshot, open_files: Iterable[OpenFile]
+) -> tuple[Excerpt, ...]:
+    return (await project.related_text(snapshot, open_files)).excerpts
+
+
 async def excerpt_paths(project: Project, snapshot: Snapshot) -> set[str]:
-    return {excerpt.path for excerpt in await project.excerpts(snapshot, ())}
+    return {excerpt.path for excerpt in await excerpts_of(project, snapshot, ())}
 
 
 async def test_ignored_and_excluded_files_are_never_read(root: Path) -> None:
@@ -60,7 +67,7 @@ async def test_without_git_third_party_folders_are_left_out(root: Path) -> None:
 async def test_the_first_completion_starts_the_scan_and_does_not_wait(root: Path) -> None:
     now = 0.0
     project = Project(root, clock=lambda: now)
-    await project.excerpts(snapshot_of(), ())
+    await excerpts_of(project, snapshot_of(), ())
     for _ in range(100):
         now += 100.0  # excerpts are reused for a minute
         if await excerpt_paths(project, snapshot_of()):
@@ -74,27 +81,27 @@ async def test_open_files_are_indexed_as_they_are_in_the_editor(root: Path) -> N
     project = Project(root, clock=lambda: now)
     project.scan()
     changed = OpenFile("bread.py", "python", "def toast(flour): ...\n", 2)
-    (excerpt, *_) = await project.excerpts(snapshot_of(), (changed,))
+    (excerpt, *_) = await excerpts_of(project, snapshot_of(), (changed,))
     assert excerpt.text == "def toast(flour): ..."
     now = 61.0
     again = OpenFile("bread.py", "python", "def rusk(flour): ...\n", 3)
-    assert "rusk" in (await project.excerpts(snapshot_of(), (again,)))[0].text
+    assert "rusk" in (await excerpts_of(project, snapshot_of(), (again,)))[0].text
     # Closed without saving: the version on disk counts.
     project.close("file:///bread.py", "bread.py")
     project.scan()
     now = 122.0
-    assert "bake_bread" in str(await project.excerpts(snapshot_of(), ()))
-    assert "rusk" not in str(await project.excerpts(snapshot_of(), ()))
+    assert "bake_bread" in str(await excerpts_of(project, snapshot_of(), ()))
+    assert "rusk" not in str(await excerpts_of(project, snapshot_of(), ()))
 
 
 async def test_excerpts_stay_while_the_user_types_and_change_with_the_cursor(root: Path) -> None:
     project = Project(root, clock=lambda: 0.0)
     project.scan()
-    first = await project.excerpts(snapshot_of("x = flour"), ())
+    first = await excerpts_of(project, snapshot_of("x = flour"), ())
     (root / "bread.py").write_text("def rye(flour): ...\n")
     project.scan()
-    assert await project.excerpts(snapshot_of("x = flour + wat"), ()) == first
-    moved = await project.excerpts(snapshot_of("\n" * 40 + "x = flour"), ())
+    assert await excerpts_of(project, snapshot_of("x = flour + wat"), ()) == first
+    moved = await excerpts_of(project, snapshot_of("\n" * 40 + "x = flour"), ())
     assert "rye" in str(moved)
 
 
@@ -124,7 +131,7 @@ async def test_without_an_index_completion_goes_on_without_excerpts(
     project = Project(root)
     project.scan()
     monkeypatch.setattr("fim.context.excerpts.find_excerpts", failing)
-    assert await project.excerpts(snapshot_of(), ()) == ()
+    assert await excerpts_of(project, snapshot_of(), ()) == ()
 
 
 async def test_a_stopped_project_ends_its_scan(root: Path) -> None:

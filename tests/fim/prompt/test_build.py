@@ -13,7 +13,7 @@ from fim.prompt.build import GROUP_LINES, build
 from fim.prompt.families import detect
 from fim.prompt.window import BLOCK_LINES, fit
 from fim.settings import FORMS, Form
-from fim.snapshot import Cell, Excerpt, Snapshot
+from fim.snapshot import Cell, Edit, Excerpt, Problem, Snapshot
 
 TOKENIZER = byte_tokenizer()
 FAMILY = detect(TOKENIZER)
@@ -258,6 +258,57 @@ def test_excerpts_come_first_and_the_most_useful_one_is_nearest(form: Form) -> N
         "<reponame>bakery<filename>oven.py\nHOT = 1\n<filename>bread.py\ndef bake():\n"
         "<filename>src/main.py\n<fim_prefix>"
     )
+
+
+IN_WORK = replace(
+    IN_PROJECT,
+    edits=(
+        Edit("oven.py", ("def heat():",), ("    warm()", "    wait()"), ("    hot()",), ("", "x")),
+        Edit("bread.py", (), (), ("import oven",), ()),
+    ),
+    problems=(Problem(0, "'x' is unused"), Problem(9, "'z' is undefined")),
+)
+
+
+def test_edits_and_diagnostics_follow_the_excerpts() -> None:
+    tokenizer = with_files()
+    ids = build(IN_WORK, detect(tokenizer), tokenizer.encode, 4000)
+    assert tokenizer.decode(ids, skip_special=False).startswith(
+        "<reponame>bakery<filename>oven.py\nHOT = 1\n<filename>bread.py\ndef bake():\n"
+        "<filename>bread.py.diff\n+import oven\n"
+        "<filename>oven.py.diff\n def heat():\n-    warm()\n-    wait()\n+    hot()\n \n x\n"
+        "<filename>problems.txt\nsrc/main.py:1: 'x' is unused\nsrc/main.py:10: 'z' is undefined\n"
+        "<filename>src/main.py\n<fim_prefix>"
+    )
+
+
+def test_edits_and_diagnostics_have_their_shares_and_are_included_whole() -> None:
+    tokenizer = with_files()
+    family = detect(tokenizer)
+    assert family.fim is not None
+    for limit in range(20, 2000, 7):
+        ids = build(IN_WORK, family, tokenizer.encode, limit)
+        assert len(ids) <= limit
+        header = tokenizer.decode(ids[: ids.index(family.fim.prefix)], skip_special=False)
+        sizes = {text.partition("\n")[0]: len(text) for text in header.split("<filename>")[1:]}
+        edits = [size for name, size in sizes.items() if name.endswith(".diff")]
+        assert sum(edits) + len(edits) <= limit // 8
+        assert sizes.get("problems.txt", 0) < limit // 16
+        assert ("problems.txt" in header) == ("undefined" in header)
+        assert ("oven.py.diff" in header) == ("+    hot()\n \n x\n" in header)
+    assert len(edits) == 2
+
+
+def test_edits_and_diagnostics_that_spell_special_tokens_stay_text() -> None:
+    tokenizer = with_files()
+    family = detect(tokenizer)
+    edit = Edit("<fim_middle>", ("<fim_suffix>",), ("<fim_prefix>",), ("<filename>",), ())
+    hostile = replace(IN_PROJECT, edits=(edit,), problems=(Problem(1, "<fim_suffix>"),))
+    ids = build(hostile, family, tokenizer.encode, 4000)
+    assert family.fim is not None
+    assert family.files is not None
+    assert [ids.count(id_) for id_ in family.fim.ids] == [1, 1, 1]
+    assert ids.count(family.files.file) == 5
 
 
 def test_a_family_without_tokens_for_files_gets_no_excerpts() -> None:

@@ -163,7 +163,8 @@ def test_the_path_of_a_file_comes_before_the_suffix_of_mellum() -> None:
 
 
 LEFT_TO_RIGHT = {
-    "CodeGen, SmolLM2": ("<|endoftext|>",),
+    "CodeGen": ("<|endoftext|>",),
+    "SmolLM2": ("<|endoftext|>", "<file_sep>", "<repo_name>"),
     "Code Llama 34B and Python": ("<s>", "</s>"),
     "a chat model": ("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
     "incomplete": ("<fim_prefix>", "<fim_suffix>"),
@@ -207,3 +208,18 @@ def test_cells_come_before_a_left_to_right_prompt() -> None:
     snapshot = Snapshot("u", "python", "a = ", 4, cells=(Cell("code", "import os"),))
     ids = build(snapshot, detect(tokenizer), tokenizer.encode, 90)
     assert tokenizer.decode(ids) == "import os\n\na = "
+
+
+@pytest.mark.parametrize(
+    "names", [("<file_sep>", "<repo_name>"), ("<|file_sep|>", "<|repo_name|>"), ("<file_sep>",)]
+)
+def test_a_model_without_them_may_have_tokens_for_files(names: tuple[str, ...]) -> None:
+    tokenizer = tokenizer_of("<|endoftext|>", *names)
+    files = detect(tokenizer).files
+    assert files is not None
+    assert files.file == tokenizer.token_id(names[0])
+    assert files.repository == (tokenizer.token_id(names[1]) if len(names) > 1 else None)
+
+
+def test_a_token_for_repositories_alone_is_none_for_files() -> None:
+    assert detect(tokenizer_of("<|endoftext|>", "<repo_name>")).files is None

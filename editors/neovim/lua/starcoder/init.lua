@@ -14,6 +14,7 @@ function M.setup(options)
   end
   require('starcoder.server').start(config)
   require('starcoder.ghost').enable()
+  require('starcoder.diagnostics').enable()
   require('starcoder.keys').map(config.keymaps)
 end
 

@@ -4,6 +4,9 @@ Holes are filled and passages are typed with the same model, files and rhythm. A
 turns within one run, each at a different passage, so that a slow minute of the machine affects all
 of them. They share an engine that keeps KV caches for two prompts only, so no variant finds its
 prompt in a cache that another one filled.
+
+With `--releases`, holes and passages are in lines that releases added, and the rest of a project
+is the release before. So a memory of the project does not contain what is typed.
 """
 
 from __future__ import annotations
@@ -12,8 +15,9 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -23,6 +27,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from benchmarks.project_memory.releases import find_pairs
 from benchmarks.simulated_editor import SimulatedEditor
 from benchmarks.variants import VARIANTS, Variant
 from engine.client.managed import ManagedEngine
@@ -31,8 +36,9 @@ from engine.settings import EngineSettings
 from fim.completer import Completer
 from fim.context.provider import ContextProvider
 from fim.evaluation.counts import Passage, TypingCounts
-from fim.evaluation.files import source_files
+from fim.evaluation.files import File, source_files
 from fim.evaluation.holes import Hole, HoleKind, draw_holes
+from fim.evaluation.older_trees import added_since, private_folder
 from fim.evaluation.project_context import context_provider_for
 from fim.evaluation.replay import Summary, counts_from_json, passages, summarize
 from fim.evaluation.report import Row, rows
@@ -172,7 +178,9 @@ def _number(value: float | None, pattern: str) -> str:
 
 
 def main(
-    paths: Annotated[list[Path], typer.Argument(help="Folders of source files.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Folders of source files, or of pairs with --releases.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the results of all holes and passages.")],
     model: Annotated[str, typer.Option(help="`demo`, a directory or a Hub id.")] = "demo",
     only: Annotated[
@@ -184,22 +192,39 @@ def main(
     count: Annotated[int, typer.Option(min=0, help="Number of holes: lines and blocks.")] = 200,
     gap_ms: Annotated[int, typer.Option(min=1, help="Median milliseconds between keys.")] = 150,
     seed: Annotated[int, typer.Option(help="Seed of the random choice.")] = 0,
+    releases: Annotated[
+        bool, typer.Option(help="The folders have pairs of releases, such as PAIRS/report.")
+    ] = False,
 ) -> None:
     """Print a table with a row for each mechanism that is left out."""
     out.mkdir(parents=True, exist_ok=True)
-    sources = source_files(*paths)
-    typed_passages = passages(sources, files, lines, seed)
-    kinds = [HoleKind.LINE, HoleKind.LINE, HoleKind.BLOCK]
-    holes = draw_holes(sources, kinds, count, seed) if count else []
-    if not typed_passages:
-        raise ConfigurationError(f"{paths[0]} has no source files that are long enough.")
-    provider = context_provider_for(sources)
-    with TemporaryDirectory() as runtime:
+    with sources_of(paths, releases=releases) as sources, TemporaryDirectory() as runtime:
+        typed_passages = passages(sources, files, lines, seed)
+        kinds = [HoleKind.LINE, HoleKind.LINE, HoleKind.BLOCK]
+        holes = draw_holes(sources, kinds, count, seed) if count else []
+        if not typed_passages:
+            raise ConfigurationError(f"{paths[0]} has no source files that are long enough.")
+        provider = context_provider_for(sources)
         os.environ["STARCODER_LSP_RUNTIME_DIR"] = runtime  # do not use the engine of an editor
         runs = asyncio.run(
             _run_all(_select(only), typed_passages, holes, model, gap_ms, provider, out)
         )
     _report(f"{model}: {len(typed_passages)} passages, {len(holes)} holes", runs, out)
+
+
+@contextmanager
+def sources_of(paths: Sequence[Path], *, releases: bool) -> Iterator[list[File]]:
+    """Yield the files of folders, or those with added lines of pairs of releases in folders."""
+    if not releases:
+        yield source_files(*paths)
+        return
+    with private_folder() as scratch:
+        yield [
+            replace(file, path=f"{pair.package}/{file.path}")
+            for path in paths
+            for pair in find_pairs(path)
+            for file in added_since(pair.new, pair.old, scratch / pair.package)
+        ]
 
 
 def _select(only: Sequence[str] | None) -> list[Variant]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.ablation import CACHE_LIMIT
+from benchmarks.ablation import CACHE_LIMIT, sources_of
 from benchmarks.simulated_editor import SimulatedEditor
 from benchmarks.variants import VARIANTS, Variant, resolve
 from engine.api import GenerationRequest
@@ -97,3 +97,16 @@ async def test_context_has_other_files_but_never_the_answer(tmp_path: Path) -> N
     assert [excerpt.path for excerpt in snapshot.excerpts] == ["tools.py"]
     without_project = Snapshot("eval:t/1", "python", "x", 1)
     assert await add_context(without_project, excerpts=True, passages=True) == without_project
+
+
+def test_of_releases_only_added_lines_are_typed(tmp_path: Path) -> None:
+    for name, text in (("old", TEXT), ("new", TEXT + "y = f(2)\n")):
+        (tmp_path / "bread" / name).mkdir(parents=True)
+        (tmp_path / "bread" / name / "a.py").write_text(text)
+    with sources_of([tmp_path], releases=True) as (file,):
+        assert file.path.startswith("bread/")
+        assert file.may_cut(len(TEXT), len(TEXT) + 8)
+        assert not file.may_cut(0, 9)
+        assert file.absolute_path.read_text() == TEXT
+    with sources_of([tmp_path / "bread" / "new"], releases=False) as (file,):
+        assert file.added is None

@@ -1,5 +1,6 @@
 """The edits of a text: with what they replaced put back, the text is its first version."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,3 +86,17 @@ def test_the_oldest_edits_are_dropped() -> None:
         lines[number] += "!"
         versions.append("\n".join(lines))
     assert changes_of(history_of(*versions, max_edits=2)) == [("10", "10!"), ("20", "20!")]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_one_unchanged_line_between_two_changes_does_not_separate_them(
+    order: tuple[int, int],
+) -> None:
+    for distance, expected in ((2, ["a|b|c"]), (3, ["a", "d"])):
+        lines = list("abcdefg")
+        places = (0, distance)
+        versions = ["\n".join(lines)]
+        for place in order:
+            lines[places[place]] += "!"
+            versions.append("\n".join(lines))
+        assert [before for before, _ in changes_of(history_of(*versions))] == expected

@@ -115,6 +115,14 @@ def test_a_file_that_is_newly_excluded_has_no_edits(root: Path) -> None:
     assert shown(edits) == []
 
 
+def test_edits_of_excluded_files_are_not_even_recorded(root: Path) -> None:
+    is_allowed = False
+    edits = RecentEdits(SourceFiles(root, lambda _: is_allowed, lambda _: False, use_git=False))
+    record(edits, a=changed(30))
+    is_allowed = True
+    assert shown(edits) == []
+
+
 @pytest.mark.parametrize("secret", [f'key = "{KEY}"', "someone@corp-mail.com"])
 def test_edits_with_keys_and_addresses_are_left_out(root: Path, secret: str) -> None:
     edits = edits_in(root)

@@ -66,13 +66,13 @@ async def test_doubled_brackets_are_counted_if_nothing_prevents_them() -> None:
     def closes(_: GenerationRequest) -> str:
         return "a, 2) + 1\n"
 
-    complete, _ = await type_passage(BY_NAME["nothing"], closes)
+    complete, _ = await type_passage(BY_NAME["nothing"], closes, gap=0.5)
     assert not any(suggestion.doubled for suggestion in complete.shown)
     # Without the bracket check the syntax check truncates the suggestion: leave out both.
     both = Variant(
         "both", patches={**BY_NAME["closed brackets"].patches, **BY_NAME["syntax"].patches}
     )
-    neither, _ = await type_passage(both, closes)
+    neither, _ = await type_passage(both, closes, gap=0.5)
     assert any(suggestion.doubled for suggestion in neither.shown)
 
 

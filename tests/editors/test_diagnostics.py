@@ -68,7 +68,7 @@ def test_vscode_sends_them(tmp_path: Path) -> None:
         open_at_end(window, "a.json")
         wait_until_ready(window)
         problems = window.page.locator('.statusbar-item[id*="problems"]').first
-        window.wait_until(lambda: "0" != problems.inner_text().split()[-1], "VS Code reports it")
+        window.wait_until(lambda: problems.inner_text().split()[-1] != "0", "VS Code reports it")
         window.press("ArrowUp")
         window.press("ArrowUp")
         window.press("End")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fim.context.files import MAX_BYTES, SourceFiles, Times
+from fim.context.files import MAX_BYTES, OUTDATED, SourceFiles, Times
 from fim.context.gather import find_excerpts
 from fim.context.index import Index
 from fim.context.open_files import OpenFile
@@ -106,7 +106,7 @@ class ProjectExcerpts:
         """Use the version on disk again after a document was closed."""
         self._cached.pop(uri, None)
         self._versions.pop(path, None)
-        self.times.pop(path, None)
+        self.times[path] = OUTDATED
         self._recent_edits.close(path)
 
     def _gather(

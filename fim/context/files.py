@@ -35,6 +35,8 @@ _EXCLUDED_FOLDERS = frozenset(
 
 Times = dict[str, int]
 """Modification times of files in nanoseconds, by their paths within the project."""
+OUTDATED = -1
+"""Time of a file whose text must be read again, or be forgotten if the file does not exist."""
 
 
 _Mark = tuple[int, int, int] | None

@@ -139,3 +139,43 @@ async def test_a_stopped_project_ends_its_scan(root: Path) -> None:
     project.stop()
     project.scan()
     assert await excerpt_paths(project, snapshot_of()) == set()
+
+
+async def test_a_document_that_was_never_saved_is_forgotten_after_it_is_closed(root: Path) -> None:
+    now = 0.0
+    project = Project(root, clock=lambda: now)
+    project.scan()
+    rye = OpenFile("rye.py", "python", "def rye(flour): ...\n", 1)
+    assert "rye" in str(await excerpts_of(project, snapshot_of(), (rye,)))
+    project.close((root / "rye.py").as_uri(), "rye.py")
+    project.scan()
+    now = 61.0
+    assert "rye" not in str(await excerpts_of(project, snapshot_of(), ()))
+
+
+async def test_edits_of_a_document_closed_unsaved_are_forgotten(root: Path) -> None:
+    now = 0.0
+    project = Project(root, clock=lambda: now)
+    snapshot = snapshot_of("bake_bread(flour, water)")
+    changed = OpenFile("bread.py", "python", BREAD.replace("water", "water, salt"), 2)
+    assert (await project.related_text(snapshot, (changed,))).edits
+    project.close((root / "bread.py").as_uri(), "bread.py")
+    now = 61.0
+    assert (await project.related_text(snapshot, ())).edits == ()
+
+
+async def test_edits_of_a_file_are_forgotten_when_it_is_deleted(root: Path) -> None:
+    now = 0.0
+    project = Project(root, clock=lambda: now)
+    project.scan()
+    snapshot = snapshot_of("bake_bread(flour, water)")
+    changed = BREAD.replace("water", "water, salt")
+    await project.related_text(snapshot, (OpenFile("bread.py", "python", changed, 2),))
+    (root / "bread.py").write_text(changed)
+    project.close((root / "bread.py").as_uri(), "bread.py")
+    now = 61.0
+    assert [edit.path for edit in (await project.related_text(snapshot, ())).edits] == ["bread.py"]
+    (root / "bread.py").unlink()
+    project.scan()
+    now = 122.0
+    assert (await project.related_text(snapshot, ())).edits == ()

@@ -37,7 +37,8 @@ function M.enable()
     group = group,
     callback = function(event)
       local client = vim.lsp.get_client_by_id(event.data.client_id)
-      if client and client.name == require('starcoder.server').name and #vim.diagnostic.get(event.buf) > 0 then
+      local is_ours = client and client.name == require('starcoder.server').name
+      if is_ours and #vim.diagnostic.get(event.buf) > 0 then
         send(event.buf)
       end
     end,

@@ -17,6 +17,8 @@ from fim.snapshot import Edit, Snapshot
 
 MAX_EDITS = 8
 """Maximum number of edits for a prompt."""
+MAX_CLOSED = 20
+"""Maximum number of closed documents whose edits are kept."""
 _MAX_COMPARED = 64
 """Maximum number of edits that are compared with the text at the cursor, from the newest one."""
 _MIN_SHARED_WORDS = 2
@@ -40,7 +42,7 @@ class RecentEdits:
         """`files` says which documents may be shown, and has their older versions."""
         self._files = files
         self._histories: dict[str, EditHistory] = {}
-        """The histories of the documents that have been open, by path."""
+        """The histories of open and of edited documents, by path, the newest version last."""
         self._texts: dict[str, str] = {}
         """The newest recorded texts of the open documents, by path."""
         self._closed: set[str] = set()
@@ -108,19 +110,28 @@ class RecentEdits:
 
     def _record_closed(self) -> None:
         """Undo the unsaved changes of documents that were closed."""
-        while self._closed:
-            path = self._closed.pop()
+        with self._lock:
+            closed, self._closed = self._closed & self._histories.keys(), set()
+        for path in closed:
             text = self._files.read(path)
             with self._lock:
                 self._texts.pop(path, None)
-                if text is None:
-                    self._histories.pop(path, None)
-                elif path in self._histories:
+                history = self._histories.get(path)
+                if history is not None and text is not None:
                     self._update(path, text)
+                if text is None or (history is not None and not history.edits):
+                    self._histories.pop(path, None)
+        with self._lock:
+            without_document = [path for path in self._histories if path not in self._texts]
+            for path in without_document[:-MAX_CLOSED]:
+                del self._histories[path]
 
     def _update(self, path: str, text: str) -> None:
+        """Record the newest text of a document, and put its history last."""
         self._version += 1
-        self._histories[path].update(unix_lines(text), self._version)
+        history = self._histories.pop(path)
+        history.update(unix_lines(text), self._version)
+        self._histories[path] = history
 
 
 def most_similar(edits: Sequence[Edit], snapshot: Snapshot) -> list[Edit]:

@@ -7,7 +7,7 @@ import pytest
 
 from fim.context.files import SourceFiles
 from fim.context.open_files import OpenFile
-from fim.context.recent_edits import MAX_EDITS, RecentEdits
+from fim.context.recent_edits import MAX_CLOSED, MAX_EDITS, RecentEdits
 from fim.snapshot import Edit, Snapshot
 
 LINES = [f"bake bread {chr(97 + number // 10)}{number % 10}" for number in range(60)]
@@ -194,6 +194,36 @@ def test_a_document_that_is_deleted_after_closing_has_no_edits(root: Path) -> No
     edits.close("b.py")
     (root / "b.py").unlink()
     record(edits)
+    assert shown(edits) == []
+
+
+def test_the_edits_of_the_last_closed_documents_are_kept(root: Path) -> None:
+    edits = edits_in(root)
+    lines = {
+        f"file{number}": f"{chr(97 + number) * 3} {chr(97 + number) * 4}" for number in range(23)
+    }
+    for name, line in lines.items():
+        (root / f"{name}.py").write_text(TEXT)
+        record(edits, **{name: changed(30, to=line)})
+        (root / f"{name}.py").write_text(changed(30, to=line))
+        edits.close(f"{name}.py")
+        record(edits)
+    kept = [
+        name
+        for name, line in lines.items()
+        if edits.find(Snapshot("u", "python", line, len(line), path="main.py"))
+    ]
+    assert kept == list(lines)[-MAX_CLOSED:]
+    assert len(kept) < len(lines)
+
+
+def test_a_document_closed_without_edits_is_read_again_when_it_is_opened(root: Path) -> None:
+    edits = edits_in(root)
+    record(edits, a=TEXT)
+    edits.close("a.py")
+    record(edits)
+    (root / "a.py").write_text(changed(5))  # by another program
+    record(edits, a=changed(5))
     assert shown(edits) == []
 
 

@@ -14,6 +14,12 @@ from fim.snapshot import Excerpt, Snapshot
 BREAD = "def bake_bread(flour, water):\n    return oven(flour, water)\n"
 
 
+@pytest.fixture(autouse=True)
+def wait_for_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the text of a prompt however long it takes on a busy machine."""
+    monkeypatch.setattr("fim.context.excerpts._MAX_WAIT_S", 30.0)
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     for path, text in {

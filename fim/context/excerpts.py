@@ -26,7 +26,8 @@ from syntax.languages import LANGUAGES
 
 log = logging.getLogger(__name__)
 
-_MAX_WAIT_S = 0.05
+MAX_TEXT_WAIT_S = 0.05
+"""Seconds that a request waits for text for the start of its prompt."""
 _VALID_S = 60.0
 
 
@@ -66,8 +67,13 @@ class ProjectExcerpts:
         self._gathering: set[str] = set()
         """URIs of the documents for which text is being searched."""
 
-    async def find(self, snapshot: Snapshot, open_files: Iterable[OpenFile]) -> RelatedText:
-        """Return excerpts, edits and diagnostics; waits `_MAX_WAIT_S` at most."""
+    async def find(
+        self, snapshot: Snapshot, open_files: Iterable[OpenFile], max_wait_s: float | None
+    ) -> RelatedText:
+        """Return excerpts, edits and diagnostics.
+
+        If that takes longer than `max_wait_s`, the text is that of the request before.
+        """
         now = self._clock()
         block = snapshot.text.count("\n", 0, snapshot.cursor) // BLOCK_LINES
         cached = self._cached.get(snapshot.uri)
@@ -89,7 +95,7 @@ class ProjectExcerpts:
             self._recent_edits.num_closed,
         )
         work.add_done_callback(log_failure)
-        done, _ = await asyncio.wait({work}, timeout=_MAX_WAIT_S)
+        done, _ = await asyncio.wait({work}, timeout=max_wait_s)
         return work.result() if done and work.exception() is None else previous
 
     def add(self, path: str, text: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fim.context.excerpts import ProjectExcerpts, RelatedText, log_failure
+from fim.context.excerpts import MAX_TEXT_WAIT_S, ProjectExcerpts, RelatedText, log_failure
 from fim.context.files import SourceFiles
 from fim.context.open_files import OpenFile
 from fim.context.recall import ProjectRecall
@@ -55,20 +55,32 @@ class Project:
         self._scan_lock = threading.Lock()
 
     async def add_excerpts(
-        self, snapshot: Snapshot, path: str, open_files: Iterable[OpenFile]
+        self,
+        snapshot: Snapshot,
+        path: str,
+        open_files: Iterable[OpenFile],
+        max_wait_s: float | None = MAX_TEXT_WAIT_S,
     ) -> Snapshot:
         """Add the project, the path `path`, excerpts of other files and edits to a snapshot.
 
         Of its diagnostics, those that are useful at the cursor remain.
         """
         in_project = replace(snapshot, project=self.root.name, path=path)
-        text = await self.related_text(in_project, open_files)
+        text = await self.related_text(in_project, open_files, max_wait_s)
         return replace(in_project, excerpts=text.excerpts, edits=text.edits, problems=text.problems)
 
-    async def related_text(self, snapshot: Snapshot, open_files: Iterable[OpenFile]) -> RelatedText:
-        """Return text for the start of a prompt at the cursor."""
+    async def related_text(
+        self,
+        snapshot: Snapshot,
+        open_files: Iterable[OpenFile],
+        max_wait_s: float | None = MAX_TEXT_WAIT_S,
+    ) -> RelatedText:
+        """Return text for the start of a prompt at the cursor.
+
+        If that takes longer than `max_wait_s`, the text is that of the request before.
+        """
         self._scan_if_needed(self._excerpts)
-        return await self._excerpts.find(snapshot, open_files)
+        return await self._excerpts.find(snapshot, open_files, max_wait_s)
 
     async def passages(
         self,

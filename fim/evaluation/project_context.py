@@ -56,6 +56,7 @@ def context_provider_for(files: Sequence[File]) -> ContextProvider:
         if not excerpts:
             return snapshot
         edits = earlier_edits(file.edits, snapshot, path, snapshot.uri)
-        return replace(await project.add_excerpts(snapshot, path, ()), edits=edits)
+        with_excerpts = await project.add_excerpts(snapshot, path, (), max_wait_s=None)
+        return replace(with_excerpts, edits=edits)
 
     return add_context

@@ -14,12 +14,6 @@ from fim.snapshot import Excerpt, Snapshot
 BREAD = "def bake_bread(flour, water):\n    return oven(flour, water)\n"
 
 
-@pytest.fixture(autouse=True)
-def wait_for_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for the text of a prompt however long it takes on a busy machine."""
-    monkeypatch.setattr("fim.context.excerpts._MAX_WAIT_S", 30.0)
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     for path, text in {
@@ -44,7 +38,7 @@ def snapshot_of(text: str = "x = flour", uri: str = "file:///main.py") -> Snapsh
 async def excerpts_of(
     project: Project, snapshot: Snapshot, open_files: Iterable[OpenFile]
 ) -> tuple[Excerpt, ...]:
-    return (await project.related_text(snapshot, open_files)).excerpts
+    return (await project.related_text(snapshot, open_files, max_wait_s=None)).excerpts
 
 
 async def excerpt_paths(project: Project, snapshot: Snapshot) -> set[str]:
@@ -164,10 +158,10 @@ async def test_edits_of_a_document_closed_unsaved_are_forgotten(root: Path) -> N
     project = Project(root, clock=lambda: now)
     snapshot = snapshot_of("bake_bread(flour, water)")
     changed = OpenFile("bread.py", "python", BREAD.replace("water", "water, salt"), 2)
-    assert (await project.related_text(snapshot, (changed,))).edits
+    assert (await project.related_text(snapshot, (changed,), None)).edits
     project.close((root / "bread.py").as_uri(), "bread.py")
     now = 61.0
-    assert (await project.related_text(snapshot, ())).edits == ()
+    assert (await project.related_text(snapshot, (), None)).edits == ()
 
 
 async def test_edits_of_a_file_are_forgotten_when_it_is_deleted(root: Path) -> None:
@@ -176,12 +170,14 @@ async def test_edits_of_a_file_are_forgotten_when_it_is_deleted(root: Path) -> N
     project.scan()
     snapshot = snapshot_of("bake_bread(flour, water)")
     changed = BREAD.replace("water", "water, salt")
-    await project.related_text(snapshot, (OpenFile("bread.py", "python", changed, 2),))
+    await project.related_text(snapshot, (OpenFile("bread.py", "python", changed, 2),), None)
     (root / "bread.py").write_text(changed)
     project.close((root / "bread.py").as_uri(), "bread.py")
     now = 61.0
-    assert [edit.path for edit in (await project.related_text(snapshot, ())).edits] == ["bread.py"]
+    assert [edit.path for edit in (await project.related_text(snapshot, (), None)).edits] == [
+        "bread.py"
+    ]
     (root / "bread.py").unlink()
     project.scan()
     now = 122.0
-    assert (await project.related_text(snapshot, ())).edits == ()
+    assert (await project.related_text(snapshot, (), None)).edits == ()

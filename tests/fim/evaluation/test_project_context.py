@@ -1,7 +1,12 @@
-"""Passages for a hole never contain what only the file on disk contains."""
+"""The text of the project for a hole: not what only its file on disk contains, and not too late."""
 
+import time
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from fim.context.gather import find_excerpts
 from fim.evaluation.files import source_files
 from fim.evaluation.project_context import context_provider_for, hole_uri
 from fim.snapshot import Snapshot
@@ -22,3 +27,19 @@ async def test_the_solution_on_disk_is_no_passage(tmp_path: Path) -> None:
         assert "beta" not in str(added.passages)
         without = await add_context(snapshot, excerpts=False, passages=False)
         assert without == snapshot
+
+
+async def test_excerpts_are_part_of_a_measurement_also_on_a_slow_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(*arguments: Any) -> Any:
+        time.sleep(0.3)  # an editor would not wait
+        return find_excerpts(*arguments)
+
+    monkeypatch.setattr("fim.context.excerpts.find_excerpts", slowly)
+    (tmp_path / "own.py").write_text("import other\n\nunusual_helper(alpha)\n")
+    (tmp_path / "other.py").write_text("def unusual_helper(gamma):\n    return gamma\n")
+    add_context = context_provider_for(source_files(tmp_path))
+    snapshot = Snapshot(hole_uri("own.py:0-1:line"), "python", "unusual_helper(", 15)
+    added = await add_context(snapshot, excerpts=True, passages=False)
+    assert [excerpt.path for excerpt in added.excerpts] == ["other.py"]

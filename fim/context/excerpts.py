@@ -108,9 +108,9 @@ class ProjectExcerpts:
         self._index.remove(path)
         self._recent_edits.remove(path)
 
-    def close(self, uri: str, path: str) -> None:
+    def close(self, path: str) -> None:
         """Use the version on disk again after a document was closed."""
-        self._cached.pop(uri, None)
+        self._cached.clear()  # the text for other documents may be from this one
         self._versions.pop(path, None)
         self.times[path] = OUTDATED
         self._recent_edits.close(path)
@@ -138,7 +138,8 @@ class ProjectExcerpts:
             self._recent_edits.record(open_files, num_closed)
             edits = self._recent_edits.find(snapshot)
             text = RelatedText(excerpts, edits, nearest_problems(snapshot))
-            self._cached[snapshot.uri] = _CachedText(block, now, text)
+            if num_closed == self._recent_edits.num_closed:
+                self._cached[snapshot.uri] = _CachedText(block, now, text)
             return text
         finally:
             self._gathering.discard(snapshot.uri)

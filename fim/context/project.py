@@ -131,9 +131,9 @@ class Project:
         self._files.stop()
         self._recall.stop()
 
-    def close(self, uri: str, path: str) -> None:
+    def close(self, path: str) -> None:
         """Use the version on disk again after a document was closed."""
-        self._excerpts.close(uri, path)
+        self._excerpts.close(path)
         self._recall.close(path)
 
     def _scan_if_needed(self, user: _User) -> None:

@@ -79,7 +79,7 @@ class Projects:
             return
         for root, project in self._projects.items():
             if (path := self._path_below(root, file)) is not None:
-                project.close(uri, path)
+                project.close(path)
         self._real_paths.pop(file, None)
 
     def folders_changed(self) -> None:

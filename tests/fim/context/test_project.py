@@ -87,7 +87,7 @@ async def test_open_files_are_indexed_as_they_are_in_the_editor(root: Path) -> N
     again = OpenFile("bread.py", "python", "def rusk(flour): ...\n", 3)
     assert "rusk" in (await excerpts_of(project, snapshot_of(), (again,)))[0].text
     # Closed without saving: the version on disk counts.
-    project.close("file:///bread.py", "bread.py")
+    project.close("bread.py")
     project.scan()
     now = 122.0
     assert "bake_bread" in str(await excerpts_of(project, snapshot_of(), ()))
@@ -147,20 +147,18 @@ async def test_a_document_that_was_never_saved_is_forgotten_after_it_is_closed(r
     project.scan()
     rye = OpenFile("rye.py", "python", "def rye(flour): ...\n", 1)
     assert "rye" in str(await excerpts_of(project, snapshot_of(), (rye,)))
-    project.close((root / "rye.py").as_uri(), "rye.py")
+    project.close("rye.py")
     project.scan()
     now = 61.0
     assert "rye" not in str(await excerpts_of(project, snapshot_of(), ()))
 
 
 async def test_edits_of_a_document_closed_unsaved_are_forgotten(root: Path) -> None:
-    now = 0.0
-    project = Project(root, clock=lambda: now)
+    project = Project(root)
     snapshot = snapshot_of("bake_bread(flour, water)")
     changed = OpenFile("bread.py", "python", BREAD.replace("water", "water, salt"), 2)
     assert (await project.related_text(snapshot, (changed,), None)).edits
-    project.close((root / "bread.py").as_uri(), "bread.py")
-    now = 61.0
+    project.close("bread.py")
     assert (await project.related_text(snapshot, (), None)).edits == ()
 
 
@@ -172,7 +170,7 @@ async def test_edits_of_a_file_are_forgotten_when_it_is_deleted(root: Path) -> N
     changed = BREAD.replace("water", "water, salt")
     await project.related_text(snapshot, (OpenFile("bread.py", "python", changed, 2),), None)
     (root / "bread.py").write_text(changed)
-    project.close((root / "bread.py").as_uri(), "bread.py")
+    project.close("bread.py")
     now = 61.0
     assert [edit.path for edit in (await project.related_text(snapshot, (), None)).edits] == [
         "bread.py"

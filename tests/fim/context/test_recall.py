@@ -99,7 +99,7 @@ async def test_open_documents_count_as_they_are_in_the_editor(root: Path) -> Non
     edited = OpenFile("inner/bread.py", "python", BREAD.replace("water", "milk"), 2)
     assert await text_after(project, [edited]) == "our, "  # the index is older
     await eventually(project, "milk", [edited])
-    project.close("file:///bread.py", "inner/bread.py")
+    project.close("inner/bread.py")
     assert "milk" not in await text_after(project)
     await eventually(project, "water")
     assert "milk" not in await text_after(project)

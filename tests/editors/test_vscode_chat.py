@@ -169,7 +169,10 @@ class Faults:
         self.set()
 
     def set(self, **control: Any) -> None:
-        self._file.write_text(json.dumps(control))
+        # The server reads the file at any time, so it must never be a part of the text.
+        new = self._file.with_suffix(".new")
+        new.write_text(json.dumps(control))
+        new.replace(self._file)
 
     @property
     def server(self) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
 
+from playwright.sync_api import Error as PageError
 from playwright.sync_api import Frame, FrameLocator, Locator, Page, sync_playwright
 from playwright.sync_api import TimeoutError as PageTimeoutError
 
@@ -56,17 +57,26 @@ class VSCode:
     def wait_until(
         self, condition: Callable[[], Any], description: str, seconds: float = 60.0
     ) -> Any:
-        """Wait until a condition holds and return its value."""
+        """Wait until a condition holds and return its value.
+
+        While VS Code replaces a frame or writes a file, a condition that reads it can fail. It
+        does not hold yet then.
+        """
         deadline = time.monotonic() + seconds
+        error: Exception | None = None
         while time.monotonic() < deadline:
-            if value := condition():
-                return value
+            try:
+                if value := condition():
+                    return value
+                error = None
+            except (PageError, json.JSONDecodeError) as failure:
+                error = failure
             self.page.wait_for_timeout(100)
         self.save_picture("failed")
         raise AssertionError(
             f"{description}: not within {seconds} s; the status is {self.status!r}, "
             f"the lines are {self.lines()}"
-        )
+        ) from error
 
     def open(self, name: str) -> None:
         entry = self.page.locator(f'.explorer-folders-view [aria-label^="{name}"]')
@@ -143,7 +153,8 @@ class VSCode:
     def set(self, **settings: Any) -> None:
         """Change user settings, as the settings editor does."""
         file = self.workspace.parent / "data" / "User" / "settings.json"
-        changed = {**json.loads(file.read_text()), **settings}
+        present = self.wait_until(lambda: json.loads(file.read_text()), "the settings are written")
+        changed = {**present, **settings}
         file.write_text(json.dumps(changed), encoding="utf-8")
 
     def hover(self) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,8 +16,6 @@ configure_threads()  # as in the engine's process; must run before torch is impo
 
 import torch  # noqa: E402
 import typer  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
 
 from benchmarks.stepped_scheduler import finish_preparing, new_cache  # noqa: E402
 from engine.kv_cache.cache import KVCache  # noqa: E402
@@ -57,10 +53,6 @@ PeerOption = Annotated[
     typer.Option(
         "--llama", envvar=PEER_VARIABLE, help="Path of a Python that has llama-cpp-python."
     ),
-]
-ThreadsOption = Annotated[
-    int | None,
-    typer.Option(min=1, help="Threads per contender. Default: all cores, or one for a tiny model."),
 ]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write every run to this file.")]
 
@@ -185,11 +177,6 @@ def by_turns(
     return runs
 
 
-def median(runs: list[Timing], part: Callable[[Timing], float]) -> float:
-    """Return the median of one part of the timings."""
-    return statistics.median(map(part, runs))
-
-
 def machine() -> dict[str, Any]:
     """Return the hardware and the version of torch that the figures depend on."""
     name = platform.processor() or platform.machine()
@@ -205,25 +192,3 @@ def machine() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "torch": torch.__version__,
     }
-
-
-def report(
-    title: str,
-    runs: Mapping[str, list[Timing]],
-    part: Callable[[Timing], float],
-    json_file: Path | None,
-) -> None:
-    """Print medians in milliseconds, and the ratio of each contender to each peer."""
-    peers = [name for name in runs if not name.startswith("ours")]
-    table = Table(title=title)
-    for column in ("", "ms", "fastest", *(f"÷ {name}" for name in peers)):
-        table.add_column(column, justify="right")
-    for name, timings in runs.items():
-        middle = median(timings, part)
-        ratios = [f"{middle / median(runs[peer], part):.2f}" for peer in peers]
-        table.add_row(name, f"{middle:.2f}", f"{min(map(part, timings)):.2f}", *ratios)
-    Console().print(table)
-    Console().print(machine())
-    if json_file is not None:
-        rows = {name: [asdict(timing) for timing in timings] for name, timings in runs.items()}
-        json_file.write_text(json.dumps({"title": title, "machine": machine(), "runs": rows}))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx2
 
-from benchmarks.peer_process import peer_environment
+from benchmarks.peers.process import peer_environment
 from fim.evaluation.counts import GhostText
 from fim.snapshot import Source
 

@@ -36,7 +36,7 @@ from benchmarks.common import (
     random_checkpoint,
     tokens,
 )
-from benchmarks.decode import DtypesOption
+from benchmarks.peers.checkpoint import DtypesOption
 from engine.architecture import Architecture
 from engine.kernels.build import KernelBuild
 from engine.loading.model_size import weight_bytes

@@ -2,7 +2,7 @@
 
 transformers loads the same weights and generates one token. The benchmark uses a GPU if there is
 one. Every run is a process of its own, by turns, with the environment of this process but without
-our thread settings (`benchmarks.peer_process`); ours makes these settings itself. The files are in
+our thread settings (`benchmarks.peers.process`); ours makes these settings itself. The files are in
 the system's cache and the kernels are compiled, as on a machine that uses the model every day.
 """
 
@@ -30,8 +30,8 @@ from benchmarks.common import (
     machine,
     random_checkpoint,
 )
-from benchmarks.decode import DtypesOption
-from benchmarks.peer_process import peer_environment
+from benchmarks.peers.checkpoint import DtypesOption
+from benchmarks.peers.process import peer_environment
 
 _OURS = """
 from engine.machine import configure_threads

@@ -41,7 +41,7 @@ from benchmarks.common import (
 )
 from benchmarks.light_editor import light_editor
 from benchmarks.llama_server import LlamaEditor
-from benchmarks.peer_process import convert_to_gguf
+from benchmarks.peers.process import convert_to_gguf
 from benchmarks.typing_contenders import (
     Contender,
     LlamaServer,

@@ -20,7 +20,7 @@ import httpx2
 import psutil
 
 from benchmarks.load.connection import Address
-from benchmarks.peer_process import peer_environment
+from benchmarks.peers.process import peer_environment
 from engine.client.servers.ours import is_our_model
 from engine.loading.on_disk import EMBEDDED_DIR
 from engine.server.users.key_file import StoredLimits, create_key

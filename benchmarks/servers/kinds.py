@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.peer_process import convert_to_gguf
+from benchmarks.peers.process import convert_to_gguf
 from benchmarks.servers.process import ServerProcess, free_port
 from engine.loading.on_disk import EMBEDDED_DIR
 

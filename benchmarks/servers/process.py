@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx2
 
-from benchmarks.peer_process import peer_environment
+from benchmarks.peers.process import peer_environment
 
 _LEASH = Path(__file__).with_name("leash.py")
 _POLL_S = 0.1

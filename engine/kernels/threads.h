@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <thread>
 #include <vector>
@@ -10,7 +11,6 @@
 #include "lanes.h"
 #if defined(_OPENMP)
 extern "C" int omp_get_thread_num();
-extern "C" int omp_get_num_threads();
 #endif
 
 static inline int thread_number() {
@@ -21,36 +21,53 @@ static inline int thread_number() {
 #endif
 }
 
-static inline int thread_count() {
-#if defined(_OPENMP)
-  return omp_get_num_threads();
-#else
-  return 1;
+// Lets the other hardware thread of this core run.
+static inline void pause_spinning() {
+#if defined(__SSE2__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
 #endif
 }
 
-// Threads that share work, and wait for each other at its end.
+// Threads that share work. Each must call the same methods in the same order.
+//
+// A thread waits for work that others have begun, never for threads that have not: on a busy machine
+// those may not run for a long time. It finds its work done when it comes, and goes on.
 class Team {
-  std::vector<std::atomic<int>> progress;  // of each thread's part: the items already claimed
-  std::atomic<int> arrived{0}, phase{0};
+  // On a cache line of its own, since it is written often.
+  struct alignas(64) Counter {
+    std::atomic<uint64_t> value{0};
+  };
+  // The work before a thread's current call: the sum of the lengths of a part, and of the items.
+  struct alignas(64) Past {
+    uint64_t part = 0, items = 0;
+  };
+  std::vector<Counter> claimed;  // of each thread's part, in all calls
+  Counter done;                  // items, in all calls
+  std::vector<Past> past;        // of each thread
 
  public:
-  explicit Team(int threads) : progress(threads) {}
+  explicit Team(int threads) : claimed(threads), past(threads) {}
 
-  int size() const { return (int)progress.size(); }
+  int size() const { return (int)claimed.size(); }
 
-  // Must be called by all threads. Calls work(from, to) for ranges that together cover `count` items,
-  // whose lengths are multiples of `step`, and returns when all items are done. Every thread has a
-  // part of its own, since memory is read fastest in one long stretch. A thread that has finished
-  // its part helps the others.
+  // Calls work(from, to) for ranges that together cover `count` items, whose lengths are multiples of
+  // `step`, and returns when all items are done. Every thread has a part of its own, since memory is
+  // read fastest in one long stretch. A thread that has finished its part helps the others.
   template <class Work> void share(int count, int step, Work &&work) {
     const int part = padded((count + size() - 1) / size(), step);
+    Past &before = past[thread_number()];
     for (int i = 0, owner = thread_number(); i < size(); i++, owner = (owner + 1) % size()) {
       const int first = std::min(owner * part, count), own = std::min(part, count - first);
-      for (int from, to; claim(progress[owner], own, part, step, from, to);)
+      for (int from, to; claim(claimed[owner].value, before.part, own, part, step, from, to);) {
         work(first + from, first + to);
+        done.value.fetch_add(to - from, std::memory_order_release);
+      }
     }
-    wait_for_all();
+    before.part += part;
+    before.items += count;
+    wait_for_items(before.items);
   }
 
   // The same with one call of work(i) for each item.
@@ -61,31 +78,39 @@ class Team {
   }
 
  private:
-  // Claims the next range of a part: an eighth of the part at first, less at the end, where other
-  // threads may be waiting.
-  static bool claim(std::atomic<int> &progress, int count, int part, int step, int &from, int &to) {
-    from = progress.load(std::memory_order_relaxed);
-    while (from < count) {
+  // Claims the next range of a part of `count` items: an eighth of the part at first, less at the end,
+  // where other threads may be waiting. `before` was claimed in earlier calls.
+  static bool claim(std::atomic<uint64_t> &claimed, uint64_t before, int count, int part, int step,
+                    int &from, int &to) {
+    uint64_t value = claimed.load(std::memory_order_relaxed);
+    while (count > 0 && value < before + count) {
+      from = value > before ? (int)(value - before) : 0;
       const int length = std::max(1, std::min(part / 8, (count - from) / 3));
       to = std::min(from + padded(length, step), count);
-      if (progress.compare_exchange_weak(from, to)) return true;
+      if (claimed.compare_exchange_weak(value, before + to, std::memory_order_relaxed)) return true;
     }
     return false;
   }
 
-  // Threads spin, since the wait is short, but soon yield: on a busy machine the awaited thread may
-  // be the one without a processor.
-  void wait_for_all() {
-    const int current = phase.load();
-    if (arrived.fetch_add(1) + 1 == thread_count()) {
-      for (auto &counter : progress) counter.store(0, std::memory_order_relaxed);
-      arrived.store(0);
-      phase.store(current + 1);
-      return;
+  // Spins, since the wait is short on a quiet machine. On a busy one the awaited thread may be without
+  // a processor: then this thread sleeps, so that it runs soon when there is work again.
+  void wait_for_items(uint64_t count) const {
+    const auto is_done = [&] { return done.value.load(std::memory_order_acquire) >= count; };
+    for (int spins = 0; spins < SPINS; spins++) {
+      if (is_done()) return;
+      pause_spinning();
     }
-    for (int spins = 0; phase.load(std::memory_order_acquire) == current; spins++)
-      if (spins > 2000) std::this_thread::yield();
+    const auto start = std::chrono::steady_clock::now();
+    while (!is_done()) {
+      if (std::chrono::steady_clock::now() - start < YIELDING)
+        std::this_thread::yield();
+      else
+        std::this_thread::sleep_for(SLEEP);
+    }
   }
+
+  static constexpr int SPINS = 1000;
+  static constexpr std::chrono::microseconds YIELDING{100}, SLEEP{50};
 };
 
 // Working memory of a calling thread, kept between calls.

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.common import Timing, load_ours
-from benchmarks.llama_options import LlamaOptions
-from benchmarks.real_model import llama_contenders, quiet
+from benchmarks.peers import llama_contenders, quiet
+from benchmarks.peers.comparison import Result
+from benchmarks.peers.llama_contenders import LlamaBench, LlamaPrograms, best_options
+from benchmarks.peers.llama_options import LlamaOptions
 from benchmarks.real_model.greedy import Reference, first_difference
-from benchmarks.real_model.llama_contenders import LlamaBench, LlamaPrograms, best_options
 from benchmarks.real_model.modes import Modes, through_engine
 from benchmarks.real_model.perplexity import compare
 from benchmarks.real_model.prompts import read_prompts, windows
-from benchmarks.real_model.speed import Result
 from benchmarks.real_model.transcripts import _with_edits
 from engine.settings import EngineSettings
 
@@ -78,16 +78,16 @@ def test_the_prompts_are_varied_and_the_windows_whole() -> None:
 
 def test_ours_is_compared_with_the_fastest_peer_of_its_bits() -> None:
     runs = {"ours int4": [3.0, 2.9, 9.0], "a": [6.0], "b": [2.0], "other": [1.0]}
-    result = Result(runs, {}, {"ours int4": ["a", "b"]})
-    assert result.ratio("ours int4") == 1.5
-    assert result.ratio("a") is None
+    result = Result(runs, {}, {"p": {"ours int4": ["a", "b"]}})
+    assert result.ratio("ours int4", "p") == 1.5
+    assert result.ratio("a", "p") is None
 
 
 @pytest.mark.parametrize("disturbed", ["ours int4", "a", "b"])
 def test_disturbed_runs_give_no_ratio(disturbed: str) -> None:
     runs = {"ours int4": [3.0, 3.0, 9.0], "a": [6.0, 6.0, 7.0], "b": [2.0, 2.0, 2.1]}
     runs[disturbed] = [6.0, 60.0, 60.0]
-    ratio = Result(runs, {}, {"ours int4": ["a", "b"]}).ratio("ours int4")
+    ratio = Result(runs, {}, {"p": {"ours int4": ["a", "b"]}}).ratio("ours int4", "p")
     assert ratio is not None
     assert math.isnan(ratio)
 

@@ -7,7 +7,7 @@ To record the answers of a server that runs with the demo model in float32:
 The files were written with vLLM 0.32.0 (`--model engine/embedded --dtype float32 --max-model-len
 1024 --generation-config vllm --served-model-name starcoder-demo --enforce-eager`) and with
 llama.cpp's server of llama-cpp-python 0.3.36 (`llama-server -m demo.gguf -c 2048 -np 2`). The GGUF
-file is from `python benchmarks/llama_peer.py convert engine/embedded f32 demo.gguf`.
+file is from `python benchmarks/peers/llama_script.py convert engine/embedded f32 demo.gguf`.
 """
 
 import asyncio

@@ -7,7 +7,7 @@ of our code.
   architecture "starcoder" and weights in a number format such as `q8_0`.
 - `run FILE OPTIONS` reads one request per line of JSON, {"prompt": [ids], "new": n}. It generates
   greedily, reuses nothing, and writes {"ids": [...], "first": ms, "each": ms}. OPTIONS is the JSON
-  of `benchmarks.llama_options.LlamaOptions`.
+  of `benchmarks.peers.llama_options.LlamaOptions`.
 """
 
 # mypy: disable-error-code="import-not-found, no-untyped-call"
@@ -31,9 +31,11 @@ _LOAD_MODE = {"none": 0, "mmap": 1}
 
 _FORMATS = {
     "f32": gguf.GGMLQuantizationType.F32,
+    "f16": gguf.GGMLQuantizationType.F16,
     "bf16": gguf.GGMLQuantizationType.BF16,
     "q8_0": gguf.GGMLQuantizationType.Q8_0,
     "q4_0": gguf.GGMLQuantizationType.Q4_0,
+    "q4_1": gguf.GGMLQuantizationType.Q4_1,
 }
 _GGUF_NAMES = {
     "transformer.wte": "token_embd",

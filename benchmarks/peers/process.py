@@ -13,17 +13,15 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
-
-import torch
+from typing import Literal, TypedDict
 
 from benchmarks.common import Timing, folder_of
-from benchmarks.llama_options import LlamaOptions
+from benchmarks.peers.llama_options import LlamaOptions
 
-_LLAMA_SCRIPT = Path(__file__).with_name("llama_peer.py")
-_TRANSFORMERS_SCRIPT = Path(__file__).with_name("transformers_peer.py")
-_CONTEXT, _DEMO_CONTEXT = 2048, 1024
-"""Positions of llama.cpp's context; the demo model has no more than the second."""
+_LLAMA_SCRIPT = Path(__file__).with_name("llama_script.py")
+_TRANSFORMERS_SCRIPT = Path(__file__).with_name("transformers_script.py")
+GenerateForm = Literal["eager", "compiled"]
+"""`compiled` has a static KV cache and a forward pass compiled by torch."""
 
 _OURS = ("OMP_", "KMP_", "GOMP_", "THP_MEM_ALLOC_ENABLE")
 """Prefixes of the variables that configure OpenMP, and the variable that configures huge pages."""
@@ -100,19 +98,10 @@ class LlamaCppFile(PeerProcess):
         super().__init__([python, "-P", _LLAMA_SCRIPT, "run", file, options.to_json()])
 
 
-class LlamaCpp(LlamaCppFile):
-    """llama.cpp with our weights, in one of its number formats."""
-
-    def __init__(self, python: Path, model: str, number_format: str, scratch: Path) -> None:
-        file = scratch / f"{number_format}.gguf"
-        convert_to_gguf(python, folder_of(model), number_format, file)
-        context = _DEMO_CONTEXT if model == "demo" else _CONTEXT
-        super().__init__(python, file, LlamaOptions(torch.get_num_threads(), context=context))
-
-
 class TransformersGenerate(PeerProcess):
-    """transformers' `generate`."""
+    """transformers' `generate`, with torch's default number of threads."""
 
-    def __init__(self, model: str, dtype: str, python: str = sys.executable) -> None:
-        threads = str(torch.get_num_threads())
-        super().__init__([python, "-P", _TRANSFORMERS_SCRIPT, folder_of(model), dtype, threads])
+    def __init__(
+        self, model: str, dtype: str, form: GenerateForm = "eager", python: str = sys.executable
+    ) -> None:
+        super().__init__([python, "-P", _TRANSFORMERS_SCRIPT, folder_of(model), dtype, form])

@@ -1,6 +1,6 @@
 """transformers' `generate` as a peer process: reads requests and writes times, one JSON per line.
 
-Arguments: the folder of a checkpoint, a dtype such as `bfloat16`, and the number of CPU threads.
+Arguments: the folder of a checkpoint, a dtype such as `bfloat16`, and `eager` or `compiled`.
 The generation is greedy. `min_new_tokens` keeps an end-of-text id from stopping it.
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import sys
 import time
+from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, CompileConfig
 from transformers.generation.streamers import BaseStreamer
 
 
@@ -31,12 +32,21 @@ class TokenTimes(BaseStreamer):  # type: ignore[misc]
         """Do nothing at the end of the output."""
 
 
-def main(folder: str, dtype: str, threads: int) -> None:
+def options_of(form: str) -> dict[str, Any]:
+    """Return the options of `generate` for a form."""
+    if form == "eager":
+        return {}
+    config = CompileConfig(mode="default", fullgraph=False)
+    config._compile_all_devices = True  # else it compiles on GPUs only
+    return {"cache_implementation": "static", "compile_config": config}
+
+
+def main(folder: str, dtype: str, form: str) -> None:
     """Generate tokens for each request until the input ends."""
-    torch.set_num_threads(threads)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
     if torch.cuda.is_available():
         model = model.cuda()
+    options = options_of(form)
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)
@@ -49,6 +59,7 @@ def main(folder: str, dtype: str, threads: int) -> None:
             do_sample=False,
             pad_token_id=0,
             streamer=times,
+            **options,
         )
         ticks = times.ticks[1:]
         output = {
@@ -60,4 +71,4 @@ def main(folder: str, dtype: str, threads: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(*sys.argv[1:4])

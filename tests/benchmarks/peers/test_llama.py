@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.common import PEER_VARIABLE, load_ours
-from benchmarks.peer_process import LlamaCpp
+from benchmarks.peers.llama_options import LlamaOptions
+from benchmarks.peers.process import LlamaCppFile, convert_to_gguf
 from benchmarks.stepped_scheduler import ids_of, run_alone
 from engine.api import GenerationRequest
+from engine.loading.on_disk import EMBEDDED_DIR
 
 
 def test_llama_cpp_generates_the_same_ids(tmp_path: Path) -> None:
@@ -18,7 +20,9 @@ def test_llama_cpp_generates_the_same_ids(tmp_path: Path) -> None:
     model = load_ours("demo", "auto")
     prompt = tuple(model.tokenizer.encode("def mean(numbers):\n    total = 0\n"))
     expected = ids_of(run_alone(model, GenerationRequest(prompt, 40)))
-    peer = LlamaCpp(Path(python), "demo", "f32", tmp_path)
+    file = tmp_path / "demo.gguf"
+    convert_to_gguf(Path(python), EMBEDDED_DIR, "f32", file)
+    peer = LlamaCppFile(Path(python), file, LlamaOptions(1))
     try:
         assert peer.generate(prompt, 40)["ids"] == expected
     finally:

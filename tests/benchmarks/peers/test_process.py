@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.llama_server import llama_server
-from benchmarks.peer_process import (
-    LlamaCpp,
+from benchmarks.peers.llama_options import LlamaOptions
+from benchmarks.peers.process import (
+    GenerateForm,
+    LlamaCppFile,
     TransformersGenerate,
     convert_to_gguf,
     peer_environment,
@@ -49,24 +51,23 @@ def test_our_variables_do_not_reach_the_conversion(program: Path, environment_fi
     assert not set(OURS) & set(names_in(environment_file))
 
 
-def test_our_variables_do_not_reach_llama_cpp(
-    program: Path, environment_file: Path, tmp_path: Path
-) -> None:
-    LlamaCpp(program, "demo", "f32", tmp_path).close()
-    assert names_in(environment_file).count("INHERITED") == 2  # of the conversion and of the run
-    assert not set(OURS) & set(names_in(environment_file))
-
-
-def test_our_variables_do_not_reach_transformers(program: Path, environment_file: Path) -> None:
-    TransformersGenerate("demo", "float32", str(program)).close()
+def test_our_variables_do_not_reach_llama_cpp(program: Path, environment_file: Path) -> None:
+    LlamaCppFile(program, Path("file"), LlamaOptions(1)).close()
     assert "INHERITED" in names_in(environment_file)
     assert not set(OURS) & set(names_in(environment_file))
 
 
-def test_transformers_generates_the_same_tokens() -> None:
+def test_our_variables_do_not_reach_transformers(program: Path, environment_file: Path) -> None:
+    TransformersGenerate("demo", "float32", "eager", str(program)).close()
+    assert "INHERITED" in names_in(environment_file)
+    assert not set(OURS) & set(names_in(environment_file))
+
+
+@pytest.mark.parametrize("form", ["eager", "compiled"])
+def test_transformers_generates_the_same_tokens(form: GenerateForm) -> None:
     model = load(EngineSettings(model="demo", device="cpu"), lambda *_: None).model
     prompt = tuple(model.tokenizer.encode("def mean(numbers):\n    total = 0\n"))
-    peer = TransformersGenerate("demo", "float32")
+    peer = TransformersGenerate("demo", "float32", form)
     try:
         output = peer.generate(prompt, 20)
     finally:

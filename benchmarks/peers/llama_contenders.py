@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.common import Contender, Timing
-from benchmarks.llama_options import LlamaOptions
-from benchmarks.peer_process import LlamaCppFile, peer_environment
-from benchmarks.real_model.quiet import when_quiet
+from benchmarks.peers.llama_options import LlamaOptions
+from benchmarks.peers.process import LlamaCppFile, peer_environment
+from benchmarks.peers.quiet import when_quiet
 
 _CHOICES: tuple[dict[str, object], ...] = (
     {"threads": 1},
@@ -92,8 +92,11 @@ def best_options(
     prompt: tuple[int, ...],
     new: int,
     part: Callable[[Timing], float],
+    prepared: Callable[[Contender], Contender] = when_quiet,
 ) -> LlamaOptions:
     """Return the options that make one part of the timing of a prompt and its output shortest.
+
+    `prepared` makes a contender wait for the state of the machine in which it is measured.
 
     Starts with the defaults, tries one change after another, and keeps each that helps. Only the
     fastest form of llama.cpp is tried: the options act on the library that all forms share.
@@ -102,10 +105,10 @@ def best_options(
 
     def fastest_ms(options: LlamaOptions) -> float:
         with programs.contender(form, file, options) as contender:
-            quiet = when_quiet(contender)
-            return min(part(quiet(prompt, new)) for _ in range(_TRIES + 1))
+            waiting = prepared(contender)
+            return min(part(waiting(prompt, new)) for _ in range(_TRIES + 1))
 
-    best = LlamaOptions(os.cpu_count() or 1)
+    best = LlamaOptions(os.cpu_count() or 1, context=max(2048, len(prompt) + new))
     best_ms = fastest_ms(best)
     for change in _CHOICES:
         options = replace(best, **change)  # type: ignore[arg-type]

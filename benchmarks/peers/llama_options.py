@@ -23,7 +23,7 @@ class LlamaOptions:
     """Positions of the KV cache."""
 
     def to_json(self) -> str:
-        """Return the options as `benchmarks/llama_peer.py` reads them."""
+        """Return the options as `benchmarks/peers/llama_script.py` reads them."""
         return json.dumps(asdict(self))
 
     def to_bench_arguments(self) -> list[str]:

@@ -19,6 +19,7 @@ from benchmarks.peers.comparison import (
     llama_version,
     measure,
     report_results,
+    title_of,
 )
 from benchmarks.peers.llama_contenders import LlamaPrograms
 from benchmarks.peers.process import convert_to_gguf
@@ -89,5 +90,4 @@ def compare_checkpoint(
             facts["llama.cpp"] = llama_version(llama)
         ids = tuple(torch.randint(19, vocab_size, (task.prompt_tokens,)).tolist())
         result = measure(task, contenders, peers, ids, rounds)
-    title = f"{shape or model}: {task.name} ({task.prompt_tokens} prompt tokens, {rounds} rounds)"
-    report_results({title: result}, facts, json_file)
+    report_results({title_of(shape or model, task, rounds): result}, facts, json_file)

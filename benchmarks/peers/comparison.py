@@ -55,7 +55,8 @@ class Task:
 
 def decode_task(prompt_tokens: int, new: int, *, on_busy_machine: bool = False) -> Task:
     """Return the task of decoding `new` tokens after a prompt."""
-    name = "decode, ms per token"
+    where = " on a busy machine" if on_busy_machine else ""
+    name = f"decode{where}, ms per token"
     return Task(name, prompt_tokens, new, lambda timing: timing.each, on_busy_machine)
 
 
@@ -178,6 +179,11 @@ def measure(
         timings = by_turns(prepared, prompt, task.new, rounds)
     result.runs = {name: [task.part(run) for run in runs] for name, runs in timings.items()}
     return result
+
+
+def title_of(model: str, task: Task, rounds: int) -> str:
+    """Return the title of a result."""
+    return f"{model}: {task.name} ({task.prompt_tokens} prompt tokens, {rounds} rounds)"
 
 
 def table_of(title: str, result: Result) -> Table:

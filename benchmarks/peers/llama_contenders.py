@@ -29,7 +29,7 @@ _CHOICES: tuple[dict[str, object], ...] = (
 )
 """Changes of one option each, relative to llama.cpp's defaults with all cores."""
 _TRIES = 2
-"""Runs with each set of options, after one that warms up. The fastest counts."""
+"""Runs with each set of options. The fastest counts, so that the first one may warm up."""
 _KEPT_GAIN = 0.98
 """A change is kept if it takes at most this share of the time, so that noise changes nothing."""
 
@@ -106,7 +106,7 @@ def best_options(
     def fastest_ms(options: LlamaOptions) -> float:
         with programs.contender(form, file, options) as contender:
             waiting = prepared(contender)
-            return min(part(waiting(prompt, new)) for _ in range(_TRIES + 1))
+            return min(part(waiting(prompt, new)) for _ in range(_TRIES))
 
     best = LlamaOptions(os.cpu_count() or 1, context=max(2048, len(prompt) + new))
     best_ms = fastest_ms(best)

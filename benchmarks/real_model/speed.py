@@ -25,6 +25,7 @@ from benchmarks.peers.comparison import (
     measure,
     prefill_task,
     report_results,
+    title_of,
 )
 from benchmarks.peers.llama_contenders import LlamaPrograms
 from benchmarks.peers.process import peer_environment
@@ -80,7 +81,7 @@ def main(
             for number_format in LLAMA_FORMATS[each]
         ]
         for task in TASKS:
-            title = f"{task.name} ({task.prompt_tokens} prompt tokens, {rounds} rounds)"
+            title = title_of(Path(folder).name, task, rounds)
             results[title] = measure(task, our_contenders, peers, ids, rounds)
     report_results(results, {"load before": load, "llama.cpp": llama_version(llama)}, json_file)
 

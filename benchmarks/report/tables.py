@@ -69,7 +69,7 @@ def summary(records: Mapping[str, Record]) -> str:
     """Return a table of our medians, with the ratio to the fastest form of llama.cpp."""
     dtypes = ("bfloat16", "int8", "int4")
     lines = [
-        _row(("milliseconds on a CPU; in parentheses: ÷ llama.cpp", *dtypes)),
+        _row(("milliseconds; in parentheses: ours ÷ llama.cpp", *dtypes)),
         "|---|---|---|---|",
     ]
     for name, record in records.items():

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.common import PEER_VARIABLE
 from benchmarks.peers.comparison import Result
 from benchmarks.report.__main__ import DOCUMENTS, MEASUREMENTS, SUMMARY, tables_of
 from benchmarks.report.records import ROOT, Measurement, Record, load, measure, save
@@ -89,8 +90,11 @@ def test_a_missing_place_is_named(text: str) -> None:
         written(text, {"a": "new"})
 
 
-def test_a_measurement_runs_its_benchmark_and_keeps_the_result(tmp_path: Path) -> None:
+def test_a_measurement_runs_its_benchmark_and_keeps_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The demo model without peers: seconds."""
+    monkeypatch.delenv(PEER_VARIABLE, raising=False)
     arguments = ("--dtype", "float32", "--prompt", "8", "--new", "2", "--rounds", "1")
     measurement = Measurement("tiny", "benchmarks.decode", (*arguments, "--no-generate"))
     save("tiny", measure(measurement), tmp_path)

@@ -25,11 +25,21 @@ def _descendants(process: int) -> list[int]:
     result: list[int] = []
     pending = [process]
     while pending:
-        for file in Path(f"/proc/{pending.pop()}/task").glob("*/children"):
-            with suppress(OSError):
-                pending += (children := [int(child) for child in file.read_text().split()])
-                result += children
+        children = _children(pending.pop())
+        pending += children
+        result += children
     return result
+
+
+def _children(process: int) -> list[int]:
+    """Return the children of a process, none if it has ended. It may end while they are read."""
+    children: list[int] = []
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{process}/task"):
+            with suppress(OSError):
+                numbers = Path(f"/proc/{process}/task/{thread}/children").read_text()
+                children += map(int, numbers.split())
+    return children
 
 
 def _own_memory(process: int) -> int:

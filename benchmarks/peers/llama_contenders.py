@@ -16,7 +16,6 @@ from pathlib import Path
 from benchmarks.common import Contender, Timing
 from benchmarks.peers.llama_options import LlamaOptions
 from benchmarks.peers.process import LlamaCppFile, peer_environment
-from benchmarks.peers.quiet import when_quiet
 
 _CHOICES: tuple[dict[str, object], ...] = (
     {"threads": 1},
@@ -92,7 +91,7 @@ def best_options(
     prompt: tuple[int, ...],
     new: int,
     part: Callable[[Timing], float],
-    prepared: Callable[[Contender], Contender] = when_quiet,
+    prepared: Callable[[Contender], Contender],
 ) -> LlamaOptions:
     """Return the options that make one part of the timing of a prompt and its output shortest.
 

@@ -128,9 +128,10 @@ def test_options_are_kept_only_if_they_help(monkeypatch: pytest.MonkeyPatch) -> 
             pass
 
     monkeypatch.setattr(llama_contenders, "LlamaCppFile", Fake)
-    monkeypatch.setattr(llama_contenders, "when_quiet", lambda contender: contender)
     programs = LlamaPrograms(Path("python"), None)
-    best = best_options(programs, Path("f"), (1,), 2, lambda timing: timing.each)
+    best = best_options(
+        programs, Path("f"), (1,), 2, lambda timing: timing.each, lambda contender: contender
+    )
     assert best == LlamaOptions(os.cpu_count() or 1, flash_attention="off")
 
 

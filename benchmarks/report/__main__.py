@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.common import PEER_VARIABLE
+from benchmarks.common import PeerOption
+from benchmarks.peers.checkpoint import BenchOption
 from benchmarks.report.records import ROOT, Measurement, Record, file_of, load, measure, save
 from benchmarks.report.tables import rendered, summary, written
 
@@ -49,14 +50,30 @@ def write_tables(root: Path = ROOT) -> None:
         file.write_text(text, encoding="utf-8")
 
 
+def paths_of(
+    measurement: Measurement,
+    llama: Path | None,
+    bench: Path | None,
+    real_model: Path | None,
+    gguf: Path | None,
+) -> list[str]:
+    """Return the arguments of a measurement that are paths of this machine.
+
+    Raises typer.BadParameter if one is missing.
+    """
+    if llama is None or bench is None:
+        raise typer.BadParameter("Give llama.cpp: --llama and --bench.")
+    paths = ["--llama", str(llama), "--bench", str(bench)]
+    if measurement.name != "real-model":
+        return paths
+    if real_model is None or gguf is None:
+        raise typer.BadParameter("Give --real-model and --gguf, or choose others: --only.")
+    return [*paths, str(real_model), "--gguf", str(gguf)]
+
+
 def main(
-    llama: Annotated[
-        Path,
-        typer.Option(envvar=PEER_VARIABLE, help="Path of a Python that has llama-cpp-python."),
-    ],
-    bench: Annotated[
-        Path, typer.Option(envvar="STARCODER_LLAMA_BENCH", help="Path of `llama-bench`.")
-    ],
+    llama: PeerOption = None,
+    bench: BenchOption = None,
     real_model: Annotated[
         Path | None, typer.Option(help="Folder of SmolLM2 as a checkpoint: SmolLM2-135M-Instruct.")
     ] = None,
@@ -64,21 +81,20 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(help="Name of a measurement; may be repeated.")
     ] = None,
+    tables_only: Annotated[
+        bool, typer.Option("--tables-only", help="Write the tables of the records that exist.")
+    ] = False,
 ) -> None:
-    """Measure, keep the records, and write the tables. This takes about an hour."""
+    """Measure, keep the records, and write the tables. This takes half an hour."""
     names = [measurement.name for measurement in MEASUREMENTS]
     if unknown := set(only or ()) - set(names):
         raise typer.BadParameter(f"--only {unknown.pop()}: choose from {', '.join(names)}.")
-    for measurement in MEASUREMENTS:
-        if only and measurement.name not in only:
-            continue
-        paths = ["--llama", str(llama), "--bench", str(bench)]
-        if measurement.name == "real-model":
-            if real_model is None or gguf is None:
-                raise typer.BadParameter("Give --real-model and --gguf, or choose others: --only.")
-            paths += [str(real_model), "--gguf", str(gguf)]
-        save(measurement.name, measure(measurement, paths))
-        write_tables()
+    if not tables_only:
+        chosen = [each for each in MEASUREMENTS if not only or each.name in only]
+        paths = [paths_of(each, llama, bench, real_model, gguf) for each in chosen]
+        for measurement, of_machine in zip(chosen, paths, strict=True):
+            save(measurement.name, measure(measurement, of_machine))
+    write_tables()
 
 
 if __name__ == "__main__":

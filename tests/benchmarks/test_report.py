@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+import typer
 
 from benchmarks.common import PEER_VARIABLE
 from benchmarks.peers.comparison import Result
-from benchmarks.report.__main__ import DOCUMENTS, MEASUREMENTS, SUMMARY, tables_of
+from benchmarks.report.__main__ import DOCUMENTS, MEASUREMENTS, SUMMARY, paths_of, tables_of
 from benchmarks.report.records import ROOT, Measurement, Record, load, measure, save
 from benchmarks.report.tables import NoPlaceError, begin, rendered, results_of, summary, written
 
@@ -88,6 +89,22 @@ def test_only_the_place_of_a_table_changes() -> None:
 def test_a_missing_place_is_named(text: str) -> None:
     with pytest.raises(NoPlaceError, match="figures: a"):
         written(text, {"a": "new"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing"),
+    [
+        ((None, Path("b"), Path("r"), Path("g")), "--llama"),
+        ((Path("l"), None, Path("r"), Path("g")), "--bench"),
+        ((Path("l"), Path("b"), None, Path("g")), "--real-model"),
+        ((Path("l"), Path("b"), Path("r"), None), "--gguf"),
+    ],
+)
+def test_a_missing_path_is_named_before_anything_runs(
+    arguments: tuple[Path | None, ...], missing: str
+) -> None:
+    with pytest.raises(typer.BadParameter, match=missing):
+        paths_of(MEASUREMENTS[-1], *arguments)
 
 
 def test_a_measurement_runs_its_benchmark_and_keeps_the_result(

@@ -66,15 +66,40 @@ class Neovim:
             if value := condition():
                 return value
             time.sleep(0.03)
-        output = self.client.command_output("messages")
-        raise AssertionError(
-            f"{description}: not within {seconds} s; messages {self.messages}; {output}"
+        raise AssertionError(f"{description}: not within {seconds} s; {self.state()}")
+
+    def state(self) -> str:
+        """Return what may explain why something did not happen."""
+        status = self.lua("return vim.inspect(require('starcoder.status').current)")
+        clients = self.lua(
+            "return vim.inspect(vim.tbl_map(function(client) return {client.id, client.initialized,"
+            "client.attached_buffers} end, vim.lsp.get_clients({_uninitialized = true})))"
         )
+        output = self.client.command_output("messages")
+        log = Path(self.lua("return require('vim.lsp.log').get_filename()"))
+        end = log.read_text(errors="replace")[-2000:] if log.exists() else ""
+        return f"messages {self.messages}; {output}; {status}; {clients}; log: {end}"
 
     def wait_for_server(self) -> None:
         """Wait until the server has answered `initialize`."""
         code = "local c = vim.lsp.get_clients({bufnr = 0})[1]; return c and c.initialized or false"
         self.wait_until(lambda: self.lua(code), "the server is attached")
+
+    def client_id(self) -> int | None:
+        """Return the id of the initialized client of the current buffer."""
+        code = "local c = vim.lsp.get_clients({bufnr = 0})[1]; return c and c.id"
+        identifier = self.lua(code)
+        return None if identifier is None else int(identifier)
+
+    def num_clients(self) -> int:
+        """Return the number of clients, of which each has a server."""
+        return int(self.lua("return #vim.lsp.get_clients({_uninitialized = true})"))
+
+    def restart_server(self) -> None:
+        """Restart the server and wait until the new one has answered `initialize`."""
+        before = self.client_id()
+        self.client.command("Starcoder restart")
+        self.wait_until(lambda: self.client_id() not in (before, None), "another server")
 
     def ghost_text(self) -> str:
         """Return the visible ghost text, empty if there is none."""

@@ -52,9 +52,7 @@ def test_neovim_sends_those_from_before_the_server_started(version: str, tmp_pat
     with neovim(version, file, server=scripted("1\n"), settings=SETTINGS) as editor:
         editor.wait_for_server()
         editor.lua(REPORT, "'oven' is unused")
-        editor.client.command("Starcoder restart")
-        editor.wait_until(lambda: not editor.lua("return #vim.lsp.get_clients() > 0"), "it ends")
-        editor.wait_for_server()
+        editor.restart_server()
         editor.keys("Go")
         editor.type("x = ")
         editor.wait_for_ghost_text()

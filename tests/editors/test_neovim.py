@@ -1,8 +1,10 @@
 """Tests with real Neovim: 0.12 with its own ghost text and 0.10 with that of the plugin."""
 
 import re
+import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -255,6 +257,37 @@ def test_a_too_old_neovim_gets_an_error_message() -> None:
     assert result.stderr.strip().endswith("starcoder: Neovim 0.10 or newer is required")
 
 
+@pytest.mark.parametrize("has_root", [True, False])
+@pytest.mark.parametrize("seconds", [2, 1000], ids=["ends late", "never ends"])
+def test_a_restart_waits_for_the_old_server(
+    version: str, file: Path, seconds: int, has_root: bool
+) -> None:
+    if has_root:
+        (file.parent / ".git").mkdir()
+    script = f"{shlex.join(scripted('1'))}; exec sleep {seconds}"
+    with neovim(version, file, server=["sh", "-c", script]) as editor:
+        editor.wait_for_server()
+        editor.restart_server()
+        time.sleep(3)  # until the old server would have ended
+        assert editor.num_clients() == 1
+        editor.keys("Go")
+        editor.type("x = ")
+        assert editor.wait_for_ghost_text() == "1"
+
+
+@pytest.mark.parametrize("has_root", [True, False])
+def test_files_of_a_folder_share_one_server(version: str, file: Path, has_root: bool) -> None:
+    if has_root:
+        (file.parent / ".git").mkdir()
+    (file.parent / "other.py").write_text("x = 1\n")
+    with neovim(version, file, server=scripted("1")) as editor:
+        editor.wait_for_server()
+        before = editor.client_id()
+        editor.client.command("edit %:h/other.py")
+        editor.wait_until(lambda: editor.client_id() == before, "it is attached")
+        assert editor.num_clients() == 1
+
+
 @pytest.mark.usefixtures("own_engines")
 def test_the_demo_model_suggests_also_after_a_restart(version: str, file: Path) -> None:
     """The real server, the real engine: ghost text, a restart, ghost text again."""
@@ -264,8 +297,8 @@ def test_the_demo_model_suggests_also_after_a_restart(version: str, file: Path) 
         editor.wait_until(lambda: editor.lua(ready), "the model is loaded", 120)
         assert editor.lua("return require('starcoder').statusline()") == "StarCoder demo model"
         accept_demo_suggestion(editor)
-        editor.client.command("Starcoder restart")
         editor.lua("require('starcoder.status').set({state = 'starting'})")
+        editor.restart_server()
         editor.wait_until(lambda: editor.lua(ready), "it is back", 60)
         accept_demo_suggestion(editor)
 

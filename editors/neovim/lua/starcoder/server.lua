@@ -15,6 +15,9 @@ local pending = {}
 
 local REQUEST_CANCELLED = -32800
 
+--- How long a restart waits for the old server: to end, and to end after it was killed.
+local STOP_MS, KILL_MS, POLL_MS = 5000, 5000, 20
+
 local function on_progress(err, result, context)
   local listener = result and listeners[result.token]
   if listener and type(result.value) == 'table' and result.value.text then
@@ -58,6 +61,12 @@ local function client_config(config)
   }
 end
 
+--- Whether a buffer with a configuration uses a running client, before Neovim 0.11. Neovim itself would
+--- start a client for each file that is in no project.
+local function is_for(client, config)
+  return client.name == config.name and client.config.root_dir == config.root_dir
+end
+
 --- Start the server for the open files and for each file that is opened later.
 ---@param config starcoder.Options
 function M.start(config)
@@ -77,7 +86,7 @@ function M.start(config)
     end
     local lsp_config = client_config(config)
     lsp_config.root_dir = vim.fs.root(buffer, config.root_markers)
-    vim.lsp.start(lsp_config, { bufnr = buffer })
+    vim.lsp.start(lsp_config, { bufnr = buffer, reuse_client = is_for })
   end
   vim.api.nvim_create_autocmd('FileType', {
     group = group,
@@ -188,21 +197,53 @@ function M.listen(on_text)
   end
 end
 
---- Stop the server of this Neovim and start it again.
-function M.restart()
-  local config = require('starcoder.config').current
-  for _, client in ipairs(vim.lsp.get_clients({ name = M.name })) do
+--- Return those clients of this server, of all or of some ids, whose process has not ended. Clients that
+--- are still initializing are among them.
+---@param ids? table<integer, true>
+---@return vim.lsp.Client[]
+local function remaining(ids)
+  return vim.tbl_filter(function(client)
+    return ids == nil or ids[client.id] ~= nil
+  end, vim.lsp.get_clients({ name = M.name, _uninitialized = true }))
+end
+
+--- Stop all clients of this server, and call `on_end` when their processes have ended. A process that
+--- does not end in time is killed. If that fails too, the user gets a message instead.
+---@param on_end fun()
+local function stop_all(on_end)
+  local ids = {}
+  for _, client in ipairs(remaining()) do
+    ids[client.id] = true
     vim.lsp.stop_client(client.id)
   end
-  vim.defer_fn(function()
-    M.start(config)
-    for _, buffer in ipairs(vim.api.nvim_list_bufs()) do
-      if vim.api.nvim_buf_is_loaded(buffer) and vim.bo[buffer].filetype ~= '' then
-        local group = vim.lsp.config and 'nvim.lsp.enable' or 'starcoder.server'
-        vim.api.nvim_exec_autocmds('FileType', { buffer = buffer, group = group })
-      end
+  local function wait_until(deadline, on_timeout)
+    if #remaining(ids) == 0 then
+      on_end()
+    elseif vim.uv.now() > deadline then
+      on_timeout()
+    else
+      vim.defer_fn(function()
+        wait_until(deadline, on_timeout)
+      end, POLL_MS)
     end
-  end, 500)
+  end
+  wait_until(vim.uv.now() + STOP_MS, function()
+    for id in pairs(ids) do
+      vim.lsp.stop_client(id, true)
+    end
+    wait_until(vim.uv.now() + KILL_MS, function()
+      vim.notify('starcoder: the server does not end; kill its process', vim.log.levels.ERROR)
+    end)
+  end)
+end
+
+--- Stop the server of this Neovim and start it again. Neovim would attach buffers to a client that is
+--- being stopped, so the start waits for the end of the old process.
+function M.restart()
+  local config = require('starcoder.config').current
+  stop_all(function()
+    M.start(config)
+  end)
 end
 
 return M

@@ -42,7 +42,7 @@ test-servers: $(VENV)/.dev ## run the tests with vLLM, vllm-router, LiteLLM and 
 	@$(BIN)/python -m pytest tests/servers tests/team/test_front_ends.py --timeout 600
 
 test-sandbox: $(VENV)/.dev .editors/bubblewrap/run ## run the tests of the sandbox, with bubblewrap (installed into .editors, Debian) and without
-	@STARCODER_LSP_SANDBOX=required $(BIN)/python -m pytest tests/fim/evaluation
+	@STARCODER_LSP_SANDBOX=required $(BIN)/python -m pytest tests/sandbox tests/fim/evaluation
 
 test-team: $(VENV)/.dev .editors/nginx/run .editors/promtool/run ## run the examples of docs/team with nginx and promtool (installed into .editors, Debian)
 	@STARCODER_LSP_TEAM=required $(BIN)/python -m pytest tests/team

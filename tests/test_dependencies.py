@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("lsp_server", "fim", "chat", "syntax", "engine", "training", "workspace")
+PACKAGES = ("lsp_server", "fim", "chat", "syntax", "sandbox", "engine", "training", "workspace")
 """The packages that are shipped."""
 NOT_SHIPPED = ("benchmarks", "tests")
 """Packages that no shipped module may import."""
@@ -38,16 +38,17 @@ LIGHT_ENGINE = (
 ALLOWED: dict[str, tuple[str, ...]] = {
     "syntax": (),
     "workspace": (),
+    "sandbox": ("engine.errors",),
     "fim": (*CONTRACT, "syntax", "workspace"),
     # An adapter is trained and measured with the prompts of completion.
     "fim.training": ("fim", "engine", "training"),
     # Conversations are private, and so is their file.
-    "chat": (*CONTRACT, "engine.private_files", "syntax", "workspace"),
+    "chat": (*CONTRACT, "engine.private_files", "syntax", "workspace", "sandbox"),
     # StarChat's recipe measures with the rendering that serves, and installs its adapters.
     "chat.training": ("chat", "engine", "training"),
-    "lsp_server": ("fim", "chat", "syntax", "workspace", *LIGHT_ENGINE),
+    "lsp_server": ("fim", "chat", "syntax", "workspace", "sandbox", *LIGHT_ENGINE),
     # Each command is a process of its own, and some of them load a model.
-    "lsp_server.cli": ("lsp_server", "fim", "chat", "syntax", "engine", "training"),
+    "lsp_server.cli": ("lsp_server", "fim", "chat", "syntax", "sandbox", "engine", "training"),
     "engine": (),
     # The same list of secrets is used for training data and for suggestions.
     "training": ("fim.secrets", "workspace"),
@@ -57,10 +58,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 STARTS_PROCESSES = {
     "engine/client/managed.py": "the engine",
     "engine/kernels/build.py": "the C++ compiler",
-    "fim/evaluation/sandbox.py": "generated programs, isolated",
-    "fim/evaluation/isolation/exchange.py": "the same",
-    "fim/evaluation/isolation/own_child.py": "the same",
-    "fim/evaluation/isolation/user_namespace.py": "the same",
+    "sandbox/sandbox.py": "generated programs, isolated",
+    "sandbox/exchange.py": "the same",
+    "sandbox/own_child.py": "the same",
+    "sandbox/user_namespace.py": "the same",
     "lsp_server/cli/doctor.py": "editors, to ask for their versions",
     "training/sources.py": "pip, npm and apt, for the corpus of the demo model",
     "workspace/git.py": "git, without the programs that a repository names",

@@ -17,11 +17,9 @@ from engine.settings import EngineSettings
 from fim.context.provider import ContextProvider
 from fim.evaluation.files import File, source_files
 from fim.evaluation.holes import Hole, HoleKind, draw_holes, read_holes
-from fim.evaluation.isolation.command import Outcome
 from fim.evaluation.plot import check_picture, draw_plot
 from fim.evaluation.project_context import context_provider_for
 from fim.evaluation.run import Evaluator, Record, RunTest
-from fim.evaluation.sandbox import make_sandbox
 from fim.settings import FimSettings
 from lsp_server.cli import common
 from lsp_server.cli.added_lines import FromGit, Since, added_files
@@ -30,6 +28,8 @@ from lsp_server.cli.evaluation_tables import headline, print_tables, report_json
 from lsp_server.cli.outputs import check_output, write_output, writing
 from lsp_server.cli.results import Results
 from lsp_server.session.engine_choice import EngineChoice, create_engine
+from sandbox.command import Outcome
+from sandbox.sandbox import make_sandbox
 
 _MODES = 2
 """Number of ways to fill each hole: the model alone, and the whole pipeline."""
@@ -149,7 +149,13 @@ def _choose_holes(
 
 
 def _test_runner(*, unsandboxed: bool) -> RunTest:
-    box = make_sandbox(unsandboxed=unsandboxed)
+    try:
+        box = make_sandbox(unsandboxed=unsandboxed)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"The tests of the holes cannot be run. {error.user_message} Use --no-tests to skip "
+            "them, or --run-unsandboxed to run them with your own permissions and limits only."
+        ) from None
     return lambda program: box.run(program) is Outcome.PASSED
 
 

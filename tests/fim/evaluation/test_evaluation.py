@@ -13,14 +13,14 @@ from engine.errors import ConfigurationError
 from engine.scripted import ScriptedEngine
 from fim.evaluation.files import File, source_files
 from fim.evaluation.holes import Hole, HoleKind, draw_holes, read_holes
-from fim.evaluation.isolation.backends import Backend
-from fim.evaluation.isolation.command import Limits, Outcome
 from fim.evaluation.plot import draw_plot
 from fim.evaluation.report import calibrations, percentile, rows, threshold_rows
 from fim.evaluation.run import Evaluator, Filling, Record, as_edited, measure
-from fim.evaluation.sandbox import Sandbox
 from fim.settings import FimSettings
 from lsp_server.cli.app import app
+from sandbox.backends import Backend
+from sandbox.command import Limits, Outcome
+from sandbox.sandbox import Sandbox
 
 PYTHON = '''\
 """A module."""

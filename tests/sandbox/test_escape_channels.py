@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from fim.evaluation.isolation.backends import Backend
-from fim.evaluation.sandbox import Sandbox
-from tests.fim.evaluation.escapes import attempt
+from sandbox.backends import Backend
+from sandbox.sandbox import Sandbox
+from tests.sandbox.escapes import attempt
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="optional: needs POSIX")
 

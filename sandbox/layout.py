@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from engine.errors import ConfigurationError
-from fim.evaluation.isolation.command import PRIVATE_FOLDER
+from sandbox.command import PRIVATE_FOLDER
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")

@@ -13,14 +13,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fim.evaluation.isolation.backends import Backend
-from fim.evaluation.isolation.command import Command, Outcome
-from fim.evaluation.isolation.system_calls import FILTERED, PROCESSORS, forbidden
-from fim.evaluation.sandbox import Sandbox
-from tests.fim.evaluation.conftest import LIMITS
-from tests.fim.evaluation.escapes import attempt, python
+from sandbox.backends import Backend
+from sandbox.command import Command, Outcome
+from sandbox.sandbox import Sandbox
+from sandbox.system_calls import FILTERED, PROCESSORS, forbidden
+from tests.sandbox.conftest import LIMITS
+from tests.sandbox.escapes import attempt, python
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 def running(mark: str) -> list[psutil.Process]:
@@ -246,9 +246,9 @@ def test_no_process_of_a_program_survives(box: Sandbox, end: str) -> None:
 
 CALLER = """
 import sys
-from fim.evaluation.isolation.backends import Backend
-from fim.evaluation.isolation.command import Command
-from fim.evaluation.sandbox import Sandbox
+from sandbox.backends import Backend
+from sandbox.command import Command
+from sandbox.sandbox import Sandbox
 Sandbox(Backend(sys.argv[1])).run_command(Command(tuple(sys.argv[2:])))
 """
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}

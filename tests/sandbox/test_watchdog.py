@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from fim.evaluation.isolation.command import Limits
-from fim.evaluation.isolation.watchdog import exceeds
+from sandbox.command import Limits
+from sandbox.watchdog import exceeds
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="optional: needs /proc")
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from fim.evaluation.isolation.backends import Backend
-from fim.evaluation.isolation.command import Limits
-from fim.evaluation.sandbox import Sandbox, backend_problem
+from sandbox.backends import Backend
+from sandbox.command import Limits
+from sandbox.sandbox import Sandbox, backend_problem
 from tests.conftest import OPTIONAL
 
-INSTALLED = Path(__file__).parents[3] / ".editors/bubblewrap/bin"
+INSTALLED = Path(__file__).parents[2] / ".editors/bubblewrap/bin"
 """Where `make test-sandbox` installs bwrap."""
 if shutil.which("bwrap") is None and INSTALLED.exists():
     os.environ["PATH"] += f":{INSTALLED}"

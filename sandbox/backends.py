@@ -11,15 +11,14 @@ from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
-from fim.evaluation.isolation.command import NOBODY, PRIVATE_FOLDER, Limits
-from fim.evaluation.isolation.layout import Layout
-from fim.evaluation.isolation.seccomp import filter_program
+from sandbox.command import NOBODY, PRIVATE_FOLDER, Limits
+from sandbox.layout import Layout
+from sandbox.seccomp import filter_program
 
 _LAUNCH = Path(__file__).with_name("launch.py")
-_PACKAGES = str(Path(__file__).parents[3])
+_PACKAGES = str(Path(__file__).parents[1])
 _OWN_CHILD = (
-    "import sys; sys.path.append(sys.argv.pop()); "
-    "from fim.evaluation.isolation.own_child import main; main()"
+    "import sys; sys.path.append(sys.argv.pop()); from sandbox.own_child import main; main()"
 )
 
 
@@ -29,7 +28,7 @@ class Backend(StrEnum):
     BUBBLEWRAP = "bubblewrap"
     """By bwrap, a maintained tool that Flatpak uses. Version 0.7 or newer."""
     OWN = "own"
-    """By `fim.evaluation.isolation.own_child`, with the same result."""
+    """By `sandbox.own_child`, with the same result."""
     NONE = "none"
     """Not at all: the program has limits, but can do everything that the user can."""
 

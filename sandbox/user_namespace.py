@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fim.evaluation.isolation import linux
-from fim.evaluation.isolation.command import NOBODY
+from sandbox import linux
+from sandbox.command import NOBODY
 
 
 def enter_user_namespace(other_namespaces: int) -> None:

@@ -7,7 +7,7 @@ import platform
 import socket
 import struct
 
-from fim.evaluation.isolation.system_calls import FILTERED, LAST_KNOWN, PROCESSORS, forbidden
+from sandbox.system_calls import FILTERED, LAST_KNOWN, PROCESSORS, forbidden
 
 # linux/bpf_common.h: load a word; jump if equal, greater or any bit is set; AND; return.
 _LOAD, _EQUAL, _GREATER, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x54, 0x06

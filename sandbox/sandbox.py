@@ -19,8 +19,8 @@ from functools import cache
 from pathlib import Path
 
 from engine.errors import ConfigurationError
-from fim.evaluation.isolation.backends import Backend, launcher, started_with
-from fim.evaluation.isolation.command import (
+from sandbox.backends import Backend, launcher, started_with
+from sandbox.command import (
     NOBODY,
     PRIVATE_FOLDER,
     Command,
@@ -28,10 +28,10 @@ from fim.evaluation.isolation.command import (
     Outcome,
     Result,
 )
-from fim.evaluation.isolation.exchange import Ending, exchange
-from fim.evaluation.isolation.layout import DEVICES, layout_for
-from fim.evaluation.isolation.seccomp import has_filter
-from fim.evaluation.isolation.watchdog import exceeds
+from sandbox.exchange import Ending, exchange
+from sandbox.layout import DEVICES, layout_for
+from sandbox.seccomp import has_filter
+from sandbox.watchdog import exceeds
 
 _BY_PREFERENCE = (Backend.BUBBLEWRAP, Backend.OWN)
 _PYTHON = (sys.executable, "-I", "-B", "-")
@@ -148,20 +148,16 @@ def isolation_problem() -> str | None:
     return "; ".join(problems)
 
 
-def make_sandbox(*, unsandboxed: bool) -> Sandbox:
+def make_sandbox(*, unsandboxed: bool = False) -> Sandbox:
     """Return a sandbox with isolation, or one with limits only if `unsandboxed` is True.
 
-    Raises ConfigurationError if programs cannot be isolated.
+    Raises ConfigurationError if programs cannot be isolated, or have no limits on this system.
     """
     if unsandboxed:
         if sys.platform == "win32":
-            raise ConfigurationError("Tests cannot be run on Windows. Use --no-tests.")
+            raise ConfigurationError("Programs have no limits on Windows.")
         return Sandbox(Backend.NONE)
     for backend in _BY_PREFERENCE:
         if backend_problem(backend) is None:
             return Sandbox(backend)
-    raise ConfigurationError(
-        "The holes have tests, but generated code cannot be isolated on this machine: "
-        f"{isolation_problem()}. Use --no-tests to skip the tests, or --run-unsandboxed to run "
-        "them with your own permissions and with limits only."
-    )
+    raise ConfigurationError(f"Programs cannot be isolated here: {isolation_problem()}.")

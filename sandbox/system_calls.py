@@ -74,7 +74,7 @@ FILTERED: Mapping[str, tuple[int, int]] = {
     "clone": (56, 220), "clone3": (435, 435), "ioctl": (16, 29),
     "socket": (41, 198), "socketpair": (53, 199),
 }  # fmt: skip
-"""Calls whose arguments decide; `fim.evaluation.isolation.seccomp` has the rules."""
+"""Calls whose arguments decide; `sandbox.seccomp` has the rules."""
 
 
 def forbidden(machine: str) -> dict[str, int]:

@@ -2,8 +2,8 @@
 
 import sys
 
-from fim.evaluation.isolation.command import Command
-from fim.evaluation.sandbox import Sandbox
+from sandbox.command import Command
+from sandbox.sandbox import Sandbox
 
 _PRELUDE = """
 import array, ctypes, errno, fcntl, glob, os, signal, socket, stat, struct, sys, time

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from fim.evaluation.isolation.command import Limits
+from sandbox.command import Limits
 
 _TICK = 0.05
 """Seconds between two looks at what the process uses."""

@@ -10,12 +10,12 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from fim.evaluation.isolation.backends import Backend
-from fim.evaluation.isolation.command import Command, Limits, Outcome
-from fim.evaluation.isolation.system_calls import forbidden
-from fim.evaluation.sandbox import Sandbox
-from tests.fim.evaluation.conftest import LIMITS
-from tests.fim.evaluation.escapes import attempt, python
+from sandbox.backends import Backend
+from sandbox.command import Command, Limits, Outcome
+from sandbox.sandbox import Sandbox
+from sandbox.system_calls import forbidden
+from tests.sandbox.conftest import LIMITS
+from tests.sandbox.escapes import attempt, python
 
 
 def test_the_memory_of_a_process_is_limited(backend: Backend) -> None:

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from fim.evaluation.isolation.command import PRIVATE_FOLDER, Limits
+from sandbox.command import PRIVATE_FOLDER, Limits
 
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 

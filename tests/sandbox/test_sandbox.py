@@ -10,10 +10,10 @@ import pytest
 
 from engine.errors import ConfigurationError
 from fim.evaluation import sandbox as sandboxing
-from fim.evaluation.isolation.backends import Backend
-from fim.evaluation.isolation.command import Command, Limits, Outcome
-from fim.evaluation.sandbox import Sandbox, backend_problem, isolation_problem, make_sandbox
-from tests.fim.evaluation.conftest import require
+from sandbox.backends import Backend
+from sandbox.command import Command, Limits, Outcome
+from sandbox.sandbox import Sandbox, backend_problem, isolation_problem, make_sandbox
+from tests.sandbox.conftest import require
 
 LIMITS = Limits(seconds=5, cpu_seconds=4)
 
@@ -95,7 +95,7 @@ def test_a_program_without_isolation_that_leaves_a_process_ends(tmp_path: Path) 
 
 def test_without_isolation_tests_need_an_explicit_option(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandboxing, "backend_problem", lambda backend: f"no {backend}")
-    with pytest.raises(ConfigurationError, match=r"no bubblewrap.*no own.*--run-unsandboxed"):
+    with pytest.raises(ConfigurationError, match=r"no bubblewrap.*no own"):
         make_sandbox(unsandboxed=False)
     assert make_sandbox(unsandboxed=True).backend is Backend.NONE
     assert isolation_problem() == "bubblewrap: no bubblewrap; own: no own"

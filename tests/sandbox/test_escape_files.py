@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fim.evaluation.isolation.backends import Backend
-from fim.evaluation.isolation.command import Command, Limits
-from fim.evaluation.sandbox import Sandbox
-from tests.fim.evaluation.escapes import attempt, python
+from sandbox.backends import Backend
+from sandbox.command import Command, Limits
+from sandbox.sandbox import Sandbox
+from tests.sandbox.escapes import attempt, python
 
 Place = tuple[Path, tuple[Path, ...]]
 BARE = Sandbox(Backend.NONE)
@@ -203,7 +203,7 @@ def test_the_environment_of_a_program_is_not_in_the_arguments_of_a_process(
     )
     child = subprocess.Popen(
         [sys.executable, "-c", CALLER, backend, repr(dict(command.environment))],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     try:
         for _ in range(100):
@@ -224,9 +224,9 @@ def test_the_environment_of_a_program_is_not_in_the_arguments_of_a_process(
 CALLER = """
 import sys
 from ast import literal_eval
-from fim.evaluation.isolation.backends import Backend
-from fim.evaluation.isolation.command import Command
-from fim.evaluation.sandbox import Sandbox
+from sandbox.backends import Backend
+from sandbox.command import Command
+from sandbox.sandbox import Sandbox
 Sandbox(Backend(sys.argv[1])).run_command(Command(("sleep", "30"), b"", literal_eval(sys.argv[2])))
 """
 

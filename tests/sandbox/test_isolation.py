@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ConfigurationError
-from fim.evaluation.isolation import layout as layouts
-from fim.evaluation.isolation.backends import bubblewrap_arguments
-from fim.evaluation.isolation.command import PRIVATE_FOLDER, Limits
-from fim.evaluation.isolation.layout import Layout, layout_for
-from fim.evaluation.isolation.seccomp import filter_program, has_filter
-from fim.evaluation.isolation.system_calls import FILTERED, PROCESSORS, forbidden
+from sandbox import layout as layouts
+from sandbox.backends import bubblewrap_arguments
+from sandbox.command import PRIVATE_FOLDER, Limits
+from sandbox.layout import Layout, layout_for
+from sandbox.seccomp import filter_program, has_filter
+from sandbox.system_calls import FILTERED, PROCESSORS, forbidden
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="optional: isolation needs Linux")
 

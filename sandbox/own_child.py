@@ -22,10 +22,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fim.evaluation.isolation import linux
-from fim.evaluation.isolation.command import NOBODY, PRIVATE_FOLDER
-from fim.evaluation.isolation.launch import drop_privileges
-from fim.evaluation.isolation.user_namespace import enter_user_namespace
+from sandbox import linux
+from sandbox.command import NOBODY, PRIVATE_FOLDER
+from sandbox.launch import drop_privileges
+from sandbox.user_namespace import enter_user_namespace
 
 _OTHER_NAMESPACES = (
     linux.NEW_MOUNTS

@@ -1,1 +1,0 @@
-"""Isolation of programs that nobody has read: an empty root, namespaces, a filter, limits."""

@@ -1,0 +1,1 @@
+"""Runs programs that nobody has read: an empty root, namespaces, a filter, limits."""

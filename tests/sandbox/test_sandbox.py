@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ConfigurationError
-from fim.evaluation import sandbox as sandboxing
+from sandbox import sandbox as sandboxing
 from sandbox.backends import Backend
 from sandbox.command import Command, Limits, Outcome
 from sandbox.sandbox import Sandbox, backend_problem, isolation_problem, make_sandbox

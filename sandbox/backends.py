@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -47,29 +48,47 @@ def started_with(
     Raises FileNotFoundError if the backend is not installed.
     """
     if backend is Backend.OWN:
-        yield (
-            _own_child(
-                layout=layout.as_json(),
-                folder_bytes=limits.folder_bytes,
-                folder_files=limits.folder_files,
-                filter=filter_program().hex(),
-                command=launcher(),
-            ),
-            (),
+        own = _own_child(
+            layout=layout.as_json(),
+            folder_bytes=limits.folder_bytes,
+            folder_files=limits.folder_files,
+            filter=filter_program().hex(),
+            command=launcher(),
         )
+        with own as started:
+            yield started
         return
-    readable, writable = os.pipe()
-    try:
-        os.write(writable, filter_program())  # a pipe holds it
-        os.close(writable)
-        yield _bubblewrap(layout, limits, readable), (readable,)
-    finally:
-        os.close(readable)
+    # Arguments of a process have a maximum length, and every user can read them.
+    arguments = bubblewrap_arguments(layout, limits)
+    options = "\0".join(arguments).encode() + b"\0"
+    with _readable(filter_program()) as system_calls, _readable(options) as rest:
+        command = [bubblewrap_program(), "--seccomp", str(system_calls), "--args"]
+        command += [str(rest), *launcher()]
+        if os.getuid() != 0:
+            yield command, (system_calls, rest)
+            return
+        # bwrap can only map one user, and the program of a sandbox must not be root. So the
+        # launcher changes the user; outside of the new user namespace its three capabilities mean
+        # nothing.
+        with _own_child(replace_by=command) as (replacing, (plan,)):
+            yield replacing, (plan, system_calls, rest)
 
 
-def _own_child(**plan: object) -> list[str]:
-    argument = json.dumps({"parent": os.getpid(), **plan})
-    return [sys.executable, "-I", "-S", "-B", "-c", _OWN_CHILD, argument, _PACKAGES]
+@contextmanager
+def _own_child(**plan: object) -> Iterator[tuple[list[str], tuple[int, ...]]]:
+    with _readable(json.dumps({"parent": os.getpid(), **plan}).encode()) as descriptor:
+        command = [sys.executable, "-I", "-S", "-B", "-c", _OWN_CHILD, str(descriptor), _PACKAGES]
+        yield command, (descriptor,)
+
+
+@contextmanager
+def _readable(data: bytes) -> Iterator[int]:
+    """Return a descriptor from which a child process reads data."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        file.seek(0)
+        yield file.fileno()
 
 
 def bubblewrap_program() -> str:
@@ -81,23 +100,11 @@ def bubblewrap_program() -> str:
     return program
 
 
-def _bubblewrap(layout: Layout, limits: Limits, filter_descriptor: int) -> list[str]:
-    arguments = bubblewrap_arguments(layout, limits, filter_descriptor)
-    if os.getuid() != 0:
-        identity = ("--unshare-user", "--uid", str(NOBODY), "--gid", str(NOBODY))
-        return [bubblewrap_program(), *identity, *arguments, *launcher()]
-    # bwrap can only map one user, and the program of a sandbox must not be root. So the launcher
-    # changes the user; outside of the new user namespace the three capabilities mean nothing.
-    kept = [f for name in ("SETUID", "SETGID", "SETPCAP") for f in ("--cap-add", f"CAP_{name}")]
-    command = [bubblewrap_program(), *arguments, *kept, *launcher()]
-    return _own_child(replace_by=command)
-
-
-def bubblewrap_arguments(layout: Layout, limits: Limits, filter_descriptor: int) -> list[str]:
-    """Return bwrap's options; a program follows them."""
+def bubblewrap_arguments(layout: Layout, limits: Limits) -> list[str]:
+    """Return bwrap's options, besides the filter and who the program is."""
     arguments = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
     arguments += ["--unshare-cgroup", "--hostname", "sandbox", "--new-session"]
-    arguments += ["--die-with-parent", "--seccomp", str(filter_descriptor), "--cap-drop", "ALL"]
+    arguments += ["--die-with-parent", "--cap-drop", "ALL", *_identity()]
     arguments += ["--perms", "1777", "--size", str(limits.folder_bytes), "--tmpfs", PRIVATE_FOLDER]
     for folder in _folders_above(layout):
         arguments += ["--dir", folder]  # bwrap alone would make some that only root may enter
@@ -110,6 +117,13 @@ def bubblewrap_arguments(layout: Layout, limits: Limits, filter_descriptor: int)
     for target, path in layout.links:
         arguments += ["--symlink", target, path]
     return [*arguments, "--proc", "/proc", "--remount-ro", "/proc", "--remount-ro", "/"]
+
+
+def _identity() -> list[str]:
+    """Return the options that make the program `NOBODY`, or let the launcher do it."""
+    if os.getuid() != 0:
+        return ["--unshare-user", "--uid", str(NOBODY), "--gid", str(NOBODY)]
+    return [f for name in ("SETUID", "SETGID", "SETPCAP") for f in ("--cap-add", f"CAP_{name}")]
 
 
 def _folders_above(layout: Layout) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -50,22 +50,27 @@ class Layout:
         return asdict(self)
 
 
-def layout_for(readable: Iterable[Path]) -> Layout:
+def layout_for(readable: Iterable[Path], overlays: Mapping[Path, Path] | None = None) -> Layout:
     """Return a layout with the system's programs and libraries, this interpreter, and `readable`.
+
+    `overlays` maps paths below `readable` to files that the program sees there instead, or as well
+    if there is nothing at the path. The files may be written again between two runs.
 
     Raises ConfigurationError if one of the paths cannot be shown.
     """
     base = _interpreter_layout()
     absolute = [Path(os.path.abspath(path)) for path in readable]
     binds = _add(list(base.binds), absolute)
-    added = [target for _, target in binds[len(base.binds) :]]
+    replaced = {os.path.abspath(path): os.path.realpath(f) for path, f in (overlays or {}).items()}
+    binds, links = _with_overlays(binds, len(base.binds), replaced)
+    added = [target for _, target in binds[len(base.binds) :] if target not in replaced]
     special = (*base.special_files, *_special_files(added))
     if len(special) > _MAX_SPECIAL_FILES:
         raise ConfigurationError(
             f"{special[-1]} and more than {_MAX_SPECIAL_FILES} others are FIFOs, sockets or "
             "devices. Remove them, or choose a smaller folder."
         )
-    links = base.links
+    links = (*base.links, *links)
     if not any(Path(target).is_relative_to(_TEMPORARY) for _, target in binds):
         links += ((PRIVATE_FOLDER, _TEMPORARY),)
     return Layout(tuple(binds), base.devices, links, special)
@@ -118,6 +123,54 @@ def _add(binds: list[tuple[str, str]], paths: Iterable[Path]) -> list[tuple[str,
                 raise ConfigurationError(f"A sandbox cannot show {path}. Choose another folder.")
             result.append((real, target))
     return result
+
+
+def _with_overlays(
+    binds: list[tuple[str, str]], num_fixed: int, overlays: Mapping[str, str]
+) -> tuple[list[tuple[str, str]], tuple[tuple[str, str], ...]]:
+    """Return binds with files in place of others, and links.
+
+    A bind of a folder with such files is replaced by binds of what is in it: nothing can be mounted
+    at a path that a read-only folder does not have.
+    """
+    if not overlays:
+        return binds, ()
+    result, links = binds[:num_fixed], list[tuple[str, str]]()
+    for source, target in binds[num_fixed:]:
+        own = {path for path in overlays if Path(path).is_relative_to(target)}
+        _split(source, target, own, result, links)
+    shown = [target for _, target in binds[num_fixed:]]
+    for path, file in overlays.items():
+        if not any(Path(path).is_relative_to(folder) for folder in shown):
+            raise ConfigurationError(f"{path} is in no folder that the sandbox shows.")
+        if _covered(path, result):
+            raise ConfigurationError(f"A sandbox cannot show another file at {path}.")
+        result.append((file, path))
+    return result, tuple(links)
+
+
+def _split(
+    source: str,
+    target: str,
+    overlays: set[str],
+    binds: list[tuple[str, str]],
+    links: list[tuple[str, str]],
+) -> None:
+    """Add binds of a path and of all that it contains, without the paths of overlays."""
+    below = {path for path in overlays if Path(path).is_relative_to(target)}
+    if not below:
+        binds.append((source, target))
+        return
+    if target in overlays or not os.path.isdir(source):
+        return
+    for entry in sorted(os.scandir(source), key=lambda entry: entry.name):
+        path = os.path.join(target, entry.name)
+        if path in overlays:
+            continue
+        if entry.is_symlink():
+            links.append((os.readlink(entry.path), path))
+        else:
+            _split(entry.path, path, below, binds, links)
 
 
 def _covered(target: str, binds: Iterable[tuple[str, str]]) -> bool:

@@ -1,8 +1,9 @@
 """Script that builds a sandbox around itself and runs a command in it. Linux 5.12 or newer.
 
-Usage: `main()` with one JSON object as the argument of the process: `parent` (the process that
-started it), and either `replace_by` (a command that runs in a new user namespace, nothing else) or
-`layout`, `folder_bytes`, `folder_files`, `filter` (hexadecimal) and `command`.
+Usage: `main()`. The argument of the process is the descriptor of a file with one JSON object:
+`parent` (the process that started it), and either `replace_by` (a command that runs in a new user
+namespace, nothing else) or `layout`, `folder_bytes`, `folder_files`, `filter` (hexadecimal) and
+`command`.
 
 Three processes remain. The first waits outside of the new PID namespace. The second is process 1 of
 the namespace: when it ends, the kernel ends all others in it. The third becomes the command. Each
@@ -44,7 +45,8 @@ _SET_INTERFACE_FLAGS, _INTERFACE_UP = 0x8914, 0x1
 
 def main() -> None:
     """Isolate this process and run the command; never returns."""
-    plan = json.loads(sys.argv[1])
+    with open(int(sys.argv[1]), "rb") as file:
+        plan = json.load(file)
     try:
         linux.die_with_parent(signal.SIGKILL)
         if os.getppid() != plan["parent"]:

@@ -13,10 +13,12 @@ import secrets
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from engine.errors import ConfigurationError
 from sandbox.backends import Backend, launcher, started_with
@@ -29,7 +31,7 @@ from sandbox.command import (
     Result,
 )
 from sandbox.exchange import Ending, exchange
-from sandbox.layout import DEVICES, layout_for
+from sandbox.layout import DEVICES, Layout, layout_for
 from sandbox.seccomp import has_filter
 from sandbox.watchdog import exceeds
 
@@ -45,6 +47,17 @@ class Sandbox:
     limits: Limits = field(default_factory=Limits)
     readable: tuple[Path, ...] = ()
     """Files and folders that an isolated program may read, besides those that all programs need."""
+    overlays: Mapping[Path, Path] = field(default_factory=lambda: MappingProxyType({}))
+    """Paths below `readable`, and the files that an isolated program sees there instead."""
+    _layout: Layout | None = None
+
+    def prepared(self) -> Sandbox:
+        """Return the same sandbox for several runs, so that folders are searched only once.
+
+        What is added to the readable folders afterwards may be missing in the runs.
+        Raises ConfigurationError if one of the paths cannot be shown.
+        """
+        return replace(self, _layout=layout_for(self.readable, self.overlays))
 
     def run(self, program: str) -> Outcome:
         """Run a Python program.
@@ -68,7 +81,8 @@ class Sandbox:
             folder, is_isolated = PRIVATE_FOLDER, self.backend is not Backend.NONE
             arguments, inherited = launcher(), tuple[int, ...]()
             if is_isolated:
-                started = started_with(self.backend, layout_for(self.readable), self.limits)
+                layout = self._layout or layout_for(self.readable, self.overlays)
+                started = started_with(self.backend, layout, self.limits)
                 arguments, inherited = stack.enter_context(started)
             else:
                 folder = stack.enter_context(tempfile.TemporaryDirectory())

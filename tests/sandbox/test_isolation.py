@@ -123,7 +123,7 @@ def test_the_temporary_folder_is_the_private_one_if_nothing_in_it_is_shown(
 
 
 def test_everything_for_bubblewrap_is_read_only(tmp_path: Path) -> None:
-    arguments = bubblewrap_arguments(layout_for((tmp_path,)), Limits(), 9)
+    arguments = bubblewrap_arguments(layout_for((tmp_path,)), Limits())
     assert "--bind" not in arguments
     devices = {arguments[i + 1] for i, word in enumerate(arguments) if word == "--dev-bind"}
     assert devices <= set(layouts.DEVICES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from chat.asker import FinishedAnswer
@@ -20,11 +20,21 @@ from chat.tasks.dialects.base import (
 from chat.tasks.target import FileEdit
 from syntax.grammars import count_errors
 
+_IMPLICIT = frozenset({"setUp", "tearDown", "setUpClass", "tearDownClass"})
+"""Helpers that the framework calls by itself."""
+
 
 def select_tests(
-    begin: str, answer: FinishedAnswer, subject: Subject, dialect: Dialect, file: Destination
+    begin: str,
+    answer: FinishedAnswer,
+    subject: Subject,
+    dialect: Dialect,
+    file: Destination,
+    taken: Collection[str] = (),
 ) -> GeneratedTests:
     """Return the usable tests of an answer that begins with `begin`, possibly none.
+
+    Their names are free in the test file and none of `taken`.
 
     The test file still parses with them. If it does not, tests are dropped from the end.
     """
@@ -33,7 +43,7 @@ def select_tests(
     if not answer.is_complete:
         # The last test may be incomplete even if it parses.
         generated = replace(generated, tests=generated.tests[:-1])
-    selected = _select(generated, subject, dialect, file.text)
+    selected = _select(generated, subject, dialect, file.text, taken)
     while selected.tests:
         edits = dialect.place(selected, subject, file)
         if not _adds_errors(edits, file.original or "", dialect.language):
@@ -43,10 +53,14 @@ def select_tests(
 
 
 def _select(
-    generated: GeneratedTests, subject: Subject, dialect: Dialect, existing: str
+    generated: GeneratedTests,
+    subject: Subject,
+    dialect: Dialect,
+    existing: str,
+    taken_names: Collection[str],
 ) -> GeneratedTests:
     """Return the tests that use the subject and assert, under free names, with their helpers."""
-    taken = dialect.declared_names(existing)
+    taken = {*dialect.declared_names(existing), *taken_names}
     selected: list[Snippet] = []
     for test in generated.tests:
         is_usable = (
@@ -71,7 +85,8 @@ def _needed_helpers(
     return tuple(
         helper
         for helper in helpers
-        if helper.name not in taken and re.search(rf"\b{re.escape(helper.name)}\b", code)
+        if helper.name not in taken
+        and (helper.name in _IMPLICIT or re.search(rf"\b{re.escape(helper.name)}\b", code))
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from chat.tasks.summary import Summary
 from engine.errors import RequestError
 from syntax.symbols import Symbol, enclosing_symbol
 from workspace.files import leaves_folder, read_bytes
@@ -91,6 +92,8 @@ class Proposal:
     edits: tuple[DocumentEdit | FileEdit, ...] = ()
     note: str = ""
     """A sentence for the user about the edits, or the whole answer if there are no edits."""
+    checked: Summary | None = None
+    """What running the proposed tests showed; None if they were not run."""
 
 
 @dataclass

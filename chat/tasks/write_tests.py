@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from chat.asker import GREEDY, Asker, FinishedAnswer
+from chat.asker import GREEDY, Asker, FinishedAnswer, OnStage
 from chat.attachments import fenced
+from chat.tasks.checking.checking import Checks, CheckSettings, open_checks
 from chat.tasks.conventions import Convention
 from chat.tasks.dialects.base import (
     Destination,
@@ -41,24 +43,59 @@ class Attempt:
     sampling: Sampling
 
 
-async def write_tests(target: Target, asker: Asker, files: WorkspaceFiles) -> Proposal:
+async def write_tests(
+    target: Target,
+    asker: Asker,
+    files: WorkspaceFiles,
+    *,
+    check: CheckSettings | None = None,
+    on_stage: OnStage = lambda stage: None,
+) -> Proposal:
     """Propose tests in the framework, folder and style of the project; no code is overwritten.
 
-    Only tests that parse and that call the function are proposed. Raises RequestError if there is
-    nothing to test, if the language is not supported, or if the model wrote no usable test.
+    Only tests that parse and that call the function are proposed. With `check` they are run first,
+    and only tests that pass are proposed; if they cannot be run, the note of the proposal says why.
+    `on_stage` receives what is being done.
+
+    Raises RequestError if there is nothing to test, if the language is not supported, or if the
+    model wrote no usable test.
     """
     subject, convention, file = await asyncio.to_thread(_read_project, target, files)
     dialect = convention.dialect
-    for attempt in _attempts(subject, convention, dialect, target.instruction):
-        answer = await _ask(asker, attempt, dialect.fence)
-        tests = await asyncio.to_thread(select_tests, attempt.begin, answer, subject, dialect, file)
-        if tests.tests:
-            edits = await asyncio.to_thread(dialect.place, tests, subject, file)
-            return _proposal(tests, subject, convention, edits)
-    raise RequestError(
-        f"The model wrote no test of {subject.symbol.name} that can be used. Try a larger model, "
-        "or an instruction that says what to test."
-    )
+    async with open_checks(check, subject, convention, files, on_stage) as checks:
+        deadline = time.monotonic() + (check.seconds if check else 0.0)
+        for attempt in _attempts(subject, convention, dialect, target.instruction):
+            on_stage("writing tests")
+            answer = await _ask(asker, attempt, dialect.fence)
+            tests = await asyncio.to_thread(
+                select_tests, attempt.begin, answer, subject, dialect, file, checks.names
+            )
+            if not tests.tests:
+                continue
+            await checks.add(tests)
+            await checks.add_probes()
+            if not checks.is_possible:
+                edits = await asyncio.to_thread(dialect.place, tests, subject, file)
+                return _proposal(tests, subject, convention, edits, checks.problem)
+            if checks.is_enough or (checks.names and time.monotonic() > deadline):
+                break
+        if (checked := await checks.result()) is not None:
+            edits = await asyncio.to_thread(dialect.place, checked.tests, subject, file)
+            note = checked.summary.sentence
+            proposal = _proposal(checked.tests, subject, convention, edits, note)
+            return replace(proposal, checked=checked.summary)
+    raise RequestError(_no_test(subject, checks))
+
+
+def _no_test(subject: Subject, checks: Checks) -> str:
+    """Return why no test is proposed, and what to do."""
+    name = subject.symbol.name
+    if checks.num_failed:
+        reason = f"None of the {checks.num_failed} tests of {name} that the model wrote passes"
+        reason += f": {checks.last_problem}" if checks.last_problem else ""
+    else:
+        reason = f"The model wrote no test of {name} that can be used"
+    return f"{reason}. Try a larger model, or an instruction that says what to test."
 
 
 def _read_project(target: Target, files: WorkspaceFiles) -> tuple[Subject, Convention, Destination]:
@@ -164,10 +201,11 @@ def _proposal(
     subject: Subject,
     convention: Convention,
     edits: Sequence[FileEdit],
+    note: str,
 ) -> Proposal:
     count = len(tests.tests)
     tests_in_words = "a test" if count == 1 else f"{count} tests"
     action = "Create a file with" if any(edit.creates for edit in edits) else "Add"
     file = f"{convention.test_file.name} ({convention.framework})"
     title = f"{action} {tests_in_words} of {subject.symbol.name}: {file}"
-    return Proposal(title, tuple(edits), convention.note)
+    return Proposal(title, tuple(edits), " ".join(filter(None, [note, convention.note])))

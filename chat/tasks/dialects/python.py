@@ -57,7 +57,7 @@ _PYTEST_FIXTURES = {
 """Test arguments that pytest itself provides, and `self`."""
 
 
-class _Python(Dialect):
+class PythonDialect(Dialect):
     """The common parts of pytest and unittest: imports, and the place of tests in a file."""
 
     fence = language = "python"
@@ -65,8 +65,8 @@ class _Python(Dialect):
     blank_lines = 2
 
     def __init__(self, module: str) -> None:
-        """Create a dialect. `module` is the dotted name by which tests import the source file."""
-        self._module = module
+        self.module = module
+        """The dotted name by which tests import the source file."""
 
     def file_head(self, subject: Subject) -> str:
         return f"import {self.framework}\n\n{self._own_import(subject).line}\n\n\n"
@@ -123,7 +123,7 @@ class _Python(Dialect):
 
     def _own_import(self, subject: Subject) -> Import:
         """Return the import of the subject itself."""
-        return Import(self._module, subject.imported_name)
+        return Import(self.module, subject.imported_name)
 
     def _needed_imports(self, code: str, subject: Subject) -> list[Import]:
         """Return the imports that code uses, and the import of the subject.
@@ -150,7 +150,7 @@ class _Python(Dialect):
         """Return the code that goes into the test file, without imports."""
 
 
-class Pytest(_Python):
+class Pytest(PythonDialect):
     """Test functions."""
 
     framework = "pytest"
@@ -178,7 +178,7 @@ class Pytest(_Python):
         return generated.joined("\n\n\n").strip()
 
 
-class Unittest(_Python):
+class Unittest(PythonDialect):
     """Methods of a subclass of `unittest.TestCase`."""
 
     framework = "unittest"

@@ -1,0 +1,156 @@
+"""Runs candidates, keeps those that pass, and finds out which mutations they detect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from syntax.mutations import Mutation, find_mutations
+
+from chat.tasks.checking.choosing import MAX_TESTS, choose_tests
+from chat.tasks.checking.runner import MARK, Job, Run, Runner
+from chat.tasks.dialects.base import GeneratedTests, Snippet
+from chat.tasks.summary import Summary
+
+MAX_MUTATIONS = 12
+_ENOUGH = 0.9
+"""Share of the mutations that are detected when no further tests are needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedTests:
+    """Tests that passed twice."""
+
+    tests: GeneratedTests
+    summary: Summary
+
+
+class Checker:
+    """Collects the tests of one function that pass. All methods block."""
+
+    def __init__(
+        self, runner: Runner, job: Job, on_stage: Callable[[str], None], max_tests: int = MAX_TESTS
+    ) -> None:
+        self._runner, self._job, self._on_stage = runner, job, on_stage
+        self._max_tests = max_tests
+        symbol = job.subject.symbol
+        self._mutations = find_mutations(
+            job.subject.text, job.subject.language, symbol.start, symbol.end, MAX_MUTATIONS
+        )
+        self._pool = GeneratedTests((), (), ())
+        self._detected: dict[str, frozenset[int]] = {}
+        self._first = Run()
+        self.problem = ""
+        """Why the last candidates could not be run, empty if they could."""
+        self.num_failed = 0
+        """Number of candidates that did not pass."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the tests and helpers that were kept."""
+        return frozenset(each.name for each in (*self._pool.tests, *self._pool.helpers))
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the tests that were kept detect nearly all mutations."""
+        if not self._pool.tests:
+            return False
+        return len(self._all_detected()) >= _ENOUGH * len(self._mutations)
+
+    def add(self, candidates: GeneratedTests) -> None:
+        """Correct the expected values of candidates, and keep those that pass twice.
+
+        Raises CannotRunError if nothing can be run, and CancelledError.
+        """
+        self._on_stage(_counted("running", candidates))
+        num_kept = len(self._pool.tests)
+        self._keep_passing(self._runner.repair(self._job, candidates))
+        self.num_failed += len(candidates.tests) - (len(self._pool.tests) - num_kept)
+
+    def add_probes(self) -> None:
+        """Try other arguments, if mutations are left that no test detects."""
+        if self._pool.tests and not self.is_enough:
+            self._on_stage("trying other arguments")
+            self._keep_passing(self._runner.probe(self._job, self._pool))
+
+    def result(self) -> CheckedTests | None:
+        """Return the chosen tests, None if none passes. They are run together once more."""
+        tests = self._pool.tests
+        chosen = choose_tests(tests, self._detected, MARK, self._max_tests)
+        if not chosen:
+            return None
+        kept = replace(self._pool, tests=chosen, helpers=_used(self._pool.helpers, chosen))
+        self._on_stage(_counted("checking", kept))
+        (run,) = self._runner.run(self._job, kept, [None])
+        if any(test.name not in run.passed for test in chosen):
+            return self._without(chosen, run)
+        detected = self._all_detected(chosen)
+        return CheckedTests(
+            kept,
+            Summary(
+                num_tests=len(chosen),
+                num_mutations=len(self._mutations),
+                num_detected=len(detected),
+                num_lines=len(run.lines),
+                num_covered=len(run.covered),
+                num_marked=sum(test.text.count(MARK) for test in chosen),
+            ),
+        )
+
+    def _without(self, chosen: Sequence[Snippet], run: Run) -> CheckedTests | None:
+        """Return the result without tests that fail next to the others."""
+        failing = {test.name for test in chosen} - run.passed
+        remaining = tuple(test for test in self._pool.tests if test.name not in failing)
+        self._pool = replace(self._pool, tests=remaining)
+        for name in failing:
+            del self._detected[name]
+        return self.result()
+
+    def _keep_passing(self, candidates: GeneratedTests) -> None:
+        if not candidates.tests:
+            return
+        (run,) = self._runner.run(self._job, candidates, [None])
+        self.problem = "" if run.passed or run.failed else run.problem
+        passing = tuple(test for test in candidates.tests if test.name in run.passed)
+        if not passing:
+            return
+        candidates = replace(candidates, tests=passing)
+        self._on_stage(_counted("changing the code to check", candidates))
+        again, *mutated = self._runner.run(self._job, candidates, [None, *self._mutations])
+        stable = tuple(test for test in passing if test.name in again.passed)
+        for test in stable:
+            numbers = (i for i, mutant in enumerate(mutated) if test.name in mutant.failed)
+            self._detected[test.name] = frozenset(numbers)
+        self._pool = _merged(self._pool, replace(candidates, tests=stable))
+
+    def _all_detected(self, tests: Sequence[Snippet] | None = None) -> frozenset[int]:
+        names = self._detected if tests is None else [test.name for test in tests]
+        return frozenset[int]().union(*(self._detected[name] for name in names))
+
+    @property
+    def mutations(self) -> Sequence[Mutation]:
+        """The mutations that tests should detect."""
+        return self._mutations
+
+
+def _merged(left: GeneratedTests, right: GeneratedTests) -> GeneratedTests:
+    names = {helper.name for helper in left.helpers}
+    helpers = (*left.helpers, *(each for each in right.helpers if each.name not in names))
+    imports = tuple(dict.fromkeys((*left.imports, *right.imports)))
+    return GeneratedTests(imports, helpers, (*left.tests, *right.tests))
+
+
+def _used(helpers: Sequence[Snippet], tests: Sequence[Snippet]) -> tuple[Snippet, ...]:
+    """Return the helpers whose name occurs in tests or in other helpers that are used."""
+    used: list[Snippet] = []
+    text = "\n".join(test.text for test in tests)
+    for helper in reversed(helpers):
+        if helper.name in text:
+            used.append(helper)
+            text += helper.text
+    return tuple(helper for helper in helpers if helper in used)
+
+
+def _counted(activity: str, tests: GeneratedTests) -> str:
+    count = len(tests.tests)
+    return f"{activity} 1 test" if count == 1 else f"{activity} {count} tests"

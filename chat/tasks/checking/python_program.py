@@ -1,0 +1,373 @@
+"""Script: runs tests of a Python project inside the sandbox, with the project's own interpreter.
+
+Usage: `python -B -c TEXT_OF_THIS_FILE`. stdin is a JSON object: `mark`, `framework` ("pytest" or
+"unittest"), `root`, `test_file`, `source_file`, `names` (of the tests; null for all), `variants`
+(texts of the source file, null for the file as it is), `first_line` and `last_line` of the subject
+(from 1), `paths` (folders to import from), `options` (of pytest), `module` (the test file's name for
+unittest), and `seconds` for each variant.
+
+Each variant runs in a forked process. What it reports goes to stdout, one JSON array per line after
+the mark: ["begin", variant], ["lines", [line...]], ["start", test], ["end", test, passed],
+["covered", [line...]], ["seen", test, index, observation], ["problem", text].
+
+It imports only the standard library and the project's test framework. It must run on Python 3.8.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib.machinery
+import io
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+import types
+import unittest
+from collections.abc import Callable
+from typing import Any
+
+_MAX_REPR = 2000
+_POLL_S = 0.01
+_SHORTEST_LIMIT_S, _LIMIT_FACTOR = 1.0, 4.0
+"""The time for a variant after the first: a part of its own, and a multiple of the first's time."""
+
+
+class Reporter:
+    """Writes reports to the real stdout, which the tests do not see."""
+
+    def __init__(self, descriptor: int, mark: str) -> None:
+        self._descriptor, self._mark = descriptor, mark
+
+    def send(self, *report: Any) -> None:
+        line = self._mark + json.dumps(report) + "\n"
+        os.write(self._descriptor, line.encode("utf-8", "replace"))
+
+
+def main() -> None:
+    """Run all variants, one after the other."""
+    job = json.load(sys.stdin)
+    reporter = Reporter(os.dup(1), job["mark"])
+    sys.path[:] = [path for path in sys.path if path]
+    for path in reversed(job["paths"]):
+        sys.path.insert(0, path)
+    os.chdir(job["root"])
+    _silence()
+    if job["framework"] == "pytest":
+        try:
+            import pytest  # noqa: F401
+        except Exception:
+            reporter.send("problem", "pytest is not installed")
+            return
+    limit = job["seconds"]
+    for number, variant in enumerate(job["variants"]):
+        reporter.send("begin", number)
+        start = time.monotonic()
+        _run_in_child(job, variant, reporter, limit)
+        if number == 0:
+            limit = min(limit, _SHORTEST_LIMIT_S + _LIMIT_FACTOR * (time.monotonic() - start))
+
+
+def _silence() -> None:
+    """Have tests read nothing and write to nobody."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nothing, descriptor)
+
+
+def _run_in_child(
+    job: dict[str, Any], variant: str | None, reporter: Reporter, seconds: float
+) -> None:
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        try:
+            _run_variant(job, variant, reporter)
+        except BaseException:
+            reporter.send("problem", traceback.format_exc()[-_MAX_REPR:])
+        os._exit(0)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            break
+        time.sleep(_POLL_S)
+    else:
+        _kill(child)
+        os.waitpid(child, 0)
+        return
+    _kill(child)
+
+
+def _kill(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except OSError:
+        pass
+
+
+def _run_variant(job: dict[str, Any], variant: str | None, reporter: Reporter) -> None:
+    source = job["source_file"]
+    if variant is not None:
+        _replace_source(source, variant)
+    _add_observer(source, reporter)
+    coverage = Coverage(source, job["first_line"], job["last_line"])
+    is_first = variant is None
+    if is_first:
+        reporter.send("lines", sorted(_executable_lines(job)))
+        coverage.start()
+    run = _run_pytest if job["framework"] == "pytest" else _run_unittest
+    run(job, reporter)
+    if is_first:
+        sys.settrace(None)
+        reporter.send("covered", sorted(coverage.lines))
+
+
+def _replace_source(source: str, text: str) -> None:
+    """Have Python load another text for a file, and no compiled one."""
+    loader = importlib.machinery.SourceFileLoader
+    get_data, path_stats = loader.get_data, loader.path_stats
+
+    def is_source(path: Any) -> bool:
+        return os.path.realpath(os.fspath(path)) == source
+
+    def get_text(self: Any, path: Any) -> bytes:
+        return text.encode("utf-8") if is_source(path) else get_data(self, path)
+
+    def get_stats(self: Any, path: Any) -> Any:
+        if is_source(path):
+            raise OSError("no compiled file")
+        return path_stats(self, path)
+
+    loader.get_data = get_text  # type: ignore[method-assign]
+    loader.path_stats = get_stats  # type: ignore[method-assign]
+
+
+class Coverage:
+    """Collects the lines of the subject that are executed."""
+
+    def __init__(self, source: str, first: int, last: int) -> None:
+        self._source, self._first, self._last = source, first, last
+        self._is_source: dict[str, bool] = {}
+        self.lines: set[int] = set()
+
+    def start(self) -> None:
+        import threading
+
+        threading.settrace(self._on_call)
+        sys.settrace(self._on_call)
+
+    def _on_call(self, frame: types.FrameType, event: str, argument: Any) -> Any:
+        name = frame.f_code.co_filename
+        is_source = self._is_source.get(name)
+        if is_source is None:
+            is_source = self._is_source[name] = os.path.realpath(name) == self._source
+        return self._on_line if is_source else None
+
+    def _on_line(self, frame: types.FrameType, event: str, argument: Any) -> Any:
+        if event == "line" and self._first <= frame.f_lineno <= self._last:
+            self.lines.add(frame.f_lineno)
+        return self._on_line
+
+
+def _executable_lines(job: dict[str, Any]) -> set[int]:
+    """Return the lines inside the functions of the subject."""
+    with io.open_code(job["source_file"]) as file:
+        code = compile(file.read(), job["source_file"], "exec", dont_inherit=True)
+    first, last = job["first_line"], job["last_line"]
+    lines: set[int] = set()
+    pending = [code]
+    while pending:
+        code = pending.pop()
+        pending += [each for each in code.co_consts if isinstance(each, types.CodeType)]
+        if code.co_flags & 2 and first <= code.co_firstlineno <= last:  # CO_NEWLOCALS: a function
+            own = {line for line in _lines_of(code) if line is not None}
+            lines |= {line for line in own if line != code.co_firstlineno and line <= last}
+    return lines
+
+
+def _lines_of(code: types.CodeType) -> list[int | None]:
+    if hasattr(code, "co_lines"):
+        return [line for _, _, line in code.co_lines()]
+    import dis
+
+    return [line for _, line in dis.findlinestarts(code)]
+
+
+class PytestReports:
+    """A plugin of pytest that reports the results."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self.num_tests = 0
+
+    def pytest_runtest_logstart(self, nodeid: str, location: Any) -> None:
+        self._reporter.send("start", nodeid)
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.when == "call":
+            self.num_tests += 1
+            # A test that was skipped, or fails as expected, shows nothing.
+            self._reporter.send("end", report.nodeid, report.outcome == "passed")
+        elif report.outcome != "passed":
+            self._reporter.send("end", report.nodeid, False)
+            self._reporter.send("problem", str(report.longrepr)[-_MAX_REPR:])
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.outcome == "failed":
+            self._reporter.send("problem", str(report.longrepr)[-_MAX_REPR:])
+
+
+def _run_pytest(job: dict[str, Any], reporter: Reporter) -> None:
+    import pytest
+
+    arguments = [job["test_file"], "-q", "-p", "no:cacheprovider", "-o", "addopts=", "-s"]
+    arguments += ["--rootdir", job["root"], *job["options"]]
+    if job["names"] is not None:
+        arguments[:1] = [job["test_file"] + "::" + name for name in job["names"]]
+    captured = io.StringIO()
+    stdout, sys.stdout = sys.stdout, captured
+    plugin = PytestReports(reporter)
+    try:
+        pytest.main(arguments, plugins=[plugin])
+    finally:
+        sys.stdout = stdout
+    if not plugin.num_tests:
+        reporter.send("problem", captured.getvalue()[-_MAX_REPR:])
+
+
+class UnittestReports(unittest.TestResult):
+    """A result of unittest that reports each test."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        super().__init__()
+        self._reporter = reporter
+        self._bad = False
+
+    def startTest(self, test: Any) -> None:
+        super().startTest(test)
+        self._bad = False
+        self._reporter.send("start", test.id())
+
+    def stopTest(self, test: Any) -> None:
+        super().stopTest(test)
+        self._reporter.send("end", test.id(), not self._bad)
+
+    def addError(self, test: Any, err: Any) -> None:
+        super().addError(test, err)
+        self._bad = True
+        self._reporter.send("problem", "".join(traceback.format_exception(*err))[-_MAX_REPR:])
+
+    def addFailure(self, test: Any, err: Any) -> None:
+        super().addFailure(test, err)
+        self._bad = True
+
+    def addSkip(self, test: Any, reason: str) -> None:
+        super().addSkip(test, reason)
+        self._bad = True
+
+    def addExpectedFailure(self, test: Any, err: Any) -> None:
+        super().addExpectedFailure(test, err)
+        self._bad = True
+
+    def addUnexpectedSuccess(self, test: Any) -> None:
+        super().addUnexpectedSuccess(test)
+        self._bad = True
+
+    def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:
+        super().addSubTest(test, subtest, err)
+        self._bad = self._bad or err is not None
+
+
+def _run_unittest(job: dict[str, Any], reporter: Reporter) -> None:
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location(job["module"], job["test_file"])
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[job["module"]] = module
+    spec.loader.exec_module(module)
+    suite = unittest.defaultTestLoader.loadTestsFromModule(module)
+    chosen = unittest.TestSuite(
+        test for test in _tests_in(suite) if _is_chosen(test.id(), job["names"])
+    )
+    chosen.run(UnittestReports(reporter))
+
+
+def _tests_in(suite: Any) -> list[Any]:
+    if isinstance(suite, unittest.TestSuite):
+        return [test for inner in suite for test in _tests_in(inner)]
+    return [suite]
+
+
+def _is_chosen(identifier: str, names: list[str] | None) -> bool:
+    return names is None or identifier.rpartition(".")[2] in names
+
+
+def _add_observer(source: str, reporter: Reporter) -> None:
+    """Define the function that observed assertions call; see `python_observing`."""
+
+    def see(test: str, index: int, actual: Callable[[], Any], check: Callable[[Any], Any]) -> None:
+        call = ""
+        try:
+            value = actual()
+            if isinstance(value, types.CoroutineType):
+                import asyncio
+
+                call, value = "asyncio.run", asyncio.run(value)
+            elif isinstance(value, (types.GeneratorType, map, filter, zip)):
+                call, value = "list", list(value)
+        except Exception as error:
+            observation = {"raised": _exception_name(error), "inside": _is_inside(error, source)}
+        else:
+            observation = {"right": _is_right(check, value), **_description(value)}
+        reporter.send("seen", test, index, {"call": call, **observation})
+
+    builtins.__starcoder_see__ = see  # type: ignore[attr-defined]
+
+
+def _is_inside(error: BaseException, source: str) -> bool:
+    """Return whether the subject's file raised an exception, or code that it called."""
+    trace = error.__traceback__
+    while trace is not None:
+        if os.path.realpath(trace.tb_frame.f_code.co_filename) == source:
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _is_right(check: Callable[[Any], Any], value: Any) -> bool:
+    try:
+        return bool(check(value))
+    except Exception:
+        return False
+
+
+def _exception_name(error: BaseException) -> str:
+    """Return the name of a built-in exception, with the module before it for others."""
+    kind = type(error)
+    is_built_in = kind.__module__ == "builtins"
+    return kind.__qualname__ if is_built_in else kind.__module__ + "." + kind.__qualname__
+
+
+def _description(value: Any) -> dict[str, Any]:
+    text = repr(value)
+    has_literal = False
+    if len(text) <= _MAX_REPR:
+        import ast
+
+        try:
+            has_literal = _is_same(ast.literal_eval(text), value)
+        except Exception:
+            has_literal = False
+    kind = type(value).__name__
+    return {"value": text[:_MAX_REPR], "has_literal": has_literal, "kind": kind}
+
+
+def _is_same(left: Any, right: Any) -> bool:
+    return type(left) is type(right) and bool(left == right)
+
+
+if __name__ == "__main__":
+    main()

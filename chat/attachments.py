@@ -47,25 +47,55 @@ def fence_for(text: str) -> str:
     return "`" * (longest + 1)
 
 
+@dataclass(frozen=True, slots=True)
+class CodeBlock:
+    """A fenced code block of a message."""
+
+    language: str
+    """The first word after the opening fence, in lower case; empty if there is none."""
+    lines: tuple[str, ...]
+    """The lines as the message has them."""
+    indent: int
+    """The number of characters before the opening fence, as in a list."""
+
+    @property
+    def text(self) -> str:
+        """The lines without the indentation of the fence."""
+        indent = self.indent
+        return "\n".join(line[:indent].lstrip() + line[indent:] for line in self.lines)
+
+
 def code_blocks(markdown: str) -> list[str]:
-    """Return the contents of the code blocks. The last one may be without a closing fence.
+    """Return the contents of the code blocks; see `fenced_blocks`."""
+    return ["\n".join(block.lines) for block in fenced_blocks(markdown)]
+
+
+def fenced_blocks(markdown: str) -> list[CodeBlock]:
+    """Return the code blocks. The last one may be without a closing fence.
 
     As in CommonMark 0.31, "Fenced code blocks", a fence consists of backticks or tildes, and the
     closing one is at least as long and indented by at most three spaces. So a fence in a docstring
     is text. The block itself may be indented, as in a list.
     """
-    blocks: list[str] = []
-    fence, indent, lines = "", 0, list[str]()
+    blocks: list[CodeBlock] = []
+    fence, language, indent, lines = "", "", 0, list[str]()
     for line in markdown.split("\n"):
         opening = _OPENING.match(line)
         if not fence and opening:
             fence, indent, lines = opening["fence"], len(opening["indent"]), []
+            language = _language(line[opening.end("fence") :])
         elif fence and _closes(line, fence, indent):
-            blocks.append("\n".join(lines))
+            blocks.append(CodeBlock(language, tuple(lines), indent))
             fence = ""
         elif fence:
             lines.append(line)
-    return [*blocks, "\n".join(lines)] if fence else blocks
+    return [*blocks, CodeBlock(language, tuple(lines), indent)] if fence else blocks
+
+
+def _language(info: str) -> str:
+    """Return the language of an info string, such as `python title="a.py"` or `{.python}`."""
+    words = info.strip("{}. \t\r").split(maxsplit=1)
+    return words[0].rstrip("},").lower() if words else ""
 
 
 def readings_of_block(answer: str, fence: str) -> list[str]:

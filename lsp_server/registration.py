@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from lsprotocol import types
 
-from lsp_server.handlers import chat, engines, lifecycle, tasks
+from lsp_server.handlers import chat, consent, engines, lifecycle, tasks
 from lsp_server.handlers.code_actions import OPTIONS as CODE_ACTION_OPTIONS
 from lsp_server.handlers.code_actions import code_actions
 from lsp_server.handlers.completion import completion
@@ -18,6 +18,7 @@ from lsp_server.session.engine_choice import EngineFactory, create_engine
 from lsp_server.session.message_attachments import DraftParams
 from lsp_server.session.protocol import (
     ACCEPTED_COMMAND,
+    FORGET_CONSENT_COMMAND,
     TASK_COMMAND,
     NoParams,
     Params,
@@ -98,6 +99,7 @@ def _register_chat(server: StarcoderServer) -> None:
 def _register_tasks(server: StarcoderServer) -> None:
     server.feature(types.TEXT_DOCUMENT_CODE_ACTION, CODE_ACTION_OPTIONS)(code_actions)
     server.command(TASK_COMMAND)(tasks.run_command)
+    server.command(FORGET_CONSENT_COMMAND)(consent.forget_command)
     _register_custom(server, "starcoder/task", tasks.TaskParams, tasks.propose)
     _register_custom(
         server, "starcoder/commitMessage", tasks.CommitMessageParams, tasks.commit_message

@@ -220,6 +220,12 @@ class Settings(BaseModel):
     chat_max_new_tokens: int = Field(
         768, ge=16, le=4096, description="Maximum length of a chat answer, in tokens."
     )
+    run_tests: Literal["ask", "always", "never"] = Field(
+        "ask",
+        description="Whether code that a model wrote may run, in a sandbox without network that "
+        "cannot change your files: generated tests, and code blocks of chat answers. `ask` asks "
+        "once per workspace. VS Code runs none in a workspace that you do not trust.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="How much to log. Logs never contain the text of documents."
     )

@@ -30,6 +30,17 @@ class Outcome(StrEnum):
     FAILED = "failed"
     """The command ended with another status, or was stopped because it exceeded a limit."""
     TIMED_OUT = "timed out"
+    CANCELLED = "cancelled"
+    """The caller stopped it."""
+
+
+class Exceeded(StrEnum):
+    """What a program had too much of when it was stopped."""
+
+    OUTPUT = "output"
+    """More output than `Limits.output_bytes`."""
+    USE = "use"
+    """More memory or files of all its processes than the limits for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +104,5 @@ class Result:
     """The exit status; 128 plus the number of a signal, or a negative number, after a signal."""
     output: bytes
     """What it wrote to stdout and stderr, in this order of time, at most `Limits.output_bytes`."""
+    exceeded: Exceeded | None = None
+    """The limit because of which it was stopped. The system itself enforces the other limits."""

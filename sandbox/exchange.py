@@ -6,12 +6,13 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sandbox.command import Limits
+from sandbox.command import Exceeded, Limits
 
 _TICK = 0.05
 """Seconds between two looks at what the process uses."""
@@ -25,19 +26,26 @@ class Ending:
     output: bytes
     """What it wrote, at most `Limits.output_bytes`."""
     timed_out: bool = False
-    exceeded: bool = False
-    """Whether it was stopped because of its output or because of what it used."""
+    exceeded: Exceeded | None = None
+    """What it had too much of when it was stopped."""
+    cancelled: bool = False
+    """Whether it was stopped because the caller wanted that."""
 
 
 def exchange(
-    process: subprocess.Popen[bytes], stdin: bytes, limits: Limits, exceeds: Callable[[], bool]
+    process: subprocess.Popen[bytes],
+    stdin: bytes,
+    limits: Limits,
+    exceeds: Callable[[], bool],
+    stop: threading.Event,
 ) -> Ending:
     """Write `stdin` to a process and read its output until it ends, then kill its group.
 
-    `exceeds` is called several times a second; if it returns True, the process is stopped.
+    `exceeds` is called several times a second; if it returns True, the process is stopped. So it is
+    as soon as `stop` is set.
     """
     try:
-        return _exchange(process, stdin, limits, exceeds)
+        return _exchange(process, stdin, limits, exceeds, stop)
     finally:
         # This is needed after a normal end too, for processes that the program has started.
         with suppress(ProcessLookupError, PermissionError):
@@ -50,7 +58,11 @@ def exchange(
 
 
 def _exchange(
-    process: subprocess.Popen[bytes], stdin: bytes, limits: Limits, exceeds: Callable[[], bool]
+    process: subprocess.Popen[bytes],
+    stdin: bytes,
+    limits: Limits,
+    exceeds: Callable[[], bool],
+    stop: threading.Event,
 ) -> Ending:
     assert process.stdin is not None
     assert process.stdout is not None
@@ -77,17 +89,19 @@ def _exchange(
                 block = _read_some(process.stdout.fileno())
                 output += block
                 if len(output) > limits.output_bytes:
-                    return Ending(bytes(output[: limits.output_bytes]), exceeded=True)
+                    return Ending(bytes(output[: limits.output_bytes]), exceeded=Exceeded.OUTPUT)
                 if not block:
                     selector.unregister(process.stdout)
             elif has_ended:
                 return Ending(bytes(output))
+            if stop.is_set():
+                return Ending(bytes(output), cancelled=True)
             now = time.monotonic()
             if now > deadline:
                 return Ending(bytes(output), timed_out=True)
             if now > next_look:
                 if exceeds():
-                    return Ending(bytes(output), exceeded=True)
+                    return Ending(bytes(output), exceeded=Exceeded.USE)
                 next_look = time.monotonic() + _TICK
 
 

@@ -90,23 +90,38 @@ def _interpreter_layout() -> Layout:
 
 
 def _interpreter_folders() -> Iterator[Path]:
-    home = os.path.realpath(Path.home())
-    prefixes = [Path(sys.base_prefix), Path(sys.prefix)]
-    program = sys.executable
-    while os.path.islink(program):  # each link of the way must exist for the program too
-        program = os.path.normpath(os.path.join(os.path.dirname(program), os.readlink(program)))
-        prefixes.append(Path(program).parent.parent)
-    for prefix in prefixes:
-        real = os.path.realpath(prefix)
-        if os.path.commonpath([real, home]) == real:
-            if prefix in prefixes[:2]:
+    required = (Path(sys.base_prefix), Path(sys.prefix))
+    # Each link of the way must exist for the program too.
+    steps = [Path(program).parent.parent for program in link_steps(sys.executable)]
+    for prefix in (*required, *steps):
+        if contains_home(prefix):
+            if prefix in required:
                 raise ConfigurationError(
                     f"Python's folder {prefix} contains your home folder, which a sandbox must not "
                     "show. Install starcoder-lsp into a virtual environment."
                 )
             continue
         yield prefix
-        yield from (Path(store) for store in _STORES if Path(real).is_relative_to(store))
+        yield from stores_of(prefix)
+
+
+def link_steps(program: str) -> Iterator[str]:
+    """Return the paths to which the links of a program lead, one after the other."""
+    while os.path.islink(program):
+        program = os.path.normpath(os.path.join(os.path.dirname(program), os.readlink(program)))
+        yield program
+
+
+def contains_home(path: Path) -> bool:
+    """Return whether a folder is the user's home folder or contains it."""
+    real, home = os.path.realpath(path), os.path.realpath(Path.home())
+    return os.path.commonpath([real, home]) == real
+
+
+def stores_of(path: Path) -> Iterator[Path]:
+    """Return the folders of package managers that contain a program, which needs all of them."""
+    real = Path(os.path.realpath(path))
+    yield from (Path(store) for store in _STORES if real.is_relative_to(store))
 
 
 def _add(binds: list[tuple[str, str]], paths: Iterable[Path]) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -71,8 +72,8 @@ class Sandbox:
             return Outcome.FAILED
         return result.outcome
 
-    def run_command(self, command: Command) -> Result:
-        """Run a command and wait for its end.
+    def run_command(self, command: Command, stop: threading.Event | None = None) -> Result:
+        """Run a command and wait for its end. It is killed as soon as `stop` is set.
 
         Raises ConfigurationError if it could not be started in isolation. Then nothing has run.
         """
@@ -92,6 +93,7 @@ class Sandbox:
                 _start_message(command, self.limits, folder, mark, is_isolated=is_isolated),
                 self.limits,
                 lambda: is_isolated and exceeds(process.pid, self.limits),
+                stop or threading.Event(),
             )
         return _result(ending, process.returncode, mark.encode() + b"\n")
 
@@ -128,14 +130,15 @@ def _start_message(
 
 def _result(ending: Ending, status: int, mark: bytes) -> Result:
     before, was_started, output = ending.output.partition(mark)
-    if ending.timed_out:
-        return Result(Outcome.TIMED_OUT, status, output)
+    if ending.timed_out or ending.cancelled:
+        outcome = Outcome.TIMED_OUT if ending.timed_out else Outcome.CANCELLED
+        return Result(outcome, status, output)
     if not was_started:
         lines = before.decode("utf-8", "replace").strip().splitlines()
         reason = lines[-1] if lines else f"it ended with status {status}"
         raise ConfigurationError(f"The sandbox could not be started: {reason}")
-    passed = status == 0 and not ending.exceeded
-    return Result(Outcome.PASSED if passed else Outcome.FAILED, status, output)
+    passed = status == 0 and ending.exceeded is None
+    return Result(Outcome.PASSED if passed else Outcome.FAILED, status, output, ending.exceeded)
 
 
 @cache

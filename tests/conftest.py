@@ -78,9 +78,10 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.platform != "win32":
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    # Tests must not write into the user's own statistics, chats and adapters.
+    # Tests must not write into the user's own statistics, chats, consent and adapters.
     folder = Path(tempfile.mkdtemp(prefix="starcoder-lsp-tests-"))
     os.environ["STARCODER_LSP_STATISTICS"] = str(folder / "stats.sqlite3")
     os.environ["STARCODER_LSP_CHATS"] = str(folder / "chats.sqlite3")
+    os.environ["STARCODER_LSP_CONSENT"] = str(folder / "consent.json")
     os.environ["STARCODER_LSP_ADAPTERS"] = str(folder / "adapters")
     config.pluginmanager.register(SkipRule())

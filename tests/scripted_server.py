@@ -1,10 +1,12 @@
 """The real language server over stdio with a scripted engine, for tests of the protocol alone.
 
 Run as `python -m tests.scripted_server OUTPUT [SECONDS_PER_TOKEN]`. The request `test/requests`
-reports the engine's requests, prefetches excepted.
+reports the engine's requests, prefetches excepted, and `test/mayRun` whether the user consents to
+run generated code.
 """
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from engine.api import Priority
@@ -31,6 +33,11 @@ def main() -> None:
             "stoppedEarly": engine.stopped_early,
             "tokensWritten": engine.tokens_written,
         }
+
+    @server.feature("test/mayRun")
+    async def _(params: Any) -> bool:
+        folder = None if params["folder"] is None else Path(params["folder"])
+        return await server.consent.may_run(folder, params["what"])
 
     @server.feature("test/futures")
     async def _(*_: object) -> int:

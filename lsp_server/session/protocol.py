@@ -15,6 +15,8 @@ ACCEPTED_COMMAND = "starcoder.accepted"
 """The command that reports that a suggestion was accepted."""
 TASK_COMMAND = "starcoder.task"
 """The command that performs a task and applies its edit."""
+FORGET_CONSENT_COMMAND = "starcoder.forgetConsent"
+"""The command that forgets the user's answers to whether generated code may run."""
 
 INVALID_PARAMS = -32602
 """Error code of JSON-RPC for invalid parameters."""

@@ -23,6 +23,7 @@ from lsp_server.session.chat_session import ChatSession
 from lsp_server.session.client_edits import ClientEdits
 from lsp_server.session.client_settings import ClientSettings
 from lsp_server.session.completions import CompletionSession
+from lsp_server.session.consent import Consent
 from lsp_server.session.documents import Document
 from lsp_server.session.engine_choice import EngineFactory, create_engine
 from lsp_server.session.engine_session import EngineSession
@@ -75,6 +76,7 @@ class StarcoderServer(LanguageServer):
         self.status = StatusReporter(self)
         self.documents = WorkspaceDocuments(lambda: self.workspace)
         self.edits = ClientEdits(self, self.documents)
+        self.consent = Consent(self, self.settings)
         self.engine = EngineSession(
             make_engine,
             self.settings,
@@ -134,6 +136,7 @@ class StarcoderServer(LanguageServer):
         self.completions.apply_settings(self.settings)
         self.chat.apply_settings(self.settings)
         self.tasks.apply_settings(self.settings)
+        self.consent.apply_settings(self.settings)
         if was_enabled and not self.settings.enabled:
             self.status.show_disabled()
         elif self.settings.enabled and not was_enabled:
@@ -143,6 +146,7 @@ class StarcoderServer(LanguageServer):
     async def close(self) -> None:
         """End background tasks and connections; the engine process goes on for other clients."""
         self.background.cancel_all()
+        self.consent.close()
         self.completions.stop()
         await self.chat_engine.aclose()
         await self.engine.aclose()

@@ -171,6 +171,12 @@ class WorkspaceDocuments:
         folders = [folder for uri in self.folder_uris() if (folder := folder_of(uri)) is not None]
         return innermost(path, folders)
 
+    def project_folders(self) -> list[Path]:
+        """Return the workspace folders, and the folders of open files that are in none."""
+        folders = [folder for uri in self.folder_uris() if (folder := folder_of(uri)) is not None]
+        files = [file for each in self.open_documents() if (file := self.file_of(each)) is not None]
+        return [*folders, *(file.parent for file in files if self.folder_of(file) is None)]
+
     @property
     def position_encoding(self) -> Encoding:
         """The client's position encoding."""

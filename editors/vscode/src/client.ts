@@ -178,7 +178,7 @@ function serverSettings(): Record<string, unknown> {
 function forServer(section: unknown): Record<string, unknown> {
   const entries = Object.entries((section ?? {}) as Record<string, unknown>);
   const settings = Object.fromEntries(entries.filter(([key]) => !CLIENT_SETTINGS.includes(key)));
-  return vscode.workspace.isTrusted ? settings : { ...settings, git: false };
+  return vscode.workspace.isTrusted ? settings : { ...settings, git: false, runTests: "never" };
 }
 
 /** Return the interpreter selected in the Python extension, undefined without that extension. */

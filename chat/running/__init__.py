@@ -1,0 +1,1 @@
+"""Runs the code of an answer in the sandbox, and collects its output and its figures."""

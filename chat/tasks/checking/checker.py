@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from syntax.mutations import Mutation, find_mutations
-
 from chat.tasks.checking.choosing import MAX_TESTS, choose_tests
 from chat.tasks.checking.runner import MARK, Job, Run, Runner
 from chat.tasks.dialects.base import GeneratedTests, Snippet
 from chat.tasks.summary import Summary
+from syntax.mutations import Mutation, find_mutations
 
 MAX_MUTATIONS = 12
 _ENOUGH = 0.9
@@ -58,7 +57,7 @@ class Checker:
         return len(self._all_detected()) >= _ENOUGH * len(self._mutations)
 
     def add(self, candidates: GeneratedTests) -> None:
-        """Correct the expected values of candidates, and keep those that pass twice.
+        """Correct the expected values of candidates, and keep those that pass.
 
         Raises CannotRunError if nothing can be run, and CancelledError.
         """
@@ -74,7 +73,10 @@ class Checker:
             self._keep_passing(self._runner.probe(self._job, self._pool))
 
     def result(self) -> CheckedTests | None:
-        """Return the chosen tests, None if none passes. They are run together once more."""
+        """Return the chosen tests, None if none passes.
+
+        They are run together once more, so that a test whose result changes is left out.
+        """
         tests = self._pool.tests
         chosen = choose_tests(tests, self._detected, MARK, self._max_tests)
         if not chosen:
@@ -109,19 +111,13 @@ class Checker:
     def _keep_passing(self, candidates: GeneratedTests) -> None:
         if not candidates.tests:
             return
-        (run,) = self._runner.run(self._job, candidates, [None])
+        run, *mutated = self._runner.run(self._job, candidates, [None, *self._mutations])
         self.problem = "" if run.passed or run.failed else run.problem
         passing = tuple(test for test in candidates.tests if test.name in run.passed)
-        if not passing:
-            return
-        candidates = replace(candidates, tests=passing)
-        self._on_stage(_counted("changing the code to check", candidates))
-        again, *mutated = self._runner.run(self._job, candidates, [None, *self._mutations])
-        stable = tuple(test for test in passing if test.name in again.passed)
-        for test in stable:
+        for test in passing:
             numbers = (i for i, mutant in enumerate(mutated) if test.name in mutant.failed)
             self._detected[test.name] = frozenset(numbers)
-        self._pool = _merged(self._pool, replace(candidates, tests=stable))
+        self._pool = _merged(self._pool, replace(candidates, tests=passing))
 
     def _all_detected(self, tests: Sequence[Snippet] | None = None) -> frozenset[int]:
         names = self._detected if tests is None else [test.name for test in tests]

@@ -122,10 +122,9 @@ async def open_checks(
     try:
         original = files.read(convention.test_file)
         destination = Destination(convention.test_file, original)
-        in_line_feeds = Destination(
-            destination.path, None if original is None else destination.text
-        )
-        job = Job(subject, lambda tests: convention.dialect.place(tests, subject, in_line_feeds))
+        if original is not None:  # with line feeds as line endings, like the subject's text
+            destination = Destination(convention.test_file, destination.text)
+        job = Job(subject, lambda tests: convention.dialect.place(tests, subject, destination))
         checker = await asyncio.to_thread(Checker, runner, job, on_stage_in_thread)
         yield Checks(checker, runner, "")
     finally:

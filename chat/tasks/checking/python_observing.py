@@ -77,18 +77,24 @@ def corrected_test(
     is removed. Returns None if none is left.
     """
     edits = []
-    assertions = find_assertions(text)
-    num_left = 0
-    for index, assertion in enumerate(assertions):
+    left: set[tuple[int, str]] = set()
+    for index, assertion in enumerate(find_assertions(text)):
         corrected = _corrected(assertion, observations.get(index, ()), framework)
-        num_left += corrected != ""
+        statement = text[assertion.start : assertion.end] if corrected is None else corrected
+        same = (assertion.column, statement)
+        if same in left:
+            corrected = ""  # models repeat themselves
+        elif corrected != "":
+            left.add(same)
         if corrected is None:
             continue
         if corrected:
-            edits.append((assertion.start, assertion.end, _marked(corrected, assertion)))
+            is_right = observations[index][0].right  # only the call around it changes
+            statement = corrected if is_right else _marked(corrected, assertion)
+            edits.append((assertion.start, assertion.end, statement))
         else:
             edits.append((*_whole_lines(text, assertion), ""))
-    if not num_left:
+    if not left:
         return None
     result = _apply(text, edits)
     return result if _parses(result) else None

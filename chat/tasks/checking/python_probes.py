@@ -202,11 +202,10 @@ def _others(argument: object) -> Iterator[tuple[str, object]]:
         yield "short", value[:1]
         yield "doubled", f"{value} {value}"
     elif isinstance(value, list | tuple):
-        kind = type(value)
-        yield "empty", kind()
+        yield "empty", value[:0]
         yield "single", value[:1]
         yield "reversed", value[::-1]
-        yield "doubled", value + value
+        yield "doubled", value * 2
     elif isinstance(value, dict):
         yield "empty", {}
         yield "single", dict(list(value.items())[:1])

@@ -3,8 +3,8 @@
 Usage: `python -B -c TEXT_OF_THIS_FILE`. stdin is a JSON object: `mark`, `framework` ("pytest" or
 "unittest"), `root`, `test_file`, `source_file`, `names` (of the tests; null for all), `variants`
 (texts of the source file, null for the file as it is), `first_line` and `last_line` of the subject
-(from 1), `paths` (folders to import from), `options` (of pytest), `module` (the test file's name for
-unittest), and `seconds` for each variant.
+(from 1), `paths` (folders to import from), `options` (of pytest), `module` (the name of the test
+file for unittest), and `seconds` for each variant.
 
 Each variant runs in a forked process. What it reports goes to stdout, one JSON array per line after
 the mark: ["begin", variant], ["lines", [line...]], ["start", test], ["end", test, passed],
@@ -19,6 +19,7 @@ import builtins
 import importlib.machinery
 import io
 import json
+import mmap
 import os
 import signal
 import sys
@@ -40,10 +41,17 @@ class Reporter:
 
     def __init__(self, descriptor: int, mark: str) -> None:
         self._descriptor, self._mark = descriptor, mark
+        self._num_passed = mmap.mmap(-1, 8)  # shared with the processes of the variants
+
+    @property
+    def num_passed(self) -> int:
+        return int.from_bytes(self._num_passed[:], "little")
 
     def send(self, *report: Any) -> None:
         line = self._mark + json.dumps(report) + "\n"
         os.write(self._descriptor, line.encode("utf-8", "replace"))
+        if report[0] == "end" and report[2]:
+            self._num_passed[:] = (self.num_passed + 1).to_bytes(8, "little")
 
 
 def main() -> None:
@@ -55,19 +63,75 @@ def main() -> None:
         sys.path.insert(0, path)
     os.chdir(job["root"])
     _silence()
-    if job["framework"] == "pytest":
-        try:
-            import pytest  # noqa: F401
-        except Exception:
-            reporter.send("problem", "pytest is not installed")
+    variants = Variants(job, reporter)
+    try:
+        if job["framework"] == "unittest":
+            variants.fork()
+            _run_unittest(job, reporter)
+        else:
+            _run_pytest(job, reporter, variants)
+        variants.finish()
+    except BaseException:
+        reporter.send("problem", traceback.format_exc()[-_MAX_REPR:])
+    os._exit(0)
+
+
+class Variants:
+    """Makes a process for each variant."""
+
+    def __init__(self, job: dict[str, Any], reporter: Reporter) -> None:
+        self._job, self._reporter = job, reporter
+        self._coverage: Coverage | None = None
+
+    def fork(self) -> None:
+        """Fork a process for each variant and wait for its end. Returns in these processes only."""
+        limit = self._job["seconds"]
+        for number, text in enumerate(self._job["variants"]):
+            self._reporter.send("begin", number)
+            start = time.monotonic()
+            child = os.fork()
+            if child == 0:
+                os.setsid()
+                self._start(text)
+                return
+            _wait(child, limit)
+            if number == 0:
+                if not self._reporter.num_passed:
+                    break
+                limit = min(limit, _SHORTEST_LIMIT_S + _LIMIT_FACTOR * (time.monotonic() - start))
+        os._exit(0)
+
+    def _start(self, text: str | None) -> None:
+        source = self._job["source_file"]
+        _add_observer(source, self._reporter)
+        if text is not None:
+            _replace_source(source, text)
             return
-    limit = job["seconds"]
-    for number, variant in enumerate(job["variants"]):
-        reporter.send("begin", number)
-        start = time.monotonic()
-        _run_in_child(job, variant, reporter, limit)
-        if number == 0:
-            limit = min(limit, _SHORTEST_LIMIT_S + _LIMIT_FACTOR * (time.monotonic() - start))
+        self._reporter.send("lines", sorted(_executable_lines(self._job)))
+        self._coverage = Coverage(source, self._job["first_line"], self._job["last_line"])
+        self._coverage.start()
+
+    def finish(self) -> None:
+        """Report what the process has collected."""
+        if self._coverage is not None:
+            sys.settrace(None)
+            self._reporter.send("covered", sorted(self._coverage.lines))
+
+
+def _wait(child: int, seconds: float) -> None:
+    """Wait for the end of a process, and kill it and its group after some time."""
+    deadline = time.monotonic() + seconds
+    has_ended = False
+    while not has_ended and time.monotonic() < deadline:
+        has_ended = os.waitpid(child, os.WNOHANG)[0] != 0
+        if not has_ended:
+            time.sleep(_POLL_S)
+    try:
+        os.killpg(child, signal.SIGKILL)
+    except OSError:
+        pass
+    if not has_ended:
+        os.waitpid(child, 0)
 
 
 def _silence() -> None:
@@ -77,60 +141,13 @@ def _silence() -> None:
         os.dup2(nothing, descriptor)
 
 
-def _run_in_child(
-    job: dict[str, Any], variant: str | None, reporter: Reporter, seconds: float
-) -> None:
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        try:
-            _run_variant(job, variant, reporter)
-        except BaseException:
-            reporter.send("problem", traceback.format_exc()[-_MAX_REPR:])
-        os._exit(0)
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if os.waitpid(child, os.WNOHANG)[0]:
-            break
-        time.sleep(_POLL_S)
-    else:
-        _kill(child)
-        os.waitpid(child, 0)
-        return
-    _kill(child)
-
-
-def _kill(group: int) -> None:
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except OSError:
-        pass
-
-
-def _run_variant(job: dict[str, Any], variant: str | None, reporter: Reporter) -> None:
-    source = job["source_file"]
-    if variant is not None:
-        _replace_source(source, variant)
-    _add_observer(source, reporter)
-    coverage = Coverage(source, job["first_line"], job["last_line"])
-    is_first = variant is None
-    if is_first:
-        reporter.send("lines", sorted(_executable_lines(job)))
-        coverage.start()
-    run = _run_pytest if job["framework"] == "pytest" else _run_unittest
-    run(job, reporter)
-    if is_first:
-        sys.settrace(None)
-        reporter.send("covered", sorted(coverage.lines))
-
-
 def _replace_source(source: str, text: str) -> None:
     """Have Python load another text for a file, and no compiled one."""
     loader = importlib.machinery.SourceFileLoader
     get_data, path_stats = loader.get_data, loader.path_stats
 
     def is_source(path: Any) -> bool:
-        return os.path.realpath(os.fspath(path)) == source
+        return bool(os.path.realpath(os.fspath(path)) == source)
 
     def get_text(self: Any, path: Any) -> bytes:
         return text.encode("utf-8") if is_source(path) else get_data(self, path)
@@ -219,22 +236,54 @@ class PytestReports:
             self._reporter.send("problem", str(report.longrepr)[-_MAX_REPR:])
 
 
-def _run_pytest(job: dict[str, Any], reporter: Reporter) -> None:
-    import pytest
+class PytestForks:
+    """A plugin of pytest that forks before anything is collected, so that pytest starts once."""
 
+    def __init__(self, variants: Variants, source: str) -> None:
+        self._variants, self._source = variants, source
+
+    def pytest_collection(self, session: Any) -> None:
+        if self._is_loaded():
+            session.shouldstop = "a conftest imports the subject"
+            return
+        self._variants.fork()
+
+    def _is_loaded(self) -> bool:
+        files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+        return any(file and os.path.realpath(file) == self._source for file in files)
+
+
+def _run_pytest(job: dict[str, Any], reporter: Reporter, variants: Variants) -> None:
+    try:
+        import pytest
+    except Exception:
+        reporter.send("problem", "pytest is not installed")
+        return
     arguments = [job["test_file"], "-q", "-p", "no:cacheprovider", "-o", "addopts=", "-s"]
     arguments += ["--rootdir", job["root"], *job["options"]]
     if job["names"] is not None:
         arguments[:1] = [job["test_file"] + "::" + name for name in job["names"]]
-    captured = io.StringIO()
-    stdout, sys.stdout = sys.stdout, captured
-    plugin = PytestReports(reporter)
-    try:
-        pytest.main(arguments, plugins=[plugin])
-    finally:
-        sys.stdout = stdout
-    if not plugin.num_tests:
-        reporter.send("problem", captured.getvalue()[-_MAX_REPR:])
+    output = sys.stdout = io.StringIO()
+    reports, forks = PytestReports(reporter), PytestForks(variants, job["source_file"])
+    process = os.getpid()
+    pytest.main(arguments, plugins=[reports, forks])
+    if os.getpid() == process:
+        # Nothing has forked: pytest could not start, or a conftest has imported the subject. Then
+        # each variant needs a new start, without what was imported.
+        _run_pytest_anew(arguments, reports, variants)
+    if not reports.num_tests:
+        reporter.send("problem", output.getvalue()[-_MAX_REPR:])
+
+
+def _run_pytest_anew(arguments: list[str], reports: PytestReports, variants: Variants) -> None:
+    import pytest
+
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) or ""
+        if any(file.startswith(path) for path in sys.path[:2]):
+            del sys.modules[name]
+    variants.fork()
+    pytest.main(arguments, plugins=[reports])
 
 
 class UnittestReports(unittest.TestResult):

@@ -6,10 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from syntax.mutations import Mutation
-
 from chat.tasks.dialects.base import GeneratedTests, Subject
 from chat.tasks.target import FileEdit
+from syntax.mutations import Mutation
 
 MARK = "current behaviour"
 """The text of the comment at an expected value that was observed, for a person to judge it."""
@@ -57,13 +56,16 @@ class Runner(ABC):
     def run(
         self, job: Job, tests: GeneratedTests, mutations: Sequence[Mutation | None]
     ) -> list[Run]:
-        """Run tests once per mutation of the subject's file; None means the file as it is."""
+        """Run tests once per mutation of the subject's file; None means the file as it is.
+
+        If no test passes in the first run, the others may be left out, as empty results.
+        """
 
     def repair(self, job: Job, tests: GeneratedTests) -> GeneratedTests:
         """Return tests with observed values in place of wrong expected values.
 
-        An assertion with an observed value is marked with a comment (`MARK`). What cannot be repaired
-        stays as it is. The default repairs nothing.
+        An assertion with an observed value is marked with a comment (`MARK`). What cannot be
+        repaired stays as it is. The default repairs nothing.
         """
         return tests
 

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from sandbox.interpreters import python_of
-
 from chat.tasks.checking.overlays import Overlays
 from chat.tasks.checking.python_runner import PythonProject, PythonRunner
 from chat.tasks.checking.runner import CannotRunError, Runner
@@ -18,6 +16,7 @@ from chat.tasks.dialects.base import Destination, Subject
 from chat.tasks.dialects.python import PythonDialect
 from chat.tasks.target import WorkspaceFiles
 from sandbox.command import Limits
+from sandbox.interpreters import python_of
 from sandbox.sandbox import Sandbox
 
 LIMITS = Limits(

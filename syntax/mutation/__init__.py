@@ -1,0 +1,1 @@
+"""Where and how code can be mutated; `syntax.mutations` chooses from it."""

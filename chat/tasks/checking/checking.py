@@ -58,9 +58,9 @@ class Checks:
         """Run candidates and keep those that pass."""
         await self._run(lambda checker: checker.add(candidates))
 
-    async def add_probes(self) -> None:
+    async def add_probes(self, *, without_tests: bool = False) -> None:
         """Try other arguments than those of the tests that were kept."""
-        await self._run(lambda checker: checker.add_probes())
+        await self._run(lambda checker: checker.add_probes(without_tests=without_tests))
 
     async def result(self) -> CheckedTests | None:
         """Return the best tests of those that were kept, None if there are none."""

@@ -19,6 +19,7 @@ import builtins
 import importlib.machinery
 import io
 import json
+import linecache
 import mmap
 import os
 import signal
@@ -368,7 +369,10 @@ def _add_observer(source: str, reporter: Reporter) -> None:
             elif isinstance(value, (types.GeneratorType, map, filter, zip)):
                 call, value = "list", list(value)
         except Exception as error:
-            observation = {"raised": _exception_name(error), "inside": _is_inside(error, source)}
+            observation = {
+                "raised": _exception_name(error),
+                "plausible": _is_plausible(error, source),
+            }
         else:
             observation = {"right": _is_right(check, value), **_description(value)}
         reporter.send("seen", test, index, {"call": call, **observation})
@@ -376,14 +380,21 @@ def _add_observer(source: str, reporter: Reporter) -> None:
     builtins.__starcoder_see__ = see  # type: ignore[attr-defined]
 
 
-def _is_inside(error: BaseException, source: str) -> bool:
-    """Return whether the subject's file raised an exception, or code that it called."""
-    trace = error.__traceback__
+def _is_plausible(error: BaseException, source: str) -> bool:
+    """Return whether an exception of a call may be what the subject is meant to do.
+
+    It is not if the subject's file was not reached. A wrong type or a missing attribute counts only
+    if the file raises it itself: usually the test has passed a wrong argument.
+    """
+    trace, was_reached, is_source, name, line = error.__traceback__, False, False, "", 0
     while trace is not None:
-        if os.path.realpath(trace.tb_frame.f_code.co_filename) == source:
-            return True
+        name, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
+        is_source = os.path.realpath(name) == source
+        was_reached = was_reached or is_source
         trace = trace.tb_next
-    return False
+    if isinstance(error, (TypeError, AttributeError)):
+        return is_source and linecache.getline(name, line).strip().startswith("raise")
+    return was_reached
 
 
 def _is_right(check: Callable[[Any], Any], value: Any) -> bool:

@@ -94,6 +94,9 @@ class FinishedAnswer:
 OnPartial = Callable[[str, bool], None]
 """Function that receives each piece of a partial answer, and whether it begins a new answer."""
 
+OnStage = Callable[[str], None]
+"""Function that receives what a task does now, as a phrase for the user: "writing tests"."""
+
 
 class Asker:
     """Asks one engine with one set of settings."""

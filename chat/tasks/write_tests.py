@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from chat.asker import GREEDY, Asker, FinishedAnswer
+from chat.asker import GREEDY, Asker, FinishedAnswer, OnStage
 from chat.attachments import fenced
 from chat.tasks.conventions import Convention
 from chat.tasks.dialects.base import (
@@ -41,7 +41,12 @@ class Attempt:
     sampling: Sampling
 
 
-async def write_tests(target: Target, asker: Asker, files: WorkspaceFiles) -> Proposal:
+async def write_tests(
+    target: Target,
+    asker: Asker,
+    files: WorkspaceFiles,
+    on_stage: OnStage = lambda stage: None,
+) -> Proposal:
     """Propose tests in the framework, folder and style of the project; no code is overwritten.
 
     Only tests that parse and that call the function are proposed. Raises RequestError if there is
@@ -50,6 +55,7 @@ async def write_tests(target: Target, asker: Asker, files: WorkspaceFiles) -> Pr
     subject, convention, file = await asyncio.to_thread(_read_project, target, files)
     dialect = convention.dialect
     for attempt in _attempts(subject, convention, dialect, target.instruction):
+        on_stage("writing tests")
         answer = await _ask(asker, attempt, dialect.fence)
         tests = await asyncio.to_thread(select_tests, attempt.begin, answer, subject, dialect, file)
         if tests.tests:

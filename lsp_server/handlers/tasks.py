@@ -31,6 +31,8 @@ _ACTIVITIES: dict[TaskName, str] = {
     "document": "documenting",
     "fix": "fixing",
     "edit": "editing",
+    "translate": "translating",
+    "review": "reviewing",
 }
 
 

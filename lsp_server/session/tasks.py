@@ -10,7 +10,7 @@ from lsprotocol import types
 
 from chat.asker import Asker, OnPartial, OnStage
 from chat.tasks.document import FillRequest, document
-from chat.tasks.explain import commit_message, explain
+from chat.tasks.explain import commit_message, explain, review, translate
 from chat.tasks.rewriting import edit, fix
 from chat.tasks.target import Proposal, Target, WorkspaceFiles
 from chat.tasks.write_tests import write_tests
@@ -100,6 +100,10 @@ class TaskSession:
                 return await write_tests(target, asker, files, on_stage)
             case "explain":
                 return await explain(target, asker)
+            case "review":
+                return await review(target, asker)
+            case "translate":
+                return await translate(target, asker)
             case "fix":
                 return await fix(target, asker)
             case "edit":

@@ -83,6 +83,7 @@ async def test_code_actions_are_offered_for_the_function_at_the_cursor() -> None
             "Write tests for double",
             "Document double",
             "Explain double",
+            "Review double",
         ]
         assert await code_actions(editor, 0) == []
 

@@ -112,7 +112,7 @@ export interface Reply {
   leftOut: number;
 }
 
-export type TaskName = "tests" | "explain" | "document" | "fix" | "edit";
+export type TaskName = "tests" | "explain" | "document" | "fix" | "edit" | "translate" | "review";
 
 export interface TaskParams {
   task: TaskName;
@@ -149,8 +149,13 @@ interface StreamParams extends ConversationParams {
 type NoParams = Record<string, never>;
 
 export const status = new NotificationType<ServerStatus>("starcoder/status");
-/** A chunk of a task's answer. The first chunk of each attempt has `begins` set. */
-export const taskChunk = new ProgressType<{ text: string; begins: boolean }>();
+/**
+ * A chunk of a task's answer, or what the task does now. The first chunk of each attempt has `begins`
+ * set.
+ */
+export const taskProgress = new ProgressType<
+  { text: string; begins: boolean } | { stage: string }
+>();
 /** A chunk of an answer in the chat. */
 export const chatChunk = new ProgressType<{ text: string }>();
 /** All diagnostics of an open document, from every source. */

@@ -120,7 +120,8 @@ end
 ---@param on_failure? fun()
 local function stream(method, params, on_failure)
   local answer = ''
-  local token, stop_listening = server.listen(function(chunk)
+  local token, stop_listening = server.listen(function(value)
+    local chunk = value.text or ''
     answer = answer .. chunk
     window.append(chunk)
   end)

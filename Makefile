@@ -33,7 +33,7 @@ FUZZ ?= 5000
 fuzz: $(VENV)/.dev ## run the fuzzers with many random examples (half an hour; FUZZ=N sets the number)
 	@STARCODER_LSP_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz --timeout 3600
 
-test-editors: $(VENV)/.dev $(EDITORS) $(VSCODE)/dist/starcoder.vsix ## run the tests that drive real editors, installed into .editors (Debian)
+test-editors: $(VENV)/.dev $(EDITORS) .editors/plots/run $(VSCODE)/dist/starcoder.vsix ## run the tests that drive real editors, installed into .editors (Debian)
 	@cd $(VSCODE) && $(WITH_NODE) npm test --silent
 	@STARCODER_LSP_EDITORS=required $(BIN)/python -m pytest tests/editors -n 2 --dist loadfile
 

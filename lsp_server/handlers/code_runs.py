@@ -12,8 +12,6 @@ from lsp_server.session.protocol import Params, UInteger
 from lsp_server.session.server import StarcoderServer
 from lsp_server.session.uris import file_of, folder_of
 
-_CHANGED = "The conversation has changed. Open it again."
-
 
 class RunParams(Params):
     """Which code block to run. The server takes its text from the stored conversation."""
@@ -24,7 +22,8 @@ class RunParams(Params):
     block: UInteger
     """The number of the fenced code block in the answer, from 0."""
     text: str | None = None
-    """The code that the client shows for this block; code that differs does not run."""
+    """The code that the client shows. Only this code runs, also if the client counts the blocks of
+    unusual markdown, such as those in a quotation, in another way."""
     uri: str | None = None
     """A document of the workspace folder in which the code runs, else it is the first folder."""
 
@@ -46,14 +45,21 @@ async def _find_block(server: StarcoderServer, params: RunParams) -> CodeBlock:
     answers = (turn for turn in conversation.turns if turn.role == "assistant")
     answer = next((turn for turn in answers if turn.id == params.turn), None)
     if answer is None:
-        raise RequestError(_CHANGED)
+        raise RequestError("The conversation does not have this answer. Open it again.")
     blocks = fenced_blocks(answer.content)
-    if params.block >= len(blocks):
-        raise RequestError(f"The answer has no code block {params.block}.")
-    block = blocks[params.block]
-    if params.text is not None and params.text.split() != block.text.split():
-        raise RequestError(_CHANGED)
-    return block
+    by_number = blocks[params.block : params.block + 1]
+    if params.text is None:
+        matches = by_number
+    else:
+        shown = _lines(params.text)
+        matches = [block for block in (*by_number, *blocks) if _lines(block.text) == shown]
+    if not matches:
+        raise RequestError("The answer does not have this code block. Open the conversation again.")
+    return matches[0]
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.rstrip().split("\n")]
 
 
 def _folder(server: StarcoderServer, uri: str | None) -> Path | None:

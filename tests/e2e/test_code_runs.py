@@ -62,20 +62,27 @@ async def test_a_block_runs_in_the_folder_of_the_document(
 
 
 async def test_only_code_of_a_stored_answer_runs() -> None:
-    async with start(scripted("```python\nprint('a  b')\n```\n"), settings=ALWAYS) as editor:
+    answer = "```sh\nprint('c')\n```\n```python\nprint('a  b')\n```\n```python\nprint('c')\n```\n"
+    async with start(scripted(answer), settings=ALWAYS) as editor:
         where = await ask(editor)
         question = await editor.request("starcoder/chat/get", where)
         for params, message in (
-            ({"block": 1}, "no code block 1"),
-            ({"block": 0, "text": "import os"}, "has changed"),
-            ({"block": 0, "turn": question["turns"][0]["id"]}, "has changed"),
+            ({"block": 3}, "does not have this code block"),
+            ({"block": 1, "text": "import os"}, "does not have this code block"),
+            ({"block": 1, "text": "print('a b')"}, "does not have this code block"),
+            ({"block": 1, "turn": question["turns"][0]["id"]}, "does not have this answer"),
             ({"block": 0, "conversation": "none"}, "no such conversation"),
             ({"block": -1}, "'block' cannot be used"),
         ):
             with pytest.raises(JsonRpcException, match=message):
                 await editor.request("starcoder/chat/run", {**where, **params})
-        params = {**where, "block": 0, "text": "print('a  b')\n"}
-        assert (await editor.request("starcoder/chat/run", params))["output"] == "a  b"
+        for block, text, output in (
+            (1, "print('a  b')\n", "a  b"),
+            (2, "print('c')", "c"),  # the same text has another language before
+            (5, "print('a  b')", "a  b"),  # the client has counted more blocks
+        ):
+            params = {**where, "block": block, "text": text}
+            assert (await editor.request("starcoder/chat/run", params))["output"] == output
 
 
 async def test_the_user_is_asked_once(folders: list[types.WorkspaceFolder]) -> None:

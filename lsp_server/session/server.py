@@ -14,6 +14,7 @@ from lsprotocol import types
 from pygls.exceptions import FeatureRequestError
 from pygls.lsp.server import LanguageServer
 
+from chat.running.code_runs import CodeRuns
 from engine.errors import ConfigurationError
 from lsp_server import __version__
 from lsp_server.logs import set_log_level
@@ -77,6 +78,7 @@ class StarcoderServer(LanguageServer):
         self.documents = WorkspaceDocuments(lambda: self.workspace)
         self.edits = ClientEdits(self, self.documents)
         self.consent = Consent(self, self.settings)
+        self.code_runs = CodeRuns(self.consent.may_run)
         self.engine = EngineSession(
             make_engine,
             self.settings,
@@ -147,6 +149,7 @@ class StarcoderServer(LanguageServer):
         """End background tasks and connections; the engine process goes on for other clients."""
         self.background.cancel_all()
         self.consent.close()
+        self.code_runs.stop_all()
         self.completions.stop()
         await self.chat_engine.aclose()
         await self.engine.aclose()

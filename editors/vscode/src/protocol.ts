@@ -112,6 +112,15 @@ export interface Reply {
   leftOut: number;
 }
 
+/** What came out of a code block of an answer. */
+export interface CodeRun {
+  outcome: "passed" | "failed" | "timed out" | "cancelled";
+  output: string;
+  /** PNG pictures, in base64. */
+  figures: string[];
+  seconds: number;
+}
+
 export type TaskName = "tests" | "explain" | "document" | "fix" | "edit" | "translate" | "review";
 
 export interface TaskParams {
@@ -190,6 +199,12 @@ export const model = new RequestType<NoParams, ChatModel, void>("starcoder/chat/
 export const commands = new RequestType<NoParams, { name: string; description: string }[], void>(
   "starcoder/chat/commands",
 );
+/** `text` is the code that the page shows: the server runs nothing else. */
+export const runCode = new RequestType<
+  ConversationParams & { turn: string; block: number; text: string; uri?: string },
+  CodeRun,
+  void
+>("starcoder/chat/run");
 export const task = new RequestType<TaskParams, TaskResult, void>("starcoder/task");
 export const commitMessage = new RequestType<{ uri?: string }, { message: string }, void>(
   "starcoder/commitMessage",

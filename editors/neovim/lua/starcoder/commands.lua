@@ -60,6 +60,9 @@ M.subcommands = {
       chat.send(rest)
     end
   end,
+  run = function()
+    require('starcoder.chat').run()
+  end,
   stop = function()
     require('starcoder.chat').stop()
     require('starcoder.tasks').stop()

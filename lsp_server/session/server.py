@@ -98,7 +98,9 @@ class StarcoderServer(LanguageServer):
         self.chat = ChatSession(
             self.settings, self.chat_engine, self.background, self._warn_from_thread
         )
-        self.tasks = TaskSession(self.settings, self.engine, self.chat, self.documents)
+        self.tasks = TaskSession(
+            self.settings, self.engine, self.chat, self.documents, self.consent
+        )
 
     def initialize(self, options: Any) -> None:
         """Prepare the session when the client connects, before any document is open."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from lsprotocol import types
 
 from chat.asker import Asker, OnPartial, OnStage
+from chat.tasks.checking.checking import CheckSettings
 from chat.tasks.document import FillRequest, document
 from chat.tasks.explain import commit_message, explain, review, translate
 from chat.tasks.rewriting import edit, fix
@@ -18,6 +19,7 @@ from engine.errors import RequestError
 from fim.request.model import FimModel
 from fim.snapshot import Snapshot
 from lsp_server.session.chat_session import ChatSession
+from lsp_server.session.consent import Consent
 from lsp_server.session.engine_session import EngineSession
 from lsp_server.session.exclusions import Exclusions
 from lsp_server.session.open_texts import OpenTexts
@@ -58,11 +60,13 @@ class TaskSession:
         engine: EngineSession,
         chat: ChatSession,
         documents: WorkspaceDocuments,
+        consent: Consent,
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._chat = chat
         self._documents = documents
+        self._consent = consent
 
     def apply_settings(self, settings: Settings) -> None:
         """Use changed settings from the next task on."""
@@ -97,7 +101,8 @@ class TaskSession:
 
         match name:
             case "tests":
-                return await write_tests(target, asker, files, on_stage)
+                check = CheckSettings(self._consent.may_run)
+                return await write_tests(target, asker, files, check=check, on_stage=on_stage)
             case "explain":
                 return await explain(target, asker)
             case "review":

@@ -152,7 +152,7 @@ class Surroundings:
             "keyed_element": ("key",),
             "expression_case": ("value",),
         }.get(node.type, ())
-        if self._grammar == "rust":
+        if self._grammar == "rust" and node.type != "match_arm":  # it may have a condition
             fields = (*fields, "pattern")
         if node.type in CALLS:
             arguments = node.child_by_field_name("arguments")

@@ -168,7 +168,7 @@ JAVASCRIPT = """\
 import x from "y";
 const fs = require("fs");
 /** Docs 1 < 2. */
-function f(a, b = 1) {
+function f(a, b) {
   "use strict";
   let n = 0;
   for (let i = 0; i < a.length; i += 2) {

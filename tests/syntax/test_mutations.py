@@ -71,8 +71,8 @@ def test_few_mutations_are_spread_over_branches_lines_and_kinds() -> None:
     assert {line for line, _ in branches} > {3, 4, 5, 7, 8}
     assert {line for line, _ in lines_and_kinds(13)} == {1, 2, 3, 4, 5, 7, 8, 9}
     assert len({text for _, text in branches if not text.isdigit()}) >= 3
-    one, three = lines_and_kinds(1), lines_and_kinds(3)
-    assert len(one) == 1
+    three = lines_and_kinds(3)
+    assert len(lines_and_kinds(1)) == 1
     assert len({line for line, _ in three}) == 3
     assert find_mutations(FIVE, "python", 0, len(FIVE), 0) == []
     assert find_mutations(FIVE, "python", 5, 5, 3) == []

@@ -152,6 +152,15 @@ def test_the_mutations_of_a_go_function() -> None:
     ]
 
 
+def test_a_description_is_for_a_person() -> None:
+    lines = descriptions(GO, "go")
+    assert "return value b.size > 2 && true was negated" in lines
+    assert "return value became larger by 1" in lines
+    assert "returned error became nil" in lines
+    code = f"if {'a and ' * 50}b:\n    pass\n"
+    assert len(descriptions(code, "python")[0]) < 80
+
+
 def test_the_mutations_of_a_rust_function() -> None:
     code = (
         "fn f(a: u8, names: &[String]) -> Option<u8> {\n"

@@ -175,19 +175,35 @@ def test_the_own_runner_of_a_project_runs_its_tests(
     assert run == TestRun("passed", num_tests)
 
 
-def test_a_run_changes_nothing_and_needs_a_test_that_passes(tmp_path: Path) -> None:
+def test_a_run_changes_nothing(tmp_path: Path) -> None:
     require_sandbox()
+    find_or_skip("node")
     project = named("roundTo")
     project.materialize(tmp_path)
     test = tmp_path / project.test_file
     test.write_text("import { writeFileSync } from 'node:fs';\nwriteFileSync('new.txt', 'x');\n")
     before = sorted(tmp_path.rglob("*"))
-    find_or_skip("node")
-    run_tests(project, tmp_path)
+    assert run_tests(project, tmp_path).outcome == "passed"
     assert sorted(tmp_path.rglob("*")) == before
-    empty = replace(named("clamp"), test_file="numbers_kit/__init__.py")
-    empty.materialize(tmp_path)
-    assert run_tests(empty, tmp_path).outcome == "failed"
+
+
+@pytest.mark.parametrize(
+    ("tests", "num_passed"),
+    [
+        ("import pytest\n\n\n@pytest.mark.skip\ndef test_skipped():\n    assert True\n", 0),
+        ("def test_good():\n    assert True\n\n\ndef test_bad():\n    assert False\n", 1),
+        ("def helper():\n    pass\n", 0),
+    ],
+)
+def test_a_run_passes_only_if_there_are_tests_and_all_pass(
+    tests: str, num_passed: int, tmp_path: Path
+) -> None:
+    require_sandbox()
+    project = replace(named("clamp"), test_file="test_file.py")
+    project.materialize(tmp_path)
+    (tmp_path / "test_file.py").write_text(tests)
+    run = run_tests(project, tmp_path)
+    assert (run.outcome, run.num_passed) == ("failed", num_passed)
 
 
 def test_a_framework_without_a_toolchain_is_not_run_and_the_reason_is_reported(

@@ -94,7 +94,7 @@ def _remarks(measurements: Iterable[Measurement]) -> list[str]:
     lines = [f"No test: {', '.join(without)}"] if without else []
     lines += [f"Tests fail: {', '.join(failing)}"] if failing else []
     return lines + [
-        f"Not run: tests of {count} functions with {framework}: {reason}"
+        f"Not run ({framework}, functions: {count}): {reason}"
         for (framework, reason), count in not_run.items()
     ]
 

@@ -168,3 +168,20 @@ async def test_a_name_that_the_font_does_not_have_is_only_a_warning(project: Pat
     assert "cannot be shown" not in done["output"]  # that is what `show` of Agg says
     (figure,) = done["figures"]
     saved_picture("players", figure)
+
+
+async def test_figures_are_shown_once_and_not_without_limit(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import matplotlib.pyplot as plt\n"
+        "for _ in range(4):\n    plt.figure(figsize=(1, 1))\n"
+        "plt.show()\nplt.show()\n"
+        "for _ in range(6):\n    plt.figure(figsize=(1, 1))\n"
+        "raise ValueError('the end')\n"
+    )
+    monkeypatch.setitem(PROMPTS, "many", ("Draw many.", code))
+    done = await answer_and_run(project, "many")
+    assert done["outcome"] == "failed"
+    assert done["output"].endswith("ValueError: the end\n[2 more or larger figures are not shown.]")
+    assert len(done["figures"]) == 8

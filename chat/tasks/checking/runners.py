@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from chat.tasks.checking.command_runner import package_root
+from chat.tasks.checking.javascript_commands import JavaScriptProject, node_options
+from chat.tasks.checking.javascript_runner import JavaScriptRunner
 from chat.tasks.checking.overlays import Overlays
 from chat.tasks.checking.python_runner import PythonProject, PythonRunner
 from chat.tasks.checking.runner import CannotRunError, Runner
 from chat.tasks.conventions import Convention
 from chat.tasks.dialects.base import Destination, Subject
+from chat.tasks.dialects.config_files import parse_json, table
+from chat.tasks.dialects.javascript import JavaScript
 from chat.tasks.dialects.python import PythonDialect
 from chat.tasks.target import WorkspaceFiles
 from sandbox.command import Limits
-from sandbox.interpreters import python_of
+from sandbox.interpreters import node_of_path, python_of
 from sandbox.sandbox import Sandbox
 
 LIMITS = Limits(
@@ -27,7 +32,14 @@ LIMITS = Limits(
     output_bytes=4 << 20,
 )
 """Limits for all tests of one function together. The time is set for each run."""
+_NODE_LIMITS = replace(
+    LIMITS,
+    memory_bytes=1 << 40,  # Node reserves 10 GB for each module of WebAssembly, and uses little
+    processes=256,
+    open_files=1024,
+)
 _PROJECT_MARKS = ("pyproject.toml", "pytest.ini", "setup.cfg", "setup.py", "tox.ini", ".git")
+_SCRIPTS = (".js", ".ts", ".mjs", ".cjs", ".mts", ".cts", ".json")
 
 
 @contextmanager
@@ -35,14 +47,30 @@ def open_runner(
     subject: Subject, convention: Convention, files: WorkspaceFiles, box: Sandbox
 ) -> Iterator[Runner]:
     """Return the runner for tests of a subject. Raises CannotRunError if there is none."""
-    dialect, folder = convention.dialect, Path(os.path.realpath(files.root))
-    if not isinstance(dialect, PythonDialect):
-        raise CannotRunError(f"Tests with {convention.framework} are not run.")
-    python = python_of(folder)
+    folder = Path(os.path.realpath(files.root))
     destination = Destination(convention.test_file, files.read(convention.test_file))
     originals = {destination.path: destination.text, subject.path: subject.text}
-    readable = (folder, *python.readable)
-    test_file = _real(convention.test_file)
+    make, limits, readable = _chosen(subject, convention, folder)
+    with Overlays(replace(box, limits=limits, readable=(folder, *readable)), originals) as overlays:
+        yield make(overlays)
+
+
+_Chosen = tuple[Callable[[Overlays], Runner], Limits, tuple[Path, ...]]
+"""What makes a runner, its limits, and what it must be able to read besides the workspace."""
+
+
+def _chosen(subject: Subject, convention: Convention, folder: Path) -> _Chosen:
+    if isinstance(convention.dialect, PythonDialect):
+        return _python(subject, convention, convention.dialect, folder)
+    if isinstance(convention.dialect, JavaScript):
+        return _javascript(convention, folder)
+    raise CannotRunError(f"Tests with {convention.framework} are not run.")
+
+
+def _python(
+    subject: Subject, convention: Convention, dialect: PythonDialect, folder: Path
+) -> _Chosen:
+    python, test_file = python_of(folder), _real(convention.test_file)
     project = PythonProject(
         root=_project_root(test_file, folder),
         python=python.path,
@@ -50,8 +78,36 @@ def open_runner(
         import_root=_import_root(_real(subject.path), dialect.module),
         test_file=test_file,
     )
-    with Overlays(replace(box, limits=LIMITS, readable=readable), originals) as overlays:
-        yield PythonRunner(project, overlays)
+    return (lambda overlays: PythonRunner(project, overlays)), LIMITS, python.readable
+
+
+def _javascript(convention: Convention, folder: Path) -> _Chosen:
+    node, test_file = node_of_path(), _real(convention.test_file)
+    if node is None:
+        raise CannotRunError("Node is not installed, or not in the PATH of the language server.")
+    framework = convention.framework
+    package = package_root(test_file, ("package.json",), folder)
+    names = {"jest": ("jest",), "vitest": ("vitest", "vite")}.get(framework, ())
+    configurations = [f"{name}.config{suffix}" for name in names for suffix in _SCRIPTS]
+    root = package_root(test_file, configurations, folder)
+    has_configuration = any((root / name).is_file() for name in configurations)
+    scripts = table(parse_json(_text_of(package / "package.json")), "scripts")
+    project = JavaScriptProject(
+        framework=framework,
+        node=node.path,
+        root=root if has_configuration else package,
+        folder=folder,
+        test_file=test_file,
+        options=node_options(scripts) if framework == "node" else (),
+    )
+    return (lambda overlays: JavaScriptRunner(project, overlays)), _NODE_LIMITS, node.readable
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _project_root(test_file: Path, folder: Path) -> Path:

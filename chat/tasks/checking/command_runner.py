@@ -1,0 +1,211 @@
+"""A base for runners of frameworks that are started by a command, once for each mutation."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import sys
+import time
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from chat.tasks.checking.overlays import Overlays
+from chat.tasks.checking.runner import Job, Run, Runner
+from chat.tasks.dialects.base import GeneratedTests
+from chat.tasks.target import FileEdit
+from sandbox.command import PRIVATE_FOLDER, Command
+from syntax.mutations import Mutation
+
+PROGRAM = Path(__file__).with_name("command_program.py")
+_SECONDS = 20.0
+"""Maximum time of the tests with the source as it is."""
+_SHORTEST_LIMIT_S, _LIMIT_FACTOR = 1.0, 4.0
+"""The time for a mutant: a part of its own, and a multiple of the first run's time."""
+_MARGIN_S = 5.0
+"""Time in which the program in the sandbox reports that the command did not end."""
+_MAX_HANGING = 3
+"""Maximum number of tests that are left out because they do not end, before all are given up."""
+_MAX_PROBLEM_LINES = 3
+_ERROR = re.compile(r"^(?:\x1b\[[\d;]*m|\s)*(?:\[?\w*Error\b|error\b|Uncaught\b).*", re.M)
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A command, and the files that it writes."""
+
+    arguments: tuple[str, ...]
+    folder: Path
+    environment: Mapping[str, str]
+    reports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a command ended."""
+
+    timed_out: bool = False
+    output: str = ""
+    """The last part of what it wrote."""
+    reports: tuple[str, ...] = ()
+    """The texts of `Invocation.reports`, empty for files that do not exist."""
+
+    @classmethod
+    def of(cls, output: bytes) -> list[Ending]:
+        """Return the endings that the program in the sandbox has reported."""
+        endings = []
+        for line in output.decode("utf-8", "replace").split("\n"):
+            try:
+                data = json.loads(line)
+                endings.append(cls(data["timed_out"], data["output"], tuple(data["reports"])))
+            except (ValueError, KeyError, TypeError):
+                continue  # it was cut when a limit was exceeded
+        return endings
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a command said about tests, by their names."""
+
+    passed: frozenset[str] = frozenset()
+    failed: frozenset[str] = frozenset()
+    started: tuple[str, ...] = ()
+    """The tests that have started, in this order, if the command was stopped."""
+    problem: str = ""
+    seen: Mapping[str, Mapping[int, Sequence[Mapping[str, Any]]]] = field(default_factory=dict)
+    """What the assertions of each test saw, if the tests observe."""
+
+
+class CommandRunner(Runner):
+    """Starts a command for each mutation. Subclasses say which, and read its results."""
+
+    def __init__(self, overlays: Overlays) -> None:
+        self._overlays = overlays
+
+    @abstractmethod
+    def _invocation(self, mark: str) -> Invocation:
+        """Return the command. `mark` is in the names of all tests that it should run."""
+
+    @abstractmethod
+    def _placed(
+        self, job: Job, tests: GeneratedTests, mark: str, *, observes: bool
+    ) -> list[FileEdit]:
+        """Return the edits that put tests with recognizable names into the project.
+
+        If `observes` is True, assertions report what they see, and go on.
+        """
+
+    @abstractmethod
+    def _results(self, ending: Ending, tests: GeneratedTests, mark: str) -> Results:
+        """Return the results of tests."""
+
+    def run(
+        self, job: Job, tests: GeneratedTests, mutations: Sequence[Mutation | None]
+    ) -> list[Run]:
+        """Run tests once per mutation; see the base class.
+
+        Tests that do not pass in the first run are left out of the others.
+        """
+        runs: list[Run] = []
+        seconds, remaining = _SECONDS, tests
+        for mutation in mutations:
+            if runs and not remaining.tests:
+                runs.append(Run())
+                continue
+            start = time.monotonic()
+            results = self._complete(job, remaining, _edits(job, mutation), seconds)
+            runs.append(Run(results.passed, results.failed, problem=results.problem))
+            if len(runs) == 1:
+                taken = time.monotonic() - start
+                seconds = min(seconds, _SHORTEST_LIMIT_S + _LIMIT_FACTOR * taken)
+                passing = tuple(test for test in tests.tests if test.name in results.passed)
+                remaining = replace(tests, tests=passing)
+        return runs
+
+    def cancel(self) -> None:
+        """Stop what runs."""
+        self._overlays.cancel()
+
+    def _complete(
+        self,
+        job: Job,
+        tests: GeneratedTests,
+        edits: Sequence[FileEdit],
+        seconds: float | None = None,
+        *,
+        observes: bool = False,
+    ) -> Results:
+        """Run tests. If one does not end, it has failed, and the others are run again."""
+        hanging: list[str] = []
+        seen: dict[str, Mapping[int, Sequence[Mapping[str, Any]]]] = {}
+        while True:
+            mark = new_mark()
+            placed = self._placed(job, tests, mark, observes=observes)
+            ending = self._ending(self._invocation(mark), [*placed, *edits], seconds or _SECONDS)
+            results = self._results(ending, tests, mark)
+            seen.update(results.seen)
+            hanging += results.started[-1:]
+            others = tuple(test for test in tests.tests if test.name not in hanging)
+            if not results.started or not others or len(hanging) > _MAX_HANGING:
+                passed, failed = results.passed.difference(hanging), results.failed.union(hanging)
+                return replace(results, passed=passed, failed=failed, seen=seen)
+            tests = replace(tests, tests=others)
+
+    def _ending(self, invocation: Invocation, edits: list[FileEdit], seconds: float) -> Ending:
+        request = {
+            "command": invocation.arguments,
+            "folder": str(invocation.folder),
+            "environment": dict(invocation.environment),
+            "seconds": seconds,
+            "reports": invocation.reports,
+            "copy": None,
+            "variants": [{}],
+            "proof": "",
+        }
+        command = program_command(request)
+        result = self._overlays.run(command, edits, seconds + _MARGIN_S)
+        endings = Ending.of(result.output)
+        return endings[0] if endings else Ending(output=result.output.decode("utf-8", "replace"))
+
+
+def program_command(request: Mapping[str, Any]) -> Command:
+    """Return the command that runs the program in the sandbox."""
+    text = PROGRAM.read_text(encoding="utf-8")
+    arguments = (sys.executable, "-I", "-S", "-B", "-c", text)
+    return Command(arguments, json.dumps(request).encode(), folder=Path(PRIVATE_FOLDER))
+
+
+def problem_of(output: str) -> str:
+    """Return the lines of an output that say what is wrong, else its last lines."""
+    text = _COLOUR.sub("", output)
+    if match := _ERROR.search(text):
+        return match[0].strip()
+    lines = [line for line in text.splitlines() if line.strip()]
+    return "\n".join(lines[-_MAX_PROBLEM_LINES:])
+
+
+def package_root(file: Path, names: Sequence[str], folder: Path) -> Path:
+    """Return the innermost folder around a file with one of these names, inside of a folder."""
+    for parent in file.parents:
+        if not parent.is_relative_to(folder):
+            break
+        if any((parent / name).is_file() for name in names):
+            return parent
+    return folder
+
+
+def new_mark() -> str:
+    """Return a word that no test contains."""
+    return f"starcoder{secrets.token_hex(8)}"
+
+
+def _edits(job: Job, mutation: Mutation | None) -> list[FileEdit]:
+    """Return the edit of a mutation. Without one it changes nothing, so that the sandbox shows the
+    same files in all runs, and is set up only once."""
+    if mutation is None:
+        return [FileEdit(job.subject.path, 0, 0, "")]
+    return [FileEdit(job.subject.path, mutation.start, mutation.end, mutation.replacement)]

@@ -110,8 +110,8 @@ def _socket() -> list[_Instruction]:
 
 
 def _socketpair() -> list[_Instruction]:
-    # A connected stream, with or without borders of messages, cannot be connected to anything else
-    # (net/unix/af_unix.c, unix_stream_connect); a datagram socket can. Rust starts programs with it.
+    # A connected stream, also one of packets, cannot be connected to anything else
+    # (net/unix/af_unix.c, unix_stream_connect); a datagram socket can. Rust needs packets.
     return [
         _load_argument(0),
         (_EQUAL, 0, 4, _UNIX),

@@ -40,6 +40,7 @@ class Checker:
         self._failed = GeneratedTests((), (), ())
         """The last candidates of which none passed."""
         self._detected: dict[str, frozenset[int]] = {}
+        self._covered: dict[str, frozenset[int]] = {}
         self._first = Run()
         self.problem = ""
         """Why the last candidates could not be run, empty if they could."""
@@ -86,7 +87,7 @@ class Checker:
         They are run together once more, so that a test whose result changes is left out.
         """
         tests = self._pool.tests
-        chosen = choose_tests(tests, self._detected, MARK, self._max_tests)
+        chosen = choose_tests(tests, self._detected, self._covered, MARK, self._max_tests)
         if not chosen:
             return None
         kept = replace(self._pool, tests=chosen, helpers=_used(self._pool.helpers, chosen))
@@ -102,7 +103,7 @@ class Checker:
                 num_mutations=len(self._mutations),
                 num_detected=len(detected),
                 num_lines=len(run.lines),
-                num_covered=len(run.covered),
+                num_covered=len(frozenset[int]().union(*run.covered.values())),
                 num_marked=sum(test.text.count(MARK) for test in chosen),
             ),
         )
@@ -125,6 +126,7 @@ class Checker:
         for test in passing:
             numbers = (i for i, mutant in enumerate(mutated) if test.name in mutant.failed)
             self._detected[test.name] = frozenset(numbers)
+            self._covered[test.name] = run.covered.get(test.name, frozenset())
         self._pool = _merged(self._pool, replace(candidates, tests=passing))
 
     def _all_detected(self, tests: Sequence[Snippet] | None = None) -> frozenset[int]:

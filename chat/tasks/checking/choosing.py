@@ -12,28 +12,41 @@ MAX_TESTS = 8
 def choose_tests(
     tests: Sequence[Snippet],
     detected: Mapping[str, frozenset[int]],
+    covered: Mapping[str, frozenset[int]],
     mark: str,
     count: int = MAX_TESTS,
 ) -> tuple[Snippet, ...]:
     """Return at most `count` tests, in their order, without redundant ones.
 
-    `detected` are the indices of the mutations that each test detects. Of tests that detect equally
-    many further ones, a test without `mark` is preferred, then one that detects more, then the
-    first. If no test detects any, the best one is returned alone.
+    `detected` are the indices of the mutations that each test detects, `covered` the lines that it
+    executes. Each chosen test detects a mutation, and adds mutations or lines to the others. Tests
+    without `mark` are preferred, then those that add more, those that detect more, and the first.
+    If no test detects any mutation, the best one is returned alone.
     """
+    useful = [test for test in tests if detected.get(test.name)]
+    remaining = {test.name: _gains(test, detected, covered) for test in useful}
     chosen: list[Snippet] = []
-    remaining = frozenset[int]().union(*detected.values())
-    while remaining and len(chosen) < count:
+    while any(remaining.values()) and len(chosen) < count:
         best = max(
-            tests,
+            useful,
             key=lambda test: (
-                len(detected.get(test.name, frozenset()) & remaining),
-                mark not in test.text,
-                len(detected.get(test.name, frozenset())),
+                bool(remaining[test.name]) and mark not in test.text,
+                len(remaining[test.name]),
+                len(detected[test.name]),
             ),
         )
         chosen.append(best)
-        remaining -= detected[best.name]
+        gains = remaining[best.name]
+        remaining = {name: others - gains for name, others in remaining.items()}
     if not chosen:
         chosen = sorted(tests, key=lambda test: mark in test.text)[:1]
     return tuple(test for test in tests if test in chosen)
+
+
+def _gains(
+    test: Snippet, detected: Mapping[str, frozenset[int]], covered: Mapping[str, frozenset[int]]
+) -> frozenset[tuple[str, int]]:
+    """Return the mutations and lines that a test alone adds."""
+    mutations = {("mutation", number) for number in detected[test.name]}
+    lines = {("line", number) for number in covered.get(test.name, frozenset())}
+    return frozenset(mutations | lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-_SINGLE_QUOTED = re.compile(r"""'([^'"\\]*)'""")
+_SINGLE_QUOTED = re.compile(r"""'((?:[^'"\\]|\\[^'"])*)'""")
 
 
 def with_double_quotes(literal: str) -> str:

@@ -9,14 +9,14 @@ import ast
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 from chat.tasks.checking.python_literals import with_double_quotes
-from chat.tasks.checking.python_samples import SAMPLE_FILE, sample_calls
+from chat.tasks.checking.python_samples import SAMPLE_FILE, constants_in, sample_calls
 from chat.tasks.dialects.base import GeneratedTests, Snippet, Subject, free_name, indent
 
-_MAX_VARIATIONS = 16
-_MAX_PROBES = 32
+_MAX_VARIATIONS = 24
+_MAX_PROBES = 40
 _MAX_CALLS = 3
 _MAX_CHARACTERS = 300
 _MAX_WORDS = 50
@@ -185,8 +185,9 @@ def _literals(node: ast.Call) -> tuple[tuple[str, _Literal], ...] | None:
 def _variations(calls: Sequence[_Call], subject: Subject) -> Iterator[_Call]:
     """Yield calls with one other argument; all arguments get their turn."""
     seen = set(calls)
+    constants = constants_in(subject.symbol.dedented)
     pending = [
-        (call, index, iter(_others(argument.value)))
+        (call, index, chain(_others(argument.value), _like(argument.value, constants)))
         for call in calls
         for index, (_, argument) in enumerate(call.arguments)
     ]
@@ -199,6 +200,11 @@ def _variations(calls: Sequence[_Call], subject: Subject) -> Iterator[_Call]:
                 yield variation
                 pending.append((call, index, others))
                 break
+
+
+def _like(value: object, constants: Sequence[object]) -> Iterator[object]:
+    """Yield the constants of the same type as a value."""
+    return (constant for constant in constants if type(constant) is type(value))
 
 
 def _others(value: object) -> Iterator[object]:

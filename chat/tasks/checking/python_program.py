@@ -8,7 +8,7 @@ file for unittest), and `seconds` for each variant.
 
 Each variant runs in a forked process. What it reports goes to stdout, one JSON array per line after
 the mark: ["begin", variant], ["lines", [line...]], ["start", test], ["end", test, passed],
-["covered", [line...]], ["seen", test, index, observation], ["problem", text].
+["covered", test, [line...]], ["seen", test, index, observation], ["problem", text].
 
 It imports only the standard library and the project's test framework. It must run on Python 3.8.
 """
@@ -33,8 +33,9 @@ from typing import Any
 
 _MAX_REPR = 2000
 _POLL_S = 0.01
-_TEST_S = 2.0
-"""Maximum time of a test."""
+_TEST_S, _SHORTEST_TEST_S = 2.0, 0.3
+"""Maximum time of a test, and the part of it that a test with a mutation gets in any case."""
+_SHARED_BYTES = 1 << 16
 _SHORTEST_LIMIT_S, _LIMIT_FACTOR = 1.0, 4.0
 """The time for a variant after the first: a part of its own, and a multiple of the first's time."""
 
@@ -44,17 +45,10 @@ class Reporter:
 
     def __init__(self, descriptor: int, mark: str) -> None:
         self._descriptor, self._mark = descriptor, mark
-        self._num_passed = mmap.mmap(-1, 8)  # shared with the processes of the variants
-
-    @property
-    def num_passed(self) -> int:
-        return int.from_bytes(self._num_passed[:], "little")
 
     def send(self, *report: Any) -> None:
         line = self._mark + json.dumps(report) + "\n"
         os.write(self._descriptor, line.encode("utf-8", "replace"))
-        if report[0] == "end" and report[2]:
-            self._num_passed[:] = (self.num_passed + 1).to_bytes(8, "little")
 
 
 def main() -> None:
@@ -70,21 +64,27 @@ def main() -> None:
     try:
         if job["framework"] == "unittest":
             variants.fork()
-            _run_unittest(job, reporter)
+            _run_unittest(job, reporter, variants)
         else:
             _run_pytest(job, reporter, variants)
-        variants.finish()
     except BaseException:
         reporter.send("problem", traceback.format_exc()[-_MAX_REPR:])
     os._exit(0)
 
 
 class Variants:
-    """Makes a process for each variant."""
+    """Makes a process for each variant, and follows the tests in it."""
 
     def __init__(self, job: dict[str, Any], reporter: Reporter) -> None:
         self._job, self._reporter = job, reporter
         self._coverage: Coverage | None = None
+        self._start_s = 0.0
+        self._test_s = _TEST_S
+        self._names: list[str] | None = job["names"]
+        # What the first variant tells the others: which tests passed, and the slowest one's time.
+        self._shared = mmap.mmap(-1, _SHARED_BYTES)
+        self._passed: list[str] = []
+        self._slowest_s = 0.0
 
     def fork(self) -> None:
         """Fork a process for each variant and wait for its end. Returns in these processes only."""
@@ -99,8 +99,11 @@ class Variants:
                 return
             _wait(child, limit)
             if number == 0:
-                if not self._reporter.num_passed:
+                first = json.loads(self._shared[:].rstrip(b"\0") or b"[[], 0]")
+                self._names, slowest_s = first
+                if not self._names:
                     break
+                self._test_s = min(_TEST_S, _SHORTEST_TEST_S + _LIMIT_FACTOR * slowest_s)
                 limit = min(limit, _SHORTEST_LIMIT_S + _LIMIT_FACTOR * (time.monotonic() - start))
         os._exit(0)
 
@@ -114,11 +117,29 @@ class Variants:
         self._coverage = Coverage(source, self._job["first_line"], self._job["last_line"])
         self._coverage.start()
 
-    def finish(self) -> None:
-        """Report what the process has collected."""
+    def has(self, name: str) -> bool:
+        """Return whether the process runs a test."""
+        return self._names is None or name in self._names
+
+    def start_test(self, identifier: str) -> None:
+        """Report the start of a test, and limit its time."""
+        self._reporter.send("start", identifier)
+        self._start_s = time.monotonic()
         if self._coverage is not None:
-            sys.settrace(None)
-            self._reporter.send("covered", sorted(self._coverage.lines))
+            self._coverage.lines.clear()
+        _limit_time(self._test_s)
+
+    def end_test(self, identifier: str, name: str, passed: bool) -> None:
+        """Report the end of a test."""
+        _limit_time(0)
+        self._reporter.send("end", identifier, passed)
+        if self._coverage is not None:
+            self._reporter.send("covered", identifier, sorted(self._coverage.lines))
+            if passed:
+                self._passed.append(name)
+                self._slowest_s = max(self._slowest_s, time.monotonic() - self._start_s)
+                data = json.dumps([self._passed, self._slowest_s]).encode()[:_SHARED_BYTES]
+                self._shared[:] = data + bytes(_SHARED_BYTES - len(data))
 
 
 def _wait(child: int, seconds: float) -> None:
@@ -232,29 +253,29 @@ def _limit_time(seconds: float) -> None:
 class PytestReports:
     """A plugin of pytest that selects the tests and reports the results."""
 
-    def __init__(self, job: dict[str, Any], reporter: Reporter) -> None:
-        self._job, self._reporter = job, reporter
+    def __init__(self, reporter: Reporter, variants: Variants) -> None:
+        self._reporter, self._variants = reporter, variants
+        self._has_passed = False
         self.num_tests = 0
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        names = self._job["names"]
-        items[:] = [item for item in items if names is None or _top_name(item.nodeid) in names]
+        items[:] = [item for item in items if self._variants.has(_top_name(item.nodeid))]
 
     def pytest_runtest_logstart(self, nodeid: str, location: Any) -> None:
-        self._reporter.send("start", nodeid)
-        _limit_time(_TEST_S)
-
-    def pytest_runtest_logfinish(self, nodeid: str, location: Any) -> None:
-        _limit_time(0)
+        self._has_passed = False
+        self._variants.start_test(nodeid)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when == "call":
             self.num_tests += 1
             # A test that was skipped, or fails as expected, shows nothing.
-            self._reporter.send("end", report.nodeid, report.outcome == "passed")
+            self._has_passed = report.outcome == "passed"
         elif report.outcome != "passed":
-            self._reporter.send("end", report.nodeid, False)
+            self._has_passed = False
             self._reporter.send("problem", str(report.longrepr)[-_MAX_REPR:])
+
+    def pytest_runtest_logfinish(self, nodeid: str, location: Any) -> None:
+        self._variants.end_test(nodeid, _top_name(nodeid), self._has_passed)
 
     def pytest_collectreport(self, report: Any) -> None:
         if report.outcome == "failed":
@@ -286,15 +307,15 @@ class PytestForks:
 def _run_pytest(job: dict[str, Any], reporter: Reporter, variants: Variants) -> None:
     try:
         import pytest
-    except Exception:
-        reporter.send("problem", "pytest is not installed")
+    except Exception as error:
+        reporter.send("problem", "pytest cannot be imported: " + str(error))
         return
     # pytest does not understand brackets in a path, so the argument is the file's name alone.
     folder, name = os.path.split(job["test_file"])
     arguments = [name, "-q", "-p", "no:cacheprovider", "-o", "addopts=", "-s"]
     arguments += ["--rootdir", job["root"], *job["options"]]
     output = sys.stdout = io.StringIO()
-    reports, forks = PytestReports(job, reporter), PytestForks(variants, job)
+    reports, forks = PytestReports(reporter, variants), PytestForks(variants, job)
     process = os.getpid()
     os.chdir(folder)
     pytest.main(arguments, plugins=[reports, forks])
@@ -330,21 +351,19 @@ def _forget_project(paths: list[str]) -> None:
 class UnittestReports(unittest.TestResult):
     """A result of unittest that reports each test."""
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(self, reporter: Reporter, variants: Variants) -> None:
         super().__init__()
-        self._reporter = reporter
+        self._reporter, self._variants = reporter, variants
         self._bad = False
 
     def startTest(self, test: Any) -> None:
         super().startTest(test)
         self._bad = False
-        self._reporter.send("start", test.id())
-        _limit_time(_TEST_S)
+        self._variants.start_test(test.id())
 
     def stopTest(self, test: Any) -> None:
         super().stopTest(test)
-        _limit_time(0)
-        self._reporter.send("end", test.id(), not self._bad)
+        self._variants.end_test(test.id(), _last_name(test.id()), not self._bad)
 
     def addError(self, test: Any, err: Any) -> None:
         super().addError(test, err)
@@ -372,7 +391,7 @@ class UnittestReports(unittest.TestResult):
         self._bad = self._bad or err is not None
 
 
-def _run_unittest(job: dict[str, Any], reporter: Reporter) -> None:
+def _run_unittest(job: dict[str, Any], reporter: Reporter, variants: Variants) -> None:
     import importlib.util
 
     spec = importlib.util.spec_from_file_location(job["module"], job["test_file"])
@@ -381,10 +400,8 @@ def _run_unittest(job: dict[str, Any], reporter: Reporter) -> None:
     sys.modules[job["module"]] = module
     spec.loader.exec_module(module)
     suite = unittest.defaultTestLoader.loadTestsFromModule(module)
-    chosen = unittest.TestSuite(
-        test for test in _tests_in(suite) if _is_chosen(test.id(), job["names"])
-    )
-    chosen.run(UnittestReports(reporter))
+    tests = [test for test in _tests_in(suite) if variants.has(_last_name(test.id()))]
+    unittest.TestSuite(tests).run(UnittestReports(reporter, variants))
 
 
 def _tests_in(suite: Any) -> list[Any]:
@@ -393,8 +410,8 @@ def _tests_in(suite: Any) -> list[Any]:
     return [suite]
 
 
-def _is_chosen(identifier: str, names: list[str] | None) -> bool:
-    return names is None or identifier.rpartition(".")[2] in names
+def _last_name(identifier: str) -> str:
+    return identifier.rpartition(".")[2]
 
 
 def _add_observer(source: str, reporter: Reporter) -> None:

@@ -36,7 +36,7 @@ class _Report:
     results: dict[str, bool] = field(default_factory=dict)
     """Whether each test passed; False for one that has started and not ended."""
     ended: set[str] = field(default_factory=set)
-    covered: frozenset[int] = frozenset()
+    covered: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     lines: frozenset[int] = frozenset()
     seen: dict[str, dict[int, list[Observation]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
@@ -118,8 +118,8 @@ class PythonRunner(Runner):
         output = self._overlays.run(command, edits, seconds).output.decode("utf-8", "replace")
         reports = _parse(output, mark)
         first = reports[0] if reports else _Report(problem=_last_lines(output))
-        if not first.results and first.problem == "pytest is not installed":
-            raise CannotRunError(f"pytest is not installed for {self._project.python}.")
+        if first.problem.startswith("pytest cannot be imported"):
+            raise CannotRunError(f"{self._project.python} has no pytest: {first.problem}.")
         if not first.results and (missing := _NO_MODULE.search(first.problem)):
             raise CannotRunError(f"{self._project.python} has no module {missing[1]}.")
         return reports + [_Report(problem=first.problem)] * (len(variants) - len(reports))
@@ -199,11 +199,11 @@ def _add(report: _Report, kind: str, values: list[Any]) -> None:
         case "lines":
             report.lines = frozenset(line - 1 for line in values[0])
         case "covered":
-            report.covered = frozenset(line - 1 for line in values[0])
+            report.covered[_top_name(values[0])] |= {line - 1 for line in values[1]}
         case "seen":
             report.seen[values[0]][values[1]].append(Observation.of(values[2]))
         case "problem":
-            report.problem = _last_lines(str(values[0]))
+            report.problem = report.problem or _last_lines(str(values[0]))
 
 
 def _end(report: _Report, identifier: str, *, passed: bool) -> None:
@@ -222,7 +222,8 @@ def _top_name(identifier: str) -> str:
 def _run_of(report: _Report) -> Run:
     passed = frozenset(name for name, is_passed in report.results.items() if is_passed)
     failed = frozenset(report.results) - passed
-    return Run(passed, failed, report.covered & report.lines, report.lines, report.problem)
+    covered = {name: report.lines & lines for name, lines in report.covered.items()}
+    return Run(passed, failed, covered, report.lines, report.problem)
 
 
 def _last_lines(text: str) -> str:

@@ -47,6 +47,7 @@ _BY_NAME: tuple[tuple[str, _Values], ...] = (
 """Patterns of parameter names without annotation, and values that they often have."""
 _FILE = re.compile(r"path|file")
 _MAX_PARAMETERS = 4
+_MAX_STRING = 20
 _MAX_CALLS = 24
 
 
@@ -64,6 +65,22 @@ class Signature:
     def required(self) -> range:
         """The indices of the parameters without a default value."""
         return range(sum(not default for default in self.defaults))
+
+
+def constants_in(code: str) -> tuple[object, ...]:
+    """Return values at the borders that a function's constants draw, and its short strings."""
+    try:
+        nodes = list(ast.walk(ast.parse(code)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ()
+    values: dict[str, object] = {}
+    for node in nodes:
+        constant = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(constant, int) and not isinstance(constant, bool):
+            values |= {repr(value): value for value in (constant, constant + 1, constant - 1)}
+        elif isinstance(constant, str) and len(constant) <= _MAX_STRING:
+            values[repr(constant)] = constant
+    return tuple(values.values())
 
 
 def signature_of(code: str, name: str, class_name: str = "") -> Signature | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from chat.tasks.dialects.base import GeneratedTests, Subject
 from chat.tasks.target import FileEdit
@@ -37,8 +37,8 @@ class Run:
     """The names of the tests that passed."""
     failed: frozenset[str] = frozenset()
     """The names of the tests that failed, or did not end in time."""
-    covered: frozenset[int] = frozenset()
-    """The lines of the subject that were executed, from 0 at the start of its file."""
+    covered: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """The lines of the subject that each test executes, from 0 at the start of its file."""
     lines: frozenset[int] = frozenset()
     """All lines of the subject that can be executed; empty if the runner does not measure them."""
     problem: str = ""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from benchmarks.written_tests.environment import make_environment
 from chat.asker import Asker
 from chat.tasks.checking.checking import CheckSettings
 from chat.tasks.target import Proposal, Target, WorkspaceFiles
@@ -24,10 +24,19 @@ NEEDS_SANDBOX = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an interpreter with pytest."""
+    folder = tmp_path_factory.mktemp("environment")
+    for path in (folder, *folder.parents[:2]):
+        path.chmod(0o755)
+    return make_environment(folder).parent
+
+
 @pytest.fixture
-def our_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the interpreter of the tests, which has pytest, the one of all projects."""
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+def our_python(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make an interpreter with pytest the one of all projects."""
+    monkeypatch.setenv("PATH", f"{environment}:{os.environ['PATH']}")
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def _javascript(convention: Convention, folder: Path) -> _Chosen:
         root=root if has_configuration else package,
         folder=folder,
         test_file=test_file,
-        options=node_options(scripts) if framework == "node" else (),
+        options=node_options(scripts, framework),
     )
     return (lambda overlays: JavaScriptRunner(project, overlays)), _NODE_LIMITS, node.readable
 

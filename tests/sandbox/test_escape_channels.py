@@ -88,6 +88,26 @@ def test_a_pair_of_sockets_cannot_be_redirected(box: Sandbox, place: Place) -> N
     assert attempt(box, "a, b = socket.socketpair(); a.send(b'x'); assert b.recv(1) == b'x'") == ""
 
 
+@pytest.mark.parametrize("kind", ["STREAM", "SEQPACKET"])
+def test_a_connected_pair_cannot_be_redirected(box: Sandbox, place: Place, kind: str) -> None:
+    folder, readable = place
+    path = str(folder / "s")
+    with socket.socket(socket.AF_UNIX, getattr(socket, f"SOCK_{kind}")) as server:
+        server.bind(path)
+        os.chmod(path, 0o777)
+        server.listen()
+        server.setblocking(False)
+        pair = f"a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_{kind}); "
+        shown = replace(box, readable=readable)
+        assert attempt(shown, f"{pair}a.send(b'x'); assert b.recv(1) == b'x'") == ""
+        assert attempt(shown, f"{pair}a.connect({path!r})") != ""
+        assert attempt(BARE, f"{pair}a.connect({path!r})") == "EISCONN"
+        for bare in (shown, BARE):
+            attempt(bare, f"{pair}a.sendto(b'x', {path!r})")
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
 def late(folder: Path, make: Callable[[Path], None]) -> threading.Thread:
     """Make something in a folder after a second, when the program already runs."""
 

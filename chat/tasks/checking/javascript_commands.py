@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -49,7 +49,7 @@ class JavaScriptProject:
     folder: Path
     """The folder of the workspace."""
     test_file: Path
-    options: tuple[str, ...] = field(default=())
+    options: tuple[str, ...] = ()
     """Options of Node."""
 
     def invocation(self, mark: str) -> Invocation:
@@ -95,8 +95,8 @@ class JavaScriptProject:
             if status not in _IGNORED:
                 results[titles[0]] = results.get(titles[0], True) and status == "passed"
         message = next((str(file["message"]) for file in files if file.get("message")), "")
-        lines = (line.strip() for line in message.split("\n"))
-        return results, next((line for line in lines if line and line[0] != _JESTS_BULLET), "")
+        texts = (line.strip() for line in message.split("\n"))
+        return results, next((text for text in texts if text and text[0] != _JESTS_BULLET), "")
 
     def _program(self) -> tuple[str, ...]:
         return (str(self._package() / _PROGRAMS[self.framework].partition("/")[2]),)

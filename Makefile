@@ -33,7 +33,7 @@ FUZZ ?= 5000
 fuzz: $(VENV)/.dev ## run the fuzzers with many random examples (half an hour; FUZZ=N sets the number)
 	@STARCODER_LSP_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz --timeout 3600
 
-test-editors: $(VENV)/.dev $(EDITORS) .editors/plots/run $(VSCODE)/dist/starcoder.vsix ## run the tests that drive real editors, installed into .editors (Debian)
+test-editors: $(VENV)/.dev $(EDITORS) .editors/plots/run .editors/jest/node_modules $(VSCODE)/dist/starcoder.vsix ## run the tests that drive real editors, installed into .editors (Debian)
 	@cd $(VSCODE) && $(WITH_NODE) npm test --silent
 	@STARCODER_LSP_EDITORS=required $(BIN)/python -m pytest tests/editors -n 2 --dist loadfile
 
@@ -155,6 +155,11 @@ $(VENV)/.dev: $(VENV)/.product requirements-dev.lock
 .editors/stylua/node_modules: .editors/code-server/node_modules/.bin/code-server
 	@mkdir -p .editors/stylua && cd .editors/stylua && \
 		$(WITH_NODE) npm install --no-audit --no-fund --loglevel=error @johnnymorganz/stylua@2.5.2 > /dev/null
+	@touch $@
+
+.editors/jest/node_modules: .editors/code-server/node_modules/.bin/code-server
+	@mkdir -p .editors/jest && cd .editors/jest && \
+		$(WITH_NODE) npm install --no-audit --no-fund --loglevel=error jest@30.5.2 > /dev/null
 	@touch $@
 
 $(VSCODE)/node_modules/.package-lock.json: .editors/code-server/node_modules/.bin/code-server \

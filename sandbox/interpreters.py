@@ -35,7 +35,7 @@ class Interpreter:
 def python_of(folder: Path | None) -> Interpreter:
     """Return the Python of a project's folder: its environment, else that of PATH, else ours."""
     programs = [folder / name / "bin" / "python" for name in _ENVIRONMENTS] if folder else []
-    for program in (*programs, *_in_path("python3")):
+    for program in (*programs, *in_path("python3")):
         if (interpreter := _python(_started_by_pyenv(program, folder))) is not None:
             return interpreter
     return Interpreter(Path(sys.executable), ())  # all sandboxes show it
@@ -43,7 +43,7 @@ def python_of(folder: Path | None) -> Interpreter:
 
 def node_of_path() -> Interpreter | None:
     """Return the Node of PATH, None if there is none."""
-    for program in _in_path("node"):
+    for program in in_path("node"):
         real = Path(os.path.realpath(program))
         if not real.name.startswith("node"):
             continue  # a program of a version manager, which needs the home folder
@@ -53,7 +53,7 @@ def node_of_path() -> Interpreter | None:
     return None
 
 
-def _in_path(name: str) -> Iterator[Path]:
+def in_path(name: str) -> Iterator[Path]:
     """Return the programs with a name in PATH, without those of relative folders."""
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         program = Path(folder, name)
@@ -72,7 +72,7 @@ def _started_by_pyenv(program: Path, folder: Path | None) -> Path:
         return program
     files = [folder / ".python-version"] if folder else []
     for file in (*files, root / "version"):
-        version = next(iter(_text_of(file).split()), "")
+        version = next(iter(text_of(file).split()), "")
         chosen = root / "versions" / version / "bin" / program.name
         if _PYENV_VERSION.fullmatch(version) and _is_program(chosen):
             return chosen
@@ -109,14 +109,14 @@ def _is_environment(prefix: Path) -> bool:
 
 def _home_of(prefix: Path) -> Path | None:
     """Return the folder of programs of the installation from which an environment was made."""
-    lines = _text_of(prefix / _CONFIGURATION).splitlines()
+    lines = text_of(prefix / _CONFIGURATION).splitlines()
     for key, _, value in (line.partition("=") for line in lines):
         if key.strip() == "home" and os.path.isabs(value.strip()):
             return Path(os.path.normpath(value.strip()))
     return None
 
 
-def _text_of(path: Path) -> str:
+def text_of(path: Path) -> str:
     """Return the beginning of a regular file as text, empty if there is none."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

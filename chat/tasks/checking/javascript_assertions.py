@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import tree_sitter
 
+from chat.tasks.checking.javascript_calls import AssertingCall, Kind, find_call, text_of
 from chat.tasks.checking.javascript_tests import FUNCTIONS, LANGUAGE, callback_of
 from syntax.grammars import parse
 from syntax.offsets import ByteOffsets
@@ -14,17 +14,6 @@ from syntax.walk import nodes
 
 SEEN = "__seen__"
 """The name of what an assertion has seen, in `Assertion.check`."""
-_WITH_TWO = frozenset(
-    {
-        "equal", "strictEqual", "deepEqual", "deepStrictEqual", "notEqual", "notStrictEqual",
-        "notDeepEqual", "notDeepStrictEqual", "match", "doesNotMatch",
-    }
-)  # fmt: skip
-_WITH_ONE = frozenset({"ok", "assert"})
-_THROWING = frozenset({"toThrow", "toThrowError", "throws"})
-_LITERALS = frozenset({"string", "number", "true", "false", "null", "undefined", "array", "object"})
-
-Kind = Literal["value", "raises", "rejects"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +78,6 @@ def find_assertions(text: str) -> list[Assertion]:
     return sorted(found, key=lambda each: each.start)
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """The parts of an assertion's call."""
-
-    kind: Kind
-    method: str
-    module: str
-    actual: tree_sitter.Node
-    resolves: bool = False
-
-
 class _Source:
     """The text of a test, and what its nodes mean."""
 
@@ -119,69 +97,11 @@ class _Source:
         expression = node if is_body else node.named_children[0]
         if expression.type == "await_expression":
             expression = expression.named_children[0]
-        call = self._call(expression)
+        call = find_call(expression)
         return None if call is None else self._made(node, expression, call)
 
-    def _call(self, node: tree_sitter.Node) -> _Call | None:
-        function, arguments = self._parts(node)
-        name = self._of(function)
-        if not arguments:
-            return self._matcher(node)
-        module, _, method = name.rpartition(".")
-        if module in ("assert", "t.assert") or name == "assert":
-            return self._of_module(module or "assert", method, arguments)
-        return self._matcher(node)
-
-    def _of_module(
-        self, module: str, method: str, arguments: list[tree_sitter.Node]
-    ) -> _Call | None:
-        actual = arguments[0]
-        if method in _WITH_TWO and len(arguments) >= 2:
-            is_swapped = actual.type in _LITERALS and arguments[1].type not in _LITERALS
-            return _Call("value", method, module, arguments[1] if is_swapped else actual)
-        if method in _WITH_ONE:
-            return _Call("value", method, module, actual)
-        if method in ("throws", "rejects"):
-            kind: Kind = "raises" if method == "throws" else "rejects"
-            return _Call(kind, method, module, actual)
-        return None
-
-    def _matcher(self, node: tree_sitter.Node) -> _Call | None:
-        """Return the parts of `expect(actual).not.toBe(expected)`."""
-        function, _ = self._parts(node)
-        if function is None or function.type != "member_expression":
-            return None
-        names = []
-        current: tree_sitter.Node | None = function
-        while current is not None and current.type == "member_expression":
-            names.append(self._of(current.child_by_field_name("property")))
-            current = current.child_by_field_name("object")
-        inner, values = self._parts(current)
-        if inner is None or not values or self._of(inner) not in ("expect", "expect.soft"):
-            return None
-        kind: Kind = "value"
-        if "rejects" in names:
-            kind = "rejects"
-        elif names[0] in _THROWING and "not" not in names:
-            kind = "raises"
-        return _Call(kind, "expect", "", values[0], "resolves" in names)
-
-    def _parts(
-        self, node: tree_sitter.Node | None
-    ) -> tuple[tree_sitter.Node | None, list[tree_sitter.Node]]:
-        """Return the function and the arguments of a call."""
-        if node is None or node.type != "call_expression":
-            return None, []
-        arguments = node.child_by_field_name("arguments")
-        if arguments is None or arguments.type != "arguments":
-            return None, []
-        values = [each for each in arguments.named_children if each.type != "comment"]
-        if any(each.type == "spread_element" for each in values):
-            return None, []
-        return node.child_by_field_name("function"), values
-
     def _made(
-        self, node: tree_sitter.Node, expression: tree_sitter.Node, call: _Call
+        self, node: tree_sitter.Node, expression: tree_sitter.Node, call: AssertingCall
     ) -> Assertion | None:
         start, end = self._span(node)
         first, last = self._span(call.actual)
@@ -216,9 +136,9 @@ class _Source:
             function=function,
         )
 
-    def _actual(self, call: _Call) -> tuple[str, str]:
+    def _actual(self, call: AssertingCall) -> tuple[str, str]:
         """Return the expression that an assertion looks at, and a function that returns it."""
-        node, text = call.actual, self._of(call.actual)
+        node, text = call.actual, text_of(call.actual)
         if node.type in FUNCTIONS and call.kind != "value":
             called = self._called(node)
             is_async = any(child.type == "async" for child in node.children)
@@ -246,7 +166,7 @@ class _Source:
                 if is_single and statements[0].named_children
                 else None
             )
-        return "" if body is None else self._of(body)
+        return "" if body is None else text_of(body)
 
     def _function_around(self, node: tree_sitter.Node) -> tuple[int, int | None, bool]:
         """Return where a function begins, where it becomes async if it may, and whether it is."""
@@ -260,13 +180,10 @@ class _Source:
             return start, None, True
         call = function.parent.parent if function.parent is not None else None
         parameters = function.child_by_field_name("parameters")
-        has_done = parameters is not None and "done" in self._of(parameters)
+        has_done = parameters is not None and "done" in text_of(parameters)
         if call is None or callback_of(call) != function or has_done:
             return start, None, False
         return start, start, False
-
-    def _of(self, node: tree_sitter.Node | None) -> str:
-        return "" if node is None else (node.text or b"").decode("utf-8", "replace")
 
     def _span(self, node: tree_sitter.Node) -> tuple[int, int]:
         to_characters = self._offsets.to_characters

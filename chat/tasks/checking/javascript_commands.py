@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,6 +29,10 @@ _ALONE = frozenset(
     }
 )  # fmt: skip
 """Options of Node that decide how modules are loaded. Others of the project are left out."""
+_MODULES_OF_JEST = "--experimental-vm-modules"
+"""The option of Node without which Jest runs no ES modules."""
+_JESTS_BULLET = "●"
+"""What the titles in Jest's messages begin with."""
 _FIRST_WITH_LOADERS = (3, 1)
 """The first version of Vitest that can read its configuration without writing into the project."""
 _IGNORED = frozenset({"pending", "skipped", "todo", "disabled"})
@@ -45,7 +49,7 @@ class JavaScriptProject:
     folder: Path
     """The folder of the workspace."""
     test_file: Path
-    options: tuple[str, ...] = field(default=())
+    options: tuple[str, ...] = ()
     """Options of Node."""
 
     def invocation(self, mark: str) -> Invocation:
@@ -91,7 +95,8 @@ class JavaScriptProject:
             if status not in _IGNORED:
                 results[titles[0]] = results.get(titles[0], True) and status == "passed"
         message = next((str(file["message"]) for file in files if file.get("message")), "")
-        return results, message.strip().partition("\n")[0]
+        texts = (line.strip() for line in message.split("\n"))
+        return results, next((text for text in texts if text and text[0] != _JESTS_BULLET), "")
 
     def _program(self) -> tuple[str, ...]:
         return (str(self._package() / _PROGRAMS[self.framework].partition("/")[2]),)
@@ -135,9 +140,13 @@ def _vitest(test_file: Path, mark: str, has_loaders: bool) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def node_options(scripts: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the options for loading modules in the first script of a package that tests it."""
-    texts = [text for text in scripts.values() if isinstance(text, str) and "--test" in text]
+def node_options(scripts: Mapping[str, Any], framework: str) -> tuple[str, ...]:
+    """Return the options for loading modules in the scripts of a package that run its tests."""
+    texts = [text for text in scripts.values() if isinstance(text, str)]
+    if framework != "node":
+        is_used = any(_MODULES_OF_JEST in text for text in texts)
+        return (_MODULES_OF_JEST,) if is_used and framework == "jest" else ()
+    texts = [text for text in texts if "--test" in text]
     try:
         words = shlex.split(texts[0]) if texts else []
     except ValueError:

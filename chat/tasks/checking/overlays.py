@@ -48,7 +48,7 @@ class Overlays(AbstractContextManager["Overlays"]):
 
         Raises CannotRunError if it could not be started in isolation, and CancelledError.
         """
-        texts = self._texts(edits)
+        texts = self.texts(edits)
         unchanged = {path: self._originals.get(path, "") for path in self._files}
         for path, text in {**unchanged, **texts}.items():
             self._write(path, text)
@@ -66,8 +66,8 @@ class Overlays(AbstractContextManager["Overlays"]):
             raise CancelledError
         return result
 
-    def _texts(self, edits: Iterable[FileEdit]) -> dict[Path, str]:
-        """Return the texts of the edited files."""
+    def texts(self, edits: Iterable[FileEdit]) -> dict[Path, str]:
+        """Return the texts of the edited files, by their real paths."""
         by_path: dict[Path, list[FileEdit]] = {}
         for edit in edits:
             by_path.setdefault(_real(edit.path), []).append(edit)

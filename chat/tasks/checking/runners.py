@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from chat.tasks.checking.build_runner import BuiltProject
+from chat.tasks.checking.cargo_runner import CargoRunner
 from chat.tasks.checking.command_runner import package_root
+from chat.tasks.checking.go_runner import GoRunner
 from chat.tasks.checking.javascript_commands import JavaScriptProject, node_options
 from chat.tasks.checking.javascript_runner import JavaScriptRunner
 from chat.tasks.checking.overlays import Overlays
@@ -17,12 +21,15 @@ from chat.tasks.checking.runner import CannotRunError, Runner
 from chat.tasks.conventions import Convention
 from chat.tasks.dialects.base import Destination, Subject
 from chat.tasks.dialects.config_files import parse_json, table
+from chat.tasks.dialects.go import Go
 from chat.tasks.dialects.javascript import JavaScript
 from chat.tasks.dialects.python import PythonDialect
+from chat.tasks.dialects.rust import Cargo
 from chat.tasks.target import WorkspaceFiles
-from sandbox.command import Limits
+from sandbox.command import PRIVATE_FOLDER, Limits
 from sandbox.interpreters import node_of_path, python_of
 from sandbox.sandbox import Sandbox
+from sandbox.toolchains import cargo_of, go_of_path
 
 LIMITS = Limits(
     cpu_seconds=60,
@@ -38,6 +45,18 @@ _NODE_LIMITS = replace(
     processes=256,
     open_files=1024,
 )
+_BUILD_LIMITS = replace(
+    LIMITS,
+    memory_bytes=64 << 30,
+    total_memory_bytes=4 << 30,
+    cpu_seconds=600,
+    processes=256,
+    open_files=1024,
+    file_bytes=512 << 20,
+    folder_bytes=2 << 30,
+    folder_files=200_000,
+)
+"""Compilers write large files, which are kept in memory."""
 _PROJECT_MARKS = ("pyproject.toml", "pytest.ini", "setup.cfg", "setup.py", "tox.ini", ".git")
 _SCRIPTS = (".js", ".ts", ".mjs", ".cjs", ".mts", ".cts", ".json")
 
@@ -64,7 +83,14 @@ def _chosen(subject: Subject, convention: Convention, folder: Path) -> _Chosen:
         return _python(subject, convention, convention.dialect, folder)
     if isinstance(convention.dialect, JavaScript):
         return _javascript(convention, folder)
-    raise CannotRunError(f"Tests with {convention.framework} are not run.")
+    if isinstance(convention.dialect, Cargo):
+        return _cargo(convention, folder)
+    if isinstance(convention.dialect, Go):
+        return _go(convention, folder)
+    raise CannotRunError(
+        f"Tests with {convention.dialect.framework} are not run: Maven and Gradle need the "
+        "network, or plugins that only an earlier run of the tests has downloaded."
+    )
 
 
 def _python(
@@ -98,9 +124,55 @@ def _javascript(convention: Convention, folder: Path) -> _Chosen:
         root=root if has_configuration else package,
         folder=folder,
         test_file=test_file,
-        options=node_options(scripts) if framework == "node" else (),
+        options=node_options(scripts, framework),
     )
     return (lambda overlays: JavaScriptRunner(project, overlays)), _NODE_LIMITS, node.readable
+
+
+def _cargo(convention: Convention, folder: Path) -> _Chosen:
+    test_file = _real(convention.test_file)
+    package = package_root(test_file, ("Cargo.toml",), folder)
+    cargo = cargo_of(package, folder)
+    if cargo is None:
+        raise CannotRunError("Cargo is not installed, or not in the PATH of the language server.")
+    home = Path(os.environ.get("CARGO_HOME") or Path.home() / ".cargo")
+    # Other files there may have passwords.
+    sources = tuple(path for name in ("registry", "git") if (path := home / name).is_dir())
+    cargo_home = home if sources else Path(PRIVATE_FOLDER, "cargo")
+    project = BuiltProject(_cargo_root(package, folder), package, test_file)
+    return (
+        lambda overlays: CargoRunner(project, cargo.path, cargo_home, overlays),
+        _BUILD_LIMITS,
+        (*cargo.readable, *sources),
+    )
+
+
+def _cargo_root(package: Path, folder: Path) -> Path:
+    """Return the folder with all that a package needs: its workspace, or what it refers to."""
+    if re.search(r"""path\s*=\s*["']\.\./""", _text_of(package / "Cargo.toml")):
+        return folder
+    above = [each for each in package.parents if each.is_relative_to(folder)]
+    workspaces = [each for each in above if "[workspace" in _text_of(each / "Cargo.toml")]
+    return workspaces[-1] if workspaces else package
+
+
+def _go(convention: Convention, folder: Path) -> _Chosen:
+    go, test_file = go_of_path(), _real(convention.test_file)
+    if go is None:
+        raise CannotRunError("Go is not installed, or not in the PATH of the language server.")
+    root = package_root(test_file, ("go.mod",), folder)
+    workspace = package_root(test_file, ("go.work",), folder)
+    if (workspace / "go.work").is_file() or "../" in _text_of(root / "go.mod"):
+        root = folder
+    default = Path(os.environ.get("GOPATH") or Path.home() / "go", "pkg", "mod")
+    modules = Path(os.environ.get("GOMODCACHE") or default)
+    sources = (modules,) if modules.is_dir() else ()
+    project = BuiltProject(root, root, test_file)
+    return (
+        lambda overlays: GoRunner(project, go.path, sources[0] if sources else None, overlays),
+        _BUILD_LIMITS,
+        (*go.readable, *sources),
+    )
 
 
 def _text_of(path: Path) -> str:

@@ -223,11 +223,14 @@ def test_options_that_load_modules_are_taken_from_the_script() -> None:
         "test": "NODE_ENV=test node --import tsx --test --test-concurrency=4 -r ./setup.cjs "
         "--loader=ts-node/esm --experimental-strip-types 'test/**/*.ts'",
     }
-    assert node_options(scripts) == (
+    assert node_options(scripts, "node") == (
         "--import", "tsx", "-r", "./setup.cjs", "--loader=ts-node/esm", "--experimental-strip-types",
     )  # fmt: skip
-    assert node_options({"test": "node --test 'unclosed"}) == ()
-    assert node_options({}) == ()
+    assert node_options({"test": "node --test 'unclosed"}, "node") == ()
+    assert node_options({}, "node") == ()
+    jest = {"test": "NODE_OPTIONS=--experimental-vm-modules jest"}
+    assert node_options(jest, "jest") == ("--experimental-vm-modules",)
+    assert node_options({"test": "jest"}, "jest") == ()
 
 
 def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:

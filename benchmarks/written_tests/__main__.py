@@ -7,6 +7,8 @@ that the product shows then run with the project's own runner in the sandbox.
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.common import ModelOption
+from benchmarks.written_tests.environment import make_environment
 from benchmarks.written_tests.measure import Measurement, measure_all
 from benchmarks.written_tests.project import ECOSYSTEMS, Project, load_projects
 from benchmarks.written_tests.report import print_tables, write_json
@@ -81,14 +84,21 @@ async def _measure(
 ) -> tuple[str, list[Measurement]]:
     """Return the name of the model, and the measurement of each project."""
     progress, measurements = common.stderr(), []
-    try:
-        info = await engine.info()  # load the model first: no function's time must include it
-        async for each in measure_all(projects, Asker(engine), partial(run_tests, modules=modules)):
-            outcome = "no test" if each.run is None else f"tests {each.run.outcome}"
-            progress.print(f"{each.ecosystem}/{each.name}: {outcome}, {each.seconds:.1f} s")
-            measurements.append(each)
-    finally:
-        await engine.aclose()
+    with tempfile.TemporaryDirectory(prefix="written-tests-") as folder:
+        # The product runs tests with the Python of PATH, if a project has none.
+        python = make_environment(Path(folder))
+        os.chmod(folder, 0o755)  # if this runs as root, the program of a sandbox is another user
+        os.environ["PATH"] = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+        try:
+            info = await engine.info()  # load the model first: no function's time must include it
+            async for each in measure_all(
+                projects, Asker(engine), partial(run_tests, modules=modules)
+            ):
+                outcome = "no test" if each.run is None else f"tests {each.run.outcome}"
+                progress.print(f"{each.ecosystem}/{each.name}: {outcome}, {each.seconds:.1f} s")
+                measurements.append(each)
+        finally:
+            await engine.aclose()
     return info.model, measurements
 
 

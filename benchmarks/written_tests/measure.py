@@ -12,6 +12,8 @@ from pathlib import Path
 from benchmarks.written_tests.project import Project
 from benchmarks.written_tests.runners import TestRun
 from chat.asker import Asker
+from chat.tasks.checking.checking import CheckSettings
+from chat.tasks.summary import Summary
 from chat.tasks.target import FileEdit, Proposal, WorkspaceFiles
 from chat.tasks.write_tests import write_tests
 from engine.errors import RequestError
@@ -36,6 +38,10 @@ class Measurement:
     """The message of the product if there is no proposal."""
     tests: str = ""
     """The text that the proposal adds."""
+    note: str = ""
+    """What the proposal says about its tests."""
+    checked: Summary | None = None
+    """What the product's own run showed, None if it could not run the tests."""
     run: TestRun | None = None
     """The independent run of the shown tests, None if there are none."""
 
@@ -60,7 +66,8 @@ async def measure(project: Project, asker: Asker, run: Run, folder: Path) -> Mea
     about = (project.name, project.ecosystem, project.framework, project.topics)
     started = time.perf_counter()
     try:
-        proposal = await write_tests(target, asker, WorkspaceFiles(folder, boundary=folder))
+        files = WorkspaceFiles(folder, boundary=folder)
+        proposal = await write_tests(target, asker, files, check=CheckSettings(_allow))
     except RequestError as error:
         return Measurement(*about, time.perf_counter() - started, problem=error.user_message)
     seconds = time.perf_counter() - started
@@ -68,7 +75,20 @@ async def measure(project: Project, asker: Asker, run: Run, folder: Path) -> Mea
     result = _misplaced(proposal, folder / project.test_file)
     result = result or await asyncio.to_thread(run, project, folder)
     tests = "".join(edit.text for edit in proposal.edits)
-    return Measurement(*about, seconds, proposal.title, tests=tests, run=result)
+    return Measurement(
+        *about,
+        seconds,
+        proposal.title,
+        tests=tests,
+        note=proposal.note,
+        checked=proposal.checked,
+        run=result,
+    )
+
+
+async def _allow(folder: Path, what: str) -> bool:
+    """Let generated tests run: all of them are in folders of this program."""
+    return True
 
 
 def accept(proposal: Proposal) -> None:

@@ -18,6 +18,17 @@ from rich.table import Table
 from benchmarks.common import machine
 from benchmarks.written_tests.measure import Measurement
 
+_COLUMNS = (
+    "functions of",
+    "with a test",
+    "run: all pass",
+    "checked",
+    "detect a mutation",
+    "mutations",
+    "median s",
+    "p95 s",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -30,6 +41,13 @@ class Summary:
     """Number of functions whose shown tests could be run."""
     num_passing: int
     """Number of these functions whose shown tests all passed."""
+    num_checked: int
+    """Number of functions whose tests the product ran before it showed them."""
+    num_detecting: int
+    """Number of these functions whose tests detect a mutation."""
+    num_mutations: int
+    num_detected: int
+    """Number of mutations of these functions, and of those that the tests detect."""
     median_s: float
     p95_s: float
 
@@ -38,12 +56,17 @@ def summarize(name: str, group: Sequence[Measurement]) -> Summary:
     """Return the figures of a group that is not empty."""
     outcomes = Counter(each.run.outcome for each in group if each.run is not None)
     seconds = sorted(each.seconds for each in group)
+    checked = [each.checked for each in group if each.checked is not None]
     return Summary(
         name,
         num_functions=len(group),
         num_with_test=outcomes.total(),
         num_run=outcomes["passed"] + outcomes["failed"],
         num_passing=outcomes["passed"],
+        num_checked=len(checked),
+        num_detecting=sum(each.num_detected > 0 for each in checked),
+        num_mutations=sum(each.num_mutations for each in checked),
+        num_detected=sum(each.num_detected for each in checked),
         median_s=statistics.median(seconds),
         p95_s=seconds[math.ceil(0.95 * len(seconds)) - 1],
     )
@@ -66,13 +89,16 @@ def share(part: int, whole: int) -> str:
 def print_tables(measurements: Sequence[Measurement], model: str, console: Console) -> None:
     """Print the figures, and why tests failed or were not run."""
     table = Table(title=f"Tests written by {escape(model)}")
-    for column in ("functions of", "with a test", "run: all pass", "median s", "p95 s"):
-        table.add_column(column, justify="left" if column == "functions of" else "right")
+    for column in _COLUMNS:
+        table.add_column(column, justify="left" if column == _COLUMNS[0] else "right")
     for row in summaries(measurements):
         table.add_row(
             row.name,
             share(row.num_with_test, row.num_functions),
             share(row.num_passing, row.num_run),
+            str(row.num_checked),
+            share(row.num_detecting, row.num_checked),
+            share(row.num_detected, row.num_mutations),
             f"{row.median_s:.1f}",
             f"{row.p95_s:.1f}",
         )

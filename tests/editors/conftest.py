@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.sandbox import isolation_problem
 from tests.conftest import OPTIONAL
 
 ROOT = Path(__file__).parents[2]
@@ -53,3 +54,10 @@ def collect_transports() -> Iterator[None]:
     """Collect transports that pynvim left open, while their warnings are ignored."""
     yield
     gc.collect()
+
+
+@pytest.fixture
+def isolated() -> None:
+    """Skip a test if this machine cannot isolate programs."""
+    if (problem := isolation_problem()) is not None:
+        skip(problem)

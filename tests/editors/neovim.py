@@ -161,9 +161,16 @@ def neovim(
     options: dict[str, Any] | None = None,
     arguments: Sequence[str] | None = None,
 ) -> Iterator[Neovim]:
-    """Run a Neovim on a file, or with other arguments, until the block ends."""
+    """Run a Neovim on a file, or with other arguments, until the block ends.
+
+    Generated tests are not run unless the settings say so.
+    """
     program = INSTALLED / f"nvim-{version}" / "run"
-    all_options = {"cmd": server, "settings": settings or {}, **(options or {})}
+    all_options = {
+        "cmd": server,
+        "settings": {"runTests": "never", **(settings or {})},
+        **(options or {}),
+    }
     init = Path(tempfile.mkdtemp(prefix="neovim-")) / "init.lua"
     lua_string = f"[====[{json.dumps(all_options)}]====]"
     text = INIT.format(plugin=json.dumps(str(PLUGIN)), options=lua_string)

@@ -12,7 +12,8 @@ import pytest
 from tests.e2e.client import scripted
 from tests.editors.conftest import require_editor
 from tests.editors.neovim import NEOVIM_MARKS, PLUGIN, Neovim, neovim
-from tests.editors.tasks_server import ALLOWED, REVIEW, TRANSLATION, WHAT
+from tests.editors.runnable import TESTS, lay_out_tests
+from tests.editors.tasks_server import REVIEW, TRANSLATION
 from tests.editors.terminal import terminal
 
 TASKS_SERVER = [sys.executable, "-P", "-m", "tests.editors.tasks_server"]
@@ -210,30 +211,40 @@ def test_new_tests_are_previewed_and_written(version: str, file: Path) -> None:
         )
 
 
-def test_consent_is_asked_once_and_the_stage_is_shown(version: str, file: Path) -> None:
-    question = f"StarCoder: run {WHAT}?"
+@pytest.mark.usefixtures("isolated")
+def test_tests_are_run_with_consent_that_is_asked_once(version: str, file: Path) -> None:
+    tests = lay_out_tests(file.parent)
+    question = "StarCoder: run generated tests of add?"
+    checked = "1 test, passes, detects 2 of 2 mutations, covers 1 of 1 line"
     program = require_editor(f"nvim-{version}")
-    with neovim(version, file, server=[*TASKS_SERVER, "0.02", "ask"]) as editor:
+    settings = {"runTests": "ask"}
+    with neovim(version, file, server=[*TASKS_SERVER, "0.02"], settings=settings) as editor:
         editor.wait_for_server()
         address = editor.lua("return vim.fn.serverstart()")
         argv = [str(program), "--server", address, "--remote-ui"]
         with terminal(argv, file.parent, {}) as ui:
             ui.wait_for_text("def add(a, b):")
             ui.keys(":Starcoder tests\r")
-            ui.wait_for_text("starcoder: writing tests …")
             ui.wait_for_text(question)
             ui.wait_for_text("2: Always in this workspace")
             ui.keys("2\r")
-            ui.wait_for_text(f"starcoder: {ALLOWED} …")
-            ui.wait_for_text("def test_add():")
+            ui.wait_for_text("starcoder: running 1 test …")
+            ui.wait_for_text("def test_add():", 60)
+            ui.wait_for_text(checked)
             ui.keys("q:Starcoder tests\r")
-            ui.wait_for_text(f"starcoder: {ALLOWED} …")
-            ui.wait_for_text("def test_add():")
-            ui.keys("q:Starcoder forget-consent\r")
+            ui.wait_for_text("starcoder: running 1 test …")
+            ui.wait_for_text(checked, 60)
+            assert tests.read_text() == TESTS
+            editor.keys("<CR>")
+            editor.wait_until(lambda: "def test_add():" in editor.buffer_text(tests.name), "added")
+            editor.client.command(f"buffer {tests.name}")
+            editor.keys("u")
+            editor.wait_until(lambda: editor.text == TESTS.rstrip(), "it is undone")
+            ui.keys(":buffer 1 | Starcoder forget-consent\r")
             again = "StarCoder asks again before it runs generated code here."
             # Neovim 0.12 shows messages of servers with `vim.notify`, and 0.10 itself.
             ui.wait_until(lambda: again in ui.text or again in str(editor.messages), "the message")
-            ui.keys(":Starcoder tests\r")
+            ui.keys(":1Starcoder tests\r")
             ui.wait_for_text(question)
 
 

@@ -8,15 +8,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, TimeoutError
 
+from tests.editors.runnable import TESTS, lay_out_tests
 from tests.editors.tasks_server import (
-    ALLOWED,
     DOCUMENTATION,
     EXPLANATION,
     INSTRUCTION,
-    REFUSED,
     REVIEW,
     TRANSLATION,
-    WHAT,
 )
 from tests.editors.vscode import CODE, VSCode, open_at_end, vscode, wait_until_ready
 
@@ -243,12 +241,9 @@ def test_a_proposal_is_not_applied_to_changed_text(tmp_path: Path) -> None:
         assert (window.workspace / "shop.py").read_text() == "# new\n" + CODE
 
 
-ASKING = [*SERVER, "0.01", "ask"]
-
-
 def write_tests(window: VSCode) -> None:
     """Ask for tests of the function in the file."""
-    window.open("shop.py")
+    window.open("example.py")
     window.press("Control+Home")
     window.run("StarCoder: Write Tests")
 
@@ -259,27 +254,40 @@ def wait_for_toast(window: VSCode, text: str) -> Locator:
     return toast
 
 
-def test_consent_is_asked_once_and_the_stage_is_shown(tmp_path: Path) -> None:
-    question = f"StarCoder: run {WHAT}?"
-    with vscode(tmp_path, {"shop.py": CODE}, {}, ASKING) as window:
-        open_at_end(window, "shop.py")
+CHECKED = "1 test, passes, detects 2 of 2 mutations, covers 1 of 1 line."
+
+
+@pytest.mark.usefixtures("isolated")
+def test_tests_are_run_with_consent_that_is_asked_once(tmp_path: Path) -> None:
+    question = "StarCoder: run generated tests of add?"
+    (tmp_path / "workspace").mkdir()
+    tests = lay_out_tests(tmp_path / "workspace")
+    server = [*SERVER, "0.01"]
+    with vscode(tmp_path, {"example.py": CODE}, {"runTests": "ask"}, server) as window:
+        open_at_end(window, "example.py")
         wait_until_ready(window)
         write_tests(window)
         toast = wait_for_toast(window, question)
         window.save_picture("consent")
         assert toast.inner_text().count(str(window.workspace)) == 1
         toast.locator("a.monaco-button", has_text="Always").click()
-        wait_for_toast(window, f"StarCoder: {ALLOWED}")
+        wait_for_toast(window, "StarCoder: running 1 test")
         wait_for_diff(window, "assert add(1, 2) == 3")
+        wait_for_toast(window, CHECKED)
+        window.save_picture("checked-tests")
         button(window, "Discard")
         wait_until_closed(window)
+        assert tests.read_text() == TESTS
 
         write_tests(window)
-        wait_for_toast(window, f"StarCoder: {ALLOWED}")
+        wait_for_toast(window, "StarCoder: running 1 test")
         assert not window.page.locator(".notification-toast", has_text=question).count()
         wait_for_diff(window, "assert add(1, 2) == 3")
-        button(window, "Discard")
+        button(window, "Accept")
         wait_until_closed(window)
+        window.wait_until(lambda: "    assert add(1, 2) == 3" in window.lines(), "it is shown")
+        window.press("Control+z")
+        window.wait_until(lambda: "    assert add(1, 2) == 3" not in window.lines(), "it is undone")
 
         window.run("StarCoder: Ask Again Before Running Generated Code")
         wait_for_toast(window, "StarCoder asks again")
@@ -287,18 +295,23 @@ def test_consent_is_asked_once_and_the_stage_is_shown(tmp_path: Path) -> None:
         toast = wait_for_toast(window, question)
         toast.hover()
         toast.locator(".codicon-notifications-clear").first.click()
-        wait_for_toast(window, f"StarCoder: {REFUSED}")
+        wait_for_diff(window, "assert add(1, 2) == 3")
+        assert not window.page.locator(".notification-toast", has_text="detects").count()
 
 
+@pytest.mark.usefixtures("isolated")
 def test_an_untrusted_workspace_never_runs_generated_code(tmp_path: Path) -> None:
     # The workspace tries to consent in place of its user.
     settings = json.dumps({"starcoder.runTests": "always"})
-    files = {"shop.py": CODE, ".vscode/settings.json": settings}
-    with vscode(tmp_path, files, {"runTests": "always"}, ASKING, trusted=False) as window:
-        open_at_end(window, "shop.py")
+    files = {"example.py": CODE, ".vscode/settings.json": settings}
+    (tmp_path / "workspace").mkdir()
+    lay_out_tests(tmp_path / "workspace")
+    with vscode(tmp_path, files, {"runTests": "always"}, SERVER, trusted=False) as window:
+        open_at_end(window, "example.py")
         wait_until_ready(window)
         write_tests(window)
-        wait_for_toast(window, f"StarCoder: {REFUSED}")
+        wait_for_diff(window, "assert add(1, 2) == 3")
+        assert not window.page.locator(".notification-toast", has_text="detects").count()
 
 
 def test_a_review_and_a_translation_are_shown_next_to_the_code(tmp_path: Path) -> None:

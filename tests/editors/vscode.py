@@ -208,12 +208,14 @@ def vscode(
 ) -> Iterator[VSCode]:
     """Run VS Code with fresh data and our packaged extension until the `with` block ends.
 
-    `trusted` makes it trust every workspace.
+    `trusted` makes it trust every workspace. Generated tests are not run unless the settings say
+    so.
     """
     workspace, data = folder / workspace_name, folder / "data"
     for name, text in files.items():
         (workspace / name).parent.mkdir(parents=True, exist_ok=True)
         (workspace / name).write_text(text, encoding="utf-8")
+    settings = {"runTests": "never", **settings}
     own_settings = {f"starcoder.{key}": value for key, value in settings.items()}
     for kind, values in (
         ("User", USER_SETTINGS | own_settings),

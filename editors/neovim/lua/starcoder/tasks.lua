@@ -47,7 +47,11 @@ local function float(title, lines)
   vim.bo[buffer].modifiable = false
   vim.bo[buffer].bufhidden = 'wipe'
   local width = math.min(100, vim.o.columns - 4)
-  local height = math.max(1, math.min(#lines, vim.o.lines - 6))
+  local num_rows = 0
+  for _, line in ipairs(lines) do
+    num_rows = num_rows + math.max(1, math.ceil(vim.fn.strdisplaywidth(line) / width))
+  end
+  local height = math.max(1, math.min(num_rows, vim.o.lines - 6))
   local window = vim.api.nvim_open_win(buffer, true, {
     relative = 'editor',
     row = math.floor((vim.o.lines - height) / 2) - 1,
@@ -66,11 +70,15 @@ local function float(title, lines)
 end
 
 --- Show a proposed edit: <CR> accepts it, q and <Esc> discard it.
----@param proposal { title: string, edit: table }
+---@param proposal { title: string, note: string, edit: table }
 ---@param encoding string
 ---@param document starcoder.Document
 local function offer(proposal, encoding, document)
-  local buffer, window = float(proposal.title, edits.diff(proposal.edit, encoding, document))
+  local lines = edits.diff(proposal.edit, encoding, document)
+  if proposal.note ~= '' then
+    lines = vim.list_extend(vim.split(proposal.note .. '\n', '\n', { plain = true }), lines)
+  end
+  local buffer, window = float(proposal.title, lines)
   local function close()
     if vim.api.nvim_win_is_valid(window) then
       vim.api.nvim_win_close(window, true)
@@ -119,6 +127,7 @@ function M.run(name, options)
   local _, id = server.request('starcoder/task', params, function(proposal)
     in_flight = nil
     stop_listening()
+    vim.api.nvim_echo({}, false, {})
     scratch.in_normal_mode(function()
       if proposal.edit and proposal.edit ~= vim.NIL then
         offer(proposal, client.offset_encoding, document)

@@ -11,7 +11,7 @@ LUA    := editors/neovim
 WITH_NODE := PATH="$(CURDIR)/.editors/node/node_modules/.bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-editors test-sandbox test-servers test-team fuzz check lint \
+.PHONY: help setup demo test test-editors test-plots test-sandbox test-servers test-team fuzz check lint \
 	lint-lua lint-vscode lint-workflows format format-lua bench rehearse-gpu lock wheel sbom clean
 
 help: ## list the targets
@@ -33,7 +33,7 @@ FUZZ ?= 5000
 fuzz: $(VENV)/.dev ## run the fuzzers with many random examples (half an hour; FUZZ=N sets the number)
 	@STARCODER_LSP_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz --timeout 3600
 
-test-editors: $(VENV)/.dev $(EDITORS) .editors/jest/node_modules $(VSCODE)/dist/starcoder.vsix ## run the tests that drive real editors, installed into .editors (Debian)
+test-editors: $(VENV)/.dev $(EDITORS) .editors/plots/run .editors/jest/node_modules $(VSCODE)/dist/starcoder.vsix ## run the tests that drive real editors, installed into .editors (Debian)
 	@cd $(VSCODE) && $(WITH_NODE) npm test --silent
 	@STARCODER_LSP_EDITORS=required $(BIN)/python -m pytest tests/editors -n 2 --dist loadfile
 
@@ -43,6 +43,9 @@ test-servers: $(VENV)/.dev ## run the tests with vLLM, vllm-router, LiteLLM and 
 
 test-sandbox: $(VENV)/.dev .editors/bubblewrap/run ## run the tests of the sandbox, with bubblewrap (installed into .editors, Debian) and without
 	@STARCODER_LSP_SANDBOX=required $(BIN)/python -m pytest tests/sandbox tests/fim/evaluation
+
+test-plots: $(VENV)/.dev .editors/plots/run ## run code of answers that draws with matplotlib, seaborn and geopandas (installed into .editors)
+	@STARCODER_LSP_PLOTS=required $(BIN)/python -m pytest tests/e2e/test_plots.py
 
 test-team: $(VENV)/.dev .editors/nginx/run .editors/promtool/run ## run the examples of docs/team with nginx and promtool (installed into .editors, Debian)
 	@STARCODER_LSP_TEAM=required $(BIN)/python -m pytest tests/team
@@ -131,6 +134,14 @@ $(VENV)/.dev: $(VENV)/.product requirements-dev.lock
 	@echo "== installing the dependencies of the tests"
 	@$(LOCKED) requirements-dev.lock
 	@touch $@
+
+# A project's environment for the code of answers: `run` is its Python.
+.editors/plots/run: .ci/plots.lock $(VENV)/.made
+	@echo "== installing matplotlib, seaborn and geopandas into .editors (100 MB)"
+	@$(BIN)/python -m venv --clear .editors/plots/.venv
+	@.editors/plots/.venv/bin/$(subst $(BIN)/,,$(LOCKED)) $< --no-compile
+	@printf '#!/bin/sh\nexec %s "$$@"\n' "$(CURDIR)/.editors/plots/.venv/bin/python" > $@
+	@chmod +x $@
 
 .editors/%/run: .ci/install-editor
 	@echo "== installing $* into .editors"

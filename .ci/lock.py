@@ -12,6 +12,7 @@ files of a version, so the locks also serve machines other than the one that wro
   installed only if the installed torch is such a build.
 - .ci/servers/NAME.lock, from NAME.in next to it: the servers that tests/servers runs, each with an
   environment of its own. vLLM uses the torch of the product, so that is not in its lock.
+- .ci/plots.lock, from plots.in: the environment of the code that tests/e2e/test_plots.py runs.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _TORCH = "torch"
 _TRITON = "triton"
 """A package of CUDA builds that the tests need on all machines."""
 _SERVERS = ROOT / ".ci" / "servers"
+_PLOTS = ROOT / ".ci" / "plots.in"
 _WITHOUT_DEPENDENCIES = ("llama", "llama-tools")
 """llama.cpp's server is compiled from the sources in a package; nothing that it needs is used."""
 _UNUSED = ("torchvision", "torchaudio", "torchcodec")
@@ -68,12 +70,15 @@ def main(pins: list[str]) -> None:
     for name, entries in files.items():
         text = HEADER.format(contents=CONTENTS[name]) + "".join(entries)
         (ROOT / name).write_text(text, encoding="utf-8")
-    for source in sorted(_SERVERS.glob("*.in")):
-        _lock_server(source, torch)
+    for source in (*sorted(_SERVERS.glob("*.in")), _PLOTS):
+        _lock_environment(source, torch)
 
 
-def _lock_server(source: Path, torch: str) -> None:
-    """Write the lock file of a server. vLLM names a build of torch that no registry has."""
+def _lock_environment(source: Path, torch: str) -> None:
+    """Write the lock file of an environment of its own.
+
+    vLLM names a build of torch that no registry has.
+    """
     override = ROOT / ".venv" / "torch.txt"
     override.write_text(f"{torch}\n", encoding="utf-8")
     alone = ["--no-deps"] if source.stem in _WITHOUT_DEPENDENCIES else []

@@ -95,7 +95,7 @@ OnPartial = Callable[[str, bool], None]
 """Function that receives each piece of a partial answer, and whether it begins a new answer."""
 
 OnStage = Callable[[str], None]
-"""Function that receives what a task is doing, in words for the user."""
+"""Function that receives what a task does now, as a phrase for the user: "writing tests"."""
 
 
 class Asker:

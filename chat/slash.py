@@ -45,6 +45,11 @@ COMMANDS = (
         "Suggest improvements of the selection or function",
         "Review this code: what could be better?",
     ),
+    SlashCommand(
+        "translate",
+        "Translate the selection or function to another programming language",
+        "Translate this code to another programming language:",
+    ),
 )
 
 _COMMANDS = {command.name: command for command in COMMANDS}

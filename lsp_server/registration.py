@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from lsprotocol import types
 
-from lsp_server.handlers import chat, consent, engines, lifecycle, tasks
+from lsp_server.handlers import chat, code_runs, consent, engines, lifecycle, tasks
 from lsp_server.handlers.code_actions import OPTIONS as CODE_ACTION_OPTIONS
 from lsp_server.handlers.code_actions import code_actions
 from lsp_server.handlers.completion import completion
@@ -94,6 +94,7 @@ def _register_chat(server: StarcoderServer) -> None:
     _register_custom(server, "starcoder/chat/attach", DraftParams, chat.attach)
     _register_custom(server, "starcoder/chat/model", NoParams, chat.model)
     _register_custom(server, "starcoder/chat/commands", NoParams, chat.commands)
+    _register_custom(server, "starcoder/chat/run", code_runs.RunParams, code_runs.run)
 
 
 def _register_tasks(server: StarcoderServer) -> None:

@@ -36,7 +36,7 @@ def python_of(folder: Path | None) -> Interpreter:
     """Return the Python of a project's folder: its environment, else that of PATH, else ours."""
     programs = [folder / name / "bin" / "python" for name in _ENVIRONMENTS] if folder else []
     for program in (*programs, *in_path("python3")):
-        if (interpreter := _python(_behind_pyenv(program, folder))) is not None:
+        if (interpreter := _python(_started_by_pyenv(program, folder))) is not None:
             return interpreter
     return Interpreter(Path(sys.executable), ())  # all sandboxes show it
 
@@ -65,7 +65,7 @@ def _is_program(path: Path) -> bool:
     return path.is_file() and os.access(path, os.X_OK)
 
 
-def _behind_pyenv(program: Path, folder: Path | None) -> Path:
+def _started_by_pyenv(program: Path, folder: Path | None) -> Path:
     """Return the program that a script of pyenv would start, and any other program as it is."""
     root = program.parent.parent
     if program.parent.name != "shims" or not (root / "versions").is_dir():

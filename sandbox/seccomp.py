@@ -20,8 +20,7 @@ _NEW_NAMESPACES = 0x7E020000
 """All CLONE_NEW* that clone(2) accepts: mounts, cgroup, UTS, IPC, user, PID and network."""
 _TERMINAL_INPUT = (0x5412, 0x541C)
 """TIOCSTI and TIOCLINUX, which type into a terminal."""
-_UNIX, _INET, _INET6, _TYPE_MASK, _ANY_PROTOCOL = 1, 2, 10, 0xF, 0
-_STREAM, _SEQUENCED_PACKETS = 1, 5
+_UNIX, _INET, _INET6, _STREAM, _PACKETS, _TYPE_MASK, _ANY_PROTOCOL = 1, 2, 10, 1, 5, 0xF, 0
 
 _Instruction = tuple[int, int, int, int]
 """Code, jump if true, jump if false, operand. Jumps are relative to the next instruction."""
@@ -111,15 +110,15 @@ def _socket() -> list[_Instruction]:
 
 
 def _socketpair() -> list[_Instruction]:
-    # A connected stream, or one of packets, cannot be connected to anything else; a datagram socket
-    # can. Programs in Rust start others with the help of packets.
+    # A connected stream, with or without borders of messages, cannot be connected to anything else
+    # (net/unix/af_unix.c, unix_stream_connect); a datagram socket can. Rust starts programs with it.
     return [
         _load_argument(0),
         (_EQUAL, 0, 4, _UNIX),
         _load_argument(1),
         (_AND, 0, 0, _TYPE_MASK),
         (_EQUAL, 2, 0, _STREAM),
-        (_EQUAL, 1, 0, _SEQUENCED_PACKETS),
+        (_EQUAL, 1, 0, _PACKETS),
         _fail(errno.EAFNOSUPPORT),
         (_RETURN, 0, 0, _ALLOW),
     ]

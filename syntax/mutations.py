@@ -16,8 +16,8 @@ from syntax.offsets import ByteOffsets, with_line_feeds
 from syntax.window import near
 
 _GRAMMARS = frozenset({"python", "javascript", "typescript", "go", "rust", "java"})
-_WITH_METHODS = frozenset({"javascript", "typescript", "java"})
-"""Grammars in which a method is only correct inside of a class."""
+_CLASS = ("class A {\n", "\n}\n")
+_CLASS_OF_PYTHON = ("class A:\n", "\n")
 _MAX_ROUNDS = 3
 """Maximum number of times that mutations are chosen again, after some had syntax errors."""
 
@@ -129,28 +129,25 @@ def _evenly(groups: list[list[int]], room: int) -> list[list[int]]:
 
 
 class _Checker:
-    """Compares the syntax errors in a part of a text, alone if it is correct alone."""
+    """Compares the syntax errors in a part of a text, which is much faster than in all of it."""
 
     def __init__(self, text: str, language: str, start: int, end: int) -> None:
-        self._language = language
-        self._start, self._end = start, end
-        self._before = self._after = ""
+        self._language, self._start = language, start
         self._text = text[start:end]
-        if self._has_errors() and grammar_name(language) in _WITH_METHODS:
-            self._before, self._after = "class A {\n", "\n}\n"
-        if self._has_errors():
-            part, first = near(text, start, end)
-            self._before, self._after = part[: start - first], part[end - first :]
+        self._before = self._after = ""
         self._num_errors = self._count(self._text)
+        if self._num_errors:  # a method may be correct only inside of a class
+            indent = text[text.rfind("\n", 0, start) + 1 : start]
+            is_python = grammar_name(language) == "python"
+            self._before, self._after = _CLASS_OF_PYTHON if is_python else _CLASS
+            self._before += indent if indent.isspace() else ""
+            self._num_errors = self._count(self._text)
 
     def is_correct(self, mutation: Mutation) -> bool:
         """Whether a mutation adds no syntax errors."""
         first, last = mutation.start - self._start, mutation.end - self._start
         changed = self._text[:first] + mutation.replacement + self._text[last:]
         return self._count(changed) <= self._num_errors
-
-    def _has_errors(self) -> bool:
-        return self._count(self._text) != 0
 
     def _count(self, part: str) -> float:
         code = with_line_feeds(self._before + part + self._after)

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SUFFIXES = {".py", ".md", ".ts", ".lua", ".h", ".cpp", ".css", ".toml", ".txt", ".yml", ".json"}
-SUFFIXES |= {".mjs", ".sh"}
+SUFFIXES |= {".mjs", ".sh", ".txtar"}
 WITHOUT_SUFFIX = ("Makefile", ".ci/run", ".ci/install-editor", ".ci/install-vscode")
 EXCLUDED = (
     "tests/test_language.py",  # lists the words

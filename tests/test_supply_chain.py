@@ -22,6 +22,8 @@ ROOT = Path(__file__).parent.parent
 LOCKS = {name: ROOT / f"requirements{name}.lock" for name in ("", "-dev", "-torch", "-cuda")}
 SERVERS = sorted((ROOT / ".ci/servers").glob("*.in"))
 LOCKS |= {f"servers/{file.stem}": file.with_suffix(".lock") for file in SERVERS}
+PLOTS = ROOT / ".ci/plots.in"
+LOCKS["plots"] = PLOTS.with_suffix(".lock")
 PACKAGE_LOCK = ROOT / "editors/vscode/package-lock.json"
 VSCODE = ROOT / "editors/vscode"
 
@@ -76,11 +78,12 @@ def test_the_development_lock_has_the_same_versions_as_that_of_the_product() -> 
         assert development[package] == version
 
 
-@pytest.mark.parametrize("source", SERVERS, ids=lambda source: str(source.stem))
-def test_the_lock_of_a_server_fits_its_source(source: Path) -> None:
-    for line in source.read_text(encoding="utf-8").splitlines():
-        requirement = Requirement(line.partition("#")[0].strip())
-        version, _ = locked(f"servers/{source.stem}")[canonicalize_name(requirement.name)]
+@pytest.mark.parametrize("source", [*SERVERS, PLOTS], ids=lambda source: str(source.stem))
+def test_the_lock_of_an_environment_fits_its_source(source: Path) -> None:
+    name = source.stem if source == PLOTS else f"servers/{source.stem}"
+    lines = [line.partition("#")[0] for line in source.read_text(encoding="utf-8").splitlines()]
+    for requirement in map(Requirement, filter(None, lines)):
+        version, _ = locked(name)[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version, prereleases=True)
 
 

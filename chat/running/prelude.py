@@ -33,7 +33,7 @@ class Figures:
         self._max_figures, self._max_bytes = max_figures, max_bytes
         self._num_left_out = 0
 
-    def save_all(self, *_: object, **__: object) -> None:
+    def save_all(self) -> None:
         """Write all open figures and close them, as `show` does when its windows are closed."""
         pyplot: Any = sys.modules.get(_PYPLOT)
         if pyplot is None:
@@ -75,7 +75,11 @@ class PyplotFinder:
 
             def execute_and_replace(module: Any) -> None:
                 execute(module)
-                module.show = self._figures.save_all
+                module.show = show
+
+            def show(*_: object, **__: object) -> None:
+                # It must be a function: pyplot writes an attribute of it.
+                self._figures.save_all()
 
             spec.loader.exec_module = execute_and_replace  # type: ignore[method-assign]
         return spec

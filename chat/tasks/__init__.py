@@ -1,1 +1,1 @@
-"""Tasks on the code at the cursor: write tests, explain, document, fix, edit."""
+"""Tasks on the code at the cursor: write tests, explain, review, translate, document, fix, edit."""

@@ -77,8 +77,10 @@ async def write_tests(
             if not checks.is_possible:
                 edits = await asyncio.to_thread(dialect.place, tests, subject, file)
                 return _proposal(tests, subject, convention, edits, checks.problem)
-            if checks.is_enough or (checks.names and time.monotonic() > deadline):
+            if checks.is_enough or time.monotonic() > deadline:
                 break
+        if not checks.names:
+            await checks.add_probes(without_tests=True)
         if (checked := await checks.result()) is not None:
             edits = await asyncio.to_thread(dialect.place, checked.tests, subject, file)
             note = checked.summary.sentence

@@ -16,6 +16,7 @@ _KINDS: dict[TaskName, str] = {
     "tests": "refactor.rewrite.starcoder.tests",
     "document": "refactor.rewrite.starcoder.document",
     "explain": "refactor.rewrite.starcoder.explain",
+    "review": "refactor.rewrite.starcoder.review",
     "fix": types.CodeActionKind.QuickFix.value,
 }
 OPTIONS = types.CodeActionOptions(code_action_kinds=sorted(set(_KINDS.values())))
@@ -52,6 +53,7 @@ def _titles(
             ("tests", f"Write tests for {symbol.name}"),
             ("document", f"Document {symbol.name}"),
             ("explain", f"Explain {symbol.name}"),
+            ("review", f"Review {symbol.name}"),
         ]
     return titles
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from lsprotocol import types
 
-from chat.asker import OnPartial
+from chat.asker import OnPartial, OnStage
 from engine.errors import StarcoderError
+from lsp_server.session.progress import Progress
 from lsp_server.session.protocol import (
     Params,
     ProgressToken,
@@ -30,6 +31,8 @@ _ACTIVITIES: dict[TaskName, str] = {
     "document": "documenting",
     "fix": "fixing",
     "edit": "editing",
+    "translate": "translating",
+    "review": "reviewing",
 }
 
 
@@ -62,7 +65,7 @@ class CommitMessageParams(Params):
 
 async def propose(server: StarcoderServer, params: TaskParams) -> dict[str, Any]:
     """Return what a task proposes, without applying it."""
-    result = await _perform(server, params)
+    result = await _perform(server, params, _stage_sender(server, params.partial_result_token))
     proposal = result.proposal
     edit = await server.edits.workspace_edit(result) if proposal.edits else None
     return {"title": proposal.title, "note": proposal.note, "edit": edit}
@@ -72,8 +75,14 @@ async def run_command(server: StarcoderServer, *arguments: Any) -> dict[str, Any
     """Perform a task and have the client apply it, with progress that the user can cancel."""
     params = parse_params(TaskParams, arguments[0] if arguments else None)
     try:
-        async with server.status.progress(f"StarCoder: {_ACTIVITIES[params.task]}") as cancelled:
-            result = await _run_until_cancelled(_perform(server, params), cancelled)
+        async with server.status.progress(f"StarCoder: {_ACTIVITIES[params.task]}") as progress:
+            send_stage = _stage_sender(server, params.partial_result_token)
+
+            def on_stage(stage: str) -> None:
+                send_stage(stage)
+                progress.report(stage)
+
+            result = await _run_until_cancelled(_perform(server, params, on_stage), progress)
         proposal = result.proposal
         is_applied = bool(proposal.edits) and await server.edits.apply(result)
     except asyncio.CancelledError:
@@ -92,9 +101,19 @@ async def commit_message(server: StarcoderServer, params: CommitMessageParams) -
     return {"message": message}
 
 
-async def _perform(server: StarcoderServer, params: TaskParams) -> TaskResult:
+async def _perform(server: StarcoderServer, params: TaskParams, on_stage: OnStage) -> TaskResult:
     on_partial = _partial_sender(server, params.partial_result_token)
-    return await server.tasks.perform(params.request(), on_partial)
+    return await server.tasks.perform(params.request(), on_partial, on_stage)
+
+
+def _stage_sender(server: StarcoderServer, token: ProgressToken | None) -> OnStage:
+    """Return a function that sends what the task does now, under the token of partial answers."""
+
+    def send(stage: str) -> None:
+        if token is not None:
+            server.progress(types.ProgressParams(token, {"stage": stage}))
+
+    return send
 
 
 def _partial_sender(server: StarcoderServer, token: ProgressToken | None) -> OnPartial:
@@ -109,10 +128,9 @@ def _partial_sender(server: StarcoderServer, token: ProgressToken | None) -> OnP
 
 
 async def _run_until_cancelled(
-    work: Coroutine[Any, Any, TaskResult], cancelled: asyncio.Future[Any] | None
+    work: Coroutine[Any, Any, TaskResult], progress: Progress
 ) -> TaskResult:
     """Return the result of `work`, but cancel it when the user cancels its progress."""
     task = asyncio.ensure_future(work)
-    if cancelled is not None:
-        cancelled.add_done_callback(lambda _: task.cancel())
+    progress.on_cancelled(task.cancel)
     return await task

@@ -26,7 +26,7 @@ P = TypeVar("P", bound="Params")
 UInteger = Annotated[int, Field(ge=0, lt=2**31)]
 """A number of a line or character (LSP 3.18, `uinteger`)."""
 ProgressToken = str | int
-TaskName = Literal["tests", "explain", "document", "fix", "edit"]
+TaskName = Literal["tests", "explain", "document", "fix", "edit", "translate", "review"]
 
 
 class Params(BaseModel):

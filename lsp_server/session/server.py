@@ -14,6 +14,7 @@ from lsprotocol import types
 from pygls.exceptions import FeatureRequestError
 from pygls.lsp.server import LanguageServer
 
+from chat.running.code_runs import CodeRuns
 from engine.errors import ConfigurationError
 from lsp_server import __version__
 from lsp_server.logs import set_log_level
@@ -77,6 +78,7 @@ class StarcoderServer(LanguageServer):
         self.documents = WorkspaceDocuments(lambda: self.workspace)
         self.edits = ClientEdits(self, self.documents)
         self.consent = Consent(self, self.settings)
+        self.code_runs = CodeRuns(self.consent.may_run)
         self.engine = EngineSession(
             make_engine,
             self.settings,
@@ -96,7 +98,9 @@ class StarcoderServer(LanguageServer):
         self.chat = ChatSession(
             self.settings, self.chat_engine, self.background, self._warn_from_thread
         )
-        self.tasks = TaskSession(self.settings, self.engine, self.chat, self.documents)
+        self.tasks = TaskSession(
+            self.settings, self.engine, self.chat, self.documents, self.consent
+        )
 
     def initialize(self, options: Any) -> None:
         """Prepare the session when the client connects, before any document is open."""
@@ -147,6 +151,7 @@ class StarcoderServer(LanguageServer):
         """End background tasks and connections; the engine process goes on for other clients."""
         self.background.cancel_all()
         self.consent.close()
+        self.code_runs.stop_all()
         self.completions.stop()
         await self.chat_engine.aclose()
         await self.engine.aclose()

@@ -18,6 +18,7 @@ from pygls.lsp.server import LanguageServer
 from engine.api import Engine, EngineInfo, EngineState, Health
 from fim.snapshot import CompletionResult
 from lsp_server.session.client_requests import NoAnswerError, ask_client
+from lsp_server.session.progress import Progress
 from lsp_server.session.protocol import STATUS_METHOD
 
 log = logging.getLogger(__name__)
@@ -186,21 +187,14 @@ class StatusReporter:
     # Progress.
 
     @asynccontextmanager
-    async def progress(self, title: str) -> AsyncIterator[asyncio.Future[Any] | None]:
-        """Show progress while the block runs; yields a future that the user can cancel.
-
-        Yields None if the client does not show progress.
-        """
+    async def progress(self, title: str) -> AsyncIterator[Progress]:
+        """Show progress while the block runs, which the user can cancel."""
         token = await self._begin_progress(title, is_cancellable=True)
-        if token is None:
-            yield None
-            return
-        # pygls cancels this future when the user cancels the progress.
-        cancelled = self._server.work_done_progress.tokens[token]
         try:
-            yield asyncio.wrap_future(cancelled)
+            yield Progress(self._server, token)
         finally:
-            self._end_progress(token)
+            if token is not None:
+                self._end_progress(token)
 
     async def show_loading(
         self, engine: Engine, title: str, show: Callable[[Health], None]

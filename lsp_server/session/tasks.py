@@ -8,9 +8,10 @@ from pathlib import Path
 
 from lsprotocol import types
 
-from chat.asker import Asker, OnPartial
+from chat.asker import Asker, OnPartial, OnStage
+from chat.tasks.checking.checking import CheckSettings
 from chat.tasks.document import FillRequest, document
-from chat.tasks.explain import commit_message, explain
+from chat.tasks.explain import commit_message, explain, review, translate
 from chat.tasks.rewriting import edit, fix
 from chat.tasks.target import Proposal, Target, WorkspaceFiles
 from chat.tasks.write_tests import write_tests
@@ -18,6 +19,7 @@ from engine.errors import RequestError
 from fim.request.model import FimModel
 from fim.snapshot import Snapshot
 from lsp_server.session.chat_session import ChatSession
+from lsp_server.session.consent import Consent
 from lsp_server.session.engine_session import EngineSession
 from lsp_server.session.exclusions import Exclusions
 from lsp_server.session.open_texts import OpenTexts
@@ -58,28 +60,37 @@ class TaskSession:
         engine: EngineSession,
         chat: ChatSession,
         documents: WorkspaceDocuments,
+        consent: Consent,
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._chat = chat
         self._documents = documents
+        self._consent = consent
 
     def apply_settings(self, settings: Settings) -> None:
         """Use changed settings from the next task on."""
         self._settings = settings
 
-    async def perform(self, request: TaskRequest, on_partial: OnPartial) -> TaskResult:
+    async def perform(
+        self, request: TaskRequest, on_partial: OnPartial, on_stage: OnStage
+    ) -> TaskResult:
         """Return what a task proposes. Raises RequestError if the document is not open."""
         target = self._target(request)
         texts = await self._documents.open_texts()
         files = self._files_of(target, texts)
         asker = self._chat.streaming_asker(on_partial)
-        proposal = await self._propose(request.name, target, files, asker)
+        proposal = await self._propose(request.name, target, files, asker, on_stage)
         edits = [await asyncio.to_thread(texts.edit_of_document, edit) for edit in proposal.edits]
         return TaskResult(replace(proposal, edits=tuple(edits)), texts, files)
 
     async def _propose(
-        self, name: TaskName, target: Target, files: WorkspaceFiles, asker: Asker
+        self,
+        name: TaskName,
+        target: Target,
+        files: WorkspaceFiles,
+        asker: Asker,
+        on_stage: OnStage,
     ) -> Proposal:
         async def fill(gap: FillRequest) -> str:
             text = gap.prefix + gap.suffix
@@ -90,9 +101,14 @@ class TaskSession:
 
         match name:
             case "tests":
-                return await write_tests(target, asker, files)
+                check = CheckSettings(self._consent.may_run)
+                return await write_tests(target, asker, files, check=check, on_stage=on_stage)
             case "explain":
                 return await explain(target, asker)
+            case "review":
+                return await review(target, asker)
+            case "translate":
+                return await translate(target, asker)
             case "fix":
                 return await fix(target, asker)
             case "edit":

@@ -1,4 +1,4 @@
-"""What is around a node of a syntax tree, as far as it decides how the node can be mutated."""
+"""What is around a node of a syntax tree, if it decides how the node can be mutated."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Surroundings:
             is_in_try=not is_function and (context.is_in_try or kind in _TRIES),
             is_in_header=context.is_in_header and not is_function,
             is_index=kind in _INDEXED or (kind == "range_expression" and context.is_index),
-            is_in_text=context.is_in_text or kind in _PLACEHOLDERS or kind == "string",
+            is_in_text=context.is_in_text or kind in _PLACEHOLDERS,
             is_alone=only or (kind == "expression_statement" and context.is_alone),
         )
         return context if general == context else general
@@ -152,7 +152,7 @@ class Surroundings:
             "keyed_element": ("key",),
             "expression_case": ("value",),
         }.get(node.type, ())
-        if self._grammar == "rust":
+        if self._grammar == "rust" and node.type != "match_arm":  # it may have a condition
             fields = (*fields, "pattern")
         if node.type in CALLS:
             arguments = node.child_by_field_name("arguments")

@@ -59,6 +59,8 @@ class Numbers:
     def __init__(self) -> None:
         self._numbers: set[str] = set()
         self._others: set[str] = set()
+        self._declared_others: set[str] = set()
+        """Those of the others whose type is in the text."""
 
     def read(self, root: tree_sitter.Node, start: int, end: int) -> None:
         """Read the declarations between two offsets in bytes, and the fields of all types."""
@@ -70,6 +72,12 @@ class Numbers:
         for node in nodes(root, enters):
             for name, is_number in self._declared(node):
                 (self._numbers if is_number else self._others).add(name)
+                if not is_number and node.child_by_field_name("type") is not None:
+                    self._declared_others.add(name)
+
+    def excludes(self, node: tree_sitter.Node) -> bool:
+        """Whether an expression is a name that is declared as something that is no number."""
+        return short_text_of(node.child_by_field_name("field") or node) in self._declared_others
 
     def has(self, node: tree_sitter.Node | None, depth: int = 0) -> bool:
         """Whether an expression is a number; False if it is not known."""

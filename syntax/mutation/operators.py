@@ -126,6 +126,8 @@ class Operators:
         if operator == "+":
             is_possible = context.added == "unknown" and not self._is_compiled
             return is_possible or context.added == "numbers"
+        if self._numbers.excludes(left) or self._numbers.excludes(right):
+            return False  # sets, for example
         others = TEXTS | SEQUENCES
         return left.type not in others and right.type not in others | {"dictionary"}
 

@@ -17,6 +17,8 @@ _ADDED = frozenset({"int", "long", "float", "double"})
 _OPTION = re.compile(r"Option\s*<.*>", re.DOTALL)
 _VECTOR = re.compile(r"Vec\s*<.*>", re.DOTALL)
 _REFERENCE_TO_TEXT = re.compile(r"&\s*(?:'\w+\s+)?str")
+_SLICES = CALLS | {"identifier", "slice_expression"}
+"""Expressions of Go of which a part can be taken without parentheses."""
 _STOPS = frozenset({"panic", "todo", "unimplemented", "unreachable"})
 
 Change = tuple[str, str]
@@ -81,7 +83,7 @@ def _go_result(node: tree_sitter.Node, kind: str, checked: str) -> Change | None
         return f"({text}) + 1", "return value became larger by 1"
     if kind == "string":
         return f'({text}) + "x"', "return value became longer by x"
-    if kind.startswith("[]") and node.type in CALLS | {"identifier"}:
+    if kind.startswith("[]") and node.type in _SLICES:
         return f"{text}[:0]", "return value became empty"
     return None
 

@@ -13,6 +13,7 @@ from engine.errors import RequestError
         ("/explain in einem Satz", "What does this code do? in einem Satz"),
         ("/tests\nwith pytest", "Write tests for this code. with pytest"),
         ("/Explain: briefly", "What does this code do? briefly"),
+        ("/translate Go", "Translate this code to another programming language: Go"),
         ("/REVIEW", "Review this code: what could be better?"),
     ],
 )
@@ -63,7 +64,7 @@ def test_other_text_is_no_command(text: str) -> None:
         ("/doc this", "Did you mean /document?"),
         ("/explian", "Did you mean /explain?"),
         ("/Reviews\nall", "Did you mean /review?"),
-        ("/help", "The commands are /tests, /explain, /document, /fix, /review."),
+        ("/help", "The commands are /tests, /explain, /document, /fix, /review, /translate."),
         ("/erkläre das", "The commands are"),
         ("/t", "The commands are"),
         ("/new-chat", "The commands are"),

@@ -102,7 +102,8 @@ class Editor:
 
     def streamed(self, token: str | int) -> list[str]:
         """Return the pieces of text that were sent under a token so far."""
-        return [value["text"] for sent_token, value in self.progress if sent_token == token]
+        values = [value for sent_token, value in self.progress if sent_token == token]
+        return [value["text"] for value in values if "text" in value]
 
     async def wait_for_progress(self, title: str) -> str | int:
         """Wait until progress with this title is shown; return its token."""

@@ -121,7 +121,7 @@ def use_everything(client: RawProcess, project: Path) -> None:
         "textDocument/codeAction",
         {**identifier, "range": RANGE, "context": {"diagnostics": [diagnostic]}},
     )
-    for task in ("tests", "explain", "document", "fix", "edit", MARKER):
+    for task in ("tests", "explain", "document", "fix", "edit", "translate", "review", MARKER):
         params = {"task": task, "uri": uri, "range": RANGE, "instruction": MARKER}
         client.request("starcoder/task", params)
         client.request("starcoder/task", {**params, "instruction": {MARKER: MARKER}})

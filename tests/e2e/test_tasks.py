@@ -83,6 +83,7 @@ async def test_code_actions_are_offered_for_the_function_at_the_cursor() -> None
             "Write tests for double",
             "Document double",
             "Explain double",
+            "Review double",
         ]
         assert await code_actions(editor, 0) == []
 
@@ -144,7 +145,8 @@ async def test_partial_answers_are_sent_while_the_model_writes(tmp_path: Path) -
             "partialResultToken": "d",
         }
         answer = await editor.request("starcoder/task", params)
-    values = [value for token, value in editor.progress if token == "d"]
+    stage, *values = [value for token, value in editor.progress if token == "d"]
+    assert stage == {"stage": "writing tests"}
     assert [value["begins"] for value in values].count(True) == 1
     assert values[0]["begins"]
     assert len(values) > 5  # the answer was sent in pieces
@@ -152,6 +154,17 @@ async def test_partial_answers_are_sent_while_the_model_writes(tmp_path: Path) -
     assert partial.startswith("```python\n")
     assert partial.endswith("    assert add(1, 2) == 3\n")
     assert "assert add(1, 2) == 3" in str(answer["edit"])
+
+
+async def test_each_stage_of_a_command_is_shown_as_its_progress() -> None:
+    async with start(scripted("nonsense"), progress=True) as editor:
+        editor.open(CODE)
+        command = task_command(editor, "tests", 2)
+        await editor.client.workspace_execute_command_async(command)
+        token = await editor.wait_for_progress("writing tests")
+    reports = [value for sent_token, value in editor.progress if sent_token == token]
+    assert [value["kind"] for value in reports] == ["begin", *["report"] * 5, "end"]
+    assert {value["message"] for value in reports[1:-1]} == {"writing tests"}  # for each attempt
 
 
 @pytest.mark.parametrize("is_accepted", [True, False])

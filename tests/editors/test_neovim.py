@@ -12,8 +12,10 @@ import pytest
 from tests.e2e.client import scripted
 from tests.editors.conftest import require_editor
 from tests.editors.neovim import NEOVIM_MARKS, PLUGIN, Neovim, neovim
+from tests.editors.tasks_server import ALLOWED, REVIEW, TRANSLATION, WHAT
 from tests.editors.terminal import terminal
 
+TASKS_SERVER = [sys.executable, "-P", "-m", "tests.editors.tasks_server"]
 CANDIDATES_SERVER = [sys.executable, "-m", "tests.editors.candidates_server"]
 DEMO = {"model": "demo", "eagerness": "eager", "statistics": False}
 
@@ -206,6 +208,53 @@ def test_new_tests_are_previewed_and_written(version: str, file: Path) -> None:
         assert written == (
             "from example import add\n\n\ndef test_add():\n    assert add(1, 2) == 3\n"
         )
+
+
+def test_consent_is_asked_once_and_the_stage_is_shown(version: str, file: Path) -> None:
+    question = f"StarCoder: run {WHAT}?"
+    program = require_editor(f"nvim-{version}")
+    with neovim(version, file, server=[*TASKS_SERVER, "0.02", "ask"]) as editor:
+        editor.wait_for_server()
+        address = editor.lua("return vim.fn.serverstart()")
+        argv = [str(program), "--server", address, "--remote-ui"]
+        with terminal(argv, file.parent, {}) as ui:
+            ui.wait_for_text("def add(a, b):")
+            ui.keys(":Starcoder tests\r")
+            ui.wait_for_text("starcoder: writing tests …")
+            ui.wait_for_text(question)
+            ui.wait_for_text("2: Always in this workspace")
+            ui.keys("2\r")
+            ui.wait_for_text(f"starcoder: {ALLOWED} …")
+            ui.wait_for_text("def test_add():")
+            ui.keys("q:Starcoder tests\r")
+            ui.wait_for_text(f"starcoder: {ALLOWED} …")
+            ui.wait_for_text("def test_add():")
+            ui.keys("q:Starcoder forget-consent\r")
+            again = "StarCoder asks again before it runs generated code here."
+            # Neovim 0.12 shows messages of servers with `vim.notify`, and 0.10 itself.
+            ui.wait_until(lambda: again in ui.text or again in str(editor.messages), "the message")
+            ui.keys(":Starcoder tests\r")
+            ui.wait_for_text(question)
+
+
+def test_a_review_and_a_translation_are_shown(version: str, file: Path) -> None:
+    with neovim(version, file, server=TASKS_SERVER) as editor:
+        editor.wait_for_server()
+        editor.client.command("1,2Starcoder review")
+        editor.wait_until(lambda: editor.text == REVIEW, "the review")
+        editor.keys("q")
+        completions = editor.lua("return vim.fn.getcompletion('Starcoder translate g', 'cmdline')")
+        assert completions == ["Go"]
+        editor.client.command("1,2Starcoder translate Go")
+        editor.wait_until(lambda: editor.text.startswith("```go\n"), "the translation")
+        assert TRANSLATION in editor.text
+        editor.keys("q")
+        editor.wait_until(lambda: editor.text == file.read_text().rstrip(), "it is closed")
+        editor.client.command("1")
+        editor.lua("vim.ui.select = function(items, _, choose) _G.items = items; choose('Go') end")
+        editor.client.command("Starcoder translate")
+        editor.wait_until(lambda: TRANSLATION in editor.text, "the translation to the choice")
+        assert "Rust" in editor.lua("return _G.items")
 
 
 def test_an_edit_of_lines_can_be_refused_and_applied(version: str, file: Path) -> None:

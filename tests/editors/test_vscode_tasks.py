@@ -6,9 +6,18 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import TimeoutError
+from playwright.sync_api import Locator, TimeoutError
 
-from tests.editors.tasks_server import DOCUMENTATION, EXPLANATION, INSTRUCTION
+from tests.editors.tasks_server import (
+    ALLOWED,
+    DOCUMENTATION,
+    EXPLANATION,
+    INSTRUCTION,
+    REFUSED,
+    REVIEW,
+    TRANSLATION,
+    WHAT,
+)
 from tests.editors.vscode import CODE, VSCode, open_at_end, vscode, wait_until_ready
 
 pytestmark = pytest.mark.usefixtures("vscode_installed")
@@ -232,3 +241,78 @@ def test_a_proposal_is_not_applied_to_changed_text(tmp_path: Path) -> None:
         window.wait_until(warning.count, "a warning")
         wait_until_closed(window)
         assert (window.workspace / "shop.py").read_text() == "# new\n" + CODE
+
+
+ASKING = [*SERVER, "0.01", "ask"]
+
+
+def write_tests(window: VSCode) -> None:
+    """Ask for tests of the function in the file."""
+    window.open("shop.py")
+    window.press("Control+Home")
+    window.run("StarCoder: Write Tests")
+
+
+def wait_for_toast(window: VSCode, text: str) -> Locator:
+    toast = window.page.locator(".notification-toast", has_text=text).first
+    toast.wait_for(timeout=60_000)
+    return toast
+
+
+def test_consent_is_asked_once_and_the_stage_is_shown(tmp_path: Path) -> None:
+    question = f"StarCoder: run {WHAT}?"
+    with vscode(tmp_path, {"shop.py": CODE}, {}, ASKING) as window:
+        open_at_end(window, "shop.py")
+        wait_until_ready(window)
+        write_tests(window)
+        toast = wait_for_toast(window, question)
+        window.save_picture("consent")
+        assert toast.inner_text().count(str(window.workspace)) == 1
+        toast.locator("a.monaco-button", has_text="Always").click()
+        wait_for_toast(window, f"StarCoder: {ALLOWED}")
+        wait_for_diff(window, "assert add(1, 2) == 3")
+        button(window, "Discard")
+        wait_until_closed(window)
+
+        write_tests(window)
+        wait_for_toast(window, f"StarCoder: {ALLOWED}")
+        assert not window.page.locator(".notification-toast", has_text=question).count()
+        wait_for_diff(window, "assert add(1, 2) == 3")
+        button(window, "Discard")
+        wait_until_closed(window)
+
+        window.run("StarCoder: Ask Again Before Running Generated Code")
+        wait_for_toast(window, "StarCoder asks again")
+        write_tests(window)
+        toast = wait_for_toast(window, question)
+        toast.hover()
+        toast.locator(".codicon-notifications-clear").first.click()
+        wait_for_toast(window, f"StarCoder: {REFUSED}")
+
+
+def test_an_untrusted_workspace_never_runs_generated_code(tmp_path: Path) -> None:
+    # The workspace tries to consent in place of its user.
+    settings = json.dumps({"starcoder.runTests": "always"})
+    files = {"shop.py": CODE, ".vscode/settings.json": settings}
+    with vscode(tmp_path, files, {"runTests": "always"}, ASKING, trusted=False) as window:
+        open_at_end(window, "shop.py")
+        wait_until_ready(window)
+        write_tests(window)
+        wait_for_toast(window, f"StarCoder: {REFUSED}")
+
+
+def test_a_review_and_a_translation_are_shown_next_to_the_code(tmp_path: Path) -> None:
+    with vscode(tmp_path, {"shop.py": CODE}, {}, SERVER) as window:
+        open_at_end(window, "shop.py")
+        wait_until_ready(window)
+        window.press("Control+Home")
+        window.press("End")
+        choose_action(window, "Review add")
+        window.wait_until(lambda: REVIEW in window.lines(), "the review")
+        assert window.page.locator(".tab", has_text="Review (shop.py)").count()
+        window.run("StarCoder: Translate to Another Language")
+        window.choose("Go")
+        window.wait_until(lambda: TRANSLATION in window.lines(), "the translation")
+        assert "```go" in window.lines()
+        assert window.page.locator(".tab", has_text="Translation (shop.py)").count()
+        window.save_picture("translation")

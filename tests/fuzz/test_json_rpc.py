@@ -39,7 +39,9 @@ short_texts = st.text(max_size=20)
 conversations = st.fixed_dictionaries({"conversation": st.sampled_from(["none", ""])})
 tasks = st.fixed_dictionaries(
     {
-        "task": st.sampled_from(["tests", "explain", "document", "fix", "edit"]),
+        "task": st.sampled_from(
+            ["tests", "explain", "document", "fix", "edit", "translate", "review"]
+        ),
         "uri": uris,
         "range": ranges,
         "instruction": short_texts,

@@ -1,4 +1,4 @@
-"""A cancelled command ends at once, with all processes that it has started."""
+"""A cancelled command ends immediately, with all processes that it has started."""
 
 import asyncio
 import time

@@ -50,7 +50,7 @@ def test_the_environment_of_a_project_runs(
     assert prefix_in(box, python) == str(project / name)
 
 
-def test_an_environment_behind_a_link_runs(box: Sandbox, project: Path, tmp_path: Path) -> None:
+def test_an_environment_that_is_a_link_runs(box: Sandbox, project: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     subprocess.run([str(OURS), "-m", "venv", "--without-pip", str(elsewhere)], check=True)
     (project / ".venv").symlink_to(elsewhere)

@@ -8,7 +8,6 @@ import pytest
 from lsprotocol import types
 
 from benchmarks.servers.process import ServerProcess
-from benchmarks.written_tests import FUNCTIONS
 from tests.e2e.client import Editor, start
 from tests.servers.conftest import REPORT_NO_PROBABILITIES, settings_for
 
@@ -26,7 +25,7 @@ def load(path):
 def save(path, prices):
     with open(path, "w") as file:
         json.'''
-FUNCTION = FUNCTIONS["is_even"]
+FUNCTION = "def is_even(n):\n    return n % 2 == 0\n"
 """The demo model writes a usable test of this function in its first, greedy attempt."""
 OWN = {"model": "demo", "dtype": "float32", "eagerness": "eager", "projectMemory": False}
 

@@ -37,6 +37,8 @@ class Checker:
             job.subject.text, job.subject.language, symbol.start, symbol.end, MAX_MUTATIONS
         )
         self._pool = GeneratedTests((), (), ())
+        self._failed = GeneratedTests((), (), ())
+        """The last candidates of which none passed."""
         self._detected: dict[str, frozenset[int]] = {}
         self._first = Run()
         self.problem = ""
@@ -65,12 +67,18 @@ class Checker:
         num_kept = len(self._pool.tests)
         self._keep_passing(self._runner.repair(self._job, candidates))
         self.num_failed += len(candidates.tests) - (len(self._pool.tests) - num_kept)
+        if not self._pool.tests:
+            self._failed = candidates
 
-    def add_probes(self) -> None:
-        """Try other arguments, if mutations are left that no test detects."""
-        if self._pool.tests and not self.is_enough:
+    def add_probes(self, *, without_tests: bool = False) -> None:
+        """Try other arguments, if mutations are left that no test detects.
+
+        If no test passes, this is only done with `without_tests`.
+        """
+        if not self.is_enough and (self._pool.tests or without_tests):
             self._on_stage("trying other arguments")
-            self._keep_passing(self._runner.probe(self._job, self._pool))
+            tests = self._pool if self._pool.tests else self._failed
+            self._keep_passing(self._runner.probe(self._job, tests))
 
     def result(self) -> CheckedTests | None:
         """Return the chosen tests, None if none passes.

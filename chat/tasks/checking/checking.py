@@ -25,8 +25,8 @@ T = TypeVar("T")
 class CheckSettings:
     """Whether and how long generated tests are run."""
 
-    may_run: Callable[[Path], Awaitable[bool]]
-    """Function that returns whether the user lets generated tests of a folder run."""
+    may_run: Callable[[Path, str], Awaitable[bool]]
+    """Function that returns whether the user lets code run in a folder; the text names the code."""
     seconds: float = 20.0
     """Time after which no further tests are requested. Tests that run then are finished."""
 
@@ -58,9 +58,9 @@ class Checks:
         """Run candidates and keep those that pass."""
         await self._run(lambda checker: checker.add(candidates))
 
-    async def add_probes(self) -> None:
+    async def add_probes(self, *, without_tests: bool = False) -> None:
         """Try other arguments than those of the tests that were kept."""
-        await self._run(lambda checker: checker.add_probes())
+        await self._run(lambda checker: checker.add_probes(without_tests=without_tests))
 
     async def result(self) -> CheckedTests | None:
         """Return the best tests of those that were kept, None if there are none."""
@@ -103,7 +103,8 @@ async def open_checks(
     on_stage: Callable[[str], None],
 ) -> AsyncIterator[Checks]:
     """Return the checks for one subject."""
-    if settings is None or not await settings.may_run(files.boundary or files.root):
+    what = f"generated tests of {subject.symbol.name}"
+    if settings is None or not await settings.may_run(files.boundary or files.root, what):
         yield Checks(None, None, "")
         return
     loop = asyncio.get_running_loop()

@@ -18,8 +18,8 @@ def choose_tests(
     """Return at most `count` tests, in their order, without redundant ones.
 
     `detected` are the indices of the mutations that each test detects. Of tests that detect equally
-    many further ones, a test without `mark` is preferred, then the shorter one. If no test detects
-    any, the best one is returned alone.
+    many further ones, a test without `mark` is preferred, then one that detects more, then the
+    first. If no test detects any, the best one is returned alone.
     """
     chosen: list[Snippet] = []
     remaining = frozenset[int]().union(*detected.values())
@@ -29,11 +29,11 @@ def choose_tests(
             key=lambda test: (
                 len(detected.get(test.name, frozenset()) & remaining),
                 mark not in test.text,
-                -len(test.text),
+                len(detected.get(test.name, frozenset())),
             ),
         )
         chosen.append(best)
         remaining -= detected[best.name]
     if not chosen:
-        chosen = sorted(tests, key=lambda test: (mark in test.text, len(test.text)))[:1]
+        chosen = sorted(tests, key=lambda test: mark in test.text)[:1]
     return tuple(test for test in tests if test in chosen)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chat.tasks.checking.python_assertions import Assertion, find_assertions
+from chat.tasks.checking.python_literals import with_double_quotes
 from chat.tasks.checking.runner import MARK
 
 _COMMENT = f"# {MARK}"
@@ -33,8 +34,8 @@ class Observation:
     """The function around the left side that made a value of it: "", "list" or "asyncio.run"."""
     raised: str = ""
     """The exception that was raised instead, with its module unless it is built in."""
-    inside: bool = False
-    """Whether the subject's file raised it, or code that it called."""
+    plausible: bool = False
+    """Whether the exception may be what the subject is meant to do."""
     right: bool = False
     """Whether the assertion held."""
     value: str = ""
@@ -50,7 +51,7 @@ class Observation:
         texts = {name: str(data.get(name, "")) for name in ("call", "raised", "value", "kind")}
         return cls(
             **texts,
-            inside=data.get("inside") is True,
+            plausible=data.get("plausible") is True,
             right=data.get("right") is True,
             has_literal=data.get("has_literal") is True,
         )
@@ -122,7 +123,7 @@ def _corrected(
 def _raising(assertion: Assertion, seen: Observation, framework: str) -> str | None:
     if assertion.exceptions and seen.raised.rpartition(".")[2] in assertion.exceptions:
         return None
-    is_plausible = seen.inside and "." not in seen.raised and seen.raised not in _FAULTS_OF_TESTS
+    is_plausible = seen.plausible and "." not in seen.raised and seen.raised not in _FAULTS_OF_TESTS
     if not is_plausible:
         return None if "Exception" in assertion.exceptions else ""
     raises = "pytest.raises" if framework == "pytest" else "self.assertRaises"
@@ -133,7 +134,7 @@ def _raising(assertion: Assertion, seen: Observation, framework: str) -> str | N
 def _equality(actual: str, seen: Observation, framework: str) -> str:
     """Return the idiom of the framework that compares a value with the observed one."""
     is_long_float = seen.kind == "float" and len(seen.value) > _MAX_EXACT_FLOAT_CHARACTERS
-    value = f"{float(seen.value):.6g}" if is_long_float else seen.value
+    value = f"{float(seen.value):.6g}" if is_long_float else with_double_quotes(seen.value)
     if framework == "pytest":
         if is_long_float:
             return f"assert {actual} == pytest.approx({value})"

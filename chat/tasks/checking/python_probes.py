@@ -11,12 +11,33 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from chat.tasks.checking.python_literals import with_double_quotes
+from chat.tasks.checking.python_samples import SAMPLE_FILE, sample_calls
 from chat.tasks.dialects.base import GeneratedTests, Snippet, Subject, free_name, indent
 
-_MAX_PROBES = 16
+_MAX_VARIATIONS = 16
+_MAX_PROBES = 32
 _MAX_CALLS = 3
 _MAX_CHARACTERS = 300
+_MAX_WORDS = 50
+_FILE = 'path = tmp_path / "input.txt"\npath.write_text("first line\\nsecond line\\n")\n'
 _PRINTS = re.compile(r"\bprint\(")
+
+
+class _Literal:
+    """A value that is compared by its text, so that a list can be in a set."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return with_double_quotes(repr(self.value))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Literal) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +46,10 @@ class _Call:
 
     before: str
     """The expression that is called, such as `Account(5).pay`."""
-    arguments: tuple[tuple[str, object], ...]
+    arguments: tuple[tuple[str, _Literal], ...]
     """Names (empty for positional arguments) and values."""
 
-    def with_argument(self, index: int, value: object) -> _Call:
+    def with_argument(self, index: int, value: _Literal) -> _Call:
         """Return the call with another value of an argument."""
         arguments = list(self.arguments)
         arguments[index] = (arguments[index][0], value)
@@ -42,31 +63,65 @@ class _Call:
 
 
 def probe_tests(tests: Sequence[Snippet], subject: Subject, framework: str) -> GeneratedTests:
-    """Return tests with other arguments than the given ones; none if no call has only literals."""
+    """Return tests with other arguments: variations of those in `tests`, then samples."""
     calls = list(dict.fromkeys(call for test in tests for call in _calls(test.text, subject)))
-    probes = islice(_variations(calls[:_MAX_CALLS], subject), _MAX_PROBES)
+    probes = [*islice(_variations(calls[:_MAX_CALLS], subject), _MAX_VARIATIONS)]
+    probes += [call for call in _samples(subject) if call not in {*calls, *probes}]
     prints = _PRINTS.search(subject.symbol.dedented) is not None
     written: list[Snippet] = []
     taken = {test.name for test in tests}
-    for what, call in probes:
-        name = free_name(f"test_{subject.snake_case}_{what}", taken)
+    for call in probes[:_MAX_PROBES]:
+        words = _words(call)[:_MAX_WORDS].strip("_")
+        name = free_name(f"test_{subject.snake_case}_of_{words}", taken)
         taken.add(name)
-        written.append(Snippet(name, _test(name, call.text, framework, prints=prints)))
+        text = _test(name, call, framework, prints=prints)
+        if text is not None:
+            written.append(Snippet(name, text))
     imports = ("import contextlib", "import io") if prints and framework == "unittest" else ()
     return GeneratedTests(imports, (), tuple(written))
 
 
-def _test(name: str, call: str, framework: str, *, prints: bool) -> str:
+def _samples(subject: Subject) -> Iterator[_Call]:
+    for before, values in sample_calls(subject):
+        yield _Call(before, tuple(("", _Literal(value)) for value in values))
+
+
+def _words(call: _Call) -> str:
+    """Return the arguments of a call as a part of a name."""
+    words = [_word(argument.value) for _, argument in call.arguments]
+    return "_and_".join(words) or "nothing"
+
+
+def _word(value: object) -> str:
+    if value is SAMPLE_FILE:
+        return "a_file"
+    if isinstance(value, str | list | tuple | dict | set | bytes):
+        kind = {"str": "text", "bytes": "data"}.get(type(value).__name__, type(value).__name__)
+        size = {0: "empty_", 1: "short_" if isinstance(value, str) else "single_"}
+        return f"{size.get(len(value), '')}{kind}"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        words = repr(abs(value)).replace(".", "_point_").replace("-", "_").replace("+", "_")
+        return f"minus_{words}" if value < 0 else words
+    return repr(value).lower()
+
+
+def _test(name: str, call: _Call, framework: str, *, prints: bool) -> str | None:
+    """Return a test of a call, None if the framework has no short form for it."""
+    has_file = any(argument.value is SAMPLE_FILE for _, argument in call.arguments)
     if framework == "pytest":
+        fixtures = ["tmp_path"] * has_file + ["capsys"] * prints
+        statement = f"assert {call.text} == ..."
         if prints:
-            body = f"{call}\nassert capsys.readouterr().out == ..."
-            return f"def {name}(capsys):\n{indent(body)}"
-        return f"def {name}():\n    assert {call} == ..."
+            statement = f"{call.text}\nassert capsys.readouterr().out == ..."
+        body = (_FILE if has_file else "") + statement
+        return f"def {name}({', '.join(fixtures)}):\n{indent(body)}"
+    if has_file:
+        return None
+    body = f"self.assertEqual({call.text}, ...)"
     if prints:
         body = "output = io.StringIO()\nwith contextlib.redirect_stdout(output):\n"
-        body += f"    {call}\nself.assertEqual(output.getvalue(), ...)"
-        return f"def {name}(self):\n{indent(body)}"
-    return f"def {name}(self):\n    self.assertEqual({call}, ...)"
+        body += f"    {call.text}\nself.assertEqual(output.getvalue(), ...)"
+    return f"def {name}(self):\n{indent(body)}"
 
 
 def _calls(test: str, subject: Subject) -> Iterator[_Call]:
@@ -112,100 +167,51 @@ def _called(node: ast.Call, subject: Subject, objects: dict[str, str]) -> str:
     return f"{made}.{function.attr}" if made.startswith(subject.class_name) else ""
 
 
-def _literals(node: ast.Call) -> tuple[tuple[str, object], ...] | None:
+def _literals(node: ast.Call) -> tuple[tuple[str, _Literal], ...] | None:
     """Return the names and values of the arguments, None if one is no literal."""
-    arguments: list[tuple[str, object]] = []
+    arguments: list[tuple[str, _Literal]] = []
     try:
         for argument in node.args:
-            arguments.append(("", _hashable(ast.literal_eval(argument))))
+            arguments.append(("", _Literal(ast.literal_eval(argument))))
         for keyword in node.keywords:
             if keyword.arg is None:
                 return None
-            arguments.append((keyword.arg, _hashable(ast.literal_eval(keyword.value))))
+            arguments.append((keyword.arg, _Literal(ast.literal_eval(keyword.value))))
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
     return tuple(arguments)
 
 
-class _Literal:
-    """A value that is compared by its text, so that a list can be in a set."""
-
-    def __init__(self, value: object) -> None:
-        self.value = value
-
-    def __repr__(self) -> str:
-        return repr(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Literal) and repr(self) == repr(other)
-
-    def __hash__(self) -> int:
-        return hash(repr(self))
-
-
-def _hashable(value: object) -> _Literal:
-    return _Literal(value)
-
-
-def _variations(calls: Sequence[_Call], subject: Subject) -> Iterator[tuple[str, _Call]]:
-    """Yield calls with one other argument, and words for them; all arguments get their turn."""
-    names = _parameters(subject)
+def _variations(calls: Sequence[_Call], subject: Subject) -> Iterator[_Call]:
+    """Yield calls with one other argument; all arguments get their turn."""
     seen = set(calls)
     pending = [
-        (name, call, index, iter(_others(value)))
+        (call, index, iter(_others(argument.value)))
         for call in calls
-        for index, (keyword, value) in enumerate(call.arguments)
-        for name in [keyword or (names[index] if index < len(names) else f"argument_{index + 1}")]
+        for index, (_, argument) in enumerate(call.arguments)
     ]
     while pending:
-        name, call, index, others = pending.pop(0)
-        for word, value in others:
-            variation = call.with_argument(index, _hashable(value))
+        call, index, others = pending.pop(0)
+        for value in others:
+            variation = call.with_argument(index, _Literal(value))
             if variation not in seen:
                 seen.add(variation)
-                yield f"{word}_{name.strip('_')}", variation
-                pending.append((name, call, index, others))
+                yield variation
+                pending.append((call, index, others))
                 break
 
 
-def _parameters(subject: Subject) -> list[str]:
-    """Return the names of the subject's parameters, without `self` and `cls`."""
-    try:
-        (node,) = ast.parse(subject.symbol.dedented).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return []
-    names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
-    return names[1:] if names[:1] in (["self"], ["cls"]) else names
-
-
-def _others(argument: object) -> Iterator[tuple[str, object]]:
-    """Yield values of the same type that functions often treat differently, with a word each."""
-    value = argument.value if isinstance(argument, _Literal) else argument
+def _others(value: object) -> Iterator[object]:
+    """Yield values of the same type that functions often treat differently."""
     if isinstance(value, bool):
-        yield "other", not value
+        yield not value
     elif isinstance(value, int):
-        yield "zero", 0
-        yield "negative", -value if value else -1
-        yield "larger", value + 1
-        yield "smaller", value - 1
-        yield "large", value * 10 + 7
+        yield from (0, -value if value else -1, value + 1, value - 1, value * 10 + 7)
     elif isinstance(value, float):
-        yield "zero", 0.0
-        yield "negative", -value
-        yield "larger", value + 0.5
+        yield from (0.0, -value, value + 0.5)
     elif isinstance(value, str):
-        yield "empty", ""
-        yield "upper_case", value.upper()
-        yield "padded", f" {value} "
-        yield "short", value[:1]
-        yield "doubled", f"{value} {value}"
+        yield from ("", value.upper(), f" {value} ", value[:1], f"{value} {value}")
     elif isinstance(value, list | tuple):
-        yield "empty", value[:0]
-        yield "single", value[:1]
-        yield "reversed", value[::-1]
-        yield "doubled", value * 2
+        yield from (value[:0], value[:1], value[::-1], value * 2)
     elif isinstance(value, dict):
-        yield "empty", {}
-        yield "single", dict(list(value.items())[:1])
+        yield from ({}, dict(list(value.items())[:1]))

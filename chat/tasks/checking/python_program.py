@@ -19,6 +19,7 @@ import builtins
 import importlib.machinery
 import io
 import json
+import linecache
 import mmap
 import os
 import signal
@@ -32,6 +33,8 @@ from typing import Any
 
 _MAX_REPR = 2000
 _POLL_S = 0.01
+_TEST_S = 2.0
+"""Maximum time of a test."""
 _SHORTEST_LIMIT_S, _LIMIT_FACTOR = 1.0, 4.0
 """The time for a variant after the first: a part of its own, and a multiple of the first's time."""
 
@@ -212,15 +215,37 @@ def _lines_of(code: types.CodeType) -> list[int | None]:
     return [line for _, line in dis.findlinestarts(code)]
 
 
-class PytestReports:
-    """A plugin of pytest that reports the results."""
+class TestTimeout(BaseException):
+    """A test takes too long. Tests rarely catch BaseException."""
 
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
+
+def _limit_time(seconds: float) -> None:
+    """Have the running test fail after some time; 0 ends the limit."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise TestTimeout
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+class PytestReports:
+    """A plugin of pytest that selects the tests and reports the results."""
+
+    def __init__(self, job: dict[str, Any], reporter: Reporter) -> None:
+        self._job, self._reporter = job, reporter
         self.num_tests = 0
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        names = self._job["names"]
+        items[:] = [item for item in items if names is None or _top_name(item.nodeid) in names]
 
     def pytest_runtest_logstart(self, nodeid: str, location: Any) -> None:
         self._reporter.send("start", nodeid)
+        _limit_time(_TEST_S)
+
+    def pytest_runtest_logfinish(self, nodeid: str, location: Any) -> None:
+        _limit_time(0)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when == "call":
@@ -236,16 +261,21 @@ class PytestReports:
             self._reporter.send("problem", str(report.longrepr)[-_MAX_REPR:])
 
 
+def _top_name(identifier: str) -> str:
+    return identifier.split("::")[1].partition("[")[0]
+
+
 class PytestForks:
     """A plugin of pytest that forks before anything is collected, so that pytest starts once."""
 
-    def __init__(self, variants: Variants, source: str) -> None:
-        self._variants, self._source = variants, source
+    def __init__(self, variants: Variants, job: dict[str, Any]) -> None:
+        self._variants, self._source, self._root = variants, job["source_file"], job["root"]
 
     def pytest_collection(self, session: Any) -> None:
         if self._is_loaded():
             session.shouldstop = "a conftest imports the subject"
             return
+        os.chdir(self._root)
         self._variants.fork()
 
     def _is_loaded(self) -> bool:
@@ -259,31 +289,42 @@ def _run_pytest(job: dict[str, Any], reporter: Reporter, variants: Variants) -> 
     except Exception:
         reporter.send("problem", "pytest is not installed")
         return
-    arguments = [job["test_file"], "-q", "-p", "no:cacheprovider", "-o", "addopts=", "-s"]
+    # pytest does not understand brackets in a path, so the argument is the file's name alone.
+    folder, name = os.path.split(job["test_file"])
+    arguments = [name, "-q", "-p", "no:cacheprovider", "-o", "addopts=", "-s"]
     arguments += ["--rootdir", job["root"], *job["options"]]
-    if job["names"] is not None:
-        arguments[:1] = [job["test_file"] + "::" + name for name in job["names"]]
     output = sys.stdout = io.StringIO()
-    reports, forks = PytestReports(reporter), PytestForks(variants, job["source_file"])
+    reports, forks = PytestReports(job, reporter), PytestForks(variants, job)
     process = os.getpid()
+    os.chdir(folder)
     pytest.main(arguments, plugins=[reports, forks])
     if os.getpid() == process:
         # Nothing has forked: pytest could not start, or a conftest has imported the subject. Then
         # each variant needs a new start, without what was imported.
-        _run_pytest_anew(arguments, reports, variants)
+        _forget_project(job["paths"])
+        variants.fork()
+        os.chdir(folder)
+        pytest.main(arguments, plugins=[reports, ProjectFolder(job["root"])])
     if not reports.num_tests:
         reporter.send("problem", output.getvalue()[-_MAX_REPR:])
 
 
-def _run_pytest_anew(arguments: list[str], reports: PytestReports, variants: Variants) -> None:
-    import pytest
+class ProjectFolder:
+    """A plugin of pytest that goes to the project's folder before anything is collected."""
 
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    def pytest_collection(self, session: Any) -> None:
+        os.chdir(self._root)
+
+
+def _forget_project(paths: list[str]) -> None:
+    """Have modules of the project imported again."""
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None) or ""
-        if any(file.startswith(path) for path in sys.path[:2]):
+        if any(file.startswith(path + os.sep) for path in paths):
             del sys.modules[name]
-    variants.fork()
-    pytest.main(arguments, plugins=[reports])
 
 
 class UnittestReports(unittest.TestResult):
@@ -298,9 +339,11 @@ class UnittestReports(unittest.TestResult):
         super().startTest(test)
         self._bad = False
         self._reporter.send("start", test.id())
+        _limit_time(_TEST_S)
 
     def stopTest(self, test: Any) -> None:
         super().stopTest(test)
+        _limit_time(0)
         self._reporter.send("end", test.id(), not self._bad)
 
     def addError(self, test: Any, err: Any) -> None:
@@ -368,7 +411,10 @@ def _add_observer(source: str, reporter: Reporter) -> None:
             elif isinstance(value, (types.GeneratorType, map, filter, zip)):
                 call, value = "list", list(value)
         except Exception as error:
-            observation = {"raised": _exception_name(error), "inside": _is_inside(error, source)}
+            observation = {
+                "raised": _exception_name(error),
+                "plausible": _is_plausible(error, source),
+            }
         else:
             observation = {"right": _is_right(check, value), **_description(value)}
         reporter.send("seen", test, index, {"call": call, **observation})
@@ -376,14 +422,21 @@ def _add_observer(source: str, reporter: Reporter) -> None:
     builtins.__starcoder_see__ = see  # type: ignore[attr-defined]
 
 
-def _is_inside(error: BaseException, source: str) -> bool:
-    """Return whether the subject's file raised an exception, or code that it called."""
-    trace = error.__traceback__
+def _is_plausible(error: BaseException, source: str) -> bool:
+    """Return whether an exception of a call may be what the subject is meant to do.
+
+    It is not if the subject's file was not reached. A wrong type or a missing attribute counts only
+    if the file raises it itself: usually the test has passed a wrong argument.
+    """
+    trace, was_reached, is_source, name, line = error.__traceback__, False, False, "", 0
     while trace is not None:
-        if os.path.realpath(trace.tb_frame.f_code.co_filename) == source:
-            return True
+        name, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
+        is_source = os.path.realpath(name) == source
+        was_reached = was_reached or is_source
         trace = trace.tb_next
-    return False
+    if isinstance(error, (TypeError, AttributeError)):
+        return is_source and linecache.getline(name, line).strip().startswith("raise")
+    return was_reached
 
 
 def _is_right(check: Callable[[Any], Any], value: Any) -> bool:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from syntax.mutations import Mutation
-
 from chat.tasks.checking.overlays import Overlays
 from chat.tasks.checking.python_observing import Observation, corrected_test, observed_test
 from chat.tasks.checking.python_probes import probe_tests
@@ -20,12 +18,14 @@ from chat.tasks.checking.runner import CannotRunError, Job, Run, Runner
 from chat.tasks.dialects.base import GeneratedTests, Snippet
 from chat.tasks.target import FileEdit
 from sandbox.command import Command
+from syntax.mutations import Mutation
 
 _PROGRAM = Path(__file__).with_name("python_program.py")
 _SECONDS = 10.0
 """Maximum time of the tests with the source as it is."""
 _CONFIGURATION = ("pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 _IMPORT_MODE = re.compile(r"--import-mode[= ]\s*(prepend|append|importlib)")
+_NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 _MAX_PROBLEM_LINES = 3
 
 
@@ -120,6 +120,8 @@ class PythonRunner(Runner):
         first = reports[0] if reports else _Report(problem=_last_lines(output))
         if not first.results and first.problem == "pytest is not installed":
             raise CannotRunError(f"pytest is not installed for {self._project.python}.")
+        if not first.results and (missing := _NO_MODULE.search(first.problem)):
+            raise CannotRunError(f"{self._project.python} has no module {missing[1]}.")
         return reports + [_Report(problem=first.problem)] * (len(variants) - len(reports))
 
     def _request(

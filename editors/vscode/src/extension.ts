@@ -4,6 +4,7 @@ import { Answers } from "./answers";
 import { ChatView } from "./chat/view";
 import { chooseModel } from "./chooseModel";
 import { Client, workspaceSchemes } from "./client";
+import { forgetConsent } from "./consent";
 import { sendDiagnostics } from "./diagnostics";
 import { virtualNotice } from "./documents";
 import { showEngines } from "./engines";
@@ -13,7 +14,15 @@ import { chooseProgram, distFolder, install } from "./setup";
 import { menu, showStatus } from "./statusBar";
 import { TASK_COMMAND, type TaskArgument, Tasks, writeCommitMessage } from "./tasks";
 
-const TASK_NAMES: TaskName[] = ["tests", "explain", "document", "fix", "edit"];
+const TASK_NAMES: TaskName[] = [
+  "tests",
+  "explain",
+  "document",
+  "fix",
+  "edit",
+  "translate",
+  "review",
+];
 
 export async function activate(context: vscode.ExtensionContext): Promise<void> {
   const client: Client = new Client(distFolder(context), {
@@ -45,6 +54,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     command("ask", () => chat.askAboutSelection()),
     command("newChat", () => chat.newConversation()),
     command("commitMessage", () => writeCommitMessage(client)),
+    command("askAgain", () => forgetConsent(client)),
     ...TASK_NAMES.map((name) => command(`run.${name}`, () => tasks.runAtCursor(name))),
     vscode.workspace.onDidChangeConfiguration((change) => {
       if (change.affectsConfiguration("starcoder.serverCommand")) {

@@ -112,7 +112,16 @@ export interface Reply {
   leftOut: number;
 }
 
-export type TaskName = "tests" | "explain" | "document" | "fix" | "edit";
+/** What came out of a code block of an answer. */
+export interface CodeRun {
+  outcome: "passed" | "failed" | "timed out" | "cancelled";
+  output: string;
+  /** PNG pictures, in base64. */
+  figures: string[];
+  seconds: number;
+}
+
+export type TaskName = "tests" | "explain" | "document" | "fix" | "edit" | "translate" | "review";
 
 export interface TaskParams {
   task: TaskName;
@@ -149,8 +158,13 @@ interface StreamParams extends ConversationParams {
 type NoParams = Record<string, never>;
 
 export const status = new NotificationType<ServerStatus>("starcoder/status");
-/** A chunk of a task's answer. The first chunk of each attempt has `begins` set. */
-export const taskChunk = new ProgressType<{ text: string; begins: boolean }>();
+/**
+ * A chunk of a task's answer, or what the task does now. The first chunk of each attempt has `begins`
+ * set.
+ */
+export const taskProgress = new ProgressType<
+  { text: string; begins: boolean } | { stage: string }
+>();
 /** A chunk of an answer in the chat. */
 export const chatChunk = new ProgressType<{ text: string }>();
 /** All diagnostics of an open document, from every source. */
@@ -185,6 +199,12 @@ export const model = new RequestType<NoParams, ChatModel, void>("starcoder/chat/
 export const commands = new RequestType<NoParams, { name: string; description: string }[], void>(
   "starcoder/chat/commands",
 );
+/** `text` is the code that the page shows: the server runs nothing else. */
+export const runCode = new RequestType<
+  ConversationParams & { turn: string; block: number; text: string; uri?: string },
+  CodeRun,
+  void
+>("starcoder/chat/run");
 export const task = new RequestType<TaskParams, TaskResult, void>("starcoder/task");
 export const commitMessage = new RequestType<{ uri?: string }, { message: string }, void>(
   "starcoder/commitMessage",

@@ -12,10 +12,40 @@ const PROGRESS_TEXT: Record<protocol.TaskName, string> = {
   document: "documenting",
   fix: "fixing",
   edit: "editing",
+  translate: "translating",
+  review: "reviewing",
 };
+
+/** The titles of the documents in which tasks that edit nothing show their answers. */
+const ANSWER_TITLE: Partial<Record<protocol.TaskName, string>> = {
+  explain: "Explanation",
+  translate: "Translation",
+  review: "Review",
+};
+
+const LANGUAGES = [
+  "Python",
+  "JavaScript",
+  "TypeScript",
+  "Java",
+  "Go",
+  "Rust",
+  "C",
+  "C++",
+  "C#",
+  "PHP",
+  "Ruby",
+  "Kotlin",
+  "Swift",
+  "Lua",
+  "Bash",
+  "SQL",
+];
+const OTHER_LANGUAGE = "Another language…";
 
 /** The command that the server's code actions name, and its argument. */
 export const TASK_COMMAND = "starcoder.task";
+type ShownProgress = vscode.Progress<{ message: string }>;
 export type TaskArgument = Pick<protocol.TaskParams, "task" | "uri" | "range" | "problems">;
 
 /** Runs tasks. They show errors and change nothing without the user's consent. */
@@ -33,13 +63,9 @@ export class Tasks {
       void vscode.window.showInformationMessage("Open a file first.");
       return;
     }
-    let instruction = "";
-    if (task === "edit") {
-      const input = await vscode.window.showInputBox({ prompt: "What should be changed?" });
-      if (input === undefined || input.trim() === "") {
-        return;
-      }
-      instruction = input;
+    const instruction = await askForInstruction(task);
+    if (instruction === undefined) {
+      return;
     }
     const { document, selection } = editor;
     await this.run(document, {
@@ -59,11 +85,14 @@ export class Tasks {
 
   private async run(document: vscode.TextDocument, params: protocol.TaskParams): Promise<void> {
     const title = `StarCoder: ${PROGRESS_TEXT[params.task]}`;
-    const isAnswer = params.task === "explain";
+    const answerTitle = ANSWER_TITLE[params.task];
     const name = document.uri.path.split("/").at(-1) ?? "";
-    const answer = this.answers.begin(isAnswer ? `Explanation (${name})` : title);
+    const answer = this.answers.begin(answerTitle ? `${answerTitle} (${name})` : title);
     const base = { uri: document.uri, text: document.getText() };
-    const result = await withProgress(title, (token) => this.stream(params, answer, token));
+    const result = await withProgress("StarCoder", (token, progress) => {
+      progress.report({ message: PROGRESS_TEXT[params.task] });
+      return this.stream(params, answer, token, progress);
+    });
     if (result?.edit) {
       await answer.close();
       const edit = await this.client.running.protocol2CodeConverter.asWorkspaceEdit(result.edit);
@@ -75,25 +104,49 @@ export class Tasks {
     }
   }
 
-  /** Send a task to the server and show its partial answer until the result arrives. */
+  /** Send a task to the server, and show its stages and partial answer until the result arrives. */
   private async stream(
     params: protocol.TaskParams,
     answer: Answer,
     token: vscode.CancellationToken,
+    progress: ShownProgress,
   ): Promise<protocol.TaskResult> {
     const { running } = this.client;
     const partialResultToken = `starcoder-task-${crypto.randomUUID()}`;
-    const listener = running.onProgress(
-      protocol.taskChunk,
-      partialResultToken,
-      ({ text, begins }) => answer.append(text, begins),
-    );
+    const listener = running.onProgress(protocol.taskProgress, partialResultToken, (value) => {
+      if ("stage" in value) {
+        progress.report({ message: withoutLinks(value.stage) });
+      } else {
+        answer.append(value.text, value.begins);
+      }
+    });
     try {
       return await running.sendRequest(protocol.task, { ...params, partialResultToken }, token);
     } finally {
       listener.dispose();
     }
   }
+}
+
+/** Return the instruction of a task, empty if it needs none, undefined if the user gives none. */
+async function askForInstruction(task: protocol.TaskName): Promise<string | undefined> {
+  if (task === "edit") {
+    return askFor("What should be changed?");
+  }
+  if (task === "translate") {
+    const placeHolder = "Translate to";
+    const language = await vscode.window.showQuickPick([...LANGUAGES, OTHER_LANGUAGE], {
+      placeHolder,
+    });
+    return language === OTHER_LANGUAGE ? askFor("To which language?") : language;
+  }
+  return "";
+}
+
+/** Return what the user writes, undefined if it is empty. */
+async function askFor(prompt: string): Promise<string | undefined> {
+  const text = await vscode.window.showInputBox({ prompt });
+  return text?.trim() ? text : undefined;
 }
 
 function problemsAt(uri: vscode.Uri, range: vscode.Range): string[] {
@@ -130,12 +183,12 @@ export async function writeCommitMessage(client: Client): Promise<void> {
 /** Run a request with a cancellable progress notification. Undefined if cancelled or failed. */
 async function withProgress<T>(
   title: string,
-  request: (token: vscode.CancellationToken) => Promise<T>,
+  request: (token: vscode.CancellationToken, progress: ShownProgress) => Promise<T>,
 ): Promise<T | undefined> {
   const options = { location: vscode.ProgressLocation.Notification, title, cancellable: true };
-  return vscode.window.withProgress(options, async (_, token) => {
+  return vscode.window.withProgress(options, async (progress, token) => {
     try {
-      return await request(token);
+      return await request(token, progress);
     } catch (error) {
       if (!token.isCancellationRequested) {
         const message = error instanceof Error ? error.message : String(error);

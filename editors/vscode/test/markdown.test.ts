@@ -31,3 +31,15 @@ test.each([
 test("a partial answer is rendered", () => {
   expect(html("```python\nret")).toContain("ret");
 });
+
+test("the fenced blocks that can be run have their numbers", () => {
+  const text = "```python\na\n```\n\n    indented\n\n```sh\nb\n```\n~~~ JS title=x\nc\n~~~\n```";
+  const { document } = new JSDOM(html(text)).window;
+  const blocks = [...document.querySelectorAll<HTMLElement>("pre[data-block]")];
+  const shown = blocks.map(({ dataset, textContent }) => [dataset.block, textContent]);
+  expect(shown).toEqual([
+    ["0", "a\n"],
+    ["2", "c\n"],
+  ]);
+  expect(html('```python" onload="x\na\n```')).not.toContain("data-block");
+});

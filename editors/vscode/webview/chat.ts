@@ -4,6 +4,7 @@ import type { ChatModel, Chip } from "../src/protocol";
 import { button, element, labelled } from "./elements";
 import { History } from "./history";
 import { Recall } from "./recall";
+import { Runs } from "./runs";
 import { conversationElements, renderAnswer, shortName } from "./turns";
 
 interface State {
@@ -27,6 +28,7 @@ const stop = element<HTMLButtonElement>("stop");
 const send = element<HTMLButtonElement>("send");
 const retry = element<HTMLButtonElement>("retry");
 const history = new History(post);
+const runs = new Runs(log, post);
 
 let shown: Shown = { turns: [], partial: null, continues: false };
 /** Whether a message was handed over, and the extension has not answered yet. */
@@ -76,6 +78,7 @@ function showConversation(conversation: Shown): void {
   const questions = shown.turns.filter(({ role }) => role === "user");
   recall = new Recall(questions.map(({ content }) => content));
   log.replaceChildren(...conversationElements(shown, post));
+  runs.showAll();
   log.scrollTop = log.scrollHeight;
   note.textContent = "";
   showLoading();
@@ -189,6 +192,9 @@ function receive(message: ToWebview): void {
       loading = message.loading;
       showLoading();
       showServer(message.isRunning, message.message);
+      break;
+    case "ran":
+      runs.receive(message);
       break;
     case "focus":
       input.focus();

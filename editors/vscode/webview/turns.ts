@@ -108,6 +108,7 @@ function endings(turn: Turn, post: Post): HTMLElement[] {
 function turnElement(turn: Turn, post: Post): HTMLElement {
   const article = document.createElement("article");
   article.className = `turn ${turn.role}`;
+  article.dataset.turn = turn.id;
   const head = document.createElement("div");
   head.className = "head";
   head.append(labelled("h2", "", NAMES[turn.role]));

@@ -6,7 +6,7 @@ import pytest
 
 from chat.asker import Asker, ChatSettings
 from chat.tasks.document import FillRequest, document
-from chat.tasks.explain import commit_message, explain
+from chat.tasks.explain import commit_message, explain, review, translate
 from chat.tasks.rewriting import edit, fix
 from chat.tasks.target import Proposal, Target
 from engine.errors import RequestError
@@ -115,6 +115,49 @@ async def test_the_prompt_of_explain_contains_the_function() -> None:
         await explain(target("self.a"), scripted(" ")[0])
     with pytest.raises(RequestError, match="no code here"):
         await explain(target("\n\nclass", "a\n\n\n\nclass B: pass\n"), asker)
+
+
+async def test_the_prompt_of_review_contains_the_function_and_the_instruction() -> None:
+    asker, engine = scripted("Define c.\n")
+    proposal = await review(target("self.a", instruction="Briefly."), asker)
+    assert proposal == Proposal("Review", (), "Define c.")
+    prompt = engine.model_tokenizer.decode(engine.requests[0].prompt)
+    assert "Review `volume`: what could be better? Briefly.\n```python\ndef volume(self):" in prompt
+    with pytest.raises(RequestError, match="no code here to review"):
+        await review(target("\n\nclass", "a\n\n\n\nclass B: pass\n"), asker)
+
+
+@pytest.mark.parametrize(
+    ("language", "fence_name"),
+    [("Go", "go"), (" C++\n", "cpp"), ("C#", "csharp"), ("Go, with generics", "")],
+)
+@pytest.mark.parametrize("start", ["", "```go\n"], ids=["", "the block opened again"])
+async def test_a_translation_is_a_code_block_and_changes_nothing(
+    start: str, language: str, fence_name: str
+) -> None:
+    asker, engine = scripted(f"{start}func Volume() int {{\n}}\n```\nIt is the same.")
+    proposal = await translate(target("self.a", instruction=language), asker)
+    note = f"```{fence_name}\nfunc Volume() int {{\n}}\n```"
+    assert proposal == Proposal(f"Translation to {language.strip()}", (), note)
+    prompt = engine.model_tokenizer.decode(engine.requests[0].prompt)
+    assert f"Translate `volume` to {language.strip()}.\n```python\ndef volume(self):" in prompt
+    assert prompt.endswith(f"```{fence_name}\n")
+
+
+async def test_a_translation_needs_a_language_and_code() -> None:
+    for answer, language, match in (
+        ("x", " \n", "Name the programming language"),
+        ("", "Go", "wrote no code"),
+    ):
+        with pytest.raises(RequestError, match=match):
+            await translate(target("self.a", instruction=language), scripted(answer)[0])
+
+
+async def test_a_translation_that_is_cut_off_says_so() -> None:
+    engine = ScriptedEngine(lambda _: "// " + "".join(map(str, range(100))))
+    asker = Asker(engine, ChatSettings(max_new_tokens=40))
+    proposal = await translate(target("self.a", instruction="Go"), asker)
+    assert "\n```\n\nThe translation ends here" in proposal.note
 
 
 DOCUMENTED = {

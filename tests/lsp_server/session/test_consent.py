@@ -32,11 +32,12 @@ class User:
         self.may_answer.set()
         self._editor = editor
 
-        @editor.client.feature(types.WINDOW_SHOW_MESSAGE_REQUEST)
-        async def _(params: types.ShowMessageRequestParams) -> types.MessageActionItem | None:
+        async def choose(params: types.ShowMessageRequestParams) -> types.MessageActionItem | None:
             self.questions.append(params)
             await self.may_answer.wait()
             return None if self.answer is None else types.MessageActionItem(self.answer)
+
+        editor.client.feature(types.WINDOW_SHOW_MESSAGE_REQUEST)(choose)
 
     async def wait_for_question(self) -> None:
         async with asyncio.timeout(10):
@@ -266,8 +267,8 @@ async def test_the_command_forgets_the_answers_of_this_client_only(
         assert answer == {"forgotten": True}
         await editor.wait_for_message("StarCoder asks again before it runs generated code here.")
         assert json.loads(file.read_text()) == {str(other): "always"}
-        for each in (folder, loose, None):
-            assert await person.allows(each)
+        for asked in (folder, loose, None):
+            assert await person.allows(asked)
         assert len(person.questions) == 4
 
 

@@ -11,6 +11,42 @@ local function task(name)
   end
 end
 
+--- Return a subcommand whose task needs an instruction. Without one, `ask` gets it from the user.
+local function instructed(name, ask)
+  return function(call, rest)
+    local function run(instruction)
+      if instruction and instruction ~= '' then
+        task(name)(call, instruction)
+      end
+    end
+    if rest == '' then
+      ask(run)
+    else
+      run(rest)
+    end
+  end
+end
+
+--- Languages of :Starcoder translate that are offered; any other can be written.
+M.languages = {
+  'Bash',
+  'C',
+  'C#',
+  'C++',
+  'Go',
+  'Java',
+  'JavaScript',
+  'Kotlin',
+  'Lua',
+  'PHP',
+  'Python',
+  'Ruby',
+  'Rust',
+  'SQL',
+  'Swift',
+  'TypeScript',
+}
+
 ---@type table<string, fun(call: table, rest: string)>
 M.subcommands = {
   chat = function(call, rest)
@@ -24,6 +60,9 @@ M.subcommands = {
       chat.send(rest)
     end
   end,
+  run = function()
+    require('starcoder.chat').run()
+  end,
   stop = function()
     require('starcoder.chat').stop()
     require('starcoder.tasks').stop()
@@ -31,22 +70,20 @@ M.subcommands = {
   tests = task('tests'),
   document = task('document'),
   explain = task('explain'),
+  review = task('review'),
   fix = task('fix'),
-  edit = function(call, rest)
-    local function run(instruction)
-      if instruction and instruction ~= '' then
-        local options = { instruction = instruction, lines = range_of(call) }
-        require('starcoder.tasks').run('edit', options)
-      end
-    end
-    if rest == '' then
-      vim.ui.input({ prompt = 'Change: ' }, run)
-    else
-      run(rest)
-    end
-  end,
+  edit = instructed('edit', function(run)
+    vim.ui.input({ prompt = 'Change: ' }, run)
+  end),
+  translate = instructed('translate', function(run)
+    vim.ui.select(M.languages, { prompt = 'Translate to: ' }, run)
+  end),
   commit = function(_, rest)
     require('starcoder.tasks').commit_message(rest)
+  end,
+  ['forget-consent'] = function()
+    local params = { command = 'starcoder.forgetConsent', arguments = {} }
+    require('starcoder.server').request('workspace/executeCommand', params, function() end)
   end,
   status = function()
     local status = require('starcoder.status')
@@ -69,12 +106,14 @@ function M.run(call)
 end
 
 function M.complete(lead, line)
-  if #vim.split(line, '%s+') > 2 then
-    return {}
+  local words = vim.split(line, '%s+')
+  local candidates = #words <= 2 and vim.tbl_keys(M.subcommands) or {}
+  if #words == 3 and words[2] == 'translate' then
+    candidates = M.languages
   end
   local matches = vim.tbl_filter(function(name)
-    return vim.startswith(name, lead)
-  end, vim.tbl_keys(M.subcommands))
+    return vim.startswith(name:lower(), lead:lower())
+  end, candidates)
   table.sort(matches)
   return matches
 end

@@ -6,7 +6,7 @@ M.name = 'starcoder'
 --- Whether setup() was called.
 M.is_started = false
 
----@type table<string|integer, fun(text: string)>
+---@type table<string|integer, fun(value: table)>
 local listeners = {}
 
 --- What to call if the server exits before it has answered, by client and request.
@@ -20,8 +20,8 @@ local STOP_MS, KILL_MS, POLL_MS = 5000, 5000, 20
 
 local function on_progress(err, result, context)
   local listener = result and listeners[result.token]
-  if listener and type(result.value) == 'table' and result.value.text then
-    listener(result.value.text)
+  if listener and type(result.value) == 'table' then
+    listener(result.value)
   elseif vim.lsp.handlers['$/progress'] then
     return vim.lsp.handlers['$/progress'](err, result, context)
   end
@@ -185,13 +185,13 @@ end
 
 local num_tokens = 0
 
---- Return a progress token whose chunks are passed to `on_text`, and a function that stops listening.
----@param on_text fun(text: string)
+--- Return a progress token whose values are passed to `on_value`, and a function that stops listening.
+---@param on_value fun(value: table)
 ---@return string, fun()
-function M.listen(on_text)
+function M.listen(on_value)
   num_tokens = num_tokens + 1
   local token = ('starcoder-nvim-%d-%d'):format(vim.uv.os_getpid(), num_tokens)
-  listeners[token] = on_text
+  listeners[token] = on_value
   return token, function()
     listeners[token] = nil
   end

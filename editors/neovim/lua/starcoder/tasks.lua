@@ -85,7 +85,14 @@ local function offer(proposal, encoding, document)
   scratch.map_close(buffer, { 'q', '<Esc>' }, close)
 end
 
----@param name 'tests'|'document'|'explain'|'fix'|'edit'
+--- Show what a running task does now, on one line that is not kept in the history.
+---@param stage string
+local function show_stage(stage)
+  local line = ('starcoder: %s …'):format(stage)
+  vim.api.nvim_echo({ { vim.fn.strcharpart(line, 0, vim.v.echospace) } }, false, {})
+end
+
+---@param name 'tests'|'document'|'explain'|'review'|'translate'|'fix'|'edit'
 ---@param options? { instruction?: string, lines?: { first: integer, last: integer } }
 function M.run(name, options)
   options = options or {}
@@ -95,16 +102,23 @@ function M.run(name, options)
   end
   local range = M.range_of(client, options.lines)
   local document = { uri = vim.uri_from_bufnr(0), buffer = vim.api.nvim_get_current_buf() }
+  local token, stop_listening = server.listen(function(value)
+    if value.stage then
+      show_stage(value.stage)
+    end
+  end)
   local params = {
     task = name,
     uri = document.uri,
     range = range,
     instruction = options.instruction or '',
     problems = name == 'fix' and problems_in(range.start.line, range['end'].line) or nil,
+    partialResultToken = token,
   }
   vim.notify(('starcoder: %s …'):format(name))
   local _, id = server.request('starcoder/task', params, function(proposal)
     in_flight = nil
+    stop_listening()
     scratch.in_normal_mode(function()
       if proposal.edit and proposal.edit ~= vim.NIL then
         offer(proposal, client.offset_encoding, document)
@@ -114,6 +128,7 @@ function M.run(name, options)
     end)
   end, function()
     in_flight = nil
+    stop_listening()
   end)
   in_flight = id and { client = client, id = id } or nil
 end

@@ -1,5 +1,5 @@
 // The messages between the chat's webview and the extension.
-import type { ChatModel, Chip, ConversationSummary, Turn } from "../protocol";
+import type { ChatModel, Chip, CodeRun, ConversationSummary, Turn } from "../protocol";
 
 export type FromWebview =
   | { type: "ready" }
@@ -16,7 +16,17 @@ export type FromWebview =
   /** `typed`: the user typed an `@`, which stays in the text. */
   | { type: "attachFile"; typed: boolean }
   | { type: "detach"; index: number }
-  | { type: "copy" | "insert" | "apply"; code: string };
+  | { type: "copy" | "insert" | "apply"; code: string }
+  | ({ type: "run"; code: string } & BlockOfAnswer)
+  | ({ type: "stopRun" } & BlockOfAnswer);
+
+/** A fenced code block of an answer. */
+export interface BlockOfAnswer {
+  /** The id of the answer. */
+  turn: string;
+  /** The number of the block in the answer, from 0. */
+  block: number;
+}
 
 /** The conversation as the page shows it. */
 export interface Shown {
@@ -41,5 +51,7 @@ export type ToWebview =
   | ({ type: "model" } & ChatModel)
   /** `loading`: the progress of an engine that loads its model. */
   | { type: "server"; isRunning: boolean; message: string; loading: string }
+  /** `run` is null if nothing was run, because of `problem` or because it was stopped. */
+  | ({ type: "ran"; run: CodeRun | null; problem: string } & BlockOfAnswer)
   | { type: "focus" }
   | { type: "insertText"; text: string };

@@ -1,4 +1,5 @@
-// The webview's HTML page. Its security policy allows only the scripts and styles of this extension.
+// The webview's HTML page. Its security policy allows only the scripts and styles of this extension,
+// and pictures that are in the page itself: figures of code that was run.
 import { randomBytes } from "node:crypto";
 import * as vscode from "vscode";
 
@@ -10,6 +11,7 @@ export function page(webview: vscode.Webview, extension: vscode.Uri): string {
   const policy = [
     "default-src 'none'",
     `style-src ${webview.cspSource}`,
+    "img-src data:",
     `script-src 'nonce-${nonce}'`,
     "base-uri 'none'",
     "form-action 'none'",

@@ -3,6 +3,7 @@ import * as vscode from "vscode";
 import type { Client } from "../client";
 import * as protocol from "../protocol";
 import { Attachments } from "./attachments";
+import { CodeRunner } from "./codeRunner";
 import { Dialogue } from "./dialogue";
 import type { FromWebview, ToWebview } from "./messages";
 import { page } from "./page";
@@ -13,6 +14,7 @@ export class ChatView implements vscode.WebviewViewProvider {
   private view: vscode.WebviewView | undefined;
   private readonly attachments: Attachments;
   private readonly dialogue: Dialogue;
+  private readonly codeRunner: CodeRunner;
   /** Whether the page is ready. Messages that are posted earlier are lost. */
   private isReady = false;
   private needsFocus = false;
@@ -42,8 +44,10 @@ export class ChatView implements vscode.WebviewViewProvider {
         this.update();
       },
     );
+    this.codeRunner = new CodeRunner(client, (message) => this.post(message));
     context.subscriptions.push(
       this.attachments,
+      this.codeRunner,
       client.onStatus(() => this.update()),
       vscode.window.onDidChangeActiveTextEditor((editor) => {
         this.lastEditor = editor ?? this.lastEditor;
@@ -146,6 +150,12 @@ export class ChatView implements vscode.WebviewViewProvider {
         return putCode(this.editor, message.code, false);
       case "apply":
         return putCode(this.editor, message.code, true);
+      case "run": {
+        const uri = this.editor?.document.uri.toString();
+        return this.codeRunner.run(this.dialogue.id, message, message.code, uri);
+      }
+      case "stopRun":
+        return this.codeRunner.stop(message);
     }
   }
 

@@ -12,8 +12,8 @@ def value(text: str, kind: str = "int", *, right: bool = False, call: str = "") 
     return Observation(call, value=text, has_literal=True, kind=kind, right=right)
 
 
-def raised(name: str, *, inside: bool = True) -> Observation:
-    return Observation(raised=name, inside=inside)
+def raised(name: str, *, plausible: bool = True) -> Observation:
+    return Observation(raised=name, plausible=plausible)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_an_observed_test_reports_instead_of_asserting() -> None:
         "f": lambda x: x + 10,
         "__starcoder_see__": lambda *a: seen.append((a[0], a[1], a[2](), a[3](11))),
     }
-    exec(observed_test("test_f", text), scope)  # noqa: S102
+    exec(observed_test("test_f", text), scope)
     scope["test_f"]()  # type: ignore[operator]
     assert seen == [("test_f", 0, 11, False), ("test_f", 1, 12, False)]
 
@@ -116,7 +116,11 @@ CORRECTIONS = [
         raised("ValueError"),
         "with pytest.raises(ValueError):\n        f(1)",
     ),
-    ("assert f(1) == [1]", value("[1]", "list", right=True, call="list"), "assert list(f(1)) == [1]"),
+    (
+        "assert f(1) == [1]",
+        value("[1]", "list", right=True, call="list"),
+        "assert list(f(1)) == [1]",
+    ),
     (
         "assert f(1) == 1",
         value("2", call="asyncio.run"),
@@ -159,7 +163,7 @@ def test_unittest_has_its_own_idioms(line: str, seen: Observation, expected: str
         [value("x" * 300, "str")],
         [value("1"), value("2")],
         [raised("NameError")],
-        [raised("TypeError", inside=False)],
+        [raised("TypeError", plausible=False)],
         [raised("shop.NotFound")],
     ],
 )

@@ -5,7 +5,8 @@ local window = require('starcoder.chat.window')
 local M = {}
 
 local function code_under_cursor()
-  return markdown.code_at(window.lines(), vim.api.nvim_win_get_cursor(0)[1])
+  local block = markdown.block_at(window.lines(), vim.api.nvim_win_get_cursor(0)[1])
+  return block and block.lines
 end
 
 --- Yank the code block under the cursor.

@@ -2,6 +2,7 @@
 local attachments = require('starcoder.chat.attachments')
 local code = require('starcoder.chat.code')
 local markdown = require('starcoder.chat.markdown')
+local run = require('starcoder.chat.run')
 local server = require('starcoder.server')
 local window = require('starcoder.chat.window')
 
@@ -13,7 +14,7 @@ local state = { answering = false }
 local function keys()
   return {
     { 'both', 'n', 'q', M.close, 'close' },
-    { 'both', 'n', 'S', M.stop, 'stop the answer' },
+    { 'both', 'n', 'S', M.stop, 'stop the answer or the code' },
     { 'both', 'n', 'R', M.retry, 'answer again' },
     { 'both', 'n', 'C', M.continue, 'continue the answer' },
     { 'both', 'n', 'N', M.new, 'a new conversation' },
@@ -23,6 +24,8 @@ local function keys()
     { 'both', 'n', 'g?', M.help, 'list the keys' },
     { 'transcript', 'n', 'gy', code.yank, 'yank the code block under the cursor' },
     { 'transcript', 'n', 'gp', code.put, 'put the code block into the file' },
+    { 'transcript', 'n', 'gR', M.run, 'run the code block under the cursor' },
+    { 'transcript', 'n', '<CR>', run.open_figure, 'open the figure under the cursor' },
     { 'transcript', 'n', 'i', M.focus_input, 'write a message' },
     { 'input', { 'n', 'i' }, '<C-s>', M.send_input, 'send' },
     { 'input', 'n', '<CR>', M.send_input, 'send' },
@@ -53,6 +56,7 @@ function M.help()
 end
 
 local function show_turns(turns)
+  run.forget()
   window.clear()
   for _, turn in ipairs(turns) do
     window.add(markdown.turn(turn))
@@ -120,7 +124,8 @@ end
 ---@param on_failure? fun()
 local function stream(method, params, on_failure)
   local answer = ''
-  local token, stop_listening = server.listen(function(chunk)
+  local token, stop_listening = server.listen(function(value)
+    local chunk = value.text or ''
     answer = answer .. chunk
     window.append(chunk)
   end)
@@ -252,8 +257,14 @@ function M.is_answering()
   return state.answering
 end
 
---- Stop the answer. Its text so far is kept.
+--- Run the code block under the cursor.
+function M.run()
+  run.run(state.conversation)
+end
+
+--- Stop the answer, whose text so far is kept, and code that runs.
 function M.stop()
+  run.stop()
   if state.conversation and state.answering then
     server.request('starcoder/chat/stop', { conversation = state.conversation }, function() end)
   end

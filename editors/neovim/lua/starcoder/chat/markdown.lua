@@ -43,21 +43,63 @@ function M.turn(turn)
   return vim.list_extend(lines, M.tail({ state = turn.state or 'whole' }))
 end
 
---- Return the lines of the code block around a line, nil if the line is not in a code block.
+---@class starcoder.CodeBlock
+---@field first integer line of the opening fence, 1-based
+---@field last integer line of the closing fence, or the last line without one
+---@field lines string[]
+
+--- Return the fenced code blocks of lines of markdown, as the server numbers them: a closing fence has
+--- the character of the opening one and is at least as long.
+---@param lines string[]
+---@return starcoder.CodeBlock[]
+function M.blocks(lines)
+  local blocks = {}
+  local fence, indent, first
+  for number, line in ipairs(lines) do
+    local spaces, marks, rest = line:match('^(%s*)([`~]+)(.*)$')
+    local is_fence = marks and #marks >= 3 and marks == marks:sub(1, 1):rep(#marks)
+    if not first and is_fence and not rest:find('`', 1, true) then
+      fence, indent, first = marks, #spaces, number
+    elseif first and is_fence and vim.trim(rest) == '' then
+      local is_same = marks:sub(1, 1) == fence:sub(1, 1) and #marks >= #fence
+      if is_same and #spaces <= indent + 3 then
+        local content = vim.list_slice(lines, first + 1, number - 1)
+        table.insert(blocks, { first = first, last = number, lines = content })
+        first = nil
+      end
+    end
+  end
+  if first then
+    table.insert(blocks, { first = first, last = #lines, lines = vim.list_slice(lines, first + 1) })
+  end
+  return blocks
+end
+
+--- Return the code block around a line, nil if the line is not in a code block.
 ---@param lines string[]
 ---@param row integer 1-based
----@return string[]?
-function M.code_at(lines, row)
-  local start
-  for number, line in ipairs(lines) do
-    if line:match('^%s*```') then
-      if start and row >= start and row <= number then
-        return vim.list_slice(lines, start + 1, number - 1)
-      end
-      start = not start and number or nil
+---@return starcoder.CodeBlock?
+function M.block_at(lines, row)
+  for _, block in ipairs(M.blocks(lines)) do
+    if row >= block.first and row <= block.last then
+      return block
     end
   end
   return nil
+end
+
+--- Return text as lines of a code block whose fence no line of the text closes.
+---@param text string
+---@return string[]
+function M.fenced(text)
+  local longest = 2
+  for fence in text:gmatch('`+') do
+    longest = math.max(longest, #fence)
+  end
+  local fence = ('`'):rep(longest + 1)
+  local lines = { fence .. 'text' }
+  vim.list_extend(lines, vim.split(text, '\n', { plain = true }))
+  return vim.list_extend(lines, { fence })
 end
 
 return M

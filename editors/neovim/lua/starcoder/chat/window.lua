@@ -54,6 +54,16 @@ function M.add(lines)
   end)
 end
 
+--- Put lines in place of the lines from `first` up to, not including, `last` (0-based).
+---@param first integer
+---@param last integer
+---@param lines string[]
+function M.replace(first, last, lines)
+  write(function(buffer)
+    vim.api.nvim_buf_set_lines(buffer, first, last, false, lines)
+  end)
+end
+
 --- Append a chunk of an answer to the last line.
 ---@param text string
 function M.append(text)
@@ -69,6 +79,12 @@ function M.clear()
   write(function(buffer)
     vim.api.nvim_buf_set_lines(buffer, 0, -1, false, {})
   end)
+end
+
+--- Return the buffer of the conversation, nil if the chat has not been opened.
+---@return integer?
+function M.transcript()
+  return has_transcript() and state.transcript or nil
 end
 
 ---@return string[]

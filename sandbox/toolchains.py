@@ -22,7 +22,7 @@ def cargo_of(folder: Path, boundary: Path) -> Interpreter | None:
     for program in in_path("cargo"):
         real = Path(os.path.realpath(program))
         if real.name == "rustup":
-            cargo = _behind_rustup(folder, boundary)
+            cargo = _started_by_rustup(folder, boundary)
             if cargo is not None:
                 return cargo
             continue
@@ -42,7 +42,7 @@ def go_of_path() -> Interpreter | None:
     return None
 
 
-def _behind_rustup(folder: Path, boundary: Path) -> Interpreter | None:
+def _started_by_rustup(folder: Path, boundary: Path) -> Interpreter | None:
     """Return the Cargo that rustup would start in a folder."""
     home = Path(os.environ.get("RUSTUP_HOME") or Path.home() / ".rustup")
     names = [*_toolchains_of(folder, boundary), *_DEFAULT.findall(text_of(home / "settings.toml"))]

@@ -62,6 +62,8 @@ STARTS_PROCESSES = {
     "sandbox/exchange.py": "the same",
     "sandbox/own_child.py": "the same",
     "sandbox/user_namespace.py": "the same",
+    "chat/tasks/checking/command_program.py": "test runners, in the sandbox",
+    "chat/tasks/checking/python_program.py": "copies of itself, in the sandbox",
     "lsp_server/cli/doctor.py": "editors, to ask for their versions",
     "training/sources.py": "pip, npm and apt, for the corpus of the demo model",
     "workspace/git.py": "git, without the programs that a repository names",

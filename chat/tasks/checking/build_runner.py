@@ -99,7 +99,7 @@ class BuildRunner(Runner):
         self._overlays.cancel()
 
     def _output(self, job: Job, tests: GeneratedTests) -> str:
-        """Return the output of tests, as far as they compile."""
+        """Return the output of the tests that compile."""
         _, results = self._without_refused(job, tests, [None], shows_output=True)
         return results[0].output
 
@@ -194,8 +194,8 @@ class BuildRunner(Runner):
         lines = text.split("\n")
         wrong = set()
         if not started:
-            found = (_test_at(lines, line, mark) for line in self._wrong_lines(ending.output))
-            wrong = {number for number in found if number is not None}
+            numbers = (_test_at(lines, line, mark) for line in self._wrong_lines(ending.output))
+            wrong = {number for number in numbers if number is not None}
         failed = {number for number, is_passed in passed.items() if not is_passed} | hanging
         return _Results(
             frozenset(names[number] for number, is_passed in passed.items() if is_passed),

@@ -81,10 +81,8 @@ def wrong_lines(output: str, name: str) -> list[int]:
     """
     messages = [str(event.get("Output", "")) for event in _events(output)]
     text = "".join([output, "\n", *messages])
-    found = {
-        int(line) for path, line in _ERROR_LINE.findall(text) if os.path.basename(path) == name
-    }
-    return sorted(found)
+    places = _ERROR_LINE.findall(text)
+    return sorted({int(line) for path, line in places if os.path.basename(path) == name})
 
 
 def _events(output: str) -> list[Mapping[str, object]]:

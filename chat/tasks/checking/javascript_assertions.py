@@ -69,13 +69,13 @@ def find_assertions(text: str) -> list[Assertion]:
     if root is None or root.has_error:
         return []
     source = _Source(text)
-    found = []
+    assertions = []
     covered = 0
     for node in nodes(root):
         if node.start_byte >= covered and (assertion := source.assertion(node)) is not None:
-            found.append(assertion)
+            assertions.append(assertion)
             covered = node.end_byte
-    return sorted(found, key=lambda each: each.start)
+    return sorted(assertions, key=lambda each: each.start)
 
 
 class _Source:
@@ -98,9 +98,9 @@ class _Source:
         if expression.type == "await_expression":
             expression = expression.named_children[0]
         call = find_call(expression)
-        return None if call is None else self._made(node, expression, call)
+        return None if call is None else self._assertion(node, expression, call)
 
-    def _made(
+    def _assertion(
         self, node: tree_sitter.Node, expression: tree_sitter.Node, call: AssertingCall
     ) -> Assertion | None:
         start, end = self._span(node)
@@ -192,9 +192,9 @@ class _Source:
 
 def _outside_functions(node: tree_sitter.Node) -> list[tree_sitter.Node]:
     """Return a node and those in it, without those in functions."""
-    found, pending = [], [node]
+    outside, pending = [], [node]
     while pending:
         current = pending.pop()
-        found.append(current)
+        outside.append(current)
         pending += [each for each in current.named_children if each.type not in FUNCTIONS]
-    return found
+    return outside

@@ -76,7 +76,7 @@ def corrected_test(text: str, observations: Mapping[int, Sequence[Seen]]) -> str
         if all(is_right for is_right, _ in seen):
             is_kept = True
             continue
-        is_same = all(one == seen[0] for one in seen)
+        is_same = all(each_seen == seen[0] for each_seen in seen)
         statement = _corrected(each, seen[0][1]) if is_same else None
         is_kept = is_kept or statement is not None
         text = _replaced(text, each, statement)

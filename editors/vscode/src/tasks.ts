@@ -96,7 +96,7 @@ export class Tasks {
     if (result?.edit) {
       await answer.close();
       const edit = await this.client.running.protocol2CodeConverter.asWorkspaceEdit(result.edit);
-      await this.previews.offer(edit, [result.title, result.note].filter(Boolean).join(". "), base);
+      await this.previews.offer(edit, [result.note, result.title].filter(Boolean).join(" "), base);
     } else if (result?.note) {
       answer.show(result.note);
     } else {

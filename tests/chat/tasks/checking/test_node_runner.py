@@ -239,12 +239,12 @@ def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def processes() -> set[int]:
     """The processes of Node that run."""
-    found = set()
+    numbers = set()
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command = entry.read_bytes()
         except OSError:
             continue
         if b"--test-reporter=data" in command and b"clamp.test.js" in command:
-            found.add(int(entry.parent.name))
-    return found
+            numbers.add(int(entry.parent.name))
+    return numbers

@@ -23,7 +23,12 @@ _MAX_EXACT_FLOAT_CHARACTERS = 8
 _FAULTS_OF_TESTS = frozenset(
     {"NameError", "ImportError", "ModuleNotFoundError", "SyntaxError", "AssertionError"}
 )
-"""Exceptions that say more about a test than about what it tests."""
+_LIMITS_OF_SANDBOX = frozenset(
+    {"MemoryError", "RecursionError", "OSError", "PermissionError", "BlockingIOError"}
+    | {"TimeoutError", "ConnectionError", "ConnectionRefusedError", "BrokenPipeError"}
+    | {"ChildProcessError", "ProcessLookupError", "InterruptedError"}
+)
+"""Exceptions that say more about a test, or about where it runs, than about what it tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,8 @@ def _corrected(
 def _raising(assertion: Assertion, seen: Observation, framework: str) -> str | None:
     if assertion.exceptions and seen.raised.rpartition(".")[2] in assertion.exceptions:
         return None
-    is_plausible = seen.plausible and "." not in seen.raised and seen.raised not in _FAULTS_OF_TESTS
+    excluded = _FAULTS_OF_TESTS | _LIMITS_OF_SANDBOX
+    is_plausible = seen.plausible and "." not in seen.raised and seen.raised not in excluded
     if not is_plausible:
         return None if "Exception" in assertion.exceptions else ""
     raises = "pytest.raises" if framework == "pytest" else "self.assertRaises"

@@ -133,3 +133,8 @@ def test_other_values_are_removed(value: str) -> None:
         "    assert_eq!(f(), 3);\n", ""
     )
     assert corrected_test(text, {0: [(False, value)], 1: [(False, value)]}) is None
+
+
+def test_a_long_text_is_removed() -> None:
+    text = '#[test]\nfn t() {\n    assert_eq!(f(), "a");\n}'
+    assert corrected_test(text, {0: [(False, f'"{"x" * 300}"')]}) is None

@@ -160,11 +160,11 @@ def _called(node: ast.Call, subject: Subject, objects: dict[str, str]) -> str:
         return ""
     owner = function.value
     if isinstance(owner, ast.Name):
-        made = objects.get(owner.id, owner.id if owner.id == subject.class_name else "")
-        return f"{made}.{function.attr}" if made.startswith(subject.class_name) else ""
-    is_made = isinstance(owner, ast.Call) and _literals(owner) is not None
-    made = ast.unparse(owner) if is_made else ""
-    return f"{made}.{function.attr}" if made.startswith(subject.class_name) else ""
+        created = objects.get(owner.id, owner.id if owner.id == subject.class_name else "")
+        return f"{created}.{function.attr}" if created.startswith(subject.class_name) else ""
+    is_created = isinstance(owner, ast.Call) and _literals(owner) is not None
+    created = ast.unparse(owner) if is_created else ""
+    return f"{created}.{function.attr}" if created.startswith(subject.class_name) else ""
 
 
 def _literals(node: ast.Call) -> tuple[tuple[str, _Literal], ...] | None:

@@ -133,10 +133,10 @@ def sample_calls(subject: Subject) -> Iterator[tuple[str, tuple[object, ...]]]:
         return
     before = symbol.name
     if class_name:
-        made = _construction(subject.text, class_name)
-        if made is None:
+        created = _construction(subject.text, class_name)
+        if created is None:
             return
-        before = f"{made}.{symbol.name}"
+        before = f"{created}.{symbol.name}"
     for arguments in _combinations(own):
         yield before, arguments
 

@@ -249,7 +249,7 @@ async def test_without_consent_nothing_runs_and_nothing_is_said(root: Path) -> N
     assert "== 4\n" in written(proposal, root)
 
 
-async def test_a_machine_that_cannot_isolate_is_told(
+async def test_a_machine_that_cannot_isolate_is_named(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse() -> None:
@@ -263,7 +263,7 @@ async def test_a_machine_that_cannot_isolate_is_told(
     assert "== 4\n" in written(proposal, root)
 
 
-async def test_a_missing_module_of_the_project_is_told(root: Path) -> None:
+async def test_a_missing_module_of_the_project_is_named(root: Path) -> None:
     code = f"import not_installed\n\n\n{ADD}"
     proposal = await write(root, code, "():\n    assert add(1, 2) == 4\n```")
     assert proposal.note.startswith("The tests were not run. ")
@@ -271,7 +271,7 @@ async def test_a_missing_module_of_the_project_is_told(root: Path) -> None:
     assert "== 4\n" in written(proposal, root)
 
 
-async def test_an_interpreter_without_pytest_is_told(
+async def test_an_interpreter_without_pytest_is_named(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")

@@ -81,7 +81,7 @@ class Variants:
         self._start_s = 0.0
         self._test_s = _TEST_S
         self._names: list[str] | None = job["names"]
-        # What the first variant reports to the others: which tests passed, and the slowest one's time.
+        # For the other variants: the tests that passed in the first one, and the longest time.
         self._shared = mmap.mmap(-1, _SHARED_BYTES)
         self._passed: list[str] = []
         self._slowest_s = 0.0

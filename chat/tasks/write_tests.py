@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from chat.asker import GREEDY, Asker, FinishedAnswer, OnStage
 from chat.attachments import fenced
 from chat.tasks.checking.checking import Checks, CheckSettings, open_checks
+from chat.tasks.checking.choosing import MAX_TESTS
 from chat.tasks.conventions import Convention
 from chat.tasks.dialects.base import (
     Destination,
@@ -19,6 +20,7 @@ from chat.tasks.dialects.base import (
     with_line_feeds,
 )
 from chat.tasks.dialects.registry import find_convention
+from chat.tasks.instructions import wanted_tests
 from chat.tasks.selection import select_tests
 from chat.tasks.target import FileEdit, Proposal, Target, WorkspaceFiles
 from engine.api import Message, Sampling
@@ -55,6 +57,7 @@ async def write_tests(
 
     Only tests that parse and that call the function are proposed. With `check` they are run first,
     and only tests that pass are proposed; if they cannot be run, the note of the proposal says why.
+    No more tests are proposed than the instruction asks for.
     `on_stage` receives what is being done.
 
     Raises RequestError if there is nothing to test, if the language is not supported, or if the
@@ -62,7 +65,8 @@ async def write_tests(
     """
     subject, convention, file = await asyncio.to_thread(_read_project, target, files)
     dialect = convention.dialect
-    async with open_checks(check, subject, convention, files, on_stage) as checks:
+    count = wanted_tests(target.instruction) or MAX_TESTS
+    async with open_checks(check, subject, convention, files, on_stage, count) as checks:
         deadline = time.monotonic() + (check.seconds if check else 0.0)
         for attempt in _attempts(subject, convention, dialect, target.instruction):
             on_stage("writing tests")
@@ -75,6 +79,7 @@ async def write_tests(
             await checks.add(tests)
             await checks.add_probes()
             if not checks.is_possible:
+                tests = replace(tests, tests=tests.tests[:count])
                 edits = await asyncio.to_thread(dialect.place, tests, subject, file)
                 return _proposal(tests, subject, convention, edits, checks.problem)
             if checks.is_enough or time.monotonic() > deadline:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from chat.tasks.checking.checker import CheckedTests, Checker
+from chat.tasks.checking.choosing import MAX_TESTS
 from chat.tasks.checking.runner import CannotRunError, Job, Runner
 from chat.tasks.checking.runners import open_runner
 from chat.tasks.conventions import Convention
@@ -101,8 +102,9 @@ async def open_checks(
     convention: Convention,
     files: WorkspaceFiles,
     on_stage: Callable[[str], None],
+    max_tests: int = MAX_TESTS,
 ) -> AsyncIterator[Checks]:
-    """Return the checks for one subject."""
+    """Return the checks for one subject, which choose at most `max_tests`."""
     what = f"generated tests of {subject.symbol.name}"
     if settings is None or not await settings.may_run(files.boundary or files.root, what):
         yield Checks(None, None, "")
@@ -126,7 +128,7 @@ async def open_checks(
         if original is not None:  # with line feeds as line endings, like the subject's text
             destination = Destination(convention.test_file, destination.text)
         job = Job(subject, lambda tests: convention.dialect.place(tests, subject, destination))
-        checker = await asyncio.to_thread(Checker, runner, job, on_stage_in_thread)
+        checker = await asyncio.to_thread(Checker, runner, job, on_stage_in_thread, max_tests)
         yield Checks(checker, runner, "")
     finally:
         await asyncio.to_thread(opened.__exit__, None, None, None)

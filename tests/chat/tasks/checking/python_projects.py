@@ -62,6 +62,7 @@ async def write(
     name: str = "mod.py",
     check: CheckSettings | None = None,
     stages: list[str] | None = None,
+    instruction: str = "",
 ) -> Proposal:
     """Have tests written for the function at `cursor`; the model gives the answers in turn."""
     source = root / name
@@ -70,7 +71,7 @@ async def write(
     remaining = [answers] if isinstance(answers, str) else list(answers)
     engine = ScriptedEngine(lambda _: remaining.pop(0) if len(remaining) > 1 else remaining[0])
     start = code.index(cursor) + len(cursor)
-    target = Target(source.as_uri(), source, "python", code, start, start)
+    target = Target(source.as_uri(), source, "python", code, start, start, instruction)
     return await write_tests(
         target,
         Asker(engine),

@@ -88,6 +88,15 @@ async def test_arguments_are_tried_until_all_mutations_are_detected(root: Path) 
     assert runs(root)
 
 
+async def test_no_more_tests_than_the_instruction_asks_for(root: Path) -> None:
+    answer = (
+        "():\n    assert sign(5) == 'plus'\n\n\ndef test_2():\n    assert sign(-5) == 'minus'\n```"
+    )
+    check = CheckSettings(allow)
+    proposal = await write(root, SIGN, answer, check=check, instruction="only one test case")
+    assert written(proposal, root).count("def test") == 1
+
+
 async def test_redundant_tests_are_dropped(root: Path) -> None:
     tests = "".join(
         f"def test_{n}():\n    assert add({n}, 2) == {n + 2}\n\n\n" for n in range(3, 6)

@@ -92,7 +92,7 @@ async def _measure(
         try:
             info = await engine.info()  # load the model first: no function's time must include it
             async for each in measure_all(
-                projects, Asker(engine), partial(run_tests, modules=modules)
+                projects, Asker(engine), partial(run_tests, modules=modules), modules
             ):
                 outcome = "no test" if each.run is None else f"tests {each.run.outcome}"
                 progress.print(f"{each.ecosystem}/{each.name}: {outcome}, {each.seconds:.1f} s")

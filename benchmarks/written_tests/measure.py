@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -52,12 +54,29 @@ class Measurement:
 
 
 async def measure_all(
-    projects: Sequence[Project], asker: Asker, run: Run
+    projects: Sequence[Project], asker: Asker, run: Run, modules: Path | None = None
 ) -> AsyncIterator[Measurement]:
-    """Yield the measurements in the order of the projects, each as soon as it is complete."""
+    """Yield the measurements in the order of the projects, each as soon as it is complete.
+
+    `modules` becomes the `node_modules` of projects that need Vitest or Jest.
+    """
     for project in projects:
         with tempfile.TemporaryDirectory(prefix="written-tests-") as name:
+            if modules is not None and project.framework in ("vitest", "jest"):
+                await asyncio.to_thread(_install, modules, Path(name) / "node_modules")
             yield await measure(project, asker, run, Path(name))
+
+
+def _install(modules: Path, folder: Path) -> None:
+    """Make a copy of modules whose files are links to the same data, where that is possible."""
+
+    def link(source: str, target: str) -> None:
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copy2(source, target)
+
+    shutil.copytree(modules, folder, symlinks=True, copy_function=link)
 
 
 async def measure(project: Project, asker: Asker, run: Run, folder: Path) -> Measurement:

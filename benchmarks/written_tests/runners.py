@@ -99,6 +99,8 @@ def packed(folder: Path, modules: Path | None = None) -> bytes:
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as archive:
         for path in sorted(folder.rglob("*")):
+            if path.relative_to(folder).parts[0] == "node_modules":
+                continue  # the link below takes its place
             archive.add(path, str(path.relative_to(folder)), recursive=False)
         if modules is not None:
             link = tarfile.TarInfo("node_modules")

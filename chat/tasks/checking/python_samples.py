@@ -83,11 +83,10 @@ def constants_in(code: str) -> tuple[object, ...]:
     return tuple(values.values())
 
 
-def signature_of(code: str, name: str, class_name: str = "") -> Signature | None:
-    """Return the signature of a function or method in code, without `self` and `cls`.
-
-    Returns None if it is not there or takes only keywords.
-    """
+def _function(
+    code: str, name: str, class_name: str = ""
+) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    """Return a function or method that code defines, None if it does not."""
     try:
         body: Sequence[ast.stmt] = ast.parse(code).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -97,11 +96,12 @@ def signature_of(code: str, name: str, class_name: str = "") -> Signature | None
         body = next((node.body for node in classes), ())
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
-            return _signature(node)
+            return node
     return None
 
 
 def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Signature | None:
+    """Return a signature without `self` and `cls`; None if some parameters must be keywords."""
     if any(default is None for default in node.args.kw_defaults):
         return None
     arguments = [*node.args.posonlyargs, *node.args.args]
@@ -128,7 +128,8 @@ def sample_calls(subject: Subject) -> Iterator[tuple[str, tuple[object, ...]]]:
     symbol, class_name = subject.symbol, subject.class_name
     if symbol.kind == "class" or len(symbol.parents) > 1:
         return
-    own = signature_of(subject.text, symbol.name, class_name)
+    function = _function(subject.text, symbol.name, class_name)
+    own = _signature(function) if function is not None else None
     if own is None or len(own.required) > _MAX_PARAMETERS:
         return
     before = symbol.name
@@ -143,10 +144,11 @@ def sample_calls(subject: Subject) -> Iterator[tuple[str, tuple[object, ...]]]:
 
 def _construction(text: str, class_name: str) -> str | None:
     """Return an expression that makes an object of a class, None if that is not clear."""
-    signature = signature_of(text, "__init__", class_name)
-    if signature is None:
+    function = _function(text, "__init__", class_name)
+    if function is None:
         return f"{class_name}()"
-    if len(signature.required) > _MAX_PARAMETERS:
+    signature = _signature(function)
+    if signature is None or len(signature.required) > _MAX_PARAMETERS:
         return None
     first = next(_combinations(signature))
     return f"{class_name}({', '.join(map(repr, first))})"

@@ -1,6 +1,7 @@
 """Assertions of Python tests: what they look at, and how wrong ones are corrected."""
 
 import ast
+from typing import Any
 
 import pytest
 
@@ -76,12 +77,12 @@ def test_assertions_in_blocks_are_found_in_their_order() -> None:
 def test_an_observed_test_reports_instead_of_asserting() -> None:
     text = "def test_f():\n    assert f(1) == 2\n    with pytest.raises(OSError):\n        f(2)\n"
     seen = []
-    scope = {
+    scope: dict[str, Any] = {
         "f": lambda x: x + 10,
         "__starcoder_see__": lambda *a: seen.append((a[0], a[1], a[2](), a[3](11))),
     }
     exec(observed_test("test_f", text), scope)
-    scope["test_f"]()  # type: ignore[operator]
+    scope["test_f"]()
     assert seen == [("test_f", 0, 11, False), ("test_f", 1, 12, False)]
 
 

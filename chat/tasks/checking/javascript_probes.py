@@ -63,19 +63,19 @@ def _call(before: str, values: tuple[object, ...]) -> _Call:
 def probe_tests(tests: Sequence[Snippet], subject: Subject, framework: str) -> GeneratedTests:
     """Return tests with other arguments: variations of those in `tests`, then samples."""
     signature = signature_of(subject)
-    given = list(dict.fromkeys(call for test in tests for call in _calls(test.text, subject)))
+    calls = list(dict.fromkeys(call for test in tests for call in _calls(test.text, subject)))
     samples: list[_Call] = []
     if signature is not None:
         samples = [_call(signature.before, values) for values in sample_calls(signature)]
     constants = signature.constants if signature is not None else ()
-    borders = _changed([*given, *samples][:1], signature, lambda each: _like(each, constants))
+    borders = _changed([*calls, *samples][:1], signature, lambda each: _like(each, constants))
     probes = [
-        *islice(_changed(given[:_MAX_CALLS], signature, _others), _MAX_VARIATIONS),
+        *islice(_changed(calls[:_MAX_CALLS], signature, _others), _MAX_VARIATIONS),
         *samples[:_MAX_TYPICAL],
         *islice(borders, _MAX_BORDERS),
         *samples[_MAX_TYPICAL:],
     ]
-    new = [call for call in dict.fromkeys(probes) if call not in given]
+    new = [call for call in dict.fromkeys(probes) if call not in calls]
     taken = {test.name for test in tests}
     written = []
     for call in [each for each in new if len(each.text) <= _MAX_CHARACTERS][:_MAX_PROBES]:
@@ -170,13 +170,13 @@ def _called(node: tree_sitter.Node, subject: Subject, objects: dict[str, str]) -
         return ""
     if subject.symbol.kind == "function" and name != subject.symbol.name:
         return ""
-    made = text_of(owner)
+    creation = text_of(owner)
     if owner.type == "identifier":
-        made = objects.get(made, made)
+        creation = objects.get(creation, creation)
     elif owner.type != "new_expression" or _values(owner) is None:
         return ""
-    is_own = re.match(rf"(?:new )?{re.escape(subject.class_name)}\b", made) is not None
-    return f"{made}.{name}" if is_own else ""
+    is_own = re.match(rf"(?:new )?{re.escape(subject.class_name)}\b", creation) is not None
+    return f"{creation}.{name}" if is_own else ""
 
 
 def _values(node: tree_sitter.Node) -> tuple[object, ...] | None:

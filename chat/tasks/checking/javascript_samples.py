@@ -132,13 +132,18 @@ def _combinations(parameters: Sequence[Parameter], count: int) -> Iterator[_Valu
 def _method(function: tree_sitter.Node, class_name: str, name: str) -> str:
     """Return the expression that calls a method of a new object, empty if that is not clear."""
     body = function.parent
-    made = body.parent if body is not None else None
+    owner = body.parent if body is not None else None
     head = text_of(function)
-    if made is None or made.type not in _CLASSES or _CANNOT_CALL.match(head) or _HIDDEN.match(head):
+    if (
+        owner is None
+        or owner.type not in _CLASSES
+        or _CANNOT_CALL.match(head)
+        or _HIDDEN.match(head)
+    ):
         return ""
     if any(each.type == "static" for each in function.children):
         return f"{class_name}.{name}"
-    if made.type == "abstract_class_declaration" or body is None:
+    if owner.type == "abstract_class_declaration" or body is None:
         return ""
     members = (each for each in body.named_children if each.type == "method_definition")
     constructor = next(
@@ -146,7 +151,7 @@ def _method(function: tree_sitter.Node, class_name: str, name: str) -> str:
         None,
     )
     if constructor is None:
-        inherits = any(each.type == "class_heritage" for each in made.children)
+        inherits = any(each.type == "class_heritage" for each in owner.children)
         return "" if inherits else f"new {class_name}().{name}"
     required = [each for each in _parameters(constructor) if each.is_required]
     first = next(_combinations(required[: _MAX_PARAMETERS + 1], 1), None)
@@ -195,8 +200,8 @@ def _objects(pattern: tree_sitter.Node) -> Iterator[object]:
 def _by_type(annotation: str) -> _Values:
     types = [each.strip() for each in annotation.split("|")] if "(" not in annotation else []
     if others := [each for each in types if each in ("null", "undefined")]:
-        known = _by_type(" | ".join(each for each in types if each not in others))
-        return (*known, *((None,) if "null" in others and known else ()))
+        values = _by_type(" | ".join(each for each in types if each not in others))
+        return (*values, *((None,) if "null" in others and values else ()))
     values = (each for pattern, each in _BY_TYPE if re.fullmatch(pattern, annotation))
     return next(values, ())
 

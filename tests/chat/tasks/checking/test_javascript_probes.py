@@ -33,7 +33,7 @@ def calls(code: str, *tests: str, language: str = "javascript") -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("call", "expected"),
     [
         ("f(4)", ["f(0)", "f(-4)", "f(5)", "f(3)", "f(47)"]),
         ("f(-2.5)", ["f(0)", "f(2.5)", "f(-2.0)"]),
@@ -43,10 +43,10 @@ def calls(code: str, *tests: str, language: str = "javascript") -> list[str]:
         ("f(true)", ["f(false)"]),
     ],
 )
-def test_arguments_of_given_calls_are_varied(given: str, expected: list[str]) -> None:
-    found = calls("function f(x) { /**/ }", f"assert.equal({given}, 1);")
+def test_arguments_of_given_calls_are_varied(call: str, expected: list[str]) -> None:
+    found = calls("function f(x) { /**/ }", f"assert.equal({call}, 1);")
     assert found[: len(expected)] == expected
-    assert given not in found
+    assert call not in found
 
 
 def test_all_arguments_are_varied_in_turn() -> None:
@@ -54,9 +54,9 @@ def test_all_arguments_are_varied_in_turn() -> None:
     assert found[:4] == ['f(0, "a")', 'f(1, "")', 'f(-1, "a")', 'f(1, "A")']
 
 
-@pytest.mark.parametrize("given", ["f(x)", "f(1n)", "f(...a)", "f('\\n')", "f({ ...a })", "f([g()])", "g(77)"])  # fmt: skip
-def test_other_calls_are_not_varied(given: str) -> None:
-    assert calls("function f(x) { /**/ }", f"{given};") == calls("function f(x) { /**/ }")
+@pytest.mark.parametrize("call", ["f(x)", "f(1n)", "f(...a)", "f('\\n')", "f({ ...a })", "f([g()])", "g(77)"])  # fmt: skip
+def test_other_calls_are_not_varied(call: str) -> None:
+    assert calls("function f(x) { /**/ }", f"{call};") == calls("function f(x) { /**/ }")
 
 
 @pytest.mark.parametrize(

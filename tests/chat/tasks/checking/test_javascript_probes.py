@@ -28,8 +28,8 @@ def calls(code: str, *tests: str, language: str = "javascript") -> list[str]:
     assert len(probes) <= 32
     assert len({probe.name for probe in probes}) == len(probes)
     assert all(count_errors(probe.text, "javascript") == 0 for probe in probes)
-    found = [re.search(r"equal\((.*), Symbol\(\)\);", probe.text) for probe in probes]
-    return [match[1] for match in found if match]
+    written = [re.search(r"equal\((.*), Symbol\(\)\);", probe.text) for probe in probes]
+    return [match[1] for match in written if match]
 
 
 @pytest.mark.parametrize(
@@ -44,14 +44,14 @@ def calls(code: str, *tests: str, language: str = "javascript") -> list[str]:
     ],
 )
 def test_arguments_of_given_calls_are_varied(call: str, expected: list[str]) -> None:
-    found = calls("function f(x) { /**/ }", f"assert.equal({call}, 1);")
-    assert found[: len(expected)] == expected
-    assert call not in found
+    written = calls("function f(x) { /**/ }", f"assert.equal({call}, 1);")
+    assert written[: len(expected)] == expected
+    assert call not in written
 
 
 def test_all_arguments_are_varied_in_turn() -> None:
-    found = calls("function f(x, y) { /**/ }", "const r = f(1, 'a');")
-    assert found[:4] == ['f(0, "a")', 'f(1, "")', 'f(-1, "a")', 'f(1, "A")']
+    written = calls("function f(x, y) { /**/ }", "const r = f(1, 'a');")
+    assert written[:4] == ['f(0, "a")', 'f(1, "")', 'f(-1, "a")', 'f(1, "A")']
 
 
 @pytest.mark.parametrize("call", ["f(x)", "f(1n)", "f(...a)", "f('\\n')", "f({ ...a })", "f([g()])", "g(77)"])  # fmt: skip
@@ -94,8 +94,8 @@ def test_samples_fit_the_names(parameters: str, first: str) -> None:
     ],
 )
 def test_samples_fit_the_annotations(parameters: str, first: str) -> None:
-    found = calls(f"function f<T>({parameters}): void {{ /**/ }}", language="typescript")
-    assert found[0] == first
+    written = calls(f"function f<T>({parameters}): void {{ /**/ }}", language="typescript")
+    assert written[0] == first
 
 
 @pytest.mark.parametrize("annotation", ["User", '"a" | "b"', "User[]", "Map<string, number>"])
@@ -105,27 +105,27 @@ def test_arguments_of_unknown_types_are_left_alone(annotation: str) -> None:
 
 
 def test_null_is_tried_where_the_type_has_it() -> None:
-    found = calls("function f(x: string | null) { /**/ }", language="typescript")
-    assert "f(null)" in found
+    written = calls("function f(x: string | null) { /**/ }", language="typescript")
+    assert "f(null)" in written
 
 
 def test_typical_values_of_all_parameters_come_first() -> None:
-    found = calls("function f(n, text) { /**/ }")
-    assert found[:3] == ['f(3, "Hello World")', 'f(3, "")', 'f(0, "Hello World")']
-    assert len(found) == 24
+    written = calls("function f(n, text) { /**/ }")
+    assert written[:3] == ['f(3, "Hello World")', 'f(3, "")', 'f(0, "Hello World")']
+    assert len(written) == 24
 
 
 def test_parameters_with_a_default_value_are_given_later() -> None:
-    found = calls("const f = (n, step = 1) => { /**/ };")
-    assert found[0] == "f(3)"
-    assert found.index("f(3, 3)") > found.index("f(0)")
+    written = calls("const f = (n, step = 1) => { /**/ };")
+    assert written[0] == "f(3)"
+    assert written.index("f(3, 3)") > written.index("f(0)")
 
 
 def test_constants_of_the_function_are_tried() -> None:
     code = 'function f(n, text) { /**/ return n < 18 || text === "abc"; }'
-    found = calls(code)
-    assert {f'f({n}, "Hello World")' for n in (17, 18, 19)} <= set(found)
-    assert 'f(3, "abc")' in found
+    written = calls(code)
+    assert {f'f({n}, "Hello World")' for n in (17, 18, 19)} <= set(written)
+    assert 'f(3, "abc")' in written
 
 
 CLASS = """class Base {}

@@ -17,6 +17,7 @@ from chat.tasks.checking.command_runner import (
 )
 from chat.tasks.checking.javascript_commands import JavaScriptProject
 from chat.tasks.checking.javascript_observing import Observation, corrected_test, observed_test
+from chat.tasks.checking.javascript_probes import observed_probes, probe_tests
 from chat.tasks.checking.javascript_programs import report_function, see_function
 from chat.tasks.checking.javascript_tests import marked_test
 from chat.tasks.checking.overlays import Overlays
@@ -25,6 +26,8 @@ from chat.tasks.dialects.base import GeneratedTests, Snippet
 from chat.tasks.target import FileEdit
 
 _TYPESCRIPT = (".ts", ".tsx", ".mts", ".cts")
+_PROBING_SECONDS = 5.0
+"""Maximum time of tests with arguments that nobody has chosen: some may never end."""
 _REPORTED, _RESULTS = 0, 1
 """Indices in `Ending.reports`."""
 
@@ -38,8 +41,21 @@ class JavaScriptRunner(CommandRunner):
 
     def repair(self, job: Job, tests: GeneratedTests) -> GeneratedTests:
         """Correct expected values by those that were observed."""
+        return self._corrected(job, tests)
+
+    def probe(self, job: Job, tests: GeneratedTests) -> GeneratedTests:
+        """Call the subject with other arguments, and expect what it returned."""
+        probes = probe_tests(tests.tests, job.subject, self._project.framework)
+        if not probes.tests:
+            return probes
+        return observed_probes(self._corrected(job, probes, _PROBING_SECONDS), job.subject)
+
+    def _corrected(
+        self, job: Job, tests: GeneratedTests, seconds: float | None = None
+    ) -> GeneratedTests:
+        """Return tests that expect what was observed; an assertion without value is removed."""
         edits = [FileEdit(job.subject.path, 0, 0, "")]
-        seen = self._complete(job, tests, edits, observes=True).seen
+        seen = self._complete(job, tests, edits, seconds, observes=True).seen
         corrected = []
         for test in tests.tests:
             own = seen.get(test.name, {})

@@ -164,6 +164,10 @@ def test_unittest_has_its_own_idioms(line: str, seen: Observation, expected: str
         [value("x" * 300, "str")],
         [value("1"), value("2")],
         [raised("NameError")],
+        [raised("AssertionError")],
+        [raised("MemoryError")],
+        [raised("ConnectionRefusedError")],
+        [value("x" * 201, "str")],
         [raised("TypeError", plausible=False)],
         [raised("shop.NotFound")],
     ],
@@ -176,6 +180,20 @@ def test_an_assertion_that_cannot_be_corrected_is_removed(seen: list[Observation
     )
     alone = "def test_f():\n    x = 1\n    assert f(1) == 2\n"
     assert corrected_test(alone, {0: seen}, "pytest") is None
+
+
+def test_values_of_usual_length_are_used() -> None:
+    long_value = repr("x" * 198)
+    text = "def test_f():\n    assert f(1) == 2\n"
+    assert "x" * 198 in (corrected_test(text, {0: [value(long_value, "str")]}, "pytest") or "")
+
+
+def test_what_the_program_reports_is_read_strictly() -> None:
+    data = {"right": True, "plausible": True, "has_literal": True, "value": "3", "kind": "int"}
+    assert Observation.of(data) == Observation(
+        right=True, plausible=True, has_literal=True, value="3", kind="int"
+    )
+    assert Observation.of({"right": 1, "plausible": "yes", "raised": 3}) == Observation(raised="3")
 
 
 def test_a_loop_with_right_values_stays() -> None:

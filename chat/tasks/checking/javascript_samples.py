@@ -202,8 +202,8 @@ def _by_type(annotation: str) -> _Values:
     if others := [each for each in types if each in ("null", "undefined")]:
         values = _by_type(" | ".join(each for each in types if each not in others))
         return (*values, *((None,) if "null" in others and values else ()))
-    values = (each for pattern, each in _BY_TYPE if re.fullmatch(pattern, annotation))
-    return next(values, ())
+    matching = (each for pattern, each in _BY_TYPE if re.fullmatch(pattern, annotation))
+    return next(matching, ())
 
 
 def _by_name(name: str) -> _Values:

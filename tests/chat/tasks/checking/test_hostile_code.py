@@ -56,15 +56,17 @@ async def test_nothing_outside_changes(what: str, root: Path, tmp_path: Path) ->
     home.chmod(0o777)
     (home / "letter").write_text("dear")
     code = HOSTILE[what].replace("{home!r}", repr(str(home)))
+    before = children()
     proposal = await write(root, code, ANSWER)
     assert proposal.checked is not None
     assert snapshot(root) == {root / "mod.py": code.encode()}
     assert snapshot(home) == {home / "letter": b"dear"}
-    await no_processes_left()
+    await no_processes_left(before)
 
 
 @pytest.mark.parametrize("what", FATAL)
 async def test_code_that_ends_or_stops_its_process(what: str, root: Path) -> None:
+    before = children()
     start, longest = time.monotonic(), 0.0
 
     async def watch() -> None:
@@ -80,7 +82,7 @@ async def test_code_that_ends_or_stops_its_process(what: str, root: Path) -> Non
     watching.cancel()
     assert time.monotonic() - start < 100
     assert longest < 5, "the editor must stay responsive"
-    await no_processes_left()
+    await no_processes_left(before)
 
 
 async def test_no_socket_can_be_reached(root: Path) -> None:
@@ -99,6 +101,7 @@ async def test_no_socket_can_be_reached(root: Path) -> None:
 
 
 async def test_cancelling_the_task_ends_the_tests(root: Path) -> None:
+    before = children()
     task = asyncio.create_task(write(root, FATAL["loop forever"], ANSWER))
     await asyncio.sleep(2)  # the tests run for longer
     task.cancel()
@@ -106,7 +109,7 @@ async def test_cancelling_the_task_ends_the_tests(root: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert time.monotonic() - start < 1.5
-    await no_processes_left()
+    await no_processes_left(before)
 
 
 async def test_results_that_the_code_prints_are_not_believed(root: Path) -> None:
@@ -119,10 +122,14 @@ async def test_results_that_the_code_prints_are_not_believed(root: Path) -> None
         await write(root, code, "():\n    assert forge(1) == 1\n```")
 
 
-async def no_processes_left() -> None:
-    """Wait until all processes that the tests have started have ended."""
+def children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+async def no_processes_left(before: set[psutil.Process]) -> None:
+    """Wait until all processes that were started since then have ended."""
     for _ in range(100):
-        left = psutil.Process().children(recursive=True)
+        left = children() - before
         if not left:
             return
         await asyncio.sleep(0.05)

@@ -1,6 +1,7 @@
 """Fixtures for all tests, and a plugin that limits which tests may be skipped."""
 
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -20,6 +21,11 @@ from tests.checkpoint_maker import make_checkpoint  # noqa: E402
 # A deadline per example fails on a busy machine. pytest-timeout limits each test.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+# The tests of `sandbox`, and all that run something in it, use the bwrap that make installs.
+BUBBLEWRAP = Path(__file__).parents[1] / ".editors/bubblewrap/bin"
+if shutil.which("bwrap") is None and BUBBLEWRAP.exists():
+    os.environ["PATH"] += f"{os.pathsep}{BUBBLEWRAP}"
 
 OPTIONAL = "optional: "
 """Prefix of the reasons with which a test may be skipped in CI: it needs optional equipment."""

@@ -54,17 +54,23 @@ class Measurement:
 
 
 async def measure_all(
-    projects: Sequence[Project], asker: Asker, run: Run, modules: Path | None = None
+    projects: Sequence[Project],
+    asker: Asker,
+    run: Run,
+    *,
+    modules: Path | None = None,
+    check: CheckSettings | None = None,
 ) -> AsyncIterator[Measurement]:
     """Yield the measurements in the order of the projects, each as soon as it is complete.
 
-    `modules` becomes the `node_modules` of projects that need Vitest or Jest.
+    `modules` becomes the `node_modules` of projects that need Vitest or Jest. With `check` the
+    product runs tests before it shows them.
     """
     for project in projects:
         with tempfile.TemporaryDirectory(prefix="written-tests-") as name:
             if modules is not None and project.framework in ("vitest", "jest"):
                 await asyncio.to_thread(_install, modules, Path(name) / "node_modules")
-            yield await measure(project, asker, run, Path(name))
+            yield await measure(project, asker, run, Path(name), check)
 
 
 def _install(modules: Path, folder: Path) -> None:
@@ -79,14 +85,16 @@ def _install(modules: Path, folder: Path) -> None:
     shutil.copytree(modules, folder, symlinks=True, copy_function=link)
 
 
-async def measure(project: Project, asker: Asker, run: Run, folder: Path) -> Measurement:
+async def measure(
+    project: Project, asker: Asker, run: Run, folder: Path, check: CheckSettings | None = None
+) -> Measurement:
     """Let the product write tests for one function in an empty folder, and run those it shows."""
     target = project.materialize(folder)
     about = (project.name, project.ecosystem, project.framework, project.topics)
     started = time.perf_counter()
     try:
         files = WorkspaceFiles(folder, boundary=folder)
-        proposal = await write_tests(target, asker, files, check=CheckSettings(_allow))
+        proposal = await write_tests(target, asker, files, check=check)
     except RequestError as error:
         return Measurement(*about, time.perf_counter() - started, problem=error.user_message)
     seconds = time.perf_counter() - started
@@ -103,11 +111,6 @@ async def measure(project: Project, asker: Asker, run: Run, folder: Path) -> Mea
         checked=proposal.checked,
         run=result,
     )
-
-
-async def _allow(folder: Path, what: str) -> bool:
-    """Let generated tests run: all of them are in folders of this program."""
-    return True
 
 
 def accept(proposal: Proposal) -> None:

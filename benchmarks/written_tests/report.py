@@ -20,10 +20,10 @@ from benchmarks.written_tests.measure import Measurement
 
 _COLUMNS = (
     "functions of",
-    "with a test",
-    "run: all pass",
+    "with test",
+    "pass",
     "checked",
-    "detect a mutation",
+    "detecting",
     "mutations",
     "median s",
     "p95 s",
@@ -82,8 +82,8 @@ def summaries(measurements: Sequence[Measurement]) -> list[Summary]:
 
 
 def share(part: int, whole: int) -> str:
-    """Return a share with its numbers; a line if there is nothing to have a share of."""
-    return f"{part} of {whole} ({part / whole:.0%})" if whole else "–"
+    """Return a share as its numbers; a line if there is nothing to have a share of."""
+    return f"{part} of {whole}" if whole else "–"
 
 
 def print_tables(measurements: Sequence[Measurement], model: str, console: Console) -> None:

@@ -164,7 +164,7 @@ async def test_a_function_after_deep_code_is_like_any_other(name: str) -> None:
                 types.CodeActionContext([]),
             )
         )
-        assert [action.title.split()[-1] for action in actions or ()] == ["f", "f", "f"]
+        assert [action.title.split()[-1] for action in actions or ()] == ["f", "f", "f", "f"]
         await editor.suggestion(len(editor.text) - 1, invoked=True)
         range_ = {"start": {"line": line, "character": 2}, "end": {"line": line, "character": 2}}
         for task in ("edit", "explain"):

@@ -1,7 +1,6 @@
 """Sandboxes with each way to isolate a program that this machine has."""
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +11,6 @@ from sandbox.backends import Backend
 from sandbox.command import Limits
 from sandbox.sandbox import Sandbox, backend_problem
 from tests.conftest import OPTIONAL
-
-INSTALLED = Path(__file__).parents[2] / ".editors/bubblewrap/bin"
-"""Where `make test-sandbox` installs bwrap."""
-if shutil.which("bwrap") is None and INSTALLED.exists():
-    os.environ["PATH"] += f":{INSTALLED}"
 
 LIMITS = Limits(seconds=20, cpu_seconds=10)
 

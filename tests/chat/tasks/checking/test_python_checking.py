@@ -19,6 +19,7 @@ from tests.chat.tasks.checking.python_projects import (
     write,
     written,
 )
+from tests.conftest import BUBBLEWRAP
 
 __all__ = ["environment", "our_python", "root"]
 pytestmark = [NEEDS_SANDBOX, pytest.mark.usefixtures("our_python")]
@@ -283,7 +284,7 @@ async def test_a_missing_module_of_the_project_is_named(root: Path) -> None:
 async def test_an_interpreter_without_pytest_is_named(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setenv("PATH", f"/usr/bin:/bin:{BUBBLEWRAP}")
     proposal = await write(root, ADD, "():\n    assert add(1, 2) == 4\n```")
     assert proposal.note.startswith("The tests were not run. /usr/bin/python3 has no pytest: ")
 

@@ -108,6 +108,8 @@ class Variants:
         os._exit(0)
 
     def _start(self, text: str | None) -> None:
+        # What tests print must not fill the memory. pytest goes on to use the stream before.
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
         source = self._job["source_file"]
         _add_observer(source, self._reporter)
         if text is not None:

@@ -57,8 +57,11 @@ async def test_nothing_outside_changes(what: str, root: Path, tmp_path: Path) ->
     (home / "letter").write_text("dear")
     code = HOSTILE[what].replace("{home!r}", repr(str(home)))
     before = children()
-    proposal = await write(root, code, ANSWER)
-    assert proposal.checked is not None
+    try:
+        proposal = await write(root, code, ANSWER, check=CheckSettings(allow, seconds=1))
+        assert proposal.checked is not None
+    except RequestError as error:  # on a busy machine the test takes too long
+        assert error.user_message.startswith("None of the")
     assert snapshot(root) == {root / "mod.py": code.encode()}
     assert snapshot(home) == {home / "letter": b"dear"}
     await no_processes_left(before)

@@ -54,7 +54,7 @@ def ask(window: VSCode) -> None:
 
 @pytest.mark.usefixtures("vscode_installed")
 def test_code_of_an_answer_runs_in_vs_code(plots: Path, tmp_path: Path) -> None:
-    with vscode(tmp_path, {}, {}, scripted(ANSWER)) as window:
+    with vscode(tmp_path, {}, {"runTests": "ask"}, scripted(ANSWER)) as window:
         window.open("a.py")
         wait_until_ready(window)
         ask(window)

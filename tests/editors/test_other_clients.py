@@ -125,7 +125,7 @@ def test_emacs_completes_a_half_typed_word(folder: Path) -> None:
 
 
 def test_emacs_writes_a_test(folder: Path) -> None:
-    with emacs(folder, scripted(TEST_ANSWER)) as editor:
+    with emacs(folder, scripted(TEST_ANSWER), {"runTests": "never"}) as editor:
         editor.keys("\x1bxeglot-code-actions\r")
         editor.wait_for_text("Pick an action")
         editor.keys("Write tests for add\r")
@@ -150,7 +150,7 @@ def test_helix_completes(folder: Path) -> None:
 
 
 def test_helix_writes_a_test(folder: Path) -> None:
-    with helix(folder, scripted(TEST_ANSWER)) as editor:
+    with helix(folder, scripted(TEST_ANSWER), {"runTests": "never"}) as editor:
         editor.wait_until(lambda: open_code_actions(editor), "code actions")
         editor.keys("\r")
         test_file = folder / "tests" / "test_example.py"

@@ -9,7 +9,7 @@ from chat.tasks.checking.choosing import MAX_TESTS, choose_tests
 from chat.tasks.checking.runner import MARK, Job, Run, Runner
 from chat.tasks.dialects.base import GeneratedTests, Snippet
 from chat.tasks.summary import Summary
-from syntax.mutations import Mutation, find_mutations
+from syntax.mutations import find_mutations
 
 MAX_MUTATIONS = 12
 _ENOUGH = 0.9
@@ -132,11 +132,6 @@ class Checker:
     def _all_detected(self, tests: Sequence[Snippet] | None = None) -> frozenset[int]:
         names = self._detected if tests is None else [test.name for test in tests]
         return frozenset[int]().union(*(self._detected[name] for name in names))
-
-    @property
-    def mutations(self) -> Sequence[Mutation]:
-        """The mutations that tests should detect."""
-        return self._mutations
 
 
 def _merged(left: GeneratedTests, right: GeneratedTests) -> GeneratedTests:

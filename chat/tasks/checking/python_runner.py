@@ -18,6 +18,7 @@ from chat.tasks.checking.runner import CannotRunError, Job, Run, Runner
 from chat.tasks.dialects.base import GeneratedTests, Snippet
 from chat.tasks.target import FileEdit
 from sandbox.command import Command
+from sandbox.interpreters import text_of
 from syntax.mutations import Mutation
 
 _PROGRAM = Path(__file__).with_name("python_program.py")
@@ -163,11 +164,8 @@ def _pytest_options(root: Path) -> list[str]:
     Others, such as coverage and parallel processes, are left out.
     """
     for name in _CONFIGURATION:
-        try:
-            text = (root / name).read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue
-        if match := _IMPORT_MODE.search(text):
+        # The file belongs to the workspace, so it may be a FIFO or huge.
+        if match := _IMPORT_MODE.search(text_of(root / name)):
             return [f"--import-mode={match[1]}"]
     return []
 

@@ -27,7 +27,7 @@ from chat.tasks.dialects.python import PythonDialect
 from chat.tasks.dialects.rust import Cargo
 from chat.tasks.target import WorkspaceFiles
 from sandbox.command import PRIVATE_FOLDER, Limits
-from sandbox.interpreters import node_of_path, python_of
+from sandbox.interpreters import node_of_path, python_of, text_of
 from sandbox.sandbox import Sandbox
 from sandbox.toolchains import cargo_of, go_of_path
 
@@ -117,7 +117,7 @@ def _javascript(convention: Convention, folder: Path) -> _Chosen:
     configurations = [f"{name}.config{suffix}" for name in names for suffix in _SCRIPTS]
     root = package_root(test_file, configurations, folder)
     has_configuration = any((root / name).is_file() for name in configurations)
-    scripts = table(parse_json(_text_of(package / "package.json")), "scripts")
+    scripts = table(parse_json(text_of(package / "package.json")), "scripts")
     project = JavaScriptProject(
         framework=framework,
         node=node.path,
@@ -149,10 +149,10 @@ def _cargo(convention: Convention, folder: Path) -> _Chosen:
 
 def _cargo_root(package: Path, folder: Path) -> Path:
     """Return the folder with all that a package needs: its workspace, or what it refers to."""
-    if re.search(r"""path\s*=\s*["']\.\./""", _text_of(package / "Cargo.toml")):
+    if re.search(r"""path\s*=\s*["']\.\./""", text_of(package / "Cargo.toml")):
         return folder
     above = [each for each in package.parents if each.is_relative_to(folder)]
-    workspaces = [each for each in above if "[workspace" in _text_of(each / "Cargo.toml")]
+    workspaces = [each for each in above if "[workspace" in text_of(each / "Cargo.toml")]
     return workspaces[-1] if workspaces else package
 
 
@@ -162,7 +162,7 @@ def _go(convention: Convention, folder: Path) -> _Chosen:
         raise CannotRunError("Go is not installed, or not in the PATH of the language server.")
     root = package_root(test_file, ("go.mod",), folder)
     workspace = package_root(test_file, ("go.work",), folder)
-    if (workspace / "go.work").is_file() or "../" in _text_of(root / "go.mod"):
+    if (workspace / "go.work").is_file() or "../" in text_of(root / "go.mod"):
         root = folder
     default = Path(os.environ.get("GOPATH") or Path.home() / "go", "pkg", "mod")
     modules = Path(os.environ.get("GOMODCACHE") or default)
@@ -173,13 +173,6 @@ def _go(convention: Convention, folder: Path) -> _Chosen:
         _BUILD_LIMITS,
         (*go.readable, *sources),
     )
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 def _project_root(test_file: Path, folder: Path) -> Path:

@@ -110,6 +110,10 @@ class Asker:
         self._engine, self._settings = engine, settings or ChatSettings()
         self._on_partial = on_partial
 
+    def without_partial_answers(self) -> Asker:
+        """Return an asker of the same engine whose partial answers nobody receives."""
+        return Asker(self._engine, self._settings)
+
     async def prepare(
         self, messages: Sequence[Message], begin: str = "", sampling: Sampling = CONVERSATION
     ) -> PreparedChat:

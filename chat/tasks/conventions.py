@@ -8,14 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from chat.tasks.dialects.base import Dialect
+from chat.tasks.dialects.base import Dialect, Framework
 from chat.tasks.target import WorkspaceFiles
-
-Framework = Literal[
-    "pytest", "unittest", "jest", "vitest", "node", "go", "cargo", "junit5", "junit4"
-]
 
 _MAX_EXAMPLE_CANDIDATES = 20
 
@@ -33,6 +28,8 @@ class Convention:
     """The text of an existing test file of the same framework, empty if there is none."""
     note: str = ""
     """A sentence for the user about the test file."""
+    fixtures: str = ""
+    """The code of the project's fixtures that the tests may use, empty if there are none."""
 
 
 def sort_by_distance(tests: Iterable[Path], source: Path) -> list[Path]:

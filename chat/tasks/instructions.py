@@ -1,8 +1,14 @@
-"""What an instruction for tests says about their number, in several languages."""
+"""What an instruction for tests says about their number, names and framework.
+
+It is read in several languages. The model sees the whole instruction as well.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+
+from chat.tasks.dialects.base import Framework
 
 _WORDS = {
     "one": 1, "single": 1, "two": 2, "three": 3, "four": 4, "five": 5,
@@ -32,7 +38,53 @@ _SINGLE = (
 """Patterns that ask for one test."""
 
 
-def wanted_tests(instruction: str) -> int | None:
+_FRAMEWORKS: tuple[tuple[Framework, str], ...] = (
+    ("pytest", r"pytest"),
+    ("unittest", r"unittest(?!\.mock)"),
+    ("jest", r"jest"),
+    ("vitest", r"vitest"),
+    ("node", r"node:test|node(?:\.js)?(?:'s)?(?: own)? test runner"),
+)
+_REFUSED = (
+    r"(?:\b(?:not|no|without|instead of|rather than|don't use|never|nicht|kein|ohne|statt|pas|sans"
+    r"|sin)\s+(?:use\s+|using\s+)?|(?:不要?用?|别用|而不是)\s*)"
+)
+"""What stands before the name of a framework that is not to be used."""
+_NAMING = re.compile(
+    r"(?i:(?:\bnam(?:ed?|ing)\b|\bcall(?:ed)?\b|\bnenn\w*|\bhei(?:ß|ss)\w*|\bnomm\w*|\bappel\w*"
+    r"|\bllam\w*|\bnombr\w*|命名为|名为|叫做?)"
+    r"(?:\s+(?:the|a|an|it|them|this|each|tests?|case|function|method|den|die|ihn|sie|le|la|el|los)\b)*"
+    r"(?:\s+(?:Test|Tests)\b)?\s*[:：]?\s*)"
+)
+"""Words before the name of a test."""
+_QUOTES = ('""', "''", "``", "“”", "„“", "«»", "「」")
+_TEST_NAME = re.compile(
+    "|".join(f"{quotes[0]}([^{quotes[1]}\\n]{{2,80}}){quotes[1]}" for quotes in _QUOTES)
+    + r"|([^\W\d_]\w*(?:_\w+|[a-z][A-Z]\w*))"
+)
+"""A quoted phrase, or an identifier of several words."""
+_AND = re.compile(r"\s*(?:[,、，]|\b(?:and|und|et|y)\b|和)\s*(?:(?:and|und|et|y)\b\s*)?")
+_MAX_NAMES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """The parts of an instruction that the server sees to itself."""
+
+    num_tests: int | None
+    """The number of tests, None if the instruction does not say."""
+    names: tuple[str, ...]
+    """The names of the tests, or phrases for them."""
+    framework: Framework | None
+
+
+def read_instruction(instruction: str) -> Requested:
+    """Return what an instruction asks for."""
+    names = requested_names(instruction)
+    return Requested(requested_tests(instruction), names, requested_framework(instruction))
+
+
+def requested_tests(instruction: str) -> int | None:
     """Return how many tests an instruction asks for, None if it does not say."""
     if any(re.search(pattern, instruction, re.IGNORECASE) for pattern in _SINGLE):
         return 1
@@ -42,3 +94,28 @@ def wanted_tests(instruction: str) -> int | None:
             number = int(word) if word.isdecimal() else _WORDS[word]
             return number or None
     return None
+
+
+def requested_framework(instruction: str) -> Framework | None:
+    """Return the framework that an instruction names, None if it names none or several."""
+    named = []
+    for framework, pattern in _FRAMEWORKS:
+        word = rf"(?<![A-Za-z0-9_.])(?:{pattern})(?![A-Za-z0-9_-])"
+        accepted = re.sub(f"{_REFUSED}{word}", "", instruction, flags=re.IGNORECASE)
+        if re.search(word, accepted, re.IGNORECASE):
+            named.append(framework)
+    return named[0] if len(named) == 1 else None
+
+
+def requested_names(instruction: str) -> tuple[str, ...]:
+    """Return the names or phrases that an instruction gives to tests, in their order."""
+    names: list[str] = []
+    for naming in _NAMING.finditer(instruction):
+        position = naming.end()
+        while (match := _TEST_NAME.match(instruction, position)) and len(names) < _MAX_NAMES:
+            names.append(match[match.lastindex or 0])
+            separator = _AND.match(instruction, match.end())
+            if separator is None:
+                break
+            position = separator.end()
+    return tuple(dict.fromkeys(names))

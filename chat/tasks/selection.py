@@ -52,6 +52,28 @@ def select_tests(
     return selected
 
 
+def select_all(
+    answers: Iterable[tuple[str, FinishedAnswer]],
+    subject: Subject,
+    dialect: Dialect,
+    file: Destination,
+    taken: Collection[str] = (),
+) -> GeneratedTests:
+    """Return the usable tests of several answers, each with its beginning, without equal ones."""
+    selected = GeneratedTests((), (), ())
+    for begin, answer in answers:
+        names = {each.name for each in (*selected.tests, *selected.helpers)}
+        bodies = {_body(test) for test in selected.tests}
+        tests = select_tests(begin, answer, subject, dialect, file, {*taken, *names})
+        new = tuple(test for test in tests.tests if _body(test) not in bodies)
+        selected = selected.merged(replace(tests, tests=new))
+    return selected
+
+
+def _body(test: Snippet) -> str:
+    return test.text.replace(test.name, "", 1)
+
+
 def _select(
     generated: GeneratedTests,
     subject: Subject,

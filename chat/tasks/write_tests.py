@@ -5,44 +5,28 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from chat.asker import GREEDY, Asker, FinishedAnswer, OnStage
-from chat.attachments import fenced
+from chat.asker import Asker, FinishedAnswer, OnStage
+from chat.tasks.attempts import Attempt, batches_of
 from chat.tasks.checking.checking import Checks, CheckSettings, open_checks
 from chat.tasks.checking.choosing import MAX_TESTS
 from chat.tasks.conventions import Convention
 from chat.tasks.dialects.base import (
     Destination,
-    Dialect,
     GeneratedTests,
     Subject,
     with_line_feeds,
 )
 from chat.tasks.dialects.registry import find_convention
-from chat.tasks.instructions import wanted_tests
-from chat.tasks.selection import select_tests
+from chat.tasks.instructions import Requested, read_instruction
+from chat.tasks.selection import select_all
 from chat.tasks.target import FileEdit, Proposal, Target, WorkspaceFiles
-from engine.api import Message, Sampling
+from engine.api import Message
 from engine.errors import PromptTooLongError, RequestError
-from syntax.symbols import Symbol
 
-_MAX_EXAMPLE_CHARACTERS = 3000
-_MAX_CONTEXT_CHARACTERS = 1500
 _BYTE_ORDER_MARK = "\ufeff"
 _FENCE_END = "\n```"
-_RANDOM = tuple(Sampling(temperature=0.6, top_p=0.95, seed=seed) for seed in range(1, 4))
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One way to ask the model for tests."""
-
-    begin: str
-    """The code that the answer begins with."""
-    prompts: tuple[str, ...]
-    """The same request with less and less context. The first one that fits the window is sent."""
-    sampling: Sampling
 
 
 async def write_tests(
@@ -63,16 +47,20 @@ async def write_tests(
     Raises RequestError if there is nothing to test, if the language is not supported, or if the
     model wrote no usable test.
     """
-    subject, convention, file = await asyncio.to_thread(_read_project, target, files)
-    dialect = convention.dialect
-    count = wanted_tests(target.instruction) or MAX_TESTS
-    async with open_checks(check, subject, convention, files, on_stage, count) as checks:
+    requested = read_instruction(target.instruction)
+    subject, convention, file = await asyncio.to_thread(_read_project, target, files, requested)
+    dialect, count = convention.dialect, requested.num_tests or MAX_TESTS
+    names = tuple(map(dialect.test_name, requested.names))
+    async with open_checks(check, subject, convention, files, on_stage, count, names) as checks:
         deadline = time.monotonic() + (check.seconds if check else 0.0)
-        for attempt in _attempts(subject, convention, dialect, target.instruction):
+        for batch in batches_of(subject, convention, target.instruction, names):
             on_stage("writing tests")
-            answer = await _ask(asker, attempt, dialect.fence)
+            answers = await _ask_all(asker, batch, dialect.fence)
+            with_beginnings = [
+                (each.begin, answer) for each, answer in zip(batch, answers, strict=True)
+            ]
             tests = await asyncio.to_thread(
-                select_tests, attempt.begin, answer, subject, dialect, file, checks.names
+                select_all, with_beginnings, subject, dialect, file, checks.names
             )
             if not tests.tests:
                 continue
@@ -105,7 +93,9 @@ def _no_test(subject: Subject, checks: Checks) -> str:
     return f"{reason}. Try a larger model, or an instruction that says what to test."
 
 
-def _read_project(target: Target, files: WorkspaceFiles) -> tuple[Subject, Convention, Destination]:
+def _read_project(
+    target: Target, files: WorkspaceFiles, requested: Requested
+) -> tuple[Subject, Convention, Destination]:
     path = target.file()
     target = _with_line_feeds(target)
     symbol = target.symbol()
@@ -114,7 +104,7 @@ def _read_project(target: Target, files: WorkspaceFiles) -> tuple[Subject, Conve
             f"{symbol.name} is inside another function, so a test cannot call it. Put the cursor "
             "into the outer function."
         )
-    subject = Subject(symbol, path, target.text, target.language)
+    subject = Subject(symbol, path, target.text, target.language, requested.framework)
     convention = find_convention(subject, files)
     existing = files.read_to_edit(convention.test_file)
     return subject, convention, Destination(convention.test_file, existing)
@@ -131,26 +121,20 @@ def _with_line_feeds(target: Target) -> Target:
     return replace(target, text=text, start=start, end=end)
 
 
-def _attempts(
-    subject: Subject, convention: Convention, dialect: Dialect, instruction: str
-) -> list[Attempt]:
-    """Return the attempts in order. The next one is made if the previous gave no usable test.
-
-    Greedy sampling comes before random sampling. The last three attempts are for models that do not
-    write a test by themselves: they force the first call of the subject, and they use only the last
-    prompt, whose words the demo model knows.
-    """
-    prompts = _prompts(subject, convention, dialect, instruction)
-    last_prompt = prompts[-1:]
-    opening = dialect.file_head(subject) + dialect.test_opening(subject)
-    forced_first_call = dialect.test_opening(subject) + dialect.first_call(subject)
-    return [
-        Attempt(opening, prompts, GREEDY),
-        Attempt(opening, prompts, _RANDOM[0]),
-        Attempt(forced_first_call, last_prompt, GREEDY),
-        Attempt(forced_first_call, last_prompt, _RANDOM[1]),
-        Attempt(forced_first_call, last_prompt, _RANDOM[2]),
+async def _ask_all(asker: Asker, batch: Sequence[Attempt], fence: str) -> list[FinishedAnswer]:
+    """Ask for several answers at the same time. The user sees the first one grow."""
+    quiet = asker.without_partial_answers()
+    askers = [asker, *[quiet] * (len(batch) - 1)]
+    asked = [
+        asyncio.create_task(_ask(each, attempt, fence))
+        for each, attempt in zip(askers, batch, strict=True)
     ]
+    try:
+        return await asyncio.gather(*asked)
+    finally:
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
 
 
 async def _ask(asker: Asker, attempt: Attempt, fence: str) -> FinishedAnswer:
@@ -164,43 +148,6 @@ async def _ask(asker: Asker, attempt: Attempt, fence: str) -> FinishedAnswer:
             if index == len(attempt.prompts) - 1:
                 raise
     raise AssertionError("an attempt has at least one prompt")
-
-
-def _prompts(
-    subject: Subject, convention: Convention, dialect: Dialect, instruction: str
-) -> tuple[str, ...]:
-    """Return prompts for the same tests, the one with the most context first.
-
-    The last one has the words of the training dialogues (`training.dialogues`), which the demo
-    model knows.
-    """
-    symbol = subject.symbol
-    instruction = f" {instruction}" if instruction else ""
-    task = f"Write tests for `{symbol.name}` with {dialect.framework}.{instruction}"
-    code = fenced(symbol.dedented, dialect.fence)
-    context = context_of(subject.text, symbol)
-    code_in_context = f"{context}\n\n{symbol.dedented}" if context else symbol.dedented
-    prompts = [
-        f"{task}\n{fenced(code_in_context, dialect.fence)}",
-        f"Write tests for `{symbol.name}`.{instruction}\n{code}",
-    ]
-    if example := convention.example[:_MAX_EXAMPLE_CHARACTERS]:
-        whole_lines = fenced(example.rsplit("\n", 1)[0], dialect.fence)
-        prompts.insert(0, f"These are tests of the same project:\n{whole_lines}\n\n{prompts[0]}")
-    return tuple(prompts)
-
-
-def context_of(text: str, symbol: Symbol) -> str:
-    """Return the context of a symbol in its file: the imports and the line of its class."""
-    lines = text.split("\n")
-    import_starts = ("import ", "from ", "use ", "package ", "#include", "using ", "const ")
-    context = [line for line in lines if line.startswith(import_starts)]
-    if symbol.parents:
-        name = symbol.parents[-1]
-        class_line = next((line for line in lines if f"class {name}" in line), None)
-        if class_line is not None:
-            context += ["", class_line]
-    return "\n".join(context)[:_MAX_CONTEXT_CHARACTERS].strip()
 
 
 def _proposal(

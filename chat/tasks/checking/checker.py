@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from chat.tasks.checking.choosing import MAX_TESTS, choose_tests
@@ -28,10 +28,16 @@ class Checker:
     """Collects the tests of one function that pass. All methods block."""
 
     def __init__(
-        self, runner: Runner, job: Job, on_stage: Callable[[str], None], max_tests: int = MAX_TESTS
+        self,
+        runner: Runner,
+        job: Job,
+        on_stage: Callable[[str], None],
+        max_tests: int = MAX_TESTS,
+        preferred: Collection[str] = (),
     ) -> None:
+        """Create a checker that chooses at most `max_tests`, first those named in `preferred`."""
         self._runner, self._job, self._on_stage = runner, job, on_stage
-        self._max_tests = max_tests
+        self._max_tests, self._preferred = max_tests, preferred
         symbol = job.subject.symbol
         self._mutations = find_mutations(
             job.subject.text, job.subject.language, symbol.start, symbol.end, MAX_MUTATIONS
@@ -87,7 +93,9 @@ class Checker:
         They are run together once more, so that a test whose result changes is left out.
         """
         tests = self._pool.tests
-        chosen = choose_tests(tests, self._detected, self._covered, MARK, self._max_tests)
+        chosen = choose_tests(
+            tests, self._detected, self._covered, MARK, self._max_tests, self._preferred
+        )
         if not chosen:
             return None
         kept = replace(self._pool, tests=chosen, helpers=_used(self._pool.helpers, chosen))
@@ -127,18 +135,11 @@ class Checker:
             numbers = (i for i, mutant in enumerate(mutated) if test.name in mutant.failed)
             self._detected[test.name] = frozenset(numbers)
             self._covered[test.name] = run.covered.get(test.name, frozenset())
-        self._pool = _merged(self._pool, replace(candidates, tests=passing))
+        self._pool = self._pool.merged(replace(candidates, tests=passing))
 
     def _all_detected(self, tests: Sequence[Snippet] | None = None) -> frozenset[int]:
         names = self._detected if tests is None else [test.name for test in tests]
         return frozenset[int]().union(*(self._detected[name] for name in names))
-
-
-def _merged(left: GeneratedTests, right: GeneratedTests) -> GeneratedTests:
-    names = {helper.name for helper in left.helpers}
-    helpers = (*left.helpers, *(each for each in right.helpers if each.name not in names))
-    imports = tuple(dict.fromkeys((*left.imports, *right.imports)))
-    return GeneratedTests(imports, helpers, (*left.tests, *right.tests))
 
 
 def _used(helpers: Sequence[Snippet], tests: Sequence[Snippet]) -> tuple[Snippet, ...]:

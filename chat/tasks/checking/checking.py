@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,8 +103,12 @@ async def open_checks(
     files: WorkspaceFiles,
     on_stage: Callable[[str], None],
     max_tests: int = MAX_TESTS,
+    preferred: Collection[str] = (),
 ) -> AsyncIterator[Checks]:
-    """Return the checks for one subject, which choose at most `max_tests`."""
+    """Return the checks for one subject.
+
+    They choose at most `max_tests`, first those with names in `preferred`.
+    """
     what = f"generated tests of {subject.symbol.name}"
     if settings is None or not await settings.may_run(files.boundary or files.root, what):
         yield Checks(None, None, "")
@@ -128,7 +132,9 @@ async def open_checks(
         if original is not None:  # with line feeds as line endings, like the subject's text
             destination = Destination(convention.test_file, destination.text)
         job = Job(subject, lambda tests: convention.dialect.place(tests, subject, destination))
-        checker = await asyncio.to_thread(Checker, runner, job, on_stage_in_thread, max_tests)
+        checker = await asyncio.to_thread(
+            Checker, runner, job, on_stage_in_thread, max_tests, preferred
+        )
         yield Checks(checker, runner, "")
     finally:
         await asyncio.to_thread(opened.__exit__, None, None, None)

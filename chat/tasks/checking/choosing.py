@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from chat.tasks.dialects.base import Snippet
 
@@ -15,17 +15,22 @@ def choose_tests(
     covered: Mapping[str, frozenset[int]],
     mark: str,
     count: int = MAX_TESTS,
+    preferred: Collection[str] = (),
 ) -> tuple[Snippet, ...]:
     """Return at most `count` tests, in their order, without redundant ones.
 
     `detected` are the indices of the mutations that each test detects, `covered` the lines that it
-    executes. Each chosen test detects a mutation, and adds mutations or lines to the others. Tests
-    without `mark` are preferred, then those that add more, those that detect more, and the first.
-    If no test detects any mutation, the best one is returned alone.
+    executes. The tests whose names are in `preferred` are chosen first. Each other chosen test
+    detects a mutation, and adds mutations or lines to the others. Of these, tests without `mark`
+    are preferred, then those that add more, those that detect more, and the first. If nothing is
+    chosen so, the best test is returned alone.
     """
     useful = [test for test in tests if detected.get(test.name)]
     remaining = {test.name: _gains(test, detected, covered) for test in useful}
-    chosen: list[Snippet] = []
+    chosen = [test for test in tests if test.name in preferred][:count]
+    for test in chosen:
+        gains = _gains(test, detected, covered)
+        remaining = {name: others - gains for name, others in remaining.items()}
     while any(remaining.values()) and len(chosen) < count:
         best = max(
             useful,

@@ -4,7 +4,7 @@ How to add a test framework, for example Kotlin's:
 
 1. Check that `syntax/grammars.py` has a grammar of the language, and that `syntax.symbols` finds
    its functions and classes (`tests/syntax/test_symbols.py` has one sample per language).
-2. Add the framework's name to `chat.tasks.conventions.Framework`.
+2. Add the framework's name to `Framework` below.
 3. Create `chat/tasks/dialects/kotlin.py` with two things:
    - A subclass of `Dialect` that implements the abstract methods below. `go.py` and `java.py` are
      good models. Use `find_snippets` to find complete tests in what the model wrote.
@@ -24,9 +24,14 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from chat.tasks.target import FileEdit
 from syntax.symbols import Symbol
+
+Framework = Literal[
+    "pytest", "unittest", "jest", "vitest", "node", "go", "cargo", "junit5", "junit4"
+]
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
@@ -42,6 +47,8 @@ class Subject:
     """The content of the source file, with line feeds as line endings and no byte order mark."""
     language: str
     """The LSP language id of the source file."""
+    framework: Framework | None = None
+    """The test framework that the user asks for, None for that of the project."""
 
     @property
     def class_name(self) -> str:
@@ -86,6 +93,13 @@ class GeneratedTests:
     def joined(self, separator: str = "\n\n") -> str:
         """Return the code of the helpers and then of the tests."""
         return separator.join(snippet.text for snippet in (*self.helpers, *self.tests))
+
+    def merged(self, others: GeneratedTests) -> GeneratedTests:
+        """Return these tests and then others. Of helpers with the same name the first one stays."""
+        names = {helper.name for helper in self.helpers}
+        helpers = (*self.helpers, *(each for each in others.helpers if each.name not in names))
+        imports = tuple(dict.fromkeys((*self.imports, *others.imports)))
+        return GeneratedTests(imports, helpers, (*self.tests, *others.tests))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +170,26 @@ class Dialect(ABC):
     """Text before the subject's name if tests are outside of its package, such as `geo.`."""
     blank_lines = 1
     """Number of blank lines before a test that is appended to a file."""
+    name_end = "("
+    """The text that ends the name of a test."""
 
     @abstractmethod
     def file_head(self, subject: Subject) -> str:
         """Return the imports that every test file of the subject needs."""
 
     @abstractmethod
-    def test_opening(self, subject: Subject) -> str:
-        """Return the beginning of the first test, up to its name."""
+    def test_opening(self, subject: Subject, name: str = "") -> str:
+        """Return the beginning of the first test, up to its name: `name`, or that of the subject.
+
+        The model may make the name of the subject longer.
+        """
+
+    def test_name(self, words: str) -> str:
+        """Return the name that an instruction asks for in the form of the framework.
+
+        It may be a name or a phrase. The default is an identifier in snake_case.
+        """
+        return "_".join(re.findall(r"\w+", words))
 
     @abstractmethod
     def first_call(self, subject: Subject) -> str:

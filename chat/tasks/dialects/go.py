@@ -76,9 +76,17 @@ class Go(Dialect):
             return 'import "testing"\n\n'
         return f'import (\n\t"testing"\n\n\t"{self._own.import_path}"\n)\n\n'
 
-    def test_opening(self, subject: Subject) -> str:
-        name = subject.camel_case
-        return f"func Test{name if subject.symbol.name[0].isalpha() else '_' + name}"
+    def test_opening(self, subject: Subject, name: str = "") -> str:
+        own = subject.camel_case
+        default = f"Test{own if subject.symbol.name[0].isalpha() else '_' + own}"
+        return f"func {name or default}"
+
+    def test_name(self, words: str) -> str:
+        parts = re.findall(r"\w+", words)
+        if len(parts) > 1:
+            parts = [part[:1].upper() + part[1:] for part in parts]
+        name = "".join(parts)
+        return name if name.startswith("Test") else f"Test{name[:1].upper()}{name[1:]}"
 
     def first_call(self, subject: Subject) -> str:
         if subject.class_name:

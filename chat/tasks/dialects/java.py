@@ -53,8 +53,13 @@ class JUnit(Dialect):
     def file_head(self, subject: Subject) -> str:
         return "\n".join(self._imports) + "\n\n"
 
-    def test_opening(self, subject: Subject) -> str:
-        return f"class {self._class_name} {{\n    @Test\n    public void {subject.symbol.name}"
+    def test_opening(self, subject: Subject, name: str = "") -> str:
+        method = name or subject.symbol.name
+        return f"class {self._class_name} {{\n    @Test\n    public void {method}"
+
+    def test_name(self, words: str) -> str:
+        parts: list[str] = re.findall(r"\w+", words) or ["test"]
+        return parts[0] + "".join(part[:1].upper() + part[1:] for part in parts[1:])
 
     def first_call(self, subject: Subject) -> str:
         outer = ".".join(subject.symbol.parents)

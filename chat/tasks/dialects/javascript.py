@@ -35,6 +35,7 @@ class JavaScript(Dialect):
 
     fence = "javascript"
     language = "typescriptreact"  # its grammar also parses JavaScript, JSX and TypeScript
+    name_end = '", '
     assertion = re.compile(r"\)\.(?:\w+\.)*to\w+\(|\bassert\b|\bt\.assert")
 
     def __init__(self, framework: str, module: str, own_import: ModuleImport, style: Style) -> None:
@@ -52,8 +53,11 @@ class JavaScript(Dialect):
         imports = self._needed_imports('test("", () => { expect(assert) })')
         return "\n".join([*(each.statement(self._style) for each in imports), "", ""])
 
-    def test_opening(self, subject: Subject) -> str:
-        return f'test("{subject.symbol.name}'
+    def test_opening(self, subject: Subject, name: str = "") -> str:
+        return f'test("{name or subject.symbol.name}'
+
+    def test_name(self, words: str) -> str:
+        return words.replace("\\", "").replace('"', "'")
 
     def first_call(self, subject: Subject) -> str:
         if subject.class_name:

@@ -16,7 +16,7 @@ from typing import Any
 import bracex
 from wcmatch import glob
 
-from chat.tasks.conventions import Framework
+from chat.tasks.dialects.base import Framework
 from chat.tasks.dialects.config_files import as_object, as_words, parse_json, table
 from chat.tasks.target import WorkspaceFiles
 from syntax.grammars import parse
@@ -68,8 +68,13 @@ class TestRunner:
                 yield Path(folder)
 
 
-def read_runner(source: Path, files: WorkspaceFiles) -> TestRunner:
-    """Return the test runner of a source file's package, else of the workspace; Node's if none."""
+def read_runner(
+    source: Path, files: WorkspaceFiles, requested: Framework | None = None
+) -> TestRunner:
+    """Return the test runner of a source file's package, else of the workspace; Node's if none.
+
+    `requested` is preferred to others that the package has.
+    """
     packages = [
         (folder, parse_json(text))
         for folder in source.parents
@@ -77,19 +82,23 @@ def read_runner(source: Path, files: WorkspaceFiles) -> TestRunner:
         and (text := files.read(folder / "package.json")) is not None
     ]
     nearest = packages[0][1] if packages else {}
+    if requested == "node":  # it is always there
+        return TestRunner("node", nearest)
     for folder, package in packages:
-        framework = _framework(folder, package, files)
+        framework = _framework(folder, package, files, requested)
         if framework is not None:
             return _configured(framework, folder, package, nearest, files)
     return TestRunner("node", nearest)
 
 
-def _framework(folder: Path, package: dict[str, Any], files: WorkspaceFiles) -> Framework | None:
+def _framework(
+    folder: Path, package: dict[str, Any], files: WorkspaceFiles, requested: Framework | None
+) -> Framework | None:
     keys = ("dependencies", "devDependencies", "peerDependencies")
     dependencies = {name for key in keys for name in table(package, key)}
     scripts = " ".join(map(str, table(package, "scripts").values()))
     frameworks: tuple[Framework, ...] = ("vitest", "jest")
-    for name in frameworks:
+    for name in sorted(frameworks, key=lambda name: name != requested):
         configs = (folder / f"{name}.config{suffix}" for suffix in _SUFFIXES)
         is_used = name in dependencies or name in package or re.search(rf"\b{name}\b", scripts)
         if is_used or any(files.read(config) is not None for config in configs):

@@ -12,9 +12,11 @@ import bracex
 from chat.tasks.conventions import Convention, find_example
 from chat.tasks.dialects.base import Subject
 from chat.tasks.dialects.javascript import JavaScript
+from chat.tasks.dialects.javascript_config import read_runner
 from chat.tasks.dialects.javascript_exports import Export, find_export, has_module_syntax
 from chat.tasks.dialects.javascript_imports import ModuleImport, Style, read_imports
 from chat.tasks.dialects.javascript_layout import JavaScriptLayout
+from chat.tasks.dialects.layout import exists
 from chat.tasks.target import WorkspaceFiles
 from engine.errors import RequestError
 
@@ -32,16 +34,19 @@ def javascript_convention(subject: Subject, files: WorkspaceFiles) -> Convention
 
     Raises RequestError if the file is a test, or if a test cannot import the subject.
     """
-    layout = JavaScriptLayout(subject.path, files)
+    layout = JavaScriptLayout(subject.path, files, subject.framework)
     has_usual_name = subject.path.stem.endswith((".test", ".spec"))
     if layout.is_test(subject.path) and (has_usual_name or _TEST_CODE.search(subject.text)):
         raise RequestError(
             f"{subject.path.name} contains tests. Put the cursor into the code that they test."
         )
     export = _export_of(subject)
-    own_tests = layout.own_tests()
-    test_file = own_tests[0] if own_tests else next(_new_test_files(layout))
     framework = layout.runner.framework
+    # A file cannot be run by two frameworks.
+    is_usual = subject.framework is None or framework == read_runner(subject.path, files).framework
+    own_tests = layout.own_tests() if is_usual else []
+    new = (path for path in _new_test_files(layout) if is_usual or not exists(path, files))
+    test_file = own_tests[0] if own_tests else next(new)
     required_text = {"node": "node:test", "vitest": "vitest"}.get(framework, "")
     tests = list(dict.fromkeys([*own_tests, *layout.tests]))
     example = find_example(tests, subject.path, files, required_text)
@@ -54,7 +59,15 @@ def javascript_convention(subject: Subject, files: WorkspaceFiles) -> Convention
     title = {"node": "node:test"}.get(framework, framework)
     own_import = _import_of(subject, export, module, style, uses_assignment=framework == "jest")
     dialect = JavaScript(title, runner_module, own_import, style)
-    return Convention(framework, test_file, dialect, example)
+    return Convention(framework, test_file, dialect, example, _note(subject, title))
+
+
+def _note(subject: Subject, framework: str) -> str:
+    """Return a sentence if the user asks for another framework than the package has."""
+    requested = subject.framework
+    if requested not in ("jest", "vitest") or requested == framework:
+        return ""
+    return f"This package does not depend on {requested}, so the tests use {framework}."
 
 
 def _export_of(subject: Subject) -> Export:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from chat.tasks.dialects.base import Framework
 from chat.tasks.dialects.config_files import as_words, parse_json, table
 from chat.tasks.dialects.javascript_config import TestRunner, read_runner
 from chat.tasks.dialects.javascript_imports import read_imports
@@ -23,9 +24,11 @@ class JavaScriptLayout(Layout):
 
     project_files = frozenset({"package.json"})
 
-    def __init__(self, source: Path, files: WorkspaceFiles) -> None:
+    def __init__(
+        self, source: Path, files: WorkspaceFiles, requested: Framework | None = None
+    ) -> None:
         super().__init__(source, files)
-        self.runner: TestRunner = read_runner(source, files)
+        self.runner: TestRunner = read_runner(source, files, requested)
         self._configs: dict[Path, dict[str, Any]] = {}
 
     def is_test(self, path: Path) -> bool:

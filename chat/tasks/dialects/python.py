@@ -71,6 +71,10 @@ class PythonDialect(Dialect):
     def file_head(self, subject: Subject) -> str:
         return f"import {self.framework}\n\n{self._own_import(subject).line}\n\n\n"
 
+    def test_name(self, words: str) -> str:
+        name = super().test_name(words)
+        return name if name.startswith("test") else f"test_{name}"
+
     def declared_names(self, existing: str) -> set[str]:
         return set(re.findall(r"(?:def|class) (\w+)", existing))
 
@@ -155,8 +159,13 @@ class Pytest(PythonDialect):
 
     framework = "pytest"
 
-    def test_opening(self, subject: Subject) -> str:
-        return f"def test_{subject.snake_case}"
+    def __init__(self, module: str, fixtures: frozenset[str] = frozenset()) -> None:
+        """Create a dialect. Tests may use the fixtures with these names."""
+        super().__init__(module)
+        self._fixtures = fixtures
+
+    def test_opening(self, subject: Subject, name: str = "") -> str:
+        return f"def {name or f'test_{subject.snake_case}'}"
 
     def first_call(self, subject: Subject) -> str:
         if subject.class_name:
@@ -167,7 +176,7 @@ class Pytest(PythonDialect):
         snippets = list(find_snippets(code, "python", _TOP_LEVEL, _NODE_TYPES, _name))
         helpers = tuple(snippet for snippet in snippets if not _is_pytest_test(snippet))
         fixtures = {helper.name for helper in helpers if "fixture" in helper.text}
-        known_arguments = _PYTEST_FIXTURES | fixtures
+        known_arguments = _PYTEST_FIXTURES | self._fixtures | fixtures
         tests = (snippet for snippet in snippets if _is_pytest_test(snippet))
         callable_tests = tuple(
             test for test in tests if argument_names(test.text) <= known_arguments
@@ -183,9 +192,10 @@ class Unittest(PythonDialect):
 
     framework = "unittest"
 
-    def test_opening(self, subject: Subject) -> str:
-        name = f"Test{subject.camel_case}"
-        return f"class {name}(unittest.TestCase):\n    def test_{subject.snake_case}"
+    def test_opening(self, subject: Subject, name: str = "") -> str:
+        class_name = f"Test{subject.camel_case}"
+        method = name or f"test_{subject.snake_case}"
+        return f"class {class_name}(unittest.TestCase):\n    def {method}"
 
     def first_call(self, subject: Subject) -> str:
         if subject.class_name:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from chat.tasks.conventions import Convention, Framework, find_example
-from chat.tasks.dialects.base import Dialect, Subject
+from chat.tasks.conventions import Convention, find_example
+from chat.tasks.dialects.base import Dialect, Framework, Subject
 from chat.tasks.dialects.python import Pytest, Unittest
+from chat.tasks.dialects.python_fixtures import find_fixtures
 from chat.tasks.dialects.python_layout import PythonLayout
 from chat.tasks.dialects.python_names import module_name
 from chat.tasks.target import WorkspaceFiles
@@ -60,11 +61,16 @@ def python_convention(subject: Subject, files: WorkspaceFiles) -> Convention:
     test_file = own_tests[0] if own_tests else next(_new_test_files(layout))
     tests = list(dict.fromkeys([*own_tests, *layout.tests]))
     framework: Framework = "pytest" if _uses_pytest(tests, layout) else "unittest"
+    if subject.framework in ("pytest", "unittest"):
+        framework = subject.framework
     required_text = "def test" if framework == "pytest" else "TestCase"
-    dialect: Dialect = Pytest(module) if framework == "pytest" else Unittest(module)
+    fixtures = find_fixtures(test_file, files) if framework == "pytest" else ()
+    names = frozenset(fixture.name for fixture in fixtures)
+    dialect: Dialect = Pytest(module, names) if framework == "pytest" else Unittest(module)
     example = find_example(tests, source, files, required_text)
     note = _note(test_file, layout) if framework == "pytest" and not own_tests else ""
-    return Convention(framework, test_file, dialect, example, note)
+    code = "\n\n".join(fixture.text for fixture in fixtures)
+    return Convention(framework, test_file, dialect, example, note, code)
 
 
 def _import_root(layout: PythonLayout) -> Path | None:

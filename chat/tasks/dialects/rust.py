@@ -52,8 +52,8 @@ class Cargo(Dialect):
     def file_head(self, subject: Subject) -> str:
         return f"{self._own_import}\n\n"
 
-    def test_opening(self, subject: Subject) -> str:
-        return f"#[test]\nfn test_{subject.snake_case}"
+    def test_opening(self, subject: Subject, name: str = "") -> str:
+        return f"#[test]\nfn {name or f'test_{subject.snake_case}'}"
 
     def first_call(self, subject: Subject) -> str:
         is_method = subject.class_name and subject.symbol.parents

@@ -1,8 +1,8 @@
-"""The number of tests that an instruction asks for."""
+"""The number, the names and the framework of the tests that an instruction asks for."""
 
 import pytest
 
-from chat.tasks.instructions import wanted_tests
+from chat.tasks.instructions import requested_framework, requested_names, requested_tests
 
 
 @pytest.mark.parametrize(
@@ -34,4 +34,52 @@ from chat.tasks.instructions import wanted_tests
     ],
 )
 def test_the_number_that_an_instruction_says(instruction: str, expected: int | None) -> None:
-    assert wanted_tests(instruction) == expected
+    assert requested_tests(instruction) == expected
+
+
+@pytest.mark.parametrize(
+    ("instruction", "expected"),
+    [
+        ("use unittest", "unittest"),
+        ("with pytest, please", "pytest"),
+        ("unittest instead of pytest", "unittest"),
+        ("not unittest but pytest", "pytest"),
+        ("Bitte mit unittest statt pytest", "unittest"),
+        ("用 unittest 写", "unittest"),
+        ("不要用pytest, 用unittest", "unittest"),
+        ("Don't use jest. Use vitest.", "vitest"),
+        ("with node:test", "node"),
+        ("Use Node's test runner", "node"),
+        ("pytest or unittest", None),
+        ("use unittest.mock for the mailer", None),
+        ("use pytest-mock", None),
+        ("the jester laughs", None),
+        ("without pytest", None),
+        ("", None),
+    ],
+)
+def test_the_framework_that_an_instruction_names(instruction: str, expected: str | None) -> None:
+    assert requested_framework(instruction) == expected
+
+
+@pytest.mark.parametrize(
+    ("instruction", "expected"),
+    [
+        ("Name it test_of_nothing", ("test_of_nothing",)),
+        ("one test called test_empty_list", ("test_empty_list",)),
+        ("call them test_low, test_high and test_inside", ("test_low", "test_high", "test_inside")),
+        ('name the test "adds two numbers"', ("adds two numbers",)),
+        ("a test named `returnsZero`", ("returnsZero",)),
+        ("Nenne den Test test_leere_liste", ("test_leere_liste",)),
+        ("命名为 test_empty", ("test_empty",)),
+        ("名为“空列表”的测试", ("空列表",)),
+        ("nomme le test test_vide", ("test_vide",)),
+        ("call it twice", ()),
+        ("called with None and with a list", ()),
+        ("use named arguments", ()),
+        ("rename_all must keep the order", ()),
+        ("", ()),
+    ],
+)
+def test_the_names_that_an_instruction_gives(instruction: str, expected: tuple[str, ...]) -> None:
+    assert requested_names(instruction) == expected

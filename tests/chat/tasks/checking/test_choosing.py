@@ -14,12 +14,14 @@ def chosen(
     covered: dict[str, set[int]] | None = None,
     marked: str = "",
     count: int = 8,
+    preferred: str = "",
 ) -> str:
     """Return the names of the chosen tests; those in `marked` have an observed value."""
     tests = [Snippet(name, f"{name} {MARK if name in marked else ''}") for name in detected]
     frozen = {name: frozenset(numbers) for name, numbers in detected.items()}
     lines = {name: frozenset(numbers) for name, numbers in (covered or {}).items()}
-    return "".join(test.name for test in choose_tests(tests, frozen, lines, MARK, count))
+    names = choose_tests(tests, frozen, lines, MARK, count, preferred)
+    return "".join(test.name for test in names)
 
 
 def test_redundant_tests_are_left_out() -> None:
@@ -46,6 +48,15 @@ def test_there_is_always_a_test_and_never_too_many() -> None:
     assert chosen({}) == ""
     assert chosen({"a": {1}, "b": {2}, "c": {3, 4}}, count=1) == "c"
     assert chosen({"a": {1}, "b": {2}, "c": {3, 4}}, count=2) == "ac"
+
+
+def test_tests_whose_names_were_asked_for_come_first() -> None:
+    assert chosen({"a": {1, 2}, "b": {1}}, preferred="b") == "ab"
+    assert chosen({"a": {1, 2}, "b": {1, 2}}, preferred="b") == "b"
+    assert chosen({"a": {1, 2}, "b": set()}, preferred="b", count=1) == "b"
+    assert chosen({"a": {1}, "b": {2}, "c": {3}}, preferred="bc", count=1) == "b"
+    assert chosen({"a": {1}, "b": {1}}, {"a": {5}, "b": {5}}, preferred="b") == "b"
+    assert chosen({"a": {1}}, preferred="b") == "a"
 
 
 @pytest.mark.parametrize(

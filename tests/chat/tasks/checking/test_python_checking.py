@@ -98,6 +98,17 @@ async def test_no_more_tests_than_the_instruction_asks_for(root: Path) -> None:
     assert written(proposal, root).count("def test") == 1
 
 
+async def test_a_test_with_the_name_that_the_instruction_gives_is_kept(root: Path) -> None:
+    answers = (
+        "):\n    assert add(0, 0) == 0\n\n\ndef test_better():\n    assert add(2, 3) == 5\n```"
+    )
+    instruction = "only one test, called test_of_zeros"
+    proposal = await write(root, ADD, answers, instruction=instruction)
+    text = written(proposal, root)
+    assert "def test_of_zeros():\n    assert add(0, 0) == 0\n" in text
+    assert text.count("def test") == 1
+
+
 async def test_redundant_tests_are_dropped(root: Path) -> None:
     tests = "".join(
         f"def test_{n}():\n    assert add({n}, 2) == {n + 2}\n\n\n" for n in range(3, 6)

@@ -33,7 +33,12 @@ from lsp_server.cli.engine_server import choose_engine, read_server
 from lsp_server.cli.outputs import check_output
 from lsp_server.session.engine_choice import create_engine
 
-_NODE_MODULES = Path(__file__).parents[2] / "editors" / "vscode" / "node_modules"
+_ROOT = Path(__file__).parents[2]
+_NODE_MODULES = [
+    _ROOT / "editors" / "vscode" / "node_modules",
+    _ROOT / ".editors" / "jest" / "node_modules",
+]
+"""Where `make check` and `make test-editors` install Vitest and Jest."""
 
 
 def main(
@@ -51,8 +56,9 @@ def main(
         typer.Option(help=f"Measure only functions of {', '.join(ECOSYSTEMS)}."),
     ] = None,
     node_modules: Annotated[
-        Path, typer.Option(help="Folder in which Vitest and Jest are, if they are installed.")
-    ] = _NODE_MODULES,
+        list[Path] | None,
+        typer.Option(help="Folder in which Vitest or Jest is. The default is this project's own."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Write every measurement there.")
     ] = None,
@@ -64,7 +70,7 @@ def main(
         server = read_server(context, engine_url, engine_token, engine_model, tokenizer)
         choice = choose_engine(EngineSettings(model=model), server)
         engine = LocalEngine(choice.process) if server is None else create_engine(choice)
-        modules = node_modules.resolve() if node_modules.is_dir() else None
+        modules = [each.resolve() for each in node_modules or _NODE_MODULES if each.is_dir()]
         used, measurements = asyncio.run(_measure(engine, projects, modules))
     print_tables(measurements, used, Console())
     if out is not None:
@@ -86,7 +92,7 @@ async def _allow(folder: Path, what: str) -> bool:
 
 
 async def _measure(
-    engine: Engine, projects: Sequence[Project], modules: Path | None
+    engine: Engine, projects: Sequence[Project], modules: Sequence[Path]
 ) -> tuple[str, list[Measurement]]:
     """Return the name of the model, and the measurement of each project."""
     progress, measurements = common.stderr(), []
@@ -97,7 +103,7 @@ async def _measure(
         os.environ["PATH"] = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
         try:
             info = await engine.info()  # load the model first: no function's time must include it
-            run = partial(run_tests, modules=modules)
+            run = partial(run_tests, all_modules=modules)
             check = CheckSettings(_allow)
             async for each in measure_all(
                 projects, Asker(engine), run, modules=modules, check=check

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.written_tests.project import Project
-from benchmarks.written_tests.runners import TestRun
+from benchmarks.written_tests.runners import TestRun, modules_with
 from chat.asker import Asker
 from chat.tasks.checking.checking import CheckSettings
 from chat.tasks.summary import Summary
@@ -58,18 +58,19 @@ async def measure_all(
     asker: Asker,
     run: Run,
     *,
-    modules: Path | None = None,
+    modules: Sequence[Path] = (),
     check: CheckSettings | None = None,
 ) -> AsyncIterator[Measurement]:
     """Yield the measurements in the order of the projects, each as soon as it is complete.
 
-    `modules` becomes the `node_modules` of projects that need Vitest or Jest. With `check` the
+    `modules` are `node_modules` folders for projects that need Vitest or Jest. With `check` the
     product runs tests before it shows them.
     """
     for project in projects:
         with tempfile.TemporaryDirectory(prefix="written-tests-") as name:
-            if modules is not None and project.framework in ("vitest", "jest"):
-                await asyncio.to_thread(_install, modules, Path(name) / "node_modules")
+            own_modules = modules_with(project.framework, modules)
+            if own_modules is not None:
+                await asyncio.to_thread(_install, own_modules, Path(name) / "node_modules")
             yield await measure(project, asker, run, Path(name), check)
 
 

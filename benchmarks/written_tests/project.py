@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from chat.tasks.conventions import Framework
+from chat.tasks.dialects.base import Framework
 from chat.tasks.target import Target
 from syntax.symbols import Symbol, find_symbols
 

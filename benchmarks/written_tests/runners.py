@@ -13,14 +13,14 @@ import stat
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from benchmarks.written_tests.project import Project
-from chat.tasks.conventions import Framework
+from chat.tasks.dialects.base import Framework
 from engine.errors import ConfigurationError
 from sandbox.command import PRIVATE_FOLDER, Command, Limits, Outcome
 from sandbox.sandbox import make_sandbox
@@ -72,8 +72,19 @@ class _MissingToolchainError(Exception):
     """The reason why tests of a framework cannot be run here."""
 
 
-def run_tests(project: Project, folder: Path, modules: Path | None = None) -> TestRun:
-    """Run the tests of a materialized project; `modules` is a `node_modules` with its runner."""
+def modules_with(framework: Framework, modules: Sequence[Path]) -> Path | None:
+    """Return the first of some `node_modules` folders with the runner of a framework, or None."""
+    if framework not in ("vitest", "jest"):
+        return None
+    return next((each for each in modules if (each / ".bin" / framework).exists()), None)
+
+
+def run_tests(project: Project, folder: Path, all_modules: Sequence[Path] = ()) -> TestRun:
+    """Run the tests of a materialized project.
+
+    `all_modules` are `node_modules` folders, of which one may have the runner.
+    """
+    modules = modules_with(project.framework, all_modules)
     try:
         runner = _RUNNERS[project.framework](modules)
         box = replace(make_sandbox(), limits=LIMITS, readable=runner.readable)
@@ -141,7 +152,7 @@ def _jest(modules: Path | None) -> Runner:
 
 
 def _from_modules(modules: Path | None, name: str, option: str, passed: str) -> Runner:
-    if modules is None or not (modules / ".bin" / name).exists():
+    if modules is None:
         raise _MissingToolchainError(f"{name} is not in a node_modules folder; see --node-modules")
     node = _program("node")
     command = (node, str(modules / ".bin" / name), option, "{file}")

@@ -12,7 +12,10 @@ from tests.chat.tasks.test_write_tests import find_or_skip
 from tests.conftest import OPTIONAL
 
 ROOT = Path(__file__).parents[3]
-NODE_MODULES = ROOT / "editors" / "vscode" / "node_modules"
+NODE_MODULES = [
+    ROOT / "editors" / "vscode" / "node_modules",
+    ROOT / ".editors" / "jest" / "node_modules",
+]
 
 
 def named(name: str) -> Project:
@@ -42,7 +45,7 @@ def test_the_own_runner_of_a_project_runs_its_tests(
 ) -> None:
     project = replace(named(name), test_file=test_file)
     project.materialize(tmp_path)
-    run = run_tests(project, tmp_path, NODE_MODULES.resolve() if NODE_MODULES.exists() else None)
+    run = run_tests(project, tmp_path, [each.resolve() for each in NODE_MODULES])
     if run.outcome == "not run":
         pytest.skip(f"{OPTIONAL}{run.detail}")
     assert run == TestRun("passed", num_tests)
@@ -85,4 +88,4 @@ def test_a_framework_without_a_toolchain_is_not_run_and_the_reason_is_reported(
     monkeypatch.setenv("PATH", str(tmp_path))
     run = run_tests(named("reverse"), tmp_path)
     assert run == TestRun("not run", detail="go is not installed")
-    assert run_tests(named("retry"), tmp_path, tmp_path).outcome == "not run"
+    assert run_tests(named("retry"), tmp_path, [tmp_path]).outcome == "not run"

@@ -54,6 +54,11 @@ class Checker:
         """Number of candidates that did not pass."""
 
     @property
+    def _numbers(self) -> range:
+        """The numbers of all mutations."""
+        return range(len(self._mutations))
+
+    @property
     def names(self) -> frozenset[str]:
         """The names of the tests and helpers that were kept."""
         return frozenset(each.name for each in (*self._pool.tests, *self._pool.helpers))
@@ -72,7 +77,7 @@ class Checker:
         """
         self._on_stage(_counted("running", candidates))
         num_kept = len(self._pool.tests)
-        self._keep_passing(self._runner.repair(self._job, candidates))
+        self._keep_passing(self._runner.repair(self._job, candidates), self._numbers)
         self.num_failed += len(candidates.tests) - (len(self._pool.tests) - num_kept)
         if not self._pool.tests:
             self._failed = candidates
@@ -85,7 +90,10 @@ class Checker:
         if not self.is_enough and (self._pool.tests or without_tests):
             self._on_stage("trying other arguments")
             tests = self._pool if self._pool.tests else self._failed
-            self._keep_passing(self._runner.probe(self._job, tests))
+            numbers: Sequence[int] = self._numbers
+            if not self._runner.is_fast:
+                numbers = [i for i in numbers if i not in self._all_detected()]
+            self._keep_passing(self._runner.probe(self._job, tests), numbers)
 
     def result(self) -> CheckedTests | None:
         """Return the chosen tests, None if none passes.
@@ -125,15 +133,17 @@ class Checker:
             del self._detected[name]
         return self.result()
 
-    def _keep_passing(self, candidates: GeneratedTests) -> None:
+    def _keep_passing(self, candidates: GeneratedTests, numbers: Sequence[int]) -> None:
+        """Keep the candidates that pass, and run them with the mutations of some numbers."""
         if not candidates.tests:
             return
-        run, *mutated = self._runner.run(self._job, candidates, [None, *self._mutations])
+        mutations = [self._mutations[number] for number in numbers]
+        run, *mutated = self._runner.run(self._job, candidates, [None, *mutations])
         self.problem = "" if run.passed or run.failed else run.problem
         passing = tuple(test for test in candidates.tests if test.name in run.passed)
         for test in passing:
-            numbers = (i for i, mutant in enumerate(mutated) if test.name in mutant.failed)
-            self._detected[test.name] = frozenset(numbers)
+            runs = zip(numbers, mutated, strict=True)
+            self._detected[test.name] = frozenset(i for i, each in runs if test.name in each.failed)
             self._covered[test.name] = run.covered.get(test.name, frozenset())
         self._pool = self._pool.merged(replace(candidates, tests=passing))
 

@@ -62,6 +62,8 @@ class PythonProject:
 class PythonRunner(Runner):
     """Runs pytest or unittest."""
 
+    is_fast = True
+
     def __init__(self, project: PythonProject, overlays: Overlays) -> None:
         self._project, self._overlays = project, overlays
 

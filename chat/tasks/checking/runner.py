@@ -52,6 +52,10 @@ class Runner(ABC):
     `cancel` was called.
     """
 
+    is_fast = False
+    """Whether one more mutation takes a small part of a second. Then further tests are run with all
+    mutations, which gives the choice more to compare; else with those that no test detects."""
+
     @abstractmethod
     def run(
         self, job: Job, tests: GeneratedTests, mutations: Sequence[Mutation | None]

@@ -8,12 +8,12 @@ import re
 _SINGLE_QUOTED = re.compile(r"""'((?:[^'"\\]|\\[^'"])*)'""")
 
 
-def with_double_quotes(literal: str) -> str:
-    """Return a literal with double quotes around its strings where that needs no escapes."""
-    changed = _SINGLE_QUOTED.sub(r'"\1"', literal)
+def with_double_quotes(code: str) -> str:
+    """Return an expression with double quotes around its strings where that needs no escapes."""
+    changed = _SINGLE_QUOTED.sub(r'"\1"', code)
     try:
         # The pattern can match inside of another string.
-        is_same = repr(ast.literal_eval(changed)) == repr(ast.literal_eval(literal))
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return literal
-    return changed if is_same else literal
+        is_same = ast.dump(ast.parse(changed)) == ast.dump(ast.parse(code))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return code
+    return changed if is_same else code

@@ -8,19 +8,23 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from chat.tasks.checking.python_literals import with_double_quotes
 from chat.tasks.checking.python_samples import SAMPLE_FILE, constants_in, sample_calls
+from chat.tasks.checking.python_types import Expression
 from chat.tasks.dialects.base import GeneratedTests, Snippet, Subject, free_name, indent
 
 _MAX_VARIATIONS = 24
 _MAX_PROBES = 40
 _MAX_CALLS = 3
+_MAX_STATEMENTS = 3
 _MAX_CHARACTERS = 300
 _MAX_WORDS = 50
 _FILE = 'path = tmp_path / "input.txt"\npath.write_text("first line\\nsecond line\\n")\n'
+_IMPORTS = "import contextlib\nimport io\nimport pytest\nfrom unittest.mock import Mock, call"
+"""What the tests may need. Those that they do not use are left out."""
 _PRINTS = re.compile(r"\bprint\(")
 
 
@@ -48,12 +52,16 @@ class _Call:
     """The expression that is called, such as `Account(5).pay`."""
     arguments: tuple[tuple[str, _Literal], ...]
     """Names (empty for positional arguments) and values."""
+    fakes: tuple[str, ...] = ()
+    """The names of variables that are fakes."""
+    is_statement: bool = False
+    """Whether the call is a statement of its own, because its result may have no literal."""
 
     def with_argument(self, index: int, value: _Literal) -> _Call:
         """Return the call with another value of an argument."""
         arguments = list(self.arguments)
         arguments[index] = (arguments[index][0], value)
-        return _Call(self.before, tuple(arguments))
+        return replace(self, arguments=tuple(arguments))
 
     @property
     def text(self) -> str:
@@ -77,13 +85,18 @@ def probe_tests(tests: Sequence[Snippet], subject: Subject, framework: str) -> G
         text = _test(name, call, framework, prints=prints)
         if text is not None:
             written.append(Snippet(name, text))
-    imports = ("import contextlib", "import io") if prints and framework == "unittest" else ()
-    return GeneratedTests(imports, (), tuple(written))
+    return GeneratedTests((_IMPORTS,), (), tuple(written))
 
 
 def _samples(subject: Subject) -> Iterator[_Call]:
-    for before, values in sample_calls(subject):
-        yield _Call(before, tuple(("", _Literal(value)) for value in values))
+    calls = [
+        _Call(each.before, tuple(("", _Literal(value)) for value in each.values), each.fakes)
+        for each in sample_calls(subject)
+    ]
+    for number, call in enumerate(calls):
+        yield call
+        if call.fakes and number < _MAX_STATEMENTS:
+            yield replace(call, is_statement=True)
 
 
 def _words(call: _Call) -> str:
@@ -95,6 +108,8 @@ def _words(call: _Call) -> str:
 def _word(value: object) -> str:
     if value is SAMPLE_FILE:
         return "a_file"
+    if isinstance(value, Expression):
+        return "_".join(re.findall(r"\w+", repr(value))).lower()
     if isinstance(value, str | list | tuple | dict | set | bytes):
         kind = {"str": "text", "bytes": "data"}.get(type(value).__name__, type(value).__name__)
         size = {0: "empty_", 1: "short_" if isinstance(value, str) else "single_"}
@@ -108,20 +123,29 @@ def _word(value: object) -> str:
 def _test(name: str, call: _Call, framework: str, *, prints: bool) -> str | None:
     """Return a test of a call, None if the framework has no short form for it."""
     has_file = any(argument.value is SAMPLE_FILE for _, argument in call.arguments)
+    before = (_FILE if has_file else "") + "".join(f"{name} = Mock()\n" for name in call.fakes)
     if framework == "pytest":
         fixtures = ["tmp_path"] * has_file + ["capsys"] * prints
-        statement = f"assert {call.text} == ..."
-        if prints:
-            statement = f"{call.text}\nassert capsys.readouterr().out == ..."
-        body = (_FILE if has_file else "") + statement
+        body = before + _pytest_body(call, prints=prints)
         return f"def {name}({', '.join(fixtures)}):\n{indent(body)}"
     if has_file:
         return None
-    body = f"self.assertEqual({call.text}, ...)"
+    return f"def {name}(self):\n{indent(before + _unittest_body(call, prints=prints))}"
+
+
+def _pytest_body(call: _Call, *, prints: bool) -> str:
+    if prints:
+        return f"{call.text}\nassert capsys.readouterr().out == ..."
+    calls = "".join(f"\nassert {name}.mock_calls == ..." for name in call.fakes)
+    return (call.text if call.is_statement else f"assert {call.text} == ...") + calls
+
+
+def _unittest_body(call: _Call, *, prints: bool) -> str:
     if prints:
         body = "output = io.StringIO()\nwith contextlib.redirect_stdout(output):\n"
-        body += f"    {call.text}\nself.assertEqual(output.getvalue(), ...)"
-    return f"def {name}(self):\n{indent(body)}"
+        return body + f"    {call.text}\nself.assertEqual(output.getvalue(), ...)"
+    calls = "".join(f"\nself.assertEqual({name}.mock_calls, ...)" for name in call.fakes)
+    return (call.text if call.is_statement else f"self.assertEqual({call.text}, ...)") + calls
 
 
 def _calls(test: str, subject: Subject) -> Iterator[_Call]:

@@ -431,7 +431,7 @@ def _add_observer(source: str, reporter: Reporter) -> None:
                 call, value = "list", list(value)
         except Exception as error:
             observation = {
-                "raised": _exception_name(error),
+                "raised": _exception_name(error, source),
                 "plausible": _is_plausible(error, source),
             }
         else:
@@ -465,11 +465,20 @@ def _is_right(check: Callable[[Any], Any], value: Any) -> bool:
         return False
 
 
-def _exception_name(error: BaseException) -> str:
-    """Return the name of a built-in exception, with the module before it for others."""
+def _exception_name(error: BaseException, source: str) -> str:
+    """Return the name of an exception that is built in or that the source file can name.
+
+    For others the module is before the name.
+    """
     kind = type(error)
-    is_built_in = kind.__module__ == "builtins"
-    return kind.__qualname__ if is_built_in else kind.__module__ + "." + kind.__qualname__
+    name = kind.__qualname__
+    if kind.__module__ == "builtins":
+        return name
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if getattr(module, name, None) is kind and file and os.path.realpath(file) == source:
+            return name
+    return kind.__module__ + "." + name
 
 
 def _description(value: Any) -> dict[str, Any]:
@@ -479,11 +488,19 @@ def _description(value: Any) -> dict[str, Any]:
         import ast
 
         try:
-            has_literal = _is_same(ast.literal_eval(text), value)
+            is_calls = type(value).__name__ == "_CallList"  # what a fake was called with
+            has_literal = _is_same(_calls(text) if is_calls else ast.literal_eval(text), value)
         except Exception:
             has_literal = False
     kind = type(value).__name__
     return {"value": text[:_MAX_REPR], "has_literal": has_literal, "kind": kind}
+
+
+def _calls(text: str) -> Any:
+    """Return the calls of a mock that a text shows, if their arguments have literals."""
+    from unittest import mock
+
+    return mock._CallList(eval(text, {"__builtins__": {}, "call": mock.call}))
 
 
 def _is_same(left: Any, right: Any) -> bool:

@@ -96,7 +96,8 @@ class PythonRunner(Runner):
     def probe(self, job: Job, tests: GeneratedTests) -> GeneratedTests:
         """Call the subject with other arguments, and expect what it returned."""
         probes = probe_tests(tests.tests, job.subject, self._project.framework)
-        return self.repair(job, replace(probes, imports=tests.imports)) if probes.tests else probes
+        imports = (*tests.imports, *probes.imports)
+        return self.repair(job, replace(probes, imports=imports)) if probes.tests else probes
 
     def cancel(self) -> None:
         """Stop what runs."""

@@ -6,8 +6,9 @@ import ast
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 
+from chat.tasks.checking.python_types import Expression, Types, find_function
 from chat.tasks.dialects.base import Subject
 
 _Values = tuple[object, ...]
@@ -26,7 +27,7 @@ _BY_TYPE: tuple[tuple[str, _Values], ...] = (
     (r"list|List|Sequence|Iterable|Iterator|Collection", _LISTS),
     (r"dict|Dict|Mapping", _DICTIONARIES),
     (r"tuple|Tuple", ((3, 1, 2), ())),
-    (r"set|Set", ({1, 2, 3}, set[int]())),
+    (r"set|Set|frozenset", ({1, 2, 3}, set[int]())),
     (r"bool", (True, False)),
     (r"bytes", (b"abc", b"")),
     (r"float|complex|Decimal", _FLOATS),
@@ -49,6 +50,8 @@ _FILE = re.compile(r"path|file")
 _MAX_PARAMETERS = 4
 _MAX_STRING = 20
 _MAX_CALLS = 24
+_MAX_OBJECTS = 6
+_MAX_PRODUCT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,23 +86,6 @@ def constants_in(code: str) -> tuple[object, ...]:
     return tuple(values.values())
 
 
-def _function(
-    code: str, name: str, class_name: str = ""
-) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
-    """Return a function or method that code defines, None if it does not."""
-    try:
-        body: Sequence[ast.stmt] = ast.parse(code).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    if class_name:
-        classes = (n for n in body if isinstance(n, ast.ClassDef) and n.name == class_name)
-        body = next((node.body for node in classes), ())
-    for node in body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
-            return node
-    return None
-
-
 def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Signature | None:
     """Return a signature without `self` and `cls`; None if some parameters must be keywords."""
     if any(default is None for default in node.args.kw_defaults):
@@ -113,61 +99,92 @@ def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Signature | None
     return Signature(tuple(each.arg for each in arguments), tuple(annotations), tuple(defaults))
 
 
-class _SampleFile:
-    """Stands for a file that the test writes. Its text in a call is the variable `path`."""
-
-    def __repr__(self) -> str:
-        return "path"
+SAMPLE_FILE = Expression("path")
+"""Stands for a file that the test writes. Its text in a call is the variable `path`."""
 
 
-SAMPLE_FILE = _SampleFile()
+@dataclass(frozen=True, slots=True)
+class SampleCall:
+    """A call of the subject."""
+
+    before: str
+    """The expression that is called, such as `Account(5).pay`."""
+    values: tuple[object, ...]
+    fakes: tuple[str, ...] = ()
+    """The names of the arguments, of the function or of its object, that are fakes."""
 
 
-def sample_calls(subject: Subject) -> Iterator[tuple[str, tuple[object, ...]]]:
-    """Yield called expressions and arguments for a subject, with values that fit its signature."""
+def sample_calls(subject: Subject) -> Iterator[SampleCall]:
+    """Yield calls of a subject, with values that fit its signature."""
     symbol, class_name = subject.symbol, subject.class_name
     if symbol.kind == "class" or len(symbol.parents) > 1:
         return
-    function = _function(subject.text, symbol.name, class_name)
+    function = find_function(subject.text, symbol.name, class_name)
     own = _signature(function) if function is not None else None
-    if own is None or len(own.required) > _MAX_PARAMETERS:
+    if function is None or own is None or len(own.required) > _MAX_PARAMETERS:
         return
-    before = symbol.name
-    if class_name:
-        created = _construction(subject.text, class_name)
-        if created is None:
-            return
-        before = f"{created}.{symbol.name}"
-    for arguments in _combinations(own):
-        yield before, arguments
+    types = Types(subject.text)
+    fakes = tuple(name for name in own.names if types.is_dependency(function, name))
+    combinations = list(_combinations(own, types, fakes))
+    if not class_name:
+        yield from (SampleCall(symbol.name, each, fakes) for each in combinations)
+        return
+    objects = list(_objects(subject.text, class_name, types))
+    # All arguments are tried with the first object, and all objects with the first arguments.
+    pairs = dict.fromkeys(
+        [(0, number) for number in range(len(combinations))]
+        + [(number, 0) for number in range(len(objects))]
+        + list(product(range(1, len(objects)), range(1, min(3, len(combinations)))))
+    )
+    for number, chosen in pairs if objects else ():
+        owner = objects[number]
+        before = f"{owner.text}.{symbol.name}"
+        yield SampleCall(before, combinations[chosen], (*owner.fakes, *fakes))
 
 
-def _construction(text: str, class_name: str) -> str | None:
-    """Return an expression that makes an object of a class, None if that is not clear."""
-    function = _function(text, "__init__", class_name)
+@dataclass(frozen=True, slots=True)
+class _Object:
+    text: str
+    """An expression that makes the object."""
+    fakes: tuple[str, ...] = ()
+
+
+def _objects(text: str, class_name: str, types: Types) -> Iterator[_Object]:
+    """Yield expressions that make an object of a class; none if that is not clear."""
+    function = find_function(text, "__init__", class_name)
     if function is None:
-        return f"{class_name}()"
+        yield _Object(types.construction(class_name) or f"{class_name}()")
+        return
     signature = _signature(function)
     if signature is None or len(signature.required) > _MAX_PARAMETERS:
-        return None
-    first = next(_combinations(signature))
-    return f"{class_name}({', '.join(map(repr, first))})"
+        return
+    fakes = types.dependencies_of_class(class_name, signature.names)
+    for values in islice(_combinations(signature, types, fakes), _MAX_OBJECTS):
+        yield _Object(f"{class_name}({', '.join(map(repr, values))})", fakes)
 
 
-def _combinations(signature: Signature) -> Iterator[tuple[object, ...]]:
+def _combinations(
+    signature: Signature, types: Types, fakes: Sequence[str]
+) -> Iterator[tuple[object, ...]]:
     """Yield values for the required parameters; each parameter's first values come first."""
-    samples = [_samples(signature, index) for index in signature.required]
+    samples = [_samples(signature, index, types, fakes) for index in signature.required]
     indices = product(*(range(len(each)) for each in samples))
-    ordered = sorted(indices, key=lambda chosen: (sum(chosen), chosen))
+    ordered = sorted(islice(indices, _MAX_PRODUCT), key=lambda chosen: (sum(chosen), chosen))
     for chosen in ordered[:_MAX_CALLS]:
         yield tuple(each[index] for each, index in zip(samples, chosen, strict=True))
 
 
-def _samples(signature: Signature, index: int) -> tuple[object, ...]:
+def _samples(
+    signature: Signature, index: int, types: Types, fakes: Sequence[str]
+) -> tuple[object, ...]:
     annotation, name = signature.annotations[index], signature.names[index]
+    if name in fakes:
+        return (Expression(name),)
     if _FILE.search(name) and re.fullmatch(r"|str|.*Path.*", annotation):
         return (SAMPLE_FILE, *(() if annotation else _ANY))
     optional: tuple[object, ...] = (None,) if re.search("None|Optional", annotation) else ()
+    if expressions := types.expressions(annotation):
+        return (*expressions, *optional)
     for pattern, values in _BY_TYPE:
         if annotation and re.search(rf"\b(?:{pattern})", annotation):
             return (*values, *optional)

@@ -20,7 +20,9 @@ from chat.tasks.dialects.python_names import (
     Import,
     argument_names,
     find_imports,
+    import_lines,
     import_position,
+    top_level_names,
     undefined_names,
     uses_name,
 )
@@ -102,16 +104,13 @@ class PythonDialect(Dialect):
         existing = file.text
         code = self._code(generated, subject, existing)
         bound = {imported.bound_name for imported in find_imports(existing)}
-        missing = [
-            imported.line
-            for imported in self._imports(generated, code, subject)
-            if imported.bound_name not in bound
-        ]
+        needed = self._imports(generated, code, subject)
+        missing = import_lines(each for each in needed if each.bound_name not in bound)
         if not missing:
             return []
         position = import_position(existing)
         is_line_start = position == 0 or existing[position - 1] == "\n"
-        lines = ("" if is_line_start else "\n") + "".join(f"{line}\n" for line in sorted(missing))
+        lines = ("" if is_line_start else "\n") + "".join(f"{line}\n" for line in missing)
         return [file.insert(position, lines)]
 
     def test_edit(self, generated: GeneratedTests, subject: Subject, file: Destination) -> FileEdit:
@@ -133,7 +132,8 @@ class PythonDialect(Dialect):
         """Return the imports that code uses, and the import of the subject.
 
         Modules are taken only from the standard library, pytest and the imports of the source file,
-        because the model may invent others.
+        because the model may invent others. Other names that the source file has at its top level
+        are imported from there.
         """
         own = self._own_import(subject)
         source_imports = find_imports(subject.text)
@@ -147,7 +147,11 @@ class PythonDialect(Dialect):
             and imported.bound_name != own.bound_name
             and imported.module != "__future__"
         ]
-        return list(dict.fromkeys([*used, own]))
+        bound = {own.bound_name, *(imported.bound_name for imported in used)}
+        without_imports = re.sub(r"^(?:import|from) .*$", "", code, flags=re.M)
+        names = undefined_names(without_imports) & top_level_names(subject.text)
+        others = [Import(self.module, name) for name in sorted(names - bound)]
+        return list(dict.fromkeys([*used, own, *others]))
 
     @abstractmethod
     def _code(self, generated: GeneratedTests, subject: Subject, existing: str) -> str:
@@ -223,12 +227,12 @@ class Unittest(PythonDialect):
 
 def _sorted_groups(imports: Sequence[Import], own: Import) -> str:
     """Return import lines in three groups: standard library, third party, the project itself."""
-    groups: dict[int, list[str]] = {}
-    for imported in sorted(imports, key=lambda imported: imported.line):
+    groups: dict[int, list[Import]] = {}
+    for imported in imports:
         is_standard = imported.top_module in sys.stdlib_module_names
-        group = 2 if imported == own else 0 if is_standard else 1
-        groups.setdefault(group, []).append(imported.line)
-    return "\n\n".join("\n".join(groups[group]) for group in sorted(groups))
+        group = 2 if imported.module == own.module else 0 if is_standard else 1
+        groups.setdefault(group, []).append(imported)
+    return "\n\n".join("\n".join(import_lines(groups[group])) for group in sorted(groups))
 
 
 def _name(text: str) -> str:

@@ -7,6 +7,7 @@ import builtins
 import keyword
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,39 @@ def find_imports(code: str) -> list[Import]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             imports += [Import(node.module, alias.name, alias.asname or "") for alias in node.names]
     return imports
+
+
+def import_lines(imports: Iterable[Import]) -> list[str]:
+    """Return sorted import lines. What is imported from the same module is in the same line."""
+    names: dict[str, list[str]] = {}
+    lines = []
+    for imported in imports:
+        if imported.name:
+            name = f"{imported.name} as {imported.alias}" if imported.alias else imported.name
+            names.setdefault(imported.module, []).append(name)
+        else:
+            lines.append(imported.line)
+    for module, own in names.items():
+        lines.append(f"from {module} import {', '.join(sorted(set(own)))}")
+    return sorted(lines)
+
+
+def top_level_names(code: str) -> set[str]:
+    """Return the names that a module defines or imports at its top level; none if it is broken."""
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
 
 
 def module_name(path: Path, project: Path, import_root: Path | None) -> str:

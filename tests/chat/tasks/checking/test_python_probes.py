@@ -6,7 +6,7 @@ import pytest
 
 from chat.tasks.checking.python_literals import with_double_quotes
 from chat.tasks.checking.python_probes import probe_tests
-from chat.tasks.checking.python_samples import constants_in, sample_calls
+from chat.tasks.checking.python_samples import SampleCall, constants_in, sample_calls
 from chat.tasks.dialects.base import Snippet, Subject
 from syntax.symbols import enclosing_symbol
 
@@ -63,7 +63,7 @@ def test_arguments_that_are_no_literals_are_left_alone() -> None:
 )
 def test_samples_fit_the_signature(signature: str, expected: list[tuple[object, ...]]) -> None:
     code = f"def f({signature}):\n    return 1\n"
-    assert [values for _, values in sample_calls(subject(code))] == expected
+    assert [call.values for call in sample_calls(subject(code))] == expected
 
 
 def test_samples_of_methods_create_the_object() -> None:
@@ -72,7 +72,11 @@ def test_samples_of_methods_create_the_object() -> None:
         "    def grow(self, by: int):\n        return self.size + by\n"
     )
     calls = list(sample_calls(subject(code, "def grow")))
-    assert calls[0] == ("Box(3).grow", (3,))
+    assert calls[0] == SampleCall("Box(3).grow", (3,))
+    # All arguments with the first object, and all objects with the first arguments.
+    assert SampleCall("Box(3).grow", (-2,)) in calls
+    assert SampleCall("Box(-2).grow", (3,)) in calls
+    assert SampleCall("Box(0).grow", (0,)) in calls
     assert not list(sample_calls(subject(code.replace("size: int", "*, size"), "def grow")))
 
 

@@ -83,6 +83,10 @@ class BuildRunner(Runner):
     def _wrong_lines(self, output: str) -> list[int]:
         """Return the lines of the test file, from 1, in which the compiler found errors."""
 
+    def _is_complete(self, output: str) -> bool:
+        """Whether the test program ended by itself: a test may end it. The default assumes it."""
+        return True
+
     def run(
         self, job: Job, tests: GeneratedTests, mutations: Sequence[Mutation | None]
     ) -> list[Run]:
@@ -190,7 +194,10 @@ class BuildRunner(Runner):
 
     def _results(self, ending: Ending, mark: str, text: str, names: Sequence[str]) -> _Results:
         passed, started = self._read(ending.output, mark)
-        hanging = {number for number in started if number not in passed and ending.timed_out}
+        unfinished = [number for number in started if number not in passed]
+        hanging = set(unfinished if ending.timed_out else ())
+        if started and not self._is_complete(ending.output):
+            hanging |= set(unfinished).intersection(started[-1:])  # it has ended the program
         lines = text.split("\n")
         wrong = set()
         if not started:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,17 @@ from chat.tasks.checking.command_runner import Invocation
 from chat.tasks.checking.overlays import Overlays
 from chat.tasks.checking.runner import Job
 from chat.tasks.checking.rust_observing import corrected_test, observations_in, observed_test
+from chat.tasks.checking.rust_probes import Observed, Probes, make_probes
 from chat.tasks.dialects.base import GeneratedTests
+from chat.tasks.target import FileEdit
 from sandbox.command import PRIVATE_FOLDER
 
 _ERROR_LINE = re.compile(r"^error(?:\[\w+\])?:[^\n]*\n\s*--> ([^:\n]+):(\d+):", re.M)
+
+_SUMMARY = re.compile(r"^test result: ", re.M)
+_PROBING_SECONDS = 6.0
+"""The time after which no further round of probes begins."""
+_FUNCTION = re.compile(r"\bfn (\w+)")
 
 
 class CargoRunner(BuildRunner):
@@ -39,6 +47,42 @@ class CargoRunner(BuildRunner):
             if (text := corrected_test(test.text, seen.get(number, {}))) is not None:
                 corrected.append(replace(test, text=text))
         return replace(tests, tests=tuple(corrected))
+
+    def probe(self, job: Job, tests: GeneratedTests) -> GeneratedTests:
+        """Call the subject with other arguments, and expect what it returned."""
+        taken = set(_FUNCTION.findall("".join(self._placed(job, tests).values())))
+        probes = make_probes(tests, job.subject, taken, is_inside=self._is_inside())
+        if probes is None:
+            return super().probe(job, tests)
+        return probes.written(self._observed(job, probes))
+
+    def _observed(self, job: Job, probes: Probes) -> dict[int, Observed]:
+        """Return what probes print. Those after one that ends the program run in another round."""
+        seen: dict[int, Observed] = {}
+        path = Path(os.path.realpath(job.subject.path.parent)) / job.subject.path.name
+        tests, end = probes.observing, time.monotonic() + _PROBING_SECONDS
+        while tests.tests and time.monotonic() < end:
+            (results,) = self._all_results(job, tests, [None], shows_output=True)
+            seen |= probes.observed(results.output, self._placed(job, tests)[path])
+            ended = {i for i, each in seen.items() if each.has_returned or each.has_panicked}
+            finished = results.refused | {probes.probes[i].name for i in ended}
+            remaining = tuple(test for test in tests.tests if test.name not in finished)
+            if len(remaining) == len(tests.tests):
+                break  # the source itself does not compile
+            tests = replace(tests, tests=remaining)
+        return seen
+
+    def _placed(self, job: Job, tests: GeneratedTests) -> dict[Path, str]:
+        """Return the texts of the test file and of the subject's file with tests."""
+        return self._overlays.texts([*job.place(tests), FileEdit(job.subject.path, 0, 0, "")])
+
+    def _is_inside(self) -> bool:
+        """Whether the tests see private items, because they are no crate of their own."""
+        relative = self._project.test_file.relative_to(self._project.package)
+        return relative.parts[0] != "tests"
+
+    def _is_complete(self, output: str) -> bool:
+        return _SUMMARY.search(output) is not None
 
     def _invocation(self, mark: str, *, shows_output: bool) -> Invocation:
         package = COPY / self._project.package.relative_to(self._project.root)

@@ -34,6 +34,9 @@ WRITES = (
     '#[test]\nfn writes() {\n    std::fs::write("@", "x").unwrap();\n    assert_eq!(clamp(5, 1, 3), 3);\n}',
 )
 
+EXIT = "    std::process::exit(0);\n    assert!"
+BELOW = ("below", "#[test]\nfn below() {\n    assert_eq!(clamp(0, 1, 3), 1);\n}")
+
 
 @pytest.fixture(autouse=True)
 def needs_cargo() -> None:
@@ -76,6 +79,20 @@ def test_an_endless_test_and_an_integration_test(
         (run,) = project.runner.run(project.job, project.generated, [None])
     assert run.passed == {"works"}
     assert run.failed == {"endless"}
+
+
+def test_a_test_that_ends_the_program_fails_and_does_not_stop_others(tmp_path: Path) -> None:
+    source = CLAMP.replace("return low;", "return clamp(low, low, high);")
+    files = {"src/lib.rs": source, "Cargo.toml": MANIFEST}
+    exits = ("exits", RIGHT[1].replace("works", "exits").replace("    assert!", EXIT))
+    with opened(tmp_path, files, "return clamp", "rust", exits, BELOW, RIGHT) as project:
+        repaired = project.runner.repair(project.job, project.generated)
+        endless = next(each for each in project.mutations if each.replacement == "<=")
+        plain, mutant = project.runner.run(project.job, project.generated, [None, endless])
+    assert "works" in {test.name for test in repaired.tests}
+    assert plain.passed == {"works", "below"}
+    assert plain.failed == {"exits"}
+    assert "below" in mutant.failed  # the stack overflows
 
 
 def test_a_source_that_does_not_compile(tmp_path: Path) -> None:

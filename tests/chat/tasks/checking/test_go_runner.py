@@ -1,6 +1,6 @@
 """Go: real if it is installed, and outputs as `go doc test2json` and its releases show them."""
 
-import shutil
+import os
 from pathlib import Path
 
 import pytest
@@ -48,10 +48,11 @@ def test_tests_pass_and_detect_mutations(tmp_path: Path) -> None:
     assert any("TestClamp" in mutant.passed for mutant in mutants)
 
 
-def test_without_go_a_sentence_says_so(tmp_path: Path) -> None:
-    if shutil.which("go") is not None:
-        pytest.skip("optional: Go is installed")
+def test_without_go_a_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require_program("sh")
+    folders = os.environ["PATH"].split(os.pathsep)
+    without_go = [each for each in folders if not Path(each, "go").exists()]
+    monkeypatch.setenv("PATH", os.pathsep.join(without_go))
     opening = opened(tmp_path, FILES, "return low", "go", RIGHT)
     with pytest.raises(CannotRunError, match=r"^Go is not installed"):
         opening.__enter__()

@@ -180,6 +180,7 @@ class BuildRunner(Runner):
             "seconds": _SECONDS,
             "reports": invocation.reports,
             "copy": [str(self._project.root), str(COPY), _SKIPPED],
+            "go_cache": invocation.go_cache and [str(path) for path in invocation.go_cache],
             "variants": texts,
             "proof": proof,
         }

@@ -48,6 +48,43 @@ def test_tests_pass_and_detect_mutations(tmp_path: Path) -> None:
     assert any("TestClamp" in mutant.passed for mutant in mutants)
 
 
+def test_a_test_that_go_vet_refuses_has_failed_and_others_are_run(tmp_path: Path) -> None:
+    require_program("go")
+    refused = ("TestVet", 'func TestVet(t *testing.T) {\n\tt.Logf("%s", Clamp(1, 2, 3))\n}')
+    with opened(tmp_path, FILES, "return low", "go", RIGHT, refused) as project:
+        (run,) = project.runner.run(project.job, project.generated, [None])
+    assert (run.passed, run.failed) == ({"TestClamp"}, {"TestVet"})
+
+
+def test_packages_that_were_compiled_before_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_program("go")
+    cache = tmp_path / "cache"
+    (cache / "00").mkdir(parents=True)
+    (cache / "00" / "compiled").write_text("12345")
+    (cache / "README").write_text("not in a folder")
+    monkeypatch.setenv("GOCACHE", str(cache))
+    test = """func TestCache(t *testing.T) {
+	folder := os.Getenv("GOCACHE") + "/00/"
+	text, err := os.ReadFile(folder + "compiled")
+	if err != nil || Clamp(len(text), 0, 9) != 5 {
+		t.Fatal(text, err)
+	}
+	if err := os.WriteFile(folder+"new", text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(folder+"compiled", nil, 0o644); err == nil {
+		t.Fatal("it can be written")
+	}
+}"""
+    root = tmp_path / "project"
+    with opened(root, FILES, "return low", "go", ("TestCache", test)) as project:
+        (run,) = project.runner.run(project.job, project.generated, [None])
+    assert run.passed == {"TestCache"}, run.problem
+    assert [path.name for path in (cache / "00").iterdir()] == ["compiled"]
+
+
 def test_without_go_a_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require_program("sh")
     folders = os.environ["PATH"].split(os.pathsep)

@@ -52,7 +52,7 @@ class _Results:
     passed: frozenset[str] = frozenset()
     failed: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
-    """The tests that did not compile, or did not end."""
+    """The tests that did not compile, did not end, or ended the process."""
     problem: str = ""
     output: str = ""
 
@@ -88,7 +88,8 @@ class BuildRunner(Runner):
     ) -> list[Run]:
         """Run tests once per mutation; see the base class.
 
-        A test that does not compile, or does not end, has failed. The others are run without it.
+        A test that does not compile, does not end, or ends the process has failed. The others are
+        run without it.
         """
         refused, results = self._without_refused(job, tests, mutations)
         runs = [Run(each.passed, each.failed, problem=each.problem) for each in results]
@@ -192,6 +193,8 @@ class BuildRunner(Runner):
     def _results(self, ending: Ending, mark: str, text: str, names: Sequence[str]) -> _Results:
         passed, started = self._read(ending.output, mark)
         hanging = {number for number in started if number not in passed and ending.timed_out}
+        if passed.get(started[-1] if started else -1) is not True and len(passed) < len(names):
+            hanging.update(started[-1:])  # it has ended the process
         lines = text.split("\n")
         wrong = set()
         if not started:

@@ -6,15 +6,21 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chat.tasks.checking.build_runner import COPY, BuildRunner, BuiltProject
 from chat.tasks.checking.command_runner import Invocation
+from chat.tasks.checking.go_helper import HELPER
+from chat.tasks.checking.go_observing import corrected_test, observations_in, observed_test
 from chat.tasks.checking.overlays import Overlays
+from chat.tasks.checking.runner import Job
+from chat.tasks.dialects.base import GeneratedTests
+from chat.tasks.dialects.go_code import package_of
 from sandbox.command import PRIVATE_FOLDER
 
 _CACHE = Path(PRIVATE_FOLDER) / "go-cache"
+_OPENING = re.compile(r"\bfunc Test_\w+\((\w+) \*testing\.T\) *\{")
 _ERROR_LINE = re.compile(r"^(?:\./|vet: )?([^\s:]+\.go):(\d+):\d+: ", re.M)
 
 
@@ -40,6 +46,25 @@ class GoRunner(BuildRunner):
         super().__init__(project, overlays)
         self._home = home
 
+    def repair(self, job: Job, tests: GeneratedTests) -> GeneratedTests:
+        """Correct expected values by those that were observed."""
+        observed = replace(
+            tests,
+            tests=tuple(
+                replace(test, text=observed_test(number, test.text))
+                for number, test in enumerate(tests.tests)
+            ),
+            helpers=(*tests.helpers, HELPER),
+        )
+        events = _events(self._output(job, observed))
+        seen = observations_in("".join(str(event.get("Output", "")) for event in events))
+        corrected, package = [], package_of(job.subject.text)
+        for number, test in enumerate(tests.tests):
+            text = corrected_test(test.text, seen.get(number, {}), package)
+            if text is not None:
+                corrected.append(replace(test, text=text))
+        return replace(tests, tests=tuple(corrected))
+
     def _invocation(self, mark: str, *, shows_output: bool) -> Invocation:
         folder = self._project.test_file.parent.relative_to(self._project.root)
         go, modules, cache = self._home.go, self._home.modules, self._home.cache
@@ -59,11 +84,17 @@ class GoRunner(BuildRunner):
                 "GOTOOLCHAIN": "local",
                 "GOTELEMETRY": "off",
             },
-            go_cache=cache and (cache, _CACHE),
+            go_cache=None if cache is None else (cache, _CACHE),
         )
 
     def _marked(self, text: str, name: str, new_name: str) -> str:
-        return re.sub(rf"\bfunc {re.escape(name)}\b", f"func Test_{new_name}", text, count=1)
+        text = re.sub(rf"\bfunc {re.escape(name)}\b", f"func Test_{new_name}", text, count=1)
+        # A panic would end the tests that follow, too.
+        return _OPENING.sub(
+            r'\g<0> defer func() { if r := recover(); r != nil { \1.Fatal("panic:", r) } }();',
+            text,
+            count=1,
+        )
 
     def _proof(self, mark: str) -> str:
         return rf'"Action":"pass".*"Test":"Test_{mark}_\d+"'

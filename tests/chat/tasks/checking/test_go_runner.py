@@ -56,6 +56,18 @@ def test_a_test_that_go_vet_refuses_has_failed_and_others_are_run(tmp_path: Path
     assert (run.passed, run.failed) == ({"TestClamp"}, {"TestVet"})
 
 
+def test_a_panic_does_not_stop_other_tests(tmp_path: Path) -> None:
+    require_program("go")
+    panics = ("TestPanic", "func TestPanic(t *testing.T) {\n\tpanic(Clamp(1, 2, 3))\n}")
+    inner = (
+        "TestInner",
+        'func TestInner(t *testing.T) {\n\tt.Run("x", func(t *testing.T) { panic("inside") })\n}',
+    )
+    with opened(tmp_path, FILES, "return low", "go", panics, inner, RIGHT) as project:
+        (run,) = project.runner.run(project.job, project.generated, [None])
+    assert (run.passed, run.failed) == ({"TestClamp"}, {"TestPanic", "TestInner"})
+
+
 def test_packages_that_were_compiled_before_are_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,8 @@ from syntax.grammars import count_errors, parse
 from syntax.walk import nodes
 
 _HEAD = "package p\n"
-_COMMENT = f" // {MARK}"
+MARKED = f"// {MARK}"
+"""The comment at an expected value that was observed."""
 _MAX_VALUE_CHARACTERS = 200
 _MAX_EXACT_FLOAT_CHARACTERS = 8
 _PLAIN_TYPES = ("int", "float64", "string", "bool")
@@ -82,25 +83,24 @@ def observations_in(output: str) -> dict[int, dict[int, list[Seen]]]:
     return seen
 
 
-def corrected_test(
-    text: str, observations: Mapping[int, Sequence[Seen]], package: str
-) -> str | None:
+def unqualified(seen: Seen, package: str) -> Seen:
+    """Return what was seen with the types of a package as the package itself names them."""
+    if seen.kind != "composite":
+        return seen
+    return seen._replace(code=re.sub(rf"\b{re.escape(package)}\.(?=[A-Za-z_])", "", seen.code))
+
+
+def corrected_test(text: str, observations: Mapping[int, Sequence[Seen]]) -> str | None:
     """Return a test whose assertions hold, with marks at the lines that were changed.
 
-    `package` is the package whose name types have in observations. Returns None if an assertion
-    cannot be corrected.
+    Returns None if an assertion cannot be corrected.
     """
     root = parse(_HEAD + text, "go")
     if root is None:
         return text
     edits = _Edits(_HEAD + text)
     for index, each in enumerate(list(assertions_of(root))):
-        seen = [
-            one._replace(code=re.sub(rf"\b{re.escape(package)}\.", "", one.code))
-            if one.kind == "composite"
-            else one
-            for one in observations.get(index, ())
-        ]
+        seen = observations.get(index, ())
         if any(one.is_wrong for one in seen) and not _correct(each, seen, edits):
             return None
     result = edits.applied()[len(_HEAD) :]
@@ -210,7 +210,7 @@ def _reverse_nil(assertion: Assertion, seen: Seen, edits: _Edits) -> None:
         function = match[0] if (match := _REPORT.search(text_of(body))) else "t.Error"
         message = f'f("{got} = %v, want nil", {got})' if is_nil else f'("{got} is nil")'
         indent = edits.indent_of(body)
-        edits.replace(body, f"{{{_COMMENT}\n{indent}\t{function}{message}\n{indent}}}")
+        edits.replace(body, f"{{ {MARKED}\n{indent}\t{function}{message}\n{indent}}}")
 
 
 def _correct_message(assertion: Assertion, old: str, new: str, edits: _Edits) -> None:
@@ -256,7 +256,7 @@ class _Edits:
         data = self.text.encode()
         edits = [(start, end, new.encode()) for (start, end), new in self._edits.items()]
         ends = _line_ends(data)
-        edits += [(ends[line], ends[line], _COMMENT.encode()) for line in self._marked]
+        edits += [(ends[line], ends[line], f" {MARKED}".encode()) for line in self._marked]
         ordered = sorted(edits, key=lambda edit: (edit[0], edit[1]), reverse=True)
         for start, end, new in ordered:
             data = data[:start] + new + data[end:]

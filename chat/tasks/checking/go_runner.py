@@ -12,11 +12,19 @@ from pathlib import Path
 from chat.tasks.checking.build_runner import COPY, BuildRunner, BuiltProject
 from chat.tasks.checking.command_runner import Invocation
 from chat.tasks.checking.go_helper import HELPER
-from chat.tasks.checking.go_observing import corrected_test, observations_in, observed_test
+from chat.tasks.checking.go_observing import (
+    Seen,
+    corrected_test,
+    observations_in,
+    observed_test,
+    unqualified,
+)
+from chat.tasks.checking.go_probes import observing_test, probes_of, written_tests
+from chat.tasks.checking.go_samples import signature_of
 from chat.tasks.checking.overlays import Overlays
 from chat.tasks.checking.runner import Job
 from chat.tasks.dialects.base import GeneratedTests
-from chat.tasks.dialects.go_code import package_of
+from chat.tasks.dialects.go_code import declared_names, package_of
 from sandbox.command import PRIVATE_FOLDER
 
 _CACHE = Path(PRIVATE_FOLDER) / "go-cache"
@@ -56,20 +64,47 @@ class GoRunner(BuildRunner):
             ),
             helpers=(*tests.helpers, HELPER),
         )
-        events = _events(self._output(job, observed))
-        seen = observations_in("".join(str(event.get("Output", "")) for event in events))
-        corrected, package = [], package_of(job.subject.text)
+        seen = self._seen(job, observed)
+        corrected = []
         for number, test in enumerate(tests.tests):
-            text = corrected_test(test.text, seen.get(number, {}), package)
+            text = corrected_test(test.text, seen.get(number, {}))
             if text is not None:
                 corrected.append(replace(test, text=text))
         return replace(tests, tests=tuple(corrected))
+
+    def probe(self, job: Job, tests: GeneratedTests) -> GeneratedTests:
+        """Call the subject with other arguments, and expect what was observed."""
+        nothing = GeneratedTests((), (), ())
+        text = self._overlays.texts(job.place(tests)).get(self._project.test_file, "")
+        is_outside = package_of(text) != package_of(job.subject.text)
+        signature = signature_of(job.subject, is_outside=is_outside)
+        probes = probes_of(tests.tests, signature, job.subject) if signature is not None else []
+        if not probes:
+            return nothing
+        observing = tuple(observing_test(number, each) for number, each in enumerate(probes))
+        seen = self._seen(job, replace(nothing, tests=observing, helpers=(HELPER,)))
+        taken = declared_names(text)
+        written = written_tests(probes, seen, job.subject, taken)
+        return replace(nothing, tests=tuple(written))
+
+    def _seen(self, job: Job, tests: GeneratedTests) -> dict[int, dict[int, list[Seen]]]:
+        """Return what tests report, by their numbers and the indices of assertions."""
+        events = _events(self._output(job, tests))
+        seen = observations_in("".join(str(event.get("Output", "")) for event in events))
+        package = package_of(job.subject.text)
+        return {
+            number: {
+                index: [unqualified(each, package) for each in all_seen]
+                for index, all_seen in own.items()
+            }
+            for number, own in seen.items()
+        }
 
     def _invocation(self, mark: str, *, shows_output: bool) -> Invocation:
         folder = self._project.test_file.parent.relative_to(self._project.root)
         go, modules, cache = self._home.go, self._home.modules, self._home.cache
         return Invocation(
-            (str(go), "test", "-json", "-count=1", "-p=1", f"-run={mark}", "."),
+            (str(go), "test", "-json", "-count=1", "-p=1", "-timeout=4s", f"-run={mark}", "."),
             COPY / folder,
             {
                 "PATH": f"{go.parent}:/usr/local/bin:/usr/bin:/bin",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import tree_sitter
@@ -21,14 +20,12 @@ from chat.tasks.checking.go_assertions import (
     is_conversion,
     text_of,
 )
+from chat.tasks.checking.go_edits import MARKED, Edits
 from chat.tasks.checking.go_helper import SEEN
-from chat.tasks.checking.runner import MARK
 from syntax.grammars import count_errors, parse
 from syntax.walk import nodes
 
 _HEAD = "package p\n"
-MARKED = f"// {MARK}"
-"""The comment at an expected value that was observed."""
 _MAX_VALUE_CHARACTERS = 200
 _MAX_EXACT_FLOAT_CHARACTERS = 8
 _PLAIN_TYPES = ("int", "float64", "string", "bool")
@@ -51,7 +48,7 @@ class Seen(NamedTuple):
 def observed_test(number: int, text: str) -> str:
     """Return a test that reports what its assertions see, and in which none of them fails."""
     root = parse(_HEAD + text, "go")
-    edits = _Edits(_HEAD + text)
+    edits = Edits(_HEAD + text)
     for index, each in enumerate(assertions_of(root) if root is not None else ()):
         edits.replace(each.node, _report(each, f"{number}, {index}"))
     return edits.applied()[len(_HEAD) :]
@@ -98,7 +95,7 @@ def corrected_test(text: str, observations: Mapping[int, Sequence[Seen]]) -> str
     root = parse(_HEAD + text, "go")
     if root is None:
         return text
-    edits = _Edits(_HEAD + text)
+    edits = Edits(_HEAD + text)
     for index, each in enumerate(list(assertions_of(root))):
         seen = observations.get(index, ())
         if any(one.is_wrong for one in seen) and not _correct(each, seen, edits):
@@ -107,7 +104,7 @@ def corrected_test(text: str, observations: Mapping[int, Sequence[Seen]]) -> str
     return None if count_errors(_HEAD + result, "go") else result
 
 
-def _correct(assertion: Assertion, seen: Sequence[Seen], edits: _Edits) -> bool:
+def _correct(assertion: Assertion, seen: Sequence[Seen], edits: Edits) -> bool:
     """Add the edits that make an assertion hold. Returns False if there are none."""
     if assertion.want is not None and (rows := expected_rows(assertion.want)):
         return len(rows) == len(seen) and _correct_rows(assertion, rows, seen, edits)
@@ -134,7 +131,7 @@ def _correct_rows(
     assertion: Assertion,
     rows: Sequence[tuple[tree_sitter.Node, tree_sitter.Node | None]],
     seen: Sequence[Seen],
-    edits: _Edits,
+    edits: Edits,
 ) -> bool:
     """Correct the expected values in the rows of a table, which are tested in their order."""
     if assertion.kind not in ("compare", "near"):
@@ -171,7 +168,7 @@ def _is_inexact(seen: Seen) -> bool:
 
 
 def _compare_near(
-    assertion: Assertion, literal: tree_sitter.Node, seen: Seen, edits: _Edits
+    assertion: Assertion, literal: tree_sitter.Node, seen: Seen, edits: Edits
 ) -> bool:
     """Compare a float with a tolerance."""
     tolerance = "1e-9" if abs(float(seen.code)) < 1000 else f"{abs(float(seen.code)) * 1e-9:.0e}"
@@ -186,7 +183,7 @@ def _compare_near(
     return True
 
 
-def _reverse(assertion: Assertion, seen: Seen, edits: _Edits) -> bool:
+def _reverse(assertion: Assertion, seen: Seen, edits: Edits) -> bool:
     """Let an assertion about a condition, or about nil, say the opposite."""
     whole, got = text_of(assertion.node), text_of(assertion.got)
     if assertion.is_testify:
@@ -201,7 +198,7 @@ def _reverse(assertion: Assertion, seen: Seen, edits: _Edits) -> bool:
     return True
 
 
-def _reverse_nil(assertion: Assertion, seen: Seen, edits: _Edits) -> None:
+def _reverse_nil(assertion: Assertion, seen: Seen, edits: Edits) -> None:
     got = text_of(assertion.got)
     is_nil = seen.kind == "nil" or seen.code.endswith("(nil)")
     body = assertion.statement and assertion.statement.child_by_field_name("consequence")
@@ -213,7 +210,7 @@ def _reverse_nil(assertion: Assertion, seen: Seen, edits: _Edits) -> None:
         edits.replace(body, f"{{ {MARKED}\n{indent}\t{function}{message}\n{indent}}}")
 
 
-def _correct_message(assertion: Assertion, old: str, new: str, edits: _Edits) -> None:
+def _correct_message(assertion: Assertion, old: str, new: str, edits: Edits) -> None:
     """Let the message of an assertion name the new value, where it names the old one."""
     body = assertion.statement and assertion.statement.child_by_field_name("consequence")
     old, new = (each.replace('"', '\\"') for each in (old, new))
@@ -222,50 +219,3 @@ def _correct_message(assertion: Assertion, old: str, new: str, edits: _Edits) ->
         if node.type == "interpreted_string_literal":
             message = re.sub(wanted, lambda match: match[1] + new, text_of(node))
             edits.replace(node, message)
-
-
-@dataclass
-class _Edits:
-    """Replacements of nodes of a text."""
-
-    text: str
-    _edits: dict[tuple[int, int], str] = field(default_factory=dict)
-    _marked: set[int] = field(default_factory=set)
-    """The lines that get a mark."""
-
-    def replace(self, node: tree_sitter.Node, new: str, *, is_marked: bool = False) -> None:
-        """Replace a node. The last replacement of a node counts."""
-        self._edits[node.start_byte, node.end_byte] = new
-        if is_marked:
-            self._marked.add(node.end_point[0])
-
-    def insert_before_end(self, row: tree_sitter.Node, element: str) -> None:
-        """Add an element to a literal in braces."""
-        separator = ", " if row.named_children else ""
-        last = row.named_children[-1].end_byte if row.named_children else row.end_byte - 1
-        self._edits[last, last] = separator + element
-        self._marked.add(row.end_point[0])
-
-    def indent_of(self, node: tree_sitter.Node) -> str:
-        """Return the tabs at the beginning of a node's line."""
-        line = self.text.split("\n")[node.start_point[0]]
-        return line[: len(line) - len(line.lstrip("\t"))]
-
-    def applied(self) -> str:
-        """Return the text with all replacements, and marks at the ends of lines."""
-        data = self.text.encode()
-        edits = [(start, end, new.encode()) for (start, end), new in self._edits.items()]
-        ends = _line_ends(data)
-        edits += [(ends[line], ends[line], f" {MARKED}".encode()) for line in self._marked]
-        ordered = sorted(edits, key=lambda edit: (edit[0], edit[1]), reverse=True)
-        for start, end, new in ordered:
-            data = data[:start] + new + data[end:]
-        return data.decode()
-
-
-def _line_ends(data: bytes) -> list[int]:
-    ends, position = [], 0
-    for line in data.split(b"\n"):
-        ends.append(position + len(line))
-        position += len(line) + 1
-    return ends

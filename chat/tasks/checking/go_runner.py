@@ -19,7 +19,8 @@ from chat.tasks.checking.go_observing import (
     observed_test,
     unqualified,
 )
-from chat.tasks.checking.go_probes import observing_test, probes_of, written_tests
+from chat.tasks.checking.go_probe_tests import observing_test, written_tests
+from chat.tasks.checking.go_probes import probes_of
 from chat.tasks.checking.go_samples import signature_of
 from chat.tasks.checking.overlays import Overlays
 from chat.tasks.checking.runner import Job

@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import tree_sitter
 
 from chat.tasks.checking.go_assertions import text_of
+from chat.tasks.checking.go_values import (
+    BASIC,
+    LISTS,
+    LISTS_OF_TEXTS,
+    NUMBERS,
+    Values,
+    constants_of,
+    fitting,
+)
 from chat.tasks.dialects.base import Subject
 from syntax.grammars import parse
 from syntax.offsets import ByteOffsets
 from syntax.walk import nodes
 
-Values = tuple[str, ...]
-
-_INTEGERS: Values = ("3", "0", "-2", "1", "10")
-_UNSIGNED: Values = ("3", "0", "1", "10")
-_FLOATS: Values = ("2.5", "0", "-1.5", "10")
-_TEXTS: Values = ('"Hello World"', '""', '"a1, b2"', '"x"', '"héé"')
-_FLAGS: Values = ("true", "false")
-_BASIC: Mapping[str, Values] = {
-    **dict.fromkeys(("int", "int8", "int16", "int32", "int64"), _INTEGERS),
-    **dict.fromkeys(("uint", "uint8", "uint16", "uint32", "uint64", "byte"), _UNSIGNED),
-    **dict.fromkeys(("float32", "float64"), _FLOATS),
-    "string": _TEXTS,
-    "bool": _FLAGS,
-    "rune": ("'a'", "'Z'", "'7'", "' '"),
-    "error": ("nil", 'errors.New("failed")'),
-    **dict.fromkeys(("any", "interface{}"), ("3", '"x"', "nil")),
-}
-_LISTS: Sequence[Sequence[str]] = (("3", "1", "2"), (), ("5",), ("2", "2"), ("-1", "4", "-1", "0"))
-_LISTS_OF_TEXTS: Sequence[Sequence[str]] = (
-    ('"b"', '"c"', '"b"', '"a"'),
-    (),
-    ('"x"',),
-    ('""', '"C"'),
-)
 _CHANGES_STATE = re.compile(r"(?:Add|Set|Push|Put|Insert|Append|Enqueue|Deposit|Inc)\w*", re.I)
 _FUNCTIONS = ("function_declaration", "method_declaration")
 _MAX_PARAMETERS = 4
-_MAX_STRING = 20
 _MAX_CALLS = 24
 _MAX_DEPTH = 3
 
@@ -113,8 +96,8 @@ class _Samples:
         types = list(_types(function))
         if names:  # most constraints allow integers
             types = [re.sub(rf"\b(?:{'|'.join(names)})\b", "int", each) for each in types]
-        constants = list(_constants(function))
-        samples = tuple((*self.values(each), *_fitting(each, constants)) for each in types)
+        constants = list(constants_of(function))
+        samples = tuple((*self.values(each), *fitting(each, constants)) for each in types)
         results = tuple(_results(function))
         if not all(samples):
             return None
@@ -128,8 +111,8 @@ class _Samples:
         """Return values of a type, empty if none are known."""
         if depth > _MAX_DEPTH:
             return ()
-        if kind in _BASIC:
-            return _BASIC[kind]
+        if kind in BASIC:
+            return BASIC[kind]
         if kind.startswith("..."):
             lists = self._lists(kind[3:], depth)
             return tuple(", ".join(each) for each in lists)
@@ -146,9 +129,9 @@ class _Samples:
     def _lists(self, element: str, depth: int) -> Sequence[Sequence[str]]:
         values = self.values(element, depth + 1)
         if element == "string":
-            return _LISTS_OF_TEXTS
-        if values in (_INTEGERS, _FLOATS):
-            return _LISTS
+            return LISTS_OF_TEXTS
+        if values in NUMBERS:
+            return LISTS
         return (values[:2], (), values[:1]) if values else ()
 
     def _own(self, kind: str, depth: int) -> Values:
@@ -157,7 +140,7 @@ class _Samples:
         if node is None or (self._is_outside and not name[:1].isupper()):
             return ()
         if node.type != "struct_type":
-            is_basic = text_of(node) in _BASIC and not kind.startswith("*")
+            is_basic = text_of(node) in BASIC and not kind.startswith("*")
             return self.values(text_of(node), depth + 1) if is_basic else ()
         before = "&" if kind.startswith("*") else ""
         fields = ", ".join(self._fields(node, depth))
@@ -235,45 +218,3 @@ def _results(function: tree_sitter.Node) -> Iterator[str]:
         yield from _types(function, "result")
     elif result is not None:
         yield text_of(result)
-
-
-def _constants(function: tree_sitter.Node) -> Iterator[str]:
-    """Yield values at the borders that constants draw, and texts with short strings in them."""
-    for node in nodes(function):
-        text = text_of(node)
-        if node.type == "int_literal" and re.fullmatch(r"0|[1-9]\d{0,9}", text):
-            yield from (text, str(int(text) + 1), str(int(text) - 1))
-        elif node.type == "interpreted_string_literal" and 2 < len(text) <= _MAX_STRING:
-            yield text
-            if len(text) <= 4 and "\\" not in text and "%" not in text:
-                short = text[1:-1]
-                yield from (f'"{short}1"', f'"1{short}2{short}3"', f'"{short}{short}"')
-
-
-def _fitting(kind: str, constants: Sequence[str]) -> Values:
-    """Return the constants that have a type."""
-    is_text = kind == "string"
-    is_number = kind in _BASIC and _BASIC[kind] in (_INTEGERS, _UNSIGNED, _FLOATS)
-    is_signed = _BASIC.get(kind) != _UNSIGNED
-    own = [
-        each
-        for each in dict.fromkeys(constants)
-        if (is_text if each.startswith('"') else is_number and (is_signed or each[0] != "-"))
-    ]
-    limit = {"int8": 127, "byte": 255, "uint8": 255}.get(kind)
-    known = _BASIC.get(kind, ())
-    return tuple(
-        each for each in own if each not in known and (limit is None or int(each) <= limit)
-    )
-
-
-def variations(argument: str, kind: str) -> Iterator[str]:
-    """Yield values near a literal."""
-    if _BASIC.get(kind) in (_INTEGERS, _UNSIGNED) and re.fullmatch(r"-?\d{1,9}", argument):
-        value = int(argument)
-        others = (value + 1, value - 1, -value, value * 10 + 7)
-        yield from (str(each) for each in others if each >= 0 or _BASIC[kind] is _INTEGERS)
-    elif kind == "string" and re.fullmatch(r'"[^"\\]*"', argument):
-        text = argument[1:-1]
-        for each in (text.upper(), f" {text} ", text[:1], f"{text} {text}", text[::-1]):
-            yield json.dumps(each, ensure_ascii=False)

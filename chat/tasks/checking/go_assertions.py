@@ -170,15 +170,15 @@ def expected_rows(want: tree_sitter.Node) -> list[tuple[tree_sitter.Node, tree_s
     if table is None or body is None:
         return []
     fields = _fields(table)
-    found = []
+    rows = []
     for element in body.named_children:
         row = element.named_children[0] if element.type == "literal_element" else None
         if row is not None and row.type == "composite_literal":
             row = row.child_by_field_name("body")
         if row is None or row.type != "literal_value":
             return []
-        found.append((row, _value_in(row, text_of(field), fields)))
-    return found
+        rows.append((row, _value_in(row, text_of(field), fields)))
+    return rows
 
 
 def _table(row: tree_sitter.Node) -> tree_sitter.Node | None:

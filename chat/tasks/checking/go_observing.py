@@ -98,7 +98,7 @@ def corrected_test(text: str, observations: Mapping[int, Sequence[Seen]]) -> str
     edits = Edits(_HEAD + text)
     for index, each in enumerate(list(assertions_of(root))):
         seen = observations.get(index, ())
-        if any(one.is_wrong for one in seen) and not _correct(each, seen, edits):
+        if any(each_seen.is_wrong for each_seen in seen) and not _correct(each, seen, edits):
             return None
     result = edits.applied()[len(_HEAD) :]
     return None if count_errors(_HEAD + result, "go") else result
@@ -214,8 +214,8 @@ def _correct_message(assertion: Assertion, old: str, new: str, edits: Edits) -> 
     """Let the message of an assertion name the new value, where it names the old one."""
     body = assertion.statement and assertion.statement.child_by_field_name("consequence")
     old, new = (each.replace('"', '\\"') for each in (old, new))
-    wanted = rf"(?i)(\b(?:want|wanted|expect|expected)(?: \w+)?:? *){re.escape(old)}(?![\w.])"
+    pattern = rf"(?i)(\b(?:want|wanted|expect|expected)(?: \w+)?:? *){re.escape(old)}(?![\w.])"
     for node in nodes(body) if body is not None else ():
         if node.type == "interpreted_string_literal":
-            message = re.sub(wanted, lambda match: match[1] + new, text_of(node))
+            message = re.sub(pattern, lambda match: match[1] + new, text_of(node))
             edits.replace(node, message)

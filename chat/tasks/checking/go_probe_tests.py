@@ -48,7 +48,7 @@ def written_tests(
     """Return tests that expect what was observed. A panic counts if the subject itself panics."""
     names, tests = set(taken), []
     for number, probe in enumerate(probes):
-        own = {index: one[0] for index, one in seen.get(number, {}).items() if one}
+        own = {index: all_seen[0] for index, all_seen in seen.get(number, {}).items()}
         lines = _expectations(probe, own, may_panic="panic(" in subject.symbol.text)
         if not lines:
             continue

@@ -81,8 +81,8 @@ def probes_of(tests: Sequence[Snippet], signature: Signature, subject: Subject) 
     borders = _borders([*calls, *samples][:1], signature)
     arguments = [*near, *samples[:_MAX_TYPICAL], *borders, *samples[_MAX_TYPICAL:]]
     new = [each for each in dict.fromkeys(arguments) if each not in calls or signature.setups[0]]
-    made = [Probe(signature, setup, each) for each in new for setup in signature.setups]
-    possible = [each for each in made if len(each.call) <= _MAX_CHARACTERS]
+    probes = [Probe(signature, setup, each) for each in new for setup in signature.setups]
+    possible = [each for each in probes if len(each.call) <= _MAX_CHARACTERS]
     if not signature.results:
         possible = [each for each in possible if each.changed is not None]
     return possible[:_MAX_PROBES] if len(signature.results) <= _MAX_RESULTS else []

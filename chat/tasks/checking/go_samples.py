@@ -161,9 +161,9 @@ class _Samples:
         kind = next(iter(_types(method, "receiver")), "").removeprefix("*")
         variable = _variable_of(method)
         creations = [*self._constructed(kind), *self._own(f"*{kind}", 0)]
-        made = [(f"{variable} := {each}",) for each in creations]
-        filled = [(*each, *self._changes(kind, variable, method)) for each in made[:1]]
-        return variable, tuple(dict.fromkeys((*filled, *made)))
+        setups = [(f"{variable} := {each}",) for each in creations]
+        filled = [(*each, *self._changes(kind, variable, method)) for each in setups[:1]]
+        return variable, tuple(dict.fromkeys((*filled, *setups)))
 
     def _constructed(self, kind: str) -> Iterator[str]:
         for each in self._functions:

@@ -64,9 +64,9 @@ def fitting(kind: str, constants: Sequence[str]) -> Values:
         if (is_text if each.startswith('"') else is_number and (is_signed or each[0] != "-"))
     ]
     limit = {"int8": 127, "byte": 255, "uint8": 255}.get(kind)
-    known = BASIC.get(kind, ())
+    usual = BASIC.get(kind, ())
     return tuple(
-        each for each in own if each not in known and (limit is None or int(each) <= limit)
+        each for each in own if each not in usual and (limit is None or int(each) <= limit)
     )
 
 

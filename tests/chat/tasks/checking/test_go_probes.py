@@ -64,11 +64,11 @@ def probes(
 
 
 def test_numbers(tmp_path: Path) -> None:
-    known = (
+    given_test = (
         "TestClampOf3And0And3",
         "func TestClampOf3And0And3(t *testing.T) {\n\tif Clamp(5, 1, 3) != 3 {\n\t\tt.Error()\n\t}\n}",
     )
-    bodies = probes(tmp_path, CLAMP, "return low", known)
+    bodies = probes(tmp_path, CLAMP, "return low", given_test)
     assert bodies["TestClampOf6And1And3"] == (
         f"\tif got := Clamp(6, 1, 3); got != 3 {{ {MARK}\n"
         '\t\tt.Errorf("Clamp(6, 1, 3) = %d, want 3", got)\n\t}'

@@ -76,27 +76,29 @@ def test_packages_that_were_compiled_before_are_used(
     require_program("go")
     cache = tmp_path / "cache"
     (cache / "00").mkdir(parents=True)
-    (cache / "00" / "compiled").write_text("12345")
+    (cache / "00" / "compiled-d").write_text("12345")
+    os.utime(cache / "00" / "compiled-d", (0, 0))  # Go deletes from its cache what is so old
     (cache / "README").write_text("not in a folder")
     monkeypatch.setenv("GOCACHE", str(cache))
     test = """func TestCache(t *testing.T) {
 	folder := os.Getenv("GOCACHE") + "/00/"
-	text, err := os.ReadFile(folder + "compiled")
+	text, err := os.ReadFile(folder + "compiled-d")
 	if err != nil || Clamp(len(text), 0, 9) != 5 {
 		t.Fatal(text, err)
 	}
 	if err := os.WriteFile(folder+"new", text, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(folder+"compiled", nil, 0o644); err == nil {
+	if err := os.WriteFile(folder+"compiled-d", nil, 0o644); err == nil {
 		t.Fatal("it can be written")
 	}
 }"""
     root = tmp_path / "project"
     with opened(root, FILES, "return low", "go", ("TestCache", test)) as project:
-        (run,) = project.runner.run(project.job, project.generated, [None])
-    assert run.passed == {"TestCache"}, run.problem
-    assert [path.name for path in (cache / "00").iterdir()] == ["compiled"]
+        harmless = next(each for each in project.mutations if each.line == 4)
+        runs = project.runner.run(project.job, project.generated, [None, harmless])
+    assert [run.passed for run in runs] == [{"TestCache"}, {"TestCache"}], runs
+    assert [path.name for path in (cache / "00").iterdir()] == ["compiled-d"]
 
 
 def test_without_go_a_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

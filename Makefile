@@ -11,7 +11,7 @@ LUA    := editors/neovim
 WITH_NODE := PATH="$(CURDIR)/.editors/node/node_modules/.bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-editors test-plots test-sandbox test-servers test-team fuzz check lint \
+.PHONY: help setup demo test test-editors test-go test-plots test-sandbox test-servers test-team fuzz check lint \
 	lint-lua lint-vscode lint-workflows format format-lua bench rehearse-gpu lock wheel sbom clean
 
 help: ## list the targets
@@ -46,6 +46,9 @@ test-sandbox: $(VENV)/.dev .editors/bubblewrap/run ## run the tests of the sandb
 
 test-plots: $(VENV)/.dev .editors/plots/run ## run code of answers that draws with matplotlib, seaborn and geopandas (installed into .editors)
 	@STARCODER_LSP_PLOTS=required $(BIN)/python -m pytest tests/e2e/test_plots.py
+
+test-go: $(VENV)/.dev .editors/go/run ## run generated tests with a real Go, if none is installed with that of Debian (in .editors)
+	@$(BIN)/python -m pytest tests/chat/tasks/checking -k go
 
 test-team: $(VENV)/.dev .editors/nginx/run .editors/promtool/run ## run the examples of docs/team with nginx and promtool (installed into .editors, Debian)
 	@STARCODER_LSP_TEAM=required $(BIN)/python -m pytest tests/team

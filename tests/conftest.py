@@ -27,6 +27,11 @@ BUBBLEWRAP = Path(__file__).parents[1] / ".editors/bubblewrap/bin"
 if shutil.which("bwrap") is None and BUBBLEWRAP.exists():
     os.environ["PATH"] += f"{os.pathsep}{BUBBLEWRAP}"
 
+# So do the tests that run generated tests in Go.
+GO = Path(__file__).parents[1] / ".editors/go/bin"
+if shutil.which("go") is None and GO.exists():
+    os.environ["PATH"] += f"{os.pathsep}{GO}"
+
 OPTIONAL = "optional: "
 """Prefix of the reasons with which a test may be skipped in CI: it needs optional equipment."""
 

@@ -52,7 +52,7 @@ class _Results:
     passed: frozenset[str] = frozenset()
     failed: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
-    """The tests that did not compile, or did not end."""
+    """The tests that did not compile, did not end, or ended the process."""
     problem: str = ""
     output: str = ""
 
@@ -83,16 +83,17 @@ class BuildRunner(Runner):
     def _wrong_lines(self, output: str) -> list[int]:
         """Return the lines of the test file, from 1, in which the compiler found errors."""
 
-    def _is_complete(self, output: str) -> bool:
-        """Whether the test program ended by itself: a test may end it. The default assumes it."""
-        return True
+    @abstractmethod
+    def _has_ended_early(self, output: str, num_results: int, num_tests: int) -> bool:
+        """Whether a test has ended the program, and with it the tests after it."""
 
     def run(
         self, job: Job, tests: GeneratedTests, mutations: Sequence[Mutation | None]
     ) -> list[Run]:
         """Run tests once per mutation; see the base class.
 
-        A test that does not compile, or does not end, has failed. The others are run without it.
+        A test that does not compile, does not end, or ends the process has failed. The others are
+        run without it.
         """
         refused, results = self._without_refused(job, tests, mutations)
         runs = [Run(each.passed, each.failed, problem=each.problem) for each in results]
@@ -184,6 +185,7 @@ class BuildRunner(Runner):
             "seconds": _SECONDS,
             "reports": invocation.reports,
             "copy": [str(self._project.root), str(COPY), _SKIPPED],
+            "go_cache": invocation.go_cache and [str(path) for path in invocation.go_cache],
             "variants": texts,
             "proof": proof,
         }
@@ -194,10 +196,9 @@ class BuildRunner(Runner):
 
     def _results(self, ending: Ending, mark: str, text: str, names: Sequence[str]) -> _Results:
         passed, started = self._read(ending.output, mark)
-        unfinished = [number for number in started if number not in passed]
-        hanging = set(unfinished if ending.timed_out else ())
-        if started and not self._is_complete(ending.output):
-            hanging |= set(unfinished).intersection(started[-1:])  # it has ended the program
+        hanging = {number for number in started if number not in passed and ending.timed_out}
+        if self._has_ended_early(ending.output, len(passed), len(names)):
+            hanging |= {number for number in started[-1:] if not passed.get(number)}
         lines = text.split("\n")
         wrong = set()
         if not started:

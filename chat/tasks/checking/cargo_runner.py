@@ -81,8 +81,8 @@ class CargoRunner(BuildRunner):
         relative = self._project.test_file.relative_to(self._project.package)
         return relative.parts[0] != "tests"
 
-    def _is_complete(self, output: str) -> bool:
-        return _SUMMARY.search(output) is not None
+    def _has_ended_early(self, output: str, num_results: int, num_tests: int) -> bool:
+        return _SUMMARY.search(output) is None
 
     def _invocation(self, mark: str, *, shows_output: bool) -> Invocation:
         package = COPY / self._project.package.relative_to(self._project.root)

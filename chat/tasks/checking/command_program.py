@@ -2,9 +2,10 @@
 
 Usage: `python -I -S -B -c TEXT_OF_THIS_FILE`. stdin is a JSON object: `command`, `folder`,
 `environment`, `seconds` for each variant, `reports` (files that the command writes), `copy`
-(null, or a folder, where to copy it, and the names that are left out) and `variants` (objects with
-texts by paths, which are written before the command runs and removed afterwards). Variants after
-the first are run only if the first one's output matches `proof`.
+(null, or a folder, where to copy it, and the names that are left out), `go_cache` (null, or Go's
+build cache, and the folder where the command sees its contents and can write) and `variants`
+(objects with texts by paths, which are written before the command runs and removed afterwards).
+Variants after the first are run only if the first one's output matches `proof`.
 
 stdout gets one JSON object per variant. It imports only the standard library.
 """
@@ -25,6 +26,7 @@ from typing import IO, Any
 
 _MAX_OUTPUT = 1 << 18
 _MAX_REPORT = 1 << 20
+_MAX_LINKS = 100_000
 _SHORTEST_LIMIT_S, _LIMIT_FACTOR = 1.0, 4.0
 """The time for further variants: a part of its own, and a multiple of the time of the fastest one
 that has passed. The first one may have to build all libraries."""
@@ -35,6 +37,8 @@ def main() -> None:
     job = json.load(sys.stdin)
     if job["copy"] is not None:
         _copy_project(*job["copy"])
+    if job["go_cache"] is not None:
+        _link_go_cache(*job["go_cache"])
     seconds = job["seconds"]
     for number, texts in enumerate(job["variants"]):
         before = {path: _read(path) for path in texts}
@@ -113,6 +117,23 @@ def _copy_project(source: str, target: str, skipped: list[str]) -> None:
     ignore = shutil.ignore_patterns(*skipped)
     with contextlib.suppress(shutil.Error):  # all that could be copied has been copied
         shutil.copytree(source, target, symlinks=True, ignore=ignore)
+
+
+def _link_go_cache(source: str, target: str) -> None:
+    """Make a cache that begins with links to the files of another one."""
+    num_links = 0
+    os.makedirs(target)
+    # Go deletes what it has not used for days, unless it has looked for that less than a day ago.
+    _write(os.path.join(target, "trim.txt"), str(int(time.time())))
+    with contextlib.suppress(OSError):  # what cannot be read is compiled again
+        for folder in sorted(os.scandir(source), key=lambda entry: entry.name):
+            if not folder.is_dir():
+                continue
+            os.mkdir(os.path.join(target, folder.name))
+            for entry in os.scandir(folder.path):
+                if num_links < _MAX_LINKS:
+                    os.symlink(entry.path, os.path.join(target, folder.name, entry.name))
+                    num_links += 1
 
 
 def _read(path: str) -> str | None:

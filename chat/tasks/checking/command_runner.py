@@ -42,6 +42,8 @@ class Invocation:
     folder: Path
     environment: Mapping[str, str]
     reports: tuple[str, ...] = ()
+    go_cache: tuple[Path, Path] | None = None
+    """Go's build cache, and the folder where the command sees its contents and can write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,7 @@ class CommandRunner(Runner):
             "seconds": seconds,
             "reports": invocation.reports,
             "copy": None,
+            "go_cache": None,
             "variants": [{}],
             "proof": "",
         }

@@ -12,7 +12,7 @@ from pathlib import Path
 from chat.tasks.checking.build_runner import BuiltProject
 from chat.tasks.checking.cargo_runner import CargoRunner
 from chat.tasks.checking.command_runner import package_root
-from chat.tasks.checking.go_runner import GoRunner
+from chat.tasks.checking.go_runner import GoHome, GoRunner
 from chat.tasks.checking.javascript_commands import JavaScriptProject, node_options
 from chat.tasks.checking.javascript_runner import JavaScriptRunner
 from chat.tasks.checking.overlays import Overlays
@@ -28,6 +28,7 @@ from chat.tasks.dialects.rust import Cargo
 from chat.tasks.target import WorkspaceFiles
 from sandbox.command import PRIVATE_FOLDER, Limits
 from sandbox.interpreters import node_of_path, python_of, text_of
+from sandbox.layout import contains_home
 from sandbox.sandbox import Sandbox
 from sandbox.toolchains import cargo_of, go_of_path
 
@@ -164,15 +165,22 @@ def _go(convention: Convention, folder: Path) -> _Chosen:
     workspace = package_root(test_file, ("go.work",), folder)
     if (workspace / "go.work").is_file() or "../" in text_of(root / "go.mod"):
         root = folder
-    default = Path(os.environ.get("GOPATH") or Path.home() / "go", "pkg", "mod")
-    modules = Path(os.environ.get("GOMODCACHE") or default)
-    sources = (modules,) if modules.is_dir() else ()
+    modules = Path(os.environ.get("GOPATH") or Path.home() / "go", "pkg", "mod")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "go-build")
+    home = GoHome(go.path, _folder("GOMODCACHE", modules), _folder("GOCACHE", cache))
+    sources = tuple(each for each in (home.modules, home.cache) if each is not None)
     project = BuiltProject(root, root, test_file)
     return (
-        lambda overlays: GoRunner(project, go.path, sources[0] if sources else None, overlays),
+        lambda overlays: GoRunner(project, home, overlays),
         _BUILD_LIMITS,
         (*go.readable, *sources),
     )
+
+
+def _folder(variable: str, default: Path) -> Path | None:
+    """Return the folder that a variable of the environment names, None if it does not exist."""
+    path = Path(os.environ.get(variable) or default)
+    return path if path.is_dir() and not contains_home(path) else None
 
 
 def _project_root(test_file: Path, folder: Path) -> Path:

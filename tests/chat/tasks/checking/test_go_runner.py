@@ -1,6 +1,6 @@
 """Go: real if it is installed, and outputs as `go doc test2json` and its releases show them."""
 
-import shutil
+import os
 from pathlib import Path
 
 import pytest
@@ -48,10 +48,64 @@ def test_tests_pass_and_detect_mutations(tmp_path: Path) -> None:
     assert any("TestClamp" in mutant.passed for mutant in mutants)
 
 
-def test_without_go_a_sentence_says_so(tmp_path: Path) -> None:
-    if shutil.which("go") is not None:
-        pytest.skip("optional: Go is installed")
+def test_a_test_that_go_vet_refuses_has_failed_and_others_are_run(tmp_path: Path) -> None:
+    require_program("go")
+    refused = ("TestVet", 'func TestVet(t *testing.T) {\n\tt.Logf("%s", Clamp(1, 2, 3))\n}')
+    with opened(tmp_path, FILES, "return low", "go", RIGHT, refused) as project:
+        (run,) = project.runner.run(project.job, project.generated, [None])
+    assert run.passed == {"TestClamp"}
+    assert run.failed == {"TestVet"}
+
+
+def test_a_panic_does_not_stop_other_tests(tmp_path: Path) -> None:
+    require_program("go")
+    panics = ("TestPanic", "func TestPanic(t *testing.T) {\n\tpanic(Clamp(1, 2, 3))\n}")
+    inner = (
+        "TestInner",
+        'func TestInner(t *testing.T) {\n\tt.Run("x", func(t *testing.T) { panic("inside") })\n}',
+    )
+    with opened(tmp_path, FILES, "return low", "go", panics, inner, RIGHT) as project:
+        (run,) = project.runner.run(project.job, project.generated, [None])
+    assert run.passed == {"TestClamp"}
+    assert run.failed == {"TestPanic", "TestInner"}
+
+
+def test_packages_that_were_compiled_before_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_program("go")
+    cache = tmp_path / "cache"
+    (cache / "00").mkdir(parents=True)
+    (cache / "00" / "compiled-d").write_text("12345")
+    os.utime(cache / "00" / "compiled-d", (0, 0))  # Go deletes from its cache what is so old
+    (cache / "README").write_text("not in a folder")
+    monkeypatch.setenv("GOCACHE", str(cache))
+    test = """func TestCache(t *testing.T) {
+	folder := os.Getenv("GOCACHE") + "/00/"
+	text, err := os.ReadFile(folder + "compiled-d")
+	if err != nil || Clamp(len(text), 0, 9) != 5 {
+		t.Fatal(text, err)
+	}
+	if err := os.WriteFile(folder+"new", text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(folder+"compiled-d", nil, 0o644); err == nil {
+		t.Fatal("it can be written")
+	}
+}"""
+    root = tmp_path / "project"
+    with opened(root, FILES, "return low", "go", ("TestCache", test)) as project:
+        harmless = next(each for each in project.mutations if each.line == 4)
+        runs = project.runner.run(project.job, project.generated, [None, harmless])
+    assert [run.passed for run in runs] == [{"TestCache"}, {"TestCache"}], runs
+    assert [path.name for path in (cache / "00").iterdir()] == ["compiled-d"]
+
+
+def test_without_go_a_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require_program("sh")
+    folders = os.environ["PATH"].split(os.pathsep)
+    without_go = [each for each in folders if not Path(each, "go").exists()]
+    monkeypatch.setenv("PATH", os.pathsep.join(without_go))
     opening = opened(tmp_path, FILES, "return low", "go", RIGHT)
     with pytest.raises(CannotRunError, match=r"^Go is not installed"):
         opening.__enter__()

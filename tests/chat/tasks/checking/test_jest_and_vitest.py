@@ -94,6 +94,15 @@ def test_tests_pass_and_detect_mutations(workspace: Path) -> None:
         assert any(name in mutant.passed for mutant in mutants)
 
 
+def test_the_lines_of_each_test_are_counted(workspace: Path) -> None:
+    high = ("high", 'test("high", () => {\n  expect(clamp(5, 1, 3)).toBe(3);\n});')
+    low = ("low", 'test("low", () => {\n  expect(() => clamp(0, 1, 3)).toThrow(RangeError);\n});')
+    with clamp(workspace, low, high, WRONG, SUITE) as project:
+        (run,) = project.runner.run(project.job, project.generated, [None])
+    assert run.covered == {"low": {1, 2}, "high": {1, 4}, "clamp": {1, 4}}
+    assert run.lines == {1, 2, 4}
+
+
 def test_a_wrong_test_fails_and_writes_nothing(workspace: Path) -> None:
     writing = (
         "writes",
@@ -132,6 +141,8 @@ def test_typescript(workspace: Path) -> None:
     typed = CLAMP.replace("(x, low, high)", "(x: number, low: number, high: number): number")
     with clamp(workspace, RIGHT, WRONG, source=typed, suffix=".ts") as project:
         assert project.repaired() == [RIGHT[1], CORRECTED]
+        (run,) = project.runner.run(project.job, project.generated, [None])
+    assert run.covered == {RIGHT[0]: {1, 4}}
 
 
 @pytest.mark.parametrize("framework", ["jest", "vitest"])

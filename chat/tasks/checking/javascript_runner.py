@@ -61,7 +61,10 @@ class JavaScriptRunner(CommandRunner):
         corrected = []
         for test in tests.tests:
             own = seen.get(test.name, {})
-            observations = {index: list(map(Observation.of, each)) for index, each in own.items()}
+            observations = {
+                index: [Observation.of(data, job.subject) for data in each]
+                for index, each in own.items()
+            }
             if (text := corrected_test(test.text, observations)) is not None:
                 corrected.append(Snippet(test.name, text))
         return replace(tests, tests=tuple(corrected))

@@ -50,7 +50,7 @@ class JavaScriptRunner(CommandRunner):
         probes = probe_tests(tests.tests, job.subject, self._project.framework)
         if not probes.tests:
             return probes
-        return observed_probes(self._corrected(job, probes, _PROBING_SECONDS), job.subject)
+        return observed_probes(self._corrected(job, probes, _PROBING_SECONDS))
 
     def _corrected(
         self, job: Job, tests: GeneratedTests, seconds: float | None = None

@@ -135,6 +135,35 @@ def test_line_ends_of_windows(workspace: Path) -> None:
         assert project.repaired() == [RIGHT[1], CORRECTED]
 
 
+PRINTED = """import { expect, test, vi } from "vitest";
+
+test("clamp of 3 and 3 and 3", () => {
+  const log = vi.spyOn(console, "log").mockImplementation(() => {});
+  try {
+    clamp(3, 3, 3);
+    expect(log.mock.calls).toEqual([["kept", 3]]); // current behaviour
+  } finally {
+    log.mockRestore();
+  }
+});"""
+
+
+def test_what_is_printed_is_expected(workspace: Path) -> None:
+    source = CLAMP.replace("  return x", '  console.log("kept", x);\n  return x')
+    with clamp(workspace, source=source) as project:
+        probes = project.runner.probe(project.job, project.generated)
+        run, *mutants = project.runner.run(project.job, probes, [None, *project.mutations])
+        (edit,) = project.job.place(probes)
+    text = PRINTED.partition("\n\n")[2]
+    expected = text if workspace.name == "vitest" else text.replace("vi.", "jest.")
+    assert probes.tests[0].text == expected
+    assert ("vi } from" in edit.text) == (workspace.name == "vitest")
+    assert run.passed == {probe.name for probe in probes.tests}
+    # Some calls throw before they print; the others still see only what they printed themselves.
+    assert all(probe.text.count('["kept", ') == 1 for probe in probes.tests)
+    assert any(mutant.failed for mutant in mutants)
+
+
 def test_typescript(workspace: Path) -> None:
     if workspace.name == "jest":
         pytest.skip("optional: Jest needs further packages for TypeScript")

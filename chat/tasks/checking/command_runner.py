@@ -146,7 +146,8 @@ class CommandRunner(Runner):
         if not tests.tests or not lines:
             return run
         edits = [FileEdit(job.subject.path, 0, len(job.subject.text), text)]
-        covered = self._complete(job, tests, edits, seconds, "count").covered
+        # Lines are reported at once, so a test that does not end needs no further run.
+        covered = self._once(job, tests, edits, seconds, "count").covered
         return replace(run, covered=covered, lines=lines)
 
     def _complete(
@@ -161,10 +162,7 @@ class CommandRunner(Runner):
         hanging: list[str] = []
         seen: dict[str, Mapping[int, Sequence[Mapping[str, Any]]]] = {}
         while True:
-            mark = new_mark()
-            placed = self._placed(job, tests, mark, purpose)
-            ending = self._ending(self._invocation(mark), [*placed, *edits], seconds or _SECONDS)
-            results = self._results(ending, tests, mark)
+            results = self._once(job, tests, edits, seconds or _SECONDS, purpose)
             seen.update(results.seen)
             hanging += results.started[-1:]
             others = tuple(test for test in tests.tests if test.name not in hanging)
@@ -172,6 +170,19 @@ class CommandRunner(Runner):
                 passed, failed = results.passed.difference(hanging), results.failed.union(hanging)
                 return replace(results, passed=passed, failed=failed, seen=seen)
             tests = replace(tests, tests=others)
+
+    def _once(
+        self,
+        job: Job,
+        tests: GeneratedTests,
+        edits: Sequence[FileEdit],
+        seconds: float,
+        purpose: Purpose,
+    ) -> Results:
+        mark = new_mark()
+        placed = self._placed(job, tests, mark, purpose)
+        ending = self._ending(self._invocation(mark), [*placed, *edits], seconds)
+        return self._results(ending, tests, mark)
 
     def _ending(self, invocation: Invocation, edits: list[FileEdit], seconds: float) -> Ending:
         request = {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from chat.tasks.checking.checker import Checker
 from chat.tasks.checking.javascript_lines import counted_source
 from chat.tasks.dialects.base import Subject
 from syntax.grammars import count_errors
@@ -143,3 +144,17 @@ def test_suites_asynchronous_tests_and_code_that_is_not_called(tmp_path: Path) -
     assert run.passed == {"box", "other"}
     assert run.covered == {"box": {2, 3}}
     assert run.lines == {2, 3, 6}
+
+
+def test_the_summary_counts_the_lines_of_all_chosen_tests(tmp_path: Path) -> None:
+    require_program("node")
+    files = {"clamp.js": CLAMP, "package.json": PACKAGE}
+    tests = [each for each in TESTS if each[0] != "clamp(99, 3, 9), 9"]
+    with opened(tmp_path, files, "kept =", "javascript", *tests) as project:
+        checker = Checker(project.runner, project.job, lambda stage: None)
+        checker.add(project.generated)
+        checked = checker.result()
+    assert checked is not None
+    assert len(checked.tests.tests) == 3
+    assert (checked.summary.num_covered, checked.summary.num_lines) == (10, 12)
+    assert ", cover 10 of 12 lines." in checked.summary.sentence

@@ -146,7 +146,7 @@ class CommandRunner(Runner):
         if not tests.tests or not lines:
             return run
         edits = [FileEdit(job.subject.path, 0, len(job.subject.text), text)]
-        # Lines are reported at once, so a test that does not end needs no further run.
+        # Lines are reported immediately, so a test that does not end needs no further run.
         covered = self._once(job, tests, edits, seconds, "count").covered
         return replace(run, covered=covered, lines=lines)
 

@@ -35,7 +35,9 @@ class Template:
 
     def test(self, title: str, call: str) -> str:
         """Return a test of a call. It expects the placeholder."""
-        arguments, lines, prints = "", [], _PRINTING in self.code
+        prints = _PRINTING in self.code
+        arguments = ""
+        lines: list[str] = []
         if _USES_FILE.search(call):
             lines += _FILE
         if prints and self.framework == "node":

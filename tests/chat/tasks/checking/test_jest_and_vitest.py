@@ -152,7 +152,7 @@ def test_what_is_printed_is_expected(workspace: Path) -> None:
     source = CLAMP.replace("  return x", '  console.log("kept", x);\n  return x')
     with clamp(workspace, source=source) as project:
         probes = project.runner.probe(project.job, project.generated)
-        run, *mutants = project.runner.run(project.job, probes, [None, *project.mutations])
+        run, mutant = project.runner.run(project.job, probes, [None, project.mutations[0]])
         (edit,) = project.job.place(probes)
     text = PRINTED.partition("\n\n")[2]
     expected = text if workspace.name == "vitest" else text.replace("vi.", "jest.")
@@ -161,7 +161,7 @@ def test_what_is_printed_is_expected(workspace: Path) -> None:
     assert run.passed == {probe.name for probe in probes.tests}
     # Some calls throw before they print; the others still see only what they printed themselves.
     assert all(probe.text.count('["kept", ') == 1 for probe in probes.tests)
-    assert any(mutant.failed for mutant in mutants)
+    assert mutant.failed
 
 
 def test_typescript(workspace: Path) -> None:

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from chat.tasks.checking.overlays import Overlays
 from chat.tasks.checking.runner import Job, Run, Runner
@@ -32,6 +32,9 @@ _MAX_HANGING = 3
 _MAX_PROBLEM_LINES = 3
 _ERROR = re.compile(r"^(?:\x1b\[[\d;]*m|\s)*(?:\[?\w*Error\b|error\b|Uncaught\b).*", re.M)
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
+
+Purpose = Literal["check", "observe", "count"]
+"""Why tests are run: for their results, for what their assertions see, for the executed lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ class Results:
     problem: str = ""
     seen: Mapping[str, Mapping[int, Sequence[Mapping[str, Any]]]] = field(default_factory=dict)
     """What the assertions of each test saw, if the tests observe."""
+    covered: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """The lines of the subject that each test executes, if they are counted."""
 
 
 class CommandRunner(Runner):
@@ -94,12 +99,16 @@ class CommandRunner(Runner):
 
     @abstractmethod
     def _placed(
-        self, job: Job, tests: GeneratedTests, mark: str, *, observes: bool
+        self, job: Job, tests: GeneratedTests, mark: str, purpose: Purpose
     ) -> list[FileEdit]:
         """Return the edits that put tests with recognizable names into the project.
 
-        If `observes` is True, assertions report what they see, and go on.
+        With the purpose "observe", assertions report what they see, and go on.
         """
+
+    @abstractmethod
+    def _counted(self, job: Job) -> tuple[str, frozenset[int]]:
+        """Return the text of the subject's file that counts its lines, and the lines it counts."""
 
     @abstractmethod
     def _results(self, ending: Ending, tests: GeneratedTests, mark: str) -> Results:
@@ -108,7 +117,7 @@ class CommandRunner(Runner):
     def run(
         self, job: Job, tests: GeneratedTests, mutations: Sequence[Mutation | None]
     ) -> list[Run]:
-        """Run tests once per mutation; see the base class.
+        """Run tests once per mutation, and once to count lines; see the base class.
 
         Tests that do not pass in the first run are left out of the others.
         """
@@ -126,11 +135,22 @@ class CommandRunner(Runner):
                 seconds = min(seconds, _SHORTEST_LIMIT_S + _LIMIT_FACTOR * taken)
                 passing = tuple(test for test in tests.tests if test.name in results.passed)
                 remaining = replace(tests, tests=passing)
+                runs[0] = self._with_lines(runs[0], job, remaining, seconds)
         return runs
 
     def cancel(self) -> None:
         """Stop what runs."""
         self._overlays.cancel()
+
+    def _with_lines(self, run: Run, job: Job, tests: GeneratedTests, seconds: float) -> Run:
+        """Return a run with the lines that tests execute, which one more run of them shows."""
+        text, lines = self._counted(job)
+        if not tests.tests or not lines:
+            return run
+        edits = [FileEdit(job.subject.path, 0, len(job.subject.text), text)]
+        # Lines are reported immediately, so a test that does not end needs no further run.
+        covered = self._once(job, tests, edits, seconds, "count").covered
+        return replace(run, covered=covered, lines=lines)
 
     def _complete(
         self,
@@ -138,17 +158,13 @@ class CommandRunner(Runner):
         tests: GeneratedTests,
         edits: Sequence[FileEdit],
         seconds: float | None = None,
-        *,
-        observes: bool = False,
+        purpose: Purpose = "check",
     ) -> Results:
         """Run tests. If one does not end, it has failed, and the others are run again."""
         hanging: list[str] = []
         seen: dict[str, Mapping[int, Sequence[Mapping[str, Any]]]] = {}
         while True:
-            mark = new_mark()
-            placed = self._placed(job, tests, mark, observes=observes)
-            ending = self._ending(self._invocation(mark), [*placed, *edits], seconds or _SECONDS)
-            results = self._results(ending, tests, mark)
+            results = self._once(job, tests, edits, seconds or _SECONDS, purpose)
             seen.update(results.seen)
             hanging += results.started[-1:]
             others = tuple(test for test in tests.tests if test.name not in hanging)
@@ -156,6 +172,19 @@ class CommandRunner(Runner):
                 passed, failed = results.passed.difference(hanging), results.failed.union(hanging)
                 return replace(results, passed=passed, failed=failed, seen=seen)
             tests = replace(tests, tests=others)
+
+    def _once(
+        self,
+        job: Job,
+        tests: GeneratedTests,
+        edits: Sequence[FileEdit],
+        seconds: float,
+        purpose: Purpose,
+    ) -> Results:
+        mark = new_mark()
+        placed = self._placed(job, tests, mark, purpose)
+        ending = self._ending(self._invocation(mark), [*placed, *edits], seconds)
+        return self._results(ending, tests, mark)
 
     def _ending(self, invocation: Invocation, edits: list[FileEdit], seconds: float) -> Ending:
         request = {

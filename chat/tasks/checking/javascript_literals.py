@@ -24,8 +24,8 @@ class NotLiteralError(ValueError):
 class Code:
     """An argument that is not a literal, such as a function."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, words: str = "a function") -> None:
+        self.text, self.words = text, words
 
 
 def value_of(node: tree_sitter.Node, depth: int = 0) -> object:

@@ -7,6 +7,7 @@ values of all assertions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from chat.tasks.checking.javascript_assertions import Assertion, find_assertions
 from chat.tasks.checking.javascript_tests import LANGUAGE, Edits, apply_edits
 from chat.tasks.checking.runner import MARK
+from chat.tasks.dialects.base import Subject
 from syntax.grammars import count_errors
 
 _MAX_VALUE_CHARACTERS = 200
@@ -31,8 +33,8 @@ class Observation:
     """What made a value of it: "", "await" for a promise, or "spread" for an iterator."""
     raised: str = ""
     """The class of the error that was raised instead, the nearest one that is built in."""
-    inside: bool = False
-    """Whether the subject's file raised it, or code that it called."""
+    plausible: bool = False
+    """Whether the error may be what the subject is meant to do."""
     right: bool = False
     """Whether the assertion held."""
     value: str = ""
@@ -42,15 +44,26 @@ class Observation:
     """The value's type, as `typeof` returns it."""
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Observation:
-        """Return an observation that a test reported."""
+    def of(cls, data: Mapping[str, Any], subject: Subject) -> Observation:
+        """Return an observation that a test of a subject reported."""
         texts = {name: str(data.get(name, "")) for name in ("call", "raised", "value", "kind")}
         return cls(
             **texts,
-            inside=data.get("inside") is True,
+            plausible=data.get("inside") is True and _may_raise(subject, texts["raised"]),
             right=data.get("right") is True,
             has_literal=data.get("literal") is True,
         )
+
+
+def _may_raise(subject: Subject, error: str) -> bool:
+    """Return whether a subject may be meant to raise an error.
+
+    Its code must raise errors itself: a TypeError of the language only says that an argument has
+    the wrong type.
+    """
+    if error == "TypeError":
+        return re.search(r"\bthrow\s+(?:new\s+)?TypeError\b", subject.symbol.text) is not None
+    return re.search(r"\bthrow\b", subject.text) is not None
 
 
 def observed_test(number: int, text: str) -> str:
@@ -133,7 +146,7 @@ def _corrected(assertion: Assertion, observations: Sequence[Observation]) -> str
 
 def _raising(assertion: Assertion, seen: Observation) -> str:
     """Return the idiom of the framework that expects an error."""
-    if not seen.inside or seen.raised not in _PLAUSIBLE:
+    if not seen.plausible or seen.raised not in _PLAUSIBLE:
         return ""
     actual, is_async = assertion.actual, assertion.is_awaited or seen.call == "await"
     module = assertion.module

@@ -14,14 +14,19 @@ from itertools import islice
 import tree_sitter
 
 from chat.tasks.checking.javascript_calls import text_of
-from chat.tasks.checking.javascript_literals import Code, NotLiteralError, literal, value_of
+from chat.tasks.checking.javascript_literals import NotLiteralError, literal, value_of
 from chat.tasks.checking.javascript_samples import Signature, sample_calls, signature_of
+from chat.tasks.checking.javascript_templates import (
+    FILE_MODULES,
+    PLACEHOLDER,
+    Template,
+    title_words,
+)
 from chat.tasks.checking.javascript_tests import LANGUAGE
 from chat.tasks.dialects.base import GeneratedTests, Snippet, Subject, free_name
 from syntax.grammars import parse
 from syntax.walk import nodes
 
-_PLACEHOLDER = "Symbol()"
 _MAX_PROBES = 32
 _MAX_VARIATIONS = 16
 _MAX_BORDERS = 8
@@ -30,10 +35,7 @@ _MAX_TYPICAL = 8
 """Number of samples that come before these calls."""
 _MAX_CALLS = 3
 _MAX_CHARACTERS = 120
-_MAX_WORDS = 60
-_ERROR = re.compile(r"\b(?:throws|rejects|toThrow)\(.*?(\w*Error)\);", re.S)
 _UNDEFINED = re.compile(r"(?:, undefined|\.toBeUndefined\()\);")
-_ARTICLE = re.compile(r"[aeiou]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,65 +79,22 @@ def probe_tests(tests: Sequence[Snippet], subject: Subject, framework: str) -> G
     ]
     new = [call for call in dict.fromkeys(probes) if call not in calls]
     taken = {test.name for test in tests}
-    written = []
+    is_async = signature is not None and signature.is_async
+    template, written = Template(framework, subject.symbol.text, is_async), []
     for call in [each for each in new if len(each.text) <= _MAX_CHARACTERS][:_MAX_PROBES]:
-        title = free_name(f"{subject.symbol.name} of {_words(call)}", taken, " ")
+        title = f"{subject.symbol.name} of {title_words(call.values)}"
+        title = free_name(title, taken, " ")
         taken.add(title)
-        written.append(Snippet(title, _test(title, call, framework)))
-    return GeneratedTests((), (), tuple(written))
+        written.append(Snippet(title, template.test(title, call.text)))
+    return GeneratedTests(FILE_MODULES, (), tuple(written))
 
 
-def observed_probes(probes: GeneratedTests, subject: Subject) -> GeneratedTests:
-    """Return the probes whose corrected expectations are behaviour of the subject.
-
-    An error is behaviour if the subject's code raises errors itself: a TypeError of the language
-    only says that an argument has the wrong type.
-    """
-    kept = [
-        test
-        for test in probes.tests
-        if _PLACEHOLDER not in test.text and _is_behaviour(test.text, subject)
-    ]
+def observed_probes(probes: GeneratedTests) -> GeneratedTests:
+    """Return the probes whose expectations were corrected."""
+    kept = [test for test in probes.tests if PLACEHOLDER not in test.text]
     if all(_UNDEFINED.search(test.text) for test in kept):
         kept = []  # the function returns nothing
     return replace(probes, tests=tuple(kept))
-
-
-def _is_behaviour(test: str, subject: Subject) -> bool:
-    error = _ERROR.search(test)
-    if error is None:
-        return True
-    if error[1] == "TypeError":
-        return re.search(r"\bthrow\s+(?:new\s+)?TypeError\b", subject.symbol.text) is not None
-    return re.search(r"\bthrow\b", subject.text) is not None
-
-
-def _test(title: str, call: _Call, framework: str) -> str:
-    assertion = f"expect({call.text}).toBe({_PLACEHOLDER});"
-    if framework == "node":
-        assertion = f"assert.equal({call.text}, {_PLACEHOLDER});"
-    return f'test("{title}", () => {{\n  {assertion}\n}});'
-
-
-def _words(call: _Call) -> str:
-    """Return the arguments of a call as a part of a title."""
-    words = list(map(_word, call.values)) or ["nothing"]
-    while len(words) > 1 and len(" and ".join(words)) > _MAX_WORDS:
-        words.pop()
-    return " and ".join(words)
-
-
-def _word(value: object) -> str:
-    if isinstance(value, str | list | dict):
-        word = {"str": "text", "list": "array"}.get(type(value).__name__, "object")
-        size = {0: "empty ", 1: "short " if isinstance(value, str) else "single "}
-        word = f"{size.get(len(value), '')}{word}"
-        return f"{'an' if _ARTICLE.match(word) else 'a'} {word}"
-    if isinstance(value, Code):
-        return "a function"
-    if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
-        return f"minus {literal(-value)}"
-    return literal(value)
 
 
 def _calls(test: str, subject: Subject) -> Iterator[_Call]:

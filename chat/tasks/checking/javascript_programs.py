@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from chat.tasks.checking.javascript_lines import LINE_FUNCTION
+
 REPORT = "/private/starcoder-report"
 """The file to which tests and the reporter write JSON arrays, one per line."""
 
@@ -109,6 +111,16 @@ function __starcoderSee__(name, index, actual, check, kind) {
 }"""
 
 
+_COUNT_FUNCTION = """function __starcoderCount__(test) {
+  const counted = new Set();
+  globalThis.LINE_FUNCTION = (line) => {
+    if (counted.has(line)) return;
+    counted.add(line);
+    __starcoderReport__("line", test, line);
+  };
+  __starcoderReport__("start", test);
+}""".replace("LINE_FUNCTION", LINE_FUNCTION)
+
 _TYPED = (
     ("(...values)", "(...values: any[]): void"),
     ("globalThis.process", "(globalThis as any).process"),
@@ -131,3 +143,8 @@ def see_function(source: str) -> str:
     `source` is the subject's file. An error has come from it if its stack names the file.
     """
     return _SEE_FUNCTION.strip().replace('"SOURCE"', json.dumps(source))
+
+
+def count_function() -> str:
+    """Return the function that a test calls when it starts, so that its lines are counted."""
+    return _COUNT_FUNCTION

@@ -12,13 +12,15 @@ from chat.tasks.checking.command_runner import (
     CommandRunner,
     Ending,
     Invocation,
+    Purpose,
     Results,
     problem_of,
 )
 from chat.tasks.checking.javascript_commands import JavaScriptProject
+from chat.tasks.checking.javascript_lines import counted_source
 from chat.tasks.checking.javascript_observing import Observation, corrected_test, observed_test
 from chat.tasks.checking.javascript_probes import observed_probes, probe_tests
-from chat.tasks.checking.javascript_programs import report_function, see_function
+from chat.tasks.checking.javascript_programs import count_function, report_function, see_function
 from chat.tasks.checking.javascript_tests import marked_test
 from chat.tasks.checking.overlays import Overlays
 from chat.tasks.checking.runner import Job
@@ -48,18 +50,21 @@ class JavaScriptRunner(CommandRunner):
         probes = probe_tests(tests.tests, job.subject, self._project.framework)
         if not probes.tests:
             return probes
-        return observed_probes(self._corrected(job, probes, _PROBING_SECONDS), job.subject)
+        return observed_probes(self._corrected(job, probes, _PROBING_SECONDS))
 
     def _corrected(
         self, job: Job, tests: GeneratedTests, seconds: float | None = None
     ) -> GeneratedTests:
         """Return tests that expect what was observed; an assertion without value is removed."""
         edits = [FileEdit(job.subject.path, 0, 0, "")]
-        seen = self._complete(job, tests, edits, seconds, observes=True).seen
+        seen = self._complete(job, tests, edits, seconds, "observe").seen
         corrected = []
         for test in tests.tests:
             own = seen.get(test.name, {})
-            observations = {index: list(map(Observation.of, each)) for index, each in own.items()}
+            observations = {
+                index: [Observation.of(data, job.subject) for data in each]
+                for index, each in own.items()
+            }
             if (text := corrected_test(test.text, observations)) is not None:
                 corrected.append(Snippet(test.name, text))
         return replace(tests, tests=tuple(corrected))
@@ -68,19 +73,26 @@ class JavaScriptRunner(CommandRunner):
         return self._project.invocation(mark)
 
     def _placed(
-        self, job: Job, tests: GeneratedTests, mark: str, *, observes: bool
+        self, job: Job, tests: GeneratedTests, mark: str, purpose: Purpose
     ) -> list[FileEdit]:
         is_typed = self._project.test_file.suffix in _TYPESCRIPT
         helpers = [Snippet("", report_function(mark, is_typed=is_typed))]
         marked = []
         for number, test in enumerate(tests.tests):
-            text = observed_test(number, test.text) if observes else test.text
+            text = observed_test(number, test.text) if purpose == "observe" else test.text
             start = f'__starcoderReport__("start", {number})'
+            if purpose == "count":
+                start = f"__starcoderCount__({number})"
             marked.append(Snippet(test.name, marked_test(text, f"{mark} {number}", start)))
-        if observes:
+        if purpose == "observe":
             helpers.append(Snippet("", see_function(str(job.subject.path))))
+        elif purpose == "count":
+            helpers.append(Snippet("", count_function()))
         placed = job.place(replace(tests, helpers=(*helpers, *tests.helpers), tests=tuple(marked)))
-        return _without_types(placed) if observes and is_typed else placed
+        return _without_types(placed) if purpose != "check" and is_typed else placed
+
+    def _counted(self, job: Job) -> tuple[str, frozenset[int]]:
+        return counted_source(job.subject)
 
     def _results(self, ending: Ending, tests: GeneratedTests, mark: str) -> Results:
         names = [test.name for test in tests.tests]
@@ -94,6 +106,7 @@ class JavaScriptRunner(CommandRunner):
             tuple(dict.fromkeys(started)) if ending.timed_out else (),
             "" if results else problem or problem_of(ending.output),
             _seen(lines, names),
+            _covered(lines, names),
         )
 
 
@@ -117,6 +130,14 @@ def _seen(
         if line[0] == "seen":
             seen[names[line[1]]][line[2]].append(line[3])
     return seen
+
+
+def _covered(lines: Sequence[Any], names: Sequence[str]) -> Mapping[str, frozenset[int]]:
+    covered: dict[str, set[int]] = defaultdict(set)
+    for line in lines:
+        if line[0] == "line":
+            covered[names[line[1]]].add(line[2])
+    return {name: frozenset(numbers) for name, numbers in covered.items()}
 
 
 def _without_types(edits: Sequence[FileEdit]) -> list[FileEdit]:

@@ -57,6 +57,10 @@ _BY_NAME: tuple[tuple[str, _Values], ...] = (
     (r"(?i)flag|^is[A-Z_]|^has[A-Z_]|enabled", _FLAGS),
 )  # fmt: skip
 """Patterns of parameter names without annotation, and values that they often have."""
+SAMPLE_FILE = Code("file", "a file")
+"""Stands for the path of a file that the test writes, which the test calls `file`."""
+_FILE = re.compile(r"^(?:file|path)(?!s)|(?:File|Path|_file|_path)(?:[A-Z_]|Name|name|$)|filepath")
+_READS_FILES = re.compile(r"\bfs\b")
 _FUNCTIONS = frozenset(
     {
         "function_declaration", "generator_function_declaration", "function_expression",
@@ -89,6 +93,7 @@ class Signature:
     parameters: tuple[Parameter, ...]
     constants: _Values
     """Values at the borders that the function's constants draw, and its short strings."""
+    is_async: bool
 
 
 def signature_of(subject: Subject) -> Signature | None:
@@ -103,11 +108,13 @@ def signature_of(subject: Subject) -> Signature | None:
     function = next((node for node in inside if node.type in _FUNCTIONS), None)
     if function is None:
         return None
-    parameters = tuple(_parameters(function))
+    has_files = _READS_FILES.search(subject.text) is not None
+    parameters = tuple(_parameters(function, has_files))
     before = symbol.name
     if subject.class_name:
-        before = _method(function, subject.class_name, symbol.name)
-    return Signature(before, parameters, _constants(function))
+        before = _method(function, subject.class_name, symbol.name, has_files)
+    is_async = any(each.type == "async" for each in function.children)
+    return Signature(before, parameters, _constants(function), is_async)
 
 
 def sample_calls(signature: Signature) -> Iterator[_Values]:
@@ -129,7 +136,7 @@ def _combinations(parameters: Sequence[Parameter], count: int) -> Iterator[_Valu
         yield tuple(each.samples[i] for each, i in zip(parameters, chosen, strict=True))
 
 
-def _method(function: tree_sitter.Node, class_name: str, name: str) -> str:
+def _method(function: tree_sitter.Node, class_name: str, name: str, has_files: bool) -> str:
     """Return the expression that calls a method of a new object, empty if that is not clear."""
     body = function.parent
     owner = body.parent if body is not None else None
@@ -153,17 +160,18 @@ def _method(function: tree_sitter.Node, class_name: str, name: str) -> str:
     if constructor is None:
         inherits = any(each.type == "class_heritage" for each in owner.children)
         return "" if inherits else f"new {class_name}().{name}"
-    required = [each for each in _parameters(constructor) if each.is_required]
+    required = [each for each in _parameters(constructor, has_files) if each.is_required]
     first = next(_combinations(required[: _MAX_PARAMETERS + 1], 1), None)
     if first is None or len(first) > _MAX_PARAMETERS or _HIDDEN.match(text_of(constructor)):
         return ""
     return f"new {class_name}({', '.join(map(literal, first))}).{name}"
 
 
-def _parameters(function: tree_sitter.Node) -> Iterator[Parameter]:
+def _parameters(function: tree_sitter.Node, has_files: bool) -> Iterator[Parameter]:
+    """Yield the parameters of a function; the file of the function may read `has_files`."""
     single = function.child_by_field_name("parameter")
     if single is not None:
-        yield Parameter(_by_name(text_of(single)), True)
+        yield Parameter(_samples(single, None, has_files), True)
         return
     parameters = function.child_by_field_name("parameters")
     is_required = True
@@ -174,10 +182,16 @@ def _parameters(function: tree_sitter.Node) -> Iterator[Parameter]:
         is_optional = node.type in ("optional_parameter", "assignment_pattern")
         if is_optional or node.child_by_field_name("value") is not None:
             is_required = False
-        yield Parameter(_samples(pattern, node.child_by_field_name("type")), is_required)
+        yield Parameter(_samples(pattern, node.child_by_field_name("type"), has_files), is_required)
 
 
-def _samples(pattern: tree_sitter.Node, annotation: tree_sitter.Node | None) -> _Values:
+def _samples(
+    pattern: tree_sitter.Node, annotation: tree_sitter.Node | None, has_files: bool
+) -> _Values:
+    if has_files and pattern.type == "identifier" and _FILE.search(text_of(pattern)):
+        type_name = text_of(annotation).lstrip(": ")
+        if re.fullmatch(r"|string(?: \| URL)?|(?:fs\.)?PathLike|any|unknown", type_name):
+            return (SAMPLE_FILE, *(() if type_name else _ANY))
     is_rest = pattern.type == "rest_pattern"
     if annotation is not None:
         text = " ".join(text_of(annotation).lstrip(":").split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import partial
 
 from chat.tasks.dialects.base import Destination, Dialect, GeneratedTests, Snippet, Subject
@@ -85,14 +86,15 @@ class JavaScript(Dialect):
 
     def new_file(self, generated: GeneratedTests, subject: Subject) -> str:
         code = generated.joined()
-        imports = "\n".join(each.statement(self._style) for each in self._needed_imports(code))
+        needed = self._needed_imports(code, generated.imports)
+        imports = "\n".join(each.statement(self._style) for each in needed)
         return f"{imports}\n\n{code.strip()}\n"
 
     def import_edits(
         self, generated: GeneratedTests, subject: Subject, file: Destination
     ) -> list[FileEdit]:
         existing = read_imports(file.text, self.language)
-        needed = self._needed_imports(generated.joined())
+        needed = self._needed_imports(generated.joined(), generated.imports)
         missing = [each.without(existing.bound) for each in needed]
         lines = "\n".join(each.statement(self._style) for each in missing if each is not None)
         if not lines:
@@ -102,10 +104,15 @@ class JavaScript(Dialect):
         position = _end_of_head(file.text)
         return [file.insert(position, f"{lines}\n\n")]
 
-    def _needed_imports(self, code: str) -> list[ModuleImport]:
+    def _needed_imports(self, code: str, modules: Sequence[str] = ()) -> list[ModuleImport]:
+        """Return the imports of the subject, of functions for tests, and of used modules."""
         imports = []
         if self._module == "node:test" and "assert" in code:
             imports.append(ModuleImport("node:assert/strict", whole="assert"))
+        for module in modules:
+            name = module.removeprefix("node:")
+            if re.search(rf"(?<![.\w]){name}\.", code):
+                imports.append(ModuleImport(module, whole=name))
         names = _FUNCTIONS.get(self._module, ())
         used = [name for name in names if re.search(rf"(?<![.\w]){name}\b[.(]", code)]
         if used:

@@ -1,5 +1,6 @@
 """Assertions in JavaScript: what they see in real tests, and how wrong ones are corrected."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -126,8 +127,8 @@ def value(text: str, kind: str = "number", *, right: bool = False, call: str = "
     return Observation(call, value=text, has_literal=True, kind=kind, right=right)
 
 
-def raised(name: str, *, call: str = "", inside: bool = True) -> Observation:
-    return Observation(call, raised=name, inside=inside)
+def raised(name: str, *, call: str = "", plausible: bool = True) -> Observation:
+    return Observation(call, raised=name, plausible=plausible)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +158,60 @@ def test_expect_has_its_own_idioms(line: str, seen: Observation, expected: str) 
     ).replace(", () => {", ", async () => {" if "await" in expected else ", () => {")
 
 
+ERRORS = """export function call(kind, x) {
+  if (kind === "range") throw new RangeError("no");
+  if (kind === "type") %s;
+  if (kind === "repeat") return "x".repeat(x);
+  return x.trim().missing.length;
+}
+"""
+
+
+def expecting(number: int, call: str, error: str = "") -> tuple[str, str]:
+    """A test that expects a value, or an error, and then something that is true."""
+    line = f"assert.throws(() => {call}, {error});" if error else f"assert.equal({call}, 1);"
+    name = f"t{number}"
+    return name, f'test("{name}", () => {{\n  {line}\n  assert.ok(true);\n}});'
+
+
+@pytest.mark.parametrize(
+    ("thrown", "expected"),
+    [
+        ("throw new TypeError()", ["RangeError", "TypeError", "", "RangeError", "TypeError", ""]),
+        ("throw TypeError()", ["RangeError", "TypeError", "", "RangeError", "TypeError", ""]),
+        ("x.y()", ["RangeError", "", "", "RangeError", "TypeError", ""]),
+    ],
+)
+def test_an_error_is_expected_if_the_subject_raises_such_errors(
+    thrown: str, expected: list[str], tmp_path: Path
+) -> None:
+    require_program("node")
+    tests = [
+        expecting(0, 'call("range")'),
+        expecting(1, 'call("type")'),
+        expecting(2, "call(1, {})") if "throw" not in thrown else expecting(2, "missing(1)"),
+        expecting(3, 'call("repeat", -1)'),
+        expecting(4, 'call("type")', "TypeError"),  # the test's own words stay
+        expecting(5, 'call("repeat", 1)', "TypeError"),
+    ]
+    files = {"call.js": ERRORS % thrown, "package.json": PACKAGE}
+    with opened(tmp_path, files, "missing", "javascript", *tests) as project:
+        repaired = project.repaired()
+    errors = [re.findall(r"throws\(.*, (\w+)\);", text) for text in repaired]
+    assert [next(iter(each), "") for each in errors] == expected
+    assert all("assert.ok(true);" in text for text in repaired)
+
+
+def test_no_error_is_expected_of_code_that_raises_none(tmp_path: Path) -> None:
+    require_program("node")
+    source = ERRORS.replace('throw new RangeError("no")', "return 2") % "x.y()"
+    files = {"call.js": source, "package.json": PACKAGE}
+    with opened(
+        tmp_path, files, "missing", "javascript", expecting(0, 'call("repeat", -1)')
+    ) as project:
+        assert "throws" not in "".join(project.repaired())
+
+
 def test_an_assertion_in_one_line_with_others() -> None:
     text = 'test("x", () => { expect(f(1)).toBe(2); expect(f(2)).toBe(3); });'
     assert corrected_test(text, {0: [value("5")], 1: [value("3", right=True)]}) == (
@@ -171,7 +226,7 @@ def test_an_assertion_in_one_line_with_others() -> None:
 
 def test_repeated_and_wrong_assertions_are_removed() -> None:
     text = 'test("x", () => {\n  expect(f(1)).toBe(2);\n  expect(f(1)).toBe(3);\n  expect(f(2)).toBe(3);\n});'
-    seen = {0: [value("5")], 1: [value("5")], 2: [raised("TypeError", inside=False)]}
+    seen = {0: [value("5")], 1: [value("5")], 2: [raised("TypeError", plausible=False)]}
     assert corrected_test(text, seen) == (
         'test("x", () => {\n  expect(f(1)).toBe(5); // current behaviour\n});'
     )

@@ -197,30 +197,22 @@ def node(text: str):  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize(
-    ("code", "line", "is_kept"),
+    ("line", "is_kept"),
     [
-        ("", "assert.throws(() => f(1), TypeError);", False),
-        ("throw new RangeError()", "assert.throws(() => f(1), TypeError);", False),
-        ("throw new TypeError()", "assert.throws(() => f(1), TypeError);", True),
-        ("throw new RangeError()", "assert.throws(() => f(1), RangeError);", True),
-        ("", "assert.throws(() => f(1), RangeError);", False),
-        ("", "await expect(f(1)).rejects.toThrow(TypeError);", False),
-        ("", "expect(() => f(1)).toThrow(TypeError);", False),
-        ("", "assert.equal(f(1), Symbol());", False),
-        ("", "assert.equal(f(1), undefined);", False),
-        ("", 'assert.equal(f(1), "TypeError");', True),
+        ("assert.throws(() => f(1), TypeError);", True),
+        ("assert.equal(f(1), 3);", True),
+        ("assert.equal(f(1), Symbol());", False),
+        ("assert.equal(f(1), undefined);", False),
     ],
 )
-def test_only_behaviour_is_kept(code: str, line: str, is_kept: bool) -> None:
-    own = subject(f"function f(n) {{ /**/ {code} }}")
+def test_only_observed_values_are_kept(line: str, is_kept: bool) -> None:
     probes = GeneratedTests((), (), (Snippet("a", f'test("a", () => {{\n  {line}\n}});'),))
-    assert bool(observed_probes(probes, own).tests) == is_kept
+    assert bool(observed_probes(probes).tests) == is_kept
 
 
 def test_undefined_is_kept_next_to_other_values() -> None:
     tests = tuple(Snippet(each, f"assert.equal(f(1), {each});") for each in ("undefined", "1"))
-    own = subject("function f(n) { /**/ }")
-    assert observed_probes(GeneratedTests((), (), tests), own).tests == tests
+    assert observed_probes(GeneratedTests((), (), tests)).tests == tests
 
 
 CODE = """export async function grade(points, name) {

@@ -94,6 +94,15 @@ def test_tests_pass_and_detect_mutations(workspace: Path) -> None:
         assert any(name in mutant.passed for mutant in mutants)
 
 
+def test_the_lines_of_each_test_are_counted(workspace: Path) -> None:
+    high = ("high", 'test("high", () => {\n  expect(clamp(5, 1, 3)).toBe(3);\n});')
+    low = ("low", 'test("low", () => {\n  expect(() => clamp(0, 1, 3)).toThrow(RangeError);\n});')
+    with clamp(workspace, low, high, WRONG, SUITE) as project:
+        (run,) = project.runner.run(project.job, project.generated, [None])
+    assert run.covered == {"low": {1, 2}, "high": {1, 4}, "clamp": {1, 4}}
+    assert run.lines == {1, 2, 4}
+
+
 def test_a_wrong_test_fails_and_writes_nothing(workspace: Path) -> None:
     writing = (
         "writes",
@@ -126,12 +135,43 @@ def test_line_ends_of_windows(workspace: Path) -> None:
         assert project.repaired() == [RIGHT[1], CORRECTED]
 
 
+PRINTED = """import { expect, test, vi } from "vitest";
+
+test("clamp of 3 and 3 and 3", () => {
+  const log = vi.spyOn(console, "log").mockImplementation(() => {});
+  try {
+    clamp(3, 3, 3);
+    expect(log.mock.calls).toEqual([["kept", 3]]); // current behaviour
+  } finally {
+    log.mockRestore();
+  }
+});"""
+
+
+def test_what_is_printed_is_expected(workspace: Path) -> None:
+    source = CLAMP.replace("  return x", '  console.log("kept", x);\n  return x')
+    with clamp(workspace, source=source) as project:
+        probes = project.runner.probe(project.job, project.generated)
+        run, mutant = project.runner.run(project.job, probes, [None, project.mutations[0]])
+        (edit,) = project.job.place(probes)
+    text = PRINTED.partition("\n\n")[2]
+    expected = text if workspace.name == "vitest" else text.replace("vi.", "jest.")
+    assert probes.tests[0].text == expected
+    assert ("vi } from" in edit.text) == (workspace.name == "vitest")
+    assert run.passed == {probe.name for probe in probes.tests}
+    # Some calls throw before they print; the others still see only what they printed themselves.
+    assert all(probe.text.count('["kept", ') == 1 for probe in probes.tests)
+    assert mutant.failed
+
+
 def test_typescript(workspace: Path) -> None:
     if workspace.name == "jest":
         pytest.skip("optional: Jest needs further packages for TypeScript")
     typed = CLAMP.replace("(x, low, high)", "(x: number, low: number, high: number): number")
     with clamp(workspace, RIGHT, WRONG, source=typed, suffix=".ts") as project:
         assert project.repaired() == [RIGHT[1], CORRECTED]
+        (run,) = project.runner.run(project.job, project.generated, [None])
+    assert run.covered == {RIGHT[0]: {1, 4}}
 
 
 @pytest.mark.parametrize("framework", ["jest", "vitest"])

@@ -58,18 +58,19 @@ class Resolver:
         is_junit_5 = framework == "junit5"
         if is_junit_5 and (engine := self._engine(chosen)) is not None:
             chosen = self._chosen((*model.dependencies, engine), model.managed)
-        needed = (_JUPITER, "junit-jupiter-api") if is_junit_5 else ("junit", "junit")
-        if (*needed, "") not in chosen:
-            version = 5 if is_junit_5 else 4
-            raise CannotRunError(f"The build file has no dependency on JUnit {version}.")
         libraries = [
             each for each in chosen.values() if (each.group, each.name) not in self.modules
         ]
-        if is_junit_5:
-            libraries.append(self._launcher(chosen))
         _refuse_processors(libraries)
-        folders = [self.modules[key].folder for key in self.modules if (*key, "") in chosen]
-        return ClassPath(tuple(dict.fromkeys(map(self._jar, libraries))), tuple(folders))
+        jars = list(map(self._jar, libraries))
+        needed = (_JUPITER, "junit-jupiter-api", "") if is_junit_5 else ("junit", "junit", "")
+        if needed not in chosen:
+            version = 5 if is_junit_5 else 4
+            raise CannotRunError(f"The build file has no dependency on JUnit {version}.")
+        if is_junit_5:
+            jars.append(self._jar(self._launcher(chosen)))
+        folders = [module.folder for key, module in self.modules.items() if (*key, "") in chosen]
+        return ClassPath(tuple(dict.fromkeys(jars)), tuple(folders))
 
     def _jar(self, library: Library) -> Path:
         jar = self.repositories.jar(library)

@@ -38,10 +38,10 @@ _RESULTS = f"{_WORK}/results"
 _OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Xshare:auto")
 """Options with which Java starts fast and needs few threads."""
 _MEMORY = "-Xmx768m"
-_SECONDS = 10.0
-"""Maximum time of the tests with the source as it is."""
-_PROBING_SECONDS = 4.0
-"""Maximum time of tests with arguments that nobody has chosen: some may never end."""
+_SECONDS = 5.0
+"""Maximum time of a test with the source as it is."""
+_PROBING_SECONDS = 1.5
+"""Maximum time of a test with arguments that nobody has chosen: some may never end."""
 _SECONDS_TO_COMPILE, _SECONDS_OF_MUTANT = 60.0, 4.0
 _MARGIN_S = 5.0
 
@@ -111,7 +111,7 @@ class JUnitRunner(Runner):
         job_file = f"{_WORK}/job"
         files[job_file] = "".join(f"{key}\0{value}\0" for key, value in lines)
         files[job_file] += f"mark\0{mark}\0seconds\0{seconds}\0"
-        limit = _SECONDS_TO_COMPILE + 2 * seconds + _SECONDS_OF_MUTANT * len(texts)
+        limit = _SECONDS_TO_COMPILE + _SECONDS_OF_MUTANT * len(texts)
         request = {
             "command": [*self._java, f"{_WORK}/Controller.java", job_file],
             "folder": PRIVATE_FOLDER,

@@ -14,7 +14,6 @@ import java.util.TreeSet;
 import java.util.stream.Collectors;
 import javax.tools.Diagnostic;
 import javax.tools.DiagnosticCollector;
-import javax.tools.FileObject;
 import javax.tools.ForwardingJavaFileManager;
 import javax.tools.JavaCompiler;
 import javax.tools.JavaFileManager;
@@ -133,16 +132,14 @@ public final class Controller {
         Files.writeString(test, String.join("\n", lines));
     }
 
-    /** Runs the tests with the file as it is, and returns the time limit for the others. */
+    /** Runs the tests with the file as it is, and returns the limit for tests of the others. */
     private double runFirst(double seconds, Path classes) throws Exception {
         double limit = seconds;
         TreeSet<Integer> pending = new TreeSet<>(remaining);
         for (int i = 0; i <= MAX_HANGING && !pending.isEmpty(); i++) {
-            long start = System.nanoTime();
             int hanging = worker.run(0, pending, List.of(classes), seconds);
             if (hanging == WorkerProcess.ENDED) {
-                double taken = (System.nanoTime() - start) / 1e9;
-                limit = Math.min(seconds, SHORTEST_LIMIT + LIMIT_FACTOR * taken);
+                limit = Math.min(seconds, SHORTEST_LIMIT + LIMIT_FACTOR * worker.slowest());
                 break;
             }
             if (hanging < 0) {
@@ -215,17 +212,14 @@ final class WithoutModule extends ForwardingJavaFileManager<JavaFileManager> {
         return name.equals("module-info") && location == StandardLocation.SOURCE_PATH
                 ? null : super.getJavaFileForInput(location, name, kind);
     }
-
-    @Override
-    public boolean isSameFile(FileObject first, FileObject second) {
-        return first.equals(second);
-    }
 }
 
 /** A process that runs tests. It is started again after a test that ended it or did not end. */
 final class WorkerProcess {
     static final int ENDED = -1;
     private static final int NOTHING_STARTED = -2;
+
+    private static final double SECONDS_TO_START = 15.0;
 
     private final Map<String, List<String>> job;
     private final Path program;
@@ -234,6 +228,7 @@ final class WorkerProcess {
     private final TreeSet<Integer> finished = new TreeSet<>();
     private Process process;
     private long position;
+    private long slowest;
 
     WorkerProcess(Map<String, List<String>> job, Path program) throws IOException {
         this.job = job;
@@ -250,8 +245,13 @@ final class WorkerProcess {
         return finished;
     }
 
+    /** Returns the seconds that the slowest test needed that ended. */
+    double slowest() {
+        return slowest / 1e9;
+    }
+
     /**
-     * Runs tests, and returns ENDED, or the number of the test that did not end in time or ended
+     * Runs tests, each for at most some seconds, and returns ENDED, or the number of the test that did not end in time or ended
      * the process.
      */
     int run(int variant, TreeSet<Integer> numbers, List<Path> folders, double seconds)
@@ -261,25 +261,33 @@ final class WorkerProcess {
         }
         position = Files.exists(results) ? Files.size(results) : 0;
         send(variant, numbers, folders);
-        long end = System.nanoTime() + (long) (seconds * 1e9);
+        long last = System.nanoTime();
+        double limit = SECONDS_TO_START;
         int started = NOTHING_STARTED;
         while (true) {
-            boolean isLast = !process.isAlive() || System.nanoTime() > end;
+            boolean isLast = !process.isAlive() || System.nanoTime() - last > limit * 1e9;
             for (String line : newLines()) {
                 String[] parts = line.split("[\\[\\], \"]+"); // the first part is empty
                 if (parts.length < 3 || !parts[1].equals(String.valueOf(variant))) {
                     continue;
                 }
+                long now = System.nanoTime();
                 if (parts[2].equals("end")) {
                     return ENDED;
+                } else if (parts.length < 4) {
+                    continue; // a test has written it
                 } else if (parts[2].equals("start")) {
                     started = Integer.parseInt(parts[3]);
+                    last = now;
+                    limit = seconds;
                 } else if (parts[2].equals("passed") || parts[2].equals("failed")) {
                     finished.add(Integer.parseInt(parts[3]));
                     if (variant == 0 && parts[2].equals("passed")) {
                         passed.add(Integer.parseInt(parts[3]));
                     }
                     started = NOTHING_STARTED;
+                    slowest = Math.max(slowest, now - last);
+                    last = now;
                 }
             }
             if (isLast) {

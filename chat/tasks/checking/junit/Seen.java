@@ -67,7 +67,7 @@ public final class Seen {
 
     /** Reports that an assertion held. */
     public static void held(int test, int index) {
-        Worker.report("\"held\", " + test + ", " + index);
+        Worker.observe("\"held\", " + test + ", " + index);
     }
 
     /** Reports what ended an assertion. */
@@ -77,7 +77,7 @@ public final class Seen {
         boolean isInside = !(thrown instanceof Error) && Worker.isInside(thrown);
         String name = isAssertion && thrown == error ? "" : publicName(thrown.getClass());
         String fields = "\"failed\", " + test + ", " + index + ", " + quoted(name);
-        Worker.report(fields + ", " + isInside);
+        Worker.observe(fields + ", " + isInside);
     }
 
     private static String publicName(Class<?> type) {
@@ -96,7 +96,7 @@ public final class Seen {
             literal = null; // a collection that changes, or does not work
         }
         String text = literal == null ? "null" : quoted(literal);
-        Worker.report("\"value\", " + test + ", " + index + ", " + quoted(kind) + ", " + text);
+        Worker.observe("\"value\", " + test + ", " + index + ", " + quoted(kind) + ", " + text);
     }
 
     /** Returns an expression of a value, or null if there is none. */

@@ -91,7 +91,9 @@ JUNIT_5 = {
 
 def test_a_project_of_maven(home: Path) -> None:
     properties = "<properties><v>1.0</v><inner>${v}</inner><maven.compiler.source>1.8</maven.compiler.source></properties>"
-    dependencies = dependency(JUPITER, SCOPE) + dependency("a:top:${inner}") + dependency("a:other:1.0")
+    dependencies = (
+        dependency(JUPITER, SCOPE) + dependency("a:top:${inner}") + dependency("a:other:1.0")
+    )
     files = {"pom.xml": pom_of("g:shop:1", dependencies, properties), "src/main/resources/x": ""}
     project = opened(home / "w", files)
     assert names(project) == {*JUNIT_5, "top-1.0", "inner-1.0", "other-1.0"}

@@ -94,7 +94,7 @@ def test_right_tests_pass_and_wrong_values_are_corrected(tmp_path: Path, pom: st
 def test_tests_that_print_exit_hang_or_leave_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat.tasks.checking.junit_runner._SECONDS", 4.0)
+    monkeypatch.setattr("chat.tasks.checking.junit_runner._SECONDS", 2.0)
     loop = "for (int i = 0; i < 1 << 22; i++) {"
     thread = "new Thread(() -> { while (true) { Thread.onSpinWait(); } }).start();"
     tests = [
@@ -131,3 +131,85 @@ def test_a_mutation_that_makes_a_loop_endless_is_detected(tmp_path: Path) -> Non
         taken = time.monotonic() - begin
     assert plain.passed == mutant.failed == {"counts"}
     assert taken < 60
+
+
+def test_modules_resources_other_classes_and_existing_tests(tmp_path: Path) -> None:
+    files = {
+        SOURCE: CLAMP.replace("return x;", "return Other.same(x);"),
+        "src/main/java/shop/Other.java": "package shop;\n\nclass Other {\n    static int same(int x) { return x; }\n}\n",
+        "src/main/java/module-info.java": "module shop { exports shop; }",
+        "src/main/resources/name.txt": "shop",
+        "src/test/java/shop/Base.java": "package shop;\n\nclass Base {\n    static final int THREE = 3;\n}\n",
+        "src/test/java/shop/PricesTest.java": "package shop;\n\nimport static org.junit.jupiter.api.Assertions.assertEquals;\n\n"
+        "import org.junit.jupiter.api.Test;\n\nclass PricesTest extends Base {\n    @Test\n    void old() {\n        assertEquals(1, 2);\n    }\n}\n",
+        "pom.xml": POM,
+    }  # fmt: skip
+    resource = 'assertTrue(Prices.class.getResource("/name.txt") != null);'
+    tests = [
+        method("uses", "assertEquals(THREE, Prices.clamp(3, 1, 5));", resource),
+        method(
+            "reads", 'assertTrue(java.nio.file.Files.exists(java.nio.file.Path.of("pom.xml")));'
+        ),
+    ]
+    with opened(tmp_path, files, "return low", "java", *tests) as project:
+        assert run(project) == Run(passed=frozenset({"uses", "reads"}))
+
+
+def test_a_project_of_gradle_in_java_11(tmp_path: Path) -> None:
+    gradle = (
+        "sourceCompatibility = '11'\ndependencies {\n"
+        "    testImplementation 'org.junit.jupiter:junit-jupiter:5.10.2'\n}\n"
+    )
+    switch = method("newer", "assertEquals(1, switch (1) { case 1 -> 1; default -> 2; });")
+    with opened(tmp_path, {SOURCE: CLAMP, "build.gradle": gradle}, "return low", "java",
+                method("works", RIGHT), switch) as project:  # fmt: skip
+        result = run(project)
+    assert result.passed == {"works"}
+    assert result.failed == {"newer"}
+
+
+def test_a_source_that_does_not_compile(tmp_path: Path) -> None:
+    files = {SOURCE: CLAMP.replace("return x;", "return nothing;"), "pom.xml": POM}
+    with opened(tmp_path, files, "return low", "java", method("works", RIGHT)) as project:
+        result = run(project)
+    assert not result.passed | result.failed
+    assert "nothing" in result.problem
+
+
+def test_other_arguments_expect_what_was_observed(tmp_path: Path) -> None:
+    source = """package shop;
+
+import java.util.ArrayList;
+import java.util.List;
+
+public class Prices {
+    public List<Double> halves(List<Integer> prices) {
+        List<Double> result = new ArrayList<>();
+        for (int price : prices) {
+            if (price < 0) {
+                throw new IllegalArgumentException("no price");
+            }
+            result.add(price / 2.0);
+        }
+        return result;
+    }
+}
+"""
+    with opened(tmp_path, {SOURCE: source, "pom.xml": POM}, "result.add", "java") as project:
+        probes = project.runner.probe(project.job, project.generated)
+        result, *mutants = project.runner.run(project.job, probes, [None, *project.mutations])
+    texts = "\n".join(test.text for test in probes.tests)
+    call = "new Prices().halves(Arrays.asList("
+    assert f"assertEquals(Arrays.asList(1.5), {call}3)));" in texts
+    assert "assertEquals(Arrays.asList(), new Prices().halves(Collections.emptyList()));" in texts
+    assert f"assertThrows(IllegalArgumentException.class, () -> {call}-2, 0, 3)));" in texts
+    assert "null" not in texts
+    assert result.passed == {test.name for test in probes.tests}
+    assert all(mutant.failed for mutant in mutants)
+
+
+def test_without_junit_a_sentence_says_what_is_missing(tmp_path: Path) -> None:
+    opening = opened(tmp_path, {SOURCE: CLAMP, "pom.xml": POM.replace("5.10.2", "5.0.77")},
+                     "return low", "java", method("works", RIGHT))  # fmt: skip
+    with pytest.raises(CannotRunError, match=r"junit-jupiter:5\.0\.77 is not in .*Maven"):
+        opening.__enter__()

@@ -15,7 +15,9 @@ from chat.tasks.dialects.config_files import as_object, parse_toml
 from chat.tasks.target import WorkspaceFiles
 
 FILES = ("build.gradle", "build.gradle.kts")
-_TOKEN = re.compile(r"""("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|//[^\n]*|/\*.*?\*/""", re.S)
+_TOKEN = re.compile(
+    r"""("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|//[^\n]*|/\*.*?(?:\*/|\Z)""", re.S
+)
 _CONFIGURATION = (
     r"\b((?:test)?(?:implementation|compileOnly|runtimeOnly|api|compile|runtime)"
     r"|test(?:Implementation|CompileOnly|RuntimeOnly|Compile|Runtime)|compileOnlyApi)\b"
@@ -30,8 +32,9 @@ _PARTS = re.compile(
     r"""(?:\s*,\s*version\s*[:=]\s*["']?([^"'\s)]+)["']?)?"""
 )
 _VARIABLE = re.compile(
-    r"""(?:\b(?:def|val|set)\s*\(?\s*)?["']?(\w[\w.]*)["']?\s*[=,]\s*["']([^"'\n]+)["']"""
+    r"""(?<![\w.])(\w[\w.]{0,80})["']?\]?(?:\s?[=,]\s?|\s?by extra\()["']([^"'\n]{1,200})["']"""
 )
+_SPACE = re.compile(r"\s+")
 _PLACEHOLDER = re.compile(r"\$\{?([\w.]+)\}?")
 _SUITE = re.compile(r"""\buseJUnitJupiter\s*\(\s*(?:["']([^"']+)["'])?\s*\)""")
 _PROCESSORS = re.compile(
@@ -90,8 +93,10 @@ class GradleBuild:
         return "\n".join(texts)
 
     def _own_text(self, folder: Path) -> str:
+        """Return a build file without comments. No pattern has to try long runs of spaces."""
         texts = (self._files.read(folder / name) for name in FILES)
-        return _TOKEN.sub(lambda m: m[1] or " ", next((text for text in texts if text), ""))
+        code = _TOKEN.sub(lambda match: match[1] or " ", next((each for each in texts if each), ""))
+        return _SPACE.sub(lambda match: "\n" if "\n" in match[0] else " ", code)
 
     def _top(self, folder: Path) -> Path:
         above = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from chat.tasks.checking.gradle_builds import FILES, GradleBuild
@@ -15,6 +16,7 @@ from chat.tasks.checking.runner import CannotRunError
 from chat.tasks.dialects.base import Subject
 from chat.tasks.dialects.java import package_of
 from chat.tasks.target import WorkspaceFiles
+from workspace.files import regular_file_stat
 
 _OTHER_LANGUAGES = {".kt": "Kotlin", ".scala": "Scala", ".groovy": "Groovy"}
 _MAX_JARS = 200
@@ -75,7 +77,7 @@ def _class_path(
     repositories = own_repositories(with_gradle=True)
     if any(files.read(folder / name) is not None for name in FILES):
         class_path, options = GradleBuild(files, repositories).class_path(folder, framework)
-        return ClassPath((*class_path.jars, *_own_jars(folder)), class_path.modules), options
+        return ClassPath((*class_path.jars, *_own_jars(folder, files)), class_path.modules), options
     jupiter = ("org.junit.jupiter", "junit-jupiter")
     junit = Library(*(jupiter if framework == "junit5" else ("junit", "junit")), "")
     newest = repositories.newest(junit.group, junit.name)
@@ -84,12 +86,14 @@ def _class_path(
     model = Model(Library("", "", ""), (Dependency(newest),))
     resolver = Resolver(repositories, Models(repositories), "Maven", {}, takes_newest=False)
     class_path = resolver.class_path(model, framework)
-    return ClassPath((*class_path.jars, *_own_jars(folder)), ()), ()
+    return ClassPath((*class_path.jars, *_own_jars(folder, files)), ()), ()
 
 
-def _own_jars(folder: Path) -> list[Path]:
+def _own_jars(folder: Path, files: WorkspaceFiles) -> list[Path]:
+    """Return the libraries in a project, without links to files that a sandbox must not show."""
     jars = (path for name in ("lib", "libs") for path in sorted((folder / name).glob("*.jar")))
-    return [path for path in jars if path.is_file()][:_MAX_JARS]
+    own = (path for path in jars if regular_file_stat(path, inside=files.root) is not None)
+    return list(islice(own, _MAX_JARS))
 
 
 def _module_of(source: Path, files: WorkspaceFiles) -> Path:

@@ -84,7 +84,7 @@ class Models:
         properties: dict[str, str] = {}
         for each in reversed(roots):
             for element in each.iterfind("properties/*"):
-                properties[element.tag] = (element.text or "").strip()
+                properties[element.tag] = (element.text or "").strip()[:_MAX_CHARACTERS]
         own = _coordinates(roots)
         for prefix in ("project.", "pom.", ""):
             properties |= {
@@ -141,8 +141,10 @@ class Models:
 def interpolated(text: str, properties: Mapping[str, str]) -> str:
     """Return a text with values in place of `${name}`; unknown names stay."""
     for _ in range(_MAX_ROUNDS):
+        if len(text) > _MAX_CHARACTERS:
+            break
         new = _PLACEHOLDER.sub(lambda match: properties.get(match[1].strip(), match[0]), text)
-        if new == text or len(new) > _MAX_CHARACTERS:
+        if new == text:
             break
         text = new
     return text

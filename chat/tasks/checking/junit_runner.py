@@ -35,6 +35,10 @@ _PROGRAM = Path(__file__).with_name("junit")
 _ADAPTERS = {"junit5": "Platform", "junit4": "JUnit4"}
 _WORK = Path(PRIVATE_FOLDER, "junit")
 _RESULTS = f"{_WORK}/results"
+_JAR = f"{_WORK}/program.jar"
+_UNPACK = f'base64 -d < {_JAR}.txt > {_JAR} && exec "$@"'
+_COMPILED = re.compile(r'\["program", "([\w+/=]+)"\]\n')
+"""The first line of the results, which the program writes before a test runs."""
 _OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Xshare:auto")
 """Options with which Java starts fast and needs few threads."""
 _MEMORY = "-Xmx768m"
@@ -63,6 +67,8 @@ class JUnitRunner(Runner):
 
     def __init__(self, project: JavaProject, overlays: Overlays) -> None:
         self._project, self._overlays = project, overlays
+        self._program = ""
+        """The compiled program as base64, empty before its first run."""
 
     def run(
         self, job: Job, tests: GeneratedTests, mutations: Sequence[Mutation | None]
@@ -113,7 +119,7 @@ class JUnitRunner(Runner):
         files[job_file] += f"mark\0{mark}\0seconds\0{seconds}\0"
         limit = _SECONDS_TO_COMPILE + _SECONDS_OF_MUTANT * len(texts)
         request = {
-            "command": [*self._java, f"{_WORK}/Controller.java", job_file],
+            "command": self._command(job_file),
             "folder": PRIVATE_FOLDER,
             "environment": {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
             "seconds": limit,
@@ -125,7 +131,16 @@ class JUnitRunner(Runner):
         result = self._overlays.run(program_command(request), edits, limit + _MARGIN_S)
         endings = Ending.of(result.output)
         ending = endings[0] if endings else Ending(output=result.output.decode("utf-8", "replace"))
+        if match := _COMPILED.match("".join(ending.reports)):
+            self._program = match[1]
         return _read(ending, len(tests.tests))
+
+    def _command(self, job_file: str) -> list[str]:
+        """Return the command of the program, which starts faster if it is compiled already."""
+        if not self._program:
+            return [*self._java, f"{_WORK}/Controller.java", job_file]
+        command = [*self._java, "-cp", _JAR, "starcoderlsp.Controller", job_file]
+        return ["/bin/sh", "-c", _UNPACK, "sh", *command]
 
     @property
     def _java(self) -> list[str]:
@@ -138,17 +153,20 @@ class JUnitRunner(Runner):
     ) -> tuple[dict[str, str], list[tuple[str, str]]]:
         """Return files for the private folder, and what the program must know."""
         project = self._project
-        program = ["Worker", "Seen", _ADAPTERS[project.framework]]
+        program = ["Controller", "Worker", "Seen", _ADAPTERS[project.framework]]
         files = {
             f"{_WORK}/{name}.java": (_PROGRAM / f"{name}.java").read_text(encoding="utf-8")
-            for name in ("Controller", *program)
+            for name in program
         }
+        if self._program:
+            files = {f"{_JAR}.txt": self._program}
         test_file = f"{_WORK}/tests/{project.test_file.name}"
         variants = [f"{_WORK}/{i}/{job.subject.path.name}" for i in range(len(texts))]
         files |= {test_file: written, **dict(zip(variants, texts, strict=True))}
         prefix = f"{project.package}." if project.package else ""
         lists: dict[str, Sequence[object]] = {
             "program": [f"{_WORK}/{name}.java" for name in program],
+            "compiled": [_JAR] if self._program else [],
             "framework": [_ADAPTERS[project.framework]],
             "class": [f"{prefix}{project.test_file.stem}"],
             "subject": [f"{prefix}{job.subject.path.stem}"],

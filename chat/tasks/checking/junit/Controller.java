@@ -1,5 +1,6 @@
 package starcoderlsp;
 
+import java.io.ByteArrayOutputStream;
 import java.io.File;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -7,11 +8,15 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
+import java.util.Base64;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
+import java.util.jar.JarEntry;
+import java.util.jar.JarOutputStream;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import javax.tools.Diagnostic;
 import javax.tools.DiagnosticCollector;
 import javax.tools.ForwardingJavaFileManager;
@@ -25,7 +30,7 @@ import javax.tools.ToolProvider;
 /**
  * Compiles tests once for each variant of a source file, and lets a worker process run them.
  *
- * <p>Usage: {@code java Controller.java JOB}. The job is a file of keys and values, each of them
+ * <p>Usage: {@code java Controller.java JOB}, or the compiled class. The job is a file of keys and values, each of them
  * followed by a null character; see `junit_runner.py`. Results are lines of JSON.
  */
 public final class Controller {
@@ -58,9 +63,9 @@ public final class Controller {
     }
 
     private void run() throws Exception {
-        Path program = work.resolve("program"), classes = work.resolve("classes");
-        List<String> sources = all("program");
-        if (compile(sources, program, List.of(), List.of("-proc:none"), false) != null) {
+        Path classes = work.resolve("classes");
+        Path program = job.containsKey("compiled") ? Path.of(first("compiled")) : compileProgram();
+        if (program == null) {
             report("[\"problem\", \"This version of JUnit is not known.\"]");
             return;
         }
@@ -82,6 +87,26 @@ public final class Controller {
             }
         }
         worker.stop();
+    }
+
+    /** Compiles this program, and reports it for later runs: no test has run yet. */
+    private Path compileProgram() throws IOException {
+        Path folder = work.resolve("program");
+        List<String> options = List.of("-proc:none");
+        if (compile(all("program"), folder, List.of(), options, false) != null) {
+            return null;
+        }
+        ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+        try (Stream<Path> paths = Files.walk(folder);
+                JarOutputStream jar = new JarOutputStream(bytes)) {
+            for (Path path : (Iterable<Path>) paths.filter(Files::isRegularFile)::iterator) {
+                jar.putNextEntry(new JarEntry(folder.relativize(path).toString()));
+                jar.write(Files.readAllBytes(path));
+            }
+        }
+        String text = Base64.getEncoder().encodeToString(bytes.toByteArray());
+        report("[\"program\", \"" + text + "\"]");
+        return folder;
     }
 
     /** Compiles the tests. Those with errors are removed from the file. */

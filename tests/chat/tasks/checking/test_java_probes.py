@@ -48,6 +48,13 @@ def test_types_of_parameters(parameter: str, expected: str) -> None:
     assert expected in calls(subject(f"static int f({parameter})"))
 
 
+def test_constants_of_the_class_are_borders() -> None:
+    field = "static final Map<Character, Integer> VALUES = Map.of('I', 1, 'V', 5, '\\n', 0);"
+    result = calls(subject("static int f(String text)", field))
+    assert {'A.f("I")', 'A.f("IV")', 'A.f("VI")', 'A.f("\\n")'} <= set(result)
+    assert "A.f('V')" in calls(subject("static int f(char each)", field))
+
+
 def test_methods_of_new_objects() -> None:
     assert "new A().f(0)" in calls(subject("int f(int x)"))
     assert "new A<>().f(0)" in calls(subject("int f(int x)", "A() { }", "class A<T>"))

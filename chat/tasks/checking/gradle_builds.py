@@ -1,4 +1,4 @@
-"""Reads a project of Gradle, as far as its files say what they mean without being run."""
+"""Reads a project of Gradle, from its files alone, which are not run."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class GradleBuild:
     def __init__(self, files: WorkspaceFiles, repositories: Repositories) -> None:
         self._files, self._repositories = files, repositories
         self._models = Models(repositories)
-        self._known: dict[Path, Model] = {}
+        self._models_read: dict[Path, Model] = {}
 
     def class_path(self, folder: Path, framework: str) -> tuple[ClassPath, Sequence[str]]:
         """Return what the tests of a module need, and the options of the compiler."""
@@ -71,7 +71,7 @@ class GradleBuild:
         model = self._model(folder)
         modules = {
             (each.library.group, each.library.name): Module(path, each)
-            for path, each in self._known.items()
+            for path, each in self._models_read.items()
             if path != folder
         }
         resolver = Resolver(self._repositories, self._models, "Gradle", modules, takes_newest=True)
@@ -108,7 +108,7 @@ class GradleBuild:
 
     def _model(self, folder: Path) -> Model:
         """Return the model of a module, and remember those of the modules that it needs."""
-        self._known[folder] = Model(_library_of(folder))
+        self._models_read[folder] = Model(_library_of(folder))
         text, top = self._text(folder), self._top(folder)
         names = {**_properties(self._files.read(top / "gradle.properties") or "")}
         names |= {match[1]: match[2] for match in _VARIABLE.finditer(self._own_text(top))}
@@ -117,9 +117,9 @@ class GradleBuild:
         dependencies: list[Dependency] = []
         managed: dict[Key, Dependency] = {}
         for scope, platform, notation, alias, project in _DEPENDENCY.findall(text):
-            if project and len(self._known) < _MAX_MODULES:
+            if project and len(self._models_read) < _MAX_MODULES:
                 inner = top.joinpath(*filter(None, project.split(":")))
-                if inner not in self._known:
+                if inner not in self._models_read:
                     self._model(inner)
                 dependencies.append(Dependency(_library_of(inner), _scope(scope)))
             libraries = [_library(_filled(notation, names))] if notation else []
@@ -135,8 +135,8 @@ class GradleBuild:
         ]
         dependencies += self._suites(text)
         own = [each for each in dependencies if each.library.name != "junit-platform-launcher"]
-        self._known[folder] = Model(_library_of(folder), tuple(own), managed)
-        return self._known[folder]
+        self._models_read[folder] = Model(_library_of(folder), tuple(own), managed)
+        return self._models_read[folder]
 
     def _suites(self, text: str) -> Iterator[Dependency]:
         for version in _SUITE.findall(text):

@@ -88,17 +88,17 @@ class _Finder:
         arguments = _arguments(call, name)
         qualifier = f"{owner}." if owner else ""
         if name in _TRUTH and arguments:
-            return self._made(statement, "truth", None, arguments[0], qualifier)
+            return self._assertion(statement, "truth", None, arguments[0], qualifier)
         if name in _EQUALS and len(arguments) >= _MIN_EQUALS:
             expected, actual = arguments[:2]
             if actual.type in _LITERALS and expected.type not in _LITERALS:
                 expected, actual = actual, expected
-            return self._made(statement, "equals", expected, actual, qualifier)
+            return self._assertion(statement, "equals", expected, actual, qualifier)
         if name in _THROWS and len(arguments) >= _MIN_EQUALS:
-            return self._made(statement, "throws", *arguments[:2], qualifier)
+            return self._assertion(statement, "throws", *arguments[:2], qualifier)
         return None
 
-    def _made(
+    def _assertion(
         self,
         statement: tree_sitter.Node,
         kind: Kind,

@@ -45,11 +45,11 @@ def probe_tests(tests: Sequence[Snippet], subject: Subject) -> GeneratedTests:
     )
     mixed = (call for calls in zip_longest(*groups) for call in calls if call is not None)
     texts = dict.fromkeys(f"{signature.before}({', '.join(call)})" for call in mixed)
-    given = "\n".join(test.text for test in tests)
+    existing = "\n".join(test.text for test in tests)
     taken = {test.name for test in tests}
     written = []
     for text in texts:
-        if len(text) > _MAX_CHARACTERS or text in given or len(written) == _MAX_PROBES:
+        if len(text) > _MAX_CHARACTERS or text in existing or len(written) == _MAX_PROBES:
             continue
         name = free_name(_name(subject.symbol.name, text), taken)
         taken.add(name)

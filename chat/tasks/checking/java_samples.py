@@ -140,11 +140,11 @@ def _samples(annotation: str) -> Values:
 
 def _elements(element: str) -> list[list[str]]:
     """Return the elements of several lists of a type, none if the type is not known."""
-    known = _BOXED.get(element, element)
-    if known not in _SAMPLES:
+    own_type = _BOXED.get(element, element)
+    if own_type not in _SAMPLES:
         return []
-    values = [each for each in _SAMPLES[known] if each != "null"]
-    if known == "boolean":
+    values = [each for each in _SAMPLES[own_type] if each != "null"]
+    if own_type == "boolean":
         return [values, [], values[:1]]
     first, second, *others = [each for each in values if "-" not in each]
     negative = [each for each in values if "-" in each] or others

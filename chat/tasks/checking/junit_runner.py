@@ -65,6 +65,8 @@ class _Results:
 class JUnitRunner(Runner):
     """Runs the tests of one class."""
 
+    is_fast = True
+
     def __init__(self, project: JavaProject, overlays: Overlays) -> None:
         self._project, self._overlays = project, overlays
         self._program = ""

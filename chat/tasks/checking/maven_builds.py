@@ -71,11 +71,11 @@ class MavenBuild:
         path = Path(os.path.normpath(folder / name))
         if not name or not path.is_relative_to(self._files.root):
             return None
-        found = self._root(path if path.suffix == ".xml" else path / FILE)
-        same = found is not None and child_text(found, "artifactId") == child_text(
+        above = self._root(path if path.suffix == ".xml" else path / FILE)
+        same = above is not None and child_text(above, "artifactId") == child_text(
             parent, "artifactId"
         )
-        return found if same else None
+        return above if same else None
 
     def _modules(self, folder: Path) -> list[Module]:
         """Return the modules of the build to which a folder belongs."""

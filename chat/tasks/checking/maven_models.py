@@ -62,16 +62,16 @@ class Models:
 
     def __init__(self, repositories: Repositories) -> None:
         self._repositories = repositories
-        self._known: dict[Library, Model] = {}
+        self._models_read: dict[Library, Model] = {}
 
     def of_library(self, library: Library, depth: int = 0) -> Model:
         """Return the model of a library; one without dependencies if it is not described."""
-        if library not in self._known:
-            self._known[library] = Model(library)  # for a list that includes itself
+        if library not in self._models_read:
+            self._models_read[library] = Model(library)  # for a list that includes itself
             root = parse_xml(self._repositories.pom(library))
             if root is not None:
-                self._known[library] = self.of_root(root, lambda _: None, depth)
-        return self._known[library]
+                self._models_read[library] = self.of_root(root, lambda _: None, depth)
+        return self._models_read[library]
 
     def of_root(
         self,

@@ -18,8 +18,8 @@ def subject(method: str, rest: str = "", head: str = "public class A") -> Subjec
 
 
 def calls(own: Subject, *tests: str) -> list[str]:
-    given = [Snippet("t", f"@Test\n    void t() {{\n        {each}\n    }}") for each in tests]
-    texts = [test.text for test in probe_tests(given, own).tests]
+    existing = [Snippet("t", f"@Test\n    void t() {{\n        {each}\n    }}") for each in tests]
+    texts = [test.text for test in probe_tests(existing, own).tests]
     return [each.partition("new Object(), ")[2].partition(");")[0] for each in texts]
 
 

@@ -95,7 +95,7 @@ class _Finder:
                 expected, actual = actual, expected
             return self._assertion(statement, "equals", expected, actual, qualifier)
         if name in _THROWS and len(arguments) >= _MIN_EQUALS:
-            return self._assertion(statement, "throws", *arguments[:2], qualifier)
+            return self._assertion(statement, "throws", arguments[0], arguments[1], qualifier)
         return None
 
     def _assertion(

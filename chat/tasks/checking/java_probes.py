@@ -47,7 +47,7 @@ def probe_tests(tests: Sequence[Snippet], subject: Subject) -> GeneratedTests:
     texts = dict.fromkeys(f"{signature.before}({', '.join(call)})" for call in mixed)
     existing = "\n".join(test.text for test in tests)
     taken = {test.name for test in tests}
-    written = []
+    written: list[Snippet] = []
     for text in texts:
         if len(text) > _MAX_CHARACTERS or text in existing or len(written) == _MAX_PROBES:
             continue

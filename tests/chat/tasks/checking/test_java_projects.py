@@ -107,12 +107,14 @@ def test_parents_lists_of_versions_and_other_modules(home: Path) -> None:
     bom = dependency("a:bom:1", "<type>pom</type><scope>import</scope>")
     managed = f"<dependencyManagement><dependencies>{bom}{dependency('a:inner:2.0')}</dependencies></dependencyManagement>"
     modules = "<modules><module>core</module><module>app</module></modules>"
-    release = "<properties><maven.compiler.release>17</maven.compiler.release></properties>"
+    release = "<properties><maven.compiler.release>17</maven.compiler.release><v>9</v></properties>"
     parent = "<parent><groupId>g</groupId><artifactId>all</artifactId><version>1</version></parent>"
     app = dependency("g:core:${project.version}") + dependency(JUPITER.rpartition(":")[0], SCOPE)
     files = {
         "pom.xml": pom_of("g:all:1", "", managed + modules + release),
-        "core/pom.xml": pom_of("g:core:1", dependency("a:top:1.0"), parent),
+        "core/pom.xml": pom_of(
+            "g:core:1", dependency("a:top:${v}"), parent + "<properties><v>1.0</v></properties>"
+        ),
         "core/src/main/java/core/B.java": "package core;",
         "app/pom.xml": pom_of("g:app:1", app, parent),
     }

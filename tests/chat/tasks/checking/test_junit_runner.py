@@ -76,11 +76,13 @@ def test_right_tests_pass_and_wrong_values_are_corrected(tmp_path: Path, pom: st
         method("wrong", "assertEquals(0, Prices.clamp(0, 1, 3));"),
         method("broken", "assertEquals(1, Prices.clamp(5));"),
         method("writes", writes, RIGHT),
+        method("parse", 'assertEquals(1, Integer.parseInt("x"));'),
     ]
     files = {SOURCE: CLAMP.replace("\n", "\r\n"), "pom.xml": pom}
     with opened(root, files, "return low", "java", *tests) as project:
         repaired = project.runner.repair(project.job, project.generated)
         plain, *mutants = project.runner.run(project.job, repaired, [None, *project.mutations])
+    assert "parse" not in {test.name for test in repaired.tests}  # the error is its own
     line = "        assertEquals(1, Prices.clamp(0, 1, 3)); // current behaviour\n"
     assert line in repaired.tests[1].text
     assert repaired.tests[0] == project.generated.tests[0]

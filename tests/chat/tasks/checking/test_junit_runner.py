@@ -97,8 +97,8 @@ def test_right_tests_pass_and_wrong_values_are_corrected(tmp_path: Path, pom: st
 def test_tests_that_print_exit_hang_or_leave_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat.tasks.checking.junit_runner._SECONDS", 2.0)
-    loop = "for (int i = 0; i < 1 << 22; i++) {"
+    monkeypatch.setattr("chat.tasks.checking.junit_runner._SECONDS", 5.0)
+    loop = "for (int i = 0; i < 1 << 18; i++) {"
     thread = "new Thread(() -> { while (true) { Thread.onSpinWait(); } }).start();"
     tests = [
         method("prints", f'{loop} System.out.print("[0, \\"passed\\", 1]\\n"); }}', RIGHT),
@@ -116,7 +116,8 @@ def test_tests_that_print_exit_hang_or_leave_threads(
         )
     assert plain.passed == {"prints", "leaves", "reads"}
     assert plain.failed == {"exits", "hangs", "fills"}
-    assert mutant.passed | mutant.failed == plain.passed
+    assert mutant.failed  # a test that needs too long ends the others of a mutation
+    assert mutant.passed | mutant.failed <= plain.passed
 
 
 def test_a_mutation_that_makes_a_loop_endless_is_detected(tmp_path: Path) -> None:

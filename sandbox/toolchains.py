@@ -42,6 +42,24 @@ def go_of_path() -> Interpreter | None:
     return None
 
 
+def java_of_path() -> Interpreter | None:
+    """Return the Java of JAVA_HOME or PATH that has a compiler, None if there is none."""
+    home = os.environ.get("JAVA_HOME", "")
+    own = [Path(home, "bin", "java")] if os.path.isabs(home) else []
+    for program in (*own, *in_path("javac"), *in_path("java")):
+        prefix = Path(os.path.realpath(program)).parent.parent
+        is_installation = (prefix / "bin" / "javac").is_file() and (
+            prefix / "lib/modules"
+        ).is_file()
+        if is_installation and not contains_home(prefix):
+            # Debian keeps its configuration elsewhere, and Java does not start without it.
+            links = sorted((prefix / "conf").rglob("*.*"))
+            real = {Path(os.path.realpath(each)) for each in links if each.is_symlink()}
+            readable = (prefix, *sorted(each for each in real if each.is_file()))
+            return Interpreter(prefix / "bin" / "java", (*readable, *stores_of(prefix)))
+    return None
+
+
 def _started_by_rustup(folder: Path, boundary: Path) -> Interpreter | None:
     """Return the Cargo that rustup would start in a folder."""
     home = Path(os.environ.get("RUSTUP_HOME") or Path.home() / ".rustup")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -12,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.written_tests.project import Project
-from benchmarks.written_tests.runners import TestRun, modules_with
+from benchmarks.written_tests.runners import TestRun, copy_linked, modules_with
 from chat.asker import Asker
 from chat.tasks.checking.checking import CheckSettings
 from chat.tasks.summary import Summary
@@ -70,20 +68,8 @@ async def measure_all(
         with tempfile.TemporaryDirectory(prefix="written-tests-") as name:
             own_modules = modules_with(project.framework, modules)
             if own_modules is not None:
-                await asyncio.to_thread(_install, own_modules, Path(name) / "node_modules")
+                await asyncio.to_thread(copy_linked, own_modules, Path(name) / "node_modules")
             yield await measure(project, asker, run, Path(name), check)
-
-
-def _install(modules: Path, folder: Path) -> None:
-    """Make a copy of modules whose files are links to the same data, where that is possible."""
-
-    def link(source: str, target: str) -> None:
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copy2(source, target)
-
-    shutil.copytree(modules, folder, symlinks=True, copy_function=link)
 
 
 async def measure(

@@ -5,6 +5,7 @@ A copy of the project is unpacked in the sandbox, so the tests can change nothin
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import re
@@ -13,6 +14,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -191,17 +193,41 @@ def _rust_root() -> Path:
 
 
 def _maven(_: Path | None) -> Runner:
-    repository = Path.home() / ".m2" / "repository"
-    if not repository.is_dir():
-        raise _MissingToolchainError("Maven has no local repository")
-    if os.getuid() == 0 and not repository.stat().st_mode & stat.S_IXOTH:
-        raise _MissingToolchainError("only root can read Maven's local repository")
+    repository = _readable_repository()
     command = (_program("mvn"), "-o", "-B", f"-Dmaven.repo.local={repository}", "-Dtest={stem}")
     lacks = r".*(?:in offline mode|could not be resolved|has not been downloaded|AccessDenied).*"
     passed = r"^\S*\s*Tests run: (\d+), Failures: 0, Errors: 0, Skipped: 0$"
     # Debian's packages keep files there that the programs cannot start without.
     settings = [*Path("/etc").glob("java-*"), *Path("/etc").glob("maven")]
     return Runner((*command, "test"), passed, {}, (repository, *settings), lacks)
+
+
+@cache
+def _readable_repository() -> Path:
+    """Return Maven's local repository, or a copy if only root can read it: no sandbox is root."""
+    repository = Path.home() / ".m2" / "repository"
+    if not repository.is_dir():
+        raise _MissingToolchainError("Maven has no local repository")
+    if os.getuid() != 0 or repository.stat().st_mode & stat.S_IXOTH:
+        return repository
+    folder = Path(tempfile.mkdtemp(prefix="written-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    copy_linked(repository, folder / "repository")
+    for path in (folder, *folder.rglob("*/")):
+        path.chmod(0o755)
+    return folder / "repository"
+
+
+def copy_linked(source: Path, target: Path) -> None:
+    """Copy a folder. The files are links to the same data, where that is possible."""
+
+    def link(source: str, target: str) -> None:
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copy2(source, target)
+
+    shutil.copytree(source, target, symlinks=True, copy_function=link)
 
 
 def _of(program: str) -> tuple[Path, ...]:

@@ -13,8 +13,10 @@ from chat.tasks.checking.build_runner import BuiltProject
 from chat.tasks.checking.cargo_runner import CargoRunner
 from chat.tasks.checking.command_runner import package_root
 from chat.tasks.checking.go_runner import GoHome, GoRunner
+from chat.tasks.checking.java_projects import java_project
 from chat.tasks.checking.javascript_commands import JavaScriptProject, node_options
 from chat.tasks.checking.javascript_runner import JavaScriptRunner
+from chat.tasks.checking.junit_runner import JUnitRunner
 from chat.tasks.checking.overlays import Overlays
 from chat.tasks.checking.python_runner import PythonProject, PythonRunner
 from chat.tasks.checking.runner import CannotRunError, Runner
@@ -30,7 +32,7 @@ from sandbox.command import PRIVATE_FOLDER, Limits
 from sandbox.interpreters import node_of_path, python_of, text_of
 from sandbox.layout import contains_home
 from sandbox.sandbox import Sandbox
-from sandbox.toolchains import cargo_of, go_of_path
+from sandbox.toolchains import cargo_of, go_of_path, java_of_path
 
 LIMITS = Limits(
     cpu_seconds=60,
@@ -70,7 +72,7 @@ def open_runner(
     folder = Path(os.path.realpath(files.root))
     destination = Destination(convention.test_file, files.read(convention.test_file))
     originals = {destination.path: destination.text, subject.path: subject.text}
-    make, limits, readable = _chosen(subject, convention, folder)
+    make, limits, readable = _chosen(subject, convention, files, folder)
     with Overlays(replace(box, limits=limits, readable=(folder, *readable)), originals) as overlays:
         yield make(overlays)
 
@@ -79,7 +81,9 @@ _Chosen = tuple[Callable[[Overlays], Runner], Limits, tuple[Path, ...]]
 """What makes a runner, its limits, and what it must be able to read besides the workspace."""
 
 
-def _chosen(subject: Subject, convention: Convention, folder: Path) -> _Chosen:
+def _chosen(
+    subject: Subject, convention: Convention, files: WorkspaceFiles, folder: Path
+) -> _Chosen:
     if isinstance(convention.dialect, PythonDialect):
         return _python(subject, convention, convention.dialect, folder)
     if isinstance(convention.dialect, JavaScript):
@@ -88,10 +92,7 @@ def _chosen(subject: Subject, convention: Convention, folder: Path) -> _Chosen:
         return _cargo(convention, folder)
     if isinstance(convention.dialect, Go):
         return _go(convention, folder)
-    raise CannotRunError(
-        f"Tests with {convention.dialect.framework} are not run: Maven and Gradle need the "
-        "network, or plugins that only an earlier run of the tests has downloaded."
-    )
+    return _junit(subject, convention, replace(files, root=folder))
 
 
 def _python(
@@ -181,6 +182,18 @@ def _folder(variable: str, default: Path) -> Path | None:
     """Return the folder that a variable of the environment names, None if it does not exist."""
     path = Path(os.environ.get(variable) or default)
     return path if path.is_dir() and not contains_home(path) else None
+
+
+def _junit(subject: Subject, convention: Convention, files: WorkspaceFiles) -> _Chosen:
+    java, test_file = java_of_path(), _real(convention.test_file)
+    if java is None:
+        raise CannotRunError(
+            "A JDK is not installed, or not in JAVA_HOME or the PATH of the language server."
+        )
+    real = replace(subject, path=_real(subject.path))
+    project = java_project(java.path, real, test_file, convention.framework, files)
+    readable = (*java.readable, *project.jars)
+    return (lambda overlays: JUnitRunner(project, overlays)), _BUILD_LIMITS, readable
 
 
 def _project_root(test_file: Path, folder: Path) -> Path:

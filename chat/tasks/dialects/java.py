@@ -124,6 +124,8 @@ def _class_pattern(import_line: str) -> str:
 def _has_import(existing: str, import_line: str) -> bool:
     if import_line in existing:
         return True
+    if import_line.endswith(".*;"):
+        return False  # the file may import only some of the names
     package = import_line.rsplit(".", 1)[0]
     is_test_annotation = import_line.endswith(".Test;")
     return f"{package}.*;" in existing if is_test_annotation else f"{package}." in existing

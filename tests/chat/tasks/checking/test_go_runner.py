@@ -111,18 +111,6 @@ def test_without_go_a_sentence_says_so(tmp_path: Path, monkeypatch: pytest.Monke
         opening.__enter__()
 
 
-def test_junit_is_not_run(tmp_path: Path) -> None:
-    require_program("sh")
-    files = {
-        "src/main/java/shop/Prices.java": "package shop;\n\npublic class Prices {\n"
-        "    public static int twice(int x) {\n        return x * 2;\n    }\n}\n",
-        "pom.xml": "<project><artifactId>junit-jupiter</artifactId></project>",
-    }
-    opening = opened(tmp_path, files, "return x", "java")
-    with pytest.raises(CannotRunError, match=r"^Tests with JUnit 5 are not run: Maven"):
-        opening.__enter__()
-
-
 def test_events() -> None:
     output = """{"Time":"2025-01-02T03:04:05Z","Action":"start","Package":"shop"}
 {"Action":"run","Package":"shop","Test":"Test_m_0"}

@@ -81,13 +81,16 @@ class Sandbox:
         with ExitStack() as stack:
             folder, is_isolated = PRIVATE_FOLDER, self.backend is not Backend.NONE
             arguments, inherited = launcher(), tuple[int, ...]()
-            if is_isolated:
-                layout = self._layout or layout_for(self.readable, self.overlays)
-                started = started_with(self.backend, layout, self.limits)
-                arguments, inherited = stack.enter_context(started)
-            else:
-                folder = stack.enter_context(tempfile.TemporaryDirectory())
-            process = _start(arguments, inherited)
+            try:
+                if is_isolated:
+                    layout = self._layout or layout_for(self.readable, self.overlays)
+                    started = started_with(self.backend, layout, self.limits)
+                    arguments, inherited = stack.enter_context(started)
+                else:
+                    folder = stack.enter_context(tempfile.TemporaryDirectory())
+                process = _start(arguments, inherited)
+            except OSError as error:  # for example, bubblewrap is no longer installed
+                raise ConfigurationError(str(error)) from None
             ending = exchange(
                 process,
                 _start_message(command, self.limits, folder, mark, is_isolated=is_isolated),

@@ -63,7 +63,7 @@ STARTS_PROCESSES = {
     "sandbox/own_child.py": "the same",
     "sandbox/user_namespace.py": "the same",
     "chat/tasks/checking/command_program.py": "test runners, in the sandbox",
-    "chat/tasks/checking/python_program.py": "copies of itself, in the sandbox",
+    "chat/tasks/checking/python/program.py": "copies of itself, in the sandbox",
     "lsp_server/cli/doctor.py": "editors, to ask for their versions",
     "training/sources.py": "pip, npm and apt, for the corpus of the demo model",
     "workspace/git.py": "git, without the programs that a repository names",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.command import Command, Outcome
-from sandbox.interpreters import Interpreter, node_of_path, python_of
+from sandbox.interpreters import Interpreter, node_of_path, python_of, text_of
 from sandbox.sandbox import Sandbox
 
 OURS = Path(os.path.realpath(sys.executable))
@@ -141,3 +141,14 @@ def test_the_home_folder_is_never_shown(
     assert node.readable == (programs / "node",)
     monkeypatch.setenv("PATH", str(project))
     assert node_of_path() is None
+
+
+def test_a_pipe_or_a_folder_in_place_of_a_configuration_is_not_read(tmp_path: Path) -> None:
+    """Reading a pipe would wait for ever for somebody who writes."""
+    os.mkfifo(tmp_path / "pyvenv.cfg")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("home = /x\n")
+    assert text_of(tmp_path / "pyvenv.cfg") == ""
+    assert text_of(tmp_path / "folder") == ""
+    assert text_of(tmp_path / "missing") == ""
+    assert text_of(tmp_path / "file") == "home = /x\n"

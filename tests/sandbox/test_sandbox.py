@@ -125,6 +125,8 @@ def test_a_missing_bubblewrap_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path
         backend_problem.cache_clear()
         problem = backend_problem(Backend.BUBBLEWRAP)
         assert problem == "bubblewrap (bwrap) is not installed"
+        with pytest.raises(ConfigurationError, match="is not installed"):  # it was removed later
+            Sandbox(Backend.BUBBLEWRAP).run("")
     backend_problem.cache_clear()
 
 

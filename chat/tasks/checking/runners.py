@@ -10,16 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from chat.tasks.checking.build_runner import BuiltProject
-from chat.tasks.checking.cargo_runner import CargoRunner
 from chat.tasks.checking.command_runner import package_root
-from chat.tasks.checking.go_runner import GoHome, GoRunner
-from chat.tasks.checking.java_projects import java_project
-from chat.tasks.checking.javascript_commands import JavaScriptProject, node_options
-from chat.tasks.checking.javascript_runner import JavaScriptRunner
-from chat.tasks.checking.junit_runner import JUnitRunner
+from chat.tasks.checking.go.runner import GoHome, GoRunner
+from chat.tasks.checking.java.projects import java_project
+from chat.tasks.checking.java.runner import JUnitRunner
+from chat.tasks.checking.javascript.commands import JavaScriptProject, node_options
+from chat.tasks.checking.javascript.runner import JavaScriptRunner
 from chat.tasks.checking.overlays import Overlays
-from chat.tasks.checking.python_runner import PythonProject, PythonRunner
+from chat.tasks.checking.python.runner import PythonProject, PythonRunner
 from chat.tasks.checking.runner import CannotRunError, Runner
+from chat.tasks.checking.rust.runner import CargoRunner
 from chat.tasks.conventions import Convention
 from chat.tasks.dialects.base import Destination, Subject
 from chat.tasks.dialects.config_files import parse_json, table

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from chat.tasks.checking.cargo_runner import read_tests
-from chat.tasks.checking.rust_observing import corrected_test
+from chat.tasks.checking.rust.observing import corrected_test
+from chat.tasks.checking.rust.runner import read_tests
 from tests.chat.tasks.checking.running import opened, require_program
 
 CLAMP = """pub fn clamp(x: i32, low: i32, high: i32) -> i32 {

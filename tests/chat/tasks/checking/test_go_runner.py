@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chat.tasks.checking.go_runner import read_events, wrong_lines
+from chat.tasks.checking.go.runner import read_events, wrong_lines
 from chat.tasks.checking.runner import CannotRunError
 from tests.chat.tasks.checking.running import opened, require_program
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from chat.tasks.checking.java_assertions import find_assertions
-from chat.tasks.checking.java_observing import Event, corrected_tests, observed_tests
+from chat.tasks.checking.java.assertions import find_assertions
+from chat.tasks.checking.java.observing import Event, corrected_tests, observed_tests
 from chat.tasks.dialects.base import GeneratedTests, Snippet, Subject
 from syntax.symbols import enclosing_symbol
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from chat.tasks.checking.java_probes import observed_probes, probe_tests
-from chat.tasks.checking.java_samples import signature_of
+from chat.tasks.checking.java.probes import observed_probes, probe_tests
+from chat.tasks.checking.java.samples import signature_of
 from chat.tasks.dialects.base import GeneratedTests, Snippet, Subject
 from syntax.symbols import enclosing_symbol
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chat.tasks.checking.java_projects import JavaProject, java_project
+from chat.tasks.checking.java.projects import JavaProject, java_project
 from chat.tasks.checking.runner import CannotRunError
 from chat.tasks.dialects.base import Subject
 from chat.tasks.target import WorkspaceFiles

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from chat.tasks.checking.checker import Checker
-from chat.tasks.checking.javascript_lines import counted_source
+from chat.tasks.checking.javascript.lines import counted_source
 from chat.tasks.dialects.base import Subject
 from syntax.grammars import count_errors
 from syntax.symbols import enclosing_symbol

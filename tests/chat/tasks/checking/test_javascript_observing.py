@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from chat.tasks.checking.javascript_assertions import find_assertions
-from chat.tasks.checking.javascript_observing import Observation, corrected_test, observed_test
-from chat.tasks.checking.javascript_tests import marked_test
+from chat.tasks.checking.javascript.assertions import find_assertions
+from chat.tasks.checking.javascript.observing import Observation, corrected_test, observed_test
+from chat.tasks.checking.javascript.tests import marked_test
 from syntax.grammars import count_errors
 from tests.chat.tasks.checking.running import opened, require_program
 

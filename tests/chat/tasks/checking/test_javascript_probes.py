@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from chat.tasks.checking.javascript_literals import NotLiteralError, literal, value_of
-from chat.tasks.checking.javascript_probes import observed_probes, probe_tests
+from chat.tasks.checking.javascript.literals import NotLiteralError, literal, value_of
+from chat.tasks.checking.javascript.probes import observed_probes, probe_tests
 from chat.tasks.dialects.base import GeneratedTests, Snippet, Subject
 from syntax.grammars import count_errors, parse
 from syntax.symbols import enclosing_symbol

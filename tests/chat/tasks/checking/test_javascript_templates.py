@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chat.tasks.checking.javascript_probes import probe_tests
+from chat.tasks.checking.javascript.probes import probe_tests
 from chat.tasks.dialects.base import Subject
 from syntax.symbols import enclosing_symbol
 from tests.chat.tasks.checking.running import opened, require_program

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chat.tasks.checking.java_repositories import Library, own_repositories
+from chat.tasks.checking.java.repositories import Library, own_repositories
 from chat.tasks.checking.runner import CannotRunError, Run
 from sandbox.toolchains import java_of_path
 from syntax.mutations import Mutation
@@ -97,7 +97,7 @@ def test_right_tests_pass_and_wrong_values_are_corrected(tmp_path: Path, pom: st
 def test_tests_that_print_exit_hang_or_leave_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat.tasks.checking.junit_runner._SECONDS", 5.0)
+    monkeypatch.setattr("chat.tasks.checking.java.runner._SECONDS", 5.0)
     loop = "for (int i = 0; i < 1 << 18; i++) {"
     thread = "new Thread(() -> { while (true) { Thread.onSpinWait(); } }).start();"
     tests = [

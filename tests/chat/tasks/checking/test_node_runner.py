@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chat.tasks.checking.javascript_commands import node_options
+from chat.tasks.checking.javascript.commands import node_options
 from tests.chat.tasks.checking.running import NODE_24, opened, require_program
 from tests.conftest import OPTIONAL
 

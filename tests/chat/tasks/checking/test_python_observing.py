@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from chat.tasks.checking.python_assertions import find_assertions
-from chat.tasks.checking.python_observing import Observation, corrected_test, observed_test
+from chat.tasks.checking.python.assertions import find_assertions
+from chat.tasks.checking.python.observing import Observation, corrected_test, observed_test
 
 
 def value(text: str, kind: str = "int", *, right: bool = False, call: str = "") -> Observation:

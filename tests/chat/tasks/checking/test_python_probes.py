@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from chat.tasks.checking.python_literals import with_double_quotes
-from chat.tasks.checking.python_probes import probe_tests
-from chat.tasks.checking.python_samples import SampleCall, constants_in, sample_calls
+from chat.tasks.checking.python.literals import with_double_quotes
+from chat.tasks.checking.python.probes import probe_tests
+from chat.tasks.checking.python.samples import SampleCall, constants_in, sample_calls
 from chat.tasks.dialects.base import Snippet, Subject
 from syntax.symbols import enclosing_symbol
 

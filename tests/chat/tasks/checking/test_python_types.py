@@ -2,7 +2,7 @@
 
 import pytest
 
-from chat.tasks.checking.python_samples import sample_calls
+from chat.tasks.checking.python.samples import sample_calls
 from tests.chat.tasks.checking.test_python_probes import subject
 
 CLASSES = """

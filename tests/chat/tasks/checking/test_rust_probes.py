@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from chat.tasks.checking.rust_definitions import Type
-from chat.tasks.checking.rust_probes import Probes, is_own_panic, make_probes
+from chat.tasks.checking.rust.definitions import Type
+from chat.tasks.checking.rust.probes import Probes, is_own_panic, make_probes
 from chat.tasks.dialects.base import GeneratedTests, Snippet, Subject
 from syntax.grammars import count_errors
 from syntax.symbols import find_symbols

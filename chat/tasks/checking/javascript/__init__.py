@@ -1,0 +1,1 @@
+"""Tests of JavaScript and TypeScript: Node's runner, Jest and Vitest."""

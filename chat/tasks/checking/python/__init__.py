@@ -1,0 +1,1 @@
+"""Tests of Python: pytest and unittest."""

@@ -72,8 +72,8 @@ class Types:
         if re.match(r"(?:\w+\.)*Callable\b", name):
             return (_callable(name),)
         if name in self._classes:
-            made = [*self._members(name), self.construction(name)]
-            return tuple(Expression(each) for each in made if each is not None)
+            texts = [*self._members(name), self.construction(name)]
+            return tuple(Expression(each) for each in texts if each is not None)
         return ()
 
     def _members(self, name: str) -> Iterator[str]:
@@ -149,7 +149,7 @@ def _method(node: ast.ClassDef, name: str) -> _Function | None:
 
 
 def _needed_types(node: ast.ClassDef) -> list[str]:
-    """Return the annotations of what an object of a class cannot be made without."""
+    """Return the annotations of what a class needs to make an object."""
     if (function := _method(node, "__init__")) is not None:
         arguments = function.args.args[1:]
         num_needed = len(arguments) - len(function.args.defaults)

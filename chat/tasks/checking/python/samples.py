@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 
+from chat.tasks.checking.python.literals import with_double_quotes
 from chat.tasks.checking.python.value_types import Expression, Types, find_function
 from chat.tasks.dialects.base import Subject
 
@@ -99,8 +100,29 @@ def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Signature | None
     return Signature(tuple(each.arg for each in arguments), tuple(annotations), tuple(defaults))
 
 
-SAMPLE_FILE = Expression("path")
-"""Stands for a file that the test writes. Its text in a call is the variable `path`."""
+@dataclass(frozen=True, slots=True, repr=False)
+class SampleFile(Expression):
+    """A file that the test writes. Its text in a call is the variable `path`."""
+
+    content: str
+
+    @property
+    def writing(self) -> str:
+        """The statement that writes the file."""
+        return f"path.write_text({with_double_quotes(repr(self.content))})"
+
+
+_FILES = tuple(
+    SampleFile("path", content)
+    for content in (
+        "first line\nsecond line\n",
+        "",
+        "a = 1\n# b\nc=2\n",
+        "a,b\n1,2\n",
+        '{"a": 1}\n',
+    )
+)
+"""Files with words, with settings, with a table, and with JSON; and an empty one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +203,7 @@ def _samples(
     if name in fakes:
         return (Expression(name),)
     if _FILE.search(name) and re.fullmatch(r"|str|.*Path.*", annotation):
-        return (SAMPLE_FILE, *(() if annotation else _ANY))
+        return (*_FILES, *(() if annotation else _ANY))
     optional: tuple[object, ...] = (None,) if re.search("None|Optional", annotation) else ()
     if expressions := types.expressions(annotation):
         return (*expressions, *optional)

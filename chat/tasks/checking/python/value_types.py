@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -30,14 +31,14 @@ _MAX_MEMBERS = 4
 _MAX_FIELDS = 6
 
 
+@dataclass(frozen=True, slots=True)
 class Expression:
     """A value without a literal. Its representation is the code that makes it."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    text: str
 
     def __repr__(self) -> str:
-        return self._text
+        return self.text
 
 
 def find_function(code: str, name: str, class_name: str = "") -> _Function | None:

@@ -110,3 +110,17 @@ async def test_unittest_has_fakes_and_captures_what_is_printed(root: Path) -> No
     assert "import contextlib\nimport io\n" in text
     assert 'self.assertEqual(output.getvalue(), "Hello World 1\\n")' in text
     assert runs(root)
+
+
+async def test_unittest_has_files_with_the_text_that_a_function_expects(root: Path) -> None:
+    code = (
+        "def names(path: str) -> list[str]:\n    with open(path) as file:\n"
+        '        return [line.split("=")[0].strip() for line in file if "=" in line]\n'
+    )
+    proposal = await write(
+        root, code, "nothing", cursor="def names", instruction="Use unittest, please."
+    )
+    text = written(proposal, root)
+    assert "import pathlib\nimport tempfile\nimport unittest\n" in text
+    assert '            self.assertEqual(names(path), ["a", "c"])  # current behaviour\n' in text
+    assert runs(root)

@@ -94,7 +94,14 @@ def test_functions_that_print_and_that_read_files() -> None:
     assert 'def test_f_of_a_file(tmp_path):\n    path = tmp_path / "input.txt"\n' in text
     text = probes("def f(name: str):\n    print(name)\n", "", "unittest")
     assert "with contextlib.redirect_stdout(output):\n        f(" in text
-    assert "a_file" not in probes("def f(path):\n    return 1\n", "", "unittest")
+    text = probes("def f(path):\n    return 1\n", "", "unittest")
+    assert (
+        "def test_f_of_a_file(self):\n    with tempfile.TemporaryDirectory() as folder:\n"
+        '        path = pathlib.Path(folder, "input.txt")\n'
+        '        path.write_text("first line\\nsecond line\\n")\n'
+        "        self.assertEqual(f(path), ...)"
+    ) in text
+    assert 'path.write_text("a = 1\\n' in text
 
 
 def test_the_borders_of_constants_are_tried() -> None:

@@ -68,7 +68,9 @@ def python_convention(subject: Subject, files: WorkspaceFiles) -> Convention:
     names = frozenset(fixture.name for fixture in fixtures)
     dialect: Dialect = Pytest(module, names) if framework == "pytest" else Unittest(module)
     example = find_example(tests, source, files, required_text)
-    note = _note(test_file, layout) if framework == "pytest" and not own_tests else ""
+    note = ""
+    if not own_tests:
+        note = _note(test_file, layout) if framework == "pytest" else _discovery(test_file, layout)
     code = "\n\n".join(fixture.text for fixture in fixtures)
     return Convention(framework, test_file, dialect, example, note, code)
 
@@ -173,6 +175,19 @@ def _names(layout: PythonLayout) -> list[str]:
     collected = [name for name in names if layout.has_configured_name(name)]
     plain = (name for name in collected or names if not re.search(r"[*?\[]", name))
     return list(dict.fromkeys(plain)) or [f"test_{layout.source.stem}.py"]
+
+
+def _discovery(test_file: Path, layout: PythonLayout) -> str:
+    """Return what the user must know about a new file that `python -m unittest` does not find."""
+    inner = [folder for folder in test_file.parents if folder.is_relative_to(layout.project)][:-1]
+    without = [folder for folder in inner if not (folder / "__init__.py").exists()]
+    if not without:
+        return ""
+    top = without[-1].relative_to(layout.project).as_posix()
+    return (
+        f"`python -m unittest` finds this file only with `discover -s {top}`, or if {top} has an "
+        "__init__.py."
+    )
 
 
 def _note(test_file: Path, layout: PythonLayout) -> str:

@@ -1,5 +1,6 @@
 """Tests have the framework, the names and the number that the instruction asks for."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,21 @@ async def test_attempts_of_a_batch_are_made_together_and_only_the_first_is_shown
     assert sum(begins for _, begins in pieces) == 2
     # Both answers have the same test, so it is added once.
     assert edits_of(proposal)[0].text.count("def test_") == 1
+
+
+@pytest.mark.parametrize("has_init", [False, True])
+async def test_unittest_that_does_not_find_a_new_file(has_init: bool, tmp_path: Path) -> None:
+    files = {"mod.py": PRICES, "Makefile": "test:\n\tpython -m unittest\n"}
+    if has_init:
+        files["tests/__init__.py"] = ""
+    answer = "(self):\n        self.assertEqual(total([1]), 1)\n"
+    proposal, _ = await propose_in(tmp_path, files, "mod.py", "python", answer)
+    apply(proposal)
+    assert (tmp_path / "tests/test_mod.py").exists()
+    plain = [sys.executable, "-m", "unittest", "-v"]
+    if has_init:
+        assert not proposal.note
+        assert "Ran 1 test" in run(plain, tmp_path)
+    else:
+        assert "only with `discover -s tests`" in proposal.note
+        assert "Ran 1 test" in run([*plain[:3], "discover", "-v", "-s", "tests"], tmp_path)

@@ -193,10 +193,7 @@ class CommandRunner(Runner):
             "environment": dict(invocation.environment),
             "seconds": seconds,
             "reports": invocation.reports,
-            "copy": None,
-            "go_cache": None,
             "variants": [{}],
-            "proof": "",
         }
         command = program_command(request)
         result = self._overlays.run(command, edits, seconds + _MARGIN_S)
@@ -205,7 +202,12 @@ class CommandRunner(Runner):
 
 
 def program_command(request: Mapping[str, Any]) -> Command:
-    """Return the command that runs the program in the sandbox."""
+    """Return the command that runs the program in the sandbox.
+
+    The program says what a request contains. A request without a copy, a cache or a proof may leave
+    them out.
+    """
+    request = {"copy": None, "go_cache": None, "proof": "", **request}
     text = PROGRAM.read_text(encoding="utf-8")
     arguments = (sys.executable, "-I", "-S", "-B", "-c", text)
     return Command(arguments, json.dumps(request).encode(), folder=Path(PRIVATE_FOLDER))

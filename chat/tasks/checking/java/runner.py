@@ -126,9 +126,7 @@ class JUnitRunner(Runner):
             "environment": {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
             "seconds": limit,
             "reports": [_RESULTS],
-            "copy": None,
             "variants": [files],
-            "proof": "",
         }
         result = self._overlays.run(program_command(request), edits, limit + _MARGIN_S)
         endings = Ending.of(result.output)

@@ -34,7 +34,7 @@ _MAX_BORDERS = 8
 _MAX_TYPICAL = 8
 """Number of samples that come before these calls."""
 _MAX_CALLS = 3
-_MAX_CHARACTERS = 120
+_MAX_CHARACTERS = 160
 _UNDEFINED = re.compile(r"(?:, undefined|\.toBeUndefined\()\);")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ from chat.tasks.checking.javascript.probes import observed_probes, probe_tests
 from chat.tasks.checking.javascript.programs import count_function, report_function, see_function
 from chat.tasks.checking.javascript.tests import marked_test
 from chat.tasks.checking.overlays import Overlays
-from chat.tasks.checking.runner import Job
+from chat.tasks.checking.runner import CannotRunError, Job
 from chat.tasks.dialects.base import GeneratedTests, Snippet
 from chat.tasks.target import FileEdit
 
@@ -32,6 +33,10 @@ _PROBING_SECONDS = 5.0
 """Maximum time of tests with arguments that nobody has chosen: some may never end."""
 _REPORTED, _RESULTS = 0, 1
 """Indices in `Ending.reports`."""
+_WRONG_CONFIGURATION = re.compile(
+    r"(?i)\bpreset\b.* not found|validation error|failed to load config|could not load .*config"
+    r"|cannot find (?:package|module) .*(?:config|preset|transform)"
+)
 
 
 class JavaScriptRunner(CommandRunner):
@@ -98,6 +103,7 @@ class JavaScriptRunner(CommandRunner):
         names = [test.name for test in tests.tests]
         lines = list(_lines(ending, mark))
         started = [names[line[1]] for line in lines if line[0] == "start"]
+        self._check_start(ending, lines)
         results, problem = self._project.results(lines, ending.reports[_RESULTS:])
         passed = {name: results.get(f"{mark} {i}") for i, name in enumerate(names)}
         return Results(
@@ -108,6 +114,16 @@ class JavaScriptRunner(CommandRunner):
             _seen(lines, names),
             _covered(lines, names),
         )
+
+    def _check_start(self, ending: Ending, lines: Sequence[Any]) -> None:
+        """Raise CannotRunError if the framework could not read its configuration."""
+        has_results = lines or ending.timed_out or any(ending.reports[_RESULTS:])
+        if self._project.framework == "node" or has_results:
+            return
+        problem = problem_of(ending.output)
+        if _WRONG_CONFIGURATION.search(ending.output):
+            name = self._project.framework.capitalize()
+            raise CannotRunError(f"{name} could not start in {self._project.root}: {problem}")
 
 
 def _lines(ending: Ending, mark: str) -> Iterator[Any]:

@@ -10,6 +10,7 @@ from itertools import product
 import tree_sitter
 
 from chat.tasks.checking.javascript.calls import text_of
+from chat.tasks.checking.javascript.declared_types import DeclaredTypes
 from chat.tasks.checking.javascript.literals import Code, NotLiteralError, literal, value_of
 from chat.tasks.dialects.base import Subject
 from syntax.grammars import parse
@@ -96,6 +97,14 @@ class Signature:
     is_async: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What the file of a function says about values."""
+
+    uses_files: bool
+    types: DeclaredTypes
+
+
 def signature_of(subject: Subject) -> Signature | None:
     """Return the signature of a function or method, None if it cannot be called with samples."""
     symbol = subject.symbol
@@ -108,11 +117,11 @@ def signature_of(subject: Subject) -> Signature | None:
     function = next((node for node in inside if node.type in _FUNCTIONS), None)
     if function is None:
         return None
-    has_files = _READS_FILES.search(subject.text) is not None
-    parameters = tuple(_parameters(function, has_files))
+    source = _Source(_READS_FILES.search(subject.text) is not None, DeclaredTypes(root, _by_type))
+    parameters = tuple(_parameters(function, source))
     before = symbol.name
     if subject.class_name:
-        before = _method(function, subject.class_name, symbol.name, has_files)
+        before = _method(function, subject.class_name, symbol.name, source)
     is_async = any(each.type == "async" for each in function.children)
     return Signature(before, parameters, _constants(function), is_async)
 
@@ -136,7 +145,7 @@ def _combinations(parameters: Sequence[Parameter], count: int) -> Iterator[_Valu
         yield tuple(each.samples[i] for each, i in zip(parameters, chosen, strict=True))
 
 
-def _method(function: tree_sitter.Node, class_name: str, name: str, has_files: bool) -> str:
+def _method(function: tree_sitter.Node, class_name: str, name: str, source: _Source) -> str:
     """Return the expression that calls a method of a new object, empty if that is not clear."""
     body = function.parent
     owner = body.parent if body is not None else None
@@ -160,18 +169,18 @@ def _method(function: tree_sitter.Node, class_name: str, name: str, has_files: b
     if constructor is None:
         inherits = any(each.type == "class_heritage" for each in owner.children)
         return "" if inherits else f"new {class_name}().{name}"
-    required = [each for each in _parameters(constructor, has_files) if each.is_required]
+    required = [each for each in _parameters(constructor, source) if each.is_required]
     first = next(_combinations(required[: _MAX_PARAMETERS + 1], 1), None)
     if first is None or len(first) > _MAX_PARAMETERS or _HIDDEN.match(text_of(constructor)):
         return ""
     return f"new {class_name}({', '.join(map(literal, first))}).{name}"
 
 
-def _parameters(function: tree_sitter.Node, has_files: bool) -> Iterator[Parameter]:
-    """Yield the parameters of a function; the file of the function may read `has_files`."""
+def _parameters(function: tree_sitter.Node, source: _Source) -> Iterator[Parameter]:
+    """Yield the parameters of a function."""
     single = function.child_by_field_name("parameter")
     if single is not None:
-        yield Parameter(_samples(single, None, has_files), True)
+        yield Parameter(_samples(single, None, source), True)
         return
     parameters = function.child_by_field_name("parameters")
     is_required = True
@@ -182,20 +191,21 @@ def _parameters(function: tree_sitter.Node, has_files: bool) -> Iterator[Paramet
         is_optional = node.type in ("optional_parameter", "assignment_pattern")
         if is_optional or node.child_by_field_name("value") is not None:
             is_required = False
-        yield Parameter(_samples(pattern, node.child_by_field_name("type"), has_files), is_required)
+        yield Parameter(_samples(pattern, node.child_by_field_name("type"), source), is_required)
 
 
 def _samples(
-    pattern: tree_sitter.Node, annotation: tree_sitter.Node | None, has_files: bool
+    pattern: tree_sitter.Node, annotation: tree_sitter.Node | None, source: _Source
 ) -> _Values:
-    if has_files and pattern.type == "identifier" and _FILE.search(text_of(pattern)):
+    if source.uses_files and pattern.type == "identifier" and _FILE.search(text_of(pattern)):
         type_name = text_of(annotation).lstrip(": ")
         if re.fullmatch(r"|string(?: \| URL)?|(?:fs\.)?PathLike|any|unknown", type_name):
             return (SAMPLE_FILE, *(() if type_name else _ANY))
     is_rest = pattern.type == "rest_pattern"
     if annotation is not None:
         text = " ".join(text_of(annotation).lstrip(":").split())
-        return _by_type(text.removesuffix("[]") if is_rest else text)
+        plain = _by_type(text.removesuffix("[]") if is_rest else text)
+        return plain or (() if is_rest else source.types.values(annotation))
     if is_rest:
         return _ANY
     if pattern.type == "object_pattern":

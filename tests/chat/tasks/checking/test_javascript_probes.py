@@ -98,7 +98,61 @@ def test_samples_fit_the_annotations(parameters: str, first: str) -> None:
     assert written[0] == first
 
 
-@pytest.mark.parametrize("annotation", ["User", '"a" | "b"', "User[]", "Map<string, number>"])
+TYPES = """type Size = "small" | "large";
+interface Item { name: string; price: number; sizes: Size[]; note?: string }
+type Pair = [number, string];
+type Tree = { left: Tree; value: number };
+interface Big extends Item { size: number }
+type Box<T> = { inner: T };
+"""
+
+
+@pytest.mark.parametrize(
+    ("annotation", "expected"),
+    [
+        ("Size", ['"small"', '"large"']),
+        ("Size | null", ['"small"', '"large"', "null"]),
+        ("1 | true", ["1", "true"]),
+        (
+            "Item",
+            [
+                '{ name: "Hello World", price: 3, sizes: ["large", "small", "small"] }',
+                '{ name: "", price: 0, sizes: [] }',
+                '{ name: "a1, b2", price: -2, sizes: ["small"] }',
+            ],
+        ),
+        (
+            "readonly Pair[]",
+            ['[[0, ""], [3, "Hello World"], [-2, "a1, b2"]]', "[]", '[[3, "Hello World"]]'],
+        ),
+        ("Array<{ a: boolean }>", ["[{ a: false }, { a: true }]", "[]", "[{ a: true }]"]),
+        ("Readonly<{ a: 1 }>", ["{ a: 1 }"]),
+        ("Date", ['new Date("2024-02-29T12:30:00Z")', 'new Date("2023-12-31T00:00:00Z")']),
+        ("Map<string, number>", ['new Map([["Hello World", 3], ["", 3]])', "new Map([])"]),
+        (
+            "Set<Size>",
+            ['new Set(["large", "small", "small"])', "new Set([])", 'new Set(["small"])'],
+        ),
+        ("Promise<boolean>", ["Promise.resolve(true)", "Promise.resolve(false)"]),
+        ("() => number", ["() => 3", "() => 0"]),
+        (
+            "(x: string) => Promise<{ a: boolean }>",
+            ["async () => ({ a: true })", "async () => ({ a: false })"],
+        ),
+        ("() => Promise<void>", ["async () => {}"]),
+        ("(a: number, b: string) => void", ["() => {}"]),
+    ],
+)
+def test_samples_of_declared_types(annotation: str, expected: list[str]) -> None:
+    code = f"{TYPES}export function f(x: {annotation}) {{ /**/ }}"
+    assert calls(code, language="typescript")[: len(expected)] == [
+        f"f({text})" for text in expected
+    ]
+
+
+@pytest.mark.parametrize(
+    "annotation", ["User", "User[]", "Tree", "Big", "Box<number>", "{ f(): number }", "keyof Item"]
+)
 def test_arguments_of_unknown_types_are_left_alone(annotation: str) -> None:
     code = f"function f(x: {annotation}) {{ /**/ }}"
     assert calls(code, 'f("a"); f([{}]); f({ a: 1 });', language="typescript") == []

@@ -183,3 +183,23 @@ def test_a_framework_that_is_not_installed(framework: str, tmp_path: Path) -> No
         pytest.raises(CannotRunError, match=r"is not installed in .* Run `npm install` there"),
     ):
         project.runner.run(project.job, project.generated, [None])
+
+
+def test_a_configuration_that_cannot_be_read_is_named(workspace: Path) -> None:
+    with clamp(workspace, RIGHT) as project:
+        package = workspace / "packages/my lib"
+        wrong = {
+            "jest": ("jest.config.json", '{"preset": "absent"}', "Preset absent not found"),
+            "vitest": ("vitest.config.ts", 'import "absent";\n', "absent"),
+        }
+        name, text, message = wrong[workspace.name]
+        path = package / name
+        before = path.read_text() if path.exists() else None
+        path.write_text(text)
+        try:
+            with pytest.raises(CannotRunError, match=f"could not start in .*{message}"):
+                project.runner.run(project.job, project.generated, [None])
+        finally:
+            path.unlink()
+            if before is not None:
+                path.write_text(before)

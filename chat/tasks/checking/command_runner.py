@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import sys
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +29,8 @@ _SHORTEST_LIMIT_S, _LIMIT_FACTOR = 1.0, 4.0
 """The time for a mutant: a part of its own, and a multiple of the first run's time."""
 _MARGIN_S = 5.0
 """Time in which the program in the sandbox reports that the command did not end."""
+_MAX_AT_ONCE = min(2, os.cpu_count() or 1)
+"""Maximum number of mutants that run at the same time. Each may use the memory of its limits."""
 _MAX_HANGING = 3
 """Maximum number of tests that are left out because they do not end, before all are given up."""
 _MAX_PROBLEM_LINES = 3
@@ -121,22 +125,19 @@ class CommandRunner(Runner):
 
         Tests that do not pass in the first run are left out of the others.
         """
-        runs: list[Run] = []
-        seconds, remaining = _SECONDS, tests
-        for mutation in mutations:
-            if runs and not remaining.tests:
-                runs.append(Run())
-                continue
-            start = time.monotonic()
-            results = self._complete(job, remaining, _edits(job, mutation), seconds)
-            runs.append(Run(results.passed, results.failed, problem=results.problem))
-            if len(runs) == 1:
-                taken = time.monotonic() - start
-                seconds = min(seconds, _SHORTEST_LIMIT_S + _LIMIT_FACTOR * taken)
-                passing = tuple(test for test in tests.tests if test.name in results.passed)
-                remaining = replace(tests, tests=passing)
-                runs[0] = self._with_lines(runs[0], job, remaining, seconds)
-        return runs
+        first, others = mutations[0], mutations[1:]
+        start = time.monotonic()
+        run = _run_of(self._complete(job, tests, _edits(job, first), _SECONDS))
+        seconds = min(_SECONDS, _SHORTEST_LIMIT_S + _LIMIT_FACTOR * (time.monotonic() - start))
+        passing = replace(tests, tests=tuple(t for t in tests.tests if t.name in run.passed))
+        if not passing.tests:
+            return [run, *(Run() for _ in others)]
+        with ThreadPoolExecutor(_MAX_AT_ONCE) as pool:
+            counted = pool.submit(self._with_lines, run, job, passing, seconds)
+            results = pool.map(
+                lambda each: self._complete(job, passing, _edits(job, each), seconds), others
+            )
+            return [counted.result(), *map(_run_of, results)]
 
     def cancel(self) -> None:
         """Stop what runs."""
@@ -145,7 +146,7 @@ class CommandRunner(Runner):
     def _with_lines(self, run: Run, job: Job, tests: GeneratedTests, seconds: float) -> Run:
         """Return a run with the lines that tests execute, which one more run of them shows."""
         text, lines = self._counted(job)
-        if not tests.tests or not lines:
+        if not lines:
             return run
         edits = [FileEdit(job.subject.path, 0, len(job.subject.text), text)]
         # Lines are reported immediately, so a test that does not end needs no further run.
@@ -235,6 +236,10 @@ def package_root(file: Path, names: Sequence[str], folder: Path) -> Path:
 def new_mark() -> str:
     """Return a word that no test contains."""
     return f"starcoder{secrets.token_hex(8)}"
+
+
+def _run_of(results: Results) -> Run:
+    return Run(results.passed, results.failed, problem=results.problem)
 
 
 def _edits(job: Job, mutation: Mutation | None) -> list[FileEdit]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,15 +20,18 @@ from sandbox.sandbox import Sandbox
 
 
 class Overlays(AbstractContextManager["Overlays"]):
-    """A sandbox of one project, in which edited files are seen in place of the real ones."""
+    """A sandbox of one project, in which edited files are seen in place of the real ones.
+
+    It is safe to use from several threads: runs at the same time do not see each other's files.
+    """
 
     def __init__(self, box: Sandbox, originals: Mapping[Path, str]) -> None:
         """`originals` are the texts to which edits refer, for files whose text is not empty."""
         self._box = box
         self._originals = {_real(path): text for path, text in originals.items()}
-        self._folder = TemporaryDirectory(prefix="starcoder-lsp-")
-        self._files: dict[Path, Path] = {}
-        self._prepared: Sandbox | None = None
+        self._resources = ExitStack()
+        self._lock = threading.Lock()
+        self._unused: list[_View] = []
         self._cancelled = threading.Event()
 
     def __exit__(
@@ -37,10 +40,10 @@ class Overlays(AbstractContextManager["Overlays"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._folder.cleanup()
+        self._resources.close()
 
     def cancel(self) -> None:
-        """Stop the command that runs, and refuse others."""
+        """Stop the commands that run, and refuse others."""
         self._cancelled.set()
 
     def run(self, command: Command, edits: Iterable[FileEdit], seconds: float) -> Result:
@@ -49,22 +52,34 @@ class Overlays(AbstractContextManager["Overlays"]):
         Raises CannotRunError if it could not be started in isolation, and CancelledError.
         """
         texts = self.texts(edits)
-        unchanged = {path: self._originals.get(path, "") for path in self._files}
-        for path, text in {**unchanged, **texts}.items():
-            self._write(path, text)
-        if self._cancelled.is_set():
-            raise CancelledError
-        try:
-            if self._prepared is None:
-                self._prepared = replace(self._box, overlays=dict(self._files)).prepared()
-            limits = replace(self._box.limits, seconds=seconds)
-            box = replace(self._prepared, limits=limits)
-            result = box.run_command(command, self._cancelled)
-        except ConfigurationError as error:
-            raise CannotRunError(error.user_message) from None
+        with self._view() as view:
+            unchanged = {path: self._originals.get(path, "") for path in view.files}
+            view.write({**unchanged, **texts})
+            if self._cancelled.is_set():
+                raise CancelledError
+            try:
+                limits = replace(self._box.limits, seconds=seconds)
+                box = replace(view.prepared(self._box), limits=limits)
+                result = box.run_command(command, self._cancelled)
+            except ConfigurationError as error:
+                raise CannotRunError(error.user_message) from None
         if self._cancelled.is_set():
             raise CancelledError
         return result
+
+    @contextmanager
+    def _view(self) -> Iterator[_View]:
+        """Return a view that no other run uses."""
+        with self._lock:
+            if not self._unused:
+                folder = self._resources.enter_context(TemporaryDirectory(prefix="starcoder-lsp-"))
+                self._unused.append(_View(Path(folder)))
+            view = self._unused.pop()
+        try:
+            yield view
+        finally:
+            with self._lock:
+                self._unused.append(view)
 
     def texts(self, edits: Iterable[FileEdit]) -> dict[Path, str]:
         """Return the texts of the edited files, by their real paths."""
@@ -79,12 +94,30 @@ class Overlays(AbstractContextManager["Overlays"]):
             texts[path] = text
         return texts
 
-    def _write(self, path: Path, text: str) -> None:
-        if path not in self._files:
-            self._files[path] = Path(self._folder.name) / str(len(self._files))
-            self._prepared = None
-        self._files[path].write_text(text, encoding="utf-8")
-        self._files[path].chmod(0o644)
+
+class _View:
+    """The edited files that one run sees."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.files: dict[Path, Path] = {}
+        """The files with the edited texts, by the paths at which they are seen."""
+        self._prepared: Sandbox | None = None
+
+    def write(self, texts: Mapping[Path, str]) -> None:
+        """Write the texts that are seen at some paths."""
+        for path, text in texts.items():
+            if path not in self.files:
+                self.files[path] = self._folder / str(len(self.files))
+                self._prepared = None
+            self.files[path].write_text(text, encoding="utf-8")
+            self.files[path].chmod(0o644)
+
+    def prepared(self, box: Sandbox) -> Sandbox:
+        """Return a sandbox that shows the files."""
+        if self._prepared is None:
+            self._prepared = replace(box, overlays=dict(self.files)).prepared()
+        return self._prepared
 
 
 def _real(path: Path) -> Path:

@@ -40,7 +40,10 @@ def probe_tests(tests: Sequence[Snippet], subject: Subject, framework: str) -> G
     taken = {test.name for test in tests}
     for call in probes[:_MAX_PROBES]:
         words = words_of(call)[:_MAX_WORDS].strip("_")
-        name = free_name(f"test_{subject.snake_case}_of_{words}", taken)
+        called = subject.snake_case
+        if subject.symbol.kind == "class":
+            called += "_" + call.before.rpartition(".")[2]
+        name = free_name(f"test_{called}_of_{words}", taken)
         taken.add(name)
         written.append(Snippet(name, written_test(name, call, framework, prints=prints)))
     return GeneratedTests((_IMPORTS,), (), tuple(written))

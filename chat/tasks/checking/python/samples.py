@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, product
 
 from chat.tasks.checking.python.literals import with_double_quotes
@@ -51,6 +51,7 @@ _FILE = re.compile(r"path|file")
 _MAX_PARAMETERS = 4
 _MAX_STRING = 20
 _MAX_CALLS = 24
+_MIN_CALLS = 3
 _MAX_OBJECTS = 6
 _MAX_PRODUCT = 10_000
 
@@ -137,31 +138,55 @@ class SampleCall:
 
 
 def sample_calls(subject: Subject) -> Iterator[SampleCall]:
-    """Yield calls of a subject, with values that fit its signature."""
+    """Yield calls of a subject, with values that fit its signature.
+
+    For a class these are calls of its public methods.
+    """
     symbol, class_name = subject.symbol, subject.class_name
-    if symbol.kind == "class" or len(symbol.parents) > 1:
+    if len(symbol.parents) > (symbol.kind == "function"):
         return
-    function = find_function(subject.text, symbol.name, class_name)
+    types = Types(subject.text)
+    if not class_name:
+        yield from _calls_of(subject.text, symbol.name, "", "", types)
+        return
+    objects = list(_objects(subject.text, class_name, types))
+    if symbol.kind == "function":
+        yield from _method_calls(subject.text, symbol.name, class_name, objects, types)
+        return
+    methods = types.public_methods(class_name)
+    count = max(_MIN_CALLS, _MAX_CALLS // max(1, len(methods)))
+    for name in methods:
+        yield from islice(_method_calls(subject.text, name, class_name, objects, types), count)
+
+
+def _method_calls(
+    text: str, name: str, class_name: str, objects: Sequence[_Object], types: Types
+) -> Iterator[SampleCall]:
+    """Yield calls: all arguments with the first object, and all objects with the first ones."""
+    calls = [list(_calls_of(text, name, class_name, f"{o.text}.", types)) for o in objects]
+    pairs = dict.fromkeys(
+        [(0, number) for number in range(len(calls[0]) if calls else 0)]
+        + [(number, 0) for number in range(len(objects))]
+        + list(product(range(1, len(objects)), range(1, 3)))
+    )
+    for number, chosen in pairs:
+        if chosen < len(calls[number]):
+            call = calls[number][chosen]
+            fakes = dict.fromkeys((*objects[number].fakes, *call.fakes))
+            yield replace(call, fakes=tuple(fakes))
+
+
+def _calls_of(
+    text: str, name: str, class_name: str, owner: str, types: Types
+) -> Iterator[SampleCall]:
+    """Yield calls of one function, with `owner` before its name."""
+    function = find_function(text, name, class_name)
     own = _signature(function) if function is not None else None
     if function is None or own is None or len(own.required) > _MAX_PARAMETERS:
         return
-    types = Types(subject.text)
-    fakes = tuple(name for name in own.names if types.is_dependency(function, name))
-    combinations = list(_combinations(own, types, fakes))
-    if not class_name:
-        yield from (SampleCall(symbol.name, each, fakes) for each in combinations)
-        return
-    objects = list(_objects(subject.text, class_name, types))
-    # All arguments are tried with the first object, and all objects with the first arguments.
-    pairs = dict.fromkeys(
-        [(0, number) for number in range(len(combinations))]
-        + [(number, 0) for number in range(len(objects))]
-        + list(product(range(1, len(objects)), range(1, min(3, len(combinations)))))
-    )
-    for number, chosen in pairs if objects else ():
-        owner = objects[number]
-        before = f"{owner.text}.{symbol.name}"
-        yield SampleCall(before, combinations[chosen], (*owner.fakes, *fakes))
+    fakes = tuple(each for each in own.names if types.is_dependency(function, each))
+    for values in _combinations(own, types, fakes):
+        yield SampleCall(owner + name, values, fakes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,12 @@ class Types:
                 return plain + arguments[0]
         return _LITERALS.get(plain)
 
+    def public_methods(self, class_name: str) -> list[str]:
+        """Return the names of the methods of a class that anybody may call."""
+        node = self._classes.get(class_name)
+        methods = [each for each in node.body if isinstance(each, _Function)] if node else []
+        return [each.name for each in methods if not each.name.startswith("_")]
+
     def is_dependency(self, function: _Function, name: str) -> bool:
         """Whether a function calls methods of a parameter that only an object of the user has."""
         arguments = [*function.args.posonlyargs, *function.args.args]

@@ -124,3 +124,20 @@ async def test_unittest_has_files_with_the_text_that_a_function_expects(root: Pa
     assert "import pathlib\nimport tempfile\nimport unittest\n" in text
     assert '            self.assertEqual(names(path), ["a", "c"])  # current behaviour\n' in text
     assert runs(root)
+
+
+async def test_the_methods_of_a_class_are_called(root: Path) -> None:
+    code = (
+        "class Meter:\n    def __init__(self, limit: int):\n        self._limit = limit\n\n"
+        "    def left(self, used: int) -> int:\n        return max(0, self._limit - used)\n\n"
+        "    def is_full(self, used: int) -> bool:\n        return used >= self._limit\n\n"
+        "    def _hidden(self) -> int:\n        return 1\n"
+    )
+    proposal = await write(root, code, "nothing", cursor="class ")
+    text = written(proposal, root)
+    assert re.search(r"def test_meter_left_of_\w+\(\):\n    assert Meter\(-?\d+\)\.left\(", text)
+    assert "is_full(" in text
+    assert "_hidden" not in text
+    assert proposal.checked is not None
+    assert proposal.checked.num_detected >= proposal.checked.num_mutations / 2
+    assert runs(root)

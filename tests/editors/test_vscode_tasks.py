@@ -297,6 +297,11 @@ def test_tests_are_run_with_consent_that_is_asked_once(tmp_path: Path) -> None:
         toast.locator(".codicon-notifications-clear").first.click()
         wait_for_diff(window, "assert add(1, 2) == 3")
         assert not window.page.locator(".notification-toast", has_text="detects").count()
+        before = tests.read_text()
+        toast = wait_for_toast(window, "Add a test of add")
+        toast.locator("a.monaco-button", has_text="Cancel").click()
+        wait_until_closed(window)
+        assert tests.read_text() == before
 
 
 @pytest.mark.usefixtures("isolated")

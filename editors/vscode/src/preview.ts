@@ -181,10 +181,15 @@ class Decision {
 
 /** Wait for the decision. Progress is the only notification that an extension can close. */
 function askWithToast(title: string, decision: Decision): Thenable<boolean> {
-  // The buttons come first, because VS Code cuts long notifications.
   const text = `${BUTTONS}: ${withoutLinks(title)}`;
-  const options = { location: vscode.ProgressLocation.Notification, title: text };
-  return vscode.window.withProgress(options, (progress) => {
+  // VS Code cuts the text of a notification without a button of its own after one line.
+  const options = {
+    location: vscode.ProgressLocation.Notification,
+    title: text,
+    cancellable: true,
+  };
+  return vscode.window.withProgress(options, (progress, token) => {
+    token.onCancellationRequested(() => decision.make(false));
     progress.report({ increment: 100 });
     return decision.made;
   });

@@ -165,8 +165,11 @@ async def test_fixtures_of_the_project_are_shown_and_used(tmp_path: Path) -> Non
         "def test_function(make_discount):\n    assert total([make_discount]) == 0.5\n"
     )
     proposal, prompts = await propose_in(tmp_path, files, "mod.py", "python", answer)
-    for part in ("def prices():", 'name="discount"', "def empty():", "can use these fixtures"):
-        assert part in prompts[0]
+    fixtures = (
+        "can use these fixtures:\n```python\n@fixture()\ndef empty():\n    return []\n\n@pytest.fixture\n"
+        'def prices():\n    return [1, 2]\n\n@pytest.fixture(name="discount")\ndef make_discount():\n'
+    )
+    assert fixtures in prompts[0]
     assert "def helper" not in prompts[0]
     apply(proposal)
     text = (tmp_path / "tests/test_mod.py").read_text()

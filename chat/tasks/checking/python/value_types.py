@@ -115,13 +115,8 @@ class Types:
     def is_dependency(self, function: _Function, name: str) -> bool:
         """Whether a function calls methods of a parameter that only an object of the user has."""
         arguments = [*function.args.posonlyargs, *function.args.args]
-        annotations = [each.annotation for each in arguments if each.arg == name]
-        if name in ("self", "cls") or not annotations:
-            return False
-        annotation = annotations[0]
-        if annotation is not None and not self._may_be_faked(ast.unparse(annotation)):
-            return False
-        return _is_of_user(_called_methods(function, name))
+        annotation = next(_source(each.annotation) for each in arguments if each.arg == name)
+        return self._may_be_faked(annotation) and _is_of_user(_called_methods(function, name))
 
     def dependencies_of_class(self, class_name: str, names: Sequence[str]) -> tuple[str, ...]:
         """Return the parameters of a constructor whose objects the methods call."""

@@ -127,6 +127,14 @@ type Box<T> = { inner: T };
         ),
         ("Array<{ a: boolean }>", ["[{ a: false }, { a: true }]", "[]", "[{ a: true }]"]),
         ("Readonly<{ a: 1 }>", ["{ a: 1 }"]),
+        (
+            "{ a: boolean; b: Size; c: string }",
+            [
+                '{ a: true, b: "small", c: "Hello World" }',
+                '{ a: false, b: "large", c: "" }',
+                '{ a: true, b: "small", c: "a1, b2" }',
+            ],
+        ),
         ("Date", ['new Date("2024-02-29T12:30:00Z")', 'new Date("2023-12-31T00:00:00Z")']),
         ("Map<string, number>", ['new Map([["Hello World", 3], ["", 3]])', "new Map([])"]),
         (

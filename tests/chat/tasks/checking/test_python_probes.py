@@ -133,3 +133,17 @@ def test_broken_tests_give_no_error(code: str) -> None:
 )
 def test_literals_get_double_quotes(literal: str, expected: str) -> None:
     assert with_double_quotes(literal) == expected
+
+
+def test_names_say_what_the_arguments_are() -> None:
+    code = "def f(rate: float, day: date):\n    return 1\n"
+    text = probes(code, "")
+    assert "def test_f_of_2_point_5_and_date_2024_2_29():" in text
+    assert "def test_f_of_minus_1_point_5_and_date_2024_2_29():" in text
+
+
+def test_the_methods_of_a_class_share_the_calls() -> None:
+    methods = "".join(f"    def m{i}(self, n: int):\n        return n\n\n" for i in range(3))
+    calls = list(sample_calls(subject(f"class Box:\n{methods}", "class ")))
+    names = [call.before for call in calls]
+    assert [names.count(f"Box().m{i}") for i in range(3)] == [4, 4, 4]

@@ -52,6 +52,8 @@ class Checker:
         """Why the last candidates could not be run, empty if they could."""
         self.num_failed = 0
         """Number of candidates that did not pass."""
+        self.num_unstable = 0
+        """Number of candidates that pass only now, or only on this machine."""
 
     @property
     def _numbers(self) -> range:
@@ -141,6 +143,9 @@ class Checker:
         run, *mutated = self._runner.run(self._job, candidates, [None, *mutations])
         self.problem = "" if run.passed or run.failed else run.problem
         passing = tuple(test for test in candidates.tests if test.name in run.passed)
+        stable = self._runner.stable(self._job, replace(candidates, tests=passing))
+        self.num_unstable += len(passing) - len(stable)
+        passing = tuple(test for test in passing if test.name in stable)
         for test in passing:
             runs = zip(numbers, mutated, strict=True)
             self._detected[test.name] = frozenset(i for i, each in runs if test.name in each.failed)

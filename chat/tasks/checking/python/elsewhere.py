@@ -140,11 +140,12 @@ def _other_program(function: Callable[..., Any], *arguments: Any, **keywords: An
 def _change_machine() -> None:
     os.uname = _Replaced(os.uname, _of_machine)
     socket.gethostname = _Replaced(socket.gethostname, lambda _: "elsewhere")
-    for module, name, changed in (
+    changes: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
         *((os, name, _number) for name in ("getuid", "geteuid", "getgid", "getpid", "cpu_count")),
         *((os.path, name, _is_other_file) for name in ("exists", "isfile", "isdir")),
         (shutil, "which", _other_program),
-    ):
+    )
+    for module, name, changed in changes:
         setattr(module, name, _ForProject(getattr(module, name), changed))
     for name, folder in _FOLDERS.items():
         os.makedirs(folder, exist_ok=True)

@@ -442,7 +442,7 @@ def _add_observer(source: str, root: str, reporter: Reporter) -> None:
         else:
             observation = {"right": _is_right(check, value), **_description(value)}
             # Where a folder is differs between people.
-            if any(folder in observation["value"] for folder in (root, "/private")):
+            if any(folder in str(observation["value"]) for folder in (root, "/private")):
                 observation["has_literal"] = False
         reporter.send("seen", test, index, {"call": call, **observation})
 

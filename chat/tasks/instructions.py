@@ -33,7 +33,7 @@ _SINGLE = (
     r"\b(?:un\s+solo|sólo\s+un|solo\s+un|una\s+sola|apenas\s+um|só\s+um|um\s+único)\s+\w+",
     r"\bтолько\s+один\s+тест",
     r"テスト\S{0,6}(?:一つ|ひとつ)だけ|(?:一つ|ひとつ)だけ\S{0,6}テスト",
-    r"테스트\S*\s*(?:하나|한\s*개)만|하나의\s*테스트만",
+    r"테스트\S{0,6}\s{0,3}(?:하나|한\s?개)만|하나의\s?테스트만",
 )
 """Patterns that ask for one test."""
 
@@ -65,6 +65,8 @@ _TEST_NAME = re.compile(
 """A quoted phrase, or an identifier of several words."""
 _AND = re.compile(r"\s*(?:[,、，]|\b(?:and|und|et|y)\b|和)\s*(?:(?:and|und|et|y)\b\s*)?")
 _MAX_NAMES = 8
+_MAX_CHARACTERS = 4000
+"""How much of an instruction is searched. A pasted log must not keep the server busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ class Requested:
 
 
 def read_instruction(instruction: str) -> Requested:
-    """Return what an instruction asks for."""
+    """Return what the beginning of an instruction asks for."""
+    instruction = instruction[:_MAX_CHARACTERS]
     names = requested_names(instruction)
     return Requested(requested_tests(instruction), names, requested_framework(instruction))
 
@@ -90,7 +93,7 @@ def requested_tests(instruction: str) -> int | None:
         return 1
     for pattern in _NUMBERED:
         if match := re.search(pattern, instruction, re.IGNORECASE):
-            word = match[1].lower()
+            word = match[1].casefold()  # a long s matches an s
             number = int(word) if word.isdecimal() else _WORDS[word]
             return number or None
     return None

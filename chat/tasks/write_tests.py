@@ -85,6 +85,12 @@ async def write_tests(
 def _no_test(subject: Subject, checks: Checks) -> str:
     """Return why no test is proposed, and what to do."""
     name = subject.symbol.name
+    if checks.num_unstable:
+        return (
+            f"The tests of {name} pass only now, or only on this machine: its result depends on "
+            "the date, the time zone, a random number or the system. Pass such a value to it as an "
+            "argument."
+        )
     if checks.num_failed:
         reason = f"None of the {checks.num_failed} tests of {name} that the model wrote passes"
         reason += f": {checks.last_problem}" if checks.last_problem else ""

@@ -20,6 +20,7 @@ from chat.tasks.checking.command_runner import (
     problem_of,
     program_command,
 )
+from chat.tasks.checking.elsewhere import OBSERVING_ENVIRONMENT
 from chat.tasks.checking.overlays import Overlays
 from chat.tasks.checking.runner import CannotRunError, Job, Run, Runner
 from chat.tasks.dialects.base import GeneratedTests
@@ -149,6 +150,9 @@ class BuildRunner(Runner):
         ]
         texts = self._texts(edits, mutations, job.subject.path)
         invocation = self._invocation(mark, shows_output=shows_output)
+        if shows_output:
+            environment = {**invocation.environment, **OBSERVING_ENVIRONMENT}
+            invocation = replace(invocation, environment=environment)
         endings = self._endings(invocation, edits, texts, self._proof(mark))
         written = texts[0][str(self._copied(self._project.test_file))]
         names = [test.name for test in tests.tests]

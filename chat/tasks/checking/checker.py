@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from chat.tasks.checking.choosing import MAX_TESTS, choose_tests
+from chat.tasks.checking.elsewhere import changes_by_itself, without_folders
 from chat.tasks.checking.runner import MARK, Job, Run, Runner
 from chat.tasks.dialects.base import GeneratedTests, Snippet
 from chat.tasks.summary import Summary
@@ -52,6 +53,8 @@ class Checker:
         """Why the last candidates could not be run, empty if they could."""
         self.num_failed = 0
         """Number of candidates that did not pass."""
+        self.num_unstable = 0
+        """Number of candidates that pass only now, or only on this machine."""
 
     @property
     def _numbers(self) -> range:
@@ -77,7 +80,10 @@ class Checker:
         """
         self._on_stage(_counted("running", candidates))
         num_kept = len(self._pool.tests)
-        self._keep_passing(self._runner.repair(self._job, candidates), self._numbers)
+        repaired = candidates
+        if not changes_by_itself(self._job.subject):
+            repaired = self._runner.repair(self._job, candidates)
+        self._keep_passing(repaired, self._numbers)
         self.num_failed += len(candidates.tests) - (len(self._pool.tests) - num_kept)
         if not self._pool.tests:
             self._failed = candidates
@@ -87,7 +93,9 @@ class Checker:
 
         If no test passes, this is only done with `without_tests`.
         """
-        if not self.is_enough and (self._pool.tests or without_tests):
+        if changes_by_itself(self._job.subject):
+            self.num_unstable += 1
+        elif not self.is_enough and (self._pool.tests or without_tests):
             self._on_stage("trying other arguments")
             tests = self._pool if self._pool.tests else self._failed
             numbers: Sequence[int] = self._numbers
@@ -141,6 +149,11 @@ class Checker:
         run, *mutated = self._runner.run(self._job, candidates, [None, *mutations])
         self.problem = "" if run.passed or run.failed else run.problem
         passing = tuple(test for test in candidates.tests if test.name in run.passed)
+        num_passing = len(passing)
+        passing = without_folders(passing, self._job.subject)
+        stable = self._runner.stable(self._job, replace(candidates, tests=passing))
+        self.num_unstable += num_passing - len(stable)
+        passing = tuple(test for test in passing if test.name in stable)
         for test in passing:
             runs = zip(numbers, mutated, strict=True)
             self._detected[test.name] = frozenset(i for i, each in runs if test.name in each.failed)

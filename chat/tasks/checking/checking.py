@@ -73,6 +73,11 @@ class Checks:
         return self._checker.num_failed if self._checker else 0
 
     @property
+    def num_unstable(self) -> int:
+        """Number of candidates that pass only now, or only on this machine."""
+        return self._checker.num_unstable if self._checker else 0
+
+    @property
     def last_problem(self) -> str:
         """Why the last candidates could not be run, empty if they could."""
         return self._checker.problem if self._checker else ""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from chat.tasks.checking.elsewhere import OBSERVING_ENVIRONMENT
 from chat.tasks.checking.overlays import Overlays
 from chat.tasks.checking.runner import Job, Run, Runner
 from chat.tasks.dialects.base import GeneratedTests
@@ -184,7 +185,11 @@ class CommandRunner(Runner):
     ) -> Results:
         mark = new_mark()
         placed = self._placed(job, tests, mark, purpose)
-        ending = self._ending(self._invocation(mark), [*placed, *edits], seconds)
+        invocation = self._invocation(mark)
+        if purpose == "observe":
+            environment = {**invocation.environment, **OBSERVING_ENVIRONMENT}
+            invocation = replace(invocation, environment=environment)
+        ending = self._ending(invocation, [*placed, *edits], seconds)
         return self._results(ending, tests, mark)
 
     def _ending(self, invocation: Invocation, edits: list[FileEdit], seconds: float) -> Ending:

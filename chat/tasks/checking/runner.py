@@ -65,6 +65,13 @@ class Runner(ABC):
         If no test passes in the first run, the others may be left out, as empty results.
         """
 
+    def stable(self, job: Job, tests: GeneratedTests) -> frozenset[str]:
+        """Return the names of the tests that also pass on another day and on another machine.
+
+        The tests have passed here. The default does not look and returns all.
+        """
+        return frozenset(test.name for test in tests.tests)
+
     def repair(self, job: Job, tests: GeneratedTests) -> GeneratedTests:
         """Return tests with observed values in place of wrong expected values.
 

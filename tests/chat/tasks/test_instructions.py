@@ -1,8 +1,15 @@
 """The number, the names and the framework of the tests that an instruction asks for."""
 
+import time
+
 import pytest
 
-from chat.tasks.instructions import requested_framework, requested_names, requested_tests
+from chat.tasks.instructions import (
+    read_instruction,
+    requested_framework,
+    requested_names,
+    requested_tests,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +40,7 @@ from chat.tasks.instructions import requested_framework, requested_names, reques
         ("check 3 values", None),
         ("测试负数", None),
         ("0 tests", None),
+        ("a \u017fingle test", 1),  # a long s
     ],
 )
 def test_the_number_that_an_instruction_says(instruction: str, expected: int | None) -> None:
@@ -88,3 +96,44 @@ def test_the_framework_that_an_instruction_names(instruction: str, expected: str
 )
 def test_the_names_that_an_instruction_gives(instruction: str, expected: tuple[str, ...]) -> None:
     assert requested_names(instruction) == expected
+
+
+_PARTS = (
+    *("one ", "one a ", "a-", "only ", "nur ein ", "nur einzigen", "un seul cas de ", "un solo "),
+    *(
+        "테스트",
+        "테스트 ",
+        "テスト",
+        "一つだけ",
+        "只",
+        "只一",
+        "Test",
+        "1 ",
+        "not ",
+        "not use ",
+        "pytest ",
+    ),
+    *(
+        "name ",
+        "name the ",
+        "named",
+        "call ",
+        'name "',
+        "name a_b, ",
+        "nenn",
+        "a_",
+        "aB",
+        " ",
+        "\n",
+    ),
+)
+"""Beginnings of what the patterns look for."""
+
+
+@pytest.mark.parametrize("part", _PARTS)
+@pytest.mark.parametrize("between", ["", "x", " "])
+def test_no_instruction_keeps_the_server_busy(part: str, between: str) -> None:
+    instruction = (part * 200 + between * 200) * 2_000
+    start = time.process_time()
+    read_instruction(instruction)
+    assert time.process_time() - start < 0.2  # most take 10 ms

@@ -12,8 +12,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from chat.tasks.checking.command_runner import Ending, new_mark, problem_of, program_command
+from chat.tasks.checking.elsewhere import OBSERVING_ENVIRONMENT
 from chat.tasks.checking.java.observing import (
     EVENTS,
     Event,
@@ -103,11 +105,16 @@ class JUnitRunner(Runner):
 
     def _corrected(self, job: Job, tests: GeneratedTests, seconds: float) -> GeneratedTests:
         observed = observed_tests(tests, job.subject)
-        seen = self._results(job, observed, [job.subject.text], seconds).seen
+        seen = self._results(job, observed, [job.subject.text], seconds, OBSERVING_ENVIRONMENT).seen
         return corrected_tests(tests, seen, job.subject, self._project.framework)
 
     def _results(
-        self, job: Job, tests: GeneratedTests, texts: Sequence[str], seconds: float
+        self,
+        job: Job,
+        tests: GeneratedTests,
+        texts: Sequence[str],
+        seconds: float,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> _Results:
         """Run tests for each text of the subject's file."""
         if not tests.tests:
@@ -123,7 +130,7 @@ class JUnitRunner(Runner):
         request = {
             "command": self._command(job_file),
             "folder": PRIVATE_FOLDER,
-            "environment": {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+            "environment": {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **environment},
             "seconds": limit,
             "reports": [_RESULTS],
             "variants": [files],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from chat.tasks.checking.javascript.elsewhere import ELSEWHERE
 from chat.tasks.checking.javascript.lines import LINE_FUNCTION
 
 REPORT = "/private/starcoder-report"
@@ -142,7 +143,7 @@ def see_function(source: str) -> str:
 
     `source` is the subject's file. An error has come from it if its stack names the file.
     """
-    return _SEE_FUNCTION.strip().replace('"SOURCE"', json.dumps(source))
+    return ELSEWHERE.strip() + "\n" + _SEE_FUNCTION.strip().replace('"SOURCE"', json.dumps(source))
 
 
 def count_function() -> str:

@@ -4,7 +4,8 @@ Usage: `python -B -c TEXT_OF_THIS_FILE`. stdin is a JSON object: `mark`, `framew
 "unittest"), `root`, `test_file`, `source_file`, `names` (of the tests; null for all), `variants`
 (texts of the source file, null for the file as it is), `first_line` and `last_line` of the subject
 (from 1), `paths` (folders to import from), `options` (of pytest), `module` (the name of the test
-file for unittest), and `seconds` for each variant.
+file for unittest), `elsewhere` (null, or the text of `python.elsewhere`), and `seconds` for each
+variant.
 
 Each variant runs in a forked process. What it reports goes to stdout, one JSON array per line after
 the mark: ["begin", variant], ["lines", [line...]], ["start", test], ["end", test, passed],
@@ -60,6 +61,10 @@ def main() -> None:
         sys.path.insert(0, path)
     os.chdir(job["root"])
     _silence()
+    if job["elsewhere"]:
+        namespace: dict[str, Any] = {}
+        exec(compile(job["elsewhere"], "elsewhere.py", "exec"), namespace)
+        namespace["change"](job["root"])
     variants = Variants(job, reporter)
     try:
         if job["framework"] == "unittest":
@@ -109,9 +114,9 @@ class Variants:
 
     def _start(self, text: str | None) -> None:
         # What tests print must not fill the memory. pytest goes on to use the stream before.
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         source = self._job["source_file"]
-        _add_observer(source, self._reporter)
+        _add_observer(source, self._job["root"], self._reporter)
         if text is not None:
             _replace_source(source, text)
             return
@@ -416,7 +421,7 @@ def _last_name(identifier: str) -> str:
     return identifier.rpartition(".")[2]
 
 
-def _add_observer(source: str, reporter: Reporter) -> None:
+def _add_observer(source: str, root: str, reporter: Reporter) -> None:
     """Define the function that observed assertions call; see `python.observing`."""
 
     def see(test: str, index: int, actual: Callable[[], Any], check: Callable[[Any], Any]) -> None:
@@ -436,6 +441,9 @@ def _add_observer(source: str, reporter: Reporter) -> None:
             }
         else:
             observation = {"right": _is_right(check, value), **_description(value)}
+            # Where a folder is differs between people.
+            if any(folder in str(observation["value"]) for folder in (root, "/private")):
+                observation["has_literal"] = False
         reporter.send("seen", test, index, {"call": call, **observation})
 
     builtins.__starcoder_see__ = see  # type: ignore[attr-defined]

@@ -14,6 +14,7 @@ from typing import Any
 from chat.tasks.checking.overlays import Overlays
 from chat.tasks.checking.python.observing import Observation, corrected_test, observed_test
 from chat.tasks.checking.python.probes import probe_tests
+from chat.tasks.checking.python.zones import zones
 from chat.tasks.checking.runner import CannotRunError, Job, Run, Runner
 from chat.tasks.dialects.base import GeneratedTests, Snippet
 from chat.tasks.target import FileEdit
@@ -22,6 +23,7 @@ from sandbox.interpreters import text_of
 from syntax.mutations import Mutation
 
 _PROGRAM = Path(__file__).with_name("program.py")
+_ELSEWHERE = Path(__file__).with_name("elsewhere.py")
 _SECONDS = 10.0
 """Maximum time of the tests with the source as it is."""
 _CONFIGURATION = ("pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
@@ -76,6 +78,15 @@ class PythonRunner(Runner):
         reports = self._reports(job, tests, job.place(tests), variants)
         return [_run_of(report) for report in reports]
 
+    def stable(self, job: Job, tests: GeneratedTests) -> frozenset[str]:
+        """Run tests on another day, with another machine, user, time zone and hash seed."""
+        names = frozenset(test.name for test in tests.tests)
+        for zone in zones(job.subject.text):
+            if names:
+                (report,) = self._reports(job, tests, job.place(tests), [None], zone)
+                names &= _run_of(report).passed
+        return names
+
     def repair(self, job: Job, tests: GeneratedTests) -> GeneratedTests:
         """Correct expected values by those that were observed."""
         observed = replace(
@@ -109,13 +120,17 @@ class PythonRunner(Runner):
         tests: GeneratedTests,
         edits: Iterable[FileEdit],
         variants: Sequence[str | None],
+        zone: str = "",
     ) -> list[_Report]:
+        """Run the program, elsewhere if a time zone is given."""
         mark = secrets.token_hex(16)
-        request = self._request(job, [test.name for test in tests.tests], variants)
+        names = [test.name for test in tests.tests]
+        elsewhere = _ELSEWHERE.read_text(encoding="utf-8") if zone else None
+        request = {**self._request(job, names, variants), "elsewhere": elsewhere}
         command = Command(
             (str(self._project.python), "-B", "-c", _PROGRAM.read_text(encoding="utf-8")),
             json.dumps({**request, "mark": mark}).encode(),
-            _environment(self._project.python),
+            {**_environment(self._project.python), **({"TZ": zone, "LANG": "C"} if zone else {})},
             self._project.root,
         )
         seconds = _SECONDS + 2 * len(variants)

@@ -45,7 +45,8 @@ _UNITTEST_CONFIGURATION = (
 def python_convention(subject: Subject, files: WorkspaceFiles) -> Convention:
     """Return how tests for a Python file are written in its project.
 
-    Raises RequestError if the file is a test or cannot be imported.
+    Raises RequestError if the file is a test or cannot be imported, or if the function would be
+    taken for a test.
     """
     source = subject.path
     layout = PythonLayout(source, files)
@@ -63,6 +64,8 @@ def python_convention(subject: Subject, files: WorkspaceFiles) -> Convention:
     framework: Framework = "pytest" if _uses_pytest(tests, layout) else "unittest"
     if subject.framework in ("pytest", "unittest"):
         framework = subject.framework
+    if framework == "pytest" and not subject.class_name:
+        _check_name(subject.symbol.name)
     required_text = "def test" if framework == "pytest" else "TestCase"
     fixtures = find_fixtures(test_file, files) if framework == "pytest" else ()
     names = frozenset(fixture.name for fixture in fixtures)
@@ -73,6 +76,15 @@ def python_convention(subject: Subject, files: WorkspaceFiles) -> Convention:
         note = _note(test_file, layout) if framework == "pytest" else _discovery(test_file, layout)
     code = "\n\n".join(fixture.text for fixture in fixtures)
     return Convention(framework, test_file, dialect, example, note, code)
+
+
+def _check_name(name: str) -> None:
+    """Raise RequestError if pytest takes a function for a test in each file that imports it."""
+    if name.startswith("test"):
+        raise RequestError(
+            f"pytest takes {name} for a test in each test file that imports it. Rename it, or give "
+            "it the attribute `__test__ = False` and write the tests yourself."
+        )
 
 
 def _import_root(layout: PythonLayout) -> Path | None:

@@ -77,3 +77,9 @@ async def test_a_result_that_everybody_gets_is_expected(
     code = f"{_IMPORTS}def value(n: int) -> object:\n    {body}\n"
     proposal = await write(root, code, "no tests")
     assert expected in written(proposal, root)
+
+
+async def test_a_function_that_pytest_would_collect_is_refused(root: Path) -> None:
+    code = "def testing_rate(n: int) -> int:\n    return n + 1\n"
+    with pytest.raises(RequestError, match="takes testing_rate for a test"):
+        await write(root, code, "no tests")

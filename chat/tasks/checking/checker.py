@@ -158,6 +158,11 @@ class Checker:
             runs = zip(numbers, mutated, strict=True)
             self._detected[test.name] = frozenset(i for i, each in runs if test.name in each.failed)
             self._covered[test.name] = run.covered.get(test.name, frozenset())
+        if run.lines:  # a coroutine that nobody awaits, for example, shows nothing
+            shown = (
+                test for test in passing if self._detected[test.name] | self._covered[test.name]
+            )
+            passing = tuple(shown)
         self._pool = self._pool.merged(replace(candidates, tests=passing))
 
     def _all_detected(self, tests: Sequence[Snippet] | None = None) -> frozenset[int]:

@@ -83,3 +83,10 @@ async def test_a_function_that_pytest_would_collect_is_refused(root: Path) -> No
     code = "def testing_rate(n: int) -> int:\n    return n + 1\n"
     with pytest.raises(RequestError, match="takes testing_rate for a test"):
         await write(root, code, "no tests")
+
+
+async def test_a_test_that_executes_nothing_of_the_function_is_left_out(root: Path) -> None:
+    code = "async def save(n: int) -> int:\n    return n + 1\n"
+    test = "def test_save():\n    made = save(3)\n    made.close()\n    assert True\n"
+    proposal = await write(root, code, f"from mod import save\n\n\n{test}")
+    assert "assert True" not in written(proposal, root)

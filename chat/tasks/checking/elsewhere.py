@@ -1,4 +1,4 @@
-"""What tells tests apart that pass only now, or only on this machine.
+"""Leaves out tests that pass only now, or only on this machine.
 
 Expected values are observed in one time zone, and the tests are checked in another. What depends on
 the zone then fails. For the languages in which no other date can be shown to a program, nothing is

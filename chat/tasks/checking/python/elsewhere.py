@@ -86,7 +86,7 @@ def _shift_clock() -> None:
     ):
         setattr(time, name, _Replaced(getattr(time, name), changed))
     # `date.today` calls `time.time`; `datetime.now` does not. The class must stay the same, because
-    # libraries compare it, so its functions are replaced in the dictionary behind its proxy.
+    # libraries compare it, so its functions are replaced in its dictionary.
     shift = datetime.timedelta(seconds=_SHIFT_S)
     real = datetime.datetime
     now, utcnow = real.now, real.utcnow
@@ -124,13 +124,13 @@ def _of_machine(function: Callable[[], Any]) -> Any:
 
 def _is_other_file(function: Callable[[Any], bool], path: Any) -> bool:
     """Whether a file exists. Outside of the project, others have what is missing here."""
-    found = function(path)
+    exists = function(path)
     try:
         name = os.path.realpath(os.fspath(path))
     except (TypeError, ValueError):
-        return found
+        return exists
     inside = any(str(name).startswith(each + os.sep) for each in (_folders[0], _PRIVATE))
-    return found if inside else not found
+    return exists if inside else not exists
 
 
 def _other_program(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:

@@ -162,7 +162,8 @@ $(VENV)/.dev: $(VENV)/.product requirements-dev.lock
 
 .editors/jest/node_modules: .editors/code-server/node_modules/.bin/code-server
 	@mkdir -p .editors/jest && cd .editors/jest && \
-		$(WITH_NODE) npm install --no-audit --no-fund --loglevel=error jest@30.5.2 > /dev/null
+		$(WITH_NODE) npm install --no-audit --no-fund --loglevel=error jest@30.5.2 ts-jest@29.4.15 \
+			@types/jest@30.0.0 typescript@5.9.3 > /dev/null
 	@touch $@
 
 $(VSCODE)/node_modules/.package-lock.json: .editors/code-server/node_modules/.bin/code-server \

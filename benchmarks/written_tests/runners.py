@@ -158,7 +158,8 @@ def _from_modules(modules: Path | None, name: str, option: str, passed: str) -> 
         raise _MissingToolchainError(f"{name} is not in a node_modules folder; see --node-modules")
     node = _program("node")
     command = (node, str(modules / ".bin" / name), option, "{file}")
-    return Runner(command, passed, {"NO_COLOR": "1"}, (*_of(node), modules))
+    lacks = r".*Preset \S+ not found.*"
+    return Runner(command, passed, {"NO_COLOR": "1"}, (*_of(node), modules), lacks)
 
 
 def _go(_: Path | None) -> Runner:

@@ -20,7 +20,7 @@ _CHANGING = {
     "rust": r"\b(?:SystemTime|Instant|Utc|Local|OffsetDateTime)::now\w*|\brand::|\bprocess::id\b"
     r"|\bRandomState\b|\bHash(?:Set|Map)\b[^;]*\.(?:iter|keys|values)\(\)\.next\(",
     "java": r"\b(?:Local(?:Date|Time|DateTime)|ZonedDateTime|OffsetDateTime|Instant|Year|YearMonth"
-    r"|Clock)\.(?:now|system\w*)\b|\bnew\s+(?:Date|GregorianCalendar|Random)\(\s*\)"
+    r"|Clock)\.(?:now\(\s*\)|system\w*)|\bnew\s+(?:Date|GregorianCalendar|Random)\(\s*\)"
     r"|\bSystem\.(?:currentTimeMillis|nanoTime|identityHashCode)\b|\bMath\.random\b"
     r"|\bCalendar\.getInstance\b|\bThreadLocalRandom\b|\bUUID\.randomUUID\b",
 }

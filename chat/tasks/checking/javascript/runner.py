@@ -123,7 +123,8 @@ class JavaScriptRunner(CommandRunner):
         problem = problem_of(ending.output)
         if _WRONG_CONFIGURATION.search(ending.output):
             name = self._project.framework.capitalize()
-            raise CannotRunError(f"{name} could not start in {self._project.root}: {problem}")
+            first = problem.strip().split("\n")[0]
+            raise CannotRunError(f"{name} could not start in {self._project.root}: {first}")
 
 
 def _lines(ending: Ending, mark: str) -> Iterator[Any]:

@@ -68,11 +68,12 @@ def clamp(
 ) -> Iterator[Opened]:
     """A package in a workspace with one root for the dependencies."""
     framework, package = workspace.name, "packages/my lib"
-    if framework == "jest":  # it runs CommonJS modules without further packages
+    preset = ', "jest": {"preset": "ts-jest"}' if framework == "jest" and suffix == ".ts" else ""
+    if framework == "jest" and not preset:  # it runs CommonJS modules without further packages
         source = source.replace("export ", "") + "module.exports = { clamp };\n"
     files = {
         f"{package}/src/clamp{suffix}": source,
-        f"{package}/package.json": f'{{"devDependencies": {{"{framework}": "*"}}}}',
+        f"{package}/package.json": f'{{"devDependencies": {{"{framework}": "*"}}{preset}}}',
         "package.json": '{"workspaces": ["packages/*"]}',
     }
     if framework == "vitest":
@@ -165,8 +166,6 @@ def test_what_is_printed_is_expected(workspace: Path) -> None:
 
 
 def test_typescript(workspace: Path) -> None:
-    if workspace.name == "jest":
-        pytest.skip("optional: Jest needs further packages for TypeScript")
     typed = CLAMP.replace("(x, low, high)", "(x: number, low: number, high: number): number")
     with clamp(workspace, RIGHT, WRONG, source=typed, suffix=".ts") as project:
         assert project.repaired() == [RIGHT[1], CORRECTED]

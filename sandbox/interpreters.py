@@ -122,7 +122,11 @@ def text_of(path: Path) -> str:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return ""
-    with open(file, "rb") as reader:
+    try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             return ""
-        return reader.read(_MAX_CONFIGURATION_BYTES).decode("utf-8", "replace")
+        return os.read(file, _MAX_CONFIGURATION_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(file)

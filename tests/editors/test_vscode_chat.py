@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator
 
+from benchmarks.written_tests.environment import make_environment
 from tests.e2e.client import SERVER, scripted
 from tests.editors.vscode import CODE, VSCode, go_to_end, open_at_end, vscode, wait_until_ready
 
@@ -406,9 +408,15 @@ def test_the_chat_is_accessible(theme: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("own_engines")
+@pytest.mark.usefixtures("isolated")
 def test_the_demo_model_chats_and_writes_a_test(tmp_path: Path) -> None:
     code = "def is_even(n):\n    return n % 2 == 0\n"
-    with vscode(tmp_path, {"parity.py": code}, DEMO, SERVER) as window:
+    (tmp_path / "workspace").mkdir()
+    make_environment(tmp_path / "workspace" / ".venv")
+    for path in (tmp_path / "workspace", *tmp_path.parents[:2], tmp_path):
+        path.chmod(0o755)  # if the tests run as root, the program of a sandbox is another user
+    settings = {**DEMO, "runTests": "always"}
+    with vscode(tmp_path, {"parity.py": code}, settings, SERVER) as window:
         window.open("parity.py")
         wait_until_ready(window, "demo model")
         window.press("Control+a")
@@ -426,6 +434,11 @@ def test_the_demo_model_chats_and_writes_a_test(tmp_path: Path) -> None:
         go_to_end(window)
         window.press("ArrowUp")
         window.run("StarCoder: Write Tests")
-        toast = window.page.locator(".notification-toast", has_text="is_even")
+        toast = window.page.locator(
+            ".notification-toast", has_text=re.compile("pass.*is_even", re.S)
+        )
         toast.first.wait_for(timeout=90_000)
+        window.wait_until(
+            lambda: any("current behaviour" in line for line in window.diff()), "the observed value"
+        )
         window.save_picture("demo-tests")

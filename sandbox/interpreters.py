@@ -125,7 +125,7 @@ def text_of(path: Path) -> str:
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             return ""
-        return os.read(file, _MAX_CONFIGURATION_BYTES).decode("utf-8", "replace")
+        return os.read(file, _MAX_CONFIGURATION_BYTES).decode("utf-8-sig", "replace")
     except OSError:
         return ""
     finally:

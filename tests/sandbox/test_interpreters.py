@@ -147,7 +147,7 @@ def test_a_pipe_or_a_folder_in_place_of_a_configuration_is_not_read(tmp_path: Pa
     """Reading a pipe would wait for ever for somebody who writes."""
     os.mkfifo(tmp_path / "pyvenv.cfg")
     (tmp_path / "folder").mkdir()
-    (tmp_path / "file").write_text("home = /x\n")
+    (tmp_path / "file").write_text("\ufeffhome = /x\n", encoding="utf-8")
     assert text_of(tmp_path / "pyvenv.cfg") == ""
     assert text_of(tmp_path / "folder") == ""
     assert text_of(tmp_path / "missing") == ""

@@ -64,7 +64,10 @@ def main() -> None:
     if job["elsewhere"]:
         namespace: dict[str, Any] = {}
         exec(compile(job["elsewhere"], "elsewhere.py", "exec"), namespace)
-        namespace["change"](job["root"])
+        try:
+            namespace["change"](job["root"])
+        except Exception:
+            pass  # with a Python that is too new for it, the tests are only run once more
     variants = Variants(job, reporter)
     try:
         if job["framework"] == "unittest":

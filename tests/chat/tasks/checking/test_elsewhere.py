@@ -93,3 +93,14 @@ async def test_a_test_that_executes_nothing_of_the_function_is_left_out(root: Pa
     except RequestError:
         return
     assert "assert True" not in written(proposal, root)
+
+
+async def test_a_python_in_which_nothing_can_be_changed_runs_the_tests(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("def change(root):\n    raise AttributeError(root)\n")
+    monkeypatch.setattr("chat.tasks.checking.python.runner._ELSEWHERE", broken)
+    code = "def twice(n: int) -> int:\n    return n * 2\n"
+    proposal = await write(root, code, "():\n    assert twice(2) == 4\n```")
+    assert "assert twice(2) == 4" in written(proposal, root)

@@ -31,7 +31,7 @@ import javax.tools.ToolProvider;
  * Compiles tests once for each variant of a source file, and lets a worker process run them.
  *
  * <p>Usage: {@code java Controller.java JOB}, or the compiled class. The job is a file of keys and values, each of them
- * followed by a null character; see `junit_runner.py`. Results are lines of JSON.
+ * followed by a null character; see `java/runner.py`. Results are lines of JSON.
  */
 public final class Controller {
     private static final int MAX_ROUNDS = 4;

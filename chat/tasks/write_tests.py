@@ -14,8 +14,10 @@ from chat.tasks.checking.choosing import MAX_TESTS
 from chat.tasks.conventions import Convention
 from chat.tasks.dialects.base import (
     Destination,
+    Dialect,
     GeneratedTests,
     Subject,
+    free_name,
     with_line_feeds,
 )
 from chat.tasks.dialects.registry import find_convention
@@ -75,11 +77,21 @@ async def write_tests(
         if not checks.names:
             await checks.add_probes(without_tests=True)
         if (checked := await checks.result()) is not None:
-            edits = await asyncio.to_thread(dialect.place, checked.tests, subject, file)
-            note = checked.summary.sentence
-            proposal = _proposal(checked.tests, subject, convention, edits, note)
+            tests = _named(checked.tests, names, dialect, file)
+            edits = await asyncio.to_thread(dialect.place, tests, subject, file)
+            proposal = _proposal(tests, subject, convention, edits, checked.summary.sentence)
             return replace(proposal, checked=checked.summary)
     raise RequestError(_no_test(subject, checks))
+
+
+def _named(
+    tests: GeneratedTests, names: Sequence[str], dialect: Dialect, file: Destination
+) -> GeneratedTests:
+    """Return tests under the name that an instruction gives to one test, if there is only one."""
+    if len(tests.tests) != 1 or len(names) != 1 or tests.tests[0].name == names[0]:
+        return tests
+    name = free_name(names[0], dialect.declared_names(file.text))
+    return replace(tests, tests=(dialect.rename(tests.tests[0], name),))
 
 
 def _no_test(subject: Subject, checks: Checks) -> str:

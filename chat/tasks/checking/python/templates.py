@@ -5,8 +5,6 @@ They expect `...`, which nothing returns; `python.observing` puts in what was ob
 
 from __future__ import annotations
 
-import re
-
 from chat.tasks.checking.python.calls import Call
 from chat.tasks.checking.python.samples import SampleFile
 from chat.tasks.checking.python.value_types import Expression
@@ -23,7 +21,8 @@ def _word(value: object) -> str:
     if isinstance(value, SampleFile):
         return "a_file"
     if isinstance(value, Expression):
-        return "_".join(re.findall(r"\w+", repr(value))).lower()
+        called = repr(value).partition("(")[0]
+        return "a_function" if called.startswith("lambda") else called.replace(".", "_").lower()
     if isinstance(value, str | list | tuple | dict | set | bytes):
         kind = {"str": "text", "bytes": "data"}.get(type(value).__name__, type(value).__name__)
         size = {0: "empty_", 1: "short_" if isinstance(value, str) else "single_"}

@@ -109,6 +109,16 @@ async def test_a_test_with_the_name_that_the_instruction_gives_is_kept(root: Pat
     assert text.count("def test") == 1
 
 
+async def test_a_single_test_that_the_model_did_not_write_gets_the_name_too(root: Path) -> None:
+    instruction = "only one test, called test_addition"
+    proposal = await write(
+        root, "def add(a: int, b: int):\n    return a + b\n", "no test", instruction=instruction
+    )
+    text = written(proposal, root)
+    assert "def test_addition():\n    assert add(" in text
+    assert text.count("def test") == 1
+
+
 async def test_redundant_tests_are_dropped(root: Path) -> None:
     tests = "".join(
         f"def test_{n}():\n    assert add({n}, 2) == {n + 2}\n\n\n" for n in range(3, 6)

@@ -138,8 +138,11 @@ def test_literals_get_double_quotes(literal: str, expected: str) -> None:
 def test_names_say_what_the_arguments_are() -> None:
     code = "def f(rate: float, day: date):\n    return 1\n"
     text = probes(code, "")
-    assert "def test_f_of_2_point_5_and_date_2024_2_29():" in text
-    assert "def test_f_of_minus_1_point_5_and_date_2024_2_29():" in text
+    assert "def test_f_of_2_point_5_and_date():" in text
+    assert "def test_f_of_minus_1_point_5_and_date():" in text
+    assert "def test_f_of_a_function():" in probes(
+        "def f(g: Callable[[int], int]):\n    return 1\n", ""
+    )
 
 
 def test_the_methods_of_a_class_share_the_calls() -> None:
